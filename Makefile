@@ -1,0 +1,66 @@
+# Everything a person or CI does with this repository. `make help` lists the targets.
+# On a fresh machine only Python >= 3.11, make and git are needed; each target installs what it uses.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+UV_VERSION := 0.13.9
+ARGS ?=
+STAMP := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help install lock demo cluster test test-fast check format lint types imports bench clean control-plane
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
+
+install: $(STAMP) ## environment in .venv, from the hashed requirements
+
+$(STAMP): requirements/dev.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "migsched needs Python >= 3.11; $(PYTHON) is $$($(PYTHON) --version 2>&1). Set PYTHON=/path/to/python3.11"; exit 2; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements/dev.txt
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
+	@touch $@
+
+lock: ## resolve pyproject.toml into requirements/*.txt, with hashes
+	UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 pyproject.toml -o requirements/runtime.txt
+	UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --extra dev pyproject.toml -o requirements/dev.txt
+
+demo: install ## the whole product on simulated GPUs, in one process (ARGS="--once -o json")
+	@$(BIN)/migsched demo $(ARGS)
+
+control-plane: install ## build etcd, kube-apiserver, kube-scheduler, … into the cache (minutes, once)
+	@$(BIN)/python -m simulator.control_plane.build
+
+cluster: control-plane ## a real control plane with simulated GPU nodes (ARGS="--nodes 4 --gpus 8")
+	@$(BIN)/migsched cluster $(ARGS)
+
+test: control-plane ## every test, end-to-end included
+	$(BIN)/pytest $(ARGS)
+
+test-fast: install ## unit, property, contract and integration tests only
+	$(BIN)/pytest -m "not e2e" $(ARGS)
+
+format: install ## rewrite the code in the house format
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+lint: install
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+types: install
+	$(BIN)/mypy
+
+imports: install
+	$(BIN)/lint-imports
+
+check: lint types imports test ## what CI runs: format, lint, types, import contracts, all tests
+
+bench: control-plane ## every benchmark, checked against benchmarks/ranges.toml
+	$(BIN)/migsched bench all $(ARGS)
+
+clean: ## remove the environment and caches
+	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage htmlcov

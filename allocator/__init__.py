@@ -1,0 +1,18 @@
+"""The pure core of migsched: what a GPU can hold, where a request fits, who owns what.
+
+No I/O, clock, log, thread or framework lives here; results and reasons are return values. Reading order, low to high:
+
+    errors      the one exception tree
+    profile     Profile, Placement, Engines, resource names
+    catalogue   Catalogue: the profiles of one GPU model; gpu_models holds the known ones
+    geometry    Geometry: the states a GPU can be in, as a finite automaton with tables
+    request     Request: what a pod asks for, by Kubernetes' effective-request rule
+    misfit      Misfit: why a request does not fit a node
+    policy      how a placement is scored, as tables over the automaton
+    fitting     exact joint placement of several slices on one node
+    fleet       the vectorised view of all nodes' GPU states
+    ledger      Claim and the one transition table of its life
+    report      NodeReport: what an agent says of its node, checked
+    inventory   the mutable whole: reports + ledger + fleet
+    contract    what crosses the process border: placement annotation, MigNode status
+"""
