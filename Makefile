@@ -8,7 +8,7 @@ ARGS ?=
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install lock demo cluster test test-fast check format lint types imports bench clean control-plane
+.PHONY: help install lock demo cluster test test-fast check format lint types imports bench clean control-plane manifests
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -27,6 +27,9 @@ $(STAMP): requirements/dev.txt pyproject.toml
 lock: ## resolve pyproject.toml into requirements/*.txt, with hashes
 	UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 pyproject.toml -o requirements/runtime.txt
 	UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --extra dev pyproject.toml -o requirements/dev.txt
+
+manifests: install ## regenerate what deploy/ derives from the GPU catalogues
+	$(BIN)/python -m scheduler.kube_scheduler_config deploy/kube-scheduler/config.yaml
 
 demo: install ## the whole product on simulated GPUs, in one process (ARGS="--once -o json")
 	@$(BIN)/migsched demo $(ARGS)
