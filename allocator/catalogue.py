@@ -5,7 +5,7 @@ from it, so it is checked here, once: a catalogue that contradicts itself never 
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from allocator import errors
@@ -20,7 +20,9 @@ class Catalogue:
     """What one GPU model can be cut into.
 
     `engine_totals` is None where the chip's media engines are not known; then they limit nothing here and the
-    driver alone decides. Raises CatalogueError, naming the field, when the data contradicts itself.
+    driver alone decides. The last two are facts of the board, not of what it can be cut into, and no part of equality.
+
+    Raises CatalogueError, naming the field, when the data contradicts itself.
     """
 
     model: str
@@ -29,23 +31,19 @@ class Catalogue:
     profiles: tuple[Profile, ...]
     engine_totals: Engines | None = None
     total_memory_mib: int | None = None
-    toggle_needs_reset: bool = False
-    pci_ids: tuple[str, ...] = ()
+    toggle_needs_reset: bool = field(default=False, compare=False)
+    pci_ids: tuple[str, ...] = field(default=(), compare=False)
 
     def __post_init__(self) -> None:
         where = f"catalogue of {self.model}"
         if not 1 <= self.memory_slices <= MAX_MEMORY_SLICES:
-            raise errors.CatalogueError(
-                f"{where}: memory slices", self.memory_slices, f"must be 1…{MAX_MEMORY_SLICES}"
-            )
+            raise errors.CatalogueError(f"{where}: memory slices", self.memory_slices, f"must be 1…{MAX_MEMORY_SLICES}")
         if not 1 <= self.compute_slices <= MAX_MEMORY_SLICES:
             raise errors.CatalogueError(
                 f"{where}: compute slices", self.compute_slices, f"must be 1…{MAX_MEMORY_SLICES}"
             )
         if not 1 <= len(self.profiles) <= MAX_PROFILES:
-            raise errors.CatalogueError(
-                f"{where}: number of profiles", len(self.profiles), f"must be 1…{MAX_PROFILES}"
-            )
+            raise errors.CatalogueError(f"{where}: number of profiles", len(self.profiles), f"must be 1…{MAX_PROFILES}")
         names = [p.name for p in self.profiles]
         if len(set(names)) != len(names):
             raise errors.CatalogueError(f"{where}: profile names", names, "must be distinct")
@@ -56,13 +54,9 @@ class Catalogue:
         checked_name(one.name, f"{where}: profile name")
         at = f"{where}: {one.name}"
         if not 1 <= one.memory_slices <= self.memory_slices:
-            raise errors.CatalogueError(
-                f"{at}: memory slices", one.memory_slices, f"must be 1…{self.memory_slices}"
-            )
+            raise errors.CatalogueError(f"{at}: memory slices", one.memory_slices, f"must be 1…{self.memory_slices}")
         if not 1 <= one.compute_slices <= self.compute_slices:
-            raise errors.CatalogueError(
-                f"{at}: compute slices", one.compute_slices, f"must be 1…{self.compute_slices}"
-            )
+            raise errors.CatalogueError(f"{at}: compute slices", one.compute_slices, f"must be 1…{self.compute_slices}")
         if one.max_instances < 1:
             raise errors.CatalogueError(f"{at}: instances", one.max_instances, "must be at least 1")
         if not one.starts or len(set(one.starts)) != len(one.starts):

@@ -27,9 +27,9 @@ Multiset = tuple[int, ...]  # slices per profile, in catalogue order
 class Geometry:
     """The compiled tables of one catalogue. Get one from `compiled`; it is immutable.
 
-    `step[s, i]` is the state after adding placement `i` in state `s`, or -1 where that is illegal (int32, states × placements).
-    `masks[s]` is the occupied memory slices of state `s` (int64). `room[s, p]` is how many more slices of profile
-    `p` fit at once (int16, states × profiles). State 0 is the empty GPU.
+    `step[s, i]` is the state after adding placement `i` in state `s`, or -1 where that is illegal (int32, states ×
+    placements). `masks[s]` is the occupied memory slices of state `s` (int64). `room[s, p]` is how many more slices
+    of profile `p` fit at once (int16, states × profiles). State 0 is the empty GPU.
     """
 
     EMPTY = 0
@@ -56,9 +56,7 @@ class Geometry:
 
     @cached_property
     def _by_profile(self) -> tuple[tuple[int, ...], ...]:
-        return tuple(
-            tuple(i for i, p in enumerate(self.placements) if p.profile == name) for name in self.profiles
-        )
+        return tuple(tuple(i for i, p in enumerate(self.placements) if p.profile == name) for name in self.profiles)
 
     def state_of(self, placements: Iterable[Placement]) -> int:
         """The state that these slices make. Raises GeometryError naming the first that cannot be added."""

@@ -151,7 +151,8 @@ _ROWS: dict[str, tuple[_Row, ...]] = {
     ),
 }
 
-# memory slices, compute slices, total MiB, engine totals (decoders, encoders, JPEG, optical flow), MIG switch needs a reset, PCI ids
+# memory slices, compute slices, total MiB, engine totals (decoders, encoders, JPEG, optical flow),
+# whether switching MIG needs a reset, PCI ids
 _BOARDS: dict[str, tuple[int, int, int | None, tuple[int, int, int, int] | None, bool, tuple[str, ...]]] = {
     "a30-24gb": (4, 4, 24576, (4, 0, 1, 1), True, ("0x20B710DE",)),
     "a100-40gb": (8, 7, 40960, (5, 0, 1, 1), True, ("0x20B010DE", "0x20B110DE", "0x20F110DE", "0x20F610DE")),

@@ -11,9 +11,7 @@ from allocator import errors
 
 RESOURCE_PREFIX = "nvidia.com/mig-"
 _NAME = re.compile(r"(?P<size>[1-9][0-9]?g\.[0-9]{1,4}gb)(?P<attribute>[+-][a-z]+(?:\.[a-z]+)*)?", re.ASCII)
-_RESOURCE = re.compile(
-    r"(?P<size>[1-9][0-9]?g\.[0-9]{1,4}gb)(?P<attribute>[.-][a-z]+(?:\.[a-z]+)*)?", re.ASCII
-)
+_RESOURCE = re.compile(r"(?P<size>[1-9][0-9]?g\.[0-9]{1,4}gb)(?P<attribute>[.-][a-z]+(?:\.[a-z]+)*)?", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +109,5 @@ def profile_name(resource: str) -> str:
 def checked_name(name: str, field_name: str = "profile") -> str:
     """The name itself if it spells a profile; CatalogueError naming `field_name` if it does not."""
     if _NAME.fullmatch(name) is None:
-        raise errors.CatalogueError(
-            field_name, name, "write a profile name such as 1g.5gb, 3g.20gb or 1g.5gb+me"
-        )
+        raise errors.CatalogueError(field_name, name, "write a profile name such as 1g.5gb, 3g.20gb or 1g.5gb+me")
     return name

@@ -1,0 +1,192 @@
+"""Fleet: the GPU states of all nodes in one array, and the vectorised answer to "where does this fit, and how well?".
+
+A row per node, a column per GPU, a number per GPU state; all geometries share one numbering, so a policy's losses
+are one array per profile and a filter call over thousands of nodes is one gather. Owned by `inventory`, which
+writes rows; read by the extender and the capacity tools.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from allocator import fitting, policy
+from allocator.fitting import GpuState
+from allocator.geometry import Geometry
+from allocator.policy import Policy
+from allocator.request import Request
+
+Rows = npt.NDArray[np.intp]
+Losses = npt.NDArray[np.float64]
+
+_NO_GPU = 0  # the number of "no such GPU here": nothing fits
+_TOO_COMPLEX = -np.inf  # marks a node whose joint answer was refused, until it is turned into a misfit
+
+
+class Fleet:
+    """All nodes' GPU states under one policy. Rows of forgotten nodes are reused."""
+
+    def __init__(self, by: Policy) -> None:
+        self.policy = by
+        self.rows: dict[str, int] = {}
+        self._names: list[str | None] = []
+        self._free_rows: list[int] = []
+        self._gpus: list[tuple[GpuState, ...]] = []
+        self._states = np.zeros((64, 8), dtype=np.int32)
+        self._offsets: dict[Geometry, int] = {}
+        self._size = 1
+        self._loss_of: dict[str, Losses] = {}  # profile → loss per global state
+        self._best: dict[str, Losses] = {}  # profile → best loss per row, kept current by put and drop
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __contains__(self, node: str) -> bool:
+        return node in self.rows
+
+    def name(self, row: int) -> str:
+        """The node of a row. Raises KeyError for a row in no use."""
+        found = self._names[row]
+        if found is None:
+            raise KeyError(row)
+        return found
+
+    def gpus(self, node: str) -> tuple[GpuState, ...]:
+        """The GPU states of a node as last put. Raises KeyError for an unknown node."""
+        return self._gpus[self.rows[node]]
+
+    def put(self, node: str, gpus: Sequence[GpuState]) -> None:
+        """Set a node's GPUs; only those that may take new slices."""
+        row = self.rows.get(node)
+        if row is None:
+            row = self._new_row(node)
+        self._gpus[row] = tuple(gpus)
+        numbers = [self._offset(g) + s for g, s in gpus]
+        if len(numbers) > self._states.shape[1]:
+            wider = np.zeros((self._states.shape[0], len(numbers)), dtype=np.int32)
+            wider[:, : self._states.shape[1]] = self._states
+            self._states = wider
+        self._states[row] = _NO_GPU
+        self._states[row, : len(numbers)] = numbers
+        for profile, best in self._best.items():
+            best[row] = self._loss_of[profile][self._states[row]].min()
+
+    def drop(self, node: str) -> None:
+        """Forget a node; unknown ones are no error."""
+        row = self.rows.pop(node, None)
+        if row is None:
+            return
+        self._names[row] = None
+        self._gpus[row] = ()
+        self._states[row] = _NO_GPU
+        self._free_rows.append(row)
+        for best in self._best.values():
+            best[row] = np.inf
+
+    def rows_of(self, nodes: Sequence[str]) -> Rows:
+        """Row per node name, -1 for unknown ones."""
+        get = self.rows.get
+        return np.fromiter((get(n, -1) for n in nodes), dtype=np.intp, count=len(nodes))
+
+    def losses(self, request: Request, rows: Rows) -> Losses:
+        """The policy's loss of the request's best placement per row; inf where it does not fit, or the row is -1.
+
+        A row whose joint answer would cost too much is -inf; see `too_complex`.
+        """
+        counts = request.counts
+        if len(counts) == 1 and counts[0][1] == 1:
+            single: Losses = np.append(self._best_of(counts[0][0]), np.inf)[rows]
+            return single
+        return self._joint_losses(counts, rows)
+
+    @staticmethod
+    def too_complex(losses: Losses) -> npt.NDArray[np.bool_]:
+        """Which answers of `losses` were refused as too costly."""
+        refused: npt.NDArray[np.bool_] = np.isneginf(losses)
+        return refused
+
+    def _joint_losses(self, counts: tuple[tuple[str, int], ...], rows: Rows) -> Losses:
+        found = np.full(len(rows), np.inf)
+        known = np.flatnonzero(rows >= 0)
+        if not len(known):
+            return found
+        states = np.sort(self._states[rows[known]], axis=1)
+        _, first, where = np.unique(states, axis=0, return_index=True, return_inverse=True)
+        answers = np.array([self._joint_loss(self._gpus[rows[known[i]]], counts) for i in first])
+        found[known] = answers[where.ravel()]
+        return found
+
+    def _joint_loss(self, gpus: tuple[GpuState, ...], counts: tuple[tuple[str, int], ...]) -> float:
+        profiles = [name for name, n in counts for _ in range(n)]
+        try:
+            placed = fitting.place(gpus, profiles, self.policy)
+        except fitting.TooComplexError:
+            return _TOO_COMPLEX
+        return np.inf if placed is None else sum(one.loss for one in placed)
+
+    def room(self, profile: str) -> int:
+        """How many more slices of a profile fit on the fleet, placed disjointly."""
+        total = 0
+        for gpus in self._gpus:
+            for geometry, state in gpus:
+                index = geometry.profile_index.get(profile)
+                total += 0 if index is None else int(geometry.room[state, index])
+        return total
+
+    def stranded(self, demanded: Iterable[str]) -> Mapping[str, int]:
+        """Free memory slices per node that no demanded profile can use any more."""
+        wanted = frozenset(demanded)
+        found = {}
+        for node, row in self.rows.items():
+            lost = sum(_stranded_slices(geometry, state, wanted) for geometry, state in self._gpus[row])
+            if lost:
+                found[node] = lost
+        return found
+
+    def _best_of(self, profile: str) -> Losses:
+        if profile not in self._best:
+            self._loss_of[profile] = self._losses_by_state(profile)
+            self._best[profile] = self._loss_of[profile][self._states].min(axis=1)
+        return self._best[profile]
+
+    def _losses_by_state(self, profile: str) -> Losses:
+        table = np.full(self._size, np.inf)
+        for geometry, offset in self._offsets.items():
+            index = geometry.profile_index.get(profile)
+            if index is not None:
+                loss = policy.tables(self.policy, geometry).loss[:, index]
+                table[offset : offset + geometry.states] = loss
+        return table
+
+    def _offset(self, geometry: Geometry) -> int:
+        if geometry not in self._offsets:
+            self._offsets[geometry] = self._size
+            self._size += geometry.states
+            for profile in self._loss_of:
+                self._loss_of[profile] = self._losses_by_state(profile)
+        return self._offsets[geometry]
+
+    def _new_row(self, node: str) -> int:
+        if self._free_rows:
+            row = self._free_rows.pop()
+            self._names[row] = node
+        else:
+            row = len(self._names)
+            self._names.append(node)
+            self._gpus.append(())
+            if row == self._states.shape[0]:
+                self._states = np.vstack([self._states, np.zeros_like(self._states)])
+                for profile, best in self._best.items():
+                    self._best[profile] = np.append(best, np.full(len(best), np.inf))
+        self.rows[node] = row
+        return row
+
+
+def _stranded_slices(geometry: Geometry, state: int, wanted: frozenset[str]) -> int:
+    """Free memory slices of one GPU that no legal placement of a wanted profile covers."""
+    covered = 0
+    for index, after in enumerate(geometry.step[state]):
+        if after >= 0 and geometry.placements[index].profile in wanted:
+            covered |= geometry.placements[index].mask
+    full = (1 << geometry.catalogue.memory_slices) - 1
+    return (full & ~int(geometry.masks[state]) & ~covered).bit_count()

@@ -1,0 +1,350 @@
+"""Inventory: the one mutable whole — agents' reports, the ledger of claims, and the fleet of GPU states they make.
+
+Owned by the scheduler service (one per process, used from one thread) and by simulators. Every method is a step that
+either happens whole or raises and changes nothing. A memory slice of a GPU counts as taken if a claim holds it, or
+the report shows on it a slice that is foreign or belongs to a pod without a claim. Idle slices count as free: the
+agent destroys them when their room is wanted.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from allocator import errors, fitting, geometry
+from allocator.contract import Promise
+from allocator.fitting import GpuState
+from allocator.fleet import Fleet
+from allocator.geometry import Geometry
+from allocator.ledger import Claim, Event, Hold, Ledger, State
+from allocator.misfit import Misfit, Reason
+from allocator.policy import DEFAULT, Policy
+from allocator.profile import Placement
+from allocator.report import GpuReport, NodeReport, SliceState
+from allocator.request import Request, Slot
+
+
+@dataclass(frozen=True, slots=True)
+class BoundPod:
+    """A pod that a node has: what it asks, and what its placement annotation promises."""
+
+    uid: str
+    namespace: str
+    name: str
+    node: str
+    request: Request
+    promises: tuple[Promise, ...]
+
+
+class Inventory:
+    """Reports, claims and GPU states. `check` proves that the three agree."""
+
+    def __init__(self, by: Policy = DEFAULT) -> None:
+        self.ledger = Ledger()
+        self.fleet = Fleet(by)
+        self.nodes: set[str] = set()  # nodes of the cluster, reported or not
+        self._reports: dict[str, NodeReport] = {}
+        self._usable: dict[str, tuple[tuple[str, GpuState], ...]] = {}
+        self._conflicts: dict[str, dict[str, str]] = {}
+        self._waiting: dict[str, dict[str, BoundPod]] = {}
+        self._empty_reasons: dict[tuple[tuple[Geometry, ...], tuple[tuple[str, int], ...]], Reason] = {}
+
+    # --- what the cluster tells -------------------------------------------------------------------------------
+
+    def report(self, node: str) -> NodeReport | None:
+        """The last report of a node."""
+        return self._reports.get(node)
+
+    def reports(self) -> Iterable[NodeReport]:
+        """All reports."""
+        return self._reports.values()
+
+    def conflicts(self, node: str) -> dict[str, str]:
+        """GPUs (by UUID) of a node that take no new work because what is known of them contradicts itself, and why."""
+        return self._conflicts.get(node, {})
+
+    def waiting(self) -> Iterable[BoundPod]:
+        """Bound pods whose promised placement could not be taken over, yet."""
+        return (pod for pods in self._waiting.values() for pod in pods.values())
+
+    def observe(self, seen: NodeReport) -> None:
+        """Take in an agent's report: claims follow it, and pods that waited for it are taken over."""
+        self._reports[seen.node] = seen
+        shown = _shown(seen)
+        moved = [c for c in tuple(self.ledger.on_node(seen.node)) if self._follow(c, shown.get(c.uid, ()))]
+        for claim in moved:
+            self._displace(claim, shown)
+        self._refresh(seen.node)
+        for pod in tuple(self._waiting.get(seen.node, {}).values()):
+            self.adopt(pod)
+
+    def forget_report(self, node: str) -> None:
+        """A node's MigNode is gone: nothing new there; its claims stay until their pods are over."""
+        if self._reports.pop(node, None) is not None:
+            for claim in tuple(self.ledger.on_node(node)):
+                if claim.state is State.RELEASING:
+                    self.ledger.apply(claim.uid, Event.FREE)
+            self._refresh(node)
+
+    def adopt(self, pod: BoundPod) -> str:
+        """Take over a pod found bound, as its annotation promises. Returns why not, or nothing.
+
+        A promise is believed only if it is what the pod asks for, lies on this node, is legal and free: an annotation
+        is anybody's text. A pod whose promise cannot be taken over waits, and is tried again with the next report.
+        """
+        known = self.ledger.get(pod.uid)
+        if known is not None and known.node == pod.node:
+            self._forget_waiting(pod.uid, pod.node)
+            if known.state is not State.RELEASING:
+                self.ledger.apply(pod.uid, Event.CONFIRM)
+            return ""
+        if known is not None:  # we reserved another node, and somebody else bound the pod here
+            self.ledger.apply(pod.uid, Event.FREE)
+            self._refresh(known.node)
+        holds, problem = self._believed(pod)
+        if problem:
+            self._waiting.setdefault(pod.node, {})[pod.uid] = pod
+            return problem
+        self._forget_waiting(pod.uid, pod.node)
+        claim = Claim(pod.uid, pod.namespace, pod.name, pod.node, holds, State.BOUND)
+        self.ledger.open(claim)
+        shown = _shown(self._reports[pod.node])
+        self._follow(claim, shown.get(pod.uid, ()))
+        self._displace(claim, shown)
+        self._refresh(pod.node)
+        return ""
+
+    def end(self, uid: str, node: str = "") -> bool:
+        """A pod is over or gone. Returns whether that freed room at once."""
+        self._forget_waiting(uid, node)
+        claim = self.ledger.get(uid)
+        if claim is None:
+            return False
+        seen = self._reports.get(claim.node)
+        still_held = seen is not None and uid in _shown(seen)
+        self.ledger.apply(uid, Event.END if still_held else Event.FREE)
+        self._refresh(claim.node)
+        return not still_held
+
+    # --- what the scheduler decides ---------------------------------------------------------------------------
+
+    def reserve(self, uid: str, namespace: str, name: str, request: Request, node: str) -> Claim | Misfit:
+        """Choose placements for a pod on a node and claim them, RESERVED; or say why not.
+
+        Asked again for the same pod and node it answers with the claim there is.
+        """
+        known = self.ledger.get(uid)
+        if known is not None:
+            return known if known.node == node else Misfit(Reason.BOUND_ELSEWHERE, str(request))
+        usable = self._usable.get(node, ())
+        try:
+            placed = fitting.place([s for _, s in usable], [s.profile for s in request.slots], self.fleet.policy)
+        except fitting.TooComplexError:
+            return Misfit(Reason.TOO_COMPLEX, str(request))
+        if placed is None or not usable:
+            return self.explain(request, node)
+        holds = tuple(
+            Hold(slot.container, usable[one.gpu][0], one.placement)
+            for slot, one in zip(request.slots, placed, strict=True)
+        )
+        claim = Claim(uid, namespace, name, node, holds, State.RESERVED)
+        self.ledger.open(claim)
+        self._refresh(node)
+        return claim
+
+    def confirm(self, uid: str) -> None:
+        """The API server has the binding. Raises LedgerError if nothing was reserved."""
+        self.ledger.apply(uid, Event.CONFIRM)
+
+    def refuse(self, uid: str) -> None:
+        """The binding was refused: the reservation is void. Raises LedgerError if the claim is past that."""
+        claim = self.ledger.get(uid)
+        self.ledger.apply(uid, Event.REFUSE)
+        if claim is not None:
+            self._refresh(claim.node)
+
+    def explain(self, request: Request, node: str) -> Misfit:
+        """Why a request does not fit a node, given that it does not."""
+        return Misfit(self.reason(request, node), str(request))
+
+    def reason(self, request: Request, node: str) -> Reason:
+        """The reason alone, cheap enough to ask for every node of a large cluster."""
+        seen = self._reports.get(node)
+        if seen is None:
+            return Reason.NO_REPORT if node in self.nodes else Reason.UNKNOWN_NODE
+        usable = self._usable.get(node, ())
+        if not usable:
+            return Reason.BAD_REPORT if seen.problem or self._conflicts.get(node) else Reason.NO_MIG
+        kinds = tuple(gpu[1][0] for gpu in usable)
+        key = (kinds, request.counts)
+        if key not in self._empty_reasons:
+            self._empty_reasons[key] = _empty_reason(kinds, request)
+        return self._empty_reasons[key]
+
+    # --- inside -----------------------------------------------------------------------------------------------
+
+    def _follow(self, claim: Claim, shown: Sequence[Hold]) -> bool:
+        """Move a claim along with what the report shows of its pod. Returns whether it lies elsewhere now."""
+        if claim.state is State.RELEASING:
+            if not shown:
+                self.ledger.apply(claim.uid, Event.FREE)
+            return False
+        if _profiles(shown) != _profiles(claim.holds):
+            if claim.state is State.READY:
+                self.ledger.apply(claim.uid, Event.LOSE)
+            return False
+        self.ledger.apply(claim.uid, Event.CUT)
+        if _places(shown) == _places(claim.holds):
+            return False
+        self.ledger.rehold(claim.uid, tuple(shown))
+        return True
+
+    def _displace(self, true: Claim, shown: Mapping[str, tuple[Hold, ...]]) -> None:
+        """Promises on places the report shows to be this pod's are void; their pods wait for their own report."""
+        holds = shown.get(true.uid, ())
+        for other in tuple(self.ledger.on_node(true.node)):
+            if other.uid != true.uid and other.uid not in shown and _overlap(other.holds, holds):
+                self.ledger.apply(other.uid, Event.FREE)
+                if other.state in (State.BOUND, State.READY):
+                    pod = BoundPod(other.uid, other.namespace, other.name, other.node, _asked(other), _promises(other))
+                    self._waiting.setdefault(other.node, {})[other.uid] = pod
+
+    def _believed(self, pod: BoundPod) -> tuple[tuple[Hold, ...], str]:
+        """The holds that a bound pod's promises make, or why they cannot be believed."""
+        seen = self._reports.get(pod.node)
+        if seen is None:
+            return (), "its node has no report"
+        asked = Counter(dict(pod.request.counts))
+        shown = _shown(seen).get(pod.uid, ())
+        if shown and _profiles(shown) == asked:
+            return shown, ""
+        if Counter(p.profile for p in pod.promises) != asked:
+            return (), f"its annotation does not promise what it asks for ({pod.request})"
+        gpus = seen.by_uuid()
+        holds = []
+        for one in pod.promises:
+            gpu = gpus.get(one.gpu)
+            if gpu is None or gpu.catalogue is None:
+                return (), f"its annotation names GPU {one.gpu[:80]!r}, which the node does not report"
+            try:
+                holds.append(Hold(one.container, one.gpu, gpu.catalogue.placement(one.profile, one.start)))
+            except errors.CatalogueError as error:
+                return (), str(error)
+        for uuid in {h.gpu for h in holds}:
+            taken = self._taken(pod.node, gpus[uuid], ignore=pod.uid)
+            try:
+                _compiled(gpus[uuid]).state_of([*taken, *(h.placement for h in holds if h.gpu == uuid)])
+            except errors.GeometryError as error:
+                return (), f"its promised place is taken: {error}"
+        return tuple(holds), ""
+
+    def _taken(self, node: str, gpu: GpuReport, ignore: str = "") -> list[Placement]:
+        """Placements of a GPU that nobody else may get; those of the pod `ignore` are left out."""
+        held = {
+            (claim.uid, hold.placement)
+            for claim in self.ledger.on_node(node)
+            if claim.uid != ignore
+            for hold in claim.holds
+            if hold.gpu == gpu.uuid
+        }
+        for one in gpu.slices:
+            uid = one.owner.uid if one.owner else ""
+            ours = bool(ignore) and uid == ignore
+            if one.state is SliceState.FOREIGN or (one.state is SliceState.ALLOCATED and not ours):
+                held.add((uid, one.placement))
+        return [placement for _, placement in sorted(held)]
+
+    def _refresh(self, node: str) -> None:
+        """Recompute a node's row of the fleet."""
+        seen = self._reports.get(node)
+        if seen is None:
+            self.fleet.drop(node)
+            self._usable.pop(node, None)
+            self._conflicts.pop(node, None)
+            return
+        usable: list[tuple[str, GpuState]] = []
+        conflicts: dict[str, str] = {}
+        for gpu in seen.gpus:
+            if not gpu.usable:
+                continue
+            try:
+                compiled = _compiled(gpu)
+                usable.append((gpu.uuid, (compiled, compiled.state_of(self._taken(node, gpu)))))
+            except errors.MigschedError as error:
+                conflicts[gpu.uuid] = str(error)
+        self._usable[node] = tuple(usable)
+        self._conflicts[node] = conflicts
+        self.fleet.put(node, [state for _, state in usable])
+
+    def _forget_waiting(self, uid: str, node: str) -> None:
+        nodes = [node] if node else list(self._waiting)
+        for one in nodes:
+            pods = self._waiting.get(one, {})
+            pods.pop(uid, None)
+            if not pods:
+                self._waiting.pop(one, None)
+
+    def check(self) -> None:
+        """Raise LedgerError if two claims share a memory slice, or the fleet disagrees with ledger and reports."""
+        self.ledger.check()
+        taken: dict[tuple[str, str], tuple[int, str]] = {}
+        for claim in self.ledger:
+            for hold in claim.holds:
+                mask, pods = taken.get((claim.node, hold.gpu), (0, ""))
+                if mask & hold.placement.mask:
+                    raise errors.LedgerError(f"{claim.pod} shares {hold.gpu} {hold.placement} with {pods}")
+                taken[claim.node, hold.gpu] = (mask | hold.placement.mask, f"{pods} {claim.pod}".strip())
+        for node in self._reports:
+            before = self.fleet.gpus(node)
+            self._refresh(node)
+            if self.fleet.gpus(node) != before:
+                raise errors.LedgerError(f"the fleet's row of {node} was stale")
+
+
+def _shown(seen: NodeReport) -> dict[str, tuple[Hold, ...]]:
+    """What the report shows as allocated, by owner's UID; a GPU that contradicts itself shows nothing."""
+    found: dict[str, tuple[Hold, ...]] = {}
+    for gpu in seen.gpus:
+        if gpu.slices and gpu.contradiction():
+            continue
+        for one in gpu.slices:
+            if one.state is SliceState.ALLOCATED and one.owner is not None:
+                hold = Hold(one.owner.container, gpu.uuid, one.placement)
+                found[one.owner.uid] = (*found.get(one.owner.uid, ()), hold)
+    return found
+
+
+def _places(holds: Sequence[Hold]) -> Counter[tuple[str, Placement]]:
+    return Counter((h.gpu, h.placement) for h in holds)
+
+
+def _profiles(holds: Sequence[Hold]) -> Counter[str]:
+    return Counter(h.placement.profile for h in holds)
+
+
+def _overlap(one: Sequence[Hold], other: Sequence[Hold]) -> bool:
+    return any(a.gpu == b.gpu and a.placement.overlaps(b.placement) for a in one for b in other)
+
+
+def _asked(claim: Claim) -> Request:
+    return Request(tuple(Slot(h.container, h.placement.profile) for h in claim.holds))
+
+
+def _promises(claim: Claim) -> tuple[Promise, ...]:
+    return tuple(Promise(h.container, h.gpu, h.placement.profile, h.placement.start) for h in claim.holds)
+
+
+def _compiled(gpu: GpuReport) -> Geometry:
+    if gpu.catalogue is None:
+        raise errors.GeometryError(f"{gpu.uuid} has no catalogue")
+    return geometry.compiled(gpu.catalogue)
+
+
+def _empty_reason(kinds: tuple[Geometry, ...], request: Request) -> Reason:
+    """Why a request does not fit GPUs of these kinds: judged as if they were empty."""
+    if any(not any(name in kind.profile_index for kind in kinds) for name, _ in request.counts):
+        return Reason.NOT_OFFERED
+    try:
+        fits_empty = fitting.fits([(kind, Geometry.EMPTY) for kind in kinds], dict(request.counts))
+    except fitting.TooComplexError:
+        return Reason.TOO_COMPLEX
+    return Reason.NO_ROOM if fits_empty else Reason.TOO_LARGE
