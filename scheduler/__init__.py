@@ -1,1 +1,20 @@
-"""scheduler."""
+"""The scheduler service: kube-scheduler's extender, its cache of the cluster, and the capacity API.
+
+One process, one event loop, no locks: the inventory is touched from the loop alone, so every step between two
+awaits is atomic. Reading order:
+
+    settings    what can be set, from where
+    cluster     the port to Kubernetes and the partial objects that cross it
+    kube        that port through the kubernetes package (simulator.memory_cluster is the other one)
+    wire        kube-scheduler's extender JSON
+    pods        from a pod object to the core's words
+    state       the cache: inventory + what is known of pods; fed by reflector
+    reflector   list + watch, again and again
+    extender    filter, prioritize, bind, preempt in domain words
+    binder      one Binding carried to a definite end
+    waker       tells kube-scheduler that room arose
+    metrics     the collectors, in one table
+    app         the extender's HTTP routes
+    api         the capacity API's HTTP routes
+    service     wires all of it; `run` is what `migsched scheduler` calls
+"""
