@@ -72,7 +72,7 @@ def test_destroy_refuses_used_and_unknown_instances() -> None:
         gpu.destroy(made.gi_id)
     with pytest.raises(device.StaleHandleError):
         gpu.destroy(made.gi_id + 1)
-    gpu.end_process(made.gi_id, 4242)
+    gpu.end_process(4242)
     gpu.destroy(made.gi_id)
     assert gpu.instances() == ()
 
