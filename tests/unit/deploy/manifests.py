@@ -1,0 +1,47 @@
+"""The YAML files of deploy/, read for tests."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+DEPLOY = Path(__file__).parents[3] / "deploy"
+EXAMPLES = DEPLOY / "examples"
+KUBE_SCHEDULER_CONFIG = DEPLOY / "kube-scheduler" / "config.yaml"
+
+Manifest = Mapping[str, Any]
+
+
+def files(folder: Path = DEPLOY) -> list[Path]:
+    """Every YAML file in and below a folder."""
+    return sorted(folder.rglob("*.yaml"))
+
+
+def documents(path: Path) -> list[Manifest]:
+    """Every object in a file."""
+    return list(yaml.safe_load_all(path.read_text(encoding="utf-8")))
+
+
+def one(path: Path, kind: str, name: str | None = None) -> Manifest:
+    """The only object of that kind (and name) in a file."""
+    (found,) = (d for d in documents(path) if d["kind"] == kind and (name is None or d["metadata"]["name"] == name))
+    return found
+
+
+def pod_templates(document: Manifest) -> Iterator[tuple[str, Manifest]]:
+    """What the pods that an object makes look like, as (part of the object, PodTemplateSpec)."""
+    spec = document.get("spec", {})
+    match document["kind"]:
+        case "Pod":
+            yield "pod", {"metadata": document["metadata"], "spec": spec}
+        case "Deployment" | "Job":
+            yield "template", spec["template"]
+        case "DynamoGraphDeployment":
+            for component in spec["components"]:
+                yield component["name"], component["podTemplate"]
+
+
+def containers(pod_spec: Manifest) -> Sequence[Manifest]:
+    """All containers of a pod, init containers and sidecars included."""
+    return [*pod_spec.get("initContainers", []), *pod_spec["containers"]]

@@ -1,0 +1,86 @@
+"""Each account may do exactly what its program does."""
+
+from pathlib import Path
+
+from scheduler import cluster
+from tests.unit.deploy import manifests
+
+Right = tuple[str, str, str]  # API group, resource, verb
+
+RBAC = manifests.DEPLOY / "rbac"
+
+# Method of the scheduler's port to Kubernetes → what it needs. `list` and `watch` serve every kind.
+SCHEDULER: dict[str, set[Right]] = {
+    "list": {("", "pods", "list"), ("", "nodes", "list"), ("migsched.io", "mignodes", "list")},
+    "watch": {("", "pods", "watch"), ("", "nodes", "watch"), ("migsched.io", "mignodes", "watch")},
+    "get_pod": {("", "pods", "get")},
+    "bind": {("", "pods/binding", "create")},
+    "annotate_node": {("", "nodes", "patch")},
+    "close": set(),
+}
+
+AGENT: dict[str, set[Right]] = {
+    "follow the pods of its node": {("", "pods", verb) for verb in ("get", "list", "watch")},
+    "read its node": {("", "nodes", "get")},
+    "have a MigNode": {("migsched.io", "mignodes", verb) for verb in ("get", "create", "patch")},
+    "report": {("migsched.io", "mignodes/status", verb) for verb in ("patch", "update")},
+    "say what it did": {(group, "events", verb) for group in ("", "events.k8s.io") for verb in ("create", "patch")},
+}
+
+
+def rights(path: Path, kind: str, name: str) -> set[Right]:
+    return {
+        (group, resource, verb)
+        for rule in manifests.one(path, kind, name)["rules"]
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+        for verb in rule["verbs"]
+    }
+
+
+def test_the_scheduler_may_do_what_its_port_does() -> None:
+    """The role has the rights of the port's methods, each of them and no other."""
+    methods = {name for name in vars(cluster.Cluster) if not name.startswith("_")}
+    assert methods == SCHEDULER.keys()
+    assert rights(RBAC / "scheduler" / "extender.yaml", "ClusterRole", "migsched-scheduler") == set().union(
+        *SCHEDULER.values()
+    )
+
+
+def test_the_agent_may_do_what_it_needs() -> None:
+    """The role has the rights in the table and no other: none that could change another node."""
+    assert rights(RBAC / "agent" / "agent.yaml", "ClusterRole", "migsched-agent") == set().union(*AGENT.values())
+
+
+def test_every_binding_gives_an_existing_role_to_an_existing_account() -> None:
+    """Roles and accounts that bindings name are in the same folder, or are those that Kubernetes ships."""
+    shipped = {"system:kube-scheduler", "system:volume-scheduler", "extension-apiserver-authentication-reader"}
+    for folder in (RBAC / "scheduler", RBAC / "agent"):
+        found = [d for path in manifests.files(folder) for d in manifests.documents(path)]
+        roles = {d["metadata"]["name"] for d in found if d["kind"] in ("Role", "ClusterRole")}
+        accounts = {(d["metadata"]["namespace"], d["metadata"]["name"]) for d in found if d["kind"] == "ServiceAccount"}
+        bindings = [d for d in found if d["kind"] in ("RoleBinding", "ClusterRoleBinding")]
+        assert bindings
+        for binding in bindings:
+            assert binding["roleRef"]["name"] in roles | shipped
+            for subject in binding["subjects"]:
+                assert (subject["namespace"], subject["name"]) in accounts
+
+
+def test_the_lease_that_may_be_taken_is_the_one_configured() -> None:
+    """kube-scheduler may update the lease that its configuration names, and no other."""
+    path = RBAC / "scheduler" / "kube-scheduler.yaml"
+    role = manifests.one(path, "Role", "migsched-scheduler-lease")
+    election = manifests.one(manifests.KUBE_SCHEDULER_CONFIG, "KubeSchedulerConfiguration")["leaderElection"]
+    named = [name for rule in role["rules"] for name in rule.get("resourceNames", [])]
+    assert named == [election["resourceName"]]
+    assert role["metadata"]["namespace"] == election["resourceNamespace"]
+
+
+def test_no_role_reads_secrets_or_uses_wildcards() -> None:
+    """Nothing that we ship can read a Secret, escalate, or names everything."""
+    for path in manifests.files(RBAC):
+        for document in manifests.documents(path):
+            for rule in document.get("rules", []):
+                assert not {"*", "secrets", "serviceaccounts/token"} & {*rule["resources"], *rule["apiGroups"]}
+                assert not {"*", "escalate", "bind", "impersonate"} & {*rule["verbs"]}
