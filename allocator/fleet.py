@@ -138,7 +138,7 @@ class Fleet:
         wanted = frozenset(demanded)
         found = {}
         for node, row in self.rows.items():
-            lost = sum(_stranded_slices(geometry, state, wanted) for geometry, state in self._gpus[row])
+            lost = sum(stranded_slices(geometry, state, wanted) for geometry, state in self._gpus[row])
             if lost:
                 found[node] = lost
         return found
@@ -182,7 +182,7 @@ class Fleet:
         return row
 
 
-def _stranded_slices(geometry: Geometry, state: int, wanted: frozenset[str]) -> int:
+def stranded_slices(geometry: Geometry, state: int, wanted: frozenset[str]) -> int:
     """Free memory slices of one GPU that no legal placement of a wanted profile covers."""
     covered = 0
     for index, after in enumerate(geometry.step[state]):

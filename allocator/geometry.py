@@ -125,9 +125,9 @@ def _explore(
     catalogue: Catalogue, placements: tuple[Placement, ...]
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32]]:
     """Reach every (mask, use of the limited things) from the empty GPU; the transitions between them."""
-    limits, uses = _limits(catalogue, placements)
+    caps, uses = limits(catalogue, placements)
     masks = [p.mask for p in placements]
-    start = (0, (0,) * len(limits))
+    start = (0, (0,) * len(caps))
     numbers: dict[tuple[int, tuple[int, ...]], int] = {start: 0}
     order = [start]
     rows: list[list[int]] = []
@@ -135,7 +135,7 @@ def _explore(
         row = []
         for added, cost in zip(masks, uses, strict=True):
             after_use = tuple(map(int.__add__, used, cost))
-            if mask & added or any(u > limit for u, limit in zip(after_use, limits, strict=True)):
+            if mask & added or any(u > limit for u, limit in zip(after_use, caps, strict=True)):
                 row.append(-1)
                 continue
             after = (mask | added, after_use)
@@ -153,7 +153,7 @@ def _explore(
     return np.array([m for m, _ in order], dtype=np.int64), np.array(rows, dtype=np.int32)
 
 
-def _limits(
+def limits(
     catalogue: Catalogue, placements: tuple[Placement, ...]
 ) -> tuple[tuple[int, ...], tuple[tuple[int, ...], ...]]:
     """What is limited beside memory slices, and what each placement uses of it.

@@ -7,6 +7,7 @@ planners, which must not touch the live state.
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from allocator.catalogue import Catalogue
 from allocator.inventory import Inventory
 from allocator.profile import Placement
 from allocator.report import GpuReport, SliceState
@@ -37,6 +38,7 @@ class GpuView:
     mask: int
     occupants: tuple[Occupant, ...]
     problem: str = ""
+    catalogue: Catalogue | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +107,7 @@ def _gpu(inventory: Inventory, node: str, gpu: GpuReport) -> GpuView:
         mask=mask,
         occupants=tuple(sorted(occupants.values(), key=lambda o: (o.placement.start, o.uid))),
         problem=_problem(inventory, node, gpu),
+        catalogue=gpu.catalogue,
     )
 
 
