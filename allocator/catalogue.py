@@ -67,6 +67,13 @@ class Catalogue:
                     f"{at}: start", start, f"must leave room for {one.memory_slices} of {self.memory_slices}"
                 )
 
+    def __hash__(self) -> int:
+        return self._hash
+
+    @cached_property
+    def _hash(self) -> int:  # asked for at every table look-up, and slow to compute
+        return hash((self.model, self.memory_slices, self.compute_slices, self.profiles, self.engine_totals))
+
     @cached_property
     def by_name(self) -> Mapping[str, Profile]:
         """Profiles by name."""

@@ -7,6 +7,7 @@ or lengths, and raises ContractError naming the field. Schema of the MigNode: de
 
 import dataclasses
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Annotated, Any
 
 import msgspec
@@ -184,6 +185,7 @@ def node_report(status: Status, node: str) -> report.NodeReport:
     return report.NodeReport(node, tuple(_gpu(g, catalogues) for g in status.gpus))
 
 
+@lru_cache(maxsize=256)
 def _catalogue(wire: _Catalogue) -> catalogue.Catalogue:
     return catalogue.Catalogue(
         model=wire.name,
@@ -262,7 +264,7 @@ def encode_status(seen: report.NodeReport, *, agent_version: str, mode: str) -> 
 
 def _summary(seen: report.NodeReport, models: dict[str, catalogue.Catalogue]) -> _Summary:
     slices = [s for g in seen.gpus for s in g.slices]
-    taken = [s for s in slices if s.state is not report.SliceState.IDLE]
+    taken = [s for g in seen.gpus if g.usable for s in g.slices if s.state is not report.SliceState.IDLE]
     total = sum(g.catalogue.memory_slices for g in seen.gpus if g.usable and g.catalogue)
     return _Summary(
         models=",".join(models),

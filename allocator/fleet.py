@@ -5,7 +5,9 @@ are one array per profile and a filter call over thousands of nodes is one gathe
 writes rows; read by the extender and the capacity tools.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -124,14 +126,28 @@ class Fleet:
             return _TOO_COMPLEX
         return np.inf if placed is None else sum(one.loss for one in placed)
 
+    def rooms(self) -> Mapping[str, int]:
+        """How many more slices of each offered profile fit on the fleet, each profile taken alone."""
+        total: Counter[str] = Counter()
+        for (geometry, state), number in Counter(gpu for gpus in self._gpus for gpu in gpus).items():
+            for index, profile in enumerate(geometry.profiles):
+                total[profile] += number * int(geometry.room[state, index])
+        return dict(total)
+
     def room(self, profile: str) -> int:
-        """How many more slices of a profile fit on the fleet, placed disjointly."""
-        total = 0
+        """How many more slices of one profile fit on the fleet."""
+        return self.rooms().get(profile, 0)
+
+    def free_and_stranded(self, demanded: Iterable[str]) -> Mapping[str, tuple[int, int]]:
+        """By GPU model: free memory slices, and those of them that no demanded profile can use any more."""
+        wanted = frozenset(demanded)
+        found: dict[str, tuple[int, int]] = {}
         for gpus in self._gpus:
             for geometry, state in gpus:
-                index = geometry.profile_index.get(profile)
-                total += 0 if index is None else int(geometry.room[state, index])
-        return total
+                free, lost = found.get(geometry.catalogue.model, (0, 0))
+                stranded = stranded_slices(geometry, state, wanted) if wanted else 0
+                found[geometry.catalogue.model] = (free + geometry.free_slices(state), lost + stranded)
+        return found
 
     def stranded(self, demanded: Iterable[str]) -> Mapping[str, int]:
         """Free memory slices per node that no demanded profile can use any more."""
@@ -182,6 +198,7 @@ class Fleet:
         return row
 
 
+@lru_cache(maxsize=8192)
 def stranded_slices(geometry: Geometry, state: int, wanted: frozenset[str]) -> int:
     """Free memory slices of one GPU that no legal placement of a wanted profile covers."""
     covered = 0

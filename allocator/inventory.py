@@ -42,6 +42,7 @@ class Inventory:
         self.ledger = Ledger()
         self.fleet = Fleet(by)
         self.nodes: set[str] = set()  # nodes of the cluster, reported or not
+        self.gains = 0  # counts the times that a node got room it had not
         self._reports: dict[str, NodeReport] = {}
         self._usable: dict[str, tuple[tuple[str, GpuState], ...]] = {}
         self._conflicts: dict[str, dict[str, str]] = {}
@@ -59,7 +60,8 @@ class Inventory:
         return self._reports.values()
 
     def conflicts(self, node: str) -> dict[str, str]:
-        """GPUs (by UUID) of a node that take no new work because what is known of them contradicts itself, and why."""
+        """GPUs (by UUID) of a node that take no new work because what is known of them contradicts itself, and why.
+        """
         return self._conflicts.get(node, {})
 
     def waiting(self) -> Iterable[BoundPod]:
@@ -180,6 +182,16 @@ class Inventory:
             self._empty_reasons[key] = _empty_reason(kinds, request)
         return self._empty_reasons[key]
 
+    def gpus_without(self, node: str, gone: frozenset[str]) -> tuple[GpuState, ...]:
+        """The GPU states of a node as they would be without the slices of these pods (by UID)."""
+        seen = self._reports.get(node)
+        if seen is None:
+            return ()
+        gpus = seen.by_uuid()
+        return tuple(
+            (kind, kind.state_of(self._taken(node, gpus[uuid], gone))) for uuid, (kind, _) in self._usable[node]
+        )
+
     # --- inside -----------------------------------------------------------------------------------------------
 
     def _follow(self, claim: Claim, shown: Sequence[Hold]) -> bool:
@@ -230,26 +242,25 @@ class Inventory:
             except errors.CatalogueError as error:
                 return (), str(error)
         for uuid in {h.gpu for h in holds}:
-            taken = self._taken(pod.node, gpus[uuid], ignore=pod.uid)
+            taken = self._taken(pod.node, gpus[uuid], frozenset((pod.uid,)))
             try:
                 _compiled(gpus[uuid]).state_of([*taken, *(h.placement for h in holds if h.gpu == uuid)])
             except errors.GeometryError as error:
                 return (), f"its promised place is taken: {error}"
         return tuple(holds), ""
 
-    def _taken(self, node: str, gpu: GpuReport, ignore: str = "") -> list[Placement]:
-        """Placements of a GPU that nobody else may get; those of the pod `ignore` are left out."""
+    def _taken(self, node: str, gpu: GpuReport, ignore: frozenset[str] = frozenset()) -> list[Placement]:
+        """Placements of a GPU that nobody else may get; those of the pods `ignore` (by UID) are left out."""
         held = {
             (claim.uid, hold.placement)
             for claim in self.ledger.on_node(node)
-            if claim.uid != ignore
+            if claim.uid not in ignore
             for hold in claim.holds
             if hold.gpu == gpu.uuid
         }
         for one in gpu.slices:
             uid = one.owner.uid if one.owner else ""
-            ours = bool(ignore) and uid == ignore
-            if one.state is SliceState.FOREIGN or (one.state is SliceState.ALLOCATED and not ours):
+            if one.state is SliceState.FOREIGN or (one.state is SliceState.ALLOCATED and uid not in ignore):
                 held.add((uid, one.placement))
         return [placement for _, placement in sorted(held)]
 
@@ -271,6 +282,9 @@ class Inventory:
                 usable.append((gpu.uuid, (compiled, compiled.state_of(self._taken(node, gpu)))))
             except errors.MigschedError as error:
                 conflicts[gpu.uuid] = str(error)
+        before = dict(self._usable.get(node, ()))
+        if any(_gained(before.get(uuid), after) for uuid, after in usable):
+            self.gains += 1
         self._usable[node] = tuple(usable)
         self._conflicts[node] = conflicts
         self.fleet.put(node, [state for _, state in usable])
@@ -315,6 +329,14 @@ def _shown(seen: NodeReport) -> dict[str, tuple[Hold, ...]]:
 
 def _places(holds: Sequence[Hold]) -> Counter[tuple[str, Placement]]:
     return Counter((h.gpu, h.placement) for h in holds)
+
+
+def _gained(before: GpuState | None, after: GpuState) -> bool:
+    """Whether a GPU has free memory slices that it had not, or is new."""
+    if before is None or before[0] is not after[0]:
+        return True
+    masks = after[0].masks
+    return bool(masks[before[1]] & ~masks[after[1]])
 
 
 def _profiles(holds: Sequence[Hold]) -> Counter[str]:

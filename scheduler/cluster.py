@@ -149,7 +149,7 @@ class Cluster(Protocol):
         """One pod, from the API server itself."""
 
     async def bind(self, binding: Binding) -> None:
-        """Write nodeName and annotations in one step. ConflictError if the pod is bound, deleting or another's namesake."""
+        """Write nodeName and annotations in one step. ConflictError if it is bound, deleting or another's namesake."""
 
     async def annotate_node(self, node: str, key: str, value: str) -> None:
         """Set one annotation of one node."""

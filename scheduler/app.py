@@ -1,0 +1,138 @@
+"""The extender's HTTP routes: bytes in, bytes out, kube-scheduler's JSON in between.
+
+The verbs are plain ASGI endpoints of a FastAPI application: FastAPI's own parsing and validation would cost
+half a millisecond of every scheduling cycle (docs/adr/0005). Whatever comes in, the answer is JSON and says
+what was wrong; a traceback never leaves the process.
+"""
+
+import time
+from collections.abc import Awaitable, Callable
+
+import structlog
+from fastapi import FastAPI
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+
+from allocator import errors
+from scheduler import wire
+from scheduler.extender import Extender
+from scheduler.metrics import Metrics
+
+_log = structlog.get_logger("app")
+_JSON = "application/json"
+
+Handler = Callable[[bytes], Awaitable[bytes]]
+
+
+class BodyTooLargeError(errors.MigschedError):
+    """A request body beyond the limit; reading it has stopped."""
+
+
+class Verb:
+    """One verb as an ASGI endpoint: bounded body, ready check, timing, errors as answers."""
+
+    def __init__(self, name: str, handle: Handler, metrics: Metrics, ready: Callable[[], bool], max_body: int) -> None:
+        self._name = name
+        self._handle = handle
+        self._seconds = metrics.verb_seconds.labels(name)
+        self._errors = metrics.decisions.labels(name, "error", "bad_body")
+        self._ready = ready
+        self._max_body = max_body
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        began = time.perf_counter()
+        response = await self._respond(Request(scope, receive))
+        await response(scope, receive, send)
+        self._seconds.observe(time.perf_counter() - began)
+
+    async def _respond(self, request: Request) -> Response:
+        try:
+            body = await _body(request, self._max_body)
+            if not self._ready():
+                return _problem(503, "migsched is still reading the cluster; try again")
+            return Response(await self._handle(body), media_type=_JSON)
+        except BodyTooLargeError as error:
+            return _problem(413, str(error), close=True)
+        except errors.ContractError as error:
+            self._errors.inc()
+            return _problem(400, str(error))
+        except ClientDisconnect:
+            return _problem(400, "the client went away")
+        except Exception:
+            _log.exception("verb failed", verb=self._name)
+            return _problem(500, f"{self._name} failed; see the log of the migsched scheduler")
+
+
+async def _body(request: Request, limit: int) -> bytes:
+    """The body, unless it is longer than the limit. Raises BodyTooLargeError without reading on."""
+    declared = request.headers.get("content-length", "")
+    if declared.isdigit() and int(declared) > limit:
+        raise BodyTooLargeError(f"request body: {declared} bytes: at most {limit}; raise max_body_mib if it is real")
+    chunks = bytearray()
+    async for chunk in request.stream():
+        chunks += chunk
+        if len(chunks) > limit:
+            raise BodyTooLargeError(f"request body: more than {limit} bytes; raise max_body_mib if it is real")
+    return bytes(chunks)
+
+
+def _problem(status: int, message: str, *, close: bool = False) -> Response:
+    headers = {"Connection": "close"} if close else None
+    return JSONResponse({"Error": message}, status_code=status, headers=headers)
+
+
+def build(extender: Extender, metrics: Metrics, ready: Callable[[], bool], *, max_body: int) -> FastAPI:
+    """The extender's application: POST /v1/{filter,prioritize,bind,preempt}, and a no-op to measure against."""
+    verbs = Verbs(extender)
+    app = FastAPI(title="migsched extender", openapi_url=None, docs_url=None, redoc_url=None)
+    for name, handle in verbs.table().items():
+        app.router.routes.append(Route(f"/v1/{name}", Verb(name, handle, metrics, ready, max_body), methods=["POST"]))
+    return app
+
+
+class Verbs:
+    """The verbs from bytes to bytes."""
+
+    def __init__(self, extender: Extender) -> None:
+        self._extender = extender
+
+    def table(self) -> dict[str, Handler]:
+        """Handlers by verb."""
+        return {
+            "filter": self.filter,
+            "prioritize": self.prioritize,
+            "bind": self.bind,
+            "preempt": self.preempt,
+            "noop": self.noop,
+        }
+
+    async def filter(self, body: bytes) -> bytes:
+        """POST /v1/filter."""
+        args = wire.decode_args(body)
+        answer = self._extender.filter(args.pod, args.names())
+        return wire.encode_filter(args, answer.nodes, answer.failed, answer.unresolvable)
+
+    async def prioritize(self, body: bytes) -> bytes:
+        """POST /v1/prioritize."""
+        args = wire.decode_args(body)
+        return wire.encode_scores(self._extender.prioritize(args.pod, args.names()))
+
+    async def bind(self, body: bytes) -> bytes:
+        """POST /v1/bind."""
+        args = wire.decode_binding(body)
+        return wire.encode_binding(
+            await self._extender.bind(args.pod_namespace, args.pod_name, args.pod_uid, args.node)
+        )
+
+    async def preempt(self, body: bytes) -> bytes:
+        """POST /v1/preempt."""
+        args = wire.decode_preemption(body)
+        return wire.encode_preemption(self._extender.preempt(args.pod, args.by_uid()))
+
+    async def noop(self, body: bytes) -> bytes:
+        """POST /v1/noop: reads a body and answers nothing; what the transport alone costs."""
+        del body
+        return b"{}"

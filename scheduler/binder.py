@@ -1,0 +1,153 @@
+"""One Binding carried to a definite end: reserve, POST, and, if the reply is lost, again until the API server has
+answered.
+
+Called by the extender. Between the POST and a definite answer the claim stays RESERVED, so nobody else gets its
+place; kube-scheduler may meanwhile time out and ask again, and then joins the same attempt.
+"""
+
+import asyncio
+
+import structlog
+from tenacity import AsyncRetrying, retry_if_exception_type, wait_exponential_jitter
+
+from allocator import contract, errors
+from allocator.contract import Promise
+from allocator.ledger import Claim
+from allocator.ledger import State as ClaimState
+from allocator.misfit import Misfit
+from allocator.request import Request
+from scheduler import pods
+from scheduler.cluster import Binding, Cluster, Pod
+from scheduler.metrics import Metrics
+from scheduler.state import State
+
+_log = structlog.get_logger("binder")
+_AGAIN = wait_exponential_jitter(initial=0.1, max=2.0, jitter=0.1)
+
+
+class Binder:
+    """Binds pods, several at once, one attempt per pod."""
+
+    def __init__(self, state: State, cluster: Cluster, metrics: Metrics, *, timeout_s: float) -> None:
+        self._state = state
+        self._cluster = cluster
+        self._metrics = metrics
+        self._timeout_s = timeout_s
+        self._attempts: dict[str, asyncio.Task[str]] = {}
+
+    async def bind(self, namespace: str, name: str, uid: str, node: str) -> str:
+        """Bind a pod to a node. Returns what went wrong, or nothing.
+
+        Answers within the time limit: an attempt that has no definite end by then goes on, and so does its
+        reservation.
+        """
+        claim = self._state.inventory.ledger.get(uid)
+        if claim is not None and claim.node != node:
+            return f"pod holds slices on {claim.node}"
+        if claim is not None and claim.state is not ClaimState.RESERVED:
+            return ""
+        attempt = self._attempts.get(uid)
+        if attempt is None:
+            attempt = asyncio.create_task(self._attempt(namespace, name, uid, node), name=f"bind {namespace}/{name}")
+            self._attempts[uid] = attempt
+            attempt.add_done_callback(lambda _: self._attempts.pop(uid, None))
+        done, _ = await asyncio.wait((attempt,), timeout=self._timeout_s)
+        if not done:
+            self._metrics.decisions.labels("bind", "unconfirmed", "").inc()
+            return f"the API server has not confirmed binding to {node} yet; its place stays reserved"
+        return attempt.result()
+
+    async def drain(self, timeout_s: float) -> int:
+        """Wait for attempts in flight; how many are left without an end."""
+        if not self._attempts:
+            return 0
+        _, left = await asyncio.wait(tuple(self._attempts.values()), timeout=timeout_s)
+        for attempt in left:
+            attempt.cancel()
+        return len(left)
+
+    async def _attempt(self, namespace: str, name: str, uid: str, node: str) -> str:
+        try:
+            request = await self._request(namespace, name, uid)
+        except errors.MigschedError as error:
+            return self._ended("error", "unknown_pod", str(error))
+        annotations = {}
+        if request:
+            claim = self._state.inventory.reserve(uid, namespace, name, request, node)
+            if isinstance(claim, Misfit):
+                return self._ended("misfit", claim.reason.value, claim.message)
+            annotations[contract.PLACEMENT_ANNOTATION] = contract.encode_placement(_promises(claim))
+        refusal = await self._until_definite(Binding(namespace, name, uid, node, annotations))
+        if refusal:
+            self._release(uid)
+            return self._ended("error", "refused", refusal)
+        self._confirm(uid)
+        _log.info("bound", pod=f"{namespace}/{name}", uid=uid, node=node, slices=_places(annotations))
+        return self._ended("bound", "", "")
+
+    async def _request(self, namespace: str, name: str, uid: str) -> Request:
+        """What the pod asks: from the cache, or from the API server if bind came before the watch."""
+        known = self._state.pods.get(uid)
+        if known is None:
+            pod = await self._cluster.get_pod(namespace, name)
+            if pod.metadata.uid != uid:
+                raise errors.ConflictError(f"{namespace}/{name} is another pod by now ({pod.metadata.uid})")
+            if not pods.is_ours(pod):
+                return Request()
+            known = self._state.remember(pod)
+        if known.request is None:
+            raise errors.RequestError(f"{namespace}/{name}", uid, known.problem)
+        return known.request
+
+    async def _until_definite(self, binding: Binding) -> str:
+        """POST the Binding until the API server has answered for certain. Returns why it was refused, or nothing."""
+        async for attempt in AsyncRetrying(retry=retry_if_exception_type(errors.UnreachableError), wait=_AGAIN):
+            with attempt:
+                try:
+                    await self._cluster.bind(binding)
+                except errors.ConflictError as error:
+                    return await self._after_conflict(binding, error)
+                except (errors.NotFoundError, errors.RefusedError) as error:
+                    return str(error)
+        return ""
+
+    async def _after_conflict(self, binding: Binding, error: errors.ConflictError) -> str:
+        """A conflict may be our own success, whose reply was lost: the pod itself says."""
+        try:
+            pod = await self._cluster.get_pod(binding.namespace, binding.name)
+        except errors.NotFoundError:
+            return f"pod {binding.namespace}/{binding.name} is gone"
+        return "" if _is_result(pod, binding) else str(error)
+
+    def _confirm(self, uid: str) -> None:
+        claim = self._state.inventory.ledger.get(uid)
+        if claim is not None and claim.state is ClaimState.RESERVED:
+            self._state.inventory.confirm(uid)
+
+    def _release(self, uid: str) -> None:
+        claim = self._state.inventory.ledger.get(uid)
+        if claim is not None and claim.state is ClaimState.RESERVED:
+            self._state.inventory.refuse(uid)
+
+    def _ended(self, outcome: str, reason: str, error: str) -> str:
+        self._metrics.decisions.labels("bind", outcome, reason).inc()
+        return error
+
+
+def _promises(claim: Claim) -> tuple[Promise, ...]:
+    return tuple(Promise(h.container, h.gpu, h.placement.profile, h.placement.start) for h in claim.holds)
+
+
+def _places(annotations: dict[str, str]) -> list[str]:
+    text = annotations.get(contract.PLACEMENT_ANNOTATION)
+    return [f"{p.gpu}:{p.profile}@{p.start}" for p in contract.decode_placement(text)] if text else []
+
+
+def _is_result(pod: Pod, binding: Binding) -> bool:
+    """Whether a pod is what this Binding would have made of it."""
+    key = contract.PLACEMENT_ANNOTATION
+    return (
+        pod.metadata.uid == binding.uid
+        and pod.spec.node_name == binding.node
+        and (pod.metadata.annotations or {}).get(key) == binding.annotations.get(key)
+    )

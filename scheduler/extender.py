@@ -1,0 +1,237 @@
+"""The extender's four verbs in domain words: filter, prioritize, bind, preempt. Called by `app`, which knows HTTP
+and JSON.
+
+Filter and prioritize change nothing that decides about placements: kube-scheduler also calls them to try things
+out. The one thing they leave behind is courtship: the node just offered as best to a pod is ranked lower for other
+pods for a moment, since its Binding is on its way and two pods sent to one last place cost one of them a back-off.
+Courtship only ranks, it never refuses.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import structlog
+
+from allocator import fitting, preemption
+from allocator.fleet import Losses, Rows
+from allocator.ledger import Claim
+from allocator.ledger import State as ClaimState
+from allocator.misfit import Misfit, Reason
+from allocator.request import Request
+from scheduler import pods
+from scheduler.binder import Binder
+from scheduler.cluster import Pod
+from scheduler.metrics import Metrics
+from scheduler.state import KnownPod, State
+
+_log = structlog.get_logger("extender")
+
+BEST_SCORE = 10  # kube-scheduler's MaxExtenderPriority
+_LAST = 1e6  # loss of a node that fits only if its courtship comes to nothing: after all others, before none
+
+
+@dataclass(frozen=True, slots=True)
+class FilterAnswer:
+    """Nodes to go on with, best first, and why others were refused. Nodes in neither are simply not on the shortlist."""
+
+    nodes: Sequence[str]
+    failed: Mapping[str, str] = field(default_factory=dict)
+    unresolvable: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class _Courtship:
+    node: str
+    profiles: tuple[str, ...]
+    until: float
+
+
+class Extender:
+    """The verbs over one state."""
+
+    def __init__(self, state: State, binder: Binder, metrics: Metrics, *, shortlist: int, courting_s: float) -> None:
+        self._state = state
+        self._binder = binder
+        self._metrics = metrics
+        self._shortlist = shortlist
+        self._courting_s = courting_s
+        self._courted: dict[str, _Courtship] = {}
+
+    # --- filter -----------------------------------------------------------------------------------------------------
+
+    def filter(self, pod: Pod, names: Sequence[str]) -> FilterAnswer:
+        """Which of these nodes a pod can use: the shortlist, best first; or, where none fits, why not for every node."""
+        if not pods.is_ours(pod):
+            return FilterAnswer(names)
+        known = self._state.remember(pod)
+        if known.request is None:
+            self._decided("filter", "error", "bad_request")
+            return FilterAnswer((), unresolvable=dict.fromkeys(names, known.problem))
+        if not known.request:
+            return FilterAnswer(names)
+        claim = self._state.inventory.ledger.get(known.uid)
+        if claim is not None:
+            return self._held(claim, known, names)
+        losses = self._losses(known.uid, known.request, names)
+        order = _best(losses, self._shortlist)
+        if len(order):
+            self._state.refused.discard(known.uid)
+            nodes = [names[i] for i in order]
+            self._court(known, nodes[0])
+            self._decided("filter", "fit", "")
+            return FilterAnswer(nodes)
+        self._state.refused.add(known.uid)
+        return self._refusal(known.request, names, losses)
+
+    def _held(self, claim: Claim, known: KnownPod, names: Sequence[str]) -> FilterAnswer:
+        """A pod that holds a claim already (its Binding is unconfirmed, or its place was reserved ahead) goes there
+        only.
+        """
+        if claim.node in names and claim.state is ClaimState.RESERVED:
+            self._decided("filter", "fit", "reserved")
+            return FilterAnswer([claim.node])
+        misfit = Misfit(Reason.BOUND_ELSEWHERE, str(known.request))
+        self._decided("filter", "misfit", misfit.reason.value)
+        return FilterAnswer((), unresolvable=dict.fromkeys(names, misfit.message))
+
+    def _refusal(self, request: Request, names: Sequence[str], losses: Losses) -> FilterAnswer:
+        costly = self._state.inventory.fleet.too_complex(losses)
+        failed: dict[str, str] = {}
+        unresolvable: dict[str, str] = {}
+        words = str(request)
+        messages: dict[Reason, Misfit] = {}
+        for index, name in enumerate(names):
+            reason = Reason.TOO_COMPLEX if costly[index] else self._state.inventory.reason(request, name)
+            misfit = messages.setdefault(reason, Misfit(reason, words))
+            (failed if misfit.resolvable else unresolvable)[name] = misfit.message
+        for reason in messages:
+            self._decided("filter", "misfit", reason.value)
+        return FilterAnswer((), failed, unresolvable)
+
+    # --- prioritize -------------------------------------------------------------------------------------------------
+
+    def prioritize(self, pod: Pod, names: Sequence[str]) -> Mapping[str, int]:
+        """A score 0…10 for every node: 10 for the best, one less for each next one."""
+        scores = dict.fromkeys(names, 0)
+        if not pods.is_ours(pod):
+            return scores
+        known = self._state.remember(pod)
+        if not known.request:
+            return scores
+        claim = self._state.inventory.ledger.get(known.uid)
+        if claim is not None:
+            return scores | ({claim.node: BEST_SCORE} if claim.node in scores else {})
+        losses = self._losses(known.uid, known.request, names)
+        order = _best(losses, BEST_SCORE)
+        for rank, index in enumerate(order):
+            scores[names[index]] = BEST_SCORE - rank
+        if len(order):
+            self._court(known, names[order[0]])
+        return scores
+
+    # --- bind -------------------------------------------------------------------------------------------------------
+
+    async def bind(self, namespace: str, name: str, uid: str, node: str) -> str:
+        """Choose placements on the node, claim them and bind the pod. Returns what went wrong, or nothing.
+
+        Safe to repeat: a pod bound to that node already is a success.
+        """
+        self._courted.pop(uid, None)
+        error = await self._binder.bind(namespace, name, uid, node)
+        if error:
+            _log.warning("bind refused", pod=f"{namespace}/{name}", uid=uid, node=node, error=error)
+        return error
+
+    # --- preempt ----------------------------------------------------------------------------------------------------
+
+    def preempt(
+        self, pod: Pod, candidates: Mapping[str, tuple[Sequence[str], int]]
+    ) -> Mapping[str, tuple[Sequence[str], int]]:
+        """Candidates on which evicting victims makes room for the pod's slices, with the victims that it takes.
+
+        kube-scheduler's victims are kept where they suffice. Where they do not, or none are named, pods of lower
+        priority are added: the fewest, lowest priority first. Nodes where nothing helps are dropped.
+        """
+        if not pods.is_ours(pod):
+            return dict(candidates)
+        known = self._state.remember(pod)
+        if not known.request:
+            return {} if known.request is None else dict(candidates)
+        kept = {}
+        for node, (victims, violations) in candidates.items():
+            needed = self._victims(known, known.request, node, victims)
+            if needed is not None:
+                kept[node] = (needed, violations)
+        self._decided("preempt", "fit" if kept else "misfit", "")
+        return kept
+
+    def _victims(self, known: KnownPod, request: Request, node: str, named: Sequence[str]) -> Sequence[str] | None:
+        """The named victims, with those added that make room; None if nothing does."""
+        known_pods = self._state.pods
+        lower = [
+            preemption.Candidate(claim.uid, other.priority)
+            for claim in self._state.inventory.ledger.on_node(node)
+            if (other := known_pods.get(claim.uid)) is not None and other.priority < known.priority
+        ]
+        added = preemption.victims(self._state.inventory, request, node, frozenset(named), lower)
+        if added is None:
+            return None
+        chosen = [*named, *added]
+        return chosen or None  # nothing to evict means that it fits by now: no preemption, the next filter will say so
+
+    # --- inside -----------------------------------------------------------------------------------------------------
+
+    def _losses(self, uid: str, request: Request, names: Sequence[str]) -> Losses:
+        """The policy's loss per node, corrected for nodes that another pod was just sent to."""
+        fleet = self._state.inventory.fleet
+        rows = fleet.rows_of(names)
+        losses = fleet.losses(request, rows)
+        now = time.monotonic()
+        for other, court in tuple(self._courted.items()):
+            if court.until < now:
+                del self._courted[other]
+                continue
+            row = fleet.rows.get(court.node)
+            if other == uid or row is None:
+                continue
+            for index in np.flatnonzero(rows == row):
+                if np.isfinite(losses[index]):
+                    losses[index] = self._loss_beside(court, request)
+        return losses
+
+    def _loss_beside(self, court: _Courtship, request: Request) -> float:
+        """What a request would cost on a node once the pod that was just sent there is placed."""
+        fleet = self._state.inventory.fleet
+        gpus = list(fleet.gpus(court.node))
+        try:
+            for profiles in (court.profiles, tuple(slot.profile for slot in request.slots)):
+                placed = fitting.place(gpus, profiles, fleet.policy)
+                if placed is None:
+                    return _LAST
+                loss = sum(one.loss for one in placed)
+                for one in placed:
+                    geometry, state = gpus[one.gpu]
+                    gpus[one.gpu] = (geometry, int(geometry.step[state, geometry.placement_index[one.placement]]))
+        except fitting.TooComplexError:
+            return _LAST
+        return loss
+
+    def _court(self, known: KnownPod, node: str) -> None:
+        if known.request:
+            profiles = tuple(slot.profile for slot in known.request.slots)
+            self._courted[known.uid] = _Courtship(node, profiles, time.monotonic() + self._courting_s)
+
+    def _decided(self, verb: str, outcome: str, reason: str) -> None:
+        self._metrics.decisions.labels(verb, outcome, reason).inc()
+
+
+def _best(losses: Losses, count: int) -> Rows:
+    """Indices of the `count` least finite losses, least first; ties in the order given."""
+    fitting_ones = np.flatnonzero(np.isfinite(losses))
+    if len(fitting_ones) > count:
+        worst = np.partition(losses[fitting_ones], count - 1)[count - 1]
+        fitting_ones = fitting_ones[losses[fitting_ones] <= worst]
+    order: Rows = fitting_ones[np.argsort(losses[fitting_ones], kind="stable")][:count]
+    return order

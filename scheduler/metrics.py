@@ -1,0 +1,55 @@
+"""The service's Prometheus metrics: names, labels and meaning in one table. Owned by `service`, filled by its parts.
+
+Each service has its own registry, so that several can live in one process (tests, the demo).
+"""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+_SECONDS = (0.0002, 0.0005, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.25, 1, 5)
+
+
+class Metrics:
+    """All collectors of one service."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.verb_seconds = Histogram(
+            "migsched_extender_verb_seconds",
+            "Server time of one extender call.",
+            ["verb"],
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
+        self.decisions = Counter(
+            "migsched_extender_decisions_total",
+            "Decisions by verb, outcome (fit, misfit, error, …) and reason.",
+            ["verb", "outcome", "reason"],
+            registry=self.registry,
+        )
+        self.claims = Gauge("migsched_claims", "Claims by state.", ["state"], registry=self.registry)
+        self.waiting_pods = Gauge(
+            "migsched_unadopted_pods",
+            "Bound pods whose promised placement could not be taken over.",
+            registry=self.registry,
+        )
+        self.refused_pods = Gauge(
+            "migsched_refused_pods", "Pods that asked and fit nowhere at the last filter call.", registry=self.registry
+        )
+        self.nodes = Gauge("migsched_nodes", "Nodes with a usable MIG report.", registry=self.registry)
+        self.free_slices = Gauge(
+            "migsched_free_memory_slices", "Free memory slices by GPU model.", ["model"], registry=self.registry
+        )
+        self.stranded_slices = Gauge(
+            "migsched_stranded_memory_slices",
+            "Free memory slices that no profile in demand can use, by GPU model.",
+            ["model"],
+            registry=self.registry,
+        )
+        self.wakes = Counter("migsched_wakes_total", "Wake-ups of refused pods.", registry=self.registry)
+        self.watch_restarts = Counter(
+            "migsched_watch_restarts_total",
+            "Lists made anew, by kind and cause.",
+            ["kind", "cause"],
+            registry=self.registry,
+        )
+        self.synced = Gauge("migsched_synced", "1 once all caches are synced.", registry=self.registry)

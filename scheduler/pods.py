@@ -1,0 +1,58 @@
+"""From a pod object to the core's words: what it asks, what it was promised, whether it is over."""
+
+from allocator import contract, profile, request
+from allocator.contract import Promise
+from allocator.request import Request
+from scheduler import cluster
+from scheduler.cluster import Pod
+
+OVER = frozenset({"Succeeded", "Failed"})
+
+
+def is_ours(pod: Pod) -> bool:
+    """Whether any container names a MIG resource, well-formed or not."""
+    return any(
+        profile.is_mig_resource(name)
+        for one in (*pod.spec.containers, *(pod.spec.init_containers or ()))
+        for name in _quantities(one)
+    )
+
+
+def request_of(pod: Pod) -> Request:
+    """The slices a pod asks for. Raises RequestError naming container, resource and fix."""
+    return request.of_containers(
+        [request.Container(c.name, _quantities(c)) for c in pod.spec.containers],
+        [
+            request.Container(c.name, _quantities(c), restartable=c.restart_policy == "Always")
+            for c in pod.spec.init_containers or ()
+        ],
+    )
+
+
+def _quantities(container: cluster.Container) -> dict[str, str | int]:
+    """A container's extended resources: limits, which Kubernetes copies into requests, or requests where alone."""
+    resources = container.resources
+    if resources is None:
+        return {}
+    return {**(resources.requests or {}), **(resources.limits or {})}
+
+
+def promises_of(pod: Pod) -> tuple[Promise, ...]:
+    """The pod's placement annotation, or nothing if it has none. Raises ContractError if it cannot be read."""
+    text = (pod.metadata.annotations or {}).get(contract.PLACEMENT_ANNOTATION)
+    return () if text is None else contract.decode_placement(text)
+
+
+def is_over(pod: Pod) -> bool:
+    """Whether the pod's containers are finished for good."""
+    return pod.status.phase in OVER
+
+
+def title(pod: Pod) -> str:
+    """`namespace/name`, for people."""
+    return f"{pod.metadata.namespace}/{pod.metadata.name}"
+
+
+def is_movable(pod: Pod) -> bool:
+    """Whether the pod's owner allows it to be restarted elsewhere."""
+    return (pod.metadata.annotations or {}).get(contract.MOVABLE_ANNOTATION) == "true"

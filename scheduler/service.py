@@ -1,0 +1,181 @@
+"""Wires the scheduler service: state, reflectors, extender, API, two HTTP servers. `run` is what `migsched
+scheduler` calls.
+
+Start: both servers listen at once; verbs answer 503 and /readyz is false until nodes, MigNodes and pods are listed,
+in that order, so that pods find the GPUs their annotations name. Stop: no new calls, bindings in flight get their
+end, watches close.
+"""
+
+import asyncio
+import signal
+import socket
+from collections.abc import Coroutine
+
+import structlog
+import uvicorn
+from fastapi import FastAPI
+
+from allocator import errors, policy
+from allocator.ledger import State as ClaimState
+from scheduler import api, app, logs
+from scheduler.binder import Binder
+from scheduler.cluster import Cluster, Kind
+from scheduler.extender import Extender
+from scheduler.kube import KubeClient
+from scheduler.metrics import Metrics
+from scheduler.reflector import Reflector
+from scheduler.settings import Settings
+from scheduler.state import State
+from scheduler.waker import Waker
+
+_log = structlog.get_logger("service")
+_MIB = 2**20
+KEEP_ALIVE_S = 120  # longer than the 90 s after which kube-scheduler drops idle connections: Go does not repeat a POST
+_LIST_ORDER = (Kind.NODE, Kind.MIG_NODE, Kind.POD)
+
+
+class Service:
+    """One scheduler service over one cluster."""
+
+    def __init__(self, settings: Settings, cluster: Cluster) -> None:
+        self._settings = settings
+        self._cluster = cluster
+        self.metrics = Metrics()
+        self._waker = Waker(cluster, self.metrics, interval_s=settings.wake_interval_s)
+        self.state = State(policy.find(settings.policy), self._waker.ring)
+        self._binder = Binder(self.state, cluster, self.metrics, timeout_s=settings.bind_timeout_s)
+        extender = Extender(
+            self.state, self._binder, self.metrics, shortlist=settings.shortlist, courting_s=settings.courting_s
+        )
+        self._extender_app = app.build(extender, self.metrics, self.ready, max_body=settings.max_body_mib * _MIB)
+        self._api_app = api.build(self.state, self.metrics, self.ready, self._refresh_gauges)
+        self._reflectors = [Reflector(cluster, kind, self.state, self.metrics) for kind in _LIST_ORDER]
+        self._servers: list[uvicorn.Server] = []
+        self._tasks: list[asyncio.Task[None]] = []
+        self._stopping = False
+        self.extender_url = ""
+        self.api_url = ""
+
+    def ready(self) -> bool:
+        """Whether decisions are safe: every cache is synced, and the service is not stopping."""
+        return not self._stopping and all(r.synced.is_set() for r in self._reflectors)
+
+    async def start(self) -> None:
+        """Listen on both ports and begin to sync. Raises SettingsError naming the setting whose port is taken."""
+        settings = self._settings
+        self.extender_url = await self._serve(
+            self._extender_app, settings.extender_host, settings.extender_port, "extender_port"
+        )
+        self.api_url = await self._serve(self._api_app, settings.api_host, settings.api_port, "api_port")
+        self._tasks.append(asyncio.create_task(self._reflect(), name="reflect"))
+        self._tasks.append(asyncio.create_task(self._waker.run(self.state), name="wake"))
+        _log.info("listening", extender=self.extender_url, api=self.api_url, policy=settings.policy)
+
+    async def synced(self) -> None:
+        """Until every cache is synced. Raises what a reflector died of, should one."""
+        for reflector in self._reflectors:
+            wait = asyncio.create_task(reflector.synced.wait())
+            done, _ = await asyncio.wait((wait, *self._tasks), return_when=asyncio.FIRST_COMPLETED)
+            for task in done - {wait}:
+                wait.cancel()
+                task.result()
+            await wait
+        self.metrics.synced.set(1)
+
+    async def stop(self) -> None:
+        """Finish calls and bindings in flight, then close everything."""
+        self._stopping = True
+        for server in self._servers:
+            server.should_exit = True
+        left = await self._binder.drain(self._settings.shutdown_s)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for server in self._servers:
+            await server.shutdown()
+        await self._cluster.close()
+        _log.info("stopped", bindings_without_an_end=left)
+
+    async def _reflect(self) -> None:
+        """One kind after the other until it is synced, then all for ever."""
+        async with asyncio.TaskGroup() as group:
+            for reflector in self._reflectors:
+                group.create_task(reflector.run(), name="follow")
+                await reflector.synced.wait()
+
+    async def _serve(self, application: FastAPI, host: str, port: int, setting: str) -> str:
+        sock = _listen(host, port, setting)
+        config = uvicorn.Config(
+            application,
+            log_config=None,
+            access_log=False,
+            timeout_keep_alive=KEEP_ALIVE_S,
+            timeout_graceful_shutdown=int(self._settings.shutdown_s),
+            lifespan="off",
+            backlog=2048,
+        )
+        server = uvicorn.Server(config)
+        config.load()
+        server.lifespan = config.lifespan_class(config)
+        await server.startup(sockets=[sock])
+        self._servers.append(server)
+        self._tasks.append(asyncio.create_task(server.main_loop(), name=f"serve {setting}"))
+        shown = "127.0.0.1" if host in ("0.0.0.0", "::") else host
+        return f"http://{shown}:{sock.getsockname()[1]}"
+
+    def _refresh_gauges(self) -> None:
+        """Bring the gauges that describe the inventory up to date; asked for by a scrape."""
+        inventory = self.state.inventory
+        counts = dict.fromkeys(ClaimState, 0)
+        for claim in inventory.ledger:
+            counts[claim.state] += 1
+        for state, number in counts.items():
+            self.metrics.claims.labels(state.value).set(number)
+        self.metrics.waiting_pods.set(sum(1 for _ in inventory.waiting()))
+        self.metrics.refused_pods.set(len(self.state.refused))
+        self.metrics.nodes.set(len(inventory.fleet))
+        for model, (free, stranded) in inventory.fleet.free_and_stranded(self.state.demanded()).items():
+            self.metrics.free_slices.labels(model).set(free)
+            self.metrics.stranded_slices.labels(model).set(stranded)
+
+
+def _listen(host: str, port: int, setting: str) -> socket.socket:
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        sock = socket.socket(family, socket.SOCK_STREAM)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind((host, port))
+    except OSError as error:
+        raise errors.SettingsError(
+            setting, port, f"cannot listen on {host}:{port} ({error.strerror}); free it or choose another"
+        ) from error
+    return sock
+
+
+async def run(settings: Settings) -> None:
+    """The service on a real cluster, until SIGTERM or SIGINT."""
+    logs.configure(settings.log_format, settings.log_level)
+    service = Service(settings, await KubeClient.connect(settings.kubeconfig))
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    await service.start()
+    try:
+        await _first(service.synced(), stop.wait())
+        if not stop.is_set():
+            _log.info("ready", nodes=len(service.state.inventory.fleet), claims=len(service.state.inventory.ledger))
+            await stop.wait()
+    finally:
+        await service.stop()
+
+
+async def _first(*ways: Coroutine[None, None, object]) -> None:
+    """Until one of them is done; its error is raised, the others are cancelled."""
+    tasks = [asyncio.create_task(one) for one in ways]
+    done, rest = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    for task in rest:
+        task.cancel()
+    await asyncio.gather(*rest, return_exceptions=True)
+    for task in done:
+        task.result()

@@ -1,0 +1,87 @@
+"""Settings of the scheduler service: flag > environment (`MIGSCHED_…`) > file > default. Read by `migsched
+scheduler`.
+
+Unknown keys are refused. Each field says its unit and why its default is what it is; docs/settings.md is generated
+from here.
+"""
+
+import os
+from pathlib import Path
+from typing import Annotated, Any
+
+import yaml
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from allocator import errors, policy
+
+_Port = Annotated[int, Field(ge=0, le=65535)]
+
+
+class Settings(BaseSettings):
+    """What can be set. Every field can be given as `MIGSCHED_<FIELD>`."""
+
+    model_config = SettingsConfigDict(env_prefix="MIGSCHED_", extra="forbid", frozen=True)
+
+    extender_host: str = Field("127.0.0.1", description="Address of the extender: loopback, beside kube-scheduler.")
+    extender_port: _Port = Field(8765, description="Port of the extender; 0 takes a free one.")
+    api_host: str = Field("0.0.0.0", description="Address of the capacity API, health and metrics.")
+    api_port: _Port = Field(8080, description="Port of the capacity API; 0 takes a free one.")
+    kubeconfig: Path | None = Field(None, description="Kubeconfig file; without it the pod's service account is used.")
+    policy: str = Field(
+        policy.DEFAULT.name, description="How placements are scored: " + ", ".join(policy.POLICIES) + "."
+    )
+    shortlist: int = Field(
+        10,
+        ge=1,
+        le=100_000,
+        description="Nodes that filter answers with. kube-scheduler's work grows with it; 10 halves its cost against all.",
+    )
+    max_body_mib: int = Field(
+        32, ge=1, le=1024, description="Largest request body in MiB; 5,000 full Node objects are about 20."
+    )
+    bind_timeout_s: float = Field(
+        4.5,
+        gt=0,
+        le=60,
+        description="How long bind waits for the API server; below kube-scheduler's httpTimeout.",
+    )
+    courting_s: float = Field(
+        0.3, ge=0, le=10, description="How long a node just offered as best to one pod is ranked lower for the next."
+    )
+    wake_interval_s: float = Field(
+        0.3,
+        gt=0,
+        le=60,
+        description="At most one wake-up of refused pods in this time: each costs a scan per refused pod.",
+    )
+    shutdown_s: float = Field(10, gt=0, le=300, description="How long shutting down waits for bindings in flight.")
+    log_format: str = Field("json", pattern="^(json|console)$", description="json for machines, console for people.")
+    log_level: str = Field("info", pattern="^(debug|info|warning|error)$", description="Lowest level that is logged.")
+
+
+def load(file: Path | None = None, **flags: Any) -> Settings:
+    """Settings from flags (None = not given), environment and a YAML file. SettingsError names field and fix."""
+    given = {} if file is None else _read(file)
+    given = {key: value for key, value in given.items() if f"MIGSCHED_{key}".upper() not in os.environ}
+    given |= {key: value for key, value in flags.items() if value is not None}
+    try:
+        found = Settings(**given)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"]) or "settings"
+        raise errors.SettingsError(field, first.get("input"), first["msg"]) from error
+    policy.find(found.policy)
+    return found
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        document = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeError, yaml.YAMLError) as error:
+        raise errors.SettingsError("settings file", str(file), f"cannot be read: {error}") from error
+    if document is None:
+        return {}
+    if not isinstance(document, dict):
+        raise errors.SettingsError("settings file", str(file), "must be a mapping of field to value")
+    return document

@@ -1,0 +1,160 @@
+"""The cache: the inventory, and what is known of pods beside their claims. Fed by reflectors, asked by the extender
+and the API.
+
+Touched from the event loop alone. Whatever gives room rings `on_room`, so that refused pods are woken.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import structlog
+
+from allocator import contract, errors
+from allocator.inventory import BoundPod, Inventory
+from allocator.ledger import State as ClaimState
+from allocator.policy import Policy
+from allocator.request import Request
+from scheduler import pods
+from scheduler.cluster import Change, ChangeType, Kind, Listing, MigNode, Node, Object, Pod
+
+_log = structlog.get_logger("state")
+
+
+@dataclass(frozen=True, slots=True)
+class KnownPod:
+    """A MIG pod of the cluster that is not over. `request` is None, and `problem` says why, where it cannot be read."""
+
+    uid: str
+    namespace: str
+    name: str
+    node: str
+    priority: int
+    movable: bool
+    request: Request | None
+    problem: str = ""
+
+
+class State:
+    """The inventory and the pods of the cluster."""
+
+    def __init__(self, by: Policy, on_room: Callable[[], None]) -> None:
+        self.inventory = Inventory(by)
+        self.pods: dict[str, KnownPod] = {}
+        self.refused: set[str] = set()  # pods that fit nowhere when they last asked
+        self._on_room = on_room
+
+    # --- from the reflectors ------------------------------------------------------------------------------------
+
+    def replace(self, kind: Kind, listing: Listing) -> None:
+        """All objects of a kind, instead of what was known: those not listed are gone."""
+        if kind is Kind.POD:
+            listed = {item.metadata.uid for item in listing.items}
+            held = {claim.uid: claim.node for claim in self.inventory.ledger if claim.state is not ClaimState.RESERVED}
+            for uid, node in held.items() | {(pod.uid, pod.node) for pod in self.pods.values()}:
+                if uid not in listed:
+                    self._pod_gone(uid, node)
+        else:
+            listed = {item.metadata.name for item in listing.items}
+            for name in self._known(kind) - listed:
+                self._forget(kind, name)
+        for item in listing.items:
+            self._take(item)
+
+    def apply(self, kind: Kind, change: Change) -> None:
+        """One change of the cluster."""
+        if change.item is None:
+            return
+        if change.type is not ChangeType.DELETED:
+            self._take(change.item)
+        elif isinstance(change.item, Pod):
+            self._pod_gone(change.item.metadata.uid, change.item.spec.node_name)
+        else:
+            self._forget(kind, change.item.metadata.name)
+
+    def _known(self, kind: Kind) -> set[str]:
+        if kind is Kind.NODE:
+            return set(self.inventory.nodes)
+        return {seen.node for seen in self.inventory.reports()}
+
+    def _forget(self, kind: Kind, name: str) -> None:
+        if kind is Kind.NODE:
+            self.inventory.nodes.discard(name)
+        else:
+            self._watching_room(lambda: self.inventory.forget_report(name))
+
+    def _take(self, item: Object) -> None:
+        if isinstance(item, Pod):
+            self._take_pod(item)
+        elif isinstance(item, MigNode):
+            self._take_report(item)
+        elif isinstance(item, Node):
+            self.inventory.nodes.add(item.metadata.name)
+
+    def _take_report(self, item: MigNode) -> None:
+        seen = contract.decode_status(item.status, item.metadata.name)
+        before = self.inventory.report(seen.node)
+        if seen.problem and (before is None or before.problem != seen.problem):
+            _log.warning("bad report", node=seen.node, problem=seen.problem)
+        self._watching_room(lambda: self.inventory.observe(seen))
+
+    def _take_pod(self, pod: Pod) -> None:
+        meta = pod.metadata
+        if not pods.is_ours(pod):
+            return
+        if pods.is_over(pod):
+            self._pod_gone(meta.uid, pod.spec.node_name)
+            return
+        known = self.remember(pod)
+        if not pod.spec.node_name:
+            return
+        self.refused.discard(meta.uid)
+        try:
+            promises = pods.promises_of(pod)
+        except errors.ContractError as error:
+            _log.warning("bad placement annotation", pod=pods.title(pod), error=str(error))
+            promises = ()
+        bound = BoundPod(meta.uid, meta.namespace, meta.name, pod.spec.node_name, known.request or Request(), promises)
+        problem = self.inventory.adopt(bound)
+        if problem:
+            _log.warning("not adopted", pod=pods.title(pod), uid=meta.uid, node=pod.spec.node_name, problem=problem)
+
+    def _pod_gone(self, uid: str, node: str) -> None:
+        self.pods.pop(uid, None)
+        self.refused.discard(uid)
+        self._watching_room(lambda: self.inventory.end(uid, node))
+
+    def _watching_room(self, step: Callable[[], object]) -> None:
+        before = self.inventory.gains
+        step()
+        if self.inventory.gains != before:
+            self._on_room()
+
+    # --- for the extender ---------------------------------------------------------------------------------------
+
+    def remember(self, pod: Pod) -> KnownPod:
+        """What is known of a MIG pod, read once per UID: its containers cannot change."""
+        meta = pod.metadata
+        before = self.pods.get(meta.uid)
+        if before is not None and before.node == pod.spec.node_name:
+            return before
+        found, problem = None, ""
+        try:
+            found = pods.request_of(pod)
+        except errors.RequestError as error:
+            problem = str(error)
+        known = KnownPod(
+            uid=meta.uid,
+            namespace=meta.namespace,
+            name=meta.name,
+            node=pod.spec.node_name,
+            priority=pod.spec.priority or 0,
+            movable=pods.is_movable(pod),
+            request=found,
+            problem=problem,
+        )
+        self.pods[meta.uid] = known
+        return known
+
+    def demanded(self) -> Iterable[str]:
+        """Profiles that any known pod asks for: what "in demand" means for stranded slices."""
+        return {name for pod in self.pods.values() if pod.request for name, _ in pod.request.counts}

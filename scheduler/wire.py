@@ -1,0 +1,169 @@
+"""kube-scheduler's extender JSON (k8s.io/kube-scheduler/extender/v1), and nothing else knows it.
+
+The Go structs carry no tags: keys are the exact field names, unset pointers arrive as null. Only the pod's fields
+that we use are decoded, node objects stay raw. A reply always names `NodeNames` explicitly: kube-scheduler takes an
+absent list for "no node fits".
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
+
+import msgspec
+
+from allocator import errors
+from scheduler.cluster import Pod
+
+
+class NodeItems(msgspec.Struct, frozen=True):
+    """A v1.NodeList whose items stay raw."""
+
+    items: tuple[msgspec.Raw, ...] = ()
+
+
+class _NodeMeta(msgspec.Struct, frozen=True):
+    name: str
+
+
+class _NodeName(msgspec.Struct, frozen=True):
+    metadata: _NodeMeta
+
+
+class ExtenderArgs(msgspec.Struct, frozen=True, rename="pascal"):
+    """Body of filter and prioritize. With nodeCacheCapable only `node_names` is set, else only `nodes`."""
+
+    pod: Pod
+    nodes: NodeItems | None = None
+    node_names: list[str] | None = None
+
+    def names(self) -> list[str]:
+        """The node names, however they came."""
+        if self.node_names is not None:
+            return self.node_names
+        items = self.nodes.items if self.nodes is not None else ()
+        return [msgspec.json.decode(raw, type=_NodeName).metadata.name for raw in items]
+
+
+class BindingArgs(msgspec.Struct, frozen=True):
+    """Body of bind."""
+
+    pod_name: str = msgspec.field(name="PodName")
+    pod_namespace: str = msgspec.field(name="PodNamespace")
+    pod_uid: str = msgspec.field(name="PodUID")
+    node: str = msgspec.field(name="Node")
+
+
+class Victims(msgspec.Struct, frozen=True):
+    """Victims on a node, as full pods."""
+
+    pods: list[Pod] | None = msgspec.field(default=None, name="Pods")
+    violations: int = msgspec.field(default=0, name="NumPDBViolations")
+
+
+class MetaPod(msgspec.Struct, frozen=True):
+    """A victim by UID."""
+
+    uid: str = msgspec.field(name="UID")
+
+
+class MetaVictims(msgspec.Struct, frozen=True):
+    """Victims on a node, by UID."""
+
+    pods: list[MetaPod] | None = msgspec.field(default=None, name="Pods")
+    violations: int = msgspec.field(default=0, name="NumPDBViolations")
+
+
+class PreemptionArgs(msgspec.Struct, frozen=True):
+    """Body of preempt: one of the two maps is set."""
+
+    pod: Pod = msgspec.field(name="Pod")
+    victims: dict[str, Victims | None] | None = msgspec.field(default=None, name="NodeNameToVictims")
+    meta_victims: dict[str, MetaVictims | None] | None = msgspec.field(default=None, name="NodeNameToMetaVictims")
+
+    def by_uid(self) -> dict[str, tuple[list[str], int]]:
+        """Victims' UIDs and PDB violations per node, however they came."""
+        if self.meta_victims is not None:
+            return {
+                n: ([p.uid for p in v.pods or ()], v.violations) if v else ([], 0) for n, v in self.meta_victims.items()
+            }
+        return {
+            n: ([p.metadata.uid for p in v.pods or ()], v.violations) if v else ([], 0)
+            for n, v in (self.victims or {}).items()
+        }
+
+
+_T = TypeVar("_T")
+_ARGS = msgspec.json.Decoder(ExtenderArgs)
+_BINDING = msgspec.json.Decoder(BindingArgs)
+_PREEMPTION = msgspec.json.Decoder(PreemptionArgs)
+_ENCODER = msgspec.json.Encoder()
+
+
+def decode_args(body: bytes) -> ExtenderArgs:
+    """Body of filter or prioritize. Raises ContractError saying what is wrong."""
+    return _decode(_ARGS, body)
+
+
+def decode_binding(body: bytes) -> BindingArgs:
+    """Body of bind. Raises ContractError saying what is wrong."""
+    return _decode(_BINDING, body)
+
+
+def decode_preemption(body: bytes) -> PreemptionArgs:
+    """Body of preempt. Raises ContractError saying what is wrong."""
+    return _decode(_PREEMPTION, body)
+
+
+def _decode(decoder: msgspec.json.Decoder[_T], body: bytes) -> _T:
+    try:
+        return decoder.decode(body)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
+        raise errors.ContractError("request body", body[:60], f"not what kube-scheduler sends: {error}") from error
+
+
+def encode_filter(
+    args: ExtenderArgs, nodes: Sequence[str], failed: Mapping[str, str], unresolvable: Mapping[str, str]
+) -> bytes:
+    """The reply of filter, in the form in which the nodes were asked for."""
+    reply: dict[str, Any] = {
+        "FailedNodes": failed,
+        "FailedAndUnresolvableNodes": unresolvable,
+        "Error": "",
+    }
+    if args.node_names is None and args.nodes is not None:
+        kept = set(nodes)
+        items = [raw for raw, name in zip(args.nodes.items, args.names(), strict=True) if name in kept]
+        reply["Nodes"] = {"items": items}
+        reply["NodeNames"] = None
+    else:
+        reply["Nodes"] = None
+        reply["NodeNames"] = nodes
+    return _ENCODER.encode(reply)
+
+
+def encode_filter_error(message: str) -> bytes:
+    """A filter reply that says only what went wrong: kube-scheduler retries the pod after a back-off."""
+    return _ENCODER.encode(
+        {"Nodes": None, "NodeNames": [], "FailedNodes": {}, "FailedAndUnresolvableNodes": {}, "Error": message}
+    )
+
+
+def encode_scores(scores: Mapping[str, int]) -> bytes:
+    """The reply of prioritize: a bare array of hosts and whole numbers 0…10."""
+    return _ENCODER.encode([{"Host": host, "Score": score} for host, score in scores.items()])
+
+
+def encode_binding(error: str) -> bytes:
+    """The reply of bind; an empty error is success."""
+    return _ENCODER.encode({"Error": error})
+
+
+def encode_preemption(victims: Mapping[str, tuple[Sequence[str], int]]) -> bytes:
+    """The reply of preempt: always by UID, whichever form was asked in."""
+    return _ENCODER.encode(
+        {
+            "NodeNameToMetaVictims": {
+                node: {"Pods": [{"UID": uid} for uid in uids], "NumPDBViolations": violations}
+                for node, (uids, violations) in victims.items()
+            }
+        }
+    )
