@@ -34,7 +34,7 @@ _LAST = 1e6  # loss of a node that fits only if its courtship comes to nothing: 
 
 @dataclass(frozen=True, slots=True)
 class FilterAnswer:
-    """Nodes to go on with, best first, and why others were refused. Nodes in neither are simply not on the shortlist."""
+    """Nodes to go on with, best first, and why others were refused. Nodes in neither are off the shortlist."""
 
     nodes: Sequence[str]
     failed: Mapping[str, str] = field(default_factory=dict)
@@ -62,7 +62,7 @@ class Extender:
     # --- filter -----------------------------------------------------------------------------------------------------
 
     def filter(self, pod: Pod, names: Sequence[str]) -> FilterAnswer:
-        """Which of these nodes a pod can use: the shortlist, best first; or, where none fits, why not for every node."""
+        """Which of these nodes a pod can use: the shortlist, best first; or why not, for every node."""
         if not pods.is_ours(pod):
             return FilterAnswer(names)
         known = self._state.remember(pod)

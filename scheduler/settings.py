@@ -35,7 +35,7 @@ class Settings(BaseSettings):
         10,
         ge=1,
         le=100_000,
-        description="Nodes that filter answers with. kube-scheduler's work grows with it; 10 halves its cost against all.",
+        description="Nodes that filter answers with. kube-scheduler's work grows with it (docs/adr/0006).",
     )
     max_body_mib: int = Field(
         32, ge=1, le=1024, description="Largest request body in MiB; 5,000 full Node objects are about 20."
