@@ -1,0 +1,191 @@
+"""SimulatedDevices: a simulated driver as the node agent's port. Agents without hardware and their tests use it.
+
+It never blocks: where a driver call would hang (a closed gate of `faults`), it answers DeadlineExceededError at once
+and calls the GPU wedged until the gate is opened, and a create that hung has been rolled back then.
+"""
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+
+from allocator.profile import Placement
+from node_agent import device
+from simulator.gpu import compute, events
+from simulator.gpu.capabilities import MAJOR, ci_minor, gi_minor
+from simulator.gpu.driver import Privilege, SimulatedDriver, Virtualization
+from simulator.gpu.faults import Call, Gate
+from simulator.gpu.gpu import SimulatedGpu
+
+CREATE_SYMBOL = "nvmlDeviceCreateGpuInstanceWithPlacement"  # older drivers choose the place themselves
+
+
+class SimulatedDevices:
+    """MigDevices over a SimulatedDriver."""
+
+    def __init__(self, driver: SimulatedDriver) -> None:
+        self.driver = driver
+        self._wedged: dict[str, Gate] = {}
+        self._queue = driver.listen()
+        for uuid in driver.gpus:
+            self._queue.register(uuid, events.SUPPORTED)
+
+    def discover(self) -> tuple[device.GpuInfo, ...]:
+        """See MigDevices."""
+        with self.driver.call(Call.INIT):
+            pass
+        return tuple(self._describe(gpu) for gpu in self.driver.by_index())
+
+    def instances(self, gpu: str) -> tuple[device.GpuInstance, ...]:
+        """See MigDevices."""
+        one = self.driver.find(gpu)
+        with self._call(Call.LIST, one, Privilege.MONITOR):
+            return one.instances()
+
+    def capacity(self, gpu: str) -> Mapping[str, int]:
+        """See MigDevices."""
+        one = self.driver.find(gpu)
+        with self._call(Call.CAPACITY, one):
+            self._need_queries(one)
+            return {p.name: one.remaining(p.name) for p in one.catalogue.profiles}
+
+    def create(self, gpu: str, placement: Placement) -> device.GpuInstance:
+        """See MigDevices."""
+        one = self.driver.find(gpu)
+        profile = one.catalogue.by_name.get(placement.profile)
+        if profile is None or placement.size != profile.memory_slices:
+            raise device.InvalidArgumentError(f"GPU {gpu}: {placement} is not in its catalogue")
+        with self._call(Call.CREATE_GPU_INSTANCE, one, Privilege.CONFIG):
+            made = one.create_gpu_instance(profile.profile_id, placement.start)
+        try:
+            with self._call(Call.CREATE_COMPUTE_INSTANCE, one, Privilege.CONFIG):
+                one.create_compute_instance(made.gi_id, compute.full(one.compute_profiles[profile.name]).profile_id)
+        except device.DeviceError:
+            with suppress(device.DeviceError), self.driver.call(Call.DESTROY_GPU_INSTANCE, one):
+                one.destroy(made.gi_id)
+            raise
+        return one.instance(made.gi_id)
+
+    def destroy(self, gpu: str, gi_id: int, placement: Placement) -> bool:
+        """See MigDevices."""
+        one = self.driver.find(gpu)
+        with self._call(Call.LIST, one, Privilege.MONITOR):
+            there = {i.gi_id: i for i in one.instances()}.get(gi_id)
+        if there is None:
+            return False
+        if there.placement != placement:
+            raise device.StaleHandleError(f"GPU {gpu}: instance {gi_id} is {there.placement}, not {placement}")
+        for ci in there.compute_instances:
+            with self._call(Call.DESTROY_COMPUTE_INSTANCE, one, Privilege.CONFIG):
+                one.destroy_compute_instance(gi_id, ci.ci_id)
+        with self._call(Call.DESTROY_GPU_INSTANCE, one, Privilege.CONFIG):
+            one.destroy_gpu_instance(gi_id)
+        return True
+
+    def processes(self, gpu: str, gi_id: int) -> tuple[device.Process, ...]:
+        """See MigDevices."""
+        one = self.driver.find(gpu)
+        with self._call(Call.PROCESSES, one, Privilege.MONITOR):
+            one.instance(gi_id)
+            return one.processes(gi_id)
+
+    def device_nodes(self, gpu: str, gi_id: int) -> tuple[device.DeviceNode, ...]:
+        """See MigDevices."""
+        one = self.driver.find(gpu)
+        with self._call(Call.LIST, one, Privilege.MONITOR):
+            there = one.instance(gi_id)
+        minors = [gi_minor(one.minor, gi_id), *(ci_minor(one.minor, gi_id, c.ci_id) for c in there.compute_instances)]
+        return tuple(device.DeviceNode(f"/dev/nvidia-caps/nvidia-cap{minor}", minor, MAJOR) for minor in minors)
+
+    def mode(self, gpu: str) -> device.MigMode:
+        """See MigDevices."""
+        one = self.driver.find(gpu)
+        with self._call(Call.GET_MODE, one):
+            return device.MigMode(one.mode.current, one.mode.pending)
+
+    def set_mode(self, gpu: str, enabled: bool) -> device.ModeChange:
+        """See MigDevices."""
+        one = self.driver.find(gpu)
+        with self._call(Call.SET_MODE, one, Privilege.ADMIN):
+            if self.driver.virtualization >= Virtualization.VGPU:
+                raise device.NotSupportedError(f"GPU {gpu}: a virtual GPU")
+            return device.ModeChange(one.set_mode(enabled), device.MigMode(one.mode.current, one.mode.pending))
+
+    def wait(self, timeout_s: float) -> tuple[device.DeviceEvent, ...]:
+        """See MigDevices."""
+        found = []
+        event = self._queue.get(timeout_s)
+        while event is not None:
+            found.append(_event(event))
+            event = self._queue.get(0)
+        return tuple(found)
+
+    def close(self) -> None:
+        """See MigDevices."""
+        self.driver.unlisten(self._queue)
+
+    def _describe(self, gpu: SimulatedGpu) -> device.GpuInfo:
+        board = gpu.board
+        info = device.GpuInfo(
+            uuid=gpu.uuid,
+            index=gpu.index,
+            minor=gpu.minor,
+            product=board.product,
+            pci_bus_id=pci_bus_id(gpu.index),
+            memory_mib=board.memory_mib,
+            state=device.GpuState.READY,
+        )
+        state, detail, mode = self._state(gpu)
+        if state in (device.GpuState.READY, device.GpuState.MIG_OFF, device.GpuState.MODE_PENDING):
+            live = mode is not None and (mode.current or not board.toggle_needs_reset)
+            return dataclasses.replace(info, state=state, mode=mode, catalogue=gpu.catalogue, live=live)
+        return dataclasses.replace(info, state=state, detail=detail, mode=mode)
+
+    def _state(self, gpu: SimulatedGpu) -> tuple[device.GpuState, str, device.MigMode | None]:
+        """What can be done with a GPU, why not, and its mode."""
+        mode = device.MigMode(gpu.mode.current, gpu.mode.pending)
+        try:
+            with self._call(Call.DESCRIBE, gpu):
+                pass
+            with self._call(Call.GET_MODE, gpu):
+                pass
+        except device.DeadlineExceededError as exc:
+            return device.GpuState.WEDGED, str(exc), None
+        except device.NotSupportedError as exc:
+            return device.GpuState.NOT_CAPABLE, str(exc), None
+        except device.DeviceError as exc:
+            return device.GpuState.LOST, str(exc), None
+        if self.driver.virtualization >= Virtualization.VGPU:
+            return device.GpuState.VGPU, "its host decides about MIG", mode
+        if CREATE_SYMBOL in self.driver.missing:
+            return device.GpuState.OLD_DRIVER, f"the driver lacks {CREATE_SYMBOL}", mode
+        if not mode.settled:
+            return device.GpuState.MODE_PENDING, "", mode
+        return (device.GpuState.READY if mode.current else device.GpuState.MIG_OFF), "", mode
+
+    def _need_queries(self, gpu: SimulatedGpu) -> None:
+        """Ampere answers no question about profiles while MIG mode is off; Hopper and later do."""
+        if gpu.board.toggle_needs_reset and not gpu.mode.current:
+            raise device.NotSupportedError(f"GPU {gpu.uuid}: MIG mode is off")
+
+    @contextmanager
+    def _call(self, call: Call, gpu: SimulatedGpu, need: Privilege = Privilege.NONE) -> Iterator[None]:
+        gate = self._wedged.get(gpu.uuid) or self.driver.faults.gate(call, gpu.uuid)
+        if gate is not None and not gate.opened.is_set():
+            gate.reached.set()
+            self._wedged[gpu.uuid] = gate
+            raise device.DeadlineExceededError(f"GPU {gpu.uuid}: {call} has not returned")
+        self._wedged.pop(gpu.uuid, None)
+        with self.driver.call(call, gpu, need):
+            yield
+
+
+def pci_bus_id(index: int) -> str:
+    """The PCI address of the GPU with an index, as NVML writes it: domain of eight digits."""
+    return f"00000000:{0x10 + index:02X}:00.0"
+
+
+def _event(event: events.Event) -> device.DeviceEvent:
+    if event.kind == events.MIG_CONFIG_CHANGE:
+        return device.DeviceEvent(event.gpu, device.EventKind.GEOMETRY_CHANGED)
+    ids = [None if one == events.NOT_ATTRIBUTED else one for one in (event.gi_id, event.ci_id)]
+    return device.DeviceEvent(event.gpu, device.EventKind.FAULT, event.data, ids[0], ids[1])

@@ -1,0 +1,134 @@
+"""NVML's functions about MIG devices, as enumerated by index, and about processes. Registered in exports."""
+
+import ctypes
+from typing import TYPE_CHECKING
+
+from allocator.profile import Engines
+from node_agent import device
+from simulator.gpu import events
+from simulator.gpu.driver import Privilege
+from simulator.gpu.faults import Call
+from simulator.nvml import structs
+from simulator.nvml.exports import Handle, Number, Ref, export
+from simulator.nvml.handles import MigKey
+
+if TYPE_CHECKING:
+    from simulator.nvml.library import FakeLibrary
+
+_MIB = 1 << 20
+
+
+@export("nvmlDeviceIsMigDeviceHandle", parameters=(Handle, Ref))
+def is_mig_device(library: "FakeLibrary", handle: int | None, answer: int | None) -> None:
+    """nvmlDeviceIsMigDeviceHandle."""
+    structs.put(answer, ctypes.c_uint, int(library.handles.any_device(handle)[1] is not None))
+
+
+@export("nvmlDeviceGetMaxMigDeviceCount", parameters=(Handle, Ref))
+def max_mig_device_count(library: "FakeLibrary", handle: int | None, count: int | None) -> None:
+    """nvmlDeviceGetMaxMigDeviceCount: 0 with MIG mode off."""
+    gpu = library.handles.gpu(handle)
+    with library.driver.call(Call.MIG_DEVICE, gpu):
+        most = max(gpu.catalogue.compute_slices, len(library.driver.mig_devices(gpu)))
+        structs.put(count, ctypes.c_uint, most if gpu.mode.current else 0)
+
+
+@export("nvmlDeviceGetMigDeviceHandleByIndex", parameters=(Handle, Number, Ref))
+def mig_device_by_index(library: "FakeLibrary", handle: int | None, index: int, mig: int | None) -> None:
+    """nvmlDeviceGetMigDeviceHandleByIndex: NOT_FOUND for a hole, and with MIG mode off."""
+    gpu = library.handles.gpu(handle)
+    with library.driver.call(Call.MIG_DEVICE, gpu, Privilege.MONITOR):
+        listed = library.driver.mig_devices(gpu)
+        if index >= max(gpu.catalogue.compute_slices, len(listed)):
+            raise device.InvalidArgumentError(f"no MIG device index {index}")
+        one = listed[index] if index < len(listed) else None
+        if one is None:
+            raise device.StaleHandleError(f"no MIG device at index {index}")
+        structs.put(mig, ctypes.c_void_p, library.handles.of(MigKey(gpu.uuid, one)))
+
+
+@export("nvmlDeviceGetDeviceHandleFromMigDeviceHandle", parameters=(Handle, Ref))
+def parent_of(library: "FakeLibrary", handle: int | None, parent: int | None) -> None:
+    """nvmlDeviceGetDeviceHandleFromMigDeviceHandle."""
+    gpu, _ = library.handles.mig_device(handle)
+    structs.put(parent, ctypes.c_void_p, library.handles.of(gpu))
+
+
+@export("nvmlDeviceGetGpuInstanceId", parameters=(Handle, Ref))
+def gpu_instance_id(library: "FakeLibrary", handle: int | None, number: int | None) -> None:
+    """nvmlDeviceGetGpuInstanceId."""
+    gpu, mig = library.handles.mig_device(handle)
+    with library.driver.call(Call.MIG_DEVICE, gpu):
+        structs.put(number, ctypes.c_uint, mig.gi_id)
+
+
+@export("nvmlDeviceGetComputeInstanceId", parameters=(Handle, Ref))
+def compute_instance_id(library: "FakeLibrary", handle: int | None, number: int | None) -> None:
+    """nvmlDeviceGetComputeInstanceId."""
+    gpu, mig = library.handles.mig_device(handle)
+    with library.driver.call(Call.MIG_DEVICE, gpu):
+        structs.put(number, ctypes.c_uint, mig.ci_id)
+
+
+@export("nvmlDeviceGetAttributes_v2", parameters=(Handle, Ref))
+def attributes(library: "FakeLibrary", handle: int | None, info: int | None) -> None:
+    """nvmlDeviceGetAttributes_v2: of MIG devices only."""
+    gpu, mig = library.handles.any_device(handle)
+    with library.driver.call(Call.DESCRIBE, gpu):
+        if mig is None:
+            raise device.NotSupportedError("attributes are of MIG devices")
+        one = gpu.instance(mig.gi_id)
+        part = gpu.compute_instance(mig.gi_id, mig.ci_id)
+        profile = gpu.catalogue.profile(one.profile)
+        engines = profile.engines or Engines()
+        filled = structs.DeviceAttributes.from_address(structs.pointing(info))
+        filled.multiprocessorCount = next(
+            c.sm for c in gpu.compute_profiles[one.profile] if c.profile_id == part.profile_id
+        )
+        filled.sharedCopyEngineCount = profile.copy_engines or 0
+        filled.sharedDecoderCount, filled.sharedEncoderCount = engines.dec, engines.enc
+        filled.sharedJpegCount, filled.sharedOfaCount = engines.jpeg, engines.ofa
+        filled.gpuInstanceSliceCount, filled.computeInstanceSliceCount = one.compute_slices, part.size
+        filled.memorySizeMB = gpu.memory_mib(mig.gi_id)
+
+
+@export(
+    "nvmlDeviceGetComputeRunningProcesses_v2",
+    "nvmlDeviceGetComputeRunningProcesses_v3",
+    parameters=(Handle, Ref, Ref),
+)
+def compute_processes(library: "FakeLibrary", handle: int | None, count: int | None, array: int | None) -> None:
+    """nvmlDeviceGetComputeRunningProcesses_v3: of a MIG device its own, of a GPU all, with ids for the privileged."""
+    gpu, mig = library.handles.any_device(handle)
+    with library.driver.call(Call.PROCESSES, gpu):
+        there = [
+            p
+            for _, p in sorted(gpu.users.processes.items())
+            if mig is None or (p.gi_id, p.ci_id) == (mig.gi_id, mig.ci_id)
+        ]
+        room = ctypes.c_uint.from_address(structs.pointing(count))
+        given, room.value = room.value, len(there)
+        if not there:
+            return
+        if not array or given < len(there):
+            raise structs.InsufficientSizeError(f"room for {given} of {len(there)} processes")
+        tell = library.driver.privilege >= Privilege.MONITOR
+        for slot, one in zip((structs.ProcessInfo * len(there)).from_address(array), there, strict=True):
+            slot.pid, slot.usedGpuMemory = one.pid, (one.memory_mib or 0) * _MIB
+            ids = (one.gi_id, one.ci_id) if tell else (None, None)
+            slot.gpuInstanceId = events.NOT_ATTRIBUTED if ids[0] is None else ids[0]
+            slot.computeInstanceId = events.NOT_ATTRIBUTED if ids[1] is None else ids[1]
+
+
+@export(
+    "nvmlDeviceGetGraphicsRunningProcesses_v2",
+    "nvmlDeviceGetGraphicsRunningProcesses_v3",
+    "nvmlDeviceGetMPSComputeRunningProcesses_v2",
+    "nvmlDeviceGetMPSComputeRunningProcesses_v3",
+    parameters=(Handle, Ref, Ref),
+)
+def other_processes(library: "FakeLibrary", handle: int | None, count: int | None, _array: int | None) -> None:
+    """nvmlDeviceGetGraphicsRunningProcesses_v3 and …MPS…: the simulated processes only compute."""
+    gpu, _ = library.handles.any_device(handle)
+    with library.driver.call(Call.PROCESSES, gpu):
+        structs.put(count, ctypes.c_uint, 0)
