@@ -10,6 +10,8 @@ from allocator.profile import Placement
 
 Status = dict[str, Any]
 
+FIELDS = ("contractVersion", "agent", "summary", "catalogues", "gpus", "conditions")
+
 READY = {
     "type": "Ready",
     "status": "True",

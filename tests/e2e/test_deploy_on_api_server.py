@@ -1,0 +1,121 @@
+"""deploy/ on the genuine API server and kube-scheduler: what is applied is taken, and gives the rights it should."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from simulator.control_plane import build, errors, ports
+from simulator.control_plane.control_plane import ControlPlane
+from tests.e2e import deployed
+from tests.e2e.deployed import AGENT, SCHEDULER
+from tests.unit.deploy import manifests
+
+pytestmark = pytest.mark.e2e
+
+KUSTOMIZATIONS = [
+    path.parent for path in manifests.files() if path.name == "kustomization.yaml" and "policy" not in path.parts
+]
+EXAMPLES = [path for path in manifests.files(manifests.EXAMPLES) if path.stem != "dynamo-graph"]  # its CRD is Dynamo's
+
+
+@pytest.fixture(scope="module")
+def cluster(binaries: build.Binaries, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
+    """An API server with deploy/ applied."""
+    with deployed.cluster(binaries, tmp_path_factory.mktemp("deploy")) as started:
+        yield started
+
+
+def built_deployment(cluster: ControlPlane, folder: str) -> dict[str, Any]:
+    objects = yaml.safe_load_all(cluster.kubectl("kustomize", str(manifests.DEPLOY / folder)).stdout)
+    found: dict[str, Any]
+    (found,) = (one for one in objects if one["kind"] == "Deployment")
+    return found
+
+
+@pytest.mark.parametrize("folder", KUSTOMIZATIONS, ids=lambda f: str(f.relative_to(manifests.DEPLOY)))
+def test_every_kustomization_is_taken(cluster: ControlPlane, folder: Path) -> None:
+    """Each kustomization builds, and the API server takes its objects without a field it does not know."""
+    done = cluster.kubectl("apply", "--server-side", "--dry-run=server", "--validate=strict", f"--kustomize={folder}")
+    assert done.stdout
+    assert done.stderr == ""
+
+
+@pytest.mark.parametrize("folder", ["kustomize", "openshift"])
+def test_the_scheduler_pod_meets_pod_security_restricted(cluster: ControlPlane, folder: str) -> None:
+    """The namespace enforces `restricted`, and a pod of the Deployment is admitted there."""
+    template = built_deployment(cluster, folder)["spec"]["template"]
+    metadata = {**template["metadata"], "name": "admitted", "namespace": "migsched-system"}
+    document = {"apiVersion": "v1", "kind": "Pod", **template, "metadata": metadata}
+    deployed.create(cluster, document, "--dry-run=server")
+    document["spec"]["containers"][0]["securityContext"]["allowPrivilegeEscalation"] = True
+    with pytest.raises(errors.CommandError, match="violates PodSecurity"):
+        deployed.create(cluster, document, "--dry-run=server")
+
+
+def test_openshift_leaves_the_user_to_the_platform(cluster: ControlPlane) -> None:
+    """The overlay for OpenShift asks for no user id, which restricted-v2 would refuse, and pins that SCC."""
+    template = built_deployment(cluster, "openshift")["spec"]["template"]
+    assert "runAsUser" not in template["spec"]["securityContext"]
+    assert template["metadata"]["annotations"] == {"openshift.io/required-scc": "restricted-v2"}
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda p: p.name)
+def test_examples_are_taken(cluster: ControlPlane, path: Path) -> None:
+    """The API server takes each example as it is, without a warning."""
+    done = cluster.kubectl("create", "--dry-run=server", "--validate=strict", f"--filename={path}")
+    assert done.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("user", "verb", "resource", "allowed"),
+    [
+        (SCHEDULER, "create", "pods --subresource=binding", True),
+        (SCHEDULER, "patch", "nodes", True),
+        (SCHEDULER, "watch", "mignodes.migsched.io", True),
+        (SCHEDULER, "update", "pods", False),
+        (SCHEDULER, "get", "secrets", False),
+        (SCHEDULER, "patch", "mignodes.migsched.io", False),
+        (SCHEDULER, "patch", "mignodes.migsched.io --subresource=status", False),
+        (AGENT, "watch", "pods", True),
+        (AGENT, "create", "pods --subresource=binding", False),
+        (AGENT, "patch", "nodes", False),
+        (AGENT, "delete", "pods", False),
+        (AGENT, "get", "secrets", False),
+    ],
+)
+def test_rights_are_what_the_api_server_grants(
+    cluster: ControlPlane, user: str, verb: str, resource: str, allowed: bool
+) -> None:
+    """The API server's authorizer grants an account what its roles mean to say, in all namespaces, and no more."""
+    asked = ["auth", "can-i", verb, *resource.split(), "--all-namespaces"]
+    done = cluster.kubectl(*asked, user=user, check=False)
+    assert done.stdout.strip() == ("yes" if allowed else "no")
+
+
+def test_kube_scheduler_runs_on_the_shipped_rights_and_configuration(cluster: ControlPlane) -> None:
+    """With our ServiceAccount and file it takes its lease and places other pods; MIG pods wait for the extender."""
+    config = yaml.safe_load(manifests.KUBE_SCHEDULER_CONFIG.read_text(encoding="utf-8"))
+    config["clientConnection"]["kubeconfig"] = str(cluster.kubeconfig_of(SCHEDULER))
+    config["extenders"][0]["urlPrefix"] = f"http://127.0.0.1:{ports.choose_free(1)[0]}/v1"  # nobody answers there
+    room = {"cpu": "8", "memory": "16Gi", "pods": "110", "nvidia.com/mig-1g.5gb": "7"}
+    node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "gpu-1"}, "status": {"allocatable": room}}
+    plain = deployed.pod("plain", schedulerName="migsched")
+    mig = deployed.pod("mig", schedulerName="migsched", resources=deployed.SLICE)
+    cluster.apply([node, plain, mig])
+    server = cluster.start_scheduler(config)
+
+    def field(name: str, path: str) -> str:
+        return cluster.kubectl("get", "pod", name, f"--output=jsonpath={path}").stdout
+
+    reason = "{.status.conditions[?(@.type=='PodScheduled')].reason}"
+    deployed.eventually(lambda: field("plain", "{.spec.nodeName}") == "gpu-1", "the plain pod is placed")
+    deployed.eventually(lambda: field("mig", reason) == "SchedulerError", "the MIG pod waits for the extender")
+    assert field("mig", "{.spec.nodeName}") == ""
+    lease = ["get", "lease", "migsched", "--namespace=migsched-system"]
+    assert cluster.kubectl(*lease, "--output=jsonpath={.spec.leaseDurationSeconds}").stdout == "20"
+    server.process.stop()
+    log = (cluster.log_directory / "kube-scheduler.log").read_text(encoding="utf-8")
+    assert "forbidden" not in log
