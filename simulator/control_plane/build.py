@@ -2,7 +2,7 @@
 
 The cache is `.cache/control-plane/` beside the repository's other files (the variable MIGSCHED_CACHE names another
 `.cache`). A build's folder is named after the hash of everything that goes into it and appears there by one rename, so
-its presence means it is whole. A cold build compiles some 2,700 Go packages and takes minutes; Go's own cache makes the
+its presence means it is whole. A cold build compiles some 2,800 Go packages and takes minutes; Go's own cache makes the
 next one, after a change to `go/`, a matter of seconds.
 """
 
@@ -31,7 +31,7 @@ Progress = Callable[[str], None]
 _EXECUTABLE = "control-plane"
 _PROGRESS_SECONDS = 5.0
 _HINTS = (  # what Go writes → what to do about it
-    ("no space left on device", "the disk is full: a cold build needs about 8 GB for Go's caches and the programs"),
+    ("no space left on device", "the disk is full: a cold build needs about 5 GB for Go's caches and the programs"),
     ("signal: killed", "the compiler was killed, most likely for want of memory: 4 GB free are enough"),
     ("dial tcp", "the Go module proxy is not reachable: set GOPROXY to one that is"),
     ("proxyconnect", "the Go module proxy is not reachable: set GOPROXY to one that is"),

@@ -171,13 +171,13 @@ class ControlPlane:
             name, servers.scheduler(self._programs, self._certificates, path, port), port, "readyz"
         )
 
-    def restart_api_server(self) -> None:
+    def restart_apiserver(self) -> None:
         """Stop kube-apiserver, if it runs, and start it on the same port with the same data; wait until it is ready."""
         self._process("kube-apiserver").restart()
         self._wait_for_api_server()
 
-    def kill_api_server(self) -> None:
-        """SIGKILL kube-apiserver; `restart_api_server` brings it back."""
+    def kill_apiserver(self) -> None:
+        """SIGKILL kube-apiserver; `restart_apiserver` brings it back."""
         self._process("kube-apiserver").kill()
 
     def kubectl(

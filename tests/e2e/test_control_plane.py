@@ -149,9 +149,9 @@ def test_restarted_api_server_keeps_data_and_clients_recover(control_plane: Call
     cluster.apply([NODE, deployment("web", 1)])
     wait_for_nodes_of(cluster, "web", 1)
     pid = scheduler.process.pid
-    cluster.kill_api_server()
+    cluster.kill_apiserver()
     assert cluster.kubectl("get", "nodes", check=False).returncode != 0
-    cluster.restart_api_server()
+    cluster.restart_apiserver()
     cluster.kubectl("scale", "deployment/web", "--replicas=2")
     assert wait_for_nodes_of(cluster, "web", 2) == ["n1", "n1"]
     assert scheduler.process.running

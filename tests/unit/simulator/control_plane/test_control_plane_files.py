@@ -210,7 +210,7 @@ def test_a_control_plane_that_is_not_started_says_so(tmp_path: Path) -> None:
     with pytest.raises(errors.StartError, match=re.escape(str(tmp_path))):
         cluster.start_scheduler()
     with pytest.raises(errors.StartError, match="kube-apiserver is not started"):
-        cluster.restart_api_server()
+        cluster.restart_apiserver()
     cluster.stop()
 
 
