@@ -1,0 +1,43 @@
+"""The automaton of made-up GPUs, on which every one of NVML's rules may bind, against brute force."""
+
+from hypothesis import assume, given
+
+from allocator import geometry
+from allocator.catalogue import Catalogue
+from tests import oracles, strategies
+
+
+def _state(known: geometry.Geometry, chosen: oracles.Items) -> int:
+    return known.state_of(known.catalogue.placement(name, start) for name, start in chosen)
+
+
+@given(strategies.made_up_catalogues())
+def test_legal_sets_of_any_gpu_are_those_of_the_rules(described: Catalogue) -> None:
+    """Whatever limits a GPU has, the automaton accepts exactly the sets that the rules allow, each once."""
+    known = geometry.compiled(described)
+    found = [
+        frozenset((known.placements[i].profile, known.placements[i].start) for i in chosen)
+        for chosen in known.legal_sets()
+    ]
+    assert len(set(found)) == len(found)
+    assert set(found) == oracles.legal_sets(oracles.chip_of(described))
+
+
+@given(strategies.made_up_catalogues())
+def test_states_of_any_gpu_are_exactly_the_different_futures(described: Catalogue) -> None:
+    """Merging states never confuses different futures and never keeps equal ones apart."""
+    known, chip = geometry.compiled(described), oracles.chip_of(described)
+    pairs = {(_state(known, chosen), future) for chosen, future in oracles.futures(chip).items()}
+    assert len({state for state, _ in pairs}) == len({future for _, future in pairs}) == len(pairs) == known.states
+
+
+@given(strategies.made_up_catalogues())
+def test_room_and_masks_of_any_gpu(described: Catalogue) -> None:
+    """Masks are the union of the slices, and room is the most that can be added, whatever limits bind."""
+    known, chip = geometry.compiled(described), oracles.chip_of(described)
+    legal = oracles.legal_sets(chip)
+    assume(len(legal) < 2_000)
+    for chosen in legal:
+        state = _state(known, chosen)
+        assert int(known.masks[state]) == chip.mask(chosen)
+        assert known.room[state].tolist() == [oracles.room(chip, chosen, name) for name in known.profiles]
