@@ -89,6 +89,8 @@ def place(gpus: Sequence[GpuState], profiles: Sequence[str], by: Policy) -> tupl
     Large slices choose first. Each takes the least loss by the policy among the places that leave room for the
     rest, so the answer is found whenever there is one. Raises TooComplexError rather than guess.
     """
+    if len(profiles) == 1:
+        return _place_one(gpus, profiles[0], by)
     counts = {name: profiles.count(name) for name in set(profiles)}
     if not fits(gpus, counts):
         return None
@@ -105,6 +107,22 @@ def place(gpus: Sequence[GpuState], profiles: Sequence[str], by: Policy) -> tupl
                 states, chosen[slot] = rest, one
                 break
     return tuple(chosen[slot] for slot in range(len(profiles)))
+
+
+def _place_one(gpus: Sequence[GpuState], name: str, by: Policy) -> tuple[Placed, ...] | None:
+    """The best place for one slice: a look-up per GPU."""
+    least, found = float("inf"), -1
+    for index, (geometry, state) in enumerate(gpus):
+        profile = geometry.profile_index.get(name)
+        if profile is not None:
+            loss = policy.tables(by, geometry).loss.item(state, profile)
+            if loss < least:
+                least, found = loss, index
+    if found < 0:
+        return None
+    geometry, state = gpus[found]
+    choice = policy.tables(by, geometry).choice.item(state, geometry.profile_index[name])
+    return (Placed(found, geometry.placements[choice], least),)
 
 
 def _candidates(gpus: Sequence[GpuState], name: str, by: Policy) -> list[Placed]:

@@ -74,8 +74,8 @@ class Extender:
         claim = self._state.inventory.ledger.get(known.uid)
         if claim is not None:
             return self._held(claim, known, names)
-        losses = self._losses(known.uid, known.request, names)
-        order = _best(losses, self._shortlist)
+        losses = self._losses(known.request, names)
+        order = self._ranked(known, names, losses, self._shortlist)
         if len(order):
             self._state.refused.discard(known.uid)
             nodes = [names[i] for i in order]
@@ -123,8 +123,7 @@ class Extender:
         claim = self._state.inventory.ledger.get(known.uid)
         if claim is not None:
             return scores | ({claim.node: BEST_SCORE} if claim.node in scores else {})
-        losses = self._losses(known.uid, known.request, names)
-        order = _best(losses, BEST_SCORE)
+        order = self._ranked(known, names, self._losses(known.request, names), BEST_SCORE)
         for rank, index in enumerate(order):
             scores[names[index]] = BEST_SCORE - rank
         if len(order):
@@ -183,23 +182,31 @@ class Extender:
 
     # --- inside -----------------------------------------------------------------------------------------------------
 
-    def _losses(self, uid: str, request: Request, names: Sequence[str]) -> Losses:
-        """The policy's loss per node, corrected for nodes that another pod was just sent to."""
+    def _losses(self, request: Request, names: Sequence[str]) -> Losses:
+        """The policy's loss per node."""
         fleet = self._state.inventory.fleet
-        rows = fleet.rows_of(names)
-        losses = fleet.losses(request, rows)
+        return fleet.losses(request, fleet.rows_of(names))
+
+    def _ranked(self, known: KnownPod, names: Sequence[str], losses: Losses, count: int) -> Sequence[int]:
+        """Indices of the best nodes, best first; one that another pod was just sent to is judged as if it lay there."""
+        courts = self._courts_of_others(known.uid)
+        order: list[int] = _best(losses, count + min(count, len(courts))).tolist()
+        if not courts or known.request is None:
+            return order
+        judged = []
+        for place, index in enumerate(order):
+            court = courts.get(names[index])
+            loss = losses[index] if court is None else self._loss_beside(court, known.request)
+            judged.append((loss, place, index))
+        return [index for _, _, index in sorted(judged)[:count]]
+
+    def _courts_of_others(self, uid: str) -> Mapping[str, _Courtship]:
+        """The nodes that other pods were sent to a moment ago; what is older is forgotten."""
         now = time.monotonic()
-        for other, court in tuple(self._courted.items()):
-            if court.until < now:
-                del self._courted[other]
-                continue
-            row = fleet.rows.get(court.node)
-            if other == uid or row is None:
-                continue
-            for index in np.flatnonzero(rows == row):
-                if np.isfinite(losses[index]):
-                    losses[index] = self._loss_beside(court, request)
-        return losses
+        over = [other for other, court in self._courted.items() if court.until < now]
+        for other in over:
+            del self._courted[other]
+        return {court.node: court for other, court in self._courted.items() if other != uid}
 
     def _loss_beside(self, court: _Courtship, request: Request) -> float:
         """What a request would cost on a node once the pod that was just sent there is placed."""
