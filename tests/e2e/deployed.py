@@ -15,7 +15,9 @@ from tests.unit.deploy import manifests
 
 SCHEDULER = "system:serviceaccount:migsched-system:migsched-scheduler"
 AGENT = "system:serviceaccount:migsched-agents:migsched-agent"
+EXTENDER = "extender-alone"  # has the extender's role and not, like the scheduler's account, kube-scheduler's as well
 USERS = {
+    EXTENDER: ["system:authenticated"],
     SCHEDULER: ["system:serviceaccounts", "system:serviceaccounts:migsched-system", "system:authenticated"],
     AGENT: ["system:serviceaccounts", "system:serviceaccounts:migsched-agents", "system:authenticated"],
 }
@@ -29,6 +31,8 @@ def cluster(binaries: build.Binaries, directory: Path) -> Iterator[ControlPlane]
     with ControlPlane(directory, binaries=binaries, users=USERS) as started:
         for folder in ("kustomize", "rbac/agent"):
             started.kubectl("apply", "--server-side", "--validate=strict", f"--kustomize={manifests.DEPLOY / folder}")
+        role = ["--clusterrole=migsched-scheduler", f"--user={EXTENDER}"]
+        started.kubectl("create", "clusterrolebinding", EXTENDER, *role)
         started.kubectl("wait", "--for=condition=Established", "crd/mignodes.migsched.io")
         yield started
 

@@ -1,12 +1,17 @@
 """deploy/ on the genuine API server and kube-scheduler: what is applied is taken, and gives the rights it should."""
 
-from collections.abc import Iterator
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import yaml
 
+from allocator import contract
+from scheduler.cluster import Binding, Change, Kind
+from scheduler.kube import KubeClient
 from simulator.control_plane import build, errors, ports
 from simulator.control_plane.control_plane import ControlPlane
 from tests.e2e import deployed
@@ -93,6 +98,28 @@ def test_rights_are_what_the_api_server_grants(
     asked = ["auth", "can-i", verb, *resource.split(), "--all-namespaces"]
     done = cluster.kubectl(*asked, user=user, check=False)
     assert done.stdout.strip() == ("yes" if allowed else "no")
+
+
+async def test_the_extender_s_role_is_enough_for_its_port(cluster: ControlPlane) -> None:
+    """Every call of the scheduler service's client is granted to an account that has the extender's role alone."""
+    node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "bound-1"}}
+    cluster.apply([node, deployed.pod("bound", schedulerName="nobody")])
+    client = await KubeClient.connect(cluster.kubeconfig_of(deployed.EXTENDER))
+    try:
+        versions = {kind: (await client.list(kind)).resource_version for kind in Kind}
+        pod = await client.get_pod("default", "bound")
+        await client.annotate_node("bound-1", contract.WAKE_ANNOTATION, "1")
+        await client.bind(
+            Binding("default", "bound", pod.metadata.uid, "bound-1", {contract.MOVABLE_ANNOTATION: "true"})
+        )
+        empty = {"apiVersion": "migsched.io/v1alpha1", "kind": "MigNode", "metadata": {"name": "bound-1"}}
+        cluster.apply([empty])
+        for kind in Kind:  # each kind has changed since it was listed
+            watch = cast(AsyncGenerator[Change, None], client.watch(kind, versions[kind]))
+            async with asyncio.timeout(deployed.SECONDS), contextlib.aclosing(watch):
+                assert (await anext(watch)).item is not None
+    finally:
+        await client.close()
 
 
 def test_kube_scheduler_runs_on_the_shipped_rights_and_configuration(cluster: ControlPlane) -> None:
