@@ -143,11 +143,8 @@ def _candidates(gpus: Sequence[GpuState], name: str, by: Policy) -> list[Placed]
 
 
 def _size(gpus: Iterable[GpuState], name: str) -> int:
-    """Memory slices of a profile on the first GPU that offers it."""
-    return next(
-        (g.catalogue.by_name[name].memory_slices for g, _ in gpus if name in g.catalogue.by_name),
-        0,
-    )
+    """Memory slices of a profile, on the GPU where it takes least: a name may be 1 slice of one model, 2 of another."""
+    return min((g.catalogue.by_name[name].memory_slices for g, _ in gpus if name in g.catalogue.by_name), default=0)
 
 
 def _room(geometry: Geometry, state: int, name: str) -> int:
