@@ -13,7 +13,7 @@ from collections.abc import Coroutine
 
 import structlog
 import uvicorn
-from fastapi import FastAPI
+from starlette.types import ASGIApp
 
 from allocator import errors, policy
 from allocator.ledger import State as ClaimState
@@ -103,7 +103,7 @@ class Service:
                 group.create_task(reflector.run(), name="follow")
                 await reflector.synced.wait()
 
-    async def _serve(self, application: FastAPI, host: str, port: int, setting: str) -> str:
+    async def _serve(self, application: ASGIApp, host: str, port: int, setting: str) -> str:
         sock = _listen(host, port, setting)
         config = uvicorn.Config(
             application,
