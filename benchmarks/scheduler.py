@@ -1,0 +1,206 @@
+"""Pods per second of the real kube-scheduler with our extender, divided by the same scheduler without any.
+
+Called by `migsched bench scheduler`. One control plane, the two variants in turn (A B, B A, …), since a machine's
+speed drifts: only the ratio of neighbouring runs is meant. Method: pods that ask one 1g slice are created at once;
+the clock runs from the first creation to the last binding.
+"""
+
+import asyncio
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from benchmarks import scheduler_load as load
+from scheduler.kube import KubeClient
+from simulator.control_plane import build, scheduler_config
+from simulator.control_plane.control_plane import ControlPlane
+
+FEASIBLE = "nvidia.com/mig-1g.5gb"
+INFEASIBLE = "nvidia.com/mig-3g.47gb"  # no A100-40GB offers it, and the in-tree check lets it pass: nodes advertise it
+CRD = Path(__file__).parents[1] / "deploy" / "crd" / "mignodes.yaml"
+DEADLINE_S = 540
+
+Progress = Callable[[str], None]
+
+
+@dataclass(slots=True)
+class _Run:
+    """One measured run."""
+
+    pods_per_s: float
+    cpu_ms_per_pod: dict[str, float] = field(default_factory=dict)
+
+
+def measure(
+    nodes: int,
+    pods: int,
+    runs: int,
+    *,
+    shortlist: int = 10,
+    infeasible: int = 0,
+    progress: Progress = lambda _: None,
+) -> dict[str, Any]:
+    """{"plain": [pods/s…], "extender": […], "ratio", "shortlist", "infeasible", "cpu_ms_per_pod": {variant:
+    {process: ms}}}.
+
+    `infeasible` pods wait, refused by the extender, while the others are scheduled; the plain scheduler then waits
+    with as many that its own check refuses.
+    """
+    return asyncio.run(_measure(nodes, pods, runs, shortlist, infeasible, progress))
+
+
+async def _measure(
+    nodes: int, pods: int, runs: int, shortlist: int, infeasible: int, progress: Progress
+) -> dict[str, Any]:
+    with ExitStack() as stack:
+        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="migsched-bench-")))
+        plane = stack.enter_context(ControlPlane(binaries=build.ensure_built(progress), directory=directory))
+        plane.apply(CRD)
+        plane.kubectl("wait", "--for=condition=Established", "crd/mignodes.migsched.io", "--timeout=30s")
+        client = await KubeClient.connect(plane.kubeconfig)
+        try:
+            progress(f"scheduler: creating {nodes} nodes")
+            await load.create_nodes(client, [f"node-{n:05d}" for n in range(nodes)])
+            bench = _Bench(plane, client, directory, pods, shortlist, infeasible)
+            found: dict[str, list[_Run]] = {"plain": [], "extender": []}
+            for run in range(runs):
+                order = ("plain", "extender") if run % 2 == 0 else ("extender", "plain")
+                for variant in order:
+                    result = await bench.run(variant)
+                    found[variant].append(result)
+                    progress(f"scheduler: run {run + 1}/{runs} {variant}: {result.pods_per_s:.1f} pods/s")
+        finally:
+            await client.close()
+    return _summary(found, nodes, shortlist, infeasible)
+
+
+def _summary(found: dict[str, list[_Run]], nodes: int, shortlist: int, infeasible: int) -> dict[str, Any]:
+    ratios = [mine.pods_per_s / plain.pods_per_s for mine, plain in zip(found["extender"], found["plain"], strict=True)]
+    processes = {name for results in found.values() for r in results for name in r.cpu_ms_per_pod}
+    return {
+        "nodes": nodes,
+        "plain": [round(r.pods_per_s, 1) for r in found["plain"]],
+        "extender": [round(r.pods_per_s, 1) for r in found["extender"]],
+        "ratio": round(statistics.median(ratios), 3),
+        "shortlist": shortlist,
+        "infeasible": infeasible,
+        "cpu_ms_per_pod": {
+            variant: {
+                name: round(statistics.median(r.cpu_ms_per_pod.get(name, 0.0) for r in results), 2)
+                for name in sorted(processes)
+            }
+            for variant, results in found.items()
+        },
+    }
+
+
+class _Bench:
+    """Runs one variant after the other on one control plane."""
+
+    def __init__(
+        self, plane: ControlPlane, client: KubeClient, directory: Path, pods: int, shortlist: int, infeasible: int
+    ) -> None:
+        self._plane = plane
+        self._client = client
+        self._directory = directory
+        self._pods = pods
+        self._shortlist = shortlist
+        self._infeasible = infeasible
+        self._number = 0
+
+    async def run(self, variant: str) -> _Run:
+        """Schedule all pods once with this variant; everything it started is ended."""
+        self._number += 1
+        with ExitStack() as stack:
+            url = None
+            pids = {"api-server": self._pid("kube-apiserver"), "etcd": self._pid("etcd")}
+            if variant == "extender":
+                extender = stack.enter_context(_Extender(self._plane.kubeconfig, self._directory, self._shortlist))
+                await asyncio.to_thread(extender.wait_ready)
+                url, pids["extender"] = f"{extender.url}/v1", extender.pid
+            config = scheduler_config.kube_scheduler_config(url, self._plane.kubeconfig)
+            server = await asyncio.to_thread(self._plane.start_scheduler, config, name=f"kube-scheduler-{self._number}")
+            stack.callback(server.process.stop)
+            pids["scheduler"] = server.process.pid
+            return await self._schedule(pids)
+
+    async def _schedule(self, pids: dict[str, int]) -> _Run:
+        waiting = [f"infeasible-{self._number}-{i}" for i in range(self._infeasible)]
+        names = [f"pod-{self._number}-{i}" for i in range(self._pods)]
+        await load.create_pods(self._client, (load.pod(n, scheduler_config.PROFILE, INFEASIBLE) for n in waiting))
+        watch = load.BoundWatch(self._client, names)
+        await watch.start()
+        before = {name: _cpu_seconds(pid) for name, pid in pids.items()}
+        began = time.perf_counter()
+        await load.create_pods(self._client, (load.pod(n, scheduler_config.PROFILE, FEASIBLE) for n in names))
+        await watch.wait(DEADLINE_S)
+        elapsed = watch.finished_at - began
+        spent = {name: (_cpu_seconds(pid) - before[name]) * 1e3 / self._pods for name, pid in pids.items()}
+        await load.delete_pods(self._client, [*names, *waiting])
+        return _Run(self._pods / elapsed, spent)
+
+    def _pid(self, name: str) -> int:
+        return next(child.pid for child in self._plane.children if child.name == name)
+
+
+class _Extender:
+    """`migsched scheduler` as a process of its own."""
+
+    def __init__(self, kubeconfig: Path, directory: Path, shortlist: int) -> None:
+        self._log = directory / "extender.log"
+        self._command = [sys.executable, "-m", "cli.main", "scheduler", "--kubeconfig", str(kubeconfig)]
+        self._command += ["--extender-port", "0", "--api-port", "0", "--shortlist", str(shortlist)]
+        self._process: subprocess.Popen[bytes] | None = None
+        self.url = ""
+
+    def __enter__(self) -> "_Extender":
+        with self._log.open("wb") as log:
+            self._process = subprocess.Popen(self._command, stderr=log, stdout=log)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._process is not None:
+            self._process.terminate()
+            self._process.wait(30)
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None  # entered
+        return self._process.pid
+
+    def wait_ready(self) -> None:
+        """Until its log says that it is synced and where it listens."""
+        deadline = time.monotonic() + 120
+        while time.monotonic() < deadline:
+            assert self._process is not None  # entered
+            lines = [json.loads(line) for line in self._log.read_text().splitlines() if line.startswith("{")]
+            events = {line.get("event"): line for line in lines}
+            if "ready" in events:
+                self.url = events["listening"]["extender"]
+                return
+            if self._process.poll() is not None:
+                break
+            time.sleep(0.05)
+        raise RuntimeError(f"the extender did not become ready:\n{self._log.read_text()[-2000:]}")
+
+
+def _cpu_seconds(pid: int) -> float:
+    """User and system time of a process so far."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def shortlists(
+    nodes: int, pods: int, runs: int, sizes: Sequence[int], progress: Progress = lambda _: None
+) -> list[dict[str, Any]]:
+    """The same measurement for several lengths of the shortlist."""
+    return [measure(nodes, pods, runs, shortlist=k, progress=progress) for k in sizes]
