@@ -162,7 +162,7 @@ def _check_precision(program: Program) -> None:
     for row in program.rows:
         largest = max(largest, sum(abs(weight) * program.uppers[column] for column, weight in row.terms))
     if largest >= MAX_EXACT:
-        raise errors.InputError("size of the question", largest, "too large to be answered exactly; use smaller numbers")
+        raise errors.InputError("size of the question", largest, "too large to be exact; use smaller numbers")
 
 
 def _within(total: int, row: Row) -> bool:
