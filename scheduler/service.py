@@ -13,6 +13,7 @@ from collections.abc import Coroutine
 
 import structlog
 import uvicorn
+import uvloop
 from starlette.types import ASGIApp
 
 from allocator import errors, policy
@@ -142,8 +143,10 @@ class Service:
 def _listen(host: str, port: int, setting: str) -> socket.socket:
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        sock = socket.socket(family, socket.SOCK_STREAM)
+        sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        # Accepted connections inherit it. Without it an answer's second segment waits 40 ms for kube-scheduler's ACK.
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.bind((host, port))
     except OSError as error:
         raise errors.SettingsError(
@@ -152,9 +155,13 @@ def _listen(host: str, port: int, setting: str) -> socket.socket:
     return sock
 
 
-async def run(settings: Settings) -> None:
+def run(settings: Settings) -> None:
     """The service on a real cluster, until SIGTERM or SIGINT."""
     logs.configure(settings.log_format, settings.log_level)
+    uvloop.run(_run(settings))
+
+
+async def _run(settings: Settings) -> None:
     service = Service(settings, await KubeClient.connect(settings.kubeconfig))
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
