@@ -8,7 +8,7 @@ ARGS ?=
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install lock demo cluster test test-fast check format lint types imports bench clean control-plane manifests
+.PHONY: help install lock demo cluster test test-fast check format lint types imports bench clean control-plane manifests protos
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -30,6 +30,9 @@ lock: ## resolve pyproject.toml into requirements/*.txt, with hashes
 
 manifests: install ## regenerate what deploy/ derives from the GPU catalogues
 	$(BIN)/python -m scheduler.kube_scheduler_config deploy/kube-scheduler/config.yaml
+
+protos: install ## regenerate the kubelet's messages from their .proto files
+	cd node_agent/kubelet && ../../$(BIN)/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. *.proto
 
 demo: install ## the whole product on simulated GPUs, in one process (ARGS="--once -o json")
 	@$(BIN)/migsched demo $(ARGS)
