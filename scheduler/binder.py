@@ -22,7 +22,7 @@ from scheduler.metrics import Metrics
 from scheduler.state import State
 
 _log = structlog.get_logger("binder")
-_AGAIN = wait_exponential_jitter(initial=0.1, max=2.0, jitter=0.1)
+_AGAIN = wait_exponential_jitter(multiplier=0.1, max=2.0, jitter=0.1)
 
 
 class Binder:
