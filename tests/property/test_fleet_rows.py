@@ -1,0 +1,116 @@
+"""The fleet's vectorised answers against placing on each node by itself, whatever was put and dropped before."""
+
+import itertools
+from collections.abc import Sequence
+
+import numpy as np
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from allocator import fitting, policy
+from allocator.fitting import GpuState
+from allocator.fleet import Fleet
+from allocator.request import Request
+from tests import builders, strategies
+
+NAMES = tuple(f"n{i}" for i in range(5))
+CROWD = tuple(f"crowd{i}" for i in range(70))  # more nodes than a fleet's first array has rows
+PROFILES = ("1g.5gb", "1g.10gb", "2g.10gb", "3g.20gb", "7g.40gb", "1g.6gb", "1g.24gb", "2g.20gb", "9g.99gb")
+gpus = st.lists(strategies.gpu_states(), max_size=3)
+asked = st.lists(st.sampled_from(PROFILES), min_size=1, max_size=3).map(lambda names: builders.request(*names))
+
+
+def alone(states: Sequence[GpuState], profiles: Sequence[str], by: policy.Policy) -> float:
+    """What the policy says of a node by itself."""
+    placed = fitting.place(states, profiles, by)
+    return float("inf") if placed is None else sum(one.loss for one in placed)
+
+
+class FleetMachine(RuleBasedStateMachine):
+    """Puts, drops and questions in any order, beside a plain dictionary of what each node has."""
+
+    @initialize(by=st.sampled_from([policy.POLICIES[name] for name in ("mfi", "best-fit", "first-fit", "worst-fit")]))
+    def begin(self, by: policy.Policy) -> None:
+        """An empty fleet under some policy."""
+        self.fleet = Fleet(by)
+        self.nodes: dict[str, list[GpuState]] = {}
+
+    @rule(node=st.sampled_from(NAMES), states=gpus)
+    def put(self, node: str, states: list[GpuState]) -> None:
+        """Set a node's GPUs."""
+        self.fleet.put(node, states)
+        self.nodes[node] = states
+
+    @rule(node=st.sampled_from(NAMES), like=st.sampled_from(NAMES), data=st.data())
+    def put_alike(self, node: str, like: str, data: st.DataObject) -> None:
+        """Set a node's GPUs to those of another, in another order."""
+        self.put(node, list(data.draw(st.permutations(self.nodes.get(like, [])))))
+
+    @rule(node=st.sampled_from(NAMES), state=strategies.gpu_states(), number=st.integers(8, 11))
+    def put_a_wide_node(self, node: str, state: GpuState, number: int) -> None:
+        """Set a node with more GPUs than a row has columns at first."""
+        self.put(node, [state] * number)
+
+    @precondition(lambda self: "crowd0" not in self.nodes)
+    @rule(state=strategies.gpu_states())
+    def put_a_crowd(self, state: GpuState) -> None:
+        """Add more nodes than there are rows at first."""
+        for node in CROWD:
+            self.put(node, [state])
+
+    @rule(node=st.sampled_from([*NAMES, CROWD[0], CROWD[-1]]))
+    def drop(self, node: str) -> None:
+        """Forget a node, known or not."""
+        self.fleet.drop(node)
+        self.nodes.pop(node, None)
+
+    @rule(profile=st.sampled_from(PROFILES))
+    def ask_for_one(self, profile: str) -> None:
+        """The losses of one slice are those of placing it on each node by itself."""
+        order = [*NAMES, *CROWD, "nobody"]
+        losses = self.fleet.losses(builders.request(profile), self.fleet.rows_of(order))
+        for node, loss in zip(order, losses, strict=True):
+            assert loss == alone(self.nodes.get(node, ()), [profile], self.fleet.policy), node
+
+    @rule(wanted=asked)
+    def ask_for_several(self, wanted: Request) -> None:
+        """The losses of several slices are those of placing them on each node, its GPUs taken in some order."""
+        order = [*NAMES, CROWD[0], "nobody"]
+        losses = self.fleet.losses(wanted, self.fleet.rows_of(order))
+        profiles = [slot.profile for slot in sorted(wanted.slots)]
+        for node, loss in zip(order, losses, strict=True):
+            states = self.nodes.get(node, [])
+            orders = itertools.permutations(states) if len(states) <= 3 else [states]  # wide nodes: all alike
+            assert loss in {alone(one, profiles, self.fleet.policy) for one in orders}, node
+
+    @invariant()
+    def nodes_are_those_put(self) -> None:
+        """The fleet knows exactly the nodes put and not dropped, with their GPUs."""
+        if not hasattr(self, "fleet"):
+            return
+        assert len(self.fleet) == len(self.nodes)
+        assert set(self.fleet.rows) == set(self.nodes)
+        rows = self.fleet.rows_of(list(self.nodes))
+        assert [self.fleet.name(row) for row in rows] == list(self.nodes)
+        for node, states in self.nodes.items():
+            assert node in self.fleet
+            assert self.fleet.gpus(node) == tuple(states)
+
+    @rule(wanted=st.sets(st.sampled_from(PROFILES)))
+    def equals_a_fresh_one(self, wanted: set[str]) -> None:
+        """Whatever was put and dropped before, the answers are those of a fleet built afresh."""
+        fresh = Fleet(self.fleet.policy)
+        for node, states in self.nodes.items():
+            fresh.put(node, states)
+        order = [*self.nodes, "nobody"]
+        for profile in PROFILES:
+            one, other = (f.losses(builders.request(profile), f.rows_of(order)) for f in (self.fleet, fresh))
+            assert np.array_equal(one, other)
+            assert self.fleet.room(profile) == fresh.room(profile)
+        assert self.fleet.rooms() == fresh.rooms()
+        assert self.fleet.free_and_stranded(wanted) == fresh.free_and_stranded(wanted)
+
+
+TestFleet = FleetMachine.TestCase
+TestFleet.settings = settings(stateful_step_count=20)

@@ -1,0 +1,135 @@
+"""Every policy's tables against its steps, and the default policy's score against its definition."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+
+from allocator import errors, geometry, gpu_models, policy
+from allocator.catalogue import Catalogue
+from allocator.geometry import Geometry
+from allocator.policy import Policy
+from tests import oracles, strategies
+
+MODELS = [pytest.param(geometry.compiled(gpu_models.find(model)), id=model) for model in strategies.MODELS]
+ALL = [pytest.param(one, id=one.name) for one in policy.POLICIES.values()]
+LOWEST = [pytest.param(policy.POLICIES[name], id=name) for name in ("first-fit", "best-fit", "worst-fit")]
+
+
+def _check(by: Policy, known: Geometry) -> None:
+    tables = policy.tables(by, known)
+    legal = known.step >= 0
+    assert np.isfinite(tables.step_loss[legal]).all()
+    assert np.isposinf(tables.step_loss[~legal]).all()
+    for state in range(known.states):
+        for index, name in enumerate(known.profiles):
+            choice = int(tables.choice[state, index])
+            if not known.room[state, index]:
+                assert choice == -1
+                assert np.isposinf(tables.loss[state, index])
+                continue
+            assert choice in known.placements_of(name)
+            assert legal[state, choice]
+            steps = tables.step_loss[state, list(known.placements_of(name))]
+            assert tables.loss[state, index] == tables.step_loss[state, choice] == steps.min()
+
+
+@pytest.mark.parametrize("known", MODELS)
+@pytest.mark.parametrize("by", ALL)
+def test_tables_agree_with_their_steps(by: Policy, known: Geometry) -> None:
+    """In each state a policy chooses a legal placement of least loss if there is room, and none if there is not."""
+    _check(by, known)
+
+
+@given(strategies.made_up_catalogues())
+def test_tables_of_any_gpu_agree_with_their_steps(described: Catalogue) -> None:
+    """The same holds on any GPU, one without plain profiles included."""
+    for by in policy.POLICIES.values():
+        _check(by, geometry.compiled(described))
+
+
+@pytest.mark.parametrize("by", ALL)
+def test_tables_are_a_function_of_the_catalogue(by: Policy) -> None:
+    """Compiled twice, the same GPU gets the same choices: no tie is left to chance."""
+    for model in strategies.MODELS:
+        one, other = (policy.tables(by, Geometry(gpu_models.find(model))) for _ in range(2))
+        assert np.array_equal(one.choice, other.choice)
+        assert np.array_equal(one.loss, other.loss)
+
+
+@pytest.mark.parametrize("known", MODELS)
+@pytest.mark.parametrize("by", LOWEST)
+def test_the_fit_policies_take_the_lowest_start(by: Policy, known: Geometry) -> None:
+    """On one GPU first, best and worst fit take a profile's lowest legal start."""
+    tables = policy.tables(by, known)
+    for state, index in np.argwhere(known.room > 0):
+        legal = [i for i in known.placements_of(known.profiles[index]) if known.step[state, i] >= 0]
+        lowest = min(known.placements[i].start for i in legal)
+        assert known.placements[tables.choice[state, index]].start == lowest
+
+
+@pytest.mark.parametrize("known", MODELS)
+def test_best_and_worst_fit_order_states_by_free_memory(known: Geometry) -> None:
+    """Where a profile fits, best fit prefers the state that is left with less free memory, worst fit with more."""
+    best, worst = (policy.tables(policy.POLICIES[name], known) for name in ("best-fit", "worst-fit"))
+    for index in range(len(known.profiles)):
+        fitting = [s for s in range(known.states) if known.room[s, index]]
+        free = np.array([known.free_slices(s) for s in fitting])
+        for tables, sign in ((best, 1), (worst, -1)):
+            losses = tables.loss[fitting, index]
+            fuller = free[:, None] * sign < free[None, :] * sign
+            assert (losses[:, None] < losses[None, :])[fuller].all()
+
+
+def _lost(chip: oracles.Chip, chosen: oracles.Items) -> float:
+    """The share of all plain placements, each weighing its memory slices, that overlap what is there."""
+    taken = {slot for item in chosen for slot in chip.slots(item)}
+    plain = [item for item in chip.items if "+" not in item[0] and "-me" not in item[0]]
+    total = sum(len(chip.slots(item)) for item in plain)
+    return sum(len(chip.slots(item)) for item in plain if chip.slots(item) & taken) / total
+
+
+@pytest.mark.parametrize("known", MODELS)
+def test_fragmentation_is_the_share_of_lost_placements(known: Geometry) -> None:
+    """A state's fragmentation is the memory-weighted share of plain placements that its slices overlap."""
+    chip = oracles.published_chip(known.catalogue.model)
+    found = policy.fragmentation(known)
+    for chosen in oracles.legal_sets(chip):
+        state = known.state_of(known.catalogue.placement(name, start) for name, start in chosen)
+        assert found[state] == pytest.approx(_lost(chip, chosen), abs=1e-12)
+    assert found[Geometry.EMPTY] == 0.0
+    full = known.masks == (1 << chip.memory_slices) - 1
+    assert full.any()
+    assert (found[full] == 1.0).all()
+
+
+@pytest.mark.parametrize("known", MODELS)
+def test_the_default_policy_loses_the_fewest_placements(known: Geometry) -> None:
+    """In every legal set the default policy takes the placement whose fragmentation grows least."""
+    chip = oracles.published_chip(known.catalogue.model)
+    tables = policy.tables(policy.DEFAULT, known)
+    for chosen in oracles.legal_sets(chip):
+        state = known.state_of(known.catalogue.placement(name, start) for name, start in chosen)
+        growth = {item: _lost(chip, chosen | {item}) for item in oracles.additions(chip, chosen)}
+        for index, name in enumerate(known.profiles):
+            least = min((lost for item, lost in growth.items() if item[0] == name), default=None)
+            choice = int(tables.choice[state, index])
+            if least is not None:
+                taken = known.placements[choice]
+                assert growth[taken.profile, taken.start] == pytest.approx(least, abs=1e-12)
+
+
+def test_policies_are_found_by_name() -> None:
+    """Each policy is found by its name, and the default is the fragmentation policy."""
+    for name, one in policy.POLICIES.items():
+        assert policy.find(name) is one
+        assert one.name == name
+        assert one.summary
+    assert policy.find("mfi") is policy.DEFAULT
+
+
+@pytest.mark.parametrize("name", ["", "MFI", "best_fit", "random"])
+def test_an_unknown_policy_is_answered_with_those_there_are(name: str) -> None:
+    """An unknown policy is refused with the names of all there are."""
+    with pytest.raises(errors.SettingsError) as caught:
+        policy.find(name)
+    assert caught.value.fix == "use one of " + ", ".join(policy.POLICIES)

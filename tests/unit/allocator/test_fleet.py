@@ -1,0 +1,100 @@
+"""The fleet's rows and sums, one by one."""
+
+import numpy as np
+import pytest
+
+from allocator import fitting, geometry, gpu_models, policy
+from allocator.fitting import GpuState
+from allocator.fleet import Fleet
+from tests import builders
+
+
+def _gpu(*placed: tuple[str, int], model: str = "a100-40gb") -> GpuState:
+    known = geometry.compiled(gpu_models.find(model))
+    return known, known.state_of(known.catalogue.placement(name, start) for name, start in placed)
+
+
+@pytest.fixture
+def fleet() -> Fleet:
+    """Two nodes: one empty A100, and one A100 whose left half is taken beside an empty A30."""
+    found = Fleet(policy.DEFAULT)
+    found.put("empty", [_gpu()])
+    found.put("mixed", [_gpu(("3g.20gb", 0)), _gpu(model="a30-24gb")])
+    return found
+
+
+def test_what_an_unknown_node_holds_is_nothing(fleet: Fleet) -> None:
+    """A node that was never put has row -1, and nothing fits there, one slice or several."""
+    rows = fleet.rows_of(["nobody", "empty"])
+    assert rows[0] == -1
+    for asked in (builders.request("1g.5gb"), builders.request("1g.5gb", "2g.10gb")):
+        losses = fleet.losses(asked, rows)
+        assert np.isposinf(losses[0])
+        assert np.isfinite(losses[1])
+
+
+def test_only_unknown_nodes_are_no_error(fleet: Fleet) -> None:
+    """Asking for several slices on unknown nodes only, or on none, answers that nothing fits."""
+    assert np.isposinf(fleet.losses(builders.request("1g.5gb", "1g.5gb"), fleet.rows_of(["a", "b"]))).all()
+    assert fleet.losses(builders.request("1g.5gb", "1g.5gb"), fleet.rows_of([])).shape == (0,)
+
+
+def test_a_profile_that_nobody_offers_fits_nowhere(fleet: Fleet) -> None:
+    """A well-formed profile that no GPU has costs infinity everywhere and has no room."""
+    assert np.isposinf(fleet.losses(builders.request("9g.99gb"), fleet.rows_of(["empty", "mixed"]))).all()
+    assert fleet.room("9g.99gb") == 0
+
+
+def test_rows_of_forgotten_nodes_are_used_again(fleet: Fleet) -> None:
+    """A new node takes the row of a forgotten one, and nothing of it."""
+    row = fleet.rows["mixed"]
+    fleet.drop("mixed")
+    with pytest.raises(KeyError):
+        fleet.name(row)
+    with pytest.raises(KeyError):
+        fleet.gpus("mixed")
+    fleet.put("new", [])
+    assert fleet.rows["new"] == row
+    assert fleet.name(row) == "new"
+    assert np.isposinf(fleet.losses(builders.request("1g.6gb"), fleet.rows_of(["new", "mixed"]))).all()
+
+
+def test_forgetting_an_unknown_node_is_no_error(fleet: Fleet) -> None:
+    """A node may be forgotten twice."""
+    fleet.drop("nobody")
+    fleet.drop("empty")
+    fleet.drop("empty")
+    assert len(fleet) == 1
+    assert "empty" not in fleet
+
+
+def test_room_counts_disjoint_slices(fleet: Fleet) -> None:
+    """Room is the number of slices that fit at once, summed over nodes."""
+    assert fleet.room("3g.20gb") == 2 + 1
+    assert fleet.room("1g.5gb") == 7 + 3
+    assert fleet.room("1g.6gb") == 4
+    assert fleet.rooms()["7g.40gb"] == 1
+
+
+def test_stranded_slices_are_those_no_demanded_profile_can_use(fleet: Fleet) -> None:
+    """Free memory slices count as stranded per node if no profile in demand can cover them any more."""
+    assert fleet.stranded(["1g.5gb"]) == {"empty": 1, "mixed": 1 + 4}
+    assert fleet.stranded(["1g.5gb", "1g.6gb", "1g.10gb"]) == {}
+    assert fleet.stranded(["4g.20gb", "4g.24gb"]) == {"empty": 4, "mixed": 4}
+
+
+def test_free_and_stranded_are_summed_by_model(fleet: Fleet) -> None:
+    """Free and stranded memory slices are summed over all GPUs of a model; without demand nothing is stranded."""
+    assert fleet.free_and_stranded(["1g.5gb"]) == {"a100-40gb": (12, 2), "a30-24gb": (4, 4)}
+    assert fleet.free_and_stranded([]) == {"a100-40gb": (12, 0), "a30-24gb": (4, 0)}
+
+
+def test_a_request_too_complex_is_marked_not_guessed(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where an exact answer would cost too much, fitting raises and the fleet marks the node, neither guesses."""
+    monkeypatch.setattr(fitting, "MAX_DEAD_ENDS", 0)
+    node, hard = [_gpu(), _gpu()], ["4g.20gb"] * 2 + ["1g.5gb"] * 7  # beside a 4g slice there is room for three 1g
+    with pytest.raises(fitting.TooComplexError):
+        fitting.fits(node, {name: hard.count(name) for name in hard})
+    fleet.put("hard", node)
+    losses = fleet.losses(builders.request(*hard), fleet.rows_of(["hard", "nobody"]))
+    assert Fleet.too_complex(losses).tolist() == [True, False]
