@@ -1,0 +1,70 @@
+"""Typed access to a manifest's fields; errors name file, document and field. Used by expand, templates and dynamo."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from allocator import errors
+
+
+class ManifestError(errors.InputError):
+    """A manifest that cannot be used."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a value stands: file and document, and the path of fields inside it."""
+
+    document: str
+    path: str = ""
+
+    def __truediv__(self, field: str | int) -> "Place":
+        step = f"[{field}]" if isinstance(field, int) else f".{field}" if self.path else field
+        return Place(self.document, self.path + step)
+
+    def __str__(self) -> str:
+        return f"{self.document}: {self.path}" if self.path else self.document
+
+    def error(self, value: object, fix: str) -> ManifestError:
+        """The error that says what is wrong with the value here."""
+        return ManifestError(str(self), value, fix)
+
+
+def mapping(parent: Mapping[str, Any], field: str, at: Place, *, required: bool = False) -> dict[str, Any]:
+    """A mapping; empty where it is absent and not required. Raises ManifestError."""
+    value = parent.get(field)
+    if value is None and not required:
+        return {}
+    if not isinstance(value, dict):
+        raise (at / field).error(value, "must be a mapping")
+    return value
+
+
+def sequence(parent: Mapping[str, Any], field: str, at: Place, *, required: bool = False) -> Sequence[dict[str, Any]]:
+    """A list of mappings; empty where it is absent and not required. Raises ManifestError."""
+    value = parent.get(field)
+    if value is None and not required:
+        return ()
+    if not isinstance(value, list) or not all(isinstance(one, dict) for one in value):
+        raise (at / field).error(value, "must be a list of mappings")
+    if required and not value:
+        raise (at / field).error(value, "must not be empty")
+    return value
+
+
+def text(parent: Mapping[str, Any], field: str, at: Place) -> str:
+    """A text that is not empty. Raises ManifestError."""
+    value = parent.get(field)
+    if not isinstance(value, str) or not value:
+        raise (at / field).error(value, "must be a text")
+    return value
+
+
+def count(parent: Mapping[str, Any], field: str, at: Place, *, default: int, most: int) -> int:
+    """A whole number from 0 to `most`. Raises ManifestError."""
+    value = parent.get(field)
+    if value is None:
+        return default
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= most:
+        raise (at / field).error(value, f"must be a whole number, 0…{most}")
+    return value

@@ -1,0 +1,64 @@
+"""Reads manifests: YAML files or folders of them, as documents with the place they came from. Called by the demo."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from simulator.workloads import fields
+from simulator.workloads.fields import ManifestError, Place
+
+_ENDINGS = (".yaml", ".yml", ".json")
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """One object of a manifest file. `kind` and `name` are texts; all else is unchecked."""
+
+    place: Place
+    api_version: str
+    kind: str
+    name: str
+    body: dict[str, Any]
+
+
+def read(path: Path) -> list[Manifest]:
+    """All objects of a file, or of a folder's files in name order. Raises ManifestError naming file and document."""
+    if path.is_dir():
+        files = sorted(one for one in path.iterdir() if one.suffix in _ENDINGS)
+        if not files:
+            raise ManifestError(str(path), "folder", "has no .yaml file; name another")
+        return [one for file in files for one in read(file)]
+    try:
+        content = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeError) as error:
+        raise ManifestError(str(path), "file", f"cannot be read: {error}") from error
+    return parse(content, path.name)
+
+
+def parse(content: str, source: str) -> list[Manifest]:
+    """All objects of a YAML text; `source` names it in errors. Empty documents are passed over, Lists are opened."""
+    manifests: list[Manifest] = []
+    try:
+        for number, document in enumerate(yaml.load_all(content, Loader=_LOADER), start=1):
+            if document is not None:
+                manifests += _objects(document, Place(f"{source}: document {number}"))
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        raise ManifestError(source, content[:60], f"is not YAML: {error}") from error
+    return manifests
+
+
+def _objects(document: object, place: Place) -> Iterator[Manifest]:
+    if not isinstance(document, dict):
+        raise place.error(document, "must be a mapping with apiVersion, kind and metadata")
+    kind, api_version = fields.text(document, "kind", place), fields.text(document, "apiVersion", place)
+    if kind == "List":
+        for index, item in enumerate(fields.sequence(document, "items", place)):
+            yield from _objects(item, place / "items" / index)
+        return
+    meta = fields.mapping(document, "metadata", place, required=True)
+    named = "name" if meta.get("name") else "generateName"
+    yield Manifest(place, api_version, kind, fields.text(meta, named, place / "metadata"), document)
