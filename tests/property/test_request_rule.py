@@ -21,7 +21,7 @@ def _containers(draw: st.DrawFn, prefix: str, *, init: bool) -> list[Container]:
             {
                 "cpu": "500m",
                 **{
-                    f"nvidia.com/mig-{name.replace('+', '.')}": draw(st.sampled_from([n, str(n)]))
+                    f"nvidia.com/mig-{name.replace('+', '.')}": draw(st.just(n) | st.just(str(n)))
                     for name in PROFILES
                     if (n := draw(st.integers(0, 3))) or draw(st.booleans())
                 },
