@@ -22,7 +22,7 @@ import pytest
 
 from allocator import contract, gpu_models
 from allocator.profile import Placement
-from scheduler import settings
+from scheduler import logs, settings
 from scheduler.cluster import Cluster
 from scheduler.kube import KubeClient
 from scheduler.service import Service
@@ -77,6 +77,7 @@ class Stack:
     """A control plane with a fleet of simulated nodes; the extender and kube-scheduler are started by the test."""
 
     def __init__(self, plane: ControlPlane, node_count: int, gpus: int) -> None:
+        logs.configure("json", "warning")
         self.plane = plane
         self.fleet = nodes.uniform(node_count, gpus, MODEL, seed=1)
         self._cleanup = ExitStack()
