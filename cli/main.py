@@ -1,0 +1,101 @@
+"""The entry point `migsched`: finds the command's module, and turns errors into one line and an exit code.
+
+Exit codes: 0 done, 1 the answer is no, 2 the input cannot be used or what it names does not answer.
+"""
+
+import importlib
+import importlib.util
+import re
+import sys
+from typing import Any
+
+import typer
+import typer.core
+import typer.main
+
+from allocator import errors
+
+COMMANDS = (
+    "demo",
+    "cluster",
+    "scheduler",
+    "agent",
+    "top",
+    "explain",
+    "capacity",
+    "plan",
+    "repack",
+    "simulate",
+    "bench",
+)
+
+_SETTING = re.compile(r"[a-z]+(_[a-z]+)*")
+
+
+class _Commands(typer.core.TyperGroup):
+    """Commands by module, imported when they are called: the demo need not wait for the planner's libraries."""
+
+    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002 - the signature is typer's
+        """Names of all commands, in the order of help."""
+        return [name for name in COMMANDS if importlib.util.find_spec(f"cli.{name}")]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """The command of that name, or None."""
+        if cmd_name not in self.list_commands(ctx):
+            return None
+        module = importlib.import_module(f"cli.{cmd_name}")
+        subcommands = getattr(module, "app", None)
+        if subcommands is None:
+            subcommands = typer.Typer(add_completion=False)
+            subcommands.command(cmd_name)(getattr(module, cmd_name))
+        command = typer.main.get_command(subcommands)
+        command.name = cmd_name
+        return command
+
+
+app = typer.Typer(
+    cls=_Commands,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    help="MIG-aware scheduling for Kubernetes: slices of NVIDIA GPUs, placed so that the most future work still fits.",
+)
+
+
+@app.callback()
+def _migsched() -> None:
+    """Only a callback makes typer keep the group, which has no commands before they are looked for."""
+
+
+def main() -> None:
+    """Run the command line and exit."""
+    try:
+        app()
+    except errors.MigschedError as error:
+        sys.exit(_say(error))
+    except BaseExceptionGroup as group:
+        known, unknown = group.split(errors.MigschedError)
+        if known is None or unknown is not None:
+            raise
+        sys.exit(_say(_first(known)))
+
+
+def _say(error: BaseException) -> int:
+    """Print the error; the exit code for it. A setting is called as its flag is."""
+    text = str(error)
+    if isinstance(error, errors.SettingsError) and _SETTING.fullmatch(error.field):
+        text = f"--{error.field.replace('_', '-')}{text.removeprefix(error.field)}"
+    print(f"migsched: {text}", file=sys.stderr)  # noqa: T201 - this is the command line's voice
+    return 2
+
+
+def _first(group: BaseExceptionGroup[errors.MigschedError]) -> BaseException:
+    one: BaseException = group
+    while isinstance(one, BaseExceptionGroup):
+        one = one.exceptions[0]
+    return one
+
+
+if __name__ == "__main__":
+    main()
