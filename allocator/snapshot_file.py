@@ -54,7 +54,7 @@ class Saved:
     budgets: tuple[DisruptionBudget, ...] = ()
 
 
-class _Slice(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+class _Slice(msgspec.Struct, frozen=True, omit_defaults=True):
     profile: _Name
     start: _Count
     size: _Count
@@ -65,7 +65,7 @@ class _Slice(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
     uid: _Text = ""
 
 
-class _Gpu(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+class _Gpu(msgspec.Struct, frozen=True, omit_defaults=True):
     uuid: _Name
     index: _Count
     product: _Text = ""
@@ -74,13 +74,13 @@ class _Gpu(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
     slices: Annotated[tuple[_Slice, ...], msgspec.Meta(max_length=64)] = ()
 
 
-class _Node(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+class _Node(msgspec.Struct, frozen=True, omit_defaults=True):
     name: _Name
     gpus: Annotated[tuple[_Gpu, ...], msgspec.Meta(max_length=64)] = ()
     problem: _Text = ""
 
 
-class _File(msgspec.Struct, frozen=True, rename="camel"):
+class _File(msgspec.Struct, frozen=True):
     kind: str
     version: int
     catalogues: Mapping[str, Catalogue]

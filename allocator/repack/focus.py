@@ -1,0 +1,144 @@
+"""Focus: the few GPUs of a large fleet on which a repack is searched exactly.
+
+Up to `WHOLE` GPUs are searched as they are. Beyond, `packing.exchange` says which GPUs are worth clearing and what
+any repack costs at least; these, the next best, and the fullest GPUs that can take what is cleared become the scope.
+If the cost found there meets that bound it is the optimum of the whole fleet; otherwise the gap is stated. Called by
+`repack.planner`.
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+
+from allocator.packing import exchange
+from allocator.packing.program import Status
+from allocator.packing.relocation import Bin, Budget, Found, Job, Move, Places, Question
+from allocator.repack import search
+
+WHOLE = 12  # GPUs that are searched without choosing among them
+_SCOPES = ((6, 4), (10, 12), (16, 24))  # GPUs to clear, GPUs to take what is cleared; each wider than the one before
+
+
+def cheapest(asked: Question, max_moves: int, time_limit_s: float) -> Found:
+    """As `search.cheapest`, at any fleet size; UNKNOWN where nothing was found and nothing is proven."""
+    if len(asked.bins) <= WHOLE:
+        return search.cheapest(asked, max_moves, time_limit_s)
+    least = exchange.bound(asked, time_limit_s / 2)
+    if least.status is Status.INFEASIBLE:
+        return Found(Status.INFEASIBLE)
+    best = Found(Status.UNKNOWN, bound=least.cost)
+    left = time_limit_s - least.seconds
+    for clear, take in _SCOPES:
+        if left <= 0:
+            break
+        scope = _Scope(asked, _chosen(asked, least, clear, take))
+        found = search.cheapest(scope.question, max_moves, left)
+        left -= found.seconds
+        if found.status in search.SOLVED and (best.status is Status.UNKNOWN or found.cost < best.cost):
+            bound = min(least.cost, found.cost)
+            status = Status.OPTIMAL if bound == found.cost else Status.FEASIBLE
+            best = replace(scope.outside(found), bound=bound, status=status)
+        if best.status is Status.OPTIMAL:
+            break
+    return best
+
+
+def _chosen(asked: Question, least: exchange.Bound, clear: int, take: int) -> list[int]:
+    """The GPUs of a scope: whole nodes where pods hold several slices, else single GPUs."""
+    cleared = [*least.used, *asked.emptied, *least.next_best][: max(clear, len(least.used) + len(asked.emptied))]
+    if any(len(job.profiles) > 1 for job in asked.requests):
+        cleared += _whole_nodes(asked, cleared, clear)
+    inside = set(cleared)
+    leaving = {name for job in asked.jobs if any(w in inside for w, _ in job.home) for name in job.profiles}
+    return sorted(inside | set(_takers(asked, leaving, inside, take)))
+
+
+def _whole_nodes(asked: Question, cleared: Sequence[int], most: int) -> list[int]:
+    """All GPUs of the nodes of the first cleared GPUs and of the nodes with most free memory."""
+    free: dict[int, int] = {}
+    for gpu, there in zip(asked.bins, _standing(asked), strict=True):
+        free[gpu.node] = free.get(gpu.node, 0) + gpu.geometry.free_slices(there)
+    nodes = {asked.bins[where].node for where in cleared[: most // 4 + 1]}
+    nodes |= set(sorted(free, key=lambda node: -free[node])[: most // 4 + 1])
+    return [where for where, gpu in enumerate(asked.bins) if gpu.node in nodes]
+
+
+def _takers(asked: Question, names: Collection[str], inside: Collection[int], most: int) -> list[int]:
+    """The fullest GPUs with room for what leaves, a few for each profile."""
+    states = _standing(asked)
+    order = sorted(
+        (where for where in range(len(asked.bins)) if where not in inside),
+        key=lambda where: (asked.bins[where].geometry.free_slices(states[where]), where),
+    )
+    found: list[int] = []
+    for name in sorted(names):
+        room = (w for w in order if _room(asked.bins[w], states[w], name))
+        found += [where for where, _ in zip(room, range(most), strict=False)]
+    return found
+
+
+def _room(gpu: Bin, state: int, name: str) -> int:
+    index = gpu.geometry.profile_index.get(name)
+    return 0 if index is None else int(gpu.geometry.room[state, index])
+
+
+def _standing(asked: Question) -> list[int]:
+    """The state of every GPU as it is."""
+    there = [list(gpu.fixed) for gpu in asked.bins]
+    for job in asked.jobs:
+        for where, placement in job.home:
+            there[where].append(placement)
+    return [gpu.geometry.state_of(slices) for gpu, slices in zip(asked.bins, there, strict=True)]
+
+
+@dataclass(frozen=True, slots=True)
+class _Scope:
+    """A question about some of the GPUs. Pods that are not wholly inside stay where they are."""
+
+    whole: Question
+    chosen: list[int]
+
+    @property
+    def jobs(self) -> list[int]:
+        """The jobs (by index) that lie inside."""
+        inside = set(self.chosen)
+        return [n for n, job in enumerate(self.whole.jobs) if all(where in inside for where, _ in job.home)]
+
+    @property
+    def question(self) -> Question:
+        """The question, GPUs and jobs renumbered."""
+        new = {where: number for number, where in enumerate(self.chosen)}
+        jobs = self.jobs
+        numbers = {job: number for number, job in enumerate(jobs)}
+        fixed = {where: list(self.whole.bins[where].fixed) for where in self.chosen}
+        for number, job in enumerate(self.whole.jobs):
+            for where, placement in job.home if number not in numbers else ():
+                if where in fixed:
+                    fixed[where].append(placement)
+        used = {where for job in self.whole.jobs for where, _ in job.home}
+        empty_outside = sum(
+            where not in new and where not in used and not gpu.fixed for where, gpu in enumerate(self.whole.bins)
+        )
+        return Question(
+            bins=tuple(replace(self.whole.bins[where], fixed=tuple(fixed[where])) for where in self.chosen),
+            jobs=tuple(_renumbered(self.whole.jobs[n], new) for n in jobs),
+            requests=self.whole.requests,
+            empty=max(0, self.whole.empty - empty_outside),
+            emptied=frozenset(new[where] for where in self.whole.emptied),
+            budgets=tuple(
+                Budget(b.limit, {numbers[j]: w for j, w in b.weights.items() if j in numbers})
+                for b in self.whole.budgets
+            ),
+        )
+
+    def outside(self, found: Found) -> Found:
+        """An answer in the numbers of the whole question."""
+        jobs = self.jobs
+        moves = tuple(Move(jobs[move.job], self._places(move.places)) for move in found.moves)
+        return replace(found, moves=moves, placed=tuple(self._places(places) for places in found.placed))
+
+    def _places(self, places: Places) -> Places:
+        return tuple((self.chosen[where], placement) for where, placement in places)
+
+
+def _renumbered(job: Job, new: dict[int, int]) -> Job:
+    return replace(job, home=tuple((new[where], placement) for where, placement in job.home))
