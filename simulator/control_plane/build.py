@@ -1,42 +1,28 @@
 """Builds the control plane's programs once into a cache. Called by `make control-plane`, `ControlPlane` and tests.
 
-The cache is `.cache/control-plane/` beside the repository's other files (the variable MIGSCHED_CACHE names another
-`.cache`). A build's folder is named after the hash of everything that goes into it and appears there by one rename, so
-its presence means it is whole. A cold build compiles some 2,800 Go packages and takes minutes; Go's own cache makes the
-next one, after a change to `go/`, a matter of seconds.
+A build's folder in the cache is named after the hash of everything that goes into it. A cold build compiles some 2,800
+Go packages and takes minutes; Go's own cache makes the next one, after a change to `go/`, a matter of seconds.
 """
 
-import contextlib
-import fcntl
 import hashlib
 import json
 import os
 import re
-import shutil
-import signal
-import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from simulator import build_cache
 from simulator.control_plane import errors, go_toolchain
 
 SOURCES = Path(__file__).parent / "go"
-CACHE_VARIABLE = "MIGSCHED_CACHE"
 
-Progress = Callable[[str], None]
+Progress = build_cache.Progress
 
 _EXECUTABLE = "control-plane"
-_PROGRESS_SECONDS = 5.0
-_HINTS = (  # what Go writes → what to do about it
-    ("no space left on device", "the disk is full: a cold build needs about 5 GB for Go's caches and the programs"),
-    ("signal: killed", "the compiler was killed, most likely for want of memory: 4 GB free are enough"),
-    ("dial tcp", "the Go module proxy is not reachable: set GOPROXY to one that is"),
-    ("proxyconnect", "the Go module proxy is not reachable: set GOPROXY to one that is"),
-    ("checksum mismatch", "a module differs from go.sum: run `go clean -modcache`, or look at who changed it"),
-)
+_WHAT = "the control plane"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,20 +57,9 @@ def ensure_built(progress: Progress | None = None, *, sources: Path = SOURCES, c
         BuildError: the build failed; the message says why and what to do, and names the log.
     """
     tell = progress or (lambda _line: None)
-    root = (cache or cache_root()) / "control-plane"
-    built = root / key(sources)
-    if not built.is_dir():
-        root.mkdir(parents=True, exist_ok=True)
-        with _locked(root / "lock", tell):
-            if not built.is_dir():  # somebody else may have built it while we waited
-                _build(sources, built, tell)
+    built = (cache or build_cache.root()) / "control-plane" / key(sources)
+    build_cache.entry(built, lambda partial: _build(sources, partial, built, tell), tell, what=_WHAT)
     return Binaries.within(built)
-
-
-def cache_root() -> Path:
-    """Return the folder for what can be made again: $MIGSCHED_CACHE, else `.cache` at the repository's root."""
-    named = os.environ.get(CACHE_VARIABLE)
-    return Path(named).absolute() if named else SOURCES.parents[2] / ".cache"
 
 
 def key(sources: Path = SOURCES) -> str:
@@ -131,77 +106,16 @@ def _platform() -> str:
     return f"{sys.platform}-{os.uname().machine}"
 
 
-@contextlib.contextmanager
-def _locked(path: Path, tell: Progress) -> Iterator[None]:
-    """Hold an exclusive lock on `path`; the kernel gives it up for us if we die."""
-    with path.open("a", encoding="ascii") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            tell("another process is building the control plane: waiting for it")
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-
-
-def _build(sources: Path, built: Path, tell: Progress) -> None:
-    for abandoned in built.parent.glob("*.partial"):  # of builds that were killed: we hold the lock
-        shutil.rmtree(abandoned, ignore_errors=True)
+def _build(sources: Path, partial: Path, built: Path, tell: Progress) -> None:
     go = go_toolchain.ensure(_go_version(sources), built.parent, tell)
-    partial = built.with_name(f"{built.name}.{os.getpid()}.partial")
-    partial.mkdir()
     started = time.monotonic()
     version = kubernetes_version(sources)
     tell(f"building etcd and Kubernetes {version} from source with {go}: minutes the first time, seconds later")
-    try:
-        _compile(go, sources, partial / _EXECUTABLE, built.with_suffix(".log"), tell)
-        for link in Binaries.within(partial):
-            link.symlink_to(_EXECUTABLE)
-        partial.rename(built)
-    except OSError as exc:
-        raise errors.BuildError(f"cannot write the programs to {built}: {exc.strerror}") from exc
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+    command = [str(go), *_arguments(version), "-o", str(partial / _EXECUTABLE), "."]
+    build_cache.compile_go(command, sources, built.with_suffix(".log"), tell, what=_WHAT)
+    for link in Binaries.within(partial):
+        link.symlink_to(_EXECUTABLE)
     tell(f"built Kubernetes {version} in {time.monotonic() - started:.0f} s: {built}")
-
-
-def _compile(go: Path, sources: Path, executable: Path, log: Path, tell: Progress) -> None:
-    command = [str(go), *_arguments(kubernetes_version(sources)), "-o", str(executable), "."]
-    started = time.monotonic()
-    with log.open("wb") as output:
-        compiler = subprocess.Popen(
-            command,
-            cwd=sources,
-            env=go_toolchain.environment(),
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-    try:
-        while True:
-            try:
-                status = compiler.wait(_PROGRESS_SECONDS)
-                break
-            except subprocess.TimeoutExpired:
-                tell(_progress_line(log, time.monotonic() - started))
-    except BaseException:  # Ctrl-C: the compilers are in a group of their own
-        os.killpg(compiler.pid, signal.SIGKILL)
-        compiler.wait()
-        raise
-    if status:
-        raise errors.BuildError(_explain(log, status))
-
-
-def _progress_line(log: Path, seconds: float) -> str:
-    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
-    fetched = sum(line.startswith("go: downloading") for line in lines)
-    return f"  {seconds:4.0f} s: {fetched} modules fetched, {len(lines) - fetched} packages compiled"
-
-
-def _explain(log: Path, status: int) -> str:
-    written = log.read_text(encoding="utf-8", errors="replace")
-    hints = [hint for sign, hint in _HINTS if sign in written]
-    return errors.with_log(f"building the control plane failed ({'; '.join(hints) or f'go exited {status}'})", log)
 
 
 def main() -> int:

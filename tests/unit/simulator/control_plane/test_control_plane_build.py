@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from simulator import build_cache
 from simulator.control_plane import build, errors, go_toolchain
 
 PROGRAMS = {"etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kubectl"}
@@ -179,9 +180,9 @@ def test_what_a_killed_build_left_is_not_taken_for_a_build(fake_go: FakeGo, sour
 def test_the_cache_is_where_the_variable_says(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """MIGSCHED_CACHE replaces the repository's own cache folder."""
     monkeypatch.setenv("MIGSCHED_CACHE", str(tmp_path))
-    assert build.cache_root() == tmp_path
+    assert build_cache.root() == tmp_path
     monkeypatch.delenv("MIGSCHED_CACHE")
-    assert build.cache_root() == Path(__file__).parents[4] / ".cache"
+    assert build_cache.root() == Path(__file__).parents[4] / ".cache"
 
 
 def test_go_that_is_too_old_is_replaced_by_one_from_pypi(
