@@ -22,7 +22,7 @@ def create(library: "FakeLibrary", handle: int | None) -> None:
 def supported(library: "FakeLibrary", handle: int | None, kinds: int | None) -> None:
     """nvmlDeviceGetSupportedEventTypes."""
     gpu = library.handles.gpu(handle)
-    with library.driver.call(Call.DESCRIBE, gpu):
+    with library.driver.call(Call.EVENTS, gpu):
         structs.put(kinds, ctypes.c_ulonglong, events.SUPPORTED)
 
 
@@ -30,7 +30,7 @@ def supported(library: "FakeLibrary", handle: int | None, kinds: int | None) -> 
 def register(library: "FakeLibrary", handle: int | None, kinds: int, event_set: int | None) -> None:
     """nvmlDeviceRegisterEvents: on GPUs, never on MIG devices."""
     gpu = library.handles.gpu(handle)
-    with library.driver.call(Call.DESCRIBE, gpu):
+    with library.driver.call(Call.EVENTS, gpu):
         library.handles.event_queue(event_set).register(gpu.uuid, kinds & events.SUPPORTED)
 
 
