@@ -95,6 +95,11 @@ class Stack:
         self._cleanup.callback(self.loop.begin(kubelets.run()))
         self.api_url = ""
         self.extender_url = ""
+        eventually(self._all_reported, "a report of every node")
+
+    def _all_reported(self) -> bool:
+        listed = json.loads(self.plane.kubectl("get", "mignodes", "--output=json").stdout)["items"]
+        return sum("status" in one for one in listed) == len(self.fleet)
 
     def close(self) -> None:
         """End everything that this stack started."""
