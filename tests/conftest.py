@@ -1,4 +1,4 @@
-"""What all tests share: how long hypothesis searches.
+"""What all tests share: how long hypothesis searches, and whether there is a GPU to look at.
 
 `dev` is for a person waiting, `ci` for `make check`; both draw the same examples every time, so that a red test is
 red for everybody. `hunt` draws new ones each time and long: HYPOTHESIS_PROFILE=hunt pytest tests/property.
@@ -7,6 +7,7 @@ red for everybody. `hunt` draws new ones each time and long: HYPOTHESIS_PROFILE=
 import os
 
 import hypothesis
+import pytest
 
 _PATIENT = [hypothesis.HealthCheck.too_slow, hypothesis.HealthCheck.data_too_large]
 
@@ -18,3 +19,16 @@ hypothesis.settings.register_profile(
     "hunt", deadline=None, max_examples=3_000, print_blob=True, suppress_health_check=_PATIENT
 )
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if os.environ.get("CI") else "dev"))
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add `--hardware`."""
+    parser.addoption("--hardware", action="store_true", help="also look, read-only, at the GPUs of this machine")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Skip what needs a GPU unless told that there is one."""
+    if not config.getoption("--hardware"):
+        for item in items:
+            if item.get_closest_marker("hardware"):
+                item.add_marker(pytest.mark.skip(reason="needs a MIG-capable GPU: run with --hardware"))

@@ -119,10 +119,9 @@ def test_fields_memory_and_virtualization(nvml: Any, handle: Any) -> None:
     assert nvml.nvmlDeviceGetVirtualizationMode(handle) == 1
 
 
-def test_versions_and_names(nvml: Any, handle: Any) -> None:
-    """Driver, library and product tell the measured names, and the UUID leads back to the handle."""
+def test_versions_and_handles(nvml: Any, handle: Any) -> None:
+    """Driver and library tell the measured versions, and the GPU's UUID leads back to its handle."""
     assert nvml.nvmlSystemGetDriverVersion() == "580.159.04"
     assert nvml.nvmlSystemGetNVMLVersion() == "13.580.159.04"
-    assert nvml.nvmlDeviceGetName(handle) == "NVIDIA H200"
     again = nvml.nvmlDeviceGetHandleByUUID(nvml.nvmlDeviceGetUUID(handle))
     assert ctypes.cast(again, ctypes.c_void_p).value == ctypes.cast(handle, ctypes.c_void_p).value
