@@ -15,7 +15,7 @@ import numpy.typing as npt
 from allocator import fitting, policy
 from allocator.fitting import GpuState
 from allocator.geometry import Geometry
-from allocator.policy import Policy
+from allocator.policy import Order, Policy
 from allocator.request import Request
 
 Rows = npt.NDArray[np.intp]
@@ -37,6 +37,7 @@ class Fleet:
         self._states = np.zeros((64, 8), dtype=np.int32)
         self._offsets: dict[Geometry, int] = {}
         self._size = 1
+        self._next = 0  # the row after the one that was chosen last, for policies that go round
         self._loss_of: dict[str, Losses] = {}  # profile → loss per global state
         self._best: dict[str, Losses] = {}  # profile → best loss per row, kept current by put and drop
 
@@ -93,13 +94,23 @@ class Fleet:
     def losses(self, request: Request, rows: Rows) -> Losses:
         """The policy's loss of the request's best placement per row; inf where it does not fit, or the row is -1.
 
-        A row whose joint answer would cost too much is -inf; see `too_complex`.
+        A row whose joint answer would cost too much is -inf; see `too_complex`. Where the policy does not go by loss
+        at all, the loss of a row is how late its turn is, in [0, 1).
         """
         counts = request.counts
         if len(counts) == 1 and counts[0][1] == 1:
-            single: Losses = np.append(self._best_of(counts[0][0]), np.inf)[rows]
-            return single
-        return self._joint_losses(counts, rows)
+            found: Losses = np.append(self._best_of(counts[0][0]), np.inf)[rows]
+        else:
+            found = self._joint_losses(counts, rows)
+        if self.policy.order in (Order.FIRST, Order.CYCLIC):
+            first = self._next if self.policy.order is Order.CYCLIC else 0
+            size = max(1, len(self._names))
+            found = np.where(np.isfinite(found), (rows - first) % size / size, found)
+        return found
+
+    def chose(self, node: str) -> None:
+        """A request went to this node; unknown ones are no error."""
+        self._next = self.rows.get(node, self._next - 1) + 1
 
     @staticmethod
     def too_complex(losses: Losses) -> npt.NDArray[np.bool_]:

@@ -151,6 +151,7 @@ class Inventory:
         claim = Claim(uid, namespace, name, node, holds, State.RESERVED)
         self.ledger.open(claim)
         self._refresh(node)
+        self.fleet.chose(node)
         return claim
 
     def confirm(self, uid: str) -> None:
