@@ -22,6 +22,7 @@ from scheduler.metrics import Metrics
 
 _log = structlog.get_logger("app")
 _JSON = "application/json"
+DRAINED = 256 * 2**20  # bytes of an oversized body that are read and thrown away before the connection is cut
 
 Handler = Callable[[bytes], Awaitable[bytes]]
 
@@ -67,15 +68,23 @@ class Verb:
 
 
 async def _body(request: Request, limit: int) -> bytes:
-    """The body, unless it is longer than the limit. Raises BodyTooLargeError without reading on."""
-    declared = request.headers.get("content-length", "")
-    if declared.isdigit() and int(declared) > limit:
-        raise BodyTooLargeError(f"request body: {declared} bytes: at most {limit}; raise max_body_mib if it is real")
+    """The body. Raises BodyTooLargeError for a longer one, which is never held in memory.
+
+    What is too long is read on and thrown away, up to a point: a client that is cut off while it sends sees a reset
+    connection instead of the answer.
+    """
     chunks = bytearray()
+    length = 0
     async for chunk in request.stream():
-        chunks += chunk
-        if len(chunks) > limit:
-            raise BodyTooLargeError(f"request body: more than {limit} bytes; raise max_body_mib if it is real")
+        length += len(chunk)
+        if length <= limit:
+            chunks += chunk
+        elif length > limit + DRAINED:
+            break
+        else:
+            chunks.clear()
+    if length > limit:
+        raise BodyTooLargeError(f"request body: more than {limit} bytes; raise max_body_mib if it is real")
     return bytes(chunks)
 
 
