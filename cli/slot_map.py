@@ -1,0 +1,107 @@
+"""Draws GPUs as rows of memory slices, one colour per workload. Used by `migsched demo` and `migsched top`.
+
+A memory slice is two characters wide; a slice of several is one bar. Without colours the bars' labels still tell
+slices apart: each begins with its compute size.
+"""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+
+from rich import box
+from rich.columns import Columns
+from rich.console import Group, RenderableType
+from rich.panel import Panel
+from rich.text import Text
+
+from allocator.snapshot import GpuView, NodeView, Occupant
+
+_CELL = 2  # characters per memory slice
+# Two shades per workload, so that neighbours of one workload can be told apart; readable under black text.
+_PALETTE = (
+    ("color(44)", "color(37)"),
+    ("color(176)", "color(133)"),
+    ("color(113)", "color(71)"),
+    ("color(221)", "color(178)"),
+    ("color(75)", "color(68)"),
+    ("color(209)", "color(173)"),
+    ("color(79)", "color(72)"),
+    ("color(211)", "color(168)"),
+)
+_UNKNOWN = ("color(250)", "color(245)")
+_FOREIGN = "white on grey30"
+_GENERATED = re.compile(r"-[bcdfghjklmnpqrstvwxz2456789]{5}$")  # the end of a generated pod name
+_REVISION = re.compile(r"-[bcdfghjklmnpqrstvwxz2456789]{6,10}$")  # … and before it of its ReplicaSet
+_ORDINAL = re.compile(r"-[0-9]+$")
+
+
+def workload(pod: str) -> str:
+    """The name that pods of one workload share: without what controllers append."""
+    if _ORDINAL.search(pod):
+        return _ORDINAL.sub("", pod)
+    return _REVISION.sub("", _GENERATED.sub("", pod))
+
+
+Shades = tuple[str, str]
+
+
+def colours(pods: Iterable[str]) -> Mapping[str, Shades]:
+    """Two shades of a colour per workload of these pods, the same ones for the same workloads."""
+    names = sorted({workload(pod) for pod in pods if pod})
+    return {name: _PALETTE[index % len(_PALETTE)] for index, name in enumerate(names)}
+
+
+def draw(nodes: Sequence[NodeView]) -> RenderableType:
+    """A panel per node, side by side as far as there is room, and a legend."""
+    owned = colours(one.pod for node in nodes for gpu in node.gpus for one in gpu.occupants)
+    panels = [_panel(node, owned) for node in nodes]
+    return Group(Columns(panels, padding=(0, 1)), _legend(owned))
+
+
+def bar(gpu: GpuView, colour: Mapping[str, Shades]) -> Text:
+    """One GPU's memory slices."""
+    line = Text()
+    at, odd = 0, False
+    for one in sorted(gpu.occupants, key=lambda o: o.placement.start):
+        if one.placement.start < at:
+            continue  # a claim and a report that contradict each other; the first is shown
+        line.append("··" * (one.placement.start - at), style="dim")
+        line.append(_label(one), style=_style(one, colour.get(workload(one.pod), _UNKNOWN)[odd]))
+        odd = not odd
+        at = one.placement.start + one.placement.size
+    line.append("··" * (gpu.memory_slices - at), style="dim")
+    return line
+
+
+def _panel(node: NodeView, colour: Mapping[str, Shades]) -> Panel:
+    rows = []
+    for gpu in node.gpus:
+        row = Text(f"{gpu.index:>2} ", style="dim")
+        row.append_text(Text(gpu.problem[:20], style="red") if gpu.problem and not gpu.occupants else bar(gpu, colour))
+        rows.append(row)
+    if node.problem:
+        rows.append(Text(node.problem, style="red"))
+    return Panel(Group(*rows), title=node.name, title_align="left", box=box.ROUNDED, border_style="dim", expand=False)
+
+
+def _label(one: Occupant) -> str:
+    """`3g━━━━━━` for four memory slices; a profile with an attribute has a plus."""
+    size, _, rest = one.placement.profile.partition("g.")
+    mark = "+" if "+" in rest or "-" in rest else "g"
+    return f"{size}{mark}".ljust(one.placement.size * _CELL, "━")
+
+
+def _style(one: Occupant, shade: str) -> str:
+    if one.state == "foreign":
+        return _FOREIGN
+    if one.state == "idle":
+        return "dim"
+    return f"color(16) on {shade}{' dim' if one.state in ('releasing', 'reserved') else ''}"
+
+
+def _legend(colour: Mapping[str, Shades]) -> Text:
+    line = Text()
+    for name, (shade, _) in colour.items():
+        line.append("  ", style=f"on {shade}")
+        line.append(f" {name}   ")
+    line.append("·· free", style="dim")
+    return line

@@ -1,0 +1,139 @@
+"""`migsched top`: nodes, their GPUs, and what is on every memory slice."""
+
+import asyncio
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+import typer
+from rich.console import Group, RenderableType
+from rich.table import Table
+
+from allocator import contract, inventory, snapshot
+from allocator.profile import Placement
+from allocator.snapshot import GpuView, NodeView, Occupant
+from cli import api_client, output, slot_map
+from cli.output import Format
+
+
+def top(
+    api_url: api_client.ApiUrl = api_client.DEFAULT_URL,
+    kubeconfig: Annotated[
+        Path | None, typer.Option(help="Read the agents' MigNodes from this cluster instead of asking the API.")
+    ] = None,
+    node: Annotated[list[str] | None, typer.Option(help="Only this node; may be repeated.")] = None,
+    form: Annotated[Format, typer.Option("--output", "-o", help="How to print.")] = Format.TABLE,
+) -> None:
+    """Show nodes, GPUs and a map of every GPU's memory slices. Exit code 1 if there is nothing to show.
+
+    Example: migsched top --node node-1
+    """
+    seen = _from_api(api_url) if kubeconfig is None else asyncio.run(_from_cluster(kubeconfig))
+    wanted = [one for one in seen if not node or one.name in node]
+    output.show(form, lambda: [_document(one) for one in wanted], lambda: _table(wanted))
+    if not wanted:
+        raise typer.Exit(1)
+
+
+def _from_api(api_url: str) -> list[NodeView]:
+    return [
+        NodeView(node["name"], tuple(_gpu(node["name"], gpu) for gpu in node["gpus"]), node["problem"])
+        for node in api_client.get(api_url, "/api/v1/nodes")
+    ]
+
+
+def _gpu(node: str, gpu: dict[str, Any]) -> GpuView:
+    return GpuView(
+        node=node,
+        uuid=gpu["uuid"],
+        index=gpu["index"],
+        product=gpu["product"],
+        model=gpu["model"],
+        memory_slices=gpu["memory_slices"],
+        mask=gpu["mask"],
+        occupants=tuple(
+            Occupant(
+                Placement(one["profile"], one["start"], one["size"]),
+                one["state"],
+                one["namespace"],
+                one["pod"],
+                one["container"],
+                one["uid"],
+            )
+            for one in gpu["slices"]
+        ),
+        problem=gpu["problem"],
+    )
+
+
+async def _from_cluster(kubeconfig: Path) -> list[NodeView]:
+    """What the agents report; claims that are not cut yet are the scheduler's alone and do not show."""
+    from scheduler.kube import KubeClient  # slow to load
+    from simulator import api
+    from simulator.kube_api import KubeApi
+
+    client = await KubeClient.connect(kubeconfig)
+    try:
+        page = await KubeApi(client).list(api.MIG_NODE)
+    finally:
+        await client.close()
+    whole = inventory.Inventory()
+    for one in page.items:
+        raw = msgspec.json.encode(one.get("status") or {})
+        whole.observe(contract.decode_status(raw, one["metadata"]["name"]))
+    return list(snapshot.take(whole).nodes)
+
+
+def _table(nodes: list[NodeView]) -> RenderableType:
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    table.add_column("NODE")
+    for column in ("GPUS", "SLICES", "TAKEN", "FREE"):
+        table.add_column(column, justify="right")
+    table.add_column("MODELS")
+    table.add_column("PROBLEM", style="red")
+    for node in nodes:
+        table.add_row(node.name, *_numbers(node), ", ".join(sorted({gpu.model for gpu in node.gpus})), _problem(node))
+    return Group(slot_map.draw(nodes), table) if nodes else table
+
+
+def _numbers(node: NodeView) -> tuple[str, str, str, str]:
+    """GPUs, slices cut or promised, memory slices taken and free."""
+    taken = sum(gpu.mask.bit_count() for gpu in node.gpus)
+    free = sum(gpu.memory_slices - gpu.mask.bit_count() for gpu in node.gpus if not gpu.problem)
+    return str(len(node.gpus)), str(sum(len(gpu.occupants) for gpu in node.gpus)), str(taken), str(free)
+
+
+def _problem(node: NodeView) -> str:
+    bad = [f"GPU {gpu.index}: {gpu.problem}" for gpu in node.gpus if gpu.problem]
+    return "; ".join([node.problem] if node.problem else bad)
+
+
+def _document(node: NodeView) -> dict[str, Any]:
+    return {
+        "name": node.name,
+        "problem": node.problem,
+        "gpus": [
+            {
+                "uuid": gpu.uuid,
+                "index": gpu.index,
+                "product": gpu.product,
+                "model": gpu.model,
+                "memory_slices": gpu.memory_slices,
+                "mask": gpu.mask,
+                "problem": gpu.problem,
+                "slices": [
+                    {
+                        "profile": one.placement.profile,
+                        "start": one.placement.start,
+                        "size": one.placement.size,
+                        "state": one.state,
+                        "namespace": one.namespace,
+                        "pod": one.pod,
+                        "container": one.container,
+                    }
+                    for one in gpu.occupants
+                ],
+            }
+            for gpu in node.gpus
+        ],
+    }

@@ -1,0 +1,209 @@
+"""The demo: example workloads on an embedded cluster, and a picture of where everything went. Called by the CLI.
+
+Repeatable: the same flags give the same picture. Pods are bound one after the other, random names and ties follow from
+the seed, and nothing depends on the clock.
+"""
+
+import asyncio
+import copy
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from allocator import gpu_models, profile, snapshot
+from allocator.catalogue import Catalogue
+from allocator.ledger import State
+from allocator.profile import Profile
+from allocator.snapshot import NodeView
+from scheduler import explain, settings
+from simulator import agents, api, embedded, nodes
+from simulator.api import Document
+from simulator.embedded import Embedded, Options
+from simulator.kube_scheduler.scheduler import Config
+from simulator.workloads import expand, manifests
+from simulator.workloads.expand import Expansion
+
+EXAMPLES = Path(__file__).parents[1] / "deploy" / "examples"
+EXAMPLES_MODEL = "a100-40gb"  # the GPU whose profiles the shipped examples name
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """What the demo is to show. Without `examples` the shipped ones are used, with the profiles of the model."""
+
+    nodes: int = 4
+    gpus: int = 8
+    model: str = EXAMPLES_MODEL
+    seed: int = 0
+    examples: Path | None = None
+    policy: str | None = None
+    extender_port: int | None = None
+    api_host: str = "127.0.0.1"
+    api_port: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SliceView:
+    """One slice of a pod: memory slices `start` … `start + size - 1` of a GPU."""
+
+    container: str
+    gpu: str
+    profile: str
+    start: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class PodView:
+    """A pod, where it is, and in plain words why it is nowhere."""
+
+    namespace: str
+    name: str
+    phase: str
+    node: str
+    reason: str
+    slices: tuple[SliceView, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """All pods and all GPUs at one moment."""
+
+    pods: tuple[PodView, ...]
+    nodes: tuple[NodeView, ...]
+
+    def document(self) -> dict[str, Any]:
+        """The picture as JSON has it."""
+        return {
+            "pods": [
+                {
+                    "namespace": pod.namespace,
+                    "name": pod.name,
+                    "phase": pod.phase,
+                    "node": pod.node,
+                    "reason": pod.reason,
+                    "slices": [
+                        {
+                            "container": one.container,
+                            "gpu": one.gpu,
+                            "profile": one.profile,
+                            "start": one.start,
+                            "size": one.size,
+                        }
+                        for one in pod.slices
+                    ],
+                }
+                for pod in self.pods
+            ],
+            "gpus": [
+                {"node": node.name, "gpu": gpu.uuid, "model": gpu.model, "mask": gpu.mask}
+                for node in self.nodes
+                for gpu in node.gpus
+            ],
+        }
+
+
+class Demo:
+    """A running demo."""
+
+    def __init__(self, cluster: Embedded, expansion: Expansion) -> None:
+        self.cluster = cluster
+        self.skipped = tuple(expansion.skipped)
+
+    async def settled(self) -> None:
+        """Until every pod runs or was refused, and every slice is reported."""
+        while True:
+            await self.cluster.settled()
+            if all(claim.state is State.READY for claim in self.cluster.service.state.inventory.ledger):
+                return
+            await asyncio.sleep(0.01)
+
+    def picture(self) -> Picture:
+        """Where everything is now."""
+        seen = snapshot.take(self.cluster.service.state.inventory).nodes
+        slices: dict[str, list[SliceView]] = {}
+        for node in seen:
+            for gpu in node.gpus:
+                for one in gpu.occupants:
+                    place = one.placement
+                    shown = SliceView(one.container, gpu.uuid, place.profile, place.start, place.size)
+                    slices.setdefault(one.uid, []).append(shown)
+        refusals = {e["involvedObject"]["uid"]: e["message"] for e in self._refusals()}
+        pods = (one.document for one in self.cluster.server.list(api.POD))
+        return Picture(tuple(self._pod(pod, slices, refusals) for pod in pods), seen)
+
+    def _refusals(self) -> Sequence[Document]:
+        events = (one.document for one in self.cluster.server.list(api.EVENT))
+        return [event for event in events if event["reason"] == agents.REFUSED]
+
+    def _pod(self, pod: Document, slices: dict[str, list[SliceView]], refusals: dict[str, str]) -> PodView:
+        meta, uid = pod["metadata"], pod["metadata"]["uid"]
+        phase = "Terminating" if meta.get("deletionTimestamp") else str(pod["status"].get("phase", ""))
+        node = str(pod["spec"].get("nodeName", ""))
+        reason = ""
+        if phase == "Pending":
+            reason = refusals.get(uid, "its slices are being cut") if node else self._reason(pod)
+        return PodView(meta["namespace"], meta["name"], phase, node, reason, tuple(slices.get(uid, ())))
+
+    def _reason(self, pod: Document) -> str:
+        """Why a pod has no node. Our own words where no node has room; else kube-scheduler's."""
+        wanted = self.cluster.options.scheduler.scheduler_name
+        named = pod["spec"].get("schedulerName")
+        if named != wanted:
+            return f"its schedulerName is {named}, which nothing here serves; write schedulerName: {wanted}"
+        known = self.cluster.service.state.pods.get(pod["metadata"]["uid"])
+        if known is not None and (known.request is None or known.request):
+            answer = explain.explain(self.cluster.service.state, known)
+            if known.request is None or len(answer["nodes"]) == len(self.cluster.service.state.inventory.nodes):
+                return str(answer["reason"])
+        conditions = [c for c in pod["status"].get("conditions") or () if c["type"] == "PodScheduled"]
+        message = str(conditions[0].get("message", "")) if conditions else "waiting for kube-scheduler"
+        return message.partition(" preemption: ")[0]
+
+
+@asynccontextmanager
+async def start(wishes: Wishes) -> AsyncIterator[Demo]:
+    """The demo, running as long as the block; the examples are applied. Raises InputError for wishes that cannot be."""
+    fleet = nodes.uniform(wishes.nodes, wishes.gpus, wishes.model, seed=wishes.seed)
+    expansion = expand.expand(manifests.read(wishes.examples or EXAMPLES), seed=wishes.seed)
+    if wishes.examples is None:
+        translate(expansion.pods, gpu_models.find(wishes.model))
+    chosen = settings.load(
+        extender_port=wishes.extender_port,
+        api_host=wishes.api_host,
+        api_port=wishes.api_port,
+        policy=wishes.policy,
+        courting_s=0.0,  # pods are bound one after the other: none needs to be kept from another's node
+    )
+    config = Config(extender_url="", serial=True, seed=wishes.seed)
+    async with embedded.start(Options(fleet, chosen, config, seed=wishes.seed)) as cluster:
+        await cluster.apply(expansion.pods)
+        yield Demo(cluster, expansion)
+
+
+def translate(pods: Sequence[Document], catalogue: Catalogue) -> None:
+    """Name the shipped examples' profiles as another GPU model does; one that it has nothing like stays as it is."""
+    names = {
+        one.resource: like.resource
+        for one in gpu_models.find(EXAMPLES_MODEL).profiles
+        if (like := _like(one, catalogue)) is not None
+    }
+    for pod in pods:
+        for container in pod["spec"]["containers"]:
+            resources = container.get("resources") or {}
+            for what in ("limits", "requests"):
+                amounts = copy.copy(resources.get(what) or {})
+                if any(profile.is_mig_resource(name) for name in amounts):
+                    resources[what] = {names.get(name, name): amount for name, amount in amounts.items()}
+
+
+def _like(one: Profile, catalogue: Catalogue) -> Profile | None:
+    """The profile of another model that is the same share of it, or the same compute slices with the nearest share."""
+    own = gpu_models.find(EXAMPLES_MODEL)
+    if one.compute_slices == own.compute_slices:
+        return next(p for p in catalogue.profiles if p.plain and p.compute_slices == catalogue.compute_slices)
+    same = [p for p in catalogue.profiles if p.plain == one.plain and p.compute_slices == one.compute_slices]
+    share = one.memory_slices / own.memory_slices
+    return min(same, key=lambda p: abs(p.memory_slices / catalogue.memory_slices - share), default=None)
