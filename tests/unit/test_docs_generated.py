@@ -1,0 +1,26 @@
+"""Parts of the docs that are generated from code say what the code says."""
+
+from pathlib import Path
+
+from allocator.ledger import TRANSITIONS
+
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+def test_the_diagram_of_a_claims_life_is_the_transition_table() -> None:
+    """docs/architecture.md draws exactly the transitions of the ledger that change a state."""
+    text = (DOCS / "architecture.md").read_text()
+    drawn = text.split("stateDiagram-v2\n")[1].split("```")[0].split("\n")
+    expected = ["[*] --> RESERVED: reserve", "[*] --> BOUND: adopt"] + [
+        f"{before.name} --> {after.name if after else '[*]'}: {event.value}"
+        for (before, event), after in TRANSITIONS.items()
+        if after is not before
+    ]
+    assert expected == [line for line in drawn if line]
+
+
+def test_every_decision_is_listed() -> None:
+    """The index of decisions names each page once."""
+    pages = sorted(page.name for page in (DOCS / "adr").glob("0*.md"))
+    index = (DOCS / "adr" / "README.md").read_text()
+    assert [page for page in pages if index.count(f"]({page})") != 1] == []
