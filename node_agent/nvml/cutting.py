@@ -14,7 +14,7 @@ def create(
 ) -> device.GpuInstance:
     """Cut a slice at a placement: the slice as read back.
 
-    What was made is destroyed again when a later step fails or the caller has given up meanwhile. The first error is
+    What was made is destroyed again when a later step fails or the caller has given up before it. The first error is
     raised; if even destroying failed, it carries a note that says what is left over.
     """
     instance = binding.create_gpu_instance(handle, profile.profile_id, placement.start, placement.size)
@@ -37,7 +37,6 @@ def _complete(
     if (info.profile_id, info.start, info.size) != (profile.profile_id, placement.start, placement.size):
         raise device.DeviceError(f"asked for {placement}, got profile {info.profile_id} at {info.start}:{info.size}")
     binding.create_compute_instance(instance, inventory.full_compute_profile(profile, instance).profile_id)
-    ticket.check()
     made = inventory.describe(profile, instance, inventory.mig_uuids())
     if made.mig_uuid is None:
         raise device.DeviceError(f"{placement} was cut as instance {made.gi_id}, but has no MIG UUID")

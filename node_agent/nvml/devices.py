@@ -208,7 +208,9 @@ class NvmlDevices:
     # Describing a GPU
 
     def _describe(self, one: _Gpu) -> device.GpuInfo:
-        """What can be done with a GPU; never raises for a GPU in trouble."""
+        """What can be done with a GPU; never raises for a GPU in trouble, nor waits for one that is being cut."""
+        if one.info is not None and one.lane.busy:
+            return one.info
         try:
             one.info = self._read(one, "describe", lambda _: self._look(one))
         except (device.UninitializedError, device.DriverMismatchError, device.DriverNotLoadedError):

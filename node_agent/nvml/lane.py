@@ -57,6 +57,11 @@ class Lane:
         """An overdue call has not returned yet."""
         return self._stuck_since is not None
 
+    @property
+    def busy(self) -> bool:
+        """Somebody has the turn now."""
+        return self._turn.locked()
+
     def run(
         self, what: str, work: Callable[[Ticket], T], deadline_s: float, undo: Callable[[T], None] | None = None
     ) -> T:

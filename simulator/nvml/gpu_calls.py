@@ -10,6 +10,7 @@ from simulator.gpu.faults import Call
 from simulator.gpu.gpu import SimulatedGpu
 from simulator.nvml import structs
 from simulator.nvml.exports import Handle, Number, Ref, export
+from simulator.nvml.handles import MigKey
 
 if TYPE_CHECKING:
     from simulator.nvml.library import FakeLibrary
@@ -32,8 +33,25 @@ def handle_by_index(library: "FakeLibrary", index: int, handle: int | None) -> N
 
 @export("nvmlDeviceGetHandleByUUID", parameters=(Ref, Ref))
 def handle_by_uuid(library: "FakeLibrary", uuid: int | None, handle: int | None) -> None:
-    """nvmlDeviceGetHandleByUUID, of a GPU."""
-    gpu = library.driver.find(ctypes.string_at(structs.pointing(uuid)).decode())
+    """nvmlDeviceGetHandleByUUID, of a GPU or a MIG device."""
+    wanted = ctypes.string_at(structs.pointing(uuid)).decode()
+    for gpu in library.driver.by_index():
+        listed = next((one for one in library.driver.mig_devices(gpu) if one and one.mig_uuid == wanted), None)
+        if wanted == gpu.uuid or listed is not None:
+            with library.driver.call(Call.UUID, gpu):
+                found = gpu if listed is None else MigKey(gpu.uuid, listed)
+                structs.put(handle, ctypes.c_void_p, library.handles.of(found))
+            return
+    raise device.StaleHandleError(f"no device {wanted}")
+
+
+@export("nvmlDeviceGetHandleByPciBusId_v2", parameters=(Ref, Ref))
+def handle_by_pci_bus_id(library: "FakeLibrary", bus_id: int | None, handle: int | None) -> None:
+    """nvmlDeviceGetHandleByPciBusId_v2, with a domain of eight digits."""
+    wanted = ctypes.string_at(structs.pointing(bus_id)).decode().upper()
+    gpu = next((one for one in library.driver.by_index() if pci_bus_id(one.index) == wanted), None)
+    if gpu is None:
+        raise device.StaleHandleError(f"no GPU at {wanted}")
     with library.driver.call(Call.HANDLE, gpu):
         structs.put(handle, ctypes.c_void_p, library.handles.of(gpu))
 

@@ -293,3 +293,31 @@ def test_little_privilege_degrades(node: Node) -> None:
     assert node.devices.discover()[0].state is GpuState.READY
     with pytest.raises(device.NoPermissionError):
         node.devices.instances(node.gpu.uuid)
+
+
+def test_an_abandoned_cut_goes_no_further() -> None:
+    """A cut whose caller gave up during the first step does not begin the second."""
+    node = Node(simulate(MODEL), Deadlines(change_s=0.3))
+    node.devices.discover()
+    gate = node.driver.faults.hold(Call.CREATE_GPU_INSTANCE)
+    with pytest.raises(device.DeadlineExceededError):
+        node.create("1g.5gb", 0)
+    seen = calls(node)
+    gate.open()
+    until = time.monotonic() + 20
+    while "nvmlGpuInstanceDestroy" not in seen:
+        assert time.monotonic() < until, "it was not taken back"
+    assert "nvmlGpuInstanceCreateComputeInstance" not in seen
+
+
+def test_discovery_does_not_wait_for_a_gpu_that_is_being_cut(node: Node) -> None:
+    """While a GPU is being cut, discovery answers with what was known of it."""
+    (before,) = node.devices.discover()
+    gate = node.driver.faults.hold(Call.CREATE_GPU_INSTANCE)
+    cutting = threading.Thread(target=node.create, args=("1g.5gb", 0))
+    cutting.start()
+    assert gate.reached.wait(20)
+    assert node.devices.discover() == (before,)
+    gate.open()
+    cutting.join()
+    assert len(node.devices.instances(node.gpu.uuid)) == 1

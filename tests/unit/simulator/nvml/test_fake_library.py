@@ -273,3 +273,20 @@ def test_latency_strikes_the_call_that_it_is_for() -> None:
     opened.nvml.nvmlDeviceGetMigMode(opened.handle)
     opened.nvml.nvmlDeviceGetUUID(opened.handle)
     assert lasted == [10.0]
+
+
+def test_handles_by_name(opened: Opened) -> None:
+    """A GPU is found by UUID and by PCI address, a MIG device by its own UUID, and what is not there not."""
+    instance = opened.create(9, 4, 4)
+    opened.nvml.nvmlGpuInstanceCreateComputeInstance(instance, 2)
+    mig = opened.nvml.nvmlDeviceGetMigDeviceHandleByIndex(opened.handle, 0)
+    by_uuid, by_address = opened.nvml.nvmlDeviceGetHandleByUUID, opened.nvml.nvmlDeviceGetHandleByPciBusId
+    for found in (
+        by_uuid(opened.gpu.uuid),
+        by_address("00000000:10:00.0"),
+        opened.nvml.nvmlDeviceGetDeviceHandleFromMigDeviceHandle(mig),
+    ):
+        assert opened.nvml.nvmlDeviceGetUUID(found) == opened.gpu.uuid
+    assert opened.nvml.nvmlDeviceGetGpuInstanceId(by_uuid(opened.nvml.nvmlDeviceGetUUID(mig))) == 2
+    assert opened.code(lambda: by_uuid("GPU-not-here")) == NOT_FOUND
+    assert opened.code(lambda: by_address("00000000:99:00.0")) == NOT_FOUND
