@@ -344,10 +344,10 @@ class Binding:
         )
 
     def _list(self, name: str, parent: Handle, profile_id: int, most: int, kind: Any) -> list[Handle]:
-        """Instances of a profile. A new array each time, and copies of its elements: those alias its memory."""
+        """Instances of a profile. A new array each time, because its elements are its memory, not copies."""
         count, array = ctypes.c_uint(0), (kind * most)()
         self._call(name, parent, profile_id, array, ctypes.byref(count))
-        return [ctypes.cast(ctypes.c_void_p(address(one)), kind) for one in array[: count.value]]
+        return list(array[: count.value])
 
 
 NEEDED = (

@@ -52,7 +52,7 @@ def test_the_maintained_package_is_used() -> None:
     assert int(importlib.metadata.version("nvidia-ml-py").split(".")[0]) >= 13
 
 
-def test_handles_are_copies(driver: SimulatedDriver, binding: Binding, handle: Any) -> None:
+def test_handles_outlive_the_next_listing(driver: SimulatedDriver, binding: Binding, handle: Any) -> None:
     """Handles from one listing stay the same after the next one, and each leads to its own instance."""
     gpu = driver.by_index()[0]
     for start in (0, 1):
