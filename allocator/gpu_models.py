@@ -1,9 +1,9 @@
 """The catalogues of known GPU models, for planning, simulation and GPUs that cannot tell their own.
 
 Live NVML beats this table: names and memory drift with driver and board. Sources per model are NVIDIA's MIG User
-Guide, published `nvidia-smi mig -lgip/-lgipp` listings and go-nvml's A100/A30 mocks; the H200 row was measured on
-one (driver 580.159.04). `None` means that nobody has published the value. Called by the simulator, the command line
-and the planner through `find`.
+Guide, published `nvidia-smi mig -lgip/-lgipp` listings and go-nvml's A100/A30 mocks; the H200 and
+H100-80GB rows were read off one of each (driver 580.159.04, MIG mode off). `None` means that nobody has published the
+value. Called by the simulator, the command line and the planner through `find`.
 """
 
 from allocator import errors
@@ -157,7 +157,7 @@ _BOARDS: dict[str, tuple[int, int, int | None, tuple[int, int, int, int] | None,
     "a30-24gb": (4, 4, 24576, (4, 0, 1, 1), True, ("0x20B710DE",)),
     "a100-40gb": (8, 7, 40960, (5, 0, 1, 1), True, ("0x20B010DE", "0x20B110DE", "0x20F110DE", "0x20F610DE")),
     "a100-80gb": (8, 7, 81920, (5, 0, 1, 1), True, ("0x20B210DE", "0x20B510DE", "0x20F310DE", "0x20F510DE")),
-    "h100-80gb": (8, 7, 81920, (7, 0, 7, 1), False, ("0x233010DE", "0x233110DE", "0x232210DE", "0x232410DE")),
+    "h100-80gb": (8, 7, 81559, (7, 0, 7, 1), False, ("0x233010DE", "0x233110DE", "0x232210DE", "0x232410DE")),
     "h100-94gb": (8, 7, 95830, (7, 0, 7, 1), False, ("0x232110DE", "0x233A10DE")),
     "h100-96gb-gh200": (8, 7, None, (7, 0, 7, 1), False, ("0x234210DE", "0x233D10DE", "0x232910DE")),
     "gh200-144gb": (8, 7, None, (7, 0, 7, 1), False, ("0x234810DE",)),
