@@ -6,41 +6,52 @@ Called by `repack.focus`.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import combinations
 
 from allocator.geometry import Geometry
 from allocator.packing import patterns
 from allocator.packing.patterns import Counts, Names
 from allocator.packing.program import Program, Status, solve
-from allocator.packing.relocation import Question
+from allocator.packing.relocation import Budget, Question
 from allocator.profile import Placement
 
-_Movable = tuple[tuple[Placement, int], ...]  # what may leave a GPU, each with the least that moving it costs
+_Burden = tuple[int, ...]  # cost, then use of each budget that all jobs share, in parts of a whole
+_Movable = tuple[tuple[Placement, _Burden], ...]  # what may leave a GPU, each with the least that moving it takes
 _Class = tuple[Geometry, tuple[Placement, ...], _Movable]
+
+_PARTS = 60  # a pod with several slices shares its cost among them; 60 divides by 1…6
 
 
 @dataclass(frozen=True, slots=True)
 class Bound:
     """The least any repack costs, the GPUs (indices) that a cheapest relaxed one uses, all others by their cost.
 
-    `status` is INFEASIBLE where not even the relaxation has an answer: then no repack has.
+    `used` says of each GPU what leaves it, `to_empty` are those that end up empty; the `next_best` are worth a try
+    too. `status` is INFEASIBLE where not even the relaxation has an answer: then no repack has.
     """
 
     status: Status
     cost: int = 0
-    used: tuple[int, ...] = ()
+    used: Mapping[int, tuple[Placement, ...]] = field(default_factory=dict)
+    to_empty: frozenset[int] = frozenset()
     next_best: tuple[int, ...] = ()
     seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class _Clearing:
-    """One way to use a GPU of a class: what it then takes, whether it is empty, what that costs."""
+    """One way to use a GPU of a class: what it then takes, whether it is empty, what that costs and uses up."""
 
     takes: Counts
     empty: int
-    cost: int
+    burden: _Burden
+    leaves: tuple[Placement, ...] = field(compare=False)
+
+    @property
+    def cost(self) -> int:
+        """In parts."""
+        return self.burden[0]
 
 
 def bound(asked: Question, time_limit_s: float) -> Bound:
@@ -53,27 +64,33 @@ def bound(asked: Question, time_limit_s: float) -> Bound:
     found = solve(program, time_limit_s)
     if found.status is Status.INFEASIBLE:
         return Bound(found.status, seconds=found.seconds)
-    used: dict[int, None] = {}
-    for (kind, _), column in columns.items():
+    used: dict[int, tuple[Placement, ...]] = {}
+    to_empty: set[int] = set()
+    for (kind, way), column in columns.items():
         number = found.values[column] if found.values else 0
-        if number:
-            used |= dict.fromkeys([where for where in classes[kind] if where not in used][:number])
+        if number and (any(way.takes) or any(way.burden)):  # one that is empty already may stay out of it
+            open_to = (w for w in classes[kind] if w not in used and (way.empty or w not in asked.emptied))
+            chosen = sorted(open_to, key=lambda where: (where not in asked.emptied, where))[:number]
+            used |= dict.fromkeys(chosen, way.leaves)
+            to_empty |= set(chosen) if way.empty else set()
     cheap = sorted(
         (way.cost / (sum(way.takes) + way.empty), where)
         for kind, members in classes.items()
         for way in ways[kind]
-        if any(way.takes) or way.empty
+        if any(way.takes) or any(way.burden)
         for where in members[:4]
     )
     rest = tuple(dict.fromkeys(where for _, where in cheap if where not in used))
-    return Bound(found.status, found.bound, tuple(used), rest, found.seconds)
+    return Bound(found.status, -(-found.bound // _PARTS), used, frozenset(to_empty), rest, found.seconds)
 
 
 def _classes(asked: Question) -> Mapping[_Class, list[int]]:
-    leaving: list[list[tuple[Placement, int]]] = [[] for _ in asked.bins]
-    for job in asked.jobs:
+    shared = _shared_budgets(asked)
+    leaving: list[list[tuple[Placement, _Burden]]] = [[] for _ in asked.bins]
+    for number, job in enumerate(asked.jobs):
+        whole = (job.cost, *(budget.weights[number] for budget in shared))
         for where, placement in job.home:
-            leaving[where].append((placement, job.cost // len(job.home)))
+            leaving[where].append((placement, tuple(part * _PARTS // len(job.home) for part in whole)))
     classes: dict[_Class, list[int]] = {}
     for where, gpu in enumerate(asked.bins):
         kind = (gpu.geometry, tuple(sorted(gpu.fixed)), tuple(sorted(leaving[where])))
@@ -84,24 +101,39 @@ def _classes(asked: Question) -> Mapping[_Class, list[int]]:
 def _clearings(kind: _Class, names: Names) -> Iterator[_Clearing]:
     """The undominated ways to use a GPU."""
     gpu, fixed, movable = kind
-    cheapest: dict[tuple[Counts, int], int] = {}
-    for number in range(len(movable) + 1):
+    found: set[_Clearing] = set()
+    for number in range(0 if names else len(movable), len(movable) + 1):
         for kept in combinations(movable, len(movable) - number):
             state = gpu.state_of([*fixed, *(placement for placement, _ in kept)])
-            cost = sum(c for _, c in movable) - sum(c for _, c in kept)
-            ways = [(takes, 0) for takes in patterns.maximal(gpu, state, names)]
+            burden = _less([b for _, b in movable], [b for _, b in kept])
+            leaves = tuple(placement for placement, _ in movable if all(placement != stays for stays, _ in kept))
+            found |= {_Clearing(takes, 0, burden, leaves) for takes in patterns.maximal(gpu, state, names)}
             if not fixed and not kept:
-                ways.append(((0,) * len(names), 1))
-            for way in ways:
-                cheapest[way] = min(cost, cheapest.get(way, cost))
-    for (takes, empty), cost in cheapest.items():
-        better = (
-            other
-            for other, its_cost in cheapest.items()
-            if other != (takes, empty) and its_cost <= cost and patterns.covers((*other[0], other[1]), (*takes, empty))
-        )
-        if (any(takes) or empty) and not any(True for _ in better):
-            yield _Clearing(takes, empty, cost)
+                found.add(_Clearing((0,) * len(names), 1, burden, leaves))
+    for way in sorted(found, key=lambda one: (one.takes, one.empty, one.burden)):
+        if (any(way.takes) or way.empty) and not any(other != way and _beats(other, way) for other in found):
+            yield way
+
+
+def _less(all_of: Sequence[_Burden], kept: Sequence[_Burden]) -> _Burden:
+    """The burden of those that are not kept."""
+    if not all_of:
+        return (0,)
+    return tuple(sum(b[i] for b in all_of) - sum(b[i] for b in kept) for i in range(len(all_of[0])))
+
+
+def _beats(one: _Clearing, other: _Clearing) -> bool:
+    """Whether a way gives as much for no more of anything."""
+    return (
+        one.empty >= other.empty
+        and patterns.covers(one.takes, other.takes)
+        and all(a <= b for a, b in zip(one.burden, other.burden, strict=True))
+    )
+
+
+def _shared_budgets(asked: Question) -> list[Budget]:
+    """The budgets that every job draws on."""
+    return [budget for budget in asked.budgets if len(budget.weights) == len(asked.jobs)]
 
 
 def _program(
@@ -121,4 +153,7 @@ def _program(
         terms = ((c, way.takes[position]) for (_, way), c in columns.items() if way.takes[position])
         program.row(terms, low=number)
     program.row(((c, 1) for (_, way), c in columns.items() if way.empty), low=asked.empty)
+    for number, budget in enumerate(_shared_budgets(asked), 1):
+        terms = ((c, way.burden[number]) for (_, way), c in columns.items() if any(way.burden))
+        program.row(terms, high=budget.limit * _PARTS)
     return program, columns

@@ -135,16 +135,35 @@ def order(asked: Question, moves: Sequence[Move]) -> tuple[Move, ...] | None:
 
     Whatever can move does so at once. That finds an order if there is one, but for limits that count (media engines).
     """
-    at = {number: job.home for number, job in enumerate(asked.jobs)}
+    there = [list(gpu.fixed) for gpu in asked.bins]
+    for job in asked.jobs:
+        _shift(there, (), job.home)
+    at = {move.job: asked.jobs[move.job].home for move in moves}
     left, done = list(moves), []
     while left:
-        ready = next((m for m in left if legal(asked, {**at, m.job: m.places})), None)
+        ready = next((m for m in left if _can_move(asked, there, at[m.job], m.places)), None)
         if ready is None:
             return None
+        _shift(there, at[ready.job], ready.places)
         at[ready.job] = ready.places
         left.remove(ready)
         done.append(ready)
     return tuple(done)
+
+
+def _can_move(asked: Question, there: list[list[Placement]], source: Places, target: Places) -> bool:
+    """Whether the GPUs that a restart touches are legal after it; leaves everything as it was."""
+    _shift(there, source, target)
+    fits = all(_stands(asked.bins[where].geometry, there[where]) for where in {where for where, _ in target})
+    _shift(there, target, source)
+    return fits
+
+
+def _shift(there: list[list[Placement]], source: Places, target: Places) -> None:
+    for where, placement in source:
+        there[where].remove(placement)
+    for where, placement in target:
+        there[where].append(placement)
 
 
 def legal(asked: Question, at: Mapping[int, Places]) -> bool:
@@ -153,13 +172,16 @@ def legal(asked: Question, at: Mapping[int, Places]) -> bool:
     for places in at.values():
         for where, placement in places:
             added.setdefault(where, []).append(placement)
-    return all(_stands(asked.bins[where], placements) for where, placements in added.items())
+    return all(
+        _stands(asked.bins[where].geometry, [*asked.bins[where].fixed, *placements])
+        for where, placements in added.items()
+    )
 
 
-def _stands(gpu: Bin, added: Iterable[Placement]) -> bool:
-    state = gpu.geometry.EMPTY
-    for one in (*gpu.fixed, *added):
-        state = int(gpu.geometry.step[state, gpu.geometry.placement_index[one]])
+def _stands(kind: Geometry, placements: Iterable[Placement]) -> bool:
+    state = kind.EMPTY
+    for one in placements:
+        state = int(kind.step[state, kind.placement_index[one]])
         if state < 0:
             return False
     return True

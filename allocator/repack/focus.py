@@ -9,10 +9,10 @@ If the cost found there meets that bound it is the optimum of the whole fleet; o
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
-from allocator.packing import exchange
+from allocator.packing import exchange, relocation
 from allocator.packing.program import Status
 from allocator.packing.relocation import Bin, Budget, Found, Job, Move, Places, Question
-from allocator.repack import search
+from allocator.repack import joint, search
 
 WHOLE = 12  # GPUs that are searched without choosing among them
 _SCOPES = ((6, 4), (10, 12), (16, 24))  # GPUs to clear, GPUs to take what is cleared; each wider than the one before
@@ -20,26 +20,80 @@ _SCOPES = ((6, 4), (10, 12), (16, 24))  # GPUs to clear, GPUs to take what is cl
 
 def cheapest(asked: Question, max_moves: int, time_limit_s: float) -> Found:
     """As `search.cheapest`, at any fleet size; UNKNOWN where nothing was found and nothing is proven."""
+    if not asked.empty and not asked.emptied:
+        placed = joint.at_once(asked)
+        if placed is not None:
+            return Found(Status.OPTIMAL, placed=placed)
     if len(asked.bins) <= WHOLE:
         return search.cheapest(asked, max_moves, time_limit_s)
     least = exchange.bound(asked, time_limit_s / 2)
     if least.status is Status.INFEASIBLE:
         return Found(Status.INFEASIBLE)
-    best = Found(Status.UNKNOWN, bound=least.cost)
+    best = _straight(asked, least)
     left = time_limit_s - least.seconds
     for clear, take in _SCOPES:
-        if left <= 0:
+        if left <= 0 or best.status is Status.OPTIMAL:
             break
         scope = _Scope(asked, _chosen(asked, least, clear, take))
         found = search.cheapest(scope.question, max_moves, left)
         left -= found.seconds
         if found.status in search.SOLVED and (best.status is Status.UNKNOWN or found.cost < best.cost):
-            bound = min(least.cost, found.cost)
-            status = Status.OPTIMAL if bound == found.cost else Status.FEASIBLE
-            best = replace(scope.outside(found), bound=bound, status=status)
-        if best.status is Status.OPTIMAL:
-            break
+            best = _judged(scope.outside(found), least)
     return best
+
+
+def _judged(found: Found, least: exchange.Bound) -> Found:
+    """An answer with what the whole fleet's bound says of it."""
+    bound = min(least.cost, found.cost)
+    return replace(found, bound=bound, status=Status.OPTIMAL if bound == found.cost else Status.FEASIBLE)
+
+
+def _straight(asked: Question, least: exchange.Bound) -> Found:
+    """The relaxation taken at its word: clear what it clears, put the requests there, the pods wherever they fit.
+
+    In a fleet with some room that is an answer, and then it costs no more than its bound. UNKNOWN if it is none.
+    """
+    leaving = [
+        number
+        for number, job in enumerate(asked.jobs)
+        if any(placement in least.used.get(where, ()) for where, placement in job.home)
+    ]
+    open_question = Found(Status.UNKNOWN, bound=least.cost)
+    if any(sum(b.weights.get(n, 0) for n in leaving) > b.limit for b in asked.budgets):
+        return open_question
+    staying = joint.without(asked, leaving, closed=_kept_empty(asked, least))
+    placed = joint.at_once(staying)
+    if placed is None:
+        return open_question
+    displaced = joint.with_placed(staying, placed, [asked.jobs[n] for n in leaving])
+    anew = joint.at_once(displaced)
+    if anew is None or not _emptied_enough(asked, joint.with_placed(displaced, anew, ())):
+        return open_question
+    moves = [
+        Move(n, places)
+        for n, places in zip(leaving, anew, strict=True)
+        if sorted(places, key=str) != sorted(asked.jobs[n].home, key=str)
+    ]
+    ordered = relocation.order(asked, moves)
+    if ordered is None:
+        return open_question
+    cost = sum(asked.jobs[move.job].cost for move in ordered)
+    return _judged(Found(Status.FEASIBLE, ordered, placed, cost), least)
+
+
+def _kept_empty(asked: Question, least: exchange.Bound) -> frozenset[int]:
+    """GPUs on which nothing may be put: those to be emptied, and, where GPUs are to be emptied, all empty ones."""
+    if not asked.empty:
+        return asked.emptied
+    states = joint.standing(asked)
+    empty_now = {where for where, state in enumerate(states) if state == asked.bins[where].geometry.EMPTY}
+    return frozenset(asked.emptied | empty_now | least.to_empty)
+
+
+def _emptied_enough(asked: Question, after: Question) -> bool:
+    """Whether the GPUs that had to be emptied are, when things stand as in `after`."""
+    empty = {where for where, gpu in enumerate(after.bins) if not gpu.fixed}
+    return asked.emptied <= empty and len(empty) >= asked.empty
 
 
 def _chosen(asked: Question, least: exchange.Bound, clear: int, take: int) -> list[int]:
@@ -55,16 +109,16 @@ def _chosen(asked: Question, least: exchange.Bound, clear: int, take: int) -> li
 def _whole_nodes(asked: Question, cleared: Sequence[int], most: int) -> list[int]:
     """All GPUs of the nodes of the first cleared GPUs and of the nodes with most free memory."""
     free: dict[int, int] = {}
-    for gpu, there in zip(asked.bins, _standing(asked), strict=True):
+    for gpu, there in zip(asked.bins, joint.standing(asked), strict=True):
         free[gpu.node] = free.get(gpu.node, 0) + gpu.geometry.free_slices(there)
-    nodes = {asked.bins[where].node for where in cleared[: most // 4 + 1]}
-    nodes |= set(sorted(free, key=lambda node: -free[node])[: most // 4 + 1])
+    nodes = {asked.bins[where].node for where in cleared[: most // 6]}
+    nodes |= set(sorted(free, key=lambda node: -free[node])[: most // 6])
     return [where for where, gpu in enumerate(asked.bins) if gpu.node in nodes]
 
 
 def _takers(asked: Question, names: Collection[str], inside: Collection[int], most: int) -> list[int]:
     """The fullest GPUs with room for what leaves, a few for each profile."""
-    states = _standing(asked)
+    states = joint.standing(asked)
     order = sorted(
         (where for where in range(len(asked.bins)) if where not in inside),
         key=lambda where: (asked.bins[where].geometry.free_slices(states[where]), where),
@@ -79,15 +133,6 @@ def _takers(asked: Question, names: Collection[str], inside: Collection[int], mo
 def _room(gpu: Bin, state: int, name: str) -> int:
     index = gpu.geometry.profile_index.get(name)
     return 0 if index is None else int(gpu.geometry.room[state, index])
-
-
-def _standing(asked: Question) -> list[int]:
-    """The state of every GPU as it is."""
-    there = [list(gpu.fixed) for gpu in asked.bins]
-    for job in asked.jobs:
-        for where, placement in job.home:
-            there[where].append(placement)
-    return [gpu.geometry.state_of(slices) for gpu, slices in zip(asked.bins, there, strict=True)]
 
 
 @dataclass(frozen=True, slots=True)
