@@ -6,11 +6,7 @@ the clock runs from the first creation to the last binding.
 """
 
 import asyncio
-import json
-import os
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -20,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import scheduler_load as load
+from benchmarks.service_process import ServiceProcess, cpu_seconds
 from scheduler.kube import KubeClient
 from simulator.control_plane import build, scheduler_config
 from simulator.control_plane.control_plane import ControlPlane
@@ -124,9 +121,11 @@ class _Bench:
             url = None
             pids = {"api-server": self._pid("kube-apiserver"), "etcd": self._pid("etcd")}
             if variant == "extender":
-                extender = stack.enter_context(_Extender(self._plane.kubeconfig, self._directory, self._shortlist))
+                extender = stack.enter_context(
+                    ServiceProcess(self._plane.kubeconfig, self._directory, shortlist=self._shortlist)
+                )
                 await asyncio.to_thread(extender.wait_ready)
-                url, pids["extender"] = f"{extender.url}/v1", extender.pid
+                url, pids["extender"] = f"{extender.extender_url}/v1", extender.pid
             config = scheduler_config.kube_scheduler_config(url, self._plane.kubeconfig)
             server = await asyncio.to_thread(self._plane.start_scheduler, config, name=f"kube-scheduler-{self._number}")
             stack.callback(server.process.stop)
@@ -139,64 +138,17 @@ class _Bench:
         await load.create_pods(self._client, (load.pod(n, scheduler_config.PROFILE, INFEASIBLE) for n in waiting))
         watch = load.BoundWatch(self._client, names)
         await watch.start()
-        before = {name: _cpu_seconds(pid) for name, pid in pids.items()}
+        before = {name: cpu_seconds(pid) for name, pid in pids.items()}
         began = time.perf_counter()
         await load.create_pods(self._client, (load.pod(n, scheduler_config.PROFILE, FEASIBLE) for n in names))
         await watch.wait(DEADLINE_S)
         elapsed = watch.finished_at - began
-        spent = {name: (_cpu_seconds(pid) - before[name]) * 1e3 / self._pods for name, pid in pids.items()}
+        spent = {name: (cpu_seconds(pid) - before[name]) * 1e3 / self._pods for name, pid in pids.items()}
         await load.delete_pods(self._client, [*names, *waiting])
         return _Run(self._pods / elapsed, spent)
 
     def _pid(self, name: str) -> int:
         return next(child.pid for child in self._plane.children if child.name == name)
-
-
-class _Extender:
-    """`migsched scheduler` as a process of its own."""
-
-    def __init__(self, kubeconfig: Path, directory: Path, shortlist: int) -> None:
-        self._log = directory / "extender.log"
-        self._command = [sys.executable, "-m", "cli.main", "scheduler", "--kubeconfig", str(kubeconfig)]
-        self._command += ["--extender-port", "0", "--api-port", "0", "--shortlist", str(shortlist)]
-        self._process: subprocess.Popen[bytes] | None = None
-        self.url = ""
-
-    def __enter__(self) -> "_Extender":
-        with self._log.open("wb") as log:
-            self._process = subprocess.Popen(self._command, stderr=log, stdout=log)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._process is not None:
-            self._process.terminate()
-            self._process.wait(30)
-
-    @property
-    def pid(self) -> int:
-        assert self._process is not None  # entered
-        return self._process.pid
-
-    def wait_ready(self) -> None:
-        """Until its log says that it is synced and where it listens."""
-        deadline = time.monotonic() + 120
-        while time.monotonic() < deadline:
-            assert self._process is not None  # entered
-            lines = [json.loads(line) for line in self._log.read_text().splitlines() if line.startswith("{")]
-            events = {line.get("event"): line for line in lines}
-            if "ready" in events:
-                self.url = events["listening"]["extender"]
-                return
-            if self._process.poll() is not None:
-                break
-            time.sleep(0.05)
-        raise RuntimeError(f"the extender did not become ready:\n{self._log.read_text()[-2000:]}")
-
-
-def _cpu_seconds(pid: int) -> float:
-    """User and system time of a process so far."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def shortlists(
