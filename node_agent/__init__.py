@@ -1,1 +1,23 @@
-"""node_agent."""
+"""The node agent: cuts the slices that pods on its node were promised, hands them to the kubelet, takes them back.
+
+One process per GPU node. Reading order:
+
+    device       the port to the GPUs; `nvml` is the driver behind it, simulator.gpu the other one
+    slices       a slice's life as the agent sees it: one transition table
+    journal      what the agent must not forget, written before every mutation
+    naming       device ids: stable names of placements
+    cluster      the port to Kubernetes and the partial objects that cross it; `kube` is the real one
+    pods         from a pod object to what it asks and was promised
+    node_view    what was observed of the GPUs
+    plan         from observed and wanted to ordered steps; pure
+    ownership    when a slice may be taken back; pure
+    steering     which devices the kubelet should pick; pure
+    cutter       carries steps out, each journalled first
+    cdi          specifications that tell the container runtime what a device id means
+    agent        observe, plan, actuate, report: one step; and Allocate
+    reporting    the MigNode status and what it says of the node
+    coexistence  who else manages this node's GPUs
+    kubelet      device plugins and PodResources over gRPC
+    metrics      the collectors, in one table; `metered` counts driver calls
+    service      wires all of it; `run` is what `migsched agent` calls
+"""

@@ -1,0 +1,196 @@
+"""Allocation: the agent's answers to the kubelet: what is offered, what it should pick, what a container gets.
+
+`allocate` makes one attempt and says whether another may help; `service` repeats it until its deadline, because the
+kubelet has none and admits no other pod meanwhile. It is idempotent: the kubelet asks again for the ids of an init
+container, and gives ids of an ended pod to the next one before we noticed its end.
+"""
+
+from collections.abc import Iterable, Sequence
+
+from allocator import errors
+from allocator.profile import profile_name
+from node_agent import cdi, device, injection, naming, plan, slices, steering
+from node_agent.agent import Agent, waiting_for
+from node_agent.cutter import Failure
+from node_agent.memory import Memory
+from node_agent.node_view import NodeView
+from node_agent.ownership import People
+from node_agent.plan import Misfit, Want
+from node_agent.slices import Event, Place, State
+
+
+class AllocationError(errors.MigschedError):
+    """The kubelet's Allocate cannot be answered. `passing` says that it may be in a moment."""
+
+    def __init__(self, message: str, *, passing: bool = False) -> None:
+        super().__init__(message)
+        self.passing = passing
+
+
+class Allocation:
+    """What the device plugins ask. Blocks on the driver: call it from a thread."""
+
+    def __init__(self, memory: Memory, agent: Agent, specs: cdi.Specs | None) -> None:
+        self._memory = memory
+        self._agent = agent
+        self._specs = specs
+
+    def offers(self) -> dict[str, dict[str, bool]]:
+        """Device ids and whether they are healthy, by resource.
+
+        Every placement is offered, always healthy: which of them can exist together is the scheduler's and
+        Allocate's concern, and an id that a container has must never look unwell for want of room.
+        """
+        with self._memory.lock:
+            found: dict[str, dict[str, bool]] = {}
+            for name, place in naming.offered(self._memory.catalogues()).items():
+                found.setdefault(naming.resource(place), {})[name] = True
+            whole = self._memory.whole_gpus()
+            if whole:
+                found[naming.WHOLE_GPU] = whole
+            return found
+
+    def prefer(self, resource: str, available: Sequence[str], must: Sequence[str], size: int) -> list[str]:
+        """The ids the kubelet should pick."""
+        if resource == naming.WHOLE_GPU:
+            rest = [one for one in sorted(available) if one not in must]
+            return [*must, *rest][:size]
+        with self._memory.lock:
+            return steering.prefer(self._memory.situation(), profile_name(resource), available, must, size)
+
+    def allocate(self, resource: str, ids: Sequence[str]) -> cdi.Edits:
+        """Cut what is not there yet and hand it out, all or nothing. One attempt.
+
+        Raises AllocationError, and JournalError or CdiError where these cannot be written.
+        """
+        with self._memory.lock:
+            if resource == naming.WHOLE_GPU:
+                return self._whole(ids)
+            places = [self._place(resource, one) for one in ids]
+            self._memory.look_again({one.gpu for one in places})
+            self._refuse_if_used(places)
+            self._cut(places)
+            return self._hand_out(places)
+
+    def refused(self, resource: str, why: str) -> None:
+        """Allocate was refused for good: tell the pod, if it is clear which one it was."""
+        with self._memory.lock:
+            if resource != naming.WHOLE_GPU:
+                pods = waiting_for(list((self._memory.pods or {}).values()), profile_name(resource))
+                if len(pods) == 1:
+                    self._agent.blame(pods[0], why)
+
+    def _whole(self, ids: Sequence[str]) -> cdi.Edits:
+        offered = self._memory.whole_gpus()
+        for one in ids:
+            if one not in offered:
+                raise AllocationError(f"GPU {one} is not offered as a whole: it is in MIG mode or not on this node")
+            if not offered[one]:
+                raise AllocationError(f"GPU {one} is not well: {self._memory.faults.get(one, 'see the MigNode')}")
+        now = self._memory.clock()
+        self._memory.gpu_taken_at.update(dict.fromkeys(ids, now))
+        return injection.for_gpus(self._memory, ids)
+
+    def _place(self, resource: str, name: str) -> Place:
+        place = self._memory.places().get(name)
+        if place is None or naming.resource(place) != resource:
+            raise AllocationError(f"{resource}: device {name[:80]!r} is none of this node's GPUs")
+        return place
+
+    def _refuse_if_used(self, places: Iterable[Place]) -> None:
+        """A slice may still be used by a pod that the kubelet has forgotten already."""
+        for place in places:
+            if place in self._memory.journal.records and self._memory.view.instance(place) is not None:
+                pids = self._memory.pids(place)
+                if pids:
+                    running = ", ".join(map(str, pids))
+                    raise AllocationError(f"{place} is still used by process {running}", passing=True)
+
+    def _cut(self, places: Sequence[Place]) -> None:
+        """Bring these GPUs to where all these slices stand, beside what others were promised."""
+        gpus = {one.gpu for one in places}
+        planned = plan.plan(
+            NodeView({uuid: gpu for uuid, gpu in self._memory.view.gpus.items() if uuid in gpus}),
+            {p: r for p, r in self._memory.journal.records.items() if p.gpu in gpus},
+            [*self._promises_beside(places), *(Want(one) for one in places if not self._held(one))],
+            self._memory.stuck,
+        )
+        for one in planned.misfits:
+            if one.place in places:
+                raise AllocationError(one.why, passing=self._will_pass(one))
+        failures = self._agent.carry_out(planned)
+        for place in places:
+            if not self._ready(place):
+                raise self._failed(place, failures)
+
+    def _promises_beside(self, places: Sequence[Place]) -> list[Want]:
+        """Room to keep for other promises; not for those that contradict a promise now redeemed."""
+        promised = [one.place for one in self._memory.promised()]
+        redeemed = [one for one in places if one in promised]
+        return [
+            Want(one, cut=False)
+            for one in promised
+            if one not in places and not any(p.gpu == one.gpu and p.placement.overlaps(one.placement) for p in redeemed)
+        ]
+
+    def _held(self, place: Place) -> bool:
+        record = self._memory.journal.records.get(place)
+        return record is not None and record.state in slices.HELD
+
+    def _ready(self, place: Place) -> bool:
+        record = self._memory.journal.records.get(place)
+        there = self._memory.view.instance(place)
+        return (
+            record is not None
+            and record.state in (State.IDLE, State.ALLOCATED)
+            and there is not None
+            and there.whole
+            and record.gi_id == there.gi_id
+        )
+
+    def _failed(self, place: Place, failures: Sequence[Failure]) -> AllocationError:
+        for one in failures:
+            if one.step.place.gpu == place.gpu:
+                return AllocationError(f"cannot cut {place}: {one.why}", passing=not one.hopeless)
+        gpu = self._memory.view.gpus.get(place.gpu)
+        why = gpu.why_not() if gpu is not None else ""
+        return AllocationError(f"cannot cut {place}: {why or 'the GPU holds something else there'}", passing=True)
+
+    def _will_pass(self, misfit: Misfit) -> bool:
+        """Whether all that is in the way is about to go: slices of pods that are over, or that are stuck."""
+        return bool(misfit.blockers) and all(self._is_going(one) for one in misfit.blockers)
+
+    def _is_going(self, place: Place) -> bool:
+        if place in self._memory.stuck:
+            return True
+        record, pods, listing = self._memory.journal.records.get(place), self._memory.pods, self._memory.listing
+        if record is None:
+            return False
+        return pods is None or listing is None or not People(pods, listing).wants_back(record)
+
+    def _hand_out(self, places: Sequence[Place]) -> cdi.Edits:
+        journal, now = self._memory.journal, self._memory.clock()
+        fresh = [one for one in places if not self._held(one)]
+        ids = tuple(sorted(naming.device_id(one) for one in places))
+        try:
+            edits = self._edits(places)
+            for place in places:
+                journal.apply(place, Event.TAKE, owner=None)
+                self._memory.taken_at[place] = now
+            journal.grant(ids)
+            if self._specs is not None:
+                self._specs.put(naming.set_name(ids), edits)
+        except (cdi.CdiError, AllocationError):
+            if ids in journal.grants:
+                journal.revoke(ids)
+            for place in fresh:
+                if self._held(place):
+                    journal.apply(place, Event.FREE, owner=None)
+            raise
+        return edits
+
+    def _edits(self, places: Sequence[Place]) -> cdi.Edits:
+        try:
+            return injection.for_slices(self._memory, sorted(places))
+        except device.DeviceError as error:
+            raise AllocationError(f"cannot tell the device nodes of {places[0]}: {error}", passing=True) from error

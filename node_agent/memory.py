@@ -1,0 +1,193 @@
+"""Memory: what the agent knows at the moment, shared by its step and its answers to the kubelet. Made by service.
+
+The journal is what survives a crash; all else here is found out again: the GPUs as last seen, the node's pods, what
+PodResources listed, and when something was tried last. `lock` is held by whoever reads or changes any of it.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+from allocator.catalogue import Catalogue
+from node_agent import demand, device, naming, node_view, slices
+from node_agent.demand import Promised
+from node_agent.device import EventKind, GpuInfo, GpuState
+from node_agent.journal import Journal
+from node_agent.node_view import GpuView, NodeView
+from node_agent.ownership import Listing
+from node_agent.pods import PodView
+from node_agent.slices import Place
+from node_agent.steering import Situation
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How the agent behaves; times in seconds."""
+
+    grace_s: float = 30.0  # how long after Allocate an id may be missing from PodResources
+    retry_s: float = 5.0  # before something that failed is tried again
+    discover_s: float = 10.0  # between full looks at the GPUs; instances are listed each time
+    manage_mig_mode: bool = False
+    observer: bool = False
+    real_nodes: bool = True  # device nodes exist; with simulated GPUs there are none
+
+
+class Memory:
+    """Everything one agent knows."""
+
+    def __init__(
+        self,
+        node: str,
+        devices: device.MigDevices,
+        journal: Journal,
+        options: Options | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.node = node
+        self.devices = devices
+        self.journal = journal
+        self.options = options or Options()
+        self.clock = clock
+        self.lock = threading.RLock()
+        self.view = NodeView()
+        self.pods: Mapping[str, PodView] | None = None
+        self.listing: Listing | None = None
+        self.taken_at: dict[Place, float] = {}
+        self.gpu_taken_at: dict[str, float] = {}
+        self.stuck: dict[Place, tuple[float, str]] = {}  # until when, and why
+        self.retry: dict[Place, float] = {}
+        self.faults: dict[str, str] = {}
+        self.began = clock()
+        self._infos: tuple[GpuInfo, ...] = ()
+        self._discovered: float | None = None
+
+    # What the world tells
+
+    def see_pods(self, pods: Mapping[str, PodView]) -> None:
+        """The node's pods that ask for slices, by UID."""
+        with self.lock:
+            self.pods = pods
+
+    def see_listing(self, listing: Listing) -> None:
+        """What PodResources answered; older than what is known is ignored."""
+        with self.lock:
+            if self.listing is None or listing.asked_at >= self.listing.asked_at:
+                self.listing = listing
+
+    def see_events(self, events: Iterable[device.DeviceEvent]) -> None:
+        """What the driver reported: a fault that concerns a whole GPU marks it until the agent starts anew."""
+        with self.lock:
+            for event in events:
+                self._discovered = None
+                if event.kind is EventKind.FAULT and event.critical and event.gi_id is None:
+                    self.faults[event.gpu_uuid] = f"XID {event.xid} was reported; reset the GPU or drain the node"
+
+    # Looking
+
+    def look(self) -> None:
+        """Look at all GPUs. What cannot be seen is remembered as it was."""
+        now = self.clock()
+        trouble = ""
+        unread = any(not gpu.readable for gpu in self.view.gpus.values())
+        if self._discovered is None or unread or now - self._discovered >= self.options.discover_s:
+            try:
+                self._infos, self._discovered = self.devices.discover(), now
+            except device.DeviceError as error:
+                trouble = str(error)
+        if trouble:
+            blind = {
+                uuid: GpuView(gpu.info, gpu.instances, readable=False, trouble=trouble)
+                for uuid, gpu in self.view.gpus.items()
+            }
+            self.view = NodeView(blind, trouble)
+        else:
+            self.view = NodeView(node_view.look(self.devices, self._infos, self.view.gpus))
+
+    def look_again(self, gpus: Iterable[str]) -> None:
+        """List the instances of some GPUs anew."""
+        some = set(gpus)
+        infos = [gpu.info for gpu in self.view.gpus.values() if gpu.uuid in some]
+        self.view = NodeView(
+            {**self.view.gpus, **node_view.look(self.devices, infos, self.view.gpus)}, self.view.trouble
+        )
+
+    # Questions
+
+    def catalogues(self) -> dict[str, Catalogue]:
+        """Catalogues of GPUs in MIG mode, by UUID, of those that cannot be used at the moment too."""
+        return {
+            gpu.uuid: gpu.catalogue
+            for gpu in self.view.gpus.values()
+            if gpu.catalogue is not None and gpu.info.state not in node_view.WHOLE
+        }
+
+    def places(self) -> dict[str, Place]:
+        """Every place that a device id may mean, by id: what is offered, and what was once."""
+        ours = {naming.device_id(place): place for place in self.journal.records}
+        return ours | naming.offered(self.catalogues())
+
+    def whole_gpus(self) -> dict[str, bool]:
+        """GPUs to be given away whole, by UUID, and whether they are well."""
+        held = {r.place.gpu for r in self.journal.records.values() if r.state in slices.HELD}
+        managed = self.options.manage_mig_mode
+        return {
+            gpu.uuid: gpu.uuid not in self.faults
+            for gpu in self.view.gpus.values()
+            if gpu.uuid not in held
+            and (
+                gpu.info.state is GpuState.NOT_CAPABLE
+                or (gpu.info.state is GpuState.MIG_OFF and not (managed and gpu.info.mode))
+            )
+        }
+
+    def promised(self) -> list[Promised]:
+        """Promises that still have to be kept."""
+        return demand.outstanding(self.pods or {}, self.journal.records, self.listing, self.catalogues())
+
+    def taken(self) -> frozenset[Place]:
+        """Places that nothing new may touch: containers' slices, foreign ones, stuck ones."""
+        records = self.journal.records
+        taken = {p for p, r in records.items() if r.state in slices.HELD} | set(self.stuck)
+        for gpu in self.view.gpus.values():
+            for one in gpu.instances:
+                record = records.get(Place(gpu.uuid, one.placement))
+                if record is None or (record.gi_id is not None and not node_view.is_it(record, one)):
+                    taken.add(Place(gpu.uuid, one.placement))
+        return frozenset(taken)
+
+    def situation(self) -> Situation:
+        """What steering goes by."""
+        found = self.pods or {}
+        promisees = {}
+        catalogues = self.catalogues()
+        for pod in found.values():
+            for one in pod.promises:
+                catalogue = catalogues.get(one.gpu)
+                profile = catalogue.by_name.get(one.profile) if catalogue is not None else None
+                if catalogue is not None and profile is not None and one.start in profile.starts:
+                    place = Place(one.gpu, catalogue.placement(one.profile, one.start))
+                    promisees[naming.device_id(place)] = pod.uid
+        return Situation(self.view, self.taken(), self.promised(), promisees)
+
+    def pids(self, place: Place) -> tuple[int, ...] | None:
+        """Processes on the slice at a place; None where nobody can tell now."""
+        gpu = self.view.gpus.get(place.gpu)
+        if gpu is None or not gpu.readable:
+            return None
+        instance = gpu.by_placement.get(place.placement)
+        if instance is None:
+            return ()
+        try:
+            return tuple(p.pid for p in self.devices.processes(place.gpu, instance.gi_id))
+        except device.StaleHandleError:
+            return ()
+        except device.DeviceError:
+            return None
+
+    def prune(self) -> None:
+        """Forget attempts whose time has passed, and what belongs to slices that are no more."""
+        now = self.clock()
+        self.stuck = {p: (until, why) for p, (until, why) in self.stuck.items() if until > now}
+        self.retry = {p: until for p, until in self.retry.items() if until > now}
+        self.taken_at = {p: at for p, at in self.taken_at.items() if p in self.journal.records}

@@ -1,0 +1,85 @@
+"""The agent's Prometheus metrics: names, labels and meaning in one table. Owned by `service`, filled by its parts.
+
+`migsched_slice_info` joins a slice with its pod: dcgm-exporter knows slices by (UUID, GPU_I_ID) and cannot map the
+agent's device ids to pods itself.
+"""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from allocator.report import NodeReport
+
+_SECONDS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+
+
+class Metrics:
+    """All collectors of one agent, in a registry of their own."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.slices = Gauge(
+            "migsched_agent_slices", "Slices by state and profile.", ["state", "profile"], registry=self.registry
+        )
+        self.slice_info = Gauge(
+            "migsched_slice_info",
+            "1 for each slice; join on (gpu_uuid, gi) with dcgm-exporter's (UUID, GPU_I_ID).",
+            ["gpu_uuid", "gi", "ci", "mig_uuid", "profile", "state", "namespace", "pod", "container"],
+            registry=self.registry,
+        )
+        self.cut_seconds = Histogram(
+            "migsched_agent_cut_seconds", "Time to cut a slice.", buckets=_SECONDS, registry=self.registry
+        )
+        self.destroy_seconds = Histogram(
+            "migsched_agent_destroy_seconds", "Time to destroy a slice.", buckets=_SECONDS, registry=self.registry
+        )
+        self.allocate_seconds = Histogram(
+            "migsched_agent_allocate_seconds",
+            "Time from the kubelet's Allocate to our answer.",
+            ["outcome"],
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
+        self.driver_seconds = Histogram(
+            "migsched_agent_driver_call_seconds",
+            "Time of a call of the device port.",
+            ["call"],
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
+        self.driver_errors = Counter(
+            "migsched_agent_driver_errors_total",
+            "Calls of the device port that failed, by call and error.",
+            ["call", "error"],
+            registry=self.registry,
+        )
+        self.leaks = Gauge(
+            "migsched_agent_leaked_slices",
+            "Slices whose pod is over but on which a process still runs.",
+            registry=self.registry,
+        )
+        self.failures = Counter(
+            "migsched_agent_failures_total", "Steps that failed, by action.", ["action"], registry=self.registry
+        )
+        self.steps = Counter("migsched_agent_steps_total", "Observe-plan-actuate steps.", registry=self.registry)
+        self.registered = Gauge(
+            "migsched_agent_registered_resources", "Resources the kubelet knows from us.", registry=self.registry
+        )
+
+    def show(self, report: NodeReport) -> None:
+        """Bring the gauges that describe slices up to date."""
+        self.slices.clear()
+        self.slice_info.clear()
+        for gpu in report.gpus:
+            for one in gpu.slices:
+                owner = one.owner
+                self.slices.labels(one.state.value, one.placement.profile).inc()
+                self.slice_info.labels(
+                    gpu.uuid,
+                    "" if one.gpu_instance_id is None else str(one.gpu_instance_id),
+                    "" if one.compute_instance_id is None else str(one.compute_instance_id),
+                    one.mig_uuid,
+                    one.placement.profile,
+                    one.state.value,
+                    owner.namespace if owner else "",
+                    owner.pod if owner else "",
+                    owner.container if owner else "",
+                ).set(1)

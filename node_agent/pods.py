@@ -1,0 +1,117 @@
+"""From a pod of this node to what the agent needs to know of it: whether it lives, what it asks, what it was promised.
+
+A promise is believed only if it is what the pod asks for. An annotation is anybody's text: what cannot be believed
+becomes `problem`, and the pod then counts as one that nobody promised anything. Used by agent, ownership, steering.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+
+from allocator import contract, errors, profile, request
+from allocator.contract import Promise
+from allocator.request import Request, Slot
+from node_agent import cluster
+from node_agent.cluster import Pod
+
+_OVER = frozenset({"Succeeded", "Failed"})
+NOTHING = Request()
+
+
+@dataclass(frozen=True)
+class PodView:
+    """A pod that asks for slices. `over`: its containers are finished for good. `leaving`: it is being deleted."""
+
+    uid: str
+    namespace: str
+    name: str
+    created: str = ""
+    over: bool = False
+    leaving: bool = False
+    asks: Request = NOTHING
+    promises: tuple[Promise, ...] = ()
+    problem: str = ""
+
+    @property
+    def title(self) -> str:
+        """`namespace/name`, for people."""
+        return f"{self.namespace}/{self.name}"
+
+    @property
+    def waits(self) -> bool:
+        """It may still be started by the kubelet."""
+        return not (self.over or self.leaving)
+
+    @cached_property
+    def wanted(self) -> Mapping[str, int]:
+        """How many slices of each profile it asks for."""
+        return dict(self.asks.counts)
+
+
+def view(pod: Pod) -> PodView | None:
+    """What we need to know of a pod; None if it names no MIG resource."""
+    containers = _containers(pod.spec.containers)
+    init = _containers(pod.spec.init_containers or ())
+    if not any(profile.is_mig_resource(name) for one in (*containers, *init) for name in one.resources):
+        return None
+    meta = pod.metadata
+    asks, promises, problem = _asked(containers, init, (meta.annotations or {}).get(contract.PLACEMENT_ANNOTATION))
+    return PodView(
+        meta.uid,
+        meta.namespace,
+        meta.name,
+        meta.creation_timestamp or "",
+        pod.status.phase in _OVER,
+        meta.deletion_timestamp is not None,
+        asks,
+        promises,
+        problem,
+    )
+
+
+def _containers(found: Iterable[cluster.Container]) -> tuple[request.Container, ...]:
+    return tuple(
+        request.Container(one.name, _quantities(one), restartable=one.restart_policy == "Always") for one in found
+    )
+
+
+def _quantities(one: cluster.Container) -> dict[str, str | int]:
+    resources = one.resources
+    return {} if resources is None else {**(resources.requests or {}), **(resources.limits or {})}
+
+
+def _asked(
+    containers: tuple[request.Container, ...], init: tuple[request.Container, ...], annotation: str | None
+) -> tuple[Request, tuple[Promise, ...], str]:
+    """What is asked, what of the promises is believed, and why not."""
+    try:
+        asks = request.of_containers(containers, init)
+    except errors.RequestError as error:
+        return Request(), (), str(error)
+    if annotation is None:
+        return asks, (), ""
+    try:
+        promises = _decoded(annotation)
+        _check(promises, asks)
+    except errors.ContractError as error:
+        return asks, (), str(error)
+    return asks, promises, ""
+
+
+@lru_cache(maxsize=1024)
+def _decoded(annotation: str) -> tuple[Promise, ...]:
+    return contract.decode_placement(annotation)
+
+
+def _check(promises: tuple[Promise, ...], asks: Request) -> None:
+    if Counter(Slot(one.container, one.profile) for one in promises) != Counter(asks.slots):
+        promised = ", ".join(f"{one.profile} for {one.container}" for one in promises)
+        raise errors.ContractError(
+            f"annotation {contract.PLACEMENT_ANNOTATION}", promised, f"must promise what the pod asks for: {asks}"
+        )
+
+
+def in_order(pods: Iterable[PodView]) -> list[PodView]:
+    """Those that came first, first: they win where two were promised one place."""
+    return sorted(pods, key=lambda one: (one.created, one.uid))

@@ -1,0 +1,119 @@
+"""Reporting: what the agent says of its node: the NodeReport behind the MigNode status, and its Ready condition.
+
+Pure; called by agent. A slice that could not be destroyed is reported as allocated without an owner: it is not idle,
+and not foreign either.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from allocator import contract
+from allocator.report import GpuReport, MigMode, NodeReport, Owner, Slice, SliceState
+from node_agent import node_view
+from node_agent.cluster import PodEvent
+from node_agent.device import GpuInstance, GpuState
+from node_agent.memory import Memory
+from node_agent.node_view import GpuView
+from node_agent.ownership import Listing
+from node_agent.slices import Place, Record, State
+
+_MODES = {
+    GpuState.READY: MigMode.ENABLED,
+    GpuState.MIG_OFF: MigMode.DISABLED,
+    GpuState.NOT_CAPABLE: MigMode.UNSUPPORTED,
+    GpuState.VGPU: MigMode.UNSUPPORTED,
+}
+_WELL = frozenset({GpuState.READY, GpuState.MIG_OFF, GpuState.NOT_CAPABLE, GpuState.VGPU})
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a step came to. `reason` and `message` are those of the Ready condition; `leaks` name slices in words."""
+
+    report: NodeReport
+    ready: bool
+    reason: str
+    message: str
+    events: tuple[PodEvent, ...] = ()
+    leaks: tuple[str, ...] = ()
+
+
+def status(outcome: Outcome, *, version: str, mode: str, since: str) -> dict[str, Any]:
+    """The MigNode status of an outcome; `since` is when Ready took its present value."""
+    ready = {
+        "type": "Ready",
+        "status": "True" if outcome.ready else "False",
+        "reason": outcome.reason,
+        "message": outcome.message[:32_768],
+        "lastTransitionTime": since,
+    }
+    return contract.encode_status(outcome.report, agent_version=version, mode=mode) | {"conditions": [ready]}
+
+
+def report(memory: Memory) -> NodeReport:
+    """The report of what was seen last."""
+    gpus = sorted(memory.view.gpus.values(), key=lambda gpu: gpu.info.index)
+    return NodeReport(memory.node, tuple(_gpu(gpu, memory) for gpu in gpus))
+
+
+def _gpu(gpu: GpuView, memory: Memory) -> GpuReport:
+    info = gpu.info
+    message = memory.faults.get(gpu.uuid, "") or gpu.trouble or info.detail
+    healthy = gpu.readable and info.state in _WELL and gpu.uuid not in memory.faults
+    if not healthy and not message:
+        message = f"GPU is {info.state.value}"
+    if memory.options.observer:
+        slices = [_observed(one, memory.listing) for one in gpu.instances]
+    else:
+        slices = [_slice(Place(gpu.uuid, one.placement), one, memory) for one in gpu.instances]
+    return GpuReport(
+        uuid=gpu.uuid,
+        index=info.index,
+        product=info.product,
+        mig_mode=_mode(gpu),
+        catalogue=gpu.catalogue,
+        slices=tuple(sorted(slices, key=lambda one: (one.placement.start, one.placement))) if gpu.catalogue else (),
+        healthy=healthy,
+        message=message[:1024],
+    )
+
+
+def _mode(gpu: GpuView) -> MigMode:
+    mode = gpu.info.mode
+    if gpu.info.state in _MODES:
+        return _MODES[gpu.info.state]
+    if mode is not None:
+        return MigMode.ENABLED if mode.current else MigMode.DISABLED
+    return MigMode.ENABLED if gpu.instances else MigMode.UNSUPPORTED
+
+
+def _slice(place: Place, there: GpuInstance, memory: Memory) -> Slice:
+    state, owner = _whose(memory.journal.records.get(place), there, memory.stuck, place)
+    return _made(there, state, owner)
+
+
+def _whose(
+    record: Record | None, there: GpuInstance, stuck: Mapping[Place, object], place: Place
+) -> tuple[SliceState, Owner | None]:
+    if record is None:
+        return SliceState.FOREIGN, None
+    if record.state in (State.CUTTING, State.RESTORING) or node_view.is_it(record, there):
+        if record.state in (State.ALLOCATED, State.RESTORING):
+            return SliceState.ALLOCATED, record.owner
+        return (SliceState.ALLOCATED if place in stuck else SliceState.IDLE), None
+    return SliceState.FOREIGN, None
+
+
+def _observed(there: GpuInstance, listing: Listing | None) -> Slice:
+    """Beside NVIDIA's own plugin, whose device ids are MIG UUIDs. Pods are named; their UIDs nobody tells us."""
+    for (_, device_id), holder in (listing.holders if listing is not None else {}).items():
+        if there.mig_uuid is not None and device_id == there.mig_uuid:
+            owner = Owner(holder.namespace, holder.pod, "unknown", holder.container)
+            return _made(there, SliceState.ALLOCATED, owner)
+    return _made(there, SliceState.FOREIGN, None)
+
+
+def _made(there: GpuInstance, state: SliceState, owner: Owner | None) -> Slice:
+    ci = there.compute_instances[0].ci_id if there.compute_instances else None
+    return Slice(there.placement, state, owner, there.mig_uuid or "", there.gi_id, ci)

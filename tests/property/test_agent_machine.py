@@ -1,0 +1,256 @@
+"""The agent against simulated GPUs, a kubelet, pods, faults and crashes in any order: nothing shared, nothing lost."""
+
+import shutil
+import tempfile
+from contextlib import suppress
+from itertools import combinations
+from pathlib import Path
+
+import structlog
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from allocator import errors
+from node_agent import device, slices
+from node_agent.slices import Place, State
+from simulator.gpu.faults import Call
+from tests.unit.node_agent.world import Crash, World
+
+PROFILES = ("1g.5gb", "1g.5gb", "1g.10gb", "2g.10gb", "3g.20gb", "4g.20gb", "7g.40gb", "1g.5gb+me")
+STRIKES = (
+    (Call.CREATE_GPU_INSTANCE, device.NoRoomError),
+    (Call.CREATE_GPU_INSTANCE, device.DeadlineExceededError),
+    (Call.CREATE_COMPUTE_INSTANCE, device.NoRoomError),
+    (Call.DESTROY_GPU_INSTANCE, device.DeviceBusyError),
+    (Call.DESTROY_COMPUTE_INSTANCE, device.DeviceBusyError),
+    (Call.LIST, device.UninitializedError),
+    (Call.PROCESSES, device.DeadlineExceededError),
+    (Call.DESCRIBE, device.GpuLostError),
+)
+
+structlog.configure(logger_factory=structlog.ReturnLoggerFactory())
+
+
+class AgentMachine(RuleBasedStateMachine):
+    """Whatever happens, in whatever order."""
+
+    @initialize(gpus=st.sampled_from(["a100-40gb:1", "a100-40gb:2", "a30-24gb:1"]))
+    def begin(self, gpus: str) -> None:
+        """A node."""
+        self.directory = Path(tempfile.mkdtemp())
+        self.world = World(self.directory, gpus)
+        self.running: dict[str, dict[Place, int | None]] = {}
+        self.foreign: dict[tuple[str, int], int | None] = {}
+        self.countdown = -1
+        self._arm()
+
+    def teardown(self) -> None:
+        """Once nothing goes wrong any more, all that lives has its slices, and nothing else is left."""
+        if not hasattr(self, "world"):
+            return
+        self.countdown = -1
+        self.world.driver.faults.clear()
+        self.world.api_up = self.world.kubelet_up = True
+        for _ in range(3):
+            self._guarded(lambda: self.world.step(10.0))
+        self._check_settled()
+        shutil.rmtree(self.directory)
+
+    # Crashes
+
+    def _arm(self) -> None:
+        self.world.store.before = self.world.store.after = self._point
+        self.world.devices.at = lambda _: self._point()
+
+    def _point(self) -> None:
+        if self.countdown == 0:
+            self.countdown = -1
+            raise Crash
+        self.countdown -= self.countdown > 0
+
+    def _guarded(self, action: object) -> None:
+        """Do something; if the agent dies of it, start a new one."""
+        try:
+            action()  # type: ignore[operator]
+        except Crash:
+            self.world.restart()
+
+    @rule(points=st.integers(0, 12))
+    def die_soon(self, points: int) -> None:
+        """The agent will die after so many journal and driver points."""
+        self.countdown = points
+
+    @rule()
+    def restart(self) -> None:
+        """The agent is restarted."""
+        self.world.restart()
+
+    @rule()
+    def reboot(self) -> None:
+        """The node reboots."""
+        self.world.reboot()
+        self.running.clear()
+        self.foreign.clear()
+
+    # What goes wrong
+
+    @rule(strike=st.sampled_from(STRIKES), after=st.booleans(), times=st.integers(1, 3))
+    def fail(self, strike: tuple[Call, type[device.DeviceError]], after: bool, times: int) -> None:
+        """The next driver calls fail, with or without effect."""
+        self.world.driver.faults.fail(strike[0], strike[1], after=after, times=times)
+
+    @rule(up=st.booleans())
+    def api(self, up: bool) -> None:
+        """The API server goes and comes."""
+        self.world.api_up = up
+
+    @rule(up=st.booleans())
+    def kubelet(self, up: bool) -> None:
+        """PodResources goes and comes."""
+        self.world.kubelet_up = up
+
+    @rule(data=st.data())
+    def cut_foreign(self, data: st.DataObject) -> None:
+        """Somebody else cuts a slice."""
+        place = self._any_place(data)
+        with suppress(device.DeviceError):
+            made = self.world.driver.find(place.gpu).create(place.placement.profile, place.placement.start)
+            self.foreign[place.gpu, made.gi_id] = self.world.driver.find(place.gpu).serial(made.gi_id)
+
+    @precondition(lambda self: self.foreign)
+    @rule(data=st.data())
+    def destroy_foreign(self, data: st.DataObject) -> None:
+        """Its maker destroys it."""
+        gpu, gi_id = data.draw(st.sampled_from(sorted(self.foreign)))
+        with suppress(device.DeviceError):
+            self.world.driver.find(gpu).destroy(gi_id)
+            del self.foreign[gpu, gi_id]
+
+    # Pods
+
+    @rule(data=st.data(), number=st.integers(1, 2), promised=st.booleans())
+    def bind(self, data: st.DataObject, number: int, promised: bool) -> None:
+        """A pod is bound here, with places promised, conflicting ones too, or past the scheduler."""
+        if len(self.world.pods) < 12:
+            places = [self._any_place(data) for _ in range(number)]
+            at = tuple(places) if promised else ()
+            self.world.bind(f"p{len(self.world.pods)}", *(p.placement.profile for p in places), at=at)
+
+    @precondition(lambda self: self._waiting())
+    @rule(data=st.data())
+    def admit(self, data: st.DataObject) -> None:
+        """The kubelet admits a pod, whose containers then start."""
+        pod = self.world.pods[data.draw(st.sampled_from(self._waiting()))].view
+        try:
+            self.world.admit(pod)
+        except Crash:
+            self.world.restart()
+            return
+        except errors.MigschedError:
+            return
+        if data.draw(st.booleans()):
+            self._run(pod.uid)
+
+    @precondition(lambda self: self._admitted())
+    @rule(data=st.data())
+    def run(self, data: st.DataObject) -> None:
+        """A pod's containers start processes."""
+        self._run(data.draw(st.sampled_from(self._admitted())))
+
+    def _run(self, uid: str) -> None:
+        pod = self.world.pods[uid]
+        there = [self.world.instance(p) for p in self.world.places_of(pod.view)]
+        if pod.pids or pod.view.over or not all(one is not None and one.whole for one in there):
+            return
+        self.world.run(pod.view)
+        self.running[uid] = {p: self._serial(p) for p in self.world.places_of(pod.view)}
+
+    @precondition(lambda self: self.world.pods)
+    @rule(data=st.data(), gone=st.booleans(), lingers=st.booleans())
+    def end(self, data: st.DataObject, gone: bool, lingers: bool) -> None:
+        """A pod ends, and perhaps its process lives a little longer."""
+        uid = data.draw(st.sampled_from(sorted(self.world.pods)))
+        self.world.end(self.world.pods[uid].view, phase_only=lingers, gone=gone and not lingers)
+        if not lingers:
+            self.running.pop(uid, None)
+
+    @rule()
+    def step(self) -> None:
+        """The agent makes a step."""
+        self._guarded(self.world.step)
+
+    @rule()
+    def later(self) -> None:
+        """The agent makes a step after a while."""
+        self._guarded(lambda: self.world.step(10.0))
+
+    # What must hold
+
+    @invariant()
+    def nobody_shares(self) -> None:
+        """Live pods' places never overlap."""
+        if hasattr(self, "world"):
+            held = [p for uid in self._admitted() for p in self.world.places_of(self.world.pods[uid].view)]
+            for one, other in combinations(held, 2):
+                assert one.gpu != other.gpu or not one.placement.overlaps(other.placement)
+
+    @invariant()
+    def nothing_is_disturbed(self) -> None:
+        """A slice on which a process runs, and a foreign slice, stays the very one it was."""
+        if hasattr(self, "world"):
+            for places in self.running.values():
+                for place, serial in places.items():
+                    assert self._serial(place) == serial
+            for (gpu, gi_id), serial in self.foreign.items():
+                assert self.world.driver.find(gpu).serial(gi_id) == serial
+
+    def _check_settled(self) -> None:
+        records = self.world.journal.records
+        assert all(r.state in (State.IDLE, State.ALLOCATED) for r in records.values())
+        for uuid, gpu in self.world.driver.gpus.items():
+            for one in gpu.instances():
+                assert (uuid, one.gi_id) in self.foreign or Place(uuid, one.placement) in records
+        foreign = [
+            Place(uuid, gpu.instance(gi).placement)
+            for uuid, gpu in self.world.driver.gpus.items()
+            for (owner, gi) in self.foreign
+            if owner == uuid
+        ]
+        for uid in self._admitted():
+            for place in self.world.places_of(self.world.pods[uid].view):
+                there = self.world.instance(place)
+                blocked = any(f.gpu == place.gpu and f.placement.overlaps(place.placement) for f in foreign)
+                assert blocked or (there is not None and there.whole)
+        held = {p for p, r in records.items() if r.state in slices.HELD}
+        mine = {p for pod in self.world.pods.values() for p in self.world.places_of(pod.view)}
+        lingering = {p for places in self.running.values() for p in places}
+        assert held <= mine | lingering | self._may_be_somebodys()
+
+    def _may_be_somebodys(self) -> set[Place]:
+        """Places that a living pod may have got from an Allocate whose answer was lost."""
+        wanted = {name for pod in self.world.pods.values() if not pod.view.over for name in pod.view.wanted}
+        return {p for p in self.world.journal.records if p.placement.profile in wanted}
+
+    # Within
+
+    def _serial(self, place: Place) -> int | None:
+        there = self.world.instance(place)
+        return None if there is None else self.world.driver.find(place.gpu).serial(there.gi_id)
+
+    def _any_place(self, data: st.DataObject) -> Place:
+        number = data.draw(st.integers(0, len(self.world.gpus) - 1))
+        catalogue = self.world.driver.find(self.world.gpus[number]).catalogue
+        names = [p.name for p in catalogue.profiles]
+        profile = data.draw(st.sampled_from([n for n in PROFILES if n in names] or names))
+        return self.world.place(profile, data.draw(st.sampled_from(catalogue.profile(profile).starts)), number)
+
+    def _waiting(self) -> list[str]:
+        return sorted(uid for uid, pod in self.world.pods.items() if pod.view.waits and not pod.devices)
+
+    def _admitted(self) -> list[str]:
+        return sorted(uid for uid, pod in self.world.pods.items() if pod.devices and not pod.view.over)
+
+
+AgentMachine.TestCase.settings = settings(max_examples=220, stateful_step_count=50)
+TestAgent = AgentMachine.TestCase

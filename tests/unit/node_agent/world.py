@@ -1,0 +1,250 @@
+"""A node to test the agent on: simulated GPUs, a kubelet that hands out devices, pods, a clock, and crashes.
+
+`World` holds what outlives the agent; `World.agent` is the agent of the moment, replaced by `restart`. Nothing sleeps.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from allocator.contract import Promise
+from allocator.profile import Placement
+from allocator.request import Request, Slot
+from node_agent import naming
+from node_agent.agent import Agent
+from node_agent.allocation import Allocation, AllocationError
+from node_agent.cdi import Specs
+from node_agent.device import GpuInstance
+from node_agent.journal import Journal
+from node_agent.memory import Memory, Options
+from node_agent.metrics import Metrics
+from node_agent.ownership import Holder, Listing
+from node_agent.pods import PodView
+from node_agent.reporting import Outcome
+from node_agent.slices import Place
+from simulator.gpu.devices import SimulatedDevices
+from simulator.gpu.driver import SimulatedDriver, simulate
+
+NODE = "n1"
+OPTIONS = Options(grace_s=3.0, retry_s=2.0, discover_s=0.0, real_nodes=False)
+
+
+class Crash(BaseException):
+    """The agent's process dies here."""
+
+
+class MemoryStore:
+    """A journal's bytes in memory. `before` and `after` are called around each write."""
+
+    def __init__(self) -> None:
+        self.content: bytes | None = None
+        self.writes = 0
+        self.before: Callable[[], None] = lambda: None
+        self.after: Callable[[], None] = lambda: None
+
+    def read(self) -> bytes | None:
+        """See Store."""
+        return self.content
+
+    def write(self, content: bytes) -> None:
+        """See Store."""
+        self.writes += 1
+        self.before()
+        self.content = content
+        self.after()
+
+
+class CrashingDevices(SimulatedDevices):
+    """Devices during whose mutations the process can die: `at` is called at each point inside them."""
+
+    def __init__(self, driver: SimulatedDriver) -> None:
+        super().__init__(driver)
+        self.at: Callable[[str], None] = lambda _: None
+
+    def create(self, gpu: str, placement: Placement) -> GpuInstance:
+        """Die before, between GPU and compute instance, or after."""
+        self.at("before create")
+        board = self.driver.find(gpu)
+        try:
+            self.at("half created")
+        except Crash:
+            profile = board.catalogue.profile(placement.profile)
+            board.create_gpu_instance(profile.profile_id, placement.start)
+            raise
+        made = super().create(gpu, placement)
+        self.at("after create")
+        return made
+
+    def destroy(self, gpu: str, gi_id: int, placement: Placement) -> bool:
+        """Die before, between compute and GPU instance, or after."""
+        self.at("before destroy")
+        try:
+            self.at("half destroyed")
+        except Crash:
+            for ci in self.driver.find(gpu).instance(gi_id).compute_instances:
+                self.driver.find(gpu).destroy_compute_instance(gi_id, ci.ci_id)
+            raise
+        done = super().destroy(gpu, gi_id, placement)
+        self.at("after destroy")
+        return done
+
+
+@dataclass
+class KubeletPod:
+    """What the kubelet knows of a pod: devices by (container, resource), and the processes it runs."""
+
+    view: PodView
+    devices: dict[tuple[str, str], tuple[str, ...]] = field(default_factory=dict)
+    pids: list[int] = field(default_factory=list)
+
+
+class World:
+    """One node. `gpus` is a simulator specification."""
+
+    def __init__(self, directory: Path, gpus: str = "a100-40gb:1", options: Options = OPTIONS) -> None:
+        self.now = 1000.0
+        self.options = options
+        self.driver = simulate(gpus, seed=NODE, pause=lambda _: None)
+        self.devices = CrashingDevices(self.driver)
+        self.store = MemoryStore()
+        self.specs = Specs(directory / "cdi")
+        self.boot = "boot-1"
+        self.api_up = True
+        self.kubelet_up = True
+        self.pods: dict[str, KubeletPod] = {}
+        self.outcome: Outcome | None = None
+        self._pid = 100
+        self.restart()
+
+    @property
+    def gpus(self) -> list[str]:
+        """GPU UUIDs by index."""
+        return [gpu.uuid for gpu in self.driver.by_index()]
+
+    # The agent
+
+    def restart(self, *, start: bool = True) -> None:
+        """A new agent process over the same disk, GPUs and kubelet."""
+        self.metrics = Metrics()
+        self.journal = Journal(self.store, self.boot)
+        self.memory = Memory(NODE, self.devices, self.journal, self.options, lambda: self.now)
+        self.agent = Agent(self.memory, self.specs, self.metrics)
+        self.allocation = Allocation(self.memory, self.agent, self.specs)
+        if start:
+            self.agent.start()
+
+    def reboot(self) -> None:
+        """The node reboots: instances, processes and the agent are gone; kubelet checkpoint and journal stay."""
+        self.boot = f"{self.boot}+"
+        self.driver.restart()
+        for gpu in self.driver.gpus.values():
+            gpu.mode.current = gpu.mode.pending = True
+        for pod in self.pods.values():
+            pod.pids.clear()
+        self.restart()
+
+    def step(self, after: float = 1.0) -> Outcome:
+        """Time passes, the agent hears of pods and PodResources, and steps."""
+        self.now += after
+        self.hear()
+        self.outcome = self.agent.step()
+        return self.outcome
+
+    def hear(self) -> None:
+        """Pods and PodResources as they are now."""
+        if self.api_up:
+            self.memory.see_pods({uid: pod.view for uid, pod in self.pods.items()})
+        if self.kubelet_up:
+            self.memory.see_listing(self.listing())
+
+    def listing(self) -> Listing:
+        """PodResources: active pods only."""
+        holders = {
+            (resource, one): Holder(pod.view.namespace, pod.view.name, container)
+            for pod in self.pods.values()
+            if not pod.view.over
+            for (container, resource), ids in pod.devices.items()
+            for one in ids
+        }
+        return Listing(self.now, holders)
+
+    # Pods
+
+    def bind(self, name: str, *profiles: str, at: tuple[Place, ...] = (), container: str = "main") -> PodView:
+        """A pod is bound here, with slices promised at places."""
+        promises = tuple(Promise(container, p.gpu, p.placement.profile, p.placement.start) for p in at)
+        asks = Request(tuple(Slot(container, one) for one in profiles))
+        created = f"{len(self.pods):06}"
+        pod = PodView(f"uid-{name}-{self.now}", "default", name, created, asks=asks, promises=promises)
+        self.pods[pod.uid] = KubeletPod(pod)
+        return pod
+
+    def place(self, profile: str, start: int, gpu: int = 0) -> Place:
+        """A place on a GPU."""
+        uuid = self.gpus[gpu]
+        return Place(uuid, self.driver.find(uuid).catalogue.placement(profile, start))
+
+    def admit(self, pod: PodView, container: str = "main") -> bool:
+        """The kubelet admits a pod: prefers, allocates, starts a process. False, and the pod fails, if refused."""
+        known = self.pods[pod.uid]
+        for profile, number in pod.asks.counts:
+            resource = f"nvidia.com/mig-{profile.replace('+', '.')}"
+            ids = self.choose(resource, number)
+            if len(ids) < number:
+                self.end(pod)
+                raise AllocationError(f"requested number of devices unavailable for {resource}")
+            try:
+                self.allocation.allocate(resource, ids)
+            except BaseException:
+                self.end(pod)
+                raise
+            known.devices[container, resource] = tuple(ids)
+        return True
+
+    def choose(self, resource: str, number: int) -> list[str]:
+        """Which ids the kubelet takes: those preferred, then any free ones."""
+        held = {one for _, one in self.listing().holders}
+        free = [one for one in self.allocation.offers().get(resource, {}) if one not in held]
+        preferred = self.allocation.prefer(resource, free, [], number)
+        rest = [one for one in sorted(free) if one not in preferred]
+        return [*preferred, *rest][:number]
+
+    def run(self, pod: PodView) -> None:
+        """The pod's containers start a process on each slice."""
+        for place in self.places_of(pod):
+            there = self.instance(place)
+            if there is None or not there.whole:
+                raise AssertionError(f"{pod.title} has no slice at {place}")
+            self._pid += 1
+            self.driver.find(place.gpu).start_process(there.gi_id, self._pid)
+            self.pods[pod.uid].pids.append(self._pid)
+
+    def end(self, pod: PodView, *, phase_only: bool = False, gone: bool = False) -> None:
+        """The pod is over: its phase, and unless `phase_only` its processes; `gone` removes the object too."""
+        known = self.pods[pod.uid]
+        known.view = replace(known.view, over=True)
+        if not phase_only:
+            for pid in known.pids:
+                for gpu in self.driver.gpus.values():
+                    gpu.end_process(pid)
+            known.pids.clear()
+        if gone:
+            del self.pods[pod.uid]
+
+    def places_of(self, pod: PodView) -> list[Place]:
+        """Where the pod's devices lie, by their ids."""
+        offered = naming.offered({gpu.uuid: gpu.catalogue for gpu in self.driver.gpus.values()})
+        return [offered[one] for ids in self.pods[pod.uid].devices.values() for one in ids]
+
+    def instance(self, place: Place) -> GpuInstance | None:
+        """The instance exactly there."""
+        found = [one for one in self.driver.find(place.gpu).instances() if one.placement == place.placement]
+        return found[0] if found else None
+
+    def instances(self, gpu: int = 0) -> list[str]:
+        """The slices on a GPU in words."""
+        return sorted(str(one.placement) for one in self.driver.find(self.gpus[gpu]).instances())
+
+    def foreign(self, profile: str, start: int, gpu: int = 0) -> GpuInstance:
+        """Somebody else cuts a slice."""
+        return self.driver.find(self.gpus[gpu]).create(profile, start)
