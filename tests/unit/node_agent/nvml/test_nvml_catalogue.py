@@ -125,3 +125,12 @@ def test_needing_a_reset_is_guessed_from_the_table() -> None:
             [SimulatedGpu(board, "GPU-0", mode=mode)], missing=frozenset({"nvmlDeviceGetFieldValues"})
         )
         assert read(driver).toggle_needs_reset is expected
+
+
+def test_engine_totals_never_forbid_what_the_driver_allows() -> None:
+    """Where small profiles together take more engines than the whole GPU lists, the larger number counts."""
+    known = gpu_models.find("a100-80gb")
+    small = dataclasses.replace(known.profile("1g.10gb"), engines=Engines(dec=1))
+    board = dataclasses.replace(known, profiles=(small, *known.profiles[1:]), engine_totals=None)
+    told = read(SimulatedDriver([SimulatedGpu(board, "GPU-0")]))
+    assert told.engine_totals == Engines(dec=7, enc=0, jpeg=1, ofa=1)

@@ -321,3 +321,16 @@ def test_discovery_does_not_wait_for_a_gpu_that_is_being_cut(node: Node) -> None
     gate.open()
     cutting.join()
     assert len(node.devices.instances(node.gpu.uuid)) == 1
+
+
+def test_the_live_catalogue_replaces_the_table() -> None:
+    """Once MIG is on, an Ampere is read with the profiles that its driver knows, not with those of the table."""
+    node = Node(simulate(MODEL, mig=False, version="470.57.02"))
+    (off,) = node.devices.discover()
+    assert node.devices.instances(node.gpu.uuid) == ()
+    node.gpu.set_mode(True)
+    (on,) = node.devices.discover()
+    assert off.catalogue is not None
+    assert on.catalogue is not None
+    assert set(off.catalogue.by_name) - set(on.catalogue.by_name) == {"1g.10gb"}
+    assert node.devices.instances(node.gpu.uuid) == ()
