@@ -203,11 +203,11 @@ class _Fgd:
         here = np.array([shares.get(name, 0.0) for name in geometry.profiles])
         if not here.any():
             return np.zeros(geometry.step.shape)
-        lost = useless(geometry) @ (here / here.sum())
+        lost = _useless(geometry) @ (here / here.sum())
         return _growth(geometry, lost / geometry.catalogue.memory_slices)
 
 
-def useless(geometry: Geometry) -> Losses:
+def _useless(geometry: Geometry) -> Losses:
     """Free memory slices that no legal placement of a profile covers, states × profiles."""
     slices = range(geometry.catalogue.memory_slices)
     covers = np.array([[p.mask >> i & 1 for i in slices] for p in geometry.placements], dtype=np.int64)

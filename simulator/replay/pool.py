@@ -7,7 +7,7 @@ step is one of the automaton; an illegal one raises. Owned by `engine`.
 
 from dataclasses import replace
 
-from allocator import errors, policy
+from allocator import errors, fleet, policy
 from allocator.geometry import Geometry
 from allocator.policy import Order, Policy
 
@@ -35,7 +35,8 @@ class Pool:
         by_name = geometry.catalogue.by_name
         self._compute = [by_name[p.profile].compute_slices for p in geometry.placements]
         self._memory = [p.size for p in geometry.placements]
-        self._stranded: list[int] = policy.useless(geometry).min(axis=1).astype(int).tolist()
+        wanted = frozenset(geometry.profiles)
+        self._stranded = [fleet.stranded_slices(geometry, state, wanted) for state in range(geometry.states)]
         self._cursor = 0
         self._ends: list[dict[int, float]] = [{} for _ in range(gpus)]
         self.use(by)
