@@ -2,6 +2,7 @@
 
 import shutil
 import tempfile
+from collections.abc import Callable
 from contextlib import suppress
 from itertools import combinations
 from pathlib import Path
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from allocator import errors
+from allocator.report import SliceState
 from node_agent import device, slices
 from node_agent.slices import Place, State
 from simulator.gpu.faults import Call
@@ -43,6 +45,7 @@ class AgentMachine(RuleBasedStateMachine):
         self.running: dict[str, dict[Place, int | None]] = {}
         self.foreign: dict[tuple[str, int], int | None] = {}
         self.countdown = -1
+        self.stepped = False  # since a process was started
         self._arm()
 
     def teardown(self) -> None:
@@ -69,10 +72,11 @@ class AgentMachine(RuleBasedStateMachine):
             raise Crash
         self.countdown -= self.countdown > 0
 
-    def _guarded(self, action: object) -> None:
+    def _guarded(self, action: Callable[[], object]) -> None:
         """Do something; if the agent dies of it, start a new one."""
         try:
-            action()  # type: ignore[operator]
+            action()
+            self.stepped = True
         except Crash:
             self.world.restart()
 
@@ -164,6 +168,7 @@ class AgentMachine(RuleBasedStateMachine):
         if pod.pids or pod.view.over or not all(one is not None and one.whole for one in there):
             return
         self.world.run(pod.view)
+        self.stepped = False
         self.running[uid] = {p: self._serial(p) for p in self.world.places_of(pod.view)}
 
     @precondition(lambda self: self.world.pods)
@@ -193,7 +198,24 @@ class AgentMachine(RuleBasedStateMachine):
         if hasattr(self, "world"):
             held = [p for uid in self._admitted() for p in self.world.places_of(self.world.pods[uid].view)]
             for one, other in combinations(held, 2):
-                assert one.gpu != other.gpu or not one.placement.overlaps(other.placement)
+                assert not _overlap(one, other)
+            for uid in self._admitted():
+                mine = self.world.places_of(self.world.pods[uid].view)
+                others = [p for owner, places in self.running.items() if owner != uid for p in places]
+                assert not any(_overlap(one, other) for one in mine for other in others)
+
+    @invariant()
+    def what_is_used_is_not_called_idle(self) -> None:
+        """The report never calls a slice idle on which a process runs."""
+        outcome = self.world.outcome if hasattr(self, "world") else None
+        if outcome is not None and self.stepped:
+            idle = {
+                Place(gpu.uuid, one.placement)
+                for gpu in outcome.report.gpus
+                for one in gpu.slices
+                if one.state is SliceState.IDLE
+            }
+            assert not idle & {p for places in self.running.values() for p in places}
 
     @invariant()
     def nothing_is_disturbed(self) -> None:
@@ -250,6 +272,10 @@ class AgentMachine(RuleBasedStateMachine):
 
     def _admitted(self) -> list[str]:
         return sorted(uid for uid, pod in self.world.pods.items() if pod.devices and not pod.view.over)
+
+
+def _overlap(one: Place, other: Place) -> bool:
+    return one.gpu == other.gpu and one.placement.overlaps(other.placement)
 
 
 AgentMachine.TestCase.settings = settings(max_examples=220, stateful_step_count=50)

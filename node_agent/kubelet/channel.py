@@ -1,0 +1,32 @@
+"""Unix-socket channels to the kubelet, and its errors as ours. Used by plugins and pod_resources."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import grpc.aio
+
+from allocator import errors
+
+_OPTIONS = (
+    ("grpc.default_authority", "localhost"),  # a path is no authority, and Go's server says so
+    ("grpc.max_receive_message_length", 16 * 2**20),
+)
+
+
+class KubeletError(errors.MigschedError):
+    """The kubelet did not answer, or refused; names the socket."""
+
+
+@asynccontextmanager
+async def connect(socket: Path) -> AsyncIterator[grpc.aio.Channel]:
+    """A channel for one exchange. Raises KubeletError for what goes wrong in it."""
+    if not socket.exists():
+        raise KubeletError(f"kubelet socket {socket} does not exist")
+    channel = grpc.aio.insecure_channel(f"unix://{socket}", options=_OPTIONS)
+    try:
+        yield channel
+    except grpc.aio.AioRpcError as exc:
+        raise KubeletError(f"kubelet socket {socket}: {exc.code().name}: {exc.details()}") from exc
+    finally:
+        await channel.close()

@@ -1,0 +1,126 @@
+"""Plugins: one device plugin per resource, served and registered for as long as the agent runs. Run by service.
+
+A starting kubelet removes every socket in its directory and forgets its plugins, so its own socket is watched: when
+it is another one, all plugins are served anew and registered. What the kubelet refuses is tried again.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from pathlib import Path
+
+import structlog
+
+from node_agent.kubelet import channel, plugin
+from node_agent.kubelet import deviceplugin_pb2 as pb
+from node_agent.kubelet.plugin import Answers, DevicePlugin
+
+DIRECTORY = Path("/var/lib/kubelet/device-plugins")
+KUBELET = "kubelet.sock"
+REGISTER = "/v1beta1.Registration/Register"
+VERSION = "v1beta1"
+_PREFIX = "migsched-"
+_VENDOR = "nvidia.com/"
+_TIMEOUT_S = 5.0
+_log = structlog.get_logger("plugins")
+
+_Identity = tuple[int, int, int] | None
+
+
+class Plugins:
+    """All device plugins of the node. `poll_s` is how often the kubelet's socket and the devices are looked at."""
+
+    def __init__(self, answers: Answers, directory: Path = DIRECTORY, *, poll_s: float = 1.0) -> None:
+        self._answers = answers
+        self._directory = directory
+        self._poll_s = poll_s
+        self._plugins: dict[str, DevicePlugin] = {}
+        self._registered: set[str] = set()
+        self._kubelet: _Identity = None
+        self._changed = asyncio.Event()
+
+    @property
+    def registered(self) -> frozenset[str]:
+        """The resources that the kubelet knows from us."""
+        return frozenset(self._registered)
+
+    def look(self) -> None:
+        """Something changed: do not wait for the next poll."""
+        self._changed.set()
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        try:
+            while True:
+                try:
+                    await self.sync()
+                except (channel.KubeletError, OSError) as error:
+                    _log.warning("cannot register with the kubelet", error=str(error))
+                try:
+                    await asyncio.wait_for(self._changed.wait(), self._poll_s)
+                except TimeoutError:
+                    continue
+                self._changed.clear()
+        finally:
+            await self.stop()
+
+    async def sync(self) -> None:
+        """Serve and register what is offered now. Raises KubeletError or OSError for what could not be."""
+        identity = _identity(self._directory / KUBELET)
+        if identity != self._kubelet:
+            await self._forget()
+            self._kubelet = identity
+        offers = await self._answers.offers()
+        for resource in self._plugins.keys() | offers.keys():
+            await self._serve(resource, offers.get(resource, {}))
+        if identity is not None:
+            for resource in sorted(offers.keys() - self._registered):
+                await self._register(self._plugins[resource])
+
+    async def stop(self) -> None:
+        """Stop serving. The kubelet then counts the devices as unhealthy; running pods do not notice."""
+        await self._forget()
+
+    async def _forget(self) -> None:
+        for one in self._plugins.values():
+            await one.stop()
+        self._plugins.clear()
+        self._registered.clear()
+
+    async def _serve(self, resource: str, devices: Mapping[str, bool]) -> None:
+        known = self._plugins.get(resource)
+        if known is not None and known.socket.exists():
+            await known.update(devices)
+            return
+        if known is not None:
+            await known.stop()
+            self._registered.discard(resource)
+        made = DevicePlugin(resource, self._directory / _socket_name(resource), self._answers)
+        await made.start(devices)
+        self._plugins[resource] = made
+
+    async def _register(self, one: DevicePlugin) -> None:
+        request = pb.RegisterRequest(
+            version=VERSION, endpoint=one.socket.name, resource_name=one.resource, options=plugin.options()
+        )
+        async with channel.connect(self._directory / KUBELET) as connection:
+            call = connection.unary_unary(
+                REGISTER,
+                request_serializer=pb.RegisterRequest.SerializeToString,
+                response_deserializer=pb.Empty.FromString,
+            )
+            await call(request, timeout=_TIMEOUT_S)
+        self._registered.add(one.resource)
+        _log.info("registered", resource=one.resource)
+
+
+def _socket_name(resource: str) -> str:
+    return f"{_PREFIX}{resource.removeprefix(_VENDOR)}.sock"
+
+
+def _identity(socket: Path) -> _Identity:
+    """Which socket it is: a restarted kubelet makes a new one, though a file system may reuse the inode."""
+    try:
+        found = socket.stat()
+    except FileNotFoundError:
+        return None
+    return (found.st_dev, found.st_ino, found.st_ctime_ns)

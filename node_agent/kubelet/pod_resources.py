@@ -1,0 +1,45 @@
+"""PodResources: which container of which pod holds which devices, as the kubelet knows it. Asked by service."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from node_agent.kubelet import channel
+from node_agent.kubelet import podresources_pb2 as pb
+from node_agent.ownership import Holder, Listing
+
+SOCKET = Path("/var/lib/kubelet/pod-resources/kubelet.sock")
+METHOD = "/v1.PodResourcesLister/List"
+_VENDOR = "nvidia.com/"
+_TIMEOUT_S = 5.0
+
+
+class PodResources:
+    """The kubelet's PodResources socket."""
+
+    def __init__(self, socket: Path = SOCKET, clock: Callable[[], float] = time.monotonic) -> None:
+        self._socket = socket
+        self._clock = clock
+
+    async def list(self) -> Listing:
+        """Every NVIDIA device that a container holds. Raises KubeletError."""
+        asked_at = self._clock()
+        async with channel.connect(self._socket) as connection:
+            call = connection.unary_unary(
+                METHOD,
+                request_serializer=pb.ListPodResourcesRequest.SerializeToString,
+                response_deserializer=pb.ListPodResourcesResponse.FromString,
+            )
+            answer: pb.ListPodResourcesResponse = await call(pb.ListPodResourcesRequest(), timeout=_TIMEOUT_S)
+        return Listing(asked_at, _holders(answer))
+
+
+def _holders(answer: pb.ListPodResourcesResponse) -> dict[tuple[str, str], Holder]:
+    return {
+        (devices.resource_name, one): Holder(pod.namespace, pod.name, container.name)
+        for pod in answer.pod_resources
+        for container in pod.containers
+        for devices in container.devices
+        if devices.resource_name.startswith(_VENDOR)
+        for one in devices.device_ids
+    }
