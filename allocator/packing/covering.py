@@ -113,7 +113,10 @@ def cover(supplies: Sequence[Supply], demand: Demand, time_limit_s: float) -> Co
     status = Status.OPTIMAL if bound >= found.cost else Status.FEASIBLE
     if _ties_matter(supplies):
         found = _least_tie(supplies, model, found, time_limit_s - found.seconds)
-    chosen = tuple(tuple(found.values[c] for c in columns) for columns in model.menus)
+    chosen = tuple(
+        _enough(menu, [found.values[c] for c in columns])
+        for menu, columns in zip(demand.menus, model.menus, strict=True)
+    )
     uses = _trimmed(supplies, demand, model.names, model.uses(found.values), chosen)
     cost = sum(supplies[u.supply].cost * u.number for u in uses) + sum(
         option.cost * number
@@ -240,6 +243,16 @@ def _least_tie(supplies: Sequence[Supply], model: _Model, found: Solution, time_
         return found
     tied = solve(model.with_ties(supplies, found.cost), time_limit_s, found.values)
     return tied if tied.values else found
+
+
+def _enough(menu: Menu, numbers: list[int]) -> tuple[int, ...]:
+    """The same choice without the instances that it can do without, weakest first."""
+    spare = sum(o.rate * n for o, n in zip(menu.options, numbers, strict=True)) - menu.rate
+    for i in sorted(range(len(numbers)), key=lambda i: menu.options[i].rate):
+        dropped = min(numbers[i], spare // menu.options[i].rate)
+        numbers[i] -= dropped
+        spare -= dropped * menu.options[i].rate
+    return tuple(numbers)
 
 
 def _trimmed(

@@ -7,7 +7,7 @@ count. It has no starts: mig-parted tries orders of creation until the counts st
 from collections import Counter
 from collections.abc import Iterator, Mapping
 
-import yaml
+import msgspec.yaml
 
 from allocator.planning.layouts import Layout
 
@@ -29,8 +29,8 @@ def render(layouts: Mapping[Layout, int], gpus_per_node: Mapping[str, int]) -> s
         for number, (node, there) in enumerate(kinds.items(), 1):
             name = f"{model}-{number}"
             configs[name] = [_devices(node, cut, size) for cut in dict.fromkeys(node)]
-            notes.append(f"# {name}: {there} node{'s' if there > 1 else ''} with {len(node)} GPUs each")
-    body = yaml.safe_dump({"version": "v1", "mig-configs": configs}, sort_keys=False, default_flow_style=None)
+            notes.append(f"# {name}: {_plural(there, 'node')} of {_plural(len(node), 'GPU')}")
+    body = msgspec.yaml.encode({"version": "v1", "mig-configs": configs}).decode()
     return "\n".join([*notes, body]) if configs else ""
 
 
@@ -57,3 +57,7 @@ def _devices(node: _Node, cut: _Cut, size: int) -> dict[str, object]:
         "mig-enabled": True,
         "mig-devices": dict(cut),
     }
+
+
+def _plural(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
