@@ -125,12 +125,11 @@ def everything(
 def _measured(quick: bool) -> dict[str, Sequence[Mapping[str, Any]]]:
     sizes = (100, 1_000) if quick else extender_bench.SIZES
     fleets = ((50, 100, 1),) if quick else ((1_000, 500, 5), (5_000, 300, 3))
-    scheduling = [scheduler_bench.measure(n, p, r, progress=_progress) for n, p, r in fleets]
+    wanted = [{"nodes": n, "pods": p, "runs": r} for n, p, r in fleets]
     if not quick:
-        for shortlist in (1, 1_000):
-            scheduling.append(scheduler_bench.measure(1_000, 500, 3, shortlist=shortlist, progress=_progress))
-        for infeasible in (100, 500):
-            scheduling.append(scheduler_bench.measure(1_000, 300, 2, infeasible=infeasible, progress=_progress))
+        wanted += [{"nodes": 1_000, "pods": 500, "runs": 3, "shortlist": k} for k in (1, 1_000)]
+        wanted += [{"nodes": 1_000, "pods": 300, "runs": 2, "infeasible": n} for n in (100, 500)]
+    scheduling = [scheduler_bench.measure(**one, progress=_progress) for one in wanted]
     return {
         "extender": extender_bench.measure(sizes, 50 if quick else 400, _progress),
         "sync": [sync_bench.measure(200 if quick else 5_000, progress=_progress)],
