@@ -1,0 +1,97 @@
+"""`migsched cluster`: a genuine Kubernetes control plane with simulated GPU nodes, scheduled by migsched."""
+
+import asyncio
+import shutil
+import signal
+import sys
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.text import Text
+
+from allocator import errors
+from cli import output
+from simulator import local_cluster
+from simulator.local_cluster import LocalCluster
+
+
+def cluster(
+    nodes: Annotated[int, typer.Option(help="Simulated nodes.")] = 4,
+    gpus: Annotated[int, typer.Option(help="GPUs per node.")] = 8,
+    model: Annotated[str, typer.Option(help="GPU model, such as a100-40gb or h100-80gb.")] = "a100-40gb",
+    seed: Annotated[int, typer.Option(help="The same seed gives the same GPU UUIDs.")] = 0,
+    policy: Annotated[str | None, typer.Option(help="How placements are scored.", show_default="mfi")] = None,
+    directory: Annotated[
+        Path | None,
+        typer.Option(help="Keep data and logs here; the cluster comes back as it was left.", show_default="temporary"),
+    ] = None,
+    extender_port: Annotated[int, typer.Option(help="Port of the extender on 127.0.0.1; 0 takes a free one.")] = 8765,
+    api_port: Annotated[int, typer.Option(help="Port of the capacity API; 0 takes a free one.")] = 8080,
+    job_seconds: Annotated[
+        float | None, typer.Option(help="Pods of Jobs succeed after this long.", show_default="never")
+    ] = None,
+) -> None:
+    """Run etcd, kube-apiserver, kube-controller-manager and kube-scheduler here, with simulated GPU nodes.
+
+    The control plane is the genuine one, built on first use (minutes). Pods with `schedulerName: migsched` are
+    scheduled by the unmodified kube-scheduler with migsched's extender. Ctrl-C stops everything.
+
+    Example: migsched cluster --nodes 2 --gpus 4 --model h100-80gb
+    """
+    from scheduler import logs
+
+    logs.configure("console", "warning")
+    place = directory or Path(tempfile.mkdtemp(prefix="migsched-cluster-"))
+    wishes = local_cluster.Wishes(place, nodes, gpus, model, seed, policy, extender_port, api_port, job_seconds)
+    asyncio.run(_run(wishes))
+    if directory is None:
+        shutil.rmtree(place, ignore_errors=True)
+
+
+async def _run(wishes: local_cluster.Wishes) -> None:
+    """Until a signal. One that comes while the cluster is still starting breaks that off."""
+    stop, starting, task = asyncio.Event(), True, asyncio.current_task()
+
+    def on_signal() -> None:
+        stop.set()
+        if starting and task is not None:
+            task.cancel()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, on_signal)
+    try:
+        async with local_cluster.start(wishes, _tell) as running:
+            starting = False
+            output.console().print(_summary(running, wishes))
+            ended = await local_cluster.until_stopped(running, stop)
+            _tell("stopping")
+            if ended:
+                log = running.control_plane.log_directory / f"{ended}.log"
+                raise errors.ClusterError(f"{ended} ended by itself; see the end of {log}")
+    except asyncio.CancelledError:
+        if not stop.is_set():
+            raise
+
+
+def _tell(line: str) -> None:
+    print(line, file=sys.stderr)  # noqa: T201 - progress, for people
+
+
+def _summary(running: LocalCluster, wishes: local_cluster.Wishes) -> Text:
+    plane = running.control_plane
+    return Text.assemble(
+        ("migsched cluster", "bold"),
+        f"   {wishes.nodes} nodes × {wishes.gpus} GPUs {wishes.model}, simulated. Ctrl-C stops it.\n\n",
+        f"export KUBECONFIG={plane.kubeconfig}\n",
+        f"export PATH={running.kubectl.parent}:$PATH\n\n",
+        ("logs      ", "dim"),
+        f"{plane.log_directory}\n",
+        ("extender  ", "dim"),
+        f"{running.service.extender_url}/v1\n",
+        ("API       ", "dim"),
+        f"{running.service.api_url}/docs\n\n",
+        ("Try: ", "dim"),
+        "kubectl apply -f deploy/examples/triton-1g.yaml; kubectl get pods -o wide; kubectl get mn",
+    )
