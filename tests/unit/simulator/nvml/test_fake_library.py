@@ -290,3 +290,27 @@ def test_handles_by_name(opened: Opened) -> None:
     assert opened.nvml.nvmlDeviceGetGpuInstanceId(by_uuid(opened.nvml.nvmlDeviceGetUUID(mig))) == 2
     assert opened.code(lambda: by_uuid("GPU-not-here")) == NOT_FOUND
     assert opened.code(lambda: by_address("00000000:99:00.0")) == NOT_FOUND
+
+
+@pytest.mark.parametrize("holes", [False, True])
+def test_indices_of_mig_devices(holes: bool) -> None:
+    """When a MIG device goes, those behind it move up, or keep their index and leave a hole that is not found."""
+    opened = Opened(SimulatedDriver(simulate("a100-40gb").gpus.values(), holes=holes))
+    for start in range(3):
+        opened.gpu.create("1g.5gb", start)
+    opened.gpu.destroy(7)
+    by_index = opened.nvml.nvmlDeviceGetMigDeviceHandleByIndex
+    assert opened.nvml.nvmlDeviceGetMaxMigDeviceCount(opened.handle) == 7
+    assert opened.code(lambda: by_index(opened.handle, 0 if holes else 2)) == NOT_FOUND
+    last = by_index(opened.handle, 2 if holes else 1)
+    assert opened.nvml.nvmlDeviceGetGpuInstanceId(last) == 9
+    assert opened.nvml.nvmlDeviceGetIndex(last) == (2 if holes else 1)
+    assert opened.code(lambda: by_index(opened.handle, 7)) == INVALID_ARGUMENT
+
+
+def test_handle_does_not_survive_another_hand(opened: Opened) -> None:
+    """The handle of an instance that others destroyed and made again is dead."""
+    old = opened.create(19, 0, 1)
+    opened.gpu.destroy(7)
+    opened.gpu.create("1g.5gb", 0)
+    assert opened.code(lambda: opened.nvml.nvmlGpuInstanceGetInfo(old)) == INVALID_ARGUMENT
