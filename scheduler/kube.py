@@ -167,12 +167,16 @@ class KubeClient:
             ) as response:
                 if response.status >= 300:
                     raise _error(what, response.status, await response.read())
-                async for line in _lines(response.content):
-                    event = _EVENT.decode(line)
-                    if event.type == "ERROR":
-                        status = msgspec.json.decode(event.object, type=_Status)
-                        raise _error(what, status.code, status.message.encode())
-                    yield event.type, event.object
+                try:
+                    async for line in _lines(response.content):
+                        event = _EVENT.decode(line)
+                        if event.type == "ERROR":
+                            status = msgspec.json.decode(event.object, type=_Status)
+                            raise _error(what, status.code, status.message.encode())
+                        yield event.type, event.object
+                finally:  # a watch left early: its TLS farewell would outlive the event loop
+                    if response.connection is not None and response.connection.transport is not None:
+                        response.connection.transport.abort()
 
     async def get_pod(self, namespace: str, name: str) -> Pod:
         """One pod, from the API server itself."""
