@@ -215,7 +215,7 @@ class Inventory:
         """Promises on places the report shows to be this pod's are void; their pods wait for their own report."""
         holds = shown.get(true.uid, ())
         for other in tuple(self.ledger.on_node(true.node)):
-            if other.uid != true.uid and other.uid not in shown and _overlap(other.holds, holds):
+            if other.uid != true.uid and _overlap(other.holds, holds):
                 self.ledger.apply(other.uid, Event.FREE)
                 if other.state in (State.BOUND, State.READY):
                     pod = BoundPod(other.uid, other.namespace, other.name, other.node, _asked(other), _promises(other))
