@@ -103,7 +103,9 @@ def _chosen(asked: Question, least: exchange.Bound, clear: int, take: int) -> li
         cleared += _whole_nodes(asked, cleared, clear)
     inside = set(cleared)
     leaving = {name for job in asked.jobs if any(w in inside for w, _ in job.home) for name in job.profiles}
-    return sorted(inside | set(_takers(asked, leaving, inside, take)))
+    takers = dict.fromkeys(_takers(asked, leaving, inside, take))
+    takers |= dict.fromkeys(_roomiest(asked))  # they may have to make room themselves
+    return sorted(inside | set([w for w in takers if w not in inside][: max(take, clear + take - len(inside))]))
 
 
 def _whole_nodes(asked: Question, cleared: Sequence[int], most: int) -> list[int]:
@@ -126,8 +128,15 @@ def _takers(asked: Question, names: Collection[str], inside: Collection[int], mo
     found: list[int] = []
     for name in sorted(names):
         room = (w for w in order if _room(asked.bins[w], states[w], name))
-        found += [where for where, _ in zip(room, range(most), strict=False)]
+        found += [where for where, _ in zip(room, range(max(1, most // len(names))), strict=False)]
     return found
+
+
+def _roomiest(asked: Question) -> list[int]:
+    """All GPUs, those with most free memory first."""
+    states = joint.standing(asked)
+    free = [gpu.geometry.free_slices(state) for gpu, state in zip(asked.bins, states, strict=True)]
+    return sorted(range(len(free)), key=lambda where: (-free[where], where))
 
 
 def _room(gpu: Bin, state: int, name: str) -> int:

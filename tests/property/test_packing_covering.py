@@ -11,6 +11,7 @@ from allocator.geometry import Geometry
 from allocator.packing import covering, patterns
 from allocator.packing.covering import Demand, Supply
 from allocator.packing.program import Program, Status, solve
+from allocator.profile import Placement
 from tests import plan_checks, strategies
 
 SMALL = ("a30-24gb", "a100-40gb", "rtx-pro-6000-blackwell-96gb")
@@ -86,9 +87,10 @@ def documents(draw: st.DrawFn) -> dict[str, Any]:
 def _pinned(draw: st.DrawFn, model: str) -> dict[str, Any]:
     kind = geometry.compiled(gpu_models.find(model))
     chosen = draw(st.lists(st.sampled_from(kind.placements), max_size=4))
-    slices, there = [], []
+    slices: list[dict[str, Any]] = []
+    there: list[Placement] = []
     for one in chosen:
-        if kind.step[kind.state_of(there), kind.placement_index[one]] >= 0:
+        if kind.step[kind.state_of(there)][kind.placement_index[one]] >= 0:
             there.append(one)
             slices.append({"profile": one.profile, "start": one.start, "idle": draw(st.booleans())})
     return {"model": model, "slices": slices}
@@ -162,7 +164,7 @@ def test_programs_are_solved_exactly(data: st.DataObject) -> None:
         terms = [(c, data.draw(st.integers(-3, 3))) for c in columns]
         low = data.draw(st.none() | st.integers(-4, 6))
         program.row(terms, low, data.draw(st.none() | st.integers(0, 8)))
-    tried = [()]
+    tried: list[tuple[int, ...]] = [()]
     for upper in uppers:
         tried = [(*values, v) for values in tried for v in range(upper + 1)]
     costs = [program.cost(values) for values in tried if program.satisfied(values)]

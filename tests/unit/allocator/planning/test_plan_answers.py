@@ -7,6 +7,7 @@ import pytest
 
 from allocator import geometry, gpu_models, planning
 from allocator.packing import patterns
+from allocator.profile import Placement
 from tests import plan_checks
 
 FIVE = ("1g.5gb", "2g.10gb", "3g.20gb", "4g.20gb", "7g.40gb")
@@ -179,13 +180,12 @@ def large_document() -> dict[str, Any]:
     pinned = []
     for _ in range(200):
         kind = kinds[draw.integers(3)]
-        state, slices = kind.EMPTY, []
+        there: list[Placement] = []
         for _ in range(draw.integers(1, 4)):
-            legal = np.flatnonzero(kind.step[state] >= 0)
+            legal = np.flatnonzero(kind.step[kind.state_of(there)] >= 0)
             if len(legal):
-                one = kind.placements[int(draw.choice(legal))]
-                state = kind.state_of([*(kind.catalogue.placement(s["profile"], s["start"]) for s in slices), one])
-                slices.append({"profile": one.profile, "start": one.start})
+                there.append(kind.placements[int(draw.choice(legal))])
+        slices = [{"profile": one.profile, "start": one.start} for one in there]
         pinned.append({"model": kind.catalogue.model, "slices": slices})
     profiles = sorted({p.name for kind in kinds for p in kind.catalogue.profiles if p.plain})
     drawn = draw.multinomial(10_000, draw.dirichlet([1] * len(profiles)))

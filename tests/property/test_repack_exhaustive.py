@@ -1,0 +1,80 @@
+"""Repacks against exhaustive search on small fleets: never dearer, never illegal, never a wrong no."""
+
+import pytest
+
+from allocator.packing import relocation
+from allocator.packing.program import Status
+from allocator.packing.relocation import Found, Question
+from allocator.repack import focus, search
+from tests import relocation_oracle
+
+INSTANCES = 200  # of each family
+
+
+def carried_out(asked: Question, found: Found) -> None:
+    """Assert that the moves, carried out one by one, are legal, keep the budgets, and answer the question."""
+    at = [tuple(sorted(job.home)) for job in asked.jobs]
+    used = [0] * len(asked.budgets)
+    for move in found.moves:
+        assert at[move.job] != tuple(sorted(move.places))
+        at[move.job] = tuple(sorted(move.places))
+        assert relocation_oracle.legal(asked, at)
+        used = [u + b.weights.get(move.job, 0) for u, b in zip(used, asked.budgets, strict=True)]
+    assert all(u <= b.limit for u, b in zip(used, asked.budgets, strict=True))
+    assert relocation_oracle.legal(asked, [*at, *found.placed])
+    assert [sorted(p.profile for _, p in places) for places in found.placed] == [
+        sorted(request.profiles) for request in asked.requests
+    ]
+    assert all(len({asked.bins[where].node for where, _ in places}) == 1 for places in (*found.placed, *at))
+    assert relocation_oracle.answers(asked, at)
+    assert found.cost == sum(asked.jobs[move.job].cost for move in found.moves)
+
+
+@pytest.mark.parametrize("family", ["scattered", "scrambled", "tight"])
+def test_repacks_cost_what_exhaustive_search_finds(family: str) -> None:
+    """A repack costs exactly the least that trying every sequence finds, and is refused only where there is none."""
+    seen = {"free": 0, "moved": 0, "refused": 0}
+    for seed in range(INSTANCES):
+        asked, moves = relocation_oracle.instance(family, seed)
+        found = search.cheapest(asked, moves, 30)
+        if found.status is Status.OPTIMAL:
+            carried_out(asked, found)
+            seen["moved" if found.moves else "free"] += 1
+            if found.moves:
+                assert found.cost == relocation_oracle.cheapest(asked, moves), f"seed {seed}"
+        else:
+            assert found.status is Status.INFEASIBLE
+            assert relocation_oracle.cheapest(asked, moves) is None, f"seed {seed}"
+            seen["refused"] += 1
+    assert seen["moved"] > 5, f"the instances test nothing: {seen}"
+
+
+def test_some_instances_need_the_way_searched_too() -> None:
+    """Among the tight instances are some whose cheapest end cannot be reached by one move per pod in any order."""
+    blocked = 0
+    for seed in range(INSTANCES):
+        asked, _ = relocation_oracle.instance("tight", seed)
+        end = relocation.destination(asked, 30)
+        blocked += end.status is Status.OPTIMAL and relocation.order(asked, end.moves) is None
+    assert blocked
+
+
+@pytest.mark.parametrize("family", ["scattered", "scrambled"])
+def test_a_large_fleet_s_ways_keep_their_word(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is done for large fleets never beats the optimum, calls optimal only what is, and proves only what is so."""
+    monkeypatch.setattr(focus, "WHOLE", 0)
+    proven = 0
+    for seed in range(INSTANCES):
+        asked, moves = relocation_oracle.instance(family, seed)
+        exact = search.cheapest(asked, moves, 30)
+        found = focus.cheapest(asked, moves, 30)
+        if found.status in search.SOLVED:
+            carried_out(asked, found)
+            assert found.bound <= exact.cost <= found.cost
+            assert found.status is not Status.OPTIMAL or found.cost == exact.cost
+            proven += found.status is Status.OPTIMAL
+        elif found.status is Status.INFEASIBLE:
+            assert exact.status is Status.INFEASIBLE
+        else:
+            assert exact.status is Status.INFEASIBLE, f"seed {seed}: missed {exact}"
+    assert proven > INSTANCES // 4
