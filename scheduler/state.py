@@ -13,9 +13,11 @@ from allocator import contract, errors
 from allocator.inventory import BoundPod, Inventory
 from allocator.ledger import State as ClaimState
 from allocator.policy import Policy
+from allocator.report import NodeReport
 from allocator.request import Request
 from scheduler import pods
 from scheduler.cluster import Change, ChangeType, Kind, Listing, MigNode, Node, Object, Pod
+from scheduler.kube_scheduler_config import managed_resources
 
 _log = structlog.get_logger("state")
 
@@ -42,6 +44,7 @@ class State:
         self.pods: dict[str, KnownPod] = {}
         self.refused: set[str] = set()  # pods that fit nowhere when they last asked
         self._on_room = on_room
+        self._managed = set(managed_resources())
 
     # --- from the reflectors ------------------------------------------------------------------------------------
 
@@ -95,7 +98,19 @@ class State:
         before = self.inventory.report(seen.node)
         if seen.problem and (before is None or before.problem != seen.problem):
             _log.warning("bad report", node=seen.node, problem=seen.problem)
+        self._warn_of_unmanaged(seen)
         self._watching_room(lambda: self.inventory.observe(seen))
+
+    def _warn_of_unmanaged(self, seen: NodeReport) -> None:
+        """Say once per profile that kube-scheduler does not ask us about it: its pods would be placed blindly."""
+        offered = {p.resource for gpu in seen.gpus if gpu.catalogue is not None for p in gpu.catalogue.profiles}
+        for resource in sorted(offered - self._managed):
+            self._managed.add(resource)
+            _log.warning(
+                "profile not in the shipped managedResources; add it to kube-scheduler's configuration",
+                node=seen.node,
+                resource=resource,
+            )
 
     def _take_pod(self, pod: Pod) -> None:
         meta = pod.metadata

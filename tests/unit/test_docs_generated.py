@@ -3,6 +3,8 @@
 from pathlib import Path
 
 from allocator.ledger import TRANSITIONS
+from scheduler.metrics import Metrics
+from scheduler.settings import Settings
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -24,3 +26,28 @@ def test_every_decision_is_listed() -> None:
     pages = sorted(page.name for page in (DOCS / "adr").glob("0*.md"))
     index = (DOCS / "adr" / "README.md").read_text()
     assert [page for page in pages if index.count(f"]({page})") != 1] == []
+
+
+def settings_table() -> str:
+    """The settings of the scheduler service as a Markdown table."""
+    rows = [
+        f"| `{name}` | `{'' if info.default is None else info.default}` | {info.description} |"
+        for name, info in Settings.model_fields.items()
+    ]
+    return "\n".join(["| setting | default | meaning |", "|---|---|---|", *rows]) + "\n"
+
+
+def metrics_table() -> str:
+    """The metrics of the scheduler service as a Markdown table."""
+    rows = []
+    for family in Metrics().registry.collect():
+        name = family.name + ("_total" if family.type == "counter" else "")
+        rows.append(f"| `{name}` | {family.type} | {family.documentation} |")
+    return "\n".join(["| metric | type | meaning |", "|---|---|---|", *rows]) + "\n"
+
+
+def test_settings_and_metrics_are_documented_as_they_are() -> None:
+    """docs/settings.md holds the tables that the code makes."""
+    text = (DOCS / "settings.md").read_text()
+    assert settings_table() in text
+    assert metrics_table() in text

@@ -1,0 +1,48 @@
+"""Victims of a preemption against brute force: enough, as few as can be, and only allowed ones."""
+
+from itertools import combinations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from allocator import fitting, preemption
+from allocator.inventory import Inventory
+from allocator.ledger import Claim
+from allocator.preemption import Candidate
+from tests.builders import node, request
+
+PROFILES = ("1g.5gb", "1g.10gb", "2g.10gb", "3g.20gb", "4g.20gb", "7g.40gb")
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(PROFILES), st.integers(0, 3)), max_size=6),
+    st.lists(st.sampled_from(PROFILES), min_size=1, max_size=2),
+    st.integers(1, 2),
+)
+def test_victims_are_enough_few_and_allowed(running: list[tuple[str, int]], wanted: list[str], gpus: int) -> None:
+    """Without the victims the request fits; for up to two victims no smaller set does; none is of higher priority."""
+    inventory = Inventory()
+    made = node("n")
+    for _ in range(gpus):
+        made = made.gpu("a100-40gb")
+    inventory.observe(made.report())
+    candidates = []
+    for number, (profile, priority) in enumerate(running):
+        claim = inventory.reserve(f"uid-{number}", "default", f"p{number}", request(profile), "n")
+        if isinstance(claim, Claim) and priority < 2:
+            candidates.append(Candidate(claim.uid, priority))
+    asked = request(*wanted)
+
+    def fits_without(gone: tuple[str, ...]) -> bool:
+        return fitting.fits(inventory.gpus_without("n", frozenset(gone)), dict(asked.counts))
+
+    uids = [c.uid for c in candidates]
+    enough = [gone for size in range(len(uids) + 1) for gone in combinations(uids, size) if fits_without(gone)]
+    found = preemption.victims(inventory, asked, "n", frozenset(), candidates)
+    if found is None:
+        assert not enough
+        return
+    assert set(found) <= set(uids)
+    assert fits_without(tuple(found))
+    if len(enough[0]) <= 2:
+        assert len(found) == len(enough[0])

@@ -1,0 +1,135 @@
+"""The cache: objects in, inventory and known pods out."""
+
+import dataclasses
+
+import msgspec
+import structlog.testing
+
+from allocator import contract, gpu_models, policy
+from allocator.request import Request
+from scheduler.cluster import Change, ChangeType, Kind, Listing, Meta, MigNode, Pod
+from scheduler.state import State
+from tests.builders import node
+
+
+class Bells:
+    """Counts how often room arose."""
+
+    def __init__(self) -> None:
+        self.rung = 0
+
+    def ring(self) -> None:
+        """Once more."""
+        self.rung += 1
+
+
+def mig_node(name: str, status: dict[str, object]) -> MigNode:
+    """A MigNode as the watch gives it."""
+    return MigNode(Meta(name), msgspec.Raw(msgspec.json.encode(status)))
+
+
+def status_of(name: str) -> dict[str, object]:
+    """The status of a node with one empty A100-40GB."""
+    return contract.encode_status(node(name).gpu("a100-40gb").report(), agent_version="t", mode="simulated")
+
+
+def pod(name: str, where: str = "", phase: str = "Pending", annotation: str = "") -> Pod:
+    """A pod asking for one 1g.5gb."""
+    annotations = {contract.PLACEMENT_ANNOTATION: annotation} if annotation else {}
+    return msgspec.convert(
+        {
+            "metadata": {"name": name, "namespace": "default", "uid": f"uid-{name}", "annotations": annotations},
+            "spec": {
+                "nodeName": where,
+                "containers": [{"name": "main", "resources": {"limits": {"nvidia.com/mig-1g.5gb": "1"}}}],
+            },
+            "status": {"phase": phase},
+        },
+        Pod,
+    )
+
+
+def promised(start: int) -> str:
+    """An annotation promising the first GPU of node n."""
+    return contract.encode_placement([contract.Promise("main", "n-gpu-0", "1g.5gb", start)])
+
+
+def fed() -> tuple[State, Bells]:
+    """A state that knows node n and its GPU."""
+    bells = Bells()
+    state = State(policy.DEFAULT, bells.ring)
+    state.replace(Kind.MIG_NODE, Listing((mig_node("n", status_of("n")),), "1"))
+    return state, bells
+
+
+def test_what_is_not_listed_any_more_is_gone() -> None:
+    """A list replaces what was known: pods and MigNodes missing from it are forgotten, and their room is free."""
+    state, bells = fed()
+    state.replace(
+        Kind.POD, Listing((pod("a", "n", annotation=promised(0)), pod("b", "n", annotation=promised(1))), "2")
+    )
+    assert sorted(c.name for c in state.inventory.ledger) == ["a", "b"]
+    before = bells.rung
+    state.replace(Kind.POD, Listing((pod("b", "n", annotation=promised(1)),), "3"))
+    assert [c.name for c in state.inventory.ledger] == ["b"]
+    assert bells.rung == before + 1
+    state.replace(Kind.MIG_NODE, Listing((), "4"))
+    assert len(state.inventory.fleet) == 0
+
+
+def test_a_list_that_is_older_than_our_own_reservation_does_not_void_it() -> None:
+    """A pod whose Binding is on its way is not in trouble because a list does not show it yet."""
+    state, _ = fed()
+    known = state.remember(pod("a"))
+    assert known.request is not None
+    state.inventory.reserve("uid-a", "default", "a", known.request, "n")
+    state.pods.clear()
+    state.replace(Kind.POD, Listing((), "2"))
+    assert [c.name for c in state.inventory.ledger] == ["a"]
+
+
+def test_a_finished_pod_gives_its_place_back_and_rings() -> None:
+    """Phases Succeeded and Failed end a claim; room that arises is told."""
+    state, bells = fed()
+    state.apply(Kind.POD, Change(ChangeType.ADDED, pod("a", "n", "Running", promised(0)), "2"))
+    before = bells.rung
+    state.apply(Kind.POD, Change(ChangeType.MODIFIED, pod("a", "n", "Succeeded", promised(0)), "3"))
+    assert len(state.inventory.ledger) == 0
+    assert bells.rung == before + 1
+
+
+def test_a_promise_made_before_its_node_reported_is_kept_for_later() -> None:
+    """A bound pod whose node has no report yet is taken over with the first report."""
+    state = State(policy.DEFAULT, lambda: None)
+    state.apply(Kind.POD, Change(ChangeType.ADDED, pod("a", "n", "Running", promised(3)), "1"))
+    assert [p.name for p in state.inventory.waiting()] == ["a"]
+    state.replace(Kind.MIG_NODE, Listing((mig_node("n", status_of("n")),), "2"))
+    assert [str(h.placement) for c in state.inventory.ledger for h in c.holds] == ["1g.5gb@3"]
+    assert list(state.inventory.waiting()) == []
+
+
+def test_demand_is_what_known_pods_ask_for() -> None:
+    """Profiles in demand come from pods that are not over."""
+    state, _ = fed()
+    state.apply(Kind.POD, Change(ChangeType.ADDED, pod("a"), "2"))
+    assert set(state.demanded()) == {"1g.5gb"}
+    state.apply(Kind.POD, Change(ChangeType.DELETED, pod("a"), "3"))
+    assert set(state.demanded()) == set()
+    assert state.inventory.fleet.losses(Request(), state.inventory.fleet.rows_of(["n"])).tolist() == [0.0]
+
+
+def test_a_profile_that_kube_scheduler_does_not_ask_about_is_warned_of_once() -> None:
+    """A live catalogue with an unlisted profile means blind placement: the log says so, once."""
+    known = gpu_models.find("a100-40gb")
+    odd = dataclasses.replace(
+        known, profiles=tuple(dataclasses.replace(p, name=p.name.replace("5gb", "3gb")) for p in known.profiles)
+    )
+    seen = node("n").gpu("a100-40gb").report()
+    seen = dataclasses.replace(seen, gpus=tuple(dataclasses.replace(g, catalogue=odd) for g in seen.gpus))
+    status = contract.encode_status(seen, agent_version="t", mode="simulated")
+    state = State(policy.DEFAULT, lambda: None)
+    with structlog.testing.capture_logs() as logs:
+        state.replace(Kind.MIG_NODE, Listing((mig_node("n", status),), "1"))
+        state.replace(Kind.MIG_NODE, Listing((mig_node("n", status),), "2"))
+    warned = [line["resource"] for line in logs if "managedResources" in line["event"]]
+    assert warned == ["nvidia.com/mig-1g.3gb", "nvidia.com/mig-1g.3gb.me"]
