@@ -76,7 +76,7 @@ class DevicePlugin:
             await self._server.stop(grace=None)
             self._server = None
 
-    def _handlers(self) -> dict[str, grpc.RpcMethodHandler[Any, Any]]:
+    def _handlers(self) -> dict[str, "grpc.RpcMethodHandler[Any, Any]"]:
         unary, stream = grpc.unary_unary_rpc_method_handler, grpc.unary_stream_rpc_method_handler
         return {
             "GetDevicePluginOptions": unary(
@@ -122,7 +122,7 @@ class DevicePlugin:
         return answer
 
     async def _allocate(
-        self, request: pb.AllocateRequest, context: grpc.aio.ServicerContext[pb.AllocateRequest, pb.AllocateResponse]
+        self, request: pb.AllocateRequest, context: "grpc.aio.ServicerContext[Any, Any]"
     ) -> pb.AllocateResponse:
         answer = pb.AllocateResponse()
         for one in request.container_requests:

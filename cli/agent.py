@@ -1,0 +1,104 @@
+"""`migsched agent`: the node agent on a GPU node, on simulated GPUs, or for one look."""
+
+import asyncio
+import platform
+import uuid
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+import typer
+from rich.table import Table
+
+from allocator import contract
+from cli import output
+from node_agent import device, settings
+
+_FIELDS = settings.Settings.model_fields
+
+
+def _flag(field: str) -> typer.models.OptionInfo:
+    info = _FIELDS[field]
+    default = "" if info.default in (None, "") else f" [dim]\\[default: {info.default}][/dim]"
+    names = f"--{field.replace('_', '-')}"
+    option = typer.Option(names, help=f"{info.description}{default}")
+    assert isinstance(option, typer.models.OptionInfo)
+    return option
+
+
+def agent(
+    config: Annotated[Path | None, typer.Option(help="YAML file of settings; flags and MIGSCHED_AGENT_… win.")] = None,
+    simulate: Annotated[
+        str | None, typer.Option(metavar="MODEL:COUNT", help="Simulated GPUs instead of real ones: a100-40gb:8.")
+    ] = None,
+    once: Annotated[bool, typer.Option("--once", help="With --observe: look once, print, exit.")] = False,
+    form: Annotated[output.Format, typer.Option("-o", help="How --once prints.")] = output.Format.TABLE,
+    node: Annotated[str | None, _flag("node")] = None,
+    observer: Annotated[
+        bool | None, typer.Option("--observe", help=_FIELDS["observer"].description, show_default=False)
+    ] = None,
+    kubeconfig: Annotated[Path | None, _flag("kubeconfig")] = None,
+    state_dir: Annotated[Path | None, _flag("state_dir")] = None,
+    cdi_dir: Annotated[Path | None, _flag("cdi_dir")] = None,
+    inject: Annotated[str | None, _flag("inject")] = None,
+    device_plugin_dir: Annotated[Path | None, _flag("device_plugin_dir")] = None,
+    pod_resources_socket: Annotated[Path | None, _flag("pod_resources_socket")] = None,
+    plugin_registry_dir: Annotated[Path | None, _flag("plugin_registry_dir")] = None,
+    manage_mig_mode: Annotated[bool | None, _flag("manage_mig_mode")] = None,
+    manage_operator_labels: Annotated[bool | None, _flag("manage_operator_labels")] = None,
+    allocate_timeout_s: Annotated[float | None, _flag("allocate_timeout_s")] = None,
+    poll_s: Annotated[float | None, _flag("poll_s")] = None,
+    grace_s: Annotated[float | None, _flag("grace_s")] = None,
+    retry_s: Annotated[float | None, _flag("retry_s")] = None,
+    report_interval_s: Annotated[float | None, _flag("report_interval_s")] = None,
+    metrics_host: Annotated[str | None, _flag("metrics_host")] = None,
+    metrics_port: Annotated[int | None, _flag("metrics_port")] = None,
+    log_format: Annotated[str | None, _flag("log_format")] = None,
+    log_level: Annotated[str | None, _flag("log_level")] = None,
+) -> None:
+    """Cut slices on this node's GPUs as placements ask, and hand them to the kubelet, until SIGTERM or Ctrl-C.
+
+    Each flag can also be set as MIGSCHED_AGENT_<FLAG> or in the file named by --config.
+
+    Examples: migsched agent --observe --once -o json; migsched agent --node gpu-1 --simulate a100-40gb:8
+    """
+    flags = {k: v for k, v in locals().items() if k not in ("config", "simulate", "once", "form")}
+    flags["node"] = flags["node"] or _FIELDS["node"].default or None
+    wanted = settings.load(config, **flags)
+    if not wanted.node:
+        wanted = wanted.model_copy(update={"node": platform.node()})
+    from node_agent import service  # its libraries are slow to load: not for --help
+
+    if once:
+        if not wanted.observer:
+            raise typer.BadParameter("--once looks without changing anything: add --observe")
+        found = service.observe(_devices(simulate, wanted.node), wanted.node)
+        output.show(form, lambda: found, lambda: _table(found))
+        raise typer.Exit(0 if found["conditions"][0]["status"] == "True" else 1)
+    boot = f"simulated-{uuid.uuid4()}" if simulate else service.boot_id()  # simulated GPUs die with their process
+    asyncio.run(service.run(wanted, lambda: _devices(simulate, wanted.node), boot=boot, simulated=simulate is not None))
+
+
+def _devices(simulate: str | None, node: str) -> device.MigDevices:
+    """Real or simulated GPUs."""
+    if simulate is None:
+        from node_agent.nvml.binding import Binding
+        from node_agent.nvml.devices import NvmlDevices
+
+        return NvmlDevices(Binding())
+    from simulator.gpu import devices, driver
+
+    return devices.SimulatedDevices(driver.simulate(simulate, seed=node))
+
+
+def _table(status: dict[str, Any]) -> Table:
+    """The report for people: a row per GPU and slice."""
+    seen = contract.node_report(msgspec.convert(status, contract.Status), "")
+    table = Table("gpu", "product", "MIG mode", "slice", "state", "MIG UUID", "owner", "message")
+    table.caption = status["conditions"][0]["message"]
+    for gpu in seen.gpus:
+        table.add_row(str(gpu.index), gpu.product, gpu.mig_mode.value, "", "", "", "", gpu.message)
+        for one in gpu.slices:
+            owner = f"{one.owner.namespace}/{one.owner.pod}" if one.owner else ""
+            table.add_row("", "", "", str(one.placement), one.state.value, one.mig_uuid, owner, "")
+    return table

@@ -1,0 +1,299 @@
+"""Wires the node agent: memory, step, device plugins, reports, metrics. `run` is what `migsched agent` calls.
+
+One event loop for everything that talks; the step and the answers to the kubelet block on the driver and run in
+threads, one at a time under the memory's lock. Order of starting: the journal and the GPUs are read, pods and
+PodResources are asked once, a first step restores what containers have, and only then are devices registered: a
+rebooted kubelet that gets devices before their slices stand would start containers without them.
+"""
+
+import asyncio
+import contextlib
+import signal
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import prometheus_client
+import structlog
+
+from allocator import errors
+from allocator.profile import profile_name
+from node_agent import cdi, coexistence, device, logs, naming, pods, reporting
+from node_agent.agent import Agent
+from node_agent.allocation import Allocation, AllocationError
+from node_agent.cluster import Cluster
+from node_agent.inform import Pods, Reporter, now
+from node_agent.journal import FileStore, Journal, JournalError
+from node_agent.kube import KubeClient
+from node_agent.kubelet.channel import KubeletError
+from node_agent.kubelet.plugin import Given
+from node_agent.kubelet.plugins import Plugins
+from node_agent.kubelet.pod_resources import PodResources
+from node_agent.memory import Memory, Options
+from node_agent.metered import MeteredDevices
+from node_agent.metrics import Metrics
+from node_agent.pods import PodView
+from node_agent.reporting import Outcome
+from node_agent.settings import Settings
+
+VERSION = "0.1.0"
+JOURNAL = "journal.json"
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+_EVENT_WAIT_S = 1.0
+_FIRST_WAIT_S = 10.0  # for pods and PodResources before the first step; the API server may be away
+_RETRY_S = 0.1
+_REFRESH_S = 1.0  # a kubelet waits for it
+_log = structlog.get_logger("service")
+
+
+class Service:
+    """One agent. `simulated` says that the GPUs are not there, so that neither are their device nodes."""
+
+    def __init__(
+        self, settings: Settings, devices: device.MigDevices, cluster: Cluster, *, boot: str, simulated: bool = False
+    ) -> None:
+        self._settings = settings
+        self._cluster = cluster
+        self.metrics = Metrics()
+        self._devices = MeteredDevices(devices, self.metrics)
+        options = Options(
+            grace_s=settings.grace_s,
+            retry_s=settings.retry_s,
+            manage_mig_mode=settings.manage_mig_mode,
+            observer=settings.observer,
+            real_nodes=not simulated,
+        )
+        journal = Journal(FileStore(settings.state_dir / JOURNAL), boot)
+        self.memory = Memory(settings.node, self._devices, journal, options)
+        specs = cdi.Specs(settings.cdi_dir) if settings.inject == "cdi" else None
+        self.agent = Agent(self.memory, specs, self.metrics)
+        self._allocation = Allocation(self.memory, self.agent, specs)
+        self._pods = Pods(cluster, settings.node, self.wake)
+        mode = "observer" if settings.observer else "simulated" if simulated else "managed"
+        self._reporter = Reporter(
+            cluster, settings.node, version=VERSION, mode=mode, interval_s=settings.report_interval_s
+        )
+        self._pod_resources = PodResources(settings.pod_resources_socket)
+        self.plugins = Plugins(self, settings.device_plugin_dir)
+        self._wake = asyncio.Event()
+        self._stepped = asyncio.Condition()
+        self._kubelet_trouble = ""
+        self._rival = ""
+
+    def wake(self) -> None:
+        """Something changed: step soon."""
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Until cancelled. Raises JournalError if the journal cannot be used, SettingsError beside a rival."""
+        await asyncio.to_thread(self.agent.start)
+        _log.info("started", node=self._settings.node, gpus=len(self.memory.view.gpus))
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._pods.run(), name="pods")
+            group.create_task(self._reporter.run(), name="report")
+            group.create_task(self._follow_driver(), name="driver events")
+            await self._first_look()
+            self._refuse_beside_rival()
+            await self._step()
+            if not self._settings.observer:
+                group.create_task(self.plugins.run(), name="plugins")
+            group.create_task(self._steps(), name="steps")
+            if self._settings.manage_operator_labels:
+                group.create_task(self._assert_labels(), name="labels")
+
+    # What the device plugins ask
+
+    async def offers(self) -> Mapping[str, Mapping[str, bool]]:
+        """See kubelet.plugin.Answers."""
+        return await asyncio.to_thread(self._allocation.offers)
+
+    async def prefer(self, resource: str, available: Sequence[str], must: Sequence[str], size: int) -> Sequence[str]:
+        """See kubelet.plugin.Answers. Asks for the pods' newest state first: the kubelet may be ahead of our watch."""
+        await self._hear(resource)
+        return await asyncio.to_thread(self._allocation.prefer, resource, available, must, size)
+
+    async def allocate(self, resource: str, ids: Sequence[str]) -> Given:
+        """See kubelet.plugin.Answers. Tried until it succeeds, is hopeless, or the deadline has passed."""
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        until = began + self._settings.allocate_timeout_s
+        while True:
+            try:
+                edits = await asyncio.to_thread(self._allocation.allocate, resource, ids)
+            except (AllocationError, JournalError, cdi.CdiError) as error:
+                passing = getattr(error, "passing", False)
+                if not passing or loop.time() >= until:
+                    self._allocation_refused(resource, error, loop.time() - began)
+                    raise
+                await self._next_step(min(until - loop.time(), 1.0))
+                continue
+            self.metrics.allocate_seconds.labels("ok").observe(loop.time() - began)
+            self.wake()
+            return self._given(resource, ids, edits)
+
+    def _allocation_refused(self, resource: str, error: errors.MigschedError, seconds: float) -> None:
+        self.metrics.allocate_seconds.labels("refused").observe(seconds)
+        self._allocation.refused(resource, f"the kubelet could not be given {resource}: {error}")
+        self.wake()
+
+    def _given(self, resource: str, ids: Sequence[str], edits: cdi.Edits) -> Given:
+        if resource != naming.WHOLE_GPU and self._settings.inject == "cdi":
+            return Given(cdi=(cdi.qualified(naming.set_name(ids)),))
+        existing = tuple(one.path for one in edits.nodes if Path(one.path).exists())
+        return Given(env={cdi.VISIBLE: edits.env}, nodes=existing)
+
+    async def _next_step(self, timeout_s: float) -> None:
+        """Until the next step is done: what was in the way may be gone then."""
+        self.wake()
+        async with self._stepped:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stepped.wait(), max(timeout_s, _RETRY_S))
+
+    async def _hear(self, resource: str) -> None:
+        """Be as far as the kubelet: its watch may have shown it the pod in question before ours did."""
+        if resource == naming.WHOLE_GPU:
+            return
+        profile = profile_name(resource)
+        if not any(pod.waits and pod.wanted.get(profile) and pod.promises for pod in self._views().values()):
+            try:
+                await asyncio.wait_for(self._pods.refresh(), _REFRESH_S)
+            except (errors.ClusterError, TimeoutError) as error:
+                _log.warning("cannot ask for pods", error=str(error))
+        if self._pods.synced.is_set():
+            await asyncio.to_thread(self.memory.see_pods, self._views())
+
+    # Stepping
+
+    async def _first_look(self) -> None:
+        try:
+            await asyncio.wait_for(self._pods.synced.wait(), _FIRST_WAIT_S)
+        except TimeoutError:
+            _log.warning("the API server does not answer; going on with the journal and PodResources")
+
+    def _refuse_beside_rival(self) -> None:
+        if not self._settings.observer:
+            found = coexistence.rival(self._pods.all.values(), self._settings.plugin_registry_dir)
+            if found:
+                raise errors.SettingsError("node", self._settings.node, f"{found}, or run with --observer")
+
+    async def _steps(self) -> None:
+        while True:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._wake.wait(), self._settings.poll_s)
+            self._wake.clear()
+            await self._step()
+
+    async def _step(self) -> None:
+        try:
+            self.memory.see_listing(await self._pod_resources.list())
+            self._kubelet_trouble = ""
+        except KubeletError as error:
+            self._kubelet_trouble = str(error)
+        if self._pods.synced.is_set():
+            self.memory.see_pods(self._views())
+        self._rival = coexistence.rival(self._pods.all.values(), self._settings.plugin_registry_dir)
+        outcome = await asyncio.to_thread(self.agent.step)
+        self._reporter.report(self._with_surroundings(outcome))
+        self.metrics.registered.set(len(self.plugins.registered))
+        self.plugins.look()
+        async with self._stepped:
+            self._stepped.notify_all()
+
+    def _with_surroundings(self, outcome: Outcome) -> Outcome:
+        """The outcome, not ready where the kubelet is silent or somebody else serves the GPUs too."""
+        if not outcome.ready or self._settings.observer:
+            return outcome
+        if self._rival:
+            return Outcome(outcome.report, False, "Rival", self._rival, outcome.events, outcome.leaks)
+        if self._kubelet_trouble:
+            message = f"{self._kubelet_trouble}; slices are not freed meanwhile"
+            return Outcome(outcome.report, False, "NoPodResources", message, outcome.events, outcome.leaks)
+        return outcome
+
+    def _views(self) -> dict[str, PodView]:
+        found = (pods.view(pod) for pod in self._pods.all.values())
+        return {one.uid: one for one in found if one is not None}
+
+    async def _follow_driver(self) -> None:
+        """Driver events, waited for in a thread; a driver without events leaves the poll."""
+        while True:
+            try:
+                events = await asyncio.to_thread(self._devices.wait, _EVENT_WAIT_S)
+            except device.DeviceError as error:
+                _log.warning("no driver events", error=str(error))
+                await asyncio.sleep(self._settings.retry_s)
+                continue
+            if events:
+                self.memory.see_events(events)
+                self.wake()
+
+    async def _assert_labels(self) -> None:
+        """Set the GPU Operator's labels back whenever they are not as they must be."""
+        while True:
+            try:
+                node = await self._cluster.node(self._settings.node)
+                wrong = coexistence.to_assert(node.metadata.labels)
+                if wrong:
+                    await self._cluster.label_node(self._settings.node, wrong)
+                    _log.warning("set the GPU Operator's labels back", labels=wrong)
+            except errors.ClusterError as error:
+                _log.warning("cannot see to the node's labels", error=str(error))
+            await asyncio.sleep(self._settings.retry_s * 6)
+
+
+def boot_id() -> str:
+    """Which running of the kernel this is. No GPU instance outlives it."""
+    try:
+        return BOOT_ID.read_text(encoding="ascii").strip()
+    except OSError as error:
+        raise errors.SettingsError("boot id", str(BOOT_ID), f"cannot be read: {error.strerror}") from error
+
+
+def observe(devices: device.MigDevices, node: str) -> dict[str, Any]:
+    """One look at the GPUs, changing nothing: an observer's MigNode status. What cannot be seen is said in it."""
+    unused = Journal(FileStore(Path(JOURNAL)), boot="")  # an observer neither reads nor writes it
+    memory = Memory(node, devices, unused, Options(observer=True))
+    outcome = Agent(memory, None, Metrics()).step()
+    return reporting.status(outcome, version=VERSION, mode="observer", since=now())
+
+
+async def run(
+    settings: Settings, devices: Callable[[], device.MigDevices], *, boot: str, simulated: bool = False
+) -> None:
+    """The agent on a real node, until SIGTERM or SIGINT. What runs in containers goes on without it."""
+    logs.configure(settings.log_format, settings.log_level)
+    cluster = await KubeClient.connect(settings.kubeconfig)
+    made = devices()
+    service = Service(settings, made, cluster, boot=boot, simulated=simulated)
+    task = asyncio.create_task(service.run(), name="agent")
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, task.cancel)
+    try:
+        with _metrics_served(settings, service.metrics):
+            await task
+    except asyncio.CancelledError:
+        _log.info("stopped")
+    finally:
+        task.cancel()
+        made.close()
+        await cluster.close()
+
+
+@contextlib.contextmanager
+def _metrics_served(settings: Settings, metrics: Metrics) -> Iterator[None]:
+    """Metrics over HTTP meanwhile. Raises SettingsError if the port is taken."""
+    try:
+        server, thread = prometheus_client.start_http_server(
+            settings.metrics_port, settings.metrics_host, metrics.registry
+        )
+    except OSError as error:
+        raise errors.SettingsError(
+            "metrics_port", settings.metrics_port, f"cannot listen ({error.strerror}); free it or choose another"
+        ) from error
+    try:
+        yield
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()

@@ -1,0 +1,83 @@
+"""Settings of the node agent: flag > environment (`MIGSCHED_AGENT_…`) > file > default. Read by `migsched agent`.
+
+Unknown keys are refused. Each field says its unit and why its default is what it is.
+"""
+
+import os
+from pathlib import Path
+from typing import Annotated, Any
+
+import yaml
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from allocator import errors
+
+PREFIX = "MIGSCHED_AGENT_"
+_Seconds = Annotated[float, Field(gt=0, le=3600)]
+
+
+class Settings(BaseSettings):
+    """What can be set. Every field can be given as `MIGSCHED_AGENT_<FIELD>`."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True)
+
+    node: str = Field("", description="Name of this node in Kubernetes; from the downward API's spec.nodeName.")
+    kubeconfig: Path | None = Field(None, description="Kubeconfig file; without it the pod's service account is used.")
+    state_dir: Path = Field(Path("/var/lib/migsched"), description="Where the journal lies; must survive a reboot.")
+    cdi_dir: Path = Field(Path("/var/run/cdi"), description="Where the container runtime looks for CDI specifications.")
+    inject: str = Field(
+        "cdi", pattern="^(cdi|env)$", description="cdi, or env for container runtimes that do not know CDI."
+    )
+    device_plugin_dir: Path = Field(
+        Path("/var/lib/kubelet/device-plugins"), description="The kubelet's directory of device plugin sockets."
+    )
+    pod_resources_socket: Path = Field(
+        Path("/var/lib/kubelet/pod-resources/kubelet.sock"), description="The kubelet's PodResources socket."
+    )
+    plugin_registry_dir: Path = Field(
+        Path("/var/lib/kubelet/plugins_registry"), description="Where a DRA driver would register; looked at only."
+    )
+    observer: bool = Field(False, description="Report only: cut nothing and serve no devices.")
+    manage_mig_mode: bool = Field(False, description="Switch MIG mode on for every idle GPU that can do it.")
+    manage_operator_labels: bool = Field(
+        False, description="Keep the GPU Operator's device plugin and MIG manager off this node by their labels."
+    )
+    allocate_timeout_s: _Seconds = Field(
+        20.0, description="How long Allocate may take: the kubelet has no limit and admits no other pod meanwhile."
+    )
+    poll_s: _Seconds = Field(2.0, description="How often PodResources is asked and a step made when nothing happens.")
+    grace_s: _Seconds = Field(
+        30.0, description="How long after Allocate a device may be missing from PodResources before it counts as free."
+    )
+    retry_s: _Seconds = Field(5.0, description="How long before something that failed on a GPU is tried again.")
+    report_interval_s: _Seconds = Field(0.5, description="At most one report in this time; changes are coalesced.")
+    metrics_host: str = Field("0.0.0.0", description="Address of the metrics.")
+    metrics_port: Annotated[int, Field(ge=0, le=65535)] = Field(9410, description="Port of the metrics; 0: a free one.")
+    log_format: str = Field("json", pattern="^(json|console)$", description="json for machines, console for people.")
+    log_level: str = Field("info", pattern="^(debug|info|warning|error)$", description="Lowest level that is logged.")
+
+
+def load(file: Path | None = None, **flags: Any) -> Settings:
+    """Settings from flags (None = not given), environment and a YAML file. SettingsError names field and fix."""
+    given = {} if file is None else _read(file)
+    given = {key: value for key, value in given.items() if f"{PREFIX}{key}".upper() not in os.environ}
+    given |= {key: value for key, value in flags.items() if value is not None}
+    try:
+        return Settings(**given)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"]) or "settings"
+        raise errors.SettingsError(field, first.get("input"), first["msg"]) from error
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        document = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeError, yaml.YAMLError) as error:
+        raise errors.SettingsError("settings file", str(file), f"cannot be read: {error}") from error
+    if document is None:
+        return {}
+    if not isinstance(document, dict):
+        raise errors.SettingsError("settings file", str(file), "must be a mapping of field to value")
+    return document
