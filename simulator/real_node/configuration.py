@@ -25,7 +25,7 @@ from simulator.real_node import build, debian, image, layout
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 _POD_SUBNET = "10.244.0.0/24"  # each node has a network namespace of its own, so all may use the same
-_KERNEL_SETTINGS = {  # what kubelet wants them to be: SetSysctl in pkg/kubelet/cm/container_manager_linux.go
+KERNEL_SETTINGS = {  # what kubelet wants them to be: SetSysctl in pkg/kubelet/cm/container_manager_linux.go
     "kernel/keys/root_maxbytes": 25_000_000,
     "kernel/keys/root_maxkeys": 1_000_000,
     "kernel/panic": 10,
@@ -39,7 +39,7 @@ def write(place: layout.Layout, programs: build.Binaries, tools: debian.Tools) -
     """Write every configuration file, and make the directories that they name."""
     for directory in (place.kubelet, place.cdi, place.containerd, place.logs, place.config / "cni"):
         directory.mkdir(parents=True, exist_ok=True)
-    for name, value in _KERNEL_SETTINGS.items():
+    for name, value in KERNEL_SETTINGS.items():
         file = _kernel_setting(place, name)
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(f"{value}\n", encoding="ascii")
@@ -73,7 +73,7 @@ def _namespaces(place: layout.Layout) -> dict[str, Any]:
         place.cdi: layout.CDI,
         place.logs: layout.LOGS,
         place.config / "boot-id": BOOT_ID,
-        **{_kernel_setting(place, name): Path("/proc/sys") / name for name in _KERNEL_SETTINGS},
+        **{_kernel_setting(place, name): Path("/proc/sys") / name for name in KERNEL_SETTINGS},
     }
     return {
         "cgroup": place.cgroup,

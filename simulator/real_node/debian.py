@@ -2,8 +2,8 @@
 
 runc is partly C and busybox is all C, so they are not built from Go modules. What is on PATH is used. Where it is not,
 `apt-get download` fetches the packages, checked against the distribution's signed lists, and `dpkg -x` unpacks them
-into the cache: nothing is installed, and neither step needs root. Machines without package lists (container images often
-have none) get some in the cache, for the time of the download.
+into the cache: nothing is installed, and neither step needs root. Machines without package lists (container images are
+often so) get some in the cache, for the time of the download.
 """
 
 import shutil

@@ -10,6 +10,7 @@ Only the directory stays.
 """
 
 import json
+import os
 import socket
 import subprocess
 import time
@@ -242,6 +243,7 @@ class RealNode:
         try:
             done = subprocess.run(
                 command,
+                env={**os.environ, "CONTAINERD_SUPPRESS_DEPRECATION_WARNINGS": "1"},  # of cgroup version 1
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
                 text=True,
@@ -271,7 +273,8 @@ class RealNode:
             if container in (None, status["name"]) and "running" in status["state"]:
                 return str(status["containerID"]).removeprefix("containerd://")
         known = ", ".join(f"{one['name']} ({', '.join(one['state'])})" for one in statuses) or "none has been made"
-        raise errors.PodError(f"pod {namespace}/{pod} has no running container {container or ''}: {known}")
+        wanted = f"running container {container}" if container else "running container"
+        raise errors.PodError(f"pod {namespace}/{pod} has no {wanted}: {known}")
 
     def _process(self, name: str) -> processes.Process:
         for process in self.children:

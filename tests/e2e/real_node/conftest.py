@@ -1,0 +1,61 @@
+"""Real nodes for the tests in this folder, which are skipped, saying what is missing, where no node can run."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from allocator import errors
+from simulator.control_plane import build as control_plane_build
+from simulator.control_plane.control_plane import ControlPlane
+from simulator.real_node import build, debian, machine
+from simulator.real_node import errors as real_node_errors
+from simulator.real_node.real_node import RealNode
+
+_OUTCOME = pytest.StashKey[errors.MigschedError | None]()
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Build before the first test, where a build of minutes is shown and no test's time limit runs."""
+    if session.config.option.collectonly or not any("usable_machine" in names(item) for item in session.items):
+        return
+    terminal = session.config.pluginmanager.get_plugin("terminalreporter")
+    tell = terminal.write_line if terminal else None
+    session.stash[_OUTCOME] = None
+    try:
+        machine.require()
+        build.ensure_built(tell)
+        debian.ensure_installed(tell)
+    except errors.MigschedError as exc:
+        session.stash[_OUTCOME] = exc
+
+
+def names(item: pytest.Item) -> list[str]:
+    """The fixtures that a test uses, directly or not."""
+    return list(getattr(item, "fixturenames", ()))
+
+
+@pytest.fixture(scope="session")
+def usable_machine(request: pytest.FixtureRequest) -> None:
+    """This machine can run a node, and all that it needs is there."""
+    match request.session.stash[_OUTCOME]:
+        case real_node_errors.MachineError() as exc:
+            pytest.skip(str(exc))
+        case errors.MigschedError() as exc:
+            pytest.fail(str(exc), pytrace=False)
+
+
+@pytest.fixture(scope="module")
+def cluster(
+    usable_machine: None, binaries: control_plane_build.Binaries, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ControlPlane]:
+    """A control plane with the stock scheduler."""
+    with ControlPlane(tmp_path_factory.mktemp("c"), binaries=binaries) as started:
+        started.start_scheduler()
+        yield started
+
+
+@pytest.fixture(scope="module")
+def node(cluster: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealNode]:
+    """A node that the tests of a module share."""
+    with RealNode(cluster, "n1", tmp_path_factory.mktemp("n"), labels={"accelerator": "simulated"}) as started:
+        yield started
