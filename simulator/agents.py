@@ -56,6 +56,10 @@ class Agents:
         agent = self._agents.get(node)
         return agent is not None and agent.holds(uid)
 
+    def problem(self, uid: str) -> str:
+        """Why a pod's slices could not be cut, or nothing."""
+        return self._told.get(uid, "")
+
     def hardware(self) -> Mapping[str, tuple[Placement, ...]]:
         """What is cut on every GPU, by UUID: the truth that reports are to follow."""
         return {

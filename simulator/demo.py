@@ -18,7 +18,7 @@ from allocator.ledger import State
 from allocator.profile import Profile
 from allocator.snapshot import NodeView
 from scheduler import explain, settings
-from simulator import agents, api, embedded, nodes
+from simulator import api, embedded, nodes
 from simulator.api import Document
 from simulator.embedded import Embedded, Options
 from simulator.kube_scheduler.scheduler import Config
@@ -130,22 +130,23 @@ class Demo:
                     place = one.placement
                     shown = SliceView(one.container, gpu.uuid, place.profile, place.start, place.size)
                     slices.setdefault(one.uid, []).append(shown)
-        refusals = {e["involvedObject"]["uid"]: e["message"] for e in self._refusals()}
         pods = (one.document for one in self.cluster.server.list(api.POD))
-        return Picture(tuple(self._pod(pod, slices, refusals) for pod in pods), seen)
+        return Picture(tuple(self._pod(pod, slices) for pod in pods), seen)
 
-    def _refusals(self) -> Sequence[Document]:
-        events = (one.document for one in self.cluster.server.list(api.EVENT))
-        return [event for event in events if event["reason"] == agents.REFUSED]
-
-    def _pod(self, pod: Document, slices: dict[str, list[SliceView]], refusals: dict[str, str]) -> PodView:
+    def _pod(self, pod: Document, slices: dict[str, list[SliceView]]) -> PodView:
         meta, uid = pod["metadata"], pod["metadata"]["uid"]
         phase = "Terminating" if meta.get("deletionTimestamp") else str(pod["status"].get("phase", ""))
         node = str(pod["spec"].get("nodeName", ""))
         reason = ""
         if phase == "Pending":
-            reason = refusals.get(uid, "its slices are being cut") if node else self._reason(pod)
+            reason = self._reason_on_node(node, uid) if node else self._reason(pod)
         return PodView(meta["namespace"], meta["name"], phase, node, reason, tuple(slices.get(uid, ())))
+
+    def _reason_on_node(self, node: str, uid: str) -> str:
+        """Why a pod that has a node does not run."""
+        if all(one.name != node for one in self.cluster.options.fleet):
+            return f"it is bound to node {node}, which there is not"
+        return self.cluster.agents.problem(uid) or "its slices are being cut"
 
     def _reason(self, pod: Document) -> str:
         """Why a pod has no node. Our own words where no node has room; else kube-scheduler's."""

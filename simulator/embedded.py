@@ -7,7 +7,7 @@ Used by `migsched demo` and by the integration tests.
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from allocator import errors
 from scheduler.service import Service
@@ -29,7 +29,7 @@ class Options:
 
     fleet: tuple[Node, ...]
     settings: Settings
-    scheduler: Config
+    scheduler: Config = field(default_factory=lambda: Config(extender_url=""))
     job_seconds: float | None = None
     seed: int = 0
 
@@ -39,6 +39,7 @@ class Embedded:
 
     def __init__(self, options: Options) -> None:
         self.options = options
+        self._nodes = frozenset(node.name for node in options.fleet)
         self.server = Server(seed=options.seed)
         self.api = MemoryApi(self.server)
         self.agents = Agents(MemoryApi(self.server), options.fleet)
@@ -75,7 +76,19 @@ class Embedded:
         """Whether every pod runs, is over, or was refused, and nothing is under way that could change that."""
         if not self.scheduler.idle:
             return False
-        return all(_is_settled(one.document) for one in self.server.list(api.POD))
+        return all(self._is_settled(one.document) for one in self.server.list(api.POD))
+
+    def _is_settled(self, pod: Document) -> bool:
+        spec, status = pod["spec"], pod["status"]
+        if pod["metadata"].get("deletionTimestamp"):
+            return spec.get("nodeName") not in self._nodes
+        if spec.get("nodeName"):
+            known = spec["nodeName"] in self._nodes
+            return not known or status.get("phase") != "Pending" or bool(self.agents.problem(pod["metadata"]["uid"]))
+        if spec.get("schedulerName") != self.options.scheduler.scheduler_name:
+            return True
+        conditions: list[Document] = status.get("conditions") or []
+        return any(one["type"] == "PodScheduled" for one in conditions)
 
     async def _any_change(self) -> None:
         """Until something changes in the cluster, or a moment has passed."""
@@ -103,12 +116,3 @@ async def start(options: Options) -> AsyncIterator[Embedded]:
             yield cluster
     finally:
         await cluster.service.stop()
-
-
-def _is_settled(pod: Document) -> bool:
-    if pod["metadata"].get("deletionTimestamp"):
-        return False
-    if pod["spec"].get("nodeName"):
-        return bool(pod["status"].get("phase") != "Pending")
-    conditions: list[Document] = pod["status"].get("conditions") or []
-    return any(one["type"] == "PodScheduled" for one in conditions)

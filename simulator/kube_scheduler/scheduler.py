@@ -99,8 +99,10 @@ class KubeScheduler:
                 continue
             before = self._nodes.get(name)
             self._nodes[name] = in_tree.node_info(change.document)
-            for node, asked in self._placed.values():
-                if node == name:
+            if before is not None:
+                self._nodes[name].requested, self._nodes[name].pods = before.requested, before.pods
+            else:
+                for asked in [asked for node, asked in self._placed.values() if node == name]:
                     self._nodes[name].add(asked)
             if before is None or _matters(before.document) != _matters(change.document):
                 self._queue.happened(Wake.NODE)
