@@ -1,8 +1,8 @@
 """Capacity: what fits now, what would fit after a repack or with more nodes, and whether given pods fit together.
 
 `answer` is the whole command: a parsed document and a snapshot (or the fleet described in the document) in, an answer
-out that JSON can hold. Called by `migsched capacity` and the API, in a process of their own: it imports OR-Tools.
-Explained in docs/planning.md.
+out that JSON can hold. Called by `migsched capacity` and the API, in a process of their own: solving may take
+seconds. Explained in docs/planning.md.
 """
 
 from collections import Counter

@@ -9,8 +9,7 @@ import enum
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-
-from ortools.linear_solver import pywraplp
+from typing import Any
 
 from allocator import errors
 
@@ -100,7 +99,8 @@ def solve(program: Program, time_limit_s: float, hint: Sequence[int] = ()) -> So
         fits = program.satisfied(())
         return Solution(Status.OPTIMAL if fits else Status.INFEASIBLE)
     _check_precision(program)
-    solver, columns = _compile(program, "SAT", whole=True)
+    pywraplp = _solvers()
+    solver, columns = _compile(program, pywraplp.Solver.CreateSolver("SAT"), whole=True)
     solver.SetSolverSpecificParametersAsString(_PARAMETERS)
     solver.SetTimeLimit(max(1, math.ceil(time_limit_s * 1000)))
     hinted = bool(hint) and program.satisfied(hint)
@@ -127,7 +127,8 @@ def solve(program: Program, time_limit_s: float, hint: Sequence[int] = ()) -> So
 def relax(program: Program) -> Relaxed | None:
     """The optimum if columns could be fractions, by GLOP; None if even then there is no solution."""
     _check_precision(program)
-    solver, columns = _compile(program, "GLOP", whole=False)
+    pywraplp = _solvers()
+    solver, columns = _compile(program, pywraplp.Solver.CreateSolver("GLOP"), whole=False)
     ended = solver.Solve()
     if ended != pywraplp.Solver.OPTIMAL:
         return None
@@ -140,8 +141,14 @@ def _fallback(program: Program, hint: Sequence[int], seconds: float) -> Solution
     return Solution(Status.FEASIBLE, tuple(hint), program.cost(hint), 0, seconds)
 
 
-def _compile(program: Program, engine: str, *, whole: bool) -> tuple[pywraplp.Solver, list[pywraplp.Variable]]:
-    solver: pywraplp.Solver = pywraplp.Solver.CreateSolver(engine)
+def _solvers() -> Any:
+    """OR-Tools, loaded when something is solved: whoever only imports a planner does not pay for it."""
+    from ortools.linear_solver import pywraplp
+
+    return pywraplp
+
+
+def _compile(program: Program, solver: Any, *, whole: bool) -> tuple[Any, list[Any]]:
     columns = [solver.Var(0, upper, whole, "") for upper in program.uppers]
     endless = solver.infinity()
     for row in program.rows:

@@ -1,13 +1,14 @@
 """Planning: how many GPUs a demand needs, how each is cut, and what proves that fewer would not do.
 
 `plan` is the whole command: a parsed document in, an answer out that JSON can hold. Called by `migsched plan` and the
-API, in a process of their own: it imports OR-Tools. Explained in docs/planning.md.
+API, in a process of their own: solving may take seconds. Explained in docs/planning.md.
 """
 
 from collections.abc import Mapping
 from typing import Any
 
 from allocator.catalogue import Catalogue
+from allocator.planning import planner
 
 DEFAULT_TIME_LIMIT_S = 8.0
 
@@ -21,6 +22,4 @@ def plan(
     stock is too small the answer has `feasible: false` and what would be needed; `feasible: null` means that the time
     limit came first. Raises InputError for a document that cannot be meant.
     """
-    from allocator.planning import planner
-
     return planner.answer(document, time_limit_s, catalogues or {})

@@ -1,12 +1,13 @@
 """Repack: the cheapest ordered list of pod restarts that makes room or empties GPUs. A plan; nothing is carried out.
 
 `answer` is the whole command: a parsed document and a snapshot in, an answer out that JSON can hold. Called by
-`migsched repack`, the API and the capacity answers, in a process of their own: it imports OR-Tools. Explained in
-docs/planning.md.
+`migsched repack`, the API and the capacity answers, in a process of their own: solving may take seconds. Explained
+in docs/planning.md.
 """
 
 from typing import Any
 
+from allocator.repack import planner
 from allocator.snapshot_file import Saved
 
 DEFAULT_TIME_LIMIT_S = 10.0
@@ -18,6 +19,4 @@ def answer(document: Any, saved: Saved, time_limit_s: float = DEFAULT_TIME_LIMIT
     `possible` is false where there is none, with the reason; null where none was found and none is proven impossible.
     Raises InputError for a document that cannot be meant.
     """
-    from allocator.repack import planner
-
     return planner.answer(document, saved, time_limit_s)

@@ -119,9 +119,9 @@ def test_a_described_fleet_is_empty_and_usable() -> None:
 
 
 def test_the_scheduler_s_path_never_loads_the_solver() -> None:
-    """Importing the inventory, the snapshot and the snapshot file loads no solver; planning loads it when it plans."""
+    """Importing any of the core, planners included, loads no solver; planning loads it when it solves."""
     code = (
-        "import sys; from allocator import inventory, snapshot_file, planning, repack;"
+        "import sys; from allocator import capacity, inventory, snapshot_file, planning, repack;"
         "assert 'ortools' not in sys.modules;"
         "planning.plan({'fleet': [{'model': 'a30-24gb'}], 'demand': {'1g.6gb': 1}});"
         "assert 'ortools' in sys.modules"
