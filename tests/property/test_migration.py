@@ -184,6 +184,31 @@ def test_two_blockers_need_two_moves() -> None:
     assert {move.target.gpu for move in plan.moves} == {1}
 
 
+def test_the_first_blocker_makes_way_for_the_second() -> None:
+    """Where the best place of one blocker is the only place of another, the first goes elsewhere."""
+    fleet = [
+        _a100(("1g.10gb", 0), ("2g.10gb", 2), pinned=[("3g.20gb", 4)]),
+        _a100(pinned=[("2g.10gb", 0), ("2g.10gb", 4)]),  # 2g fits at 2 only, 1g.10gb at 2 and 6
+    ]
+    plan = migration.plan(fleet, "4g.20gb", policy.find("first-fit"), 2)
+    assert plan is not None
+    assert {move.target.placement for move in plan.moves} == {
+        builders.placement("2g.10gb", 2),
+        builders.placement("1g.10gb", 6),
+    }
+
+
+def test_of_equally_cheap_windows_the_one_that_fragments_less_is_cleared() -> None:
+    """Where two windows cost the same moves, the fleet's fragmentation afterwards decides."""
+    full = _a100(pinned=[("4g.20gb", 0), ("2g.10gb", 4)])  # room for one 1g
+    roomy = _a100(("1g.5gb", 0), pinned=[("1g.5gb", 4)])
+    tight = _a100(("1g.5gb", 4), pinned=[("4g.20gb", 0)])
+    for fleet in ([full, roomy, tight], [full, tight, roomy]):
+        plan = migration.plan(fleet, "3g.20gb", policy.DEFAULT, 1)
+        assert plan is not None
+        assert fleet[plan.placed.gpu] is tight
+
+
 def test_what_may_not_move_stays() -> None:
     """A window with a pinned slice in it is never cleared."""
     fleet = [_a100(pinned=[("1g.5gb", 0), ("3g.20gb", 4)]), _a100(pinned=[("4g.20gb", 0)])]

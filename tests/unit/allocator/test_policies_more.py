@@ -1,5 +1,7 @@
 """Policies beside the default one: what each prefers between GPUs, and what those that follow the demand know of it."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,7 +12,7 @@ from allocator.fleet import Fleet
 from allocator.geometry import Geometry
 from allocator.inventory import Inventory
 from allocator.ledger import Claim
-from allocator.policy import Weights
+from allocator.policy import Order, Weights
 from tests import builders, oracles, strategies
 
 FIVE = ("1g.5gb", "2g.10gb", "3g.20gb", "4g.20gb", "7g.40gb")
@@ -90,6 +92,14 @@ def test_first_fit_takes_the_first_gpu_whatever_the_start() -> None:
     busy = A100.state_of([A100.catalogue.placement("4g.20gb", 0)])
     (placed,) = fitting.place([(A100, busy), (A100, Geometry.EMPTY)], ["1g.5gb"], policy.find("first-fit")) or ()
     assert (placed.gpu, placed.placement.start) == (0, 4)
+
+
+def test_going_by_order_means_not_going_by_loss() -> None:
+    """A policy whose order is not by loss takes the first GPU even where it scores a later one better."""
+    by = replace(policy.find("best-fit"), order=Order.FIRST)
+    busy = A100.state_of([A100.catalogue.placement("4g.20gb", 0)])
+    (placed,) = fitting.place([(A100, Geometry.EMPTY), (A100, busy)], ["1g.5gb"], by) or ()
+    assert placed.gpu == 0
 
 
 def test_best_fit_takes_the_first_of_equally_full_gpus() -> None:
@@ -202,11 +212,14 @@ def test_demand_learns_shares() -> None:
 
 
 def test_demand_stays_finite() -> None:
-    """However many requests come, the estimate stays a number."""
+    """However many requests came before, the last ones decide."""
     demand = Demand(("a", "b"), memory=1, floor=0.0)
     for _ in range(5000):
         demand.saw(0)
     assert dict(demand.weights()) == {"a": 1.0, "b": 0.0}
+    for _ in range(20):
+        demand.saw(1)
+    assert dict(demand.weights()) == {"a": 0.0, "b": 1.0}
 
 
 def test_demand_has_a_floor() -> None:
