@@ -26,6 +26,14 @@ class NotThereError(errors.MigschedError):
 
 def get(api_url: str, path: str, **query: str) -> Any:
     """The decoded answer to a GET. Raises SettingsError for a URL that is none, NotThereError, NoAnswerError."""
+    try:
+        return msgspec.json.decode(get_text(api_url, path, **query))
+    except msgspec.DecodeError as error:
+        raise NoAnswerError(f"--api-url: what answers at {api_url} is not migsched ({error})") from error
+
+
+def get_text(api_url: str, path: str, **query: str) -> bytes:
+    """The answer to a GET as it came. Raises SettingsError for a URL that is none, NotThereError, NoAnswerError."""
     parts = urllib.parse.urlsplit(api_url)
     if parts.scheme not in ("http", "https") or not parts.netloc:
         raise errors.SettingsError("api_url", api_url, f"must be a URL such as {DEFAULT_URL}")
@@ -35,13 +43,14 @@ def get(api_url: str, path: str, **query: str) -> Any:
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # a proxy could not reach a loopback address
     try:
         with opener.open(url, timeout=_SECONDS) as answer:
-            return msgspec.json.decode(answer.read())
+            found: bytes = answer.read()
+            return found
     except urllib.error.HTTPError as error:
         text = _detail(error.read()) or error.reason
         if error.code == 404:
             raise NotThereError(text) from error
         raise NoAnswerError(f"{url}: HTTP {error.code}: {text}") from error
-    except (OSError, msgspec.DecodeError, ValueError) as error:
+    except (OSError, ValueError) as error:
         reason = getattr(error, "reason", error)
         raise NoAnswerError(
             f"--api-url: no answer from {url} ({reason}); is `migsched scheduler` or `migsched demo` running there?"

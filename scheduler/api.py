@@ -10,8 +10,9 @@ from fastapi import FastAPI, HTTPException, Query, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import BaseModel, Field
 
-from allocator import snapshot
+from allocator import snapshot, snapshot_file
 from allocator.snapshot import GpuView, NodeView
+from allocator.snapshot_file import PodFacts, Saved
 from scheduler import explain
 from scheduler.metrics import Metrics
 from scheduler.state import State
@@ -102,6 +103,13 @@ def build(state: State, metrics: Metrics, ready: Callable[[], bool], refresh: Ca
     async def nodes() -> list[NodeModel]:
         """Every node with its GPUs and what is on them."""
         return [_node(node) for node in snapshot.take(state.inventory).nodes]
+
+    @app.get("/api/v1/snapshot", tags=["capacity"], response_class=Response)
+    async def saved() -> Response:
+        """The cluster as a snapshot file: what `migsched capacity` and `migsched repack` plan with."""
+        facts = {pod.uid: PodFacts(pod.movable, pod.priority) for pod in state.pods.values()}
+        text = snapshot_file.encode(Saved(snapshot.take(state.inventory), facts))
+        return Response(text, media_type="application/json")
 
     @app.get("/api/v1/capacity", tags=["capacity"])
     async def capacity() -> CapacityModel:

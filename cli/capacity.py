@@ -1,0 +1,46 @@
+"""`migsched capacity`: what fits now, after a repack, or with more nodes."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+import yaml
+from rich.console import RenderableType
+from rich.text import Text
+
+from allocator import snapshot_file
+from cli import api_client, documents, output
+from cli.output import Format
+
+_TIME_LIMIT_S = 10.0
+
+
+def capacity(
+    document: documents.Document = None,
+    snapshot: documents.SnapshotFile = None,
+    save: Annotated[Path | None, typer.Option(help="Write the cluster's snapshot to this file as well.")] = None,
+    time_limit: Annotated[float, typer.Option(help="Seconds to search at most.")] = _TIME_LIMIT_S,
+    api_url: api_client.ApiUrl = api_client.DEFAULT_URL,
+    form: Annotated[Format, typer.Option("--output", "-o", help="How to print.")] = Format.TABLE,
+) -> None:
+    """Say how many more slices fit, and whether given pods fit together (docs/planning.md).
+
+    Looks at a running scheduler's cluster, at a snapshot file, or at the `fleet` that the document describes.
+
+    Example: echo '{fleet: [{model: a100-40gb, nodes: 2, gpus_per_node: 8}]}' | migsched capacity -
+    """
+    from allocator import capacity as answers  # OR-Tools is slow to load: not for --help
+
+    asked = documents.read(document)
+    described = isinstance(asked, dict) and "fleet" in asked
+    saved = None if described else documents.snapshot(snapshot, api_url)
+    if save is not None and saved is not None:
+        save.write_text(snapshot_file.encode(saved), encoding="utf-8")
+    answer = answers.answer(asked, saved, time_limit)
+    output.show(form, lambda: answer, lambda: _text(answer))
+    if answer.get("fits") is False:
+        raise typer.Exit(1)
+
+
+def _text(answer: dict[str, Any]) -> RenderableType:
+    return Text(yaml.safe_dump(answer, sort_keys=False, allow_unicode=True).rstrip())

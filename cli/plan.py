@@ -1,0 +1,48 @@
+"""`migsched plan`: how many GPUs a demand needs, each one's layout, and the proof."""
+
+from typing import Annotated, Any
+
+import typer
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from allocator import planning
+from cli import documents, output
+from cli.output import Format
+
+
+def plan(
+    document: documents.Document = None,
+    time_limit: Annotated[float, typer.Option(help="Seconds to search at most.")] = planning.DEFAULT_TIME_LIMIT_S,
+    form: Annotated[Format, typer.Option("--output", "-o", help="How to print.")] = Format.TABLE,
+) -> None:
+    """Plan GPUs for a demand: counts per profile, services with a rate, or language models (docs/planning.md).
+
+    Exit code 1 if the stock is too small.
+
+    Example: echo '{demand: {3g.20gb: 20, 1g.5gb: 50}, fleet: [{model: a100-40gb, count: unlimited}]}' | migsched plan -
+    """
+    answer = planning.plan(documents.read(document), time_limit)
+    output.show(form, lambda: answer, lambda: _table(answer))
+    if not answer.get("feasible", True):
+        raise typer.Exit(1)
+
+
+def _table(answer: dict[str, Any]) -> RenderableType:
+    proof = "proven the fewest" if answer.get("optimal") else f"lower bound {answer.get('lower_bound')}"
+    gpus = ", ".join(f"{number} × {model}" for model, number in answer.get("gpus", {}).items()) or "none"
+    parts: list[RenderableType] = [Text.assemble((gpus, "bold"), f"   ({proof})")]
+    if answer.get("reason"):
+        parts.append(Text(str(answer["reason"]), style="bold red"))
+    layouts = Table(box=None, pad_edge=False, header_style="dim")
+    for column in ("GPUS", "MODEL", "LAYOUT"):
+        layouts.add_column(column, justify="right" if column == "GPUS" else "left")
+    for one in answer.get("layouts", ()):
+        slices = "  ".join(f"{s['profile']}@{s['start']}" for s in one["slices"])
+        layouts.add_row(str(one["count"]), one["model"], slices or "–")
+    parts.append(layouts)
+    for name, chosen in (answer.get("services") or {}).items():
+        parts.append(Text(f"{name}: " + ", ".join(f"{n} × {profile}" for profile, n in chosen.items())))
+    parts.append(Text(f"stranded memory slices: {answer.get('stranded_memory_slices', 0)}", style="dim"))
+    return Group(*parts)

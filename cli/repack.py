@@ -1,0 +1,35 @@
+"""`migsched repack`: the cheapest pod restarts that make room or empty GPUs. A plan; nothing is carried out."""
+
+from typing import Annotated, Any
+
+import typer
+import yaml
+from rich.console import RenderableType
+from rich.text import Text
+
+from allocator import repack as answers
+from cli import api_client, documents, output
+from cli.output import Format
+
+
+def repack(
+    document: documents.Document = None,
+    snapshot: documents.SnapshotFile = None,
+    time_limit: Annotated[float, typer.Option(help="Seconds to search at most.")] = answers.DEFAULT_TIME_LIMIT_S,
+    api_url: api_client.ApiUrl = api_client.DEFAULT_URL,
+    form: Annotated[Format, typer.Option("--output", "-o", help="How to print.")] = Format.TABLE,
+) -> None:
+    """Plan moves of movable pods that make room for requests or empty whole GPUs (docs/planning.md).
+
+    Exit code 1 if there is no such plan.
+
+    Example: echo '{requests: [{slices: {7g.40gb: 1}}]}' | migsched repack -
+    """
+    answer = answers.answer(documents.read(document), documents.snapshot(snapshot, api_url), time_limit)
+    output.show(form, lambda: answer, lambda: _text(answer))
+    if not answer.get("possible"):
+        raise typer.Exit(1)
+
+
+def _text(answer: dict[str, Any]) -> RenderableType:
+    return Text(yaml.safe_dump(answer, sort_keys=False, allow_unicode=True).rstrip())
