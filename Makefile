@@ -8,7 +8,7 @@ ARGS ?=
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install lock demo cluster test test-fast check format lint types imports bench clean control-plane manifests protos
+.PHONY: help install lock demo cluster test test-fast check format lint types imports bench clean control-plane real-node manifests protos
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -40,10 +40,13 @@ demo: install ## the whole product on simulated GPUs, in one process (ARGS="--on
 control-plane: install ## build etcd, kube-apiserver, kube-scheduler, … into the cache (minutes, once)
 	@$(BIN)/python -m simulator.control_plane.build
 
+real-node: install ## build containerd and fetch runc and busybox into the cache, where this machine can run a node
+	@$(BIN)/python -m simulator.real_node
+
 cluster: control-plane ## a real control plane with simulated GPU nodes (ARGS="--nodes 4 --gpus 8")
 	@$(BIN)/migsched cluster $(ARGS)
 
-test: control-plane ## every test, end-to-end included
+test: control-plane real-node ## every test, end-to-end included
 	$(BIN)/pytest $(ARGS)
 
 test-fast: install ## unit, property, contract and integration tests only

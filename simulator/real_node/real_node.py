@@ -20,10 +20,9 @@ from pathlib import Path
 from typing import Any, Self
 
 from simulator import build_cache
-from simulator.control_plane import build as control_plane_build
 from simulator.control_plane import control_plane, processes
 from simulator.control_plane import errors as control_plane_errors
-from simulator.real_node import build, configuration, debian, errors, image, layout, machine, pod_logs
+from simulator.real_node import configuration, errors, image, layout, pod_logs, preparation
 
 _SECONDS = 60.0  # for a program to become ready, and for the node to be Ready
 _ASK_EVERY_SECONDS = 0.05
@@ -79,8 +78,7 @@ class RealNode:
         self._cluster = cluster
         self._labels = labels or {}
         self._progress = progress
-        self._kubelet: Path | None = None
-        self._programs: build.Binaries | None = None
+        self._prepared: preparation.Prepared | None = None
         self._supervisor: processes.Supervisor | None = None
 
     def __enter__(self) -> Self:
@@ -105,14 +103,11 @@ class RealNode:
         """
         if self._supervisor is not None:
             raise control_plane_errors.StartError(f"the node in {self.directory} is started already")
-        machine.require()
-        self._kubelet = control_plane_build.ensure_built(self._progress).kubelet
-        self._programs = build.ensure_built(self._progress)
-        tools = debian.ensure_installed(self._progress)
+        self._prepared = preparation.ensure(self._progress)
         self._supervisor = processes.Supervisor(self.directory)
         try:
-            configuration.write(self._place, self._programs, tools)
-            image.write_archive(self._place.config / "images.tar", tools.busybox)
+            configuration.write(self._place, self._prepared.programs, self._prepared.tools)
+            image.write_archive(self._place.config / "images.tar", self._prepared.tools.busybox)
             self._boot(import_images=True)
         except BaseException:
             self.stop()
@@ -183,7 +178,7 @@ class RealNode:
         return pod_logs.read(self._place.logs / "pods", self._pod(pod, namespace), container)
 
     def _boot(self, *, import_images: bool) -> None:
-        programs, supervisor = self._built, self._running
+        programs, supervisor = self._programs.programs, self._running
         boot_id = str(uuid.uuid4())
         configuration.write_boot_id(self._place, boot_id)
         self._place.pid_file.unlink(missing_ok=True)  # of a node that was killed
@@ -197,7 +192,7 @@ class RealNode:
         if import_images:
             self._ctr("images", "import", str(self._place.config / "images.tar"))
         flags = configuration.kubelet_flags(self._place, self.name, self._cluster.kubeconfig, self._labels)
-        supervisor.start("kubelet", self._inside(str(self._kubelet), *flags))
+        supervisor.start("kubelet", self._inside(str(self._programs.kubelet), *flags))
         self._wait_for_kubelet(boot_id)
 
     def _wait_for_kubelet(self, boot_id: str | None = None) -> None:
@@ -229,7 +224,7 @@ class RealNode:
 
     def _inside(self, *command: str) -> list[str]:
         """Return the command line that runs a command in the node's namespaces."""
-        return [str(self._built.namespaces), "enter", str(self._place.pid_file), *command]
+        return [str(self._programs.programs.namespaces), "enter", str(self._place.pid_file), *command]
 
     def _within(self, path: Path) -> Path:
         """Return the path by which this machine reaches what the node has at `path`."""
@@ -239,7 +234,9 @@ class RealNode:
     def _ctr(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         shown = f"ctr {' '.join(arguments)}"
         address = f"--address={layout.CONTAINERD_SOCKET}"
-        command = self._inside(str(self._built.ctr), address, f"--namespace={_CONTAINERD_NAMESPACE}", *arguments)
+        command = self._inside(
+            str(self._programs.programs.ctr), address, f"--namespace={_CONTAINERD_NAMESPACE}", *arguments
+        )
         try:
             done = subprocess.run(
                 command,
@@ -283,10 +280,10 @@ class RealNode:
         raise control_plane_errors.StartError(f"{name} is not started in {self.directory}")
 
     @property
-    def _built(self) -> build.Binaries:
-        if self._programs is None:
+    def _programs(self) -> preparation.Prepared:
+        if self._prepared is None:
             raise control_plane_errors.StartError(f"the node in {self.directory} is not started")
-        return self._programs
+        return self._prepared
 
     @property
     def _running(self) -> processes.Supervisor:

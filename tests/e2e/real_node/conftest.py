@@ -7,8 +7,8 @@ import pytest
 from allocator import errors
 from simulator.control_plane import build as control_plane_build
 from simulator.control_plane.control_plane import ControlPlane
-from simulator.real_node import build, debian, machine
 from simulator.real_node import errors as real_node_errors
+from simulator.real_node import preparation
 from simulator.real_node.real_node import RealNode
 
 _OUTCOME = pytest.StashKey[errors.MigschedError | None]()
@@ -22,9 +22,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     tell = terminal.write_line if terminal else None
     session.stash[_OUTCOME] = None
     try:
-        machine.require()
-        build.ensure_built(tell)
-        debian.ensure_installed(tell)
+        preparation.ensure(tell)
     except errors.MigschedError as exc:
         session.stash[_OUTCOME] = exc
 
