@@ -23,7 +23,7 @@ def repack(
 
     Exit code 1 if there is no such plan.
 
-    Example: echo '{requests: [{slices: {7g.40gb: 1}}]}' | migsched repack -
+    Example: echo '{requests: [{profiles: {7g.40gb: 1}}]}' | migsched repack -
     """
     answer = answers.answer(documents.read(document), documents.snapshot(snapshot, api_url), time_limit)
     output.show(form, lambda: answer, lambda: _text(answer))

@@ -80,7 +80,12 @@ def build(state: State, metrics: Metrics, ready: Callable[[], bool], refresh: Ca
         summary="MIG capacity: what is where, what fits, and why a pod is pending.",
         version="v1",
     )
+    _health_routes(app, metrics, ready, refresh)
+    _capacity_routes(app, state)
+    return app
 
+
+def _health_routes(app: FastAPI, metrics: Metrics, ready: Callable[[], bool], refresh: Callable[[], None]) -> None:
     @app.get("/livez", tags=["health"])
     def livez() -> dict[str, str]:
         """Alive: the event loop answers."""
@@ -99,6 +104,8 @@ def build(state: State, metrics: Metrics, ready: Callable[[], bool], refresh: Ca
         refresh()
         return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
 
+
+def _capacity_routes(app: FastAPI, state: State) -> None:
     @app.get("/api/v1/nodes", tags=["capacity"])
     async def nodes() -> list[NodeModel]:
         """Every node with its GPUs and what is on them."""
@@ -134,8 +141,6 @@ def build(state: State, metrics: Metrics, ready: Callable[[], bool], refresh: Ca
         """Every MIG pod that is not over, with where it lies or why it is pending."""
         known = sorted(state.pods.values(), key=lambda p: (p.namespace, p.name))
         return [ExplanationModel(**explain.explain(state, one)) for one in known]
-
-    return app
 
 
 def _node(node: NodeView) -> NodeModel:
