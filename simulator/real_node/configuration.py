@@ -162,6 +162,7 @@ def _kubelet(place: layout.Layout) -> dict[str, Any]:
         "nodeStatusUpdateFrequency": "1s",  # extended resources reach the API server with the next node status
         "oomScoreAdj": 0,
         "podLogsDir": str(layout.LOGS / "pods"),
+        "readOnlyPort": 0,
         "resolvConf": "",
         "shutdownGracePeriod": "0s",
         "volumePluginDir": str(layout.KUBELET_ROOT / "volume-plugins"),

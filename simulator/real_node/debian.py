@@ -18,7 +18,7 @@ from simulator.real_node import elf, errors
 PACKAGES = ("runc", "busybox-static")
 
 _SECONDS = 300.0
-_ADMIN_DIRECTORIES = "/usr/local/sbin:/usr/sbin:/sbin"  # often missing from a user's PATH
+ADMIN_DIRECTORIES = "/usr/local/sbin:/usr/sbin:/sbin"  # often missing from a user's PATH
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ def ensure_installed(progress: build_cache.Progress | None = None, *, cache: Pat
 
 
 def _on_path() -> tuple[Path | None, Path | None]:
-    runc = shutil.which("runc") or shutil.which("runc", path=_ADMIN_DIRECTORIES)
+    runc = shutil.which("runc") or shutil.which("runc", path=ADMIN_DIRECTORIES)
     busybox = shutil.which("busybox")
     static = busybox is not None and elf.is_static(Path(busybox))
     return Path(runc) if runc else None, Path(busybox) if busybox and static else None
