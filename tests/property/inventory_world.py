@@ -1,0 +1,211 @@
+"""A small world for the inventory's state machine: the API server's pods, the GPUs' true slices, and late reports.
+
+What is true here is decided by the simulated driver's rule alone (`_legal`), never by the inventory. An agent's
+report is a photograph of its node; between two of them the truth moves on.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+
+import msgspec
+
+from allocator import contract, errors, geometry, gpu_models
+from allocator.contract import Promise
+from allocator.fitting import GpuState
+from allocator.inventory import BoundPod, Inventory
+from allocator.ledger import State
+from allocator.profile import Placement
+from allocator.report import GpuReport, MigMode, NodeReport, Owner, Slice, SliceState
+from allocator.request import Request
+from tests import builders
+
+NODES = {"n1": ("a100-40gb",), "n2": ("a100-40gb", "a30-24gb")}
+GPUS = {node: tuple(f"{node}-gpu-{i}" for i in range(len(models))) for node, models in NODES.items()}
+MODEL_OF = {uuid: model for node, models in NODES.items() for uuid, model in zip(GPUS[node], models, strict=True)}
+
+
+@dataclass
+class WorldPod:
+    """A pod as the API server has it."""
+
+    name: str
+    request: Request
+    node: str = ""  # set by the Binding, with the promises, in one write
+    promises: tuple[Promise, ...] = ()
+    over: bool = False
+    seen_over: bool = False  # the scheduler's watch has shown it
+
+    @property
+    def uid(self) -> str:
+        """The pod's UID."""
+        return builders.uid_of(self.name)
+
+    def bound(self) -> BoundPod:
+        """The pod as the watch shows it."""
+        return BoundPod(self.uid, builders.NAMESPACE, self.name, self.node, self.request, self.promises)
+
+
+@dataclass
+class World:
+    """All pods there ever were, and the true slices of every GPU."""
+
+    pods: dict[str, WorldPod] = field(default_factory=dict)
+    slices: dict[str, list[Slice]] = field(default_factory=lambda: {uuid: [] for uuid in MODEL_OF})
+
+    # --- pods ---------------------------------------------------------------------------------------------------
+
+    def create(self, profiles: Sequence[str]) -> WorldPod:
+        """A new pod asking for slices."""
+        pod = WorldPod(f"p{len(self.pods)}", builders.request(*profiles))
+        self.pods[pod.uid] = pod
+        return pod
+
+    def bind(self, pod: WorldPod, node: str, promises: Iterable[Promise]) -> None:
+        """The one write of a Binding; a pod is bound once."""
+        assert not pod.node
+        pod.node, pod.promises = node, tuple(promises)
+
+    def living(self) -> list[WorldPod]:
+        """Bound pods that are not over."""
+        return [pod for pod in self.pods.values() if pod.node and not pod.over]
+
+    def uncut(self, pod: WorldPod) -> list[str]:
+        """Profiles a pod asks for and has not got."""
+        there = Counter(one.placement.profile for _, one in self.owned(pod.uid))
+        return sorted((Counter(dict(pod.request.counts)) - there).elements())
+
+    # --- slices -------------------------------------------------------------------------------------------------
+
+    def owned(self, uid: str) -> list[tuple[str, Slice]]:
+        """A pod's slices, with the GPU each lies on."""
+        return [(u, s) for u, slices in self.slices.items() for s in slices if s.owner and s.owner.uid == uid]
+
+    def cut(self, uuid: str, wanted: Placement, owner: Owner | None) -> bool:
+        """Cut a slice, destroying idle ones in its way; foreign if it has no owner. False if it cannot be cut."""
+        kept = [one for one in self.slices[uuid] if one.state is not SliceState.IDLE]
+        state = SliceState.FOREIGN if owner is None else SliceState.ALLOCATED
+        for others in (self.slices[uuid], kept):
+            if legal(uuid, [*(one.placement for one in others), wanted]):
+                self.slices[uuid] = [*others, Slice(wanted, state, owner)]
+                return True
+        return False
+
+    def cut_as_promised(self, pod: WorldPod) -> None:
+        """Cut the next slice of a pod that can be cut at its promised place."""
+        for promise in pod.promises:
+            mine = {(uuid, one.placement.profile, one.placement.start) for uuid, one in self.owned(pod.uid)}
+            there = (promise.gpu, promise.profile, promise.start)
+            if there in mine or promise.gpu not in GPUS[pod.node] or promise.profile not in self.uncut(pod):
+                continue
+            starts = {place.start: place for place in self.places(promise.gpu, promise.profile)}
+            if promise.start in starts:
+                self.cut(promise.gpu, starts[promise.start], builders.owner(pod.name, promise.container))
+                return
+
+    def places(self, uuid: str, profile: str = "") -> list[Placement]:
+        """Where a slice could be cut on a GPU now."""
+        kept = [one.placement for one in self.slices[uuid] if one.state is not SliceState.IDLE]
+        every = gpu_models.find(MODEL_OF[uuid]).placements()
+        return [one for one in every if profile in ("", one.profile) and legal(uuid, [*kept, one])]
+
+    def drop(self, uuid: str, gone: Slice, *, keep_warm: bool) -> None:
+        """A slice is given back: destroyed, or kept idle."""
+        left = [one for one in self.slices[uuid] if one != gone]
+        self.slices[uuid] = [*left, Slice(gone.placement, SliceState.IDLE)] if keep_warm else left
+
+    def free(self, pod: WorldPod) -> None:
+        """All slices of a pod are given back and stay warm."""
+        for uuid, one in self.owned(pod.uid):
+            self.drop(uuid, one, keep_warm=True)
+
+    def strangers_leave(self) -> None:
+        """All foreign slices are gone."""
+        for uuid, slices in self.slices.items():
+            self.slices[uuid] = [one for one in slices if one.state is not SliceState.FOREIGN]
+
+    def reboot(self, node: str) -> None:
+        """All slices of a node are gone; its pods are not."""
+        for uuid in GPUS[node]:
+            self.slices[uuid] = []
+
+    # --- reports ------------------------------------------------------------------------------------------------
+
+    def photograph(self, node: str) -> NodeReport:
+        """What an honest agent reports now."""
+        return NodeReport(node, tuple(self._gpu(i, uuid) for i, uuid in enumerate(GPUS[node])))
+
+    def garbled(self, uuid: str, bogus: Slice) -> NodeReport:
+        """A report with a slice that is not there, come through the wire as the scheduler reads it."""
+        node = next(name for name, gpus in GPUS.items() if uuid in gpus)
+        honest = self.photograph(node)
+        gpus = tuple(replace(g, slices=(*g.slices, bogus)) if g.uuid == uuid else g for g in honest.gpus)
+        wire = contract.encode_status(replace(honest, gpus=gpus), agent_version="test", mode="test")
+        return contract.decode_status(msgspec.json.encode(wire), node)
+
+    def _gpu(self, index: int, uuid: str) -> GpuReport:
+        catalogue = gpu_models.find(MODEL_OF[uuid])
+        return GpuReport(uuid, index, catalogue.model, MigMode.ENABLED, catalogue, tuple(self.slices[uuid]))
+
+
+def legal(uuid: str, placements: Iterable[Placement]) -> bool:
+    """Whether the driver would let these stand together."""
+    try:
+        geometry.compiled(gpu_models.find(MODEL_OF[uuid])).state_of(placements)
+    except errors.GeometryError:
+        return False
+    return True
+
+
+def taken_in(seen: NodeReport, uuid: str) -> list[tuple[str, Placement]]:
+    """Slices that a report shows as a pod's or as foreign, with the owner's UID."""
+    return [
+        (one.owner.uid if one.owner else "", one.placement)
+        for gpu in seen.gpus
+        if gpu.uuid == uuid
+        for one in gpu.slices
+        if one.state is not SliceState.IDLE
+    ]
+
+
+def expected_rows(inventory: Inventory, node: str) -> dict[str, GpuState]:
+    """The GPU states that reports and claims together make, GPUs that contradict themselves left out."""
+    seen = inventory.report(node)
+    return {} if seen is None else dict(_expected_gpus(inventory, seen))
+
+
+def _expected_gpus(inventory: Inventory, seen: NodeReport) -> Iterator[tuple[str, GpuState]]:
+    for gpu in seen.gpus:
+        held = {
+            (claim.uid, hold.placement)
+            for claim in inventory.ledger
+            for hold in claim.holds
+            if claim.node == seen.node and hold.gpu == gpu.uuid
+        }
+        together = [placement for _, placement in sorted(held | set(taken_in(seen, gpu.uuid)))]
+        if gpu.healthy and gpu.catalogue and legal(gpu.uuid, together):
+            known = geometry.compiled(gpu.catalogue)
+            yield gpu.uuid, (known, known.state_of(together))
+
+
+def caught_up(world: World, inventory: Inventory) -> bool:
+    """Whether the inventory knows all that the API server and the reports say: then a restart must change nothing."""
+    if any(inventory.waiting()) or any(inventory.conflicts(node) for node in NODES):
+        return False
+    for claim in inventory.ledger:
+        pod, seen = world.pods[claim.uid], inventory.report(claim.node)
+        if seen is None or pod.node != claim.node:
+            return False
+        places = {(hold.gpu, hold.placement.profile, hold.placement.start) for hold in claim.holds}
+        shown = {
+            (gpu.uuid, one.profile, one.start)
+            for gpu in seen.gpus
+            for uid, one in taken_in(seen, gpu.uuid)
+            if uid == claim.uid
+        }
+        promised = {(one.gpu, one.profile, one.start) for one in pod.promises}
+        if places != (promised if claim.state is State.BOUND else shown):
+            return False
+        if pod.over != (claim.state is State.RELEASING) or claim.state is State.RESERVED:
+            return False
+    return all(inventory.ledger.get(pod.uid) for pod in world.living())
