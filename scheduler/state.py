@@ -20,6 +20,7 @@ from scheduler.cluster import Change, ChangeType, Kind, Listing, MigNode, Node, 
 from scheduler.kube_scheduler_config import managed_resources
 
 _log = structlog.get_logger("state")
+_NO_STATUS = (b"", b"{}", b"null")  # a MigNode that its agent has made and not written yet
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +95,9 @@ class State:
             self.inventory.nodes.add(item.metadata.name)
 
     def _take_report(self, item: MigNode) -> None:
+        if bytes(item.status) in _NO_STATUS:
+            self._forget(Kind.MIG_NODE, item.metadata.name)
+            return
         seen = contract.decode_status(item.status, item.metadata.name)
         before = self.inventory.report(seen.node)
         if seen.problem and (before is None or before.problem != seen.problem):

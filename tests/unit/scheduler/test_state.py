@@ -133,3 +133,12 @@ def test_a_profile_that_kube_scheduler_does_not_ask_about_is_warned_of_once() ->
         state.replace(Kind.MIG_NODE, Listing((mig_node("n", status),), "2"))
     warned = [line["resource"] for line in logs if "managedResources" in line["event"]]
     assert warned == ["nvidia.com/mig-1g.3gb", "nvidia.com/mig-1g.3gb.me"]
+
+
+def test_a_mig_node_without_a_status_is_no_report() -> None:
+    """An agent makes its MigNode before it writes the status: until then the node has no report, and nothing is logged."""
+    state = State(policy.DEFAULT, lambda: None)
+    with structlog.testing.capture_logs() as logs:
+        state.apply(Kind.MIG_NODE, Change(ChangeType.ADDED, MigNode(Meta("n")), "1"))
+    assert state.inventory.report("n") is None
+    assert logs == []
