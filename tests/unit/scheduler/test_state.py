@@ -136,7 +136,7 @@ def test_a_profile_that_kube_scheduler_does_not_ask_about_is_warned_of_once() ->
 
 
 def test_a_mig_node_without_a_status_is_no_report() -> None:
-    """An agent makes its MigNode before it writes the status: until then the node has no report, and nothing is logged."""
+    """An agent makes its MigNode before it writes the status: until then there is no report, and no warning."""
     state = State(policy.DEFAULT, lambda: None)
     with structlog.testing.capture_logs() as logs:
         state.apply(Kind.MIG_NODE, Change(ChangeType.ADDED, MigNode(Meta("n")), "1"))
