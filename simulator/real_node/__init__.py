@@ -1,7 +1,7 @@
 """A genuine Kubernetes node on this machine, without Docker: kubelet, containerd and runc, joined to a `ControlPlane`.
 
-It serves the end-to-end tests and `make cluster`: what the node agent tells a kubelet, and what a container then sees,
-must be tried on the real ones. It needs root, because it makes namespaces and cgroups; `machine` says what is missing.
+It serves the end-to-end tests: what the node agent tells a kubelet, and what a container then sees, must be tried on
+the real ones. It needs root, because it makes namespaces and cgroups; `machine` says what is missing.
 
 - `machine` says whether this machine can run a node, and if not, why;
 - `build` makes containerd, its CNI plugins and `go/` (which holds a node's namespaces) from source, into the cache;

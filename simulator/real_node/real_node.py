@@ -1,6 +1,6 @@
 """A real node: kubelet and containerd in namespaces of their own, joined to a `ControlPlane`.
 
-Called by the end-to-end tests and `migsched cluster`. `layout` says where things are, `configuration` how the node's
+Called by the end-to-end tests. `layout` says where things are, `configuration` how the node's
 settings differ from a production node's.
 
 Three supervised programs make a node: `namespaces` (go/run.go) holds the mount, process and network namespaces and the
