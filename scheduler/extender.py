@@ -8,6 +8,7 @@ Courtship only ranks, it never refuses.
 """
 
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -82,8 +83,12 @@ class Extender:
             self._court(known, nodes[0])
             self._decided("filter", "fit", "")
             return FilterAnswer(nodes)
-        self._state.refused.add(known.uid)
-        return self._refusal(known.request, names, losses)
+        answer = self._refusal(known.request, names, losses)
+        if known.uid not in self._state.refused:  # it will be tried again and again: one line until it fits
+            self._state.refused.add(known.uid)
+            reasons = Counter((*answer.failed.values(), *answer.unresolvable.values()))
+            _log.info("refused", pod=f"{known.namespace}/{known.name}", uid=known.uid, reasons=dict(reasons))
+        return answer
 
     def _held(self, claim: Claim, known: KnownPod, names: Sequence[str]) -> FilterAnswer:
         """A pod that holds a claim already (its Binding is unconfirmed, or its place was reserved ahead) goes there
