@@ -132,7 +132,7 @@ def fgd(weights: Weights) -> Policy:
             raise errors.SettingsError(f"weight of {name}", weight, "must be a number, 0 or more")
     if weights and not any(weight for _, weight in weights):
         raise errors.SettingsError("weights", weights, "give at least one profile a weight above 0")
-    return Policy("fgd", _FGD, _Fgd(weights), Order.TIGHTEST, weigh=fgd)
+    return Policy("fgd", _FGD, _Fgd(weights), weigh=fgd)
 
 
 def _free(geometry: Geometry) -> Losses:

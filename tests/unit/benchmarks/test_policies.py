@@ -39,6 +39,15 @@ def test_rows_are_measured_and_below_the_ceiling() -> None:
 @pytest.mark.parametrize(("measured", "agrees"), [(0.88, True), (0.9, True), (0.87, False), (0.91, False)])
 def test_a_reference_agrees_within_both_intervals(measured: float, agrees: bool) -> None:
     """A row agrees with its reference if the difference is within the interval of a difference of two such values."""
-    row = Row("mfi", "uniform", 1.0, measured, 0.01, None, None, None, 0.89)
+    row = Row("mfi", "uniform", 1.0, 12, measured, 0.01, None, None, None, 0.89)
     assert row.agrees is agrees
-    assert Row("mfi", "uniform", 1.0, measured, 0.01, None, None, None, None).agrees is None
+    assert Row("mfi", "uniform", 1.0, 12, measured, 0.01, None, None, None, None).agrees is None
+
+
+def test_six_profiles_have_no_ceiling_but_references() -> None:
+    """On the 80 GB model with six profiles the policies have references, and no row claims a ceiling."""
+    rows = policies.measure(
+        policies.SIX_PROFILES, seeds=2, loads=(1.0,), mixes=("skew-big",), contenders=(Contender("round-robin"),)
+    )
+    assert [(row.contender, row.reference, row.reference_runs) for row in rows] == [("round-robin", 0.800, 20)]
+    assert rows[0].gpc_acceptance == pytest.approx(0.8, abs=0.05)
