@@ -36,8 +36,9 @@ with ControlPlane(directory / "c") as cluster, RealNode(cluster, "n1", directory
 
 
 def cgroups(place: Layout) -> list[Path]:
-    """The node's cgroups, in all hierarchies."""
-    return [path for path in Path("/sys/fs/cgroup").rglob(place.cgroup) if path.is_dir()]
+    """The node's cgroups, in all hierarchies: one for each controller, or a single one."""
+    top = Path("/sys/fs/cgroup")
+    return [root / place.cgroup for root in (top, *top.iterdir()) if (root / place.cgroup).is_dir()]
 
 
 def inside(place: Layout) -> list[int]:
