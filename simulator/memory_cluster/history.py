@@ -50,19 +50,17 @@ class History:
         self._ended = (self._ended[0] + 1, error)
         self._ring()
 
-    def check(self, version: int) -> None:
-        """Raise GoneError if a watch cannot begin after this version."""
+    def after(self, version: int) -> AsyncIterator[Entry]:
+        """Changes after a version, as they happen, until watches are ended. GoneError if they are not all kept."""
         if version < self._oldest:
             raise errors.GoneError(f"too old resource version: {version} ({self._oldest})")
-
-    async def after(self, version: int) -> AsyncIterator[Entry]:
-        """Changes after a version, as they happen, until the watch is ended. Raises GoneError as `check` does."""
-        self.check(version)
         position = self._dropped + bisect.bisect_right(self._entries, version, key=_version)
-        before, _ = self._ended
+        return self._from(position, self._ended[0])
+
+    async def _from(self, position: int, ended_before: int) -> AsyncIterator[Entry]:
         while True:
             times, error = self._ended
-            if times != before:
+            if times != ended_before:
                 if error is not None:
                     raise error
                 return

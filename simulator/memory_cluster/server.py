@@ -65,9 +65,7 @@ class Server:
         """Changes of a kind after a version. Raises GoneError, RefusedError for what is no version."""
         if not resource_version.isdecimal():
             raise errors.RefusedError(f"resourceVersion: {resource_version!r}: use the version of a list or a change")
-        history = self._history(kind)
-        history.check(int(resource_version))
-        return history.after(int(resource_version))
+        return self._history(kind).after(int(resource_version))
 
     # --- writing
 
