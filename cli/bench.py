@@ -85,10 +85,25 @@ def policies(
     from benchmarks import policies as policies_bench  # the replay engine is not needed by the others
 
     rows = policies_bench.measure(
-        seeds, load or (1.0, 0.85), progress=lambda share: _progress(f"policies: {share:.0%}")
+        seeds=seeds, loads=load or (1.0, 0.85), progress=lambda share: _progress(f"policies: {share:.0%}")
     )
     documents = [dataclasses.asdict(row) | {"agrees": row.agrees} for row in rows]
     output.show(form, lambda: {"rows": documents}, lambda: _table(documents))
+
+
+@app.command()
+def planning(
+    seeds: Annotated[int, typer.Option(min=1, help="Random demands per row.")] = 12,
+    form: Form = Format.TABLE,
+) -> None:
+    """Exact plans beside first fit decreasing and the LP bound; the cost of repacks.
+
+    Example: migsched bench planning --seeds 4
+    """
+    from benchmarks import planning as planning_bench  # OR-Tools is slow to load
+
+    rows = planning_bench.measure(seeds, progress=_progress)
+    output.show(form, lambda: {"rows": rows}, lambda: _table(rows))
 
 
 @app.command(name="all")
