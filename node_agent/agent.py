@@ -55,7 +55,7 @@ class Agent:
         """One round. Never raises a MigschedError: what went wrong is in the outcome."""
         with self._memory.lock:
             self._metrics.steps.inc()
-            self._events, self._leaks = [], []
+            self._leaks = []
             self._memory.prune()
             self._memory.look()
             reason, message = "Ready", "cuts what placements ask for"
@@ -74,7 +74,8 @@ class Agent:
             self._metrics.show(report)
             self._metrics.leaks.set(len(self._leaks))
             ready = reason in ("Ready", "Observing")
-            return Outcome(report, ready, reason, message, tuple(self._events[:MAX_EVENTS]), tuple(self._leaks))
+            events, self._events = tuple(self._events), []
+            return Outcome(report, ready, reason, message, events, tuple(self._leaks))
 
     def _act(self) -> None:
         self._meet()

@@ -147,7 +147,8 @@ class Service:
         self.wake()
         async with self._stepped:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._stepped.wait(), max(timeout_s, _RETRY_S))
+                async with asyncio.timeout(max(timeout_s, _RETRY_S)):
+                    await self._stepped.wait()
 
     async def _hear(self, resource: str) -> None:
         """Be as far as the kubelet: its watch may have shown it the pod in question before ours did."""
@@ -156,7 +157,8 @@ class Service:
         profile = profile_name(resource)
         if not any(pod.waits and pod.wanted.get(profile) and pod.promises for pod in self._views().values()):
             try:
-                await asyncio.wait_for(self._pods.refresh(), _REFRESH_S)
+                async with asyncio.timeout(_REFRESH_S):
+                    await self._pods.refresh()
             except (errors.ClusterError, TimeoutError) as error:
                 _log.warning("cannot ask for pods", error=str(error))
         if self._pods.synced.is_set():
@@ -166,7 +168,8 @@ class Service:
 
     async def _first_look(self) -> None:
         try:
-            await asyncio.wait_for(self._pods.synced.wait(), _FIRST_WAIT_S)
+            async with asyncio.timeout(_FIRST_WAIT_S):
+                await self._pods.synced.wait()
         except TimeoutError:
             _log.warning("the API server does not answer; going on with the journal and PodResources")
 
@@ -179,7 +182,8 @@ class Service:
     async def _steps(self) -> None:
         while True:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), self._settings.poll_s)
+                async with asyncio.timeout(self._settings.poll_s):
+                    await self._wake.wait()
             self._wake.clear()
             await self._step()
 

@@ -5,6 +5,7 @@ it is another one, all plugins are served anew and registered. What the kubelet 
 """
 
 import asyncio
+import contextlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -55,10 +56,9 @@ class Plugins:
                     await self.sync()
                 except (channel.KubeletError, OSError) as error:
                     _log.warning("cannot register with the kubelet", error=str(error))
-                try:
-                    await asyncio.wait_for(self._changed.wait(), self._poll_s)
-                except TimeoutError:
-                    continue
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(self._poll_s):
+                        await self._changed.wait()
                 self._changed.clear()
         finally:
             await self.stop()

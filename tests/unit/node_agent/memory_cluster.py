@@ -1,0 +1,122 @@
+"""A cluster of one node in memory, as the agent's port: pods, the MigNode, events, labels."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Mapping
+from typing import Any
+
+from allocator import contract, errors
+from allocator.contract import Promise
+from node_agent.cluster import Container, Meta, Node, Pod, PodChange, PodEvent, PodList, PodSpec, PodStatus, Resources
+
+DEADLINE_S = 20.0
+
+
+class OneNodeCluster:
+    """`node_agent.cluster.Cluster`. `down` makes every call fail as if the API server were away."""
+
+    def __init__(self, node: str = "n1") -> None:
+        self.name = node
+        self.down = False
+        self.labels: dict[str, str] = {}
+        self.status: Mapping[str, Any] = {}
+        self.events: list[PodEvent] = []
+        self.writes = 0
+        self._pods: dict[str, Pod] = {}
+        self._changes: list[PodChange] = []
+        self._news = asyncio.Condition()
+
+    async def put(self, pod: Pod) -> None:
+        """A pod appears or changes."""
+        known = pod.metadata.uid in self._pods
+        self._pods[pod.metadata.uid] = pod
+        await self._tell("MODIFIED" if known else "ADDED", pod)
+
+    async def delete(self, pod: Pod) -> None:
+        """A pod is gone."""
+        del self._pods[pod.metadata.uid]
+        await self._tell("DELETED", pod)
+
+    async def until(self, what: Callable[[], bool]) -> None:
+        """Until something holds that the agent writes."""
+        async with asyncio.timeout(DEADLINE_S), self._news:
+            await self._news.wait_for(what)
+
+    def slices(self) -> list[tuple[str, str, str]]:
+        """(profile@start, state, owner) of the reported slices."""
+        return [
+            (f"{s['profile']}@{s['start']}", s["state"], s.get("owner", {}).get("pod", ""))
+            for gpu in self.status.get("gpus", ())
+            for s in gpu.get("slices", ())
+        ]
+
+    async def pods(self, node: str) -> PodList:
+        """See Cluster."""
+        self._need_up(node)
+        return PodList(tuple(self._pods.values()), str(len(self._changes)))
+
+    async def watch_pods(self, node: str, resource_version: str) -> AsyncGenerator[PodChange, None]:
+        """See Cluster."""
+        self._need_up(node)
+        seen = int(resource_version)
+        while True:
+            async with self._news:
+                while not self.down and len(self._changes) == seen:
+                    await self._news.wait()
+            self._need_up(node)
+            for change in self._changes[seen:]:
+                yield change
+            seen = len(self._changes)
+
+    async def node(self, name: str) -> Node:
+        """See Cluster."""
+        self._need_up(name)
+        return Node(Meta(name, uid=f"uid-{name}", labels=dict(self.labels)))
+
+    async def label_node(self, name: str, labels: Mapping[str, str]) -> None:
+        """See Cluster."""
+        self._need_up(name)
+        self.labels |= labels
+        await self._notify()
+
+    async def write_status(self, node: Node, status: Mapping[str, Any]) -> None:
+        """See Cluster."""
+        self._need_up(node.metadata.name)
+        self.status = status
+        self.writes += 1
+        await self._notify()
+
+    async def event(self, event: PodEvent, component: str) -> None:
+        """See Cluster."""
+        self._need_up(self.name)
+        assert component == "migsched-agent"
+        self.events.append(event)
+        await self._notify()
+
+    async def close(self) -> None:
+        """See Cluster."""
+
+    async def _tell(self, kind: str, pod: Pod) -> None:
+        self._changes.append(PodChange(kind, pod, str(len(self._changes) + 1)))
+        await self._notify()
+
+    async def _notify(self) -> None:
+        async with self._news:
+            self._news.notify_all()
+
+    def _need_up(self, node: str) -> None:
+        if self.down or node != self.name:
+            raise errors.UnreachableError("the API server is away")
+
+
+def pod(
+    name: str, *asked: str, promises: tuple[Promise, ...] = (), annotation: str = "", phase: str = "Pending"
+) -> Pod:
+    """A bound pod whose one container asks for profiles, with a placement annotation."""
+    limits: dict[str, str | int] = {f"nvidia.com/mig-{one.replace('+', '.')}": str(asked.count(one)) for one in asked}
+    text = annotation or (contract.encode_placement(promises) if promises else "")
+    notes = {contract.PLACEMENT_ANNOTATION: text} if text else None
+    return Pod(
+        Meta(name, "default", f"uid-{name}", annotations=notes, creation_timestamp="2026-01-01T00:00:00Z"),
+        PodSpec((Container("main", Resources(limits)),)),
+        PodStatus(phase),
+    )

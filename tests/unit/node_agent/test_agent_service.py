@@ -1,0 +1,244 @@
+"""The whole agent over real Unix sockets: a kubelet that registers and allocates, a cluster in memory."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+import grpc.aio
+import msgspec
+import pytest
+
+from allocator import contract
+from allocator.contract import Promise
+from allocator.errors import SettingsError
+from node_agent.cluster import Meta, Pod
+from node_agent.service import Service, observe
+from node_agent.settings import Settings
+from simulator.gpu.devices import SimulatedDevices
+from simulator.gpu.driver import SimulatedDriver, simulate
+from tests.unit.node_agent.fake_kubelet import FakeKubelet
+from tests.unit.node_agent.memory_cluster import OneNodeCluster, pod
+
+ONE = "nvidia.com/mig-1g.5gb"
+THREE = "nvidia.com/mig-3g.20gb"
+
+
+class Bench:
+    """A kubelet, a cluster, a driver; agents come and go."""
+
+    def __init__(self, root: Path, gpus: str = "a100-40gb:1", *, mig: bool = True) -> None:
+        self.root = root
+        self.kubelet = FakeKubelet(root)
+        self.cluster = OneNodeCluster()
+        self.driver: SimulatedDriver = simulate(gpus, seed="n1", mig=mig, pause=lambda _: None)
+        self.gpu = self.driver.by_index()[0]
+
+    @asynccontextmanager
+    async def agent(self, **changes: object) -> AsyncIterator[tuple[Service, asyncio.Event]]:
+        """An agent, running meanwhile."""
+        settings = Settings(
+            node="n1",
+            state_dir=self.root / "state",
+            cdi_dir=self.root / "cdi",
+            device_plugin_dir=self.kubelet.plugins,
+            pod_resources_socket=self.kubelet.pod_resources,
+            plugin_registry_dir=self.root / "registry",
+            **({"poll_s": 0.05, "grace_s": 0.01, "report_interval_s": 0.01, "retry_s": 0.05} | changes),  # type: ignore[arg-type]
+        )
+        service = Service(settings, SimulatedDevices(self.driver), self.cluster, boot="b", simulated=True)
+        service.plugins._poll_s = 0.05
+        task = asyncio.create_task(service.run())
+        stopped = asyncio.Event()
+        task.add_done_callback(lambda _: stopped.set())
+        try:
+            yield service, stopped
+        finally:
+            if not task.done():
+                task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+
+    async def run_until_it_stops(self) -> None:
+        """An agent that is expected to end by itself."""
+        async with self.agent() as (_, stopped), asyncio.timeout(20):
+            await stopped.wait()
+
+    def promise(self, profile: str, start: int) -> tuple[Promise, ...]:
+        """A promise to the container main on the first GPU."""
+        return (Promise("main", self.gpu.uuid, profile, start),)
+
+    def spec(self, name: str) -> dict[str, object]:
+        """The CDI specification behind a qualified name."""
+        bare = name.split("=", 1)[1]
+        found: dict[str, object] = json.loads((self.root / "cdi" / f"migsched-slice-{bare}.json").read_text())
+        return found
+
+
+@pytest.fixture
+async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
+    """One A100 and a running kubelet."""
+    made = Bench(tmp_path)
+    await made.kubelet.start()
+    yield made
+    await made.kubelet.stop()
+
+
+async def test_a_promised_slice_reaches_the_container(bench: Bench) -> None:
+    """The kubelet is steered to the promised place, and CDI names the MIG UUID of the slice that stands there."""
+    async with bench.agent():
+        await bench.kubelet.until(THREE)
+        await bench.cluster.put(pod("a", "3g.20gb", promises=bench.promise("3g.20gb", 4)))
+        given = await bench.kubelet.allocate("a", THREE)
+        await bench.cluster.until(lambda: ("3g.20gb@4", "allocated", "a") in bench.cluster.slices())
+    (made,) = bench.gpu.instances()
+    assert (made.profile, made.start) == ("3g.20gb", 4)
+    (name,) = [one.name for one in given.cdi_devices]
+    assert not given.envs
+    assert f"NVIDIA_VISIBLE_DEVICES={made.mig_uuid}" in json.dumps(bench.spec(name))
+    assert "CUDA_VISIBLE_DEVICES" not in json.dumps(bench.spec(name)).replace("NVIDIA_VISIBLE_DEVICES", "")
+
+
+async def test_a_pod_is_told_that_its_slice_is_ready(bench: Bench) -> None:
+    """An Event says which slice it is and how long it took."""
+    async with bench.agent():
+        await bench.kubelet.until(ONE)
+        await bench.cluster.put(pod("a", "1g.5gb", promises=bench.promise("1g.5gb", 6)))
+        await bench.kubelet.allocate("a", ONE)
+        await bench.cluster.until(lambda: bool(bench.cluster.events))
+    (event,) = bench.cluster.events
+    assert (event.reason, event.type, event.pod) == ("SliceReady", "Normal", "a")
+    assert "1g.5gb@6" in event.message
+
+
+async def test_a_slice_is_kept_warm_after_its_pod_and_destroyed_when_its_room_is_wanted(bench: Bench) -> None:
+    """An ended pod's slice turns idle, stays, and makes room for a larger one; its CDI name goes with it."""
+    async with bench.agent():
+        await bench.kubelet.until(ONE, "nvidia.com/mig-7g.40gb")
+        first = pod("a", "1g.5gb", promises=bench.promise("1g.5gb", 0))
+        await bench.cluster.put(first)
+        await bench.kubelet.allocate("a", ONE)
+        await bench.cluster.until(lambda: ("1g.5gb@0", "allocated", "a") in bench.cluster.slices())
+        bench.kubelet.held.clear()
+        await bench.cluster.delete(first)
+        await bench.cluster.until(lambda: ("1g.5gb@0", "idle", "") in bench.cluster.slices())
+        assert list((bench.root / "cdi").iterdir()) == []
+        await bench.kubelet.allocate("b", "nvidia.com/mig-7g.40gb")
+    assert [one.profile for one in bench.gpu.instances()] == ["7g.40gb"]
+
+
+async def test_plugins_register_again_when_the_kubelet_restarts(bench: Bench) -> None:
+    """A kubelet that starts anew removes sockets and forgets plugins; it gets the same ids again."""
+    async with bench.agent():
+        await bench.kubelet.until(*(profile.resource for profile in bench.gpu.catalogue.profiles))
+        before = {name: set(one.devices) for name, one in bench.kubelet.endpoints.items()}
+        await bench.kubelet.stop()
+        await bench.kubelet.start()
+        await bench.kubelet.until(*before)
+        assert {name: set(one.devices) for name, one in bench.kubelet.endpoints.items()} == before
+
+
+async def test_a_restarted_agent_finds_its_slices_again(bench: Bench) -> None:
+    """After a restart the running pod's slice is the very same, allocated and named."""
+    async with bench.agent():
+        await bench.kubelet.until(ONE)
+        await bench.cluster.put(pod("a", "1g.5gb", promises=bench.promise("1g.5gb", 2)))
+        await bench.kubelet.allocate("a", ONE)
+        await bench.cluster.until(lambda: ("1g.5gb@2", "allocated", "a") in bench.cluster.slices())
+    (made,) = bench.gpu.instances()
+    serial = bench.gpu.serial(made.gi_id)
+    bench.cluster.status = {}
+    async with bench.agent():
+        await bench.cluster.until(lambda: ("1g.5gb@2", "allocated", "a") in bench.cluster.slices())
+        await bench.kubelet.until(ONE)
+    assert bench.gpu.serial(made.gi_id) == serial
+    assert len(bench.cluster.events) == 1
+
+
+async def test_allocate_goes_on_without_the_api_server(bench: Bench) -> None:
+    """A lost API server stops neither Allocate nor the slices."""
+    async with bench.agent():
+        await bench.kubelet.until(ONE)
+        bench.cluster.down = True
+        given = await bench.kubelet.allocate("a", ONE)
+        assert given.cdi_devices
+    assert len(bench.gpu.instances()) == 1
+
+
+async def test_a_refused_allocate_says_why(bench: Bench) -> None:
+    """Where foreign slices fill the GPU, the kubelet's error names what is in the way, and the pod hears of it."""
+    bench.gpu.create("7g.40gb", 0)
+    async with bench.agent():
+        await bench.kubelet.until(ONE)
+        await bench.cluster.put(pod("a", "1g.5gb"))
+        with pytest.raises(grpc.aio.AioRpcError, match="migsched did not make"):
+            await bench.kubelet.allocate("a", ONE)
+        await bench.cluster.until(lambda: bool(bench.cluster.events))
+    assert bench.cluster.events[0].reason == "SliceFailed"
+    assert [one.profile for one in bench.gpu.instances()] == ["7g.40gb"]
+
+
+async def test_runtimes_without_cdi_get_an_environment_variable(bench: Bench) -> None:
+    """With inject=env the UUIDs of all slices of a container come in NVIDIA_VISIBLE_DEVICES."""
+    async with bench.agent(inject="env"):
+        await bench.kubelet.until(ONE)
+        given = await bench.kubelet.allocate("a", ONE, 2)
+    uuids = {one.mig_uuid for one in bench.gpu.instances()}
+    assert set(given.envs["NVIDIA_VISIBLE_DEVICES"].split(",")) == uuids
+    assert not given.cdi_devices
+
+
+async def test_gpus_without_mig_mode_are_served_whole(tmp_path: Path) -> None:
+    """GPUs with MIG off are offered as nvidia.com/gpu by UUID."""
+    bench = Bench(tmp_path, "a100-40gb:2", mig=False)
+    await bench.kubelet.start()
+    async with bench.agent():
+        await bench.kubelet.until("nvidia.com/gpu")
+        assert set(bench.kubelet.endpoints["nvidia.com/gpu"].devices) == set(bench.driver.gpus)
+        given = await bench.kubelet.allocate("a", "nvidia.com/gpu")
+    await bench.kubelet.stop()
+    assert given.envs["NVIDIA_VISIBLE_DEVICES"] in bench.driver.gpus
+
+
+async def test_the_stock_plugin_keeps_the_agent_from_starting(bench: Bench) -> None:
+    """Beside NVIDIA's device plugin the agent stops with the labels that would help, unless it only observes."""
+    stock = Pod(
+        Meta("nvidia-device-plugin-daemonset-x", "gpu-operator", "u", labels={"app": "nvidia-device-plugin-daemonset"})
+    )
+    await bench.cluster.put(stock)
+    with pytest.raises(ExceptionGroup) as caught:
+        await bench.run_until_it_stops()
+    (found,) = caught.value.exceptions
+    assert isinstance(found, SettingsError)
+    assert "nvidia.com/gpu.deploy.device-plugin=false" in str(found)
+    async with bench.agent(observer=True):
+        await bench.cluster.until(lambda: bool(bench.cluster.status))
+    assert not bench.kubelet.registrations
+    assert bench.cluster.status["agent"]["mode"] == "observer"
+
+
+async def test_the_operators_labels_are_set_back(bench: Bench) -> None:
+    """With the opt-in, a node whose labels were rewritten gets them back."""
+    bench.cluster.labels["nvidia.com/gpu.deploy.device-plugin"] = "true"
+    async with bench.agent(manage_operator_labels=True):
+        await bench.cluster.until(lambda: bench.cluster.labels.get("nvidia.com/gpu.deploy.device-plugin") == "false")
+    assert bench.cluster.labels["nvidia.com/gpu.deploy.mig-manager"] == "false"
+
+
+async def test_an_unchanged_node_is_not_reported_again(bench: Bench) -> None:
+    """However many steps find the same, one status is written."""
+    async with bench.agent() as (service, _):
+        await bench.cluster.until(lambda: bool(bench.cluster.status))
+        for _ in range(20):
+            await service._step()
+        await bench.cluster.put(pod("x", "1g.5gb", annotation="{"))
+        await bench.cluster.until(lambda: bool(bench.cluster.events))
+    assert bench.cluster.writes <= 2  # not ready until PodResources answered, then ready
+    assert "annotation" in bench.cluster.events[0].message
+
+
+def test_the_status_is_what_the_contract_reads(bench: Bench) -> None:
+    """What the agent writes decodes to a report without a problem."""
+    status = observe(SimulatedDevices(bench.driver), "n1")
+    assert not contract.decode_status(msgspec.json.encode(status), "n1").problem
