@@ -1,13 +1,15 @@
 """Relocation: where pods go when room must be made, and in which order, at the least cost.
 
-Two programs over the same GPUs. `destination` asks only where everything ends: its cost is a lower bound of any plan.
-`sequence` also asks for the way there, one restart per step, every step legal; it is exact for plans of at most so
-many steps, pods that move twice included. A restart frees a pod's own slices before it takes the new ones. Called by
-`repack.search`, which decides when the first is enough, and by the capacity answers.
+Programs over the same GPUs. `destination` asks only where everything ends: its cost is a lower bound of any plan, and
+with `one_by_one` every pod moves at most once, into places that pods before it have left. `sequence` asks for the
+whole way, one restart per step, every step legal; it is exact for plans of at most so many steps, pods that move twice
+included. A restart frees a pod's own slices before it takes the new ones. Called by `repack.search`, which decides
+what is enough, and by the capacity answers.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from allocator import geometry
 from allocator.geometry import Geometry
@@ -79,8 +81,12 @@ class Found:
     seconds: float = 0.0
 
 
-def destination(asked: Question, time_limit_s: float) -> Found:
-    """The cheapest set of moves whose end is legal, the way there left open. Prefers targets that are free now."""
+def destination(asked: Question, time_limit_s: float, *, one_by_one: bool = False) -> Found:
+    """The cheapest set of moves whose end is legal, the way there left open. Prefers targets that are free now.
+
+    With `one_by_one` there is an order in which no pod takes memory that another one has still to leave; `order`
+    finds it. (Limits that count, such as media engines, may still forbid it.)
+    """
     model = _Model(asked)
     end = model.stage(homes=True)
     unit = 1 + sum(len(job.profiles) for job in (*asked.jobs, *asked.requests))
@@ -92,6 +98,8 @@ def destination(asked: Question, time_limit_s: float) -> Found:
                 model.program.costs[column] = 1
     model.finish(end)
     model.budgets([end])
+    if one_by_one:
+        model.one_by_one(end)
     found = solve(model.program, time_limit_s)
     moves = tuple(Move(j, end.found(j, found)) for j, c in end.moved.items() if found.values and found.values[c])
     bound = -(-(found.bound - unit + 1) // unit) if found.bound else 0
@@ -226,15 +234,25 @@ class _Model:
         first = len(self.asked.jobs)
         for number in range(first, len(self.all)):
             stage.places[number] = self._somewhere(number, None)
-        self.legal(stage)
-        if self.asked.empty or self.asked.emptied:
-            self._empties(stage)
+        self.legal(stage, self._empties())
 
     def budgets(self, stages: Sequence[_Stage]) -> None:
         """The budgets over all moments."""
         for budget in self.asked.budgets:
             terms = [(s.moved[j], w) for s in stages for j, w in budget.weights.items() if j in s.moved]
             self.program.row(terms, high=budget.limit)
+
+    def one_by_one(self, stage: _Stage) -> None:
+        """Jobs get positions, and who takes another's place comes after it."""
+        last = len(self.asked.jobs)
+        position = [self.program.column(last) for _ in self.asked.jobs]
+        for number in range(last):
+            for (where, placement), column in stage.places[number].items():
+                for other in {
+                    other for other, home in self.homes if other != number and _meets(home, where, placement)
+                }:
+                    # position[number] >= position[other] + 1, if this place is taken
+                    self.program.row([(position[number], 1), (position[other], -1), (column, -last - 1)], low=-last)
 
     def _somewhere(self, number: int, moved: int | None) -> dict[Place, int]:
         """Columns of a job's places: all its slices on one node, if it is placed at all."""
@@ -272,8 +290,8 @@ class _Model:
                 found += [(where, kind.placements[i]) for i in kind.placements_of(name) if kind.step[state, i] >= 0]
         return found
 
-    def legal(self, stage: _Stage) -> None:
-        """No memory slice twice, no limit exceeded, on any GPU at this moment."""
+    def legal(self, stage: _Stage, empty: Mapping[int, int] = MappingProxyType({})) -> None:
+        """No memory slice twice, no limit exceeded, on any GPU at this moment; `empty` are columns of GPUs (if so)."""
         on: dict[int, list[tuple[Placement, int, int]]] = {}  # GPU → what, column, ±1
         base: dict[int, list[Placement]] = {w: list(gpu.fixed) for w, gpu in enumerate(self.asked.bins)}
         for places in stage.places.values():
@@ -286,26 +304,24 @@ class _Model:
             kind = self.asked.bins[where].geometry
             for bit in range(kind.catalogue.memory_slices):
                 taken = sum(one.mask >> bit & 1 for one in base[where])
-                self.program.row(((c, sign) for one, c, sign in movable if one.mask >> bit & 1), high=1 - taken)
+                terms = [(c, sign) for one, c, sign in movable if one.mask >> bit & 1]
+                if terms and where in empty:  # being empty takes every memory slice
+                    terms.append((empty[where], 1))
+                self.program.row(terms, high=1 - taken)
             for limit, uses in self._limits[where]:
                 taken = sum(uses[kind.placement_index[one]] for one in base[where])
                 terms = [(c, sign * uses[kind.placement_index[one]]) for one, c, sign in movable]
                 self.program.row(terms, high=limit - taken)
 
-    def _empties(self, stage: _Stage) -> None:
-        """Enough GPUs without any slice."""
-        empty: dict[int, int] = {w: self.program.column(1) for w, gpu in enumerate(self.asked.bins) if not gpu.fixed}
-        for job_places in stage.places.values():
-            for (where, _), column in job_places.items():
-                if where in empty:
-                    self.program.row([(column, 1), (empty[where], 1)], high=1)
-        for number, (where, _) in self.homes if stage.homes else ():
-            if where in empty:
-                self.program.row([(empty[where], 1), (stage.moved[number], -1)], high=0)
+    def _empties(self) -> dict[int, int]:
+        """Columns that say of a GPU that nothing is on it, if enough of them must be empty."""
+        if not self.asked.empty and not self.asked.emptied:
+            return {}
+        empty = {where: self.program.column(1) for where, gpu in enumerate(self.asked.bins) if not gpu.fixed}
         self.program.row(((c, 1) for c in empty.values()), low=self.asked.empty)
         for where in self.asked.emptied:
-            terms = [(empty[where], 1)] if where in empty else []
-            self.program.row(terms, low=1)
+            self.program.row([(empty[where], 1)] if where in empty else [], low=1)
+        return empty
 
 
 def _found(asked: Question, end: _Stage, found: Solution, moves: tuple[Move, ...], cost: int, bound: int) -> Found:

@@ -6,10 +6,12 @@ If the cost found there meets that bound it is the optimum of the whole fleet; o
 `repack.planner`.
 """
 
+from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
-from allocator.packing import exchange, relocation
+from allocator.packing import covering, exchange, relocation
+from allocator.packing.covering import Demand, Supply
 from allocator.packing.program import Status
 from allocator.packing.relocation import Bin, Budget, Found, Job, Move, Places, Question
 from allocator.repack import joint, search
@@ -24,6 +26,8 @@ def cheapest(asked: Question, max_moves: int, time_limit_s: float) -> Found:
         placed = joint.at_once(asked)
         if placed is not None:
             return Found(Status.OPTIMAL, placed=placed)
+    if _hopeless(asked, time_limit_s / 4):
+        return Found(Status.INFEASIBLE)
     if len(asked.bins) <= WHOLE:
         return search.cheapest(asked, max_moves, time_limit_s)
     least = exchange.bound(asked, time_limit_s / 2)
@@ -40,6 +44,23 @@ def cheapest(asked: Question, max_moves: int, time_limit_s: float) -> Found:
         if found.status in search.SOLVED and (best.status is Status.UNKNOWN or found.cost < best.cost):
             best = _judged(scope.outside(found), least)
     return best
+
+
+def _hopeless(asked: Question, time_limit_s: float) -> bool:
+    """Whether not even placing everything movable anew, slice by slice, would hold it all: counts alone prove it."""
+    if any(asked.bins[where].fixed for where in asked.emptied):
+        return True
+    kinds = Counter(
+        (gpu.geometry, gpu.geometry.state_of(gpu.fixed))
+        for where, gpu in enumerate(asked.bins)
+        if where not in asked.emptied
+    )
+    supplies = [Supply(kind, state, n, int(state == kind.EMPTY)) for (kind, state), n in kinds.items()]
+    wanted = Counter(name for job in (*asked.jobs, *asked.requests) for name in job.profiles)
+    held = covering.cover(supplies, Demand(wanted), time_limit_s)
+    could_be_empty = sum(n for (kind, state), n in kinds.items() if state == kind.EMPTY)
+    must_be_empty = asked.empty - len(asked.emptied)
+    return held.status is Status.INFEASIBLE or held.bound > could_be_empty - max(0, must_be_empty)
 
 
 def _judged(found: Found, least: exchange.Bound) -> Found:

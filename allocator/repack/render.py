@@ -47,10 +47,14 @@ def answer(
         },
         "lower_bound": found.bound,
         "optimal": found.status in (Status.OPTIMAL, Status.INFEASIBLE),
-        "gap": 0.0 if not found.cost else (found.cost - found.bound) / found.cost,
+        "gap": _gap(found) if possible else None,
         "before": _figures(posed, question, before, asked),
         "after": _figures(posed, question, after, asked) if possible else None,
     }
+
+
+def _gap(found: Found) -> float:
+    return (found.cost - found.bound) / found.cost if found.cost else 0.0
 
 
 def placements(posed: Problem, requests: Sequence[Wanted], placed: Sequence[Places]) -> list[dict[str, Any]]:
