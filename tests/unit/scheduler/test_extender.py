@@ -1,0 +1,132 @@
+"""The verbs in domain words: shortlist, courtship, held pods, victims."""
+
+from typing import Any, cast
+
+import msgspec
+import pytest
+
+from allocator import policy
+from allocator.ledger import Claim
+from allocator.ledger import State as ClaimState
+from scheduler.binder import Binder
+from scheduler.cluster import Cluster, Pod
+from scheduler.extender import Extender
+from scheduler.metrics import Metrics
+from scheduler.state import State
+from tests.builders import node, request
+
+
+class Verbs:
+    """An extender over nodes with one A100-40GB each."""
+
+    def __init__(self, nodes: int, *, shortlist: int = 10, courting_s: float = 60.0) -> None:
+        self.names = [f"n{i}" for i in range(nodes)]
+        self.state = State(policy.DEFAULT, lambda: None)
+        for name in self.names:
+            self.state.inventory.nodes.add(name)
+            self.state.inventory.observe(node(name).gpu("a100-40gb").report())
+        metrics = Metrics()
+        binder = Binder(self.state, cast(Cluster, None), metrics, timeout_s=1)
+        self.extender = Extender(self.state, binder, metrics, shortlist=shortlist, courting_s=courting_s)
+
+    def hold(self, name: str, where: str, *profiles: str, priority: int = 0) -> Claim:
+        """A pod with a claim."""
+        pod = a_pod(name, *profiles, priority=priority)
+        self.state.remember(pod)
+        claim = self.state.inventory.reserve(pod.metadata.uid, "default", name, request(*profiles), where)
+        assert isinstance(claim, Claim)
+        return claim
+
+
+def a_pod(name: str, *profiles: str, priority: int = 0) -> Pod:
+    """A pending pod asking for these profiles in one container."""
+    limits: dict[str, str] = {}
+    for one in profiles:
+        resource = f"nvidia.com/mig-{one}"
+        limits[resource] = str(int(limits.get(resource, "0")) + 1)
+    document: dict[str, Any] = {
+        "metadata": {"name": name, "namespace": "default", "uid": f"uid-{name}"},
+        "spec": {"priority": priority, "containers": [{"name": "main", "resources": {"limits": limits}}]},
+    }
+    return msgspec.convert(document, Pod)
+
+
+def test_filter_answers_with_the_shortlist_best_first_and_no_complaints() -> None:
+    """Of many fitting nodes only the best are named; the others are in no map."""
+    verbs = Verbs(50, shortlist=3)
+    verbs.hold("a", "n7", "4g.20gb")
+    answer = verbs.extender.filter(a_pod("p", "3g.20gb"), verbs.names)
+    assert answer.nodes[0] == "n7"
+    assert len(answer.nodes) == 3
+    assert (answer.failed, answer.unresolvable) == ({}, {})
+
+
+def test_a_courted_node_is_ranked_as_if_its_suitor_lay_there() -> None:
+    """The last half GPU offered to one pod is not offered first to the next; it is still offered if nothing else is."""
+    verbs = Verbs(2)
+    verbs.hold("a", "n0", "4g.20gb")
+    assert verbs.extender.filter(a_pod("first", "3g.20gb"), verbs.names).nodes[0] == "n0"
+    assert list(verbs.extender.filter(a_pod("second", "3g.20gb"), verbs.names).nodes) == ["n1", "n0"]
+    assert list(verbs.extender.filter(a_pod("third", "3g.20gb"), ["n0"]).nodes) == ["n0"]
+
+
+def test_courtship_ends_with_its_time_and_with_the_pods_own_question() -> None:
+    """An expired courtship weighs nothing, and a pod never stands in its own way."""
+    verbs = Verbs(2, courting_s=0.0)
+    verbs.hold("a", "n0", "4g.20gb")
+    for name in ("first", "second"):
+        assert verbs.extender.filter(a_pod(name, "3g.20gb"), verbs.names).nodes[0] == "n0"
+    own = Verbs(2)
+    own.hold("a", "n0", "4g.20gb")
+    for _ in range(2):
+        assert own.extender.filter(a_pod("p", "3g.20gb"), own.names).nodes[0] == "n0"
+
+
+def test_a_pod_with_a_reservation_is_sent_there_and_nowhere_else() -> None:
+    """While a Binding is unconfirmed its node alone is offered; a bound pod is refused everywhere, with the reason."""
+    verbs = Verbs(3)
+    claim = verbs.hold("p", "n2", "1g.5gb")
+    assert list(verbs.extender.filter(a_pod("p", "1g.5gb"), verbs.names).nodes) == ["n2"]
+    assert verbs.extender.prioritize(a_pod("p", "1g.5gb"), verbs.names) == {"n0": 0, "n1": 0, "n2": 10}
+    answer = verbs.extender.filter(a_pod("p", "1g.5gb"), ["n0"])
+    assert answer.unresolvable == {"n0": "the pod already holds slices on another node"}
+    verbs.state.inventory.confirm(claim.uid)
+    assert verbs.state.inventory.ledger.get(claim.uid) is not None
+    assert claim.state is ClaimState.RESERVED
+    assert list(verbs.extender.filter(a_pod("p", "1g.5gb"), verbs.names).nodes) == []
+
+
+def test_scores_fall_by_one_from_ten_and_never_below_zero() -> None:
+    """Fifteen fitting nodes: ten distinct scores, then zeros; a node that does not fit has zero."""
+    verbs = Verbs(15)
+    verbs.hold("a", "n3", "7g.40gb")
+    scores = verbs.extender.prioritize(a_pod("p", "1g.5gb"), verbs.names)
+    assert sorted(scores.values(), reverse=True) == [10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0, 0, 0, 0, 0]
+    assert scores["n3"] == 0
+
+
+@pytest.mark.parametrize(
+    ("named", "expected"),
+    [
+        (["uid-low"], ["uid-low", "uid-lower"]),  # kube-scheduler's victim is not enough: the fewest are added
+        ([], ["uid-low", "uid-lower"]),  # named by nobody, as kube-scheduler will do for nodes only we refused
+        (["uid-lower", "uid-low"], ["uid-lower", "uid-low"]),
+    ],
+)
+def test_preempt_completes_victims_until_the_slices_fit(named: list[str], expected: list[str]) -> None:
+    """Victims are kept, lower pods are added where their places are needed, and higher ones are never touched."""
+    verbs = Verbs(2)
+    verbs.hold("low", "n0", "3g.20gb", priority=5)
+    verbs.hold("lower", "n0", "3g.20gb", priority=1)
+    verbs.hold("high", "n1", "1g.5gb", priority=100)
+    urgent = a_pod("urgent", "7g.40gb", priority=50)
+    answer = verbs.extender.preempt(urgent, {"n0": (named, 1), "n1": ([], 0)})
+    assert {name: (sorted(uids), violations) for name, (uids, violations) in answer.items()} == {
+        "n0": (sorted(expected), 1)
+    }
+
+
+def test_preempt_passes_pods_that_are_not_ours() -> None:
+    """Candidates of a pod without slices go back as they came."""
+    verbs = Verbs(1)
+    assert verbs.extender.preempt(a_pod("plain"), {"n0": (["x"], 2)}) == {"n0": (["x"], 2)}
