@@ -19,7 +19,11 @@ _Standing = list[list[Placement]]  # slices per GPU
 def answer(
     posed: Problem, question: Question, found: Found, possible: bool | None, asked: Document, reason: str
 ) -> dict[str, Any]:
-    """The whole answer; without moves and placements where there is no repack."""
+    """The whole answer; without moves and placements where there is no repack.
+
+    `after` is once the moves are made and before anything is put into the room they made, so that it shows what the
+    moves are worth.
+    """
     before = _standing(question)
     after = [list(slices) for slices in before]
     at = {number: job.home for number, job in enumerate(question.jobs)}
@@ -29,16 +33,15 @@ def answer(
         moves.append(_move(posed, pod, step, at[move.job], move.places))
         _shift(after, at[move.job], move.places)
         at[move.job] = move.places
-    for places in found.placed:
-        _shift(after, (), places)
-    was_used = {number for number, slices in enumerate(before) if slices}
+    filled = {where for places in found.placed for where, _ in places}
+    emptied = [n for n, slices in enumerate(after) if possible and before[n] and not slices and n not in filled]
     restarts = Counter(move["pod"] for move in moves)
     return {
         "possible": possible,
         "reason": reason,
         "moves": moves,
         "placements": placements(posed, asked.requests, found.placed),
-        "emptied": [posed.gpus[n].uuid for n in sorted(was_used) if possible and not after[n]],
+        "emptied": [posed.gpus[n].uuid for n in emptied],
         "cost": {
             "total": found.cost,
             "moves": len(moves),
