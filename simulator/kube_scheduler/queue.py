@@ -62,7 +62,8 @@ class SchedulingQueue:
     @property
     def idle(self) -> bool:
         """Nothing is tried or will be, unless something happens: all that wait were refused."""
-        return not (self._active or self._backing_off or self._failed or self._trying)
+        active = any(uid in self._all for *_, uid in self._active)
+        return not (active or self._backing_off or self._failed or self._trying)
 
     def add(self, pod: Document) -> None:
         """A new pod, or a newer version of one."""

@@ -60,5 +60,5 @@ def _objects(document: object, place: Place) -> Iterator[Manifest]:
             yield from _objects(item, place / "items" / index)
         return
     meta = fields.mapping(document, "metadata", place, required=True)
-    named = "name" if meta.get("name") else "generateName"
+    named = "generateName" if meta.get("generateName") and not meta.get("name") else "name"
     yield Manifest(place, api_version, kind, fields.text(meta, named, place / "metadata"), document)
