@@ -1,0 +1,252 @@
+"""The whole product on a real node: kube-scheduler, extender, agent, kubelet, containerd; only GPUs are simulated."""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from allocator import contract
+from allocator.contract import Promise
+from node_agent.cdi import Specs
+from node_agent.journal import FileStore, Journal
+from simulator.control_plane import ports, scheduler_config
+from simulator.control_plane.control_plane import ControlPlane
+from simulator.gpu import driver
+from simulator.real_node import image
+from simulator.real_node.real_node import RealNode
+from tests.e2e.real_node.hardware import Hardware
+from tests.e2e.scheduling.stack import DEPLOY, ExtenderProcess
+
+ROOT = Path(__file__).parents[3]
+SECONDS = 45.0
+GPUS = 8
+_SETTINGS = {"poll_s": "0.5", "grace_s": "1", "retry_s": "1", "report_interval_s": "0.1", "metrics_port": "0"}
+
+# A container marks every slice it uses for as long as it lives, and fails if somebody else has marked one.
+_USE = """
+echo -n "$NVIDIA_VISIBLE_DEVICES" > /dev/termination-log
+mine=$(echo "$NVIDIA_VISIBLE_DEVICES" | tr , ' ')
+give_back() { for one in $mine; do rmdir /in-use/$one; done; exit 0; }
+for one in $mine; do mkdir /in-use/$one || { echo -n "$one is in use" > /dev/termination-log; exit 9; }; done
+trap give_back TERM
+sleep %s & wait $!
+give_back
+"""
+
+Document = dict[str, Any]
+
+
+class Agent:
+    """The node agent's process; started, killed and started again over the same state."""
+
+    def __init__(self, cluster: ControlPlane, node: RealNode, hardware: Hardware, directory: Path) -> None:
+        self.state = directory / "state"
+        self.log = directory / "agent.log"
+        self.boot = "boot-1"
+        self._hardware = hardware
+        settings = {
+            **_SETTINGS,
+            "node": node.name,
+            "kubeconfig": str(cluster.kubeconfig),
+            "state_dir": str(self.state),
+            "cdi_dir": str(node.cdi_directory),
+            "device_plugin_dir": str(node.device_plugin_directory),
+            "pod_resources_socket": str(node.pod_resources_socket),
+            "plugin_registry_dir": str(directory / "plugins_registry"),
+        }
+        self._environment = {f"MIGSCHED_AGENT_{key.upper()}": value for key, value in settings.items()}
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it; returns at once."""
+        command = [sys.executable, "-m", "tests.e2e.real_node.agent_process", str(self._hardware.socket), self.boot]
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                command, stdout=log, stderr=log, cwd=ROOT, env={**os.environ, **self._environment}
+            )
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        assert self._process is not None
+        assert self._process.poll() is None, f"the agent ended by itself:\n{self.log.read_text()[-3000:]}"
+        self._process.kill()
+        self._process.wait(30)
+
+    def stop(self) -> None:
+        """SIGTERM; fails if it ended before, or not well."""
+        if self._process is not None and self._process.returncode is None:
+            self._process.terminate()
+            assert self._process.wait(30) == 0, self.log.read_text()[-3000:]
+
+
+class AgentStack:
+    """A node `n1` of 8 × A100-40GB, everything running."""
+
+    def __init__(self, cluster: ControlPlane, node: RealNode, directory: Path) -> None:
+        self.cluster = cluster
+        self.node = node
+        self._cleanup = ExitStack()
+        cluster.apply(DEPLOY / "crd" / "mignodes.yaml")
+        self.in_use = directory / "in-use"
+        self.in_use.mkdir()
+        gpus = driver.simulate(f"a100-40gb:{GPUS}", seed=node.name)
+        sockets = Path(self._cleanup.enter_context(tempfile.TemporaryDirectory(prefix="migsched-")))
+        self.hardware = self._cleanup.enter_context(Hardware(gpus, sockets / "gpus", self.in_use))
+        self.agent = Agent(cluster, node, self.hardware, directory)
+        self._cleanup.callback(self.agent.stop)
+        self.agent.start()
+        extender = ExtenderProcess(cluster.kubeconfig, directory, *ports.choose_free(2))
+        self._cleanup.callback(extender.stop)
+        extender.start()
+        config = scheduler_config.kube_scheduler_config(f"{extender.url}/v1", cluster.kubeconfig)
+        server = cluster.start_scheduler(config, name="migsched-scheduler")
+        self._cleanup.callback(server.process.stop)
+        self.eventually(self._serves, "the agent's devices are allocatable")
+
+    def close(self) -> None:
+        """End everything that this stack started."""
+        self._cleanup.close()
+
+    def _serves(self) -> bool:
+        status = self.get("node", self.node.name)["status"]
+        return status["allocatable"].get("nvidia.com/mig-1g.5gb") == str(7 * GPUS) and self.agent_ready()
+
+    # What there is
+
+    def get(self, *what: str) -> Document:
+        """An object, or a list, from the API server."""
+        found: Document = json.loads(self.cluster.kubectl("get", *what, "--output=json").stdout)
+        return found
+
+    def pods(self) -> list[Document]:
+        """All pods."""
+        found: list[Document] = self.get("pods")["items"]
+        return found
+
+    def agent_ready(self) -> bool:
+        """The agent says so itself."""
+        status = self.get("mignodes")["items"]
+        return any(c["status"] == "True" for one in status for c in one.get("status", {}).get("conditions", ()))
+
+    def reported(self) -> dict[str, tuple[str, str]]:
+        """State and owner's pod ("" without one) of every slice in the MigNode, by MIG UUID."""
+        status = json.dumps(self.get("mignode", self.node.name)["status"]).encode()
+        report = contract.decode_status(status, self.node.name)
+        return {
+            one.mig_uuid: (one.state.value, one.owner.pod if one.owner else "")
+            for gpu in report.gpus
+            for one in gpu.slices
+        }
+
+    def journal(self) -> Journal:
+        """The agent's journal as it is on disk now."""
+        read = Journal(FileStore(self.agent.state / "journal.json"), self.agent.boot)
+        read.load()
+        return read
+
+    def specs(self) -> frozenset[str]:
+        """Names of the CDI specifications."""
+        return Specs(self.node.cdi_directory).names()
+
+    # What is done
+
+    def run(self, *wanted: Document) -> list[Document]:
+        """Create pods and wait until they run and have marked their slices; they are returned in order."""
+        self.create(*wanted)
+        names = [one["metadata"]["name"] for one in wanted]
+
+        def running() -> bool:
+            found = {one["metadata"]["name"]: one for one in self.pods()}
+            return all(is_running(found[name]) for name in names)
+
+        self.eventually(running, f"{', '.join(names)} run")
+        found = {one["metadata"]["name"]: one for one in self.pods()}
+        return [found[name] for name in names]
+
+    def create(self, *wanted: Document) -> None:
+        """Create pods."""
+        text = json.dumps({"apiVersion": "v1", "kind": "List", "items": wanted})
+        self.cluster.kubectl("create", "--filename=-", standard_input=text)
+
+    def visible(self, pod: str) -> str:
+        """NVIDIA_VISIBLE_DEVICES in a pod's container."""
+        lines = self.node.exec_in_pod(pod, "env").stdout.splitlines()
+        (found,) = [line.partition("=")[2] for line in lines if line.startswith("NVIDIA_VISIBLE_DEVICES=")]
+        return found
+
+    def delete(self, *names: str) -> None:
+        """Delete pods without waiting."""
+        self.cluster.kubectl("delete", "pods", "--wait=false", "--ignore-not-found", *names)
+
+    def clear(self) -> None:
+        """Delete all pods, wait until nothing is held any more, and check what must hold then and held all along."""
+        self.cluster.kubectl("delete", "pods", "--all", "--wait=false")
+        self.eventually(lambda: not self.pods(), "all pods are gone")
+        self.eventually(self._given_back, "all slices are given back")
+        assert self.hardware.violations == []
+        assert self.hardware.used() == set()
+
+    def _given_back(self) -> bool:
+        """No container has anything: idle slices, if any, are all that is left, and all tell the same of them."""
+        journal, slices = self.journal(), self.hardware.slices()
+        return (
+            not journal.grants
+            and not self.specs()
+            and {r.mig_uuid for r in journal.records.values()} == slices.keys()
+            and all(r.state.value == "idle" and r.owner is None for r in journal.records.values())
+            and self.reported() == dict.fromkeys(slices, ("idle", ""))
+        )
+
+    def eventually(self, condition: Callable[[], bool], what: str, seconds: float = SECONDS) -> None:
+        """Wait until a condition holds; fail with the agent's log if it does not."""
+        deadline = time.monotonic() + seconds
+        while not condition():
+            if time.monotonic() > deadline:
+                pytest.fail(
+                    f"not within {seconds:g} s: {what}; the agent's log ends\n{self.agent.log.read_text()[-4000:]}"
+                )
+            time.sleep(0.05)
+
+
+def pod(stack: AgentStack, name: str, profiles: Sequence[str], seconds: float = 3600) -> Document:
+    """A pod whose container uses slices of these profiles for some seconds, or until it is told to end."""
+    limits: dict[str, int] = {}
+    for one in profiles:
+        resource = f"nvidia.com/mig-{one.replace('+', '.')}"
+        limits[resource] = limits.get(resource, 0) + 1
+    container = {
+        "name": "main",
+        "image": image.BUSYBOX,
+        "imagePullPolicy": "Never",
+        "command": ["sh", "-c", _USE % f"{seconds:g}"],
+        "resources": {"limits": limits},
+        "volumeMounts": [{"name": "in-use", "mountPath": "/in-use"}],
+    }
+    spec = {
+        "schedulerName": "migsched",
+        "containers": [container],
+        "volumes": [{"name": "in-use", "hostPath": {"path": str(stack.in_use)}}],
+        "restartPolicy": "Never",
+        "enableServiceLinks": False,
+        "automountServiceAccountToken": False,
+        "terminationGracePeriodSeconds": 20,
+    }
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": spec}
+
+
+def is_running(one: Document) -> bool:
+    """Whether the container of a pod runs."""
+    return any("running" in status["state"] for status in one["status"].get("containerStatuses", ()))
+
+
+def promises(one: Document) -> tuple[Promise, ...]:
+    """What a pod's annotation promises."""
+    return contract.decode_placement(one["metadata"]["annotations"][contract.PLACEMENT_ANNOTATION])
