@@ -74,7 +74,7 @@ def answer(
         "profiles": _profiles(posed, _names(top.get("profiles"), posed, added), added, limit / 4),
     }
     if requests:
-        found["requests"] = _together(saved, posed, requests, limits, added, limit / 4)
+        found["requests"] = _together(saved, posed, requests, limits, added, limit / 6)
     return found
 
 

@@ -60,8 +60,7 @@ class Inventory:
         return self._reports.values()
 
     def conflicts(self, node: str) -> dict[str, str]:
-        """GPUs (by UUID) of a node that take no new work because what is known of them contradicts itself, and why.
-        """
+        """GPUs (by UUID) of a node that take no new work because what is known of them contradicts itself, and why."""
         return self._conflicts.get(node, {})
 
     def waiting(self) -> Iterable[BoundPod]:

@@ -95,8 +95,7 @@ def lp_bound(kind: Geometry, demand: Mapping[str, int]) -> int:
     ]
     for position, name in enumerate(names):
         program.row(((c, pattern[position]) for pattern, c in columns), low=demand[name])
-    relaxed = relax(program)
-    return relaxed.bound if relaxed else 0
+    return relax(program).bound
 
 
 def first_fit(kind: Geometry, stream: Sequence[str]) -> int:

@@ -104,12 +104,10 @@ def cover(supplies: Sequence[Supply], demand: Demand, time_limit_s: float) -> Co
     """The cheapest way to serve a demand; `status` INFEASIBLE or UNKNOWN, and no uses, where there is none (found)."""
     model = _Model(supplies, demand)
     lowest = relax(model.program)
-    if lowest is None:
-        return Cover(model.names, (), (), 0, 0, Status.INFEASIBLE)
     found = solve(model.program, time_limit_s, _rounded(supplies, demand, model, lowest))
     if not found.values and found.status is not Status.OPTIMAL:
         return Cover(model.names, (), (), 0, lowest.bound, found.status)
-    bound = max(found.bound, lowest.bound)
+    bound = min(found.cost, max(found.bound, lowest.bound))
     status = Status.OPTIMAL if bound >= found.cost else Status.FEASIBLE
     if _ties_matter(supplies):
         found = _least_tie(supplies, model, found, time_limit_s - found.seconds)
@@ -216,12 +214,14 @@ class _Model:
 
 def _rounded(supplies: Sequence[Supply], demand: Demand, model: _Model, lowest: Relaxed) -> tuple[int, ...]:
     """A whole-numbered plan from the fractional one, to start from and to fall back on; may break a stock."""
+    if not lowest.values:
+        return ()
     chosen = {c: math.ceil(lowest.values[c] - 1e-6) for columns in model.menus for c in columns}
     fixed = _Model(supplies, demand)
     for column, number in chosen.items():
         fixed.program.row([(column, 1)], low=number, high=number)
     again = relax(fixed.program) if chosen else lowest
-    if again is None:
+    if not again.values:
         return ()
     values = [math.ceil(v - 1e-6) for v in again.values]
     for column in sorted(

@@ -16,7 +16,7 @@ from allocator import errors
 Terms = tuple[tuple[int, int], ...]  # (column, weight)
 
 MAX_EXACT = 2**53  # the solver's border is in double precision: weights and sums must stay whole numbers there
-_PARAMETERS = "num_workers:1 random_seed:1"
+_PARAMETERS = "num_workers:1 random_seed:1 mip_max_bound:1e10"
 _NEARLY = 1e-6  # what an LP value may be above a whole number and still mean it
 
 
@@ -83,7 +83,10 @@ class Solution:
 
 @dataclass(frozen=True, slots=True)
 class Relaxed:
-    """The optimum over fractions: a lower bound, rounded up to the next whole cost, and where it is reached."""
+    """The optimum over fractions: a lower bound, rounded up to the next whole cost, and where it is reached.
+
+    Without values nothing was found, and the bound is 0.
+    """
 
     bound: int
     values: tuple[float, ...]
@@ -124,14 +127,14 @@ def solve(program: Program, time_limit_s: float, hint: Sequence[int] = ()) -> So
     return Solution(Status.OPTIMAL if bound >= cost else Status.FEASIBLE, values, cost, min(bound, cost), seconds)
 
 
-def relax(program: Program) -> Relaxed | None:
-    """The optimum if columns could be fractions, by GLOP; None if even then there is no solution."""
+def relax(program: Program) -> Relaxed:
+    """The optimum if columns could be fractions, by GLOP. That there is none is for `solve` to prove, exactly."""
     _check_precision(program)
     pywraplp = _solvers()
     solver, columns = _compile(program, pywraplp.Solver.CreateSolver("GLOP"), whole=False)
     ended = solver.Solve()
     if ended != pywraplp.Solver.OPTIMAL:
-        return None
+        return Relaxed(0, ())
     return Relaxed(max(0, _up(solver.Objective().Value())), tuple(c.solution_value() for c in columns))
 
 

@@ -72,7 +72,7 @@ def _answer(
         "layouts": [_layout(layout, n) for layout, n in cut.items()],
         "services": _services(asked, found),
         "needs_mib": dict(asked.needs_mib),
-        "headroom": _headroom(asked, supplies, demand, gpus, time_limit_s),
+        "headroom": _headroom(asked, supplies, demand, gpus, time_limit_s / 4),
         "stranded_memory_slices": sum(layout.stranded(wanted) * n for layout, n in cut.items()),
         "mig_parted": mig_parted.render(cut, {s.model: s.gpus_per_node for s in asked.fleet}),
     }
@@ -136,7 +136,7 @@ def _headroom(
         within.append(supply)
     found = {}
     for profile in asked.headroom:
-        room = covering.room(within, demand, profile, time_limit_s)
+        room = covering.room(within, demand, profile, time_limit_s / len(asked.headroom))
         if room is not None:
             found[profile] = {"slices": room.slices, "optimal": room.slices == room.at_most, "at_most": room.at_most}
     return found
@@ -147,7 +147,7 @@ def _refusal(
 ) -> dict[str, Any]:
     """No plan: the stock is too small, and this is what would do; or the time limit came first."""
     endless = [s if n < len(asked.pinned) else replace(s, stock=None) for n, s in enumerate(supplies)]
-    enough = covering.cover(endless, demand, time_limit_s)
+    enough = covering.cover(endless, demand, time_limit_s / 4)
     needed = _gpus(asked, layouts.of_cover(enough, endless, asked.pinned)) if enough.uses else {}
     impossible = status is Status.INFEASIBLE
     return {

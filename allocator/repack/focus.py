@@ -34,7 +34,7 @@ def cheapest(asked: Question, max_moves: int, time_limit_s: float) -> Found:
     if least.status is Status.INFEASIBLE:
         return Found(Status.INFEASIBLE)
     best = _straight(asked, least)
-    left = time_limit_s - least.seconds
+    left = 0.75 * time_limit_s - least.seconds
     for clear, take in _SCOPES:
         if left <= 0 or best.status is Status.OPTIMAL:
             break

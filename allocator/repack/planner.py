@@ -90,7 +90,7 @@ def _why_not(saved: Saved, asked: document.Document, solved: Solved, time_limit_
     for rule in Rule:
         ignored.append(rule)
         freed = solve(
-            saved, asked.limits, asked.requests, time_limit_s / 4, asked.empty_gpus, asked.empty_nodes, ignored
+            saved, asked.limits, asked.requests, time_limit_s / 8, asked.empty_gpus, asked.empty_nodes, ignored
         )
         if freed.possible:
             return f"kept from it by {' and '.join(one.value for one in ignored)}"

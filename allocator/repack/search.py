@@ -17,7 +17,7 @@ def cheapest(asked: Question, max_moves: int, time_limit_s: float) -> Found:
     cheaper. Where they block each other, other ends of the same pods are tried, then of any pods; only then the
     whole way is searched, with more and more steps, until no longer plan could be cheaper.
     """
-    end = relocation.destination(asked, time_limit_s)
+    end = relocation.destination(asked, time_limit_s * 0.6)
     if end.status not in SOLVED:
         return end
     found = _in_order(asked, end)
