@@ -18,7 +18,7 @@ from node_agent.journal import JournalError
 from node_agent.memory import Memory
 from node_agent.metrics import Metrics
 from node_agent.ownership import Holder, People, unlisted
-from node_agent.plan import Action, Misfit, Plan, Want
+from node_agent.plan import Action, Plan, Want
 from node_agent.pods import PodView
 from node_agent.reporting import Outcome
 from node_agent.slices import Event, Place, Record, State
@@ -87,10 +87,10 @@ class Agent:
         self._memory.journal.revoke({one for ids in self._memory.journal.grants for one in ids} - held)
         promised = self._memory.promised()
         now = self._memory.clock()
-        wants = [Want(p.place, cut=self._memory.retry.get(p.place, 0.0) <= now) for p in promised]
+        wants = [Want(p.place, self._memory.retry.get(p.place, 0.0) <= now, p.pod.uid) for p in promised]
         planned = plan.plan(self._memory.view, self._memory.journal.records, wants, self._memory.stuck)
         self.carry_out(planned)
-        self._complain(planned, {p.place: p.pod for p in reversed(promised)})
+        self._complain(planned, {p.pod.uid: p.pod for p in promised})
         if self._specs is not None:
             self._specs.sync(injection.wanted(self._memory))
 
@@ -224,20 +224,23 @@ class Agent:
 
     # Telling pods
 
-    def _complain(self, planned: Plan, pods: dict[Place, PodView]) -> None:
-        """Tell pods whose promise cannot be kept and for which there is no room elsewhere either."""
+    def _complain(self, planned: Plan, pods: dict[str, PodView]) -> None:
+        """Tell pods whose slice cannot be had: a promise without room elsewhere, or one that vanished for good."""
+        now = self._memory.situation() if planned.misfits else None
+        room: dict[str, bool] = {}  # by profile: thousands of false promises must not cost thousands of searches
         for one in planned.misfits:
-            pod = pods.get(one.place)
-            if pod is not None and not self._room_elsewhere(one):
-                self._tell(pod, FAILED_EVENT, f"{one.why}; and there is no room elsewhere on this node")
+            pod = pods.get(one.who)
             record = self._memory.journal.records.get(one.place)
-            if record is not None and record.owner is not None and pod is None:
+            if pod is not None and now is not None:
+                profile = one.place.placement.profile
+                if profile not in room:
+                    room[profile] = bool(steering.room(now, profile))
+                if not room[profile]:
+                    self._tell(pod, FAILED_EVENT, f"{one.why}; and there is no room elsewhere on this node")
+            elif record is not None and record.owner is not None:
                 owner = (self._memory.pods or {}).get(record.owner.uid)
                 if owner is not None:
                     self._tell(owner, FAILED_EVENT, f"its slice is gone and cannot be cut again: {one.why}")
-
-    def _room_elsewhere(self, misfit: Misfit) -> bool:
-        return bool(steering.room(self._memory.situation(), misfit.place.placement.profile))
 
     def _tell_ready(self, before: Record, owner: Owner) -> None:
         pod = (self._memory.pods or {}).get(owner.uid)

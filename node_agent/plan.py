@@ -39,10 +39,11 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Want:
-    """A slice that should exist. With `cut` false its room is only kept free of others."""
+    """A slice that should exist, for the pod with UID `who`. With `cut` false its room is only kept free of others."""
 
     place: Place
     cut: bool = True
+    who: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,7 @@ class Misfit:
     place: Place
     why: str
     blockers: tuple[Place, ...] = ()
+    who: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +74,7 @@ def plan(view: NodeView, records: Mapping[Place, Record], wants: Sequence[Want],
         gpu = view.gpus.get(uuid)
         if gpu is None or not gpu.readable:
             why = gpu.why_not() if gpu else f"there is no GPU {uuid} on this node"
-            misfits += [Misfit(w.place, why) for w in here if w.cut]
+            misfits += [Misfit(w.place, why, who=w.who) for w in here if w.cut]
             continue
         one = _Gpu(gpu, stuck)
         one.reconcile(ours)
@@ -195,7 +197,7 @@ class _Gpu:
 
     def _misfit(self, want: Want, why: str, blockers: tuple[Place, ...] = ()) -> None:
         if want.cut:
-            self.misfits.append(Misfit(want.place, f"{want.place}: {why}", blockers))
+            self.misfits.append(Misfit(want.place, f"{want.place}: {why}", blockers, want.who))
 
     def _note(self, place: Place, event: Event, instance: GpuInstance | None = None) -> None:
         self.steps.append(Step(Action.NOTE, place, event, instance))

@@ -133,13 +133,15 @@ class AgentMachine(RuleBasedStateMachine):
 
     # Pods
 
-    @rule(data=st.data(), number=st.integers(1, 2), promised=st.booleans())
-    def bind(self, data: st.DataObject, number: int, promised: bool) -> None:
+    @rule(data=st.data(), number=st.integers(1, 2), promised=st.booleans(), listed=st.integers(0, 3))
+    def bind(self, data: st.DataObject, number: int, promised: bool, listed: int) -> None:
         """A pod is bound here, with places promised, conflicting ones too, or past the scheduler."""
         if len(self.world.pods) < 12:
             places = [self._any_place(data) for _ in range(number)]
             at = tuple(places) if promised else ()
-            self.world.bind(f"p{len(self.world.pods)}", *(p.placement.profile for p in places), at=at)
+            self.world.bind(
+                f"p{len(self.world.pods)}", *(p.placement.profile for p in places), at=at, listed=listed > 0
+            )
 
     @precondition(lambda self: self._waiting())
     @rule(data=st.data())
@@ -203,6 +205,14 @@ class AgentMachine(RuleBasedStateMachine):
                 mine = self.world.places_of(self.world.pods[uid].view)
                 others = [p for owner, places in self.running.items() if owner != uid for p in places]
                 assert not any(_overlap(one, other) for one in mine for other in others)
+
+    @invariant()
+    def nothing_is_taken_back_too_early(self) -> None:
+        """What the kubelet gave to a living pod is held in the journal."""
+        if hasattr(self, "world"):
+            for uid in self._admitted():
+                for place in self.world.places_of(self.world.pods[uid].view):
+                    assert self.world.journal.records[place].state in slices.HELD
 
     @invariant()
     def what_is_used_is_not_called_idle(self) -> None:

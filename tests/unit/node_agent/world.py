@@ -96,6 +96,7 @@ class KubeletPod:
     view: PodView
     devices: dict[tuple[str, str], tuple[str, ...]] = field(default_factory=dict)
     pids: list[int] = field(default_factory=list)
+    listed: bool = True  # PodResources does not list ordinary init containers
 
 
 class World:
@@ -162,7 +163,7 @@ class World:
         holders = {
             (resource, one): Holder(pod.view.namespace, pod.view.name, container)
             for pod in self.pods.values()
-            if not pod.view.over
+            if pod.listed and not pod.view.over
             for (container, resource), ids in pod.devices.items()
             for one in ids
         }
@@ -170,13 +171,14 @@ class World:
 
     # Pods
 
-    def bind(self, name: str, *profiles: str, at: tuple[Place, ...] = (), container: str = "main") -> PodView:
+    def bind(self, name: str, *profiles: str, at: tuple[Place, ...] = (), listed: bool = True) -> PodView:
         """A pod is bound here, with slices promised at places."""
+        container = "main"
         promises = tuple(Promise(container, p.gpu, p.placement.profile, p.placement.start) for p in at)
         asks = Request(tuple(Slot(container, one) for one in profiles))
         created = f"{len(self.pods):06}"
         pod = PodView(f"uid-{name}-{self.now}", "default", name, created, asks=asks, promises=promises)
-        self.pods[pod.uid] = KubeletPod(pod)
+        self.pods[pod.uid] = KubeletPod(pod, listed=listed)
         return pod
 
     def place(self, profile: str, start: int, gpu: int = 0) -> Place:
@@ -203,7 +205,7 @@ class World:
 
     def choose(self, resource: str, number: int) -> list[str]:
         """Which ids the kubelet takes: those preferred, then any free ones."""
-        held = {one for _, one in self.listing().holders}
+        held = {one for pod in self.pods.values() if not pod.view.over for ids in pod.devices.values() for one in ids}
         free = [one for one in self.allocation.offers().get(resource, {}) if one not in held]
         preferred = self.allocation.prefer(resource, free, [], number)
         rest = [one for one in sorted(free) if one not in preferred]

@@ -1,0 +1,221 @@
+"""What anybody may write or break: a clear message that names it, and nothing destroyed."""
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from allocator import contract
+from allocator.contract import Promise
+from node_agent import journal, pods
+from node_agent.allocation import AllocationError
+from node_agent.cdi import CdiError, Specs
+from node_agent.cluster import Pod
+from node_agent.journal import FileStore, Journal, JournalError
+from node_agent.slices import State
+from simulator.gpu.faults import Call
+from tests.unit.node_agent.memory_cluster import pod
+from tests.unit.node_agent.world import World
+
+
+@pytest.mark.parametrize(
+    ("annotation", "named"),
+    [
+        ("{", "not a placement"),
+        ("[]", "not a placement"),
+        ('{"version":2,"slices":[]}', "version"),
+        ('{"version":1,"slices":[]}', "not a placement"),
+        (
+            '{"version":1,"slices":[{"container":"main","gpu":"GPU-x","profile":"1g.5gb","start":-1}]}',
+            "not a placement",
+        ),
+        ("x" * 40_000, "at most"),
+        (contract.encode_placement([Promise("other", "GPU-x", "1g.5gb", 0)]), "must promise what the pod asks for"),
+    ],
+)
+def test_an_annotation_that_cannot_be_believed_is_named(annotation: str, named: str) -> None:
+    """A malformed, foreign or lying placement annotation becomes a problem that names the annotation."""
+    seen = pods.view(pod("a", "1g.5gb", annotation=annotation))
+    assert seen is not None
+    assert not seen.promises
+    assert "annotation migsched.io/placement" in seen.problem
+    assert named in seen.problem
+
+
+def test_a_quantity_that_cannot_be_meant_asks_for_nothing() -> None:
+    """A pod with an impossible number of slices is named and wants nothing."""
+    wrong = msgspec.convert(
+        {
+            "metadata": {"name": "a", "namespace": "d", "uid": "u"},
+            "spec": {"containers": [{"name": "m", "resources": {"limits": {"nvidia.com/mig-1g.5gb": "1000000"}}}]},
+        },
+        Pod,
+    )
+    seen = pods.view(wrong)
+    assert seen is not None
+    assert not seen.wanted
+    assert "nvidia.com/mig-1g.5gb" in seen.problem
+
+
+@pytest.mark.parametrize(
+    ("gpu", "profile", "start", "named"),
+    [("GPU-elsewhere", "1g.5gb", 0, "GPU-elsewhere"), ("", "3g.20gb", 1, "start"), ("", "9g.99gb", 0, "9g.99gb")],
+)
+def test_a_placement_that_cannot_exist_here_is_told_to_its_pod(
+    world: World, gpu: str, profile: str, start: int, named: str
+) -> None:
+    """A GPU of another node, an illegal start and an unknown profile are named in an event, and nothing is cut."""
+    bound = world.bind("a", profile)
+    promise = Promise("main", gpu or world.gpus[0], profile, start)
+    known = world.pods[bound.uid]
+    known.view = pods.PodView(bound.uid, "default", "a", asks=bound.asks, promises=(promise,))
+    (event,) = world.step().events
+    assert event.reason == "SliceFailed"
+    assert named in event.message
+    assert world.instances() == []
+
+
+def test_ten_thousand_false_pods_cut_no_more_than_fits(world: World) -> None:
+    """A node full of false promises gets one GPU's worth of slices, and few events at a time."""
+    place = world.place("1g.5gb", 3)
+    for number in range(10_000):
+        world.bind(f"p{number:05}", "1g.5gb", at=(place,))
+    outcome = world.step()
+    assert world.instances() == ["1g.5gb@3"]
+    assert len(outcome.events) <= 50
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"\x00" * 100,
+        b"{}",
+        b'{"version":1}',
+        b'{"version":99,"boot":"b"}',
+        b'{"version":1,"boot":"b","slices":[{"gpu":"g"}]}',
+        b'{"version":1,"boot":"b","slices":[{"gpu":"g","profile":"1g.5gb","start":0,"size":1,"state":"mine"}]}',
+        b'{"version":1,"boot":"b","slices":['
+        + b",".join([b'{"gpu":"g","profile":"1g.5gb","start":0,"size":1,"state":"idle"}'] * 2)
+        + b"]}",
+        b"[" * 100_000,
+    ],
+)
+def test_a_garbage_journal_stops_the_agent_and_destroys_nothing(world: World, content: bytes) -> None:
+    """A journal that cannot be read is an error with a way out; slices stay as they are."""
+    world.foreign("1g.5gb", 0)
+    world.store.content = content
+    world.restart(start=False)
+    with pytest.raises(JournalError, match="Nothing was destroyed"):
+        world.agent.start()
+    assert world.instances() == ["1g.5gb@0"]
+    assert world.store.content == content
+
+
+def test_a_journal_too_large_to_be_one_is_refused(tmp_path: Path) -> None:
+    """A huge file in the journal's place is not read into memory."""
+    path = tmp_path / "journal.json"
+    path.write_bytes(b" " * (journal.MAX_BYTES + 10))
+    with pytest.raises(JournalError, match="larger than"):
+        Journal(FileStore(path), "b").load()
+
+
+def test_a_journal_that_cannot_be_written_stops_every_change(world: World) -> None:
+    """On a full disk nothing is cut or destroyed, and the report says why."""
+    warm = world.bind("old", "1g.5gb", at=(world.place("1g.5gb", 0),))
+    world.step()
+    world.end(warm, gone=True)
+
+    def full() -> None:
+        raise JournalError("journal /x: cannot be written: No space left on device")
+
+    world.store.before = full
+    pending = world.bind("a", "7g.40gb", at=(world.place("7g.40gb", 0),))
+    outcome = world.step(10.0)
+    assert (outcome.ready, outcome.reason) == (False, "JournalUnusable")
+    assert "No space left" in outcome.message
+    with pytest.raises(JournalError, match="No space left"):
+        world.admit(pending)
+    assert world.instances() == ["1g.5gb@0"]
+
+
+def test_a_journal_directory_that_cannot_be_is_named(tmp_path: Path) -> None:
+    """A state directory that is a file is named, with the promise that nothing changes meanwhile."""
+    (tmp_path / "state").write_text("")
+    store = FileStore(tmp_path / "state" / "journal.json")
+    with pytest.raises(JournalError, match=r"journal .*journal\.json: cannot be"):
+        store.write(b"{}")
+
+
+def test_a_cdi_directory_that_cannot_be_written_fails_allocate_and_takes_nothing(world: World, tmp_path: Path) -> None:
+    """Allocate names the directory; the slice stays idle, free for the next."""
+    (tmp_path / "cdi").write_text("a file where the directory should be")
+    bound = world.bind("a", "1g.5gb", at=(world.place("1g.5gb", 0),))
+    world.step()
+    with pytest.raises(CdiError, match=r"CDI directory .*cdi"):
+        world.admit(bound)
+    assert [r.state for r in world.journal.records.values()] == [State.IDLE]
+    assert world.journal.grants == frozenset()
+
+
+def test_a_foreign_specification_stays(tmp_path: Path) -> None:
+    """Files in the CDI directory that are not ours are never removed."""
+    other = tmp_path / "nvidia.json"
+    other.write_text("{}")
+    specs = Specs(tmp_path)
+    specs.sync({})
+    assert other.exists()
+
+
+@pytest.mark.parametrize("name", ["", "x", "../../etc/passwd", "81345ab9-1g.5gb-99"])
+def test_a_device_that_is_not_ours_is_refused(world: World, name: str) -> None:
+    """Allocate of an id that was never offered names it."""
+    with pytest.raises(AllocationError, match="none of this node's GPUs"):
+        world.allocation.allocate("nvidia.com/mig-1g.5gb", [name])
+
+
+def test_a_device_of_another_resource_is_refused(world: World) -> None:
+    """An id of one profile is not handed out under another."""
+    name = next(iter(world.allocation.offers()["nvidia.com/mig-3g.20gb"]))
+    with pytest.raises(AllocationError, match="none of this node's GPUs"):
+        world.allocation.allocate("nvidia.com/mig-1g.5gb", [name])
+
+
+def test_no_driver_is_said_and_nothing_is_forgotten(world: World) -> None:
+    """While the driver is away the last report stands, marked unhealthy, and no slice is given up."""
+    bound = world.bind("a", "1g.5gb", at=(world.place("1g.5gb", 0),))
+    world.step()
+    world.admit(bound)
+    world.step()
+    world.driver.unload()
+    outcome = world.step(10.0)
+    assert (outcome.ready, outcome.reason) == (False, "NoDriver")
+    (gpu,) = outcome.report.gpus
+    assert not gpu.healthy
+    assert gpu.message
+    assert [str(one.placement) for one in gpu.slices] == ["1g.5gb@0"]
+    assert len(world.journal.records) == 1
+
+
+def test_a_lost_gpu_does_not_hide_the_others(tmp_path: Path) -> None:
+    """A GPU that fell off the bus is unhealthy with a reason; the other one goes on."""
+    world = World(tmp_path, "a100-40gb:2")
+    world.step()
+    world.driver.lose(world.gpus[0])
+    bound = world.bind("a", "1g.5gb", at=(world.place("1g.5gb", 0, gpu=1),))
+    outcome = world.step()
+    assert [gpu.healthy for gpu in outcome.report.gpus] == [False, True]
+    assert world.admit(bound)
+
+
+def test_a_driver_call_that_hangs_leaves_an_intent_that_is_settled_later(world: World) -> None:
+    """A create that outlives its deadline is neither forgotten nor repeated blindly."""
+    gate = world.driver.faults.hold(Call.CREATE_COMPUTE_INSTANCE)
+    bound = world.bind("a", "1g.5gb", at=(world.place("1g.5gb", 0),))
+    outcome = world.step()
+    assert not outcome.report.gpus[0].healthy
+    gate.open()
+    world.step(10.0)
+    world.step(10.0)
+    assert world.admit(bound)
+    assert world.instances() == ["1g.5gb@0"]
