@@ -1,0 +1,109 @@
+"""An embedded cluster for tests, and the checks that everything on it is legal."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import msgspec
+
+from allocator import fitting, geometry, gpu_models
+from allocator.profile import Placement
+from scheduler import logs, pods, settings
+from scheduler.cluster import Pod
+from simulator import api, embedded, nodes
+from simulator.api import Document
+from simulator.embedded import Embedded, Options
+from simulator.kube_scheduler.scheduler import Config
+from tests.waiting import eventually
+
+MODEL = "a100-40gb"
+
+
+@asynccontextmanager
+async def cluster(node_count: int, gpus: int, model: str = MODEL, **config: Any) -> AsyncIterator[Embedded]:
+    """A running embedded cluster on free ports. Whatever a test did to it, it ends with every promise kept."""
+    logs.configure("json", "error")
+    chosen = settings.load(extender_port=0, api_host="127.0.0.1", api_port=0, shutdown_s=0.05, wake_interval_s=0.05)
+    config = {"initial_backoff_s": 0.02, "max_backoff_s": 0.1, **config}
+    options = Options(nodes.uniform(node_count, gpus, model), chosen, Config(extender_url="", **config))
+    async with embedded.start(options) as running:
+        yield running
+        check(running)
+
+
+def documents(world: Embedded) -> list[Document]:
+    """All pods, by name."""
+    return [one.document for one in world.server.list(api.POD)]
+
+
+def running_pods(world: Embedded) -> list[str]:
+    """Names of the pods that run."""
+    return [one["metadata"]["name"] for one in documents(world) if one["status"]["phase"] == "Running"]
+
+
+def pending_pods(world: Embedded) -> list[Document]:
+    """Pods without a node."""
+    return [one for one in documents(world) if not one["spec"].get("nodeName")]
+
+
+def condition(pod: Document) -> str:
+    """What a pod's PodScheduled condition says."""
+    return "".join(c.get("message", "") for c in pod["status"].get("conditions", ()) if c["type"] == "PodScheduled")
+
+
+async def settled(world: Embedded) -> None:
+    """Wait until everything is placed, cut and reported, or refused."""
+    await eventually(lambda: world.is_settled() and _ready(world), "the cluster comes to rest", seconds=60)
+
+
+def _ready(world: Embedded) -> bool:
+    return all(claim.state.value == "ready" for claim in world.service.state.inventory.ledger)
+
+
+def promised(world: Embedded) -> dict[str, list[tuple[str, Placement]]]:
+    """(pod, placement) by GPU, as annotations say; fails on a promise that is not what its pod asks for."""
+    models = {gpu.uuid: (node.name, gpu.model) for node in world.options.fleet for gpu in node.gpus}
+    found: dict[str, list[tuple[str, Placement]]] = {uuid: [] for uuid in models}
+    for document in documents(world):
+        pod = msgspec.convert(document, Pod)
+        promises = pods.promises_of(pod)
+        if not pod.spec.node_name:
+            assert not promises, f"{pod.metadata.name} is promised slices but has no node"
+            continue
+        asked = sorted((slot.container, slot.profile) for slot in pods.request_of(pod).slots)
+        assert sorted((one.container, one.profile) for one in promises) == asked
+        for one in promises:
+            node, model = models[one.gpu]
+            assert node == pod.spec.node_name, f"{pod.metadata.name} is promised a GPU of another node"
+            found[one.gpu].append((pod.metadata.name, gpu_models.find(model).placement(one.profile, one.start)))
+    return found
+
+
+def check(world: Embedded) -> None:
+    """No slot has two owners, everything promised is cut, nothing else is, and the service's books agree."""
+    hardware = world.agents.hardware()
+    for gpu, promises in promised(world).items():
+        placements = [placement for _, placement in promises]
+        geometry.compiled(gpu_models.find(_model(world, gpu))).state_of(placements)
+        assert sorted(placements) == sorted(hardware[gpu]), f"{gpu}: what is cut is not what was promised"
+    world.service.state.inventory.check()
+
+
+def could_be_placed(world: Embedded, pod: Document) -> list[str]:
+    """Nodes with room for a pod, judged from what is cut on the GPUs."""
+    hardware = world.agents.hardware()
+    counts = dict(pods.request_of(msgspec.convert(pod, Pod)).counts)
+    return [
+        node.name
+        for node in world.options.fleet
+        if fitting.fits([_state(gpu.model, hardware[gpu.uuid]) for gpu in node.gpus], counts)
+    ]
+
+
+def _state(model: str, placements: Sequence[Placement]) -> fitting.GpuState:
+    compiled = geometry.compiled(gpu_models.find(model))
+    return compiled, compiled.state_of(placements)
+
+
+def _model(world: Embedded, uuid: str) -> str:
+    return next(gpu.model for node in world.options.fleet for gpu in node.gpus if gpu.uuid == uuid)
