@@ -42,6 +42,7 @@ class Agent:
         self._told: set[tuple[str, str, str]] = set()
         self._since: dict[str, float] = {}
         self._leaks: list[str] = []
+        self._leaked: list[str] = []  # in the step before
 
     def start(self) -> None:
         """Read the journal and look at the GPUs. Raises JournalError if it cannot be used; nothing is touched then."""
@@ -55,7 +56,7 @@ class Agent:
         """One round. Never raises a MigschedError: what went wrong is in the outcome."""
         with self._memory.lock:
             self._metrics.steps.inc()
-            self._leaks = []
+            self._leaked, self._leaks = self._leaks, []
             self._memory.prune()
             self._memory.look()
             reason, message = "Ready", "cuts what placements ask for"
@@ -189,7 +190,10 @@ class Agent:
         if pids:
             whose = f" of {record.owner.namespace}/{record.owner.pod}" if record.owner else ""
             running = ", ".join(map(str, pids))
-            self._leaks.append(f"{record.place}{whose}: its pod is over, but process {running} still runs on it")
+            leak = f"{record.place}{whose}: its pod is over, but process {running} still runs on it"
+            self._leaks.append(leak)
+            if leak not in self._leaked:
+                _log.warning("leak", slice=leak)
             return
         self._memory.journal.revoke([naming.device_id(record.place)])
         self._memory.journal.apply(record.place, Event.FREE, owner=None)
