@@ -19,7 +19,7 @@ from allocator import errors
 from allocator.catalogue import Catalogue
 from allocator.profile import Placement
 
-MAX_RAW_STATES = 200_000  # an A100 has 2,126 before merging; a catalogue past this is refused, not searched
+MAX_STEPS = 500_000  # placements tried while exploring; an A100 takes 16,425. What needs more is refused, not searched
 
 Multiset = tuple[int, ...]  # slices per profile, in catalogue order
 
@@ -115,10 +115,20 @@ class Geometry:
         return frozenset(self.multiset(chosen) for chosen in self.legal_sets())
 
 
-@lru_cache(maxsize=64)
 def compiled(catalogue: Catalogue) -> Geometry:
     """The geometry of a catalogue, built once per distinct catalogue. Raises CatalogueError if it is too large."""
-    return Geometry(catalogue)
+    found = _compiled(catalogue)
+    if isinstance(found, errors.CatalogueError):
+        raise errors.CatalogueError(found.field, found.value, found.fix)
+    return found
+
+
+@lru_cache(maxsize=256)
+def _compiled(catalogue: Catalogue) -> Geometry | errors.CatalogueError:
+    try:
+        return Geometry(catalogue)
+    except errors.CatalogueError as refused:  # remembered too: finding out costs seconds, and a bad report comes again
+        return refused
 
 
 def _explore(
@@ -144,11 +154,11 @@ def _explore(
                 order.append(after)
             row.append(number)
         rows.append(row)
-        if len(order) > MAX_RAW_STATES:
+        if len(order) * len(placements) > MAX_STEPS:
             raise errors.CatalogueError(
                 f"catalogue of {catalogue.model}: profiles",
                 len(catalogue.profiles),
-                f"more than {MAX_RAW_STATES} states; this is not a GPU",
+                f"more than {MAX_STEPS} steps between states; this is not a GPU",
             )
     return np.array([m for m, _ in order], dtype=np.int64), np.array(rows, dtype=np.int32)
 
@@ -156,18 +166,32 @@ def _explore(
 def limits(
     catalogue: Catalogue, placements: tuple[Placement, ...]
 ) -> tuple[tuple[int, ...], tuple[tuple[int, ...], ...]]:
-    """What is limited beside memory slices, and what each placement uses of it.
+    """What can run out before memory does, and what each placement uses of it.
 
-    Compute slices, instances per profile, and media engines where their totals and every profile's share are known.
+    Of compute slices, instances per profile, and media engines (where their totals and every profile's share are
+    known) those that slices which overlap nowhere could ask too much of.
     """
     profiles = catalogue.profiles
-    limits = [catalogue.compute_slices, *(p.max_instances for p in profiles)]
+    caps = [catalogue.compute_slices, *(p.max_instances for p in profiles)]
     costs = {p.name: [p.compute_slices, *(int(p.name == other.name) for other in profiles)] for p in profiles}
     if catalogue.engine_totals is not None and all(p.engines is not None for p in profiles):
-        limits += catalogue.engine_totals.values()
+        caps += catalogue.engine_totals.values()
         for p in profiles:
             costs[p.name] += p.engines.values() if p.engines is not None else ()
-    return tuple(limits), tuple(tuple(costs[p.profile]) for p in placements)
+    uses = [[costs[p.profile][i] for p in placements] for i in range(len(caps))]
+    bind = [i for i, cap in enumerate(caps) if _most(uses[i], placements, catalogue.memory_slices) > cap]
+    return tuple(caps[i] for i in bind), tuple(tuple(uses[i][j] for i in bind) for j in range(len(placements)))
+
+
+def _most(uses: Iterable[int], placements: tuple[Placement, ...], memory_slices: int) -> int:
+    """The most that placements which overlap nowhere use together."""
+    ending: dict[int, list[tuple[int, int]]] = {}
+    for use, one in zip(uses, placements, strict=True):
+        ending.setdefault(one.start + one.size, []).append((one.start, use))
+    most = [0]  # by the number of memory slices looked at
+    for end in range(1, memory_slices + 1):
+        most.append(max([most[-1], *(most[start] + use for start, use in ending.get(end, ()))]))
+    return most[-1]
 
 
 def _merge(

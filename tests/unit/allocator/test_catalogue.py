@@ -148,7 +148,7 @@ def test_an_endless_geometry_is_refused() -> None:
     wide = builders.catalogue(32, 32)
     for size in range(1, 5):
         wide = wide.profile(f"{size}g.{size}gb", range(33 - size), memory=size)
-    with pytest.raises(errors.CatalogueError, match=r"more than .* states; this is not a GPU"):
+    with pytest.raises(errors.CatalogueError, match=r"more than .* steps between states; this is not a GPU"):
         geometry.compiled(wide.build())
 
 
