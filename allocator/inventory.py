@@ -93,12 +93,12 @@ class Inventory:
         is anybody's text. A pod whose promise cannot be taken over waits, and is tried again with the next report.
         """
         known = self.ledger.get(pod.uid)
-        if known is not None and known.node == pod.node:
+        if known is not None and known.node == pod.node and not _bound_otherwise(known, pod):
             self._forget_waiting(pod.uid, pod.node)
             if known.state is not State.RELEASING:
                 self.ledger.apply(pod.uid, Event.CONFIRM)
             return ""
-        if known is not None:  # we reserved another node, and somebody else bound the pod here
+        if known is not None:  # we reserved another place, and somebody else bound the pod here
             self.ledger.apply(pod.uid, Event.FREE)
             self._refresh(known.node)
         holds, problem = self._believed(pod)
@@ -245,7 +245,7 @@ class Inventory:
             taken = self._taken(pod.node, gpus[uuid], frozenset((pod.uid,)))
             try:
                 _compiled(gpus[uuid]).state_of([*taken, *(h.placement for h in holds if h.gpu == uuid)])
-            except errors.GeometryError as error:
+            except errors.MigschedError as error:
                 return (), f"its promised place is taken: {error}"
         return tuple(holds), ""
 
@@ -332,11 +332,20 @@ def _places(holds: Sequence[Hold]) -> Counter[tuple[str, Placement]]:
 
 
 def _gained(before: GpuState | None, after: GpuState) -> bool:
-    """Whether a GPU has free memory slices that it had not, or is new."""
+    """Whether a GPU can take slices that it could not take before, or is new."""
     if before is None or before[0] is not after[0]:
         return True
-    masks = after[0].masks
-    return bool(masks[before[1]] & ~masks[after[1]])
+    kind, was, now = before[0], before[1], after[1]
+    more_room = kind.room[now] > kind.room[was]
+    new_places = (kind.step[now] >= 0) & (kind.step[was] < 0)
+    return bool(more_room.any() or new_places.any())
+
+
+def _bound_otherwise(claim: Claim, pod: BoundPod) -> bool:
+    """Whether a pod was bound by somebody else, with other promises than what we reserved."""
+    promised = Counter((one.gpu, one.profile, one.start) for one in pod.promises)
+    reserved = Counter((hold.gpu, hold.placement.profile, hold.placement.start) for hold in claim.holds)
+    return claim.state is State.RESERVED and promised != reserved
 
 
 def _profiles(holds: Sequence[Hold]) -> Counter[str]:

@@ -251,7 +251,8 @@ class InventoryMachine(RuleBasedStateMachine):
         uuid = data.draw(UUID, label="GPU")
         foreign = [one for one in self.world.slices[uuid] if one.state is SliceState.FOREIGN]
         places = self.world.places(uuid)
-        if foreign and data.draw(st.booleans(), label="take away"):
+        takes_away = data.draw(st.booleans(), label="take away")
+        if foreign and takes_away:
             self.world.drop(uuid, foreign[0], keep_warm=False)
         elif places:
             self.world.cut(uuid, data.draw(st.sampled_from(places), label="place"), None)
