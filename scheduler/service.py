@@ -22,7 +22,6 @@ from scheduler import api, app, logs
 from scheduler.binder import Binder
 from scheduler.cluster import Cluster, Kind
 from scheduler.extender import Extender
-from scheduler.kube import KubeClient
 from scheduler.metrics import Metrics
 from scheduler.reflector import Reflector
 from scheduler.settings import Settings
@@ -162,6 +161,8 @@ def run(settings: Settings) -> None:
 
 
 async def _run(settings: Settings) -> None:
+    from scheduler.kube import KubeClient  # half a second to load: not for those who bring another cluster
+
     service = Service(settings, await KubeClient.connect(settings.kubeconfig))
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
