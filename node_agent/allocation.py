@@ -174,10 +174,8 @@ class Allocation:
         ids = tuple(sorted(naming.device_id(one) for one in places))
         try:
             edits = self._edits(places)
-            for place in places:
-                journal.apply(place, Event.TAKE, owner=None)
-                self._memory.taken_at[place] = now
-            journal.grant(ids)
+            journal.hand_out(places, ids)
+            self._memory.taken_at.update(dict.fromkeys(places, now))
             if self._specs is not None:
                 self._specs.put(naming.set_name(ids), edits)
         except (cdi.CdiError, AllocationError):

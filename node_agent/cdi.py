@@ -44,6 +44,7 @@ class Specs:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
+        self._written: dict[str, bytes] = {}
 
     def put(self, name: str, edits: Edits) -> None:
         """Write what a name means, at once and whole. Raises CdiError."""
@@ -51,13 +52,14 @@ class Specs:
         content = json.dumps(_spec(name, edits), indent=1).encode()
         new = path.with_name(f".{path.name}.new")
         try:
-            self.directory.mkdir(parents=True, exist_ok=True)
-            if path.exists() and path.read_bytes() == content:
+            if self._written.get(name) == content and path.exists():
                 return
+            self.directory.mkdir(parents=True, exist_ok=True)
             new.write_bytes(content)
             new.replace(path)
         except OSError as exc:
             raise CdiError(f"CDI directory {self.directory}: cannot write {path.name}: {exc.strerror}") from exc
+        self._written[name] = content
 
     def names(self) -> frozenset[str]:
         """The names there are specifications for. Raises CdiError."""
@@ -69,6 +71,7 @@ class Specs:
 
     def drop(self, name: str) -> None:
         """Remove a specification; one that is gone is no error. Raises CdiError."""
+        self._written.pop(name, None)
         try:
             self._path(name).unlink(missing_ok=True)
         except OSError as exc:

@@ -172,6 +172,19 @@ class Journal:
         if record.owner != owner:
             self._put(place, record, dataclasses.replace(record, owner=owner))
 
+    def hand_out(self, places: Iterable[Place], ids: tuple[str, ...]) -> None:
+        """A container gets slices together, in one write. Whose they are, nobody knows until PodResources names it.
+
+        Raises SliceError, and changes nothing, for one that cannot be taken.
+        """
+        records = dict(self.records)
+        for place in places:
+            record = records[place]
+            state = slices.after(record.state, Event.TAKE)
+            if state is not None:
+                records[place] = dataclasses.replace(record, state=state, owner=None)
+        self._write(records, self.grants | {ids})
+
     def grant(self, ids: tuple[str, ...]) -> None:
         """Note that a container got these ids together."""
         if ids not in self.grants:

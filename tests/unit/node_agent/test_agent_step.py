@@ -231,6 +231,37 @@ def test_after_a_reboot_containers_get_their_slices_back(world: World) -> None:
     assert (there.mig_uuid or "?") in next(world.specs.directory.glob("*.json")).read_text()
 
 
+def test_what_somebody_else_cut_after_a_reboot_is_not_ours(world: World) -> None:
+    """A slice cut by another at boot, at the very place of ours, is foreign: it stays, and the pod is told."""
+    pod = world.bind("a", "2g.10gb", at=(world.place("2g.10gb", 2),))
+    world.step()
+    world.admit(pod)
+    world.step()
+    world.reboot(start=False)
+    made = world.foreign("2g.10gb", 2)
+    serial = world.driver.find(world.gpus[0]).serial(made.gi_id)
+    world.restart()
+    outcome = world.step(10.0)
+    assert [one.state for one in outcome.report.gpus[0].slices] == [SliceState.FOREIGN]
+    assert _events(world) == [("a", "SliceFailed")]
+    world.end(pod, gone=True)
+    world.bind("big", "7g.40gb", at=(world.place("7g.40gb", 0),))
+    world.step(10.0)
+    world.step(10.0)
+    assert world.driver.find(world.gpus[0]).serial(made.gi_id) == serial
+
+
+def test_what_the_kubelet_lists_is_held_whatever_the_journal_says(world: World) -> None:
+    """An idle slice that PodResources names a container of is that container's."""
+    pod = world.bind("a", "1g.5gb", at=(world.place("1g.5gb", 0),))
+    world.step()
+    place = world.place("1g.5gb", 0)
+    world.pods[pod.uid].devices["main", "nvidia.com/mig-1g.5gb"] = (naming.device_id(place),)
+    outcome = world.step()
+    assert outcome.report.gpus[0].slices[0].state is SliceState.ALLOCATED
+    assert world.specs.names() == {naming.device_id(place)}
+
+
 def test_an_observer_changes_nothing(tmp_path: Path) -> None:
     """It reports what is there as foreign, cuts nothing and writes no journal."""
     world = World(tmp_path, options=replace(OPTIONS, observer=True))

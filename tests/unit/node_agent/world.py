@@ -134,7 +134,7 @@ class World:
         if start:
             self.agent.start()
 
-    def reboot(self) -> None:
+    def reboot(self, *, start: bool = True) -> None:
         """The node reboots: instances, processes and the agent are gone; kubelet checkpoint and journal stay."""
         self.boot = f"{self.boot}+"
         self.driver.restart()
@@ -142,7 +142,8 @@ class World:
             gpu.mode.current = gpu.mode.pending = True
         for pod in self.pods.values():
             pod.pids.clear()
-        self.restart()
+        if start:
+            self.restart()
 
     def step(self, after: float = 1.0) -> Outcome:
         """Time passes, the agent hears of pods and PodResources, and steps."""
