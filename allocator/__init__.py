@@ -16,4 +16,15 @@ No I/O, clock, log, thread or framework lives here; results and reasons are retu
     inventory   the mutable whole: reports + ledger + fleet
     snapshot    an immutable view of that whole
     contract    what crosses the process border: placement annotation, MigNode status
+
+Beside the scheduler's path, for planners and studies:
+
+    preemption  which pods must go so that a request fits
+    migration   one window freed by moving few slices
+    demand      an estimate of what is asked for, for policies that weigh it
+    snapshot_file   a snapshot as text that can be kept
+    packing/    exact integer programs; the only user of OR-Tools
+    planning/   how many GPUs a demand needs, and the proof
+    capacity    what fits now, after a repack, with more nodes
+    repack/     the cheapest moves that make room
 """
