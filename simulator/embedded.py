@@ -106,8 +106,8 @@ async def start(options: Options) -> AsyncIterator[Embedded]:
     """A cluster that runs as long as the block. Raises SettingsError where a port is taken."""
     cluster = Embedded(options)
     await nodes.create(cluster.api, options.fleet)
-    await cluster.start_extender()
     try:
+        await cluster.start_extender()
         cluster.scheduler = KubeScheduler(
             MemoryApi(cluster.server), replace(options.scheduler, extender_url=f"{cluster.service.extender_url}/v1")
         )

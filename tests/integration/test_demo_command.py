@@ -1,0 +1,207 @@
+"""`migsched demo` as a newcomer runs it, with the shipped examples."""
+
+import asyncio
+import contextlib
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from collections import defaultdict
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from allocator import geometry, gpu_models
+from cli import main
+from scheduler import logs
+from simulator import demo as demos
+from simulator.demo import Wishes
+
+COMMAND = [sys.executable, "-m", "cli.main"]
+FREE_PORTS = ["--extender-port", "0", "--api-port", "0"]
+
+
+async def picture(**wishes: Any) -> dict[str, Any]:
+    """The document of a demo that came to rest."""
+    logs.configure("json", "error")
+    async with demos.start(Wishes(extender_port=0, api_port=0, **wishes)) as running:
+        await asyncio.wait_for(running.settled(), 60)
+        return running.picture().document()
+
+
+def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *arguments: str) -> tuple[int, str, str]:
+    """Run the command line here; its exit code, and what it wrote to standard output and standard error."""
+    monkeypatch.setattr(sys, "argv", ["migsched", *arguments])
+    with pytest.raises(SystemExit) as exited:
+        main.main()
+    written = capsys.readouterr()
+    return int(exited.value.code or 0), written.out, written.err
+
+
+def check_legal(document: Mapping[str, Any]) -> None:
+    """Every placement is one of its GPU's model, none overlaps, and masks say what placements say."""
+    gpus = {one["gpu"]: one for one in document["gpus"]}
+    placed = defaultdict(list)
+    for pod in document["pods"]:
+        for one in pod["slices"]:
+            gpu = gpus[one["gpu"]]
+            assert gpu["node"] == pod["node"]
+            placement = gpu_models.find(gpu["model"]).placement(one["profile"], one["start"])
+            assert placement.size == one["size"]
+            placed[one["gpu"]].append(placement)
+    for uuid, gpu in gpus.items():
+        compiled = geometry.compiled(gpu_models.find(gpu["model"]))
+        assert gpu["mask"] == int(compiled.masks[compiled.state_of(placed[uuid])])
+
+
+def test_the_examples_land_as_promised() -> None:
+    """The shipped examples are placed legally on 4 × 8 GPUs; the one that cannot fit says why in plain words."""
+    done = subprocess.run(
+        [*COMMAND, "demo", "--once", "-o", "json", *FREE_PORTS], capture_output=True, timeout=100, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    document = json.loads(done.stdout)
+    check_legal(document)
+    assert len(document["gpus"]) == 32
+    assert {one["model"] for one in document["gpus"]} == {"a100-40gb"}
+    by_profile = defaultdict(list)
+    for pod in document["pods"]:
+        by_profile[tuple(one["profile"] for one in pod["slices"])].append(pod)
+    assert {names: len(pods) for names, pods in by_profile.items()} == {
+        ("1g.5gb",): 14,
+        ("2g.10gb",): 3,
+        ("3g.20gb",): 1,
+        ("7g.40gb",): 1,
+        (): 2,
+    }
+    (refused,) = [pod for pod in document["pods"] if pod["phase"] == "Pending"]
+    assert (refused["name"], refused["node"]) == ("cannot-fit", "")
+    assert "is more than all its GPUs could hold empty" in refused["reason"]
+    assert all(pod["phase"] == "Running" and not pod["reason"] for pod in document["pods"] if pod is not refused)
+
+
+async def test_same_seed_same_picture() -> None:
+    """The picture follows from the flags alone; another seed gives another one."""
+    one, again, other = [await picture(nodes=2, seed=seed) for seed in (5, 5, 6)]
+    assert one == again != other
+
+
+@pytest.mark.parametrize("model", gpu_models.known())
+async def test_every_model_is_shown(model: str) -> None:
+    """On every known GPU the examples take that model's profiles, and whatever is placed is legal."""
+    document = await picture(nodes=1, model=model)
+    check_legal(document)
+    assert sum(bool(pod["slices"]) for pod in document["pods"]) >= 15
+
+
+async def test_own_manifests(tmp_path: Path) -> None:
+    """A folder of one's own manifests is applied instead, as it is; what cannot run says why."""
+    slices = "spec: {containers: [{name: a, resources: {limits: {nvidia.com/mig-%s: 1}}}], %s}\n"
+    (tmp_path / "pod.yaml").write_text(
+        "apiVersion: v1\nkind: Pod\nmetadata: {name: mine, namespace: team}\n"
+        + slices % ("9g.99gb", "schedulerName: migsched")
+        + "---\napiVersion: v1\nkind: Pod\nmetadata: {name: others}\n"
+        + slices % ("1g.5gb", "restartPolicy: Never")
+        + "---\napiVersion: v1\nkind: Pod\n"
+        + "metadata: {name: hostile, annotations: {migsched.io/placement: '{}'}}\n"
+        + slices % ("1g.5gb", "nodeName: node-1")
+        + "---\napiVersion: v1\nkind: Pod\nmetadata: {name: lost}\n"
+        + slices % ("1g.5gb", "nodeName: nowhere")
+    )
+    pods = {pod["name"]: pod for pod in (await picture(examples=tmp_path))["pods"]}
+    assert pods["mine"]["namespace"] == "team"
+    assert "9g.99gb" in pods["mine"]["reason"]
+    assert "schedulerName is default-scheduler" in pods["others"]["reason"]
+    assert "migsched.io/placement" in pods["hostile"]["reason"]
+    assert "node nowhere, which there is not" in pods["lost"]["reason"]
+
+
+def test_picture_without_colours(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The table fits a hundred columns and, in a pipe, holds no escape codes."""
+    code, out, _ = run(capsys, monkeypatch, "demo", "--once", *FREE_PORTS)
+    assert code == 0
+    assert "\x1b" not in out
+    assert max(len(line) for line in out.splitlines()) <= 100
+    assert re.search(r"0 7g━+ ", out)
+    assert "cannot-fit" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--nodes", "0"], "--nodes: 0: use 1"),
+        (["--gpus", "99"], "--gpus: 99: a node has 1"),
+        (["--model", "v100"], "model: 'v100': use one of a30-24gb"),
+        (["--policy", "luck"], "--policy: 'luck': use one of mfi"),
+        (["--examples", "/nowhere"], "/nowhere: 'file': cannot be read"),
+        (["--api-port", "70000"], "--api-port: 70000"),
+        (["--output", "xml"], "xml"),
+    ],
+)
+def test_bad_flags_are_named(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A flag that cannot be meant ends with exit code 2 and a message that names it."""
+    code, out, err = run(capsys, monkeypatch, "demo", "--once", *FREE_PORTS, *arguments)
+    assert (code, out) == (2, "")
+    assert message in err
+
+
+@pytest.mark.parametrize("flag", ["--extender-port", "--api-port"])
+def test_taken_port_names_its_flag(
+    flag: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A port that somebody else has is named with the flag that changes it."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        code, _, err = run(capsys, monkeypatch, "demo", "--once", *FREE_PORTS, flag, port)
+    assert code == 2
+    assert err.startswith(f"migsched: {flag}: {port}: cannot listen")
+
+
+async def test_it_serves_until_told_to_stop() -> None:
+    """Without --once it prints the picture, answers `top` and `explain`, and ends in order on Ctrl-C."""
+    process = await asyncio.create_subprocess_exec(
+        *COMMAND, "demo", *FREE_PORTS, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+    )
+    try:
+        api_url = await _api_url(process)
+        code, out = await _ask(api_url, "explain", "cannot-fit")
+        assert (code, "more than all its GPUs could hold" in out) == (1, True)
+        code, out = await _ask(api_url, "top", "-o", "json")
+        assert (code, len(json.loads(out))) == (0, 4)
+        process.send_signal(signal.SIGINT)
+        _, err = await asyncio.wait_for(process.communicate(), 30)
+        assert (process.returncode, err) == (0, b"")
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+            await process.wait()
+
+
+async def _api_url(process: asyncio.subprocess.Process) -> str:
+    """Where the API answers, once the picture is there."""
+    assert process.stdout is not None
+    seen = ""
+    while "cannot-fit " not in seen:
+        line = await asyncio.wait_for(process.stdout.readline(), 60)
+        assert line, seen
+        seen += line.decode()
+    found = re.search(r"API (http://\S+)/docs", seen)
+    assert found is not None
+    return found[1]
+
+
+async def _ask(api_url: str, *arguments: str) -> tuple[int | None, str]:
+    process = await asyncio.create_subprocess_exec(
+        *COMMAND, *arguments, stdout=asyncio.subprocess.PIPE, env={**os.environ, "MIGSCHED_API_URL": api_url}
+    )
+    out, _ = await asyncio.wait_for(process.communicate(), 60)
+    return process.returncode, out.decode()
