@@ -109,13 +109,14 @@ class AgentStack:
         config = scheduler_config.kube_scheduler_config(f"{extender.url}/v1", cluster.kubeconfig)
         server = cluster.start_scheduler(config, name="migsched-scheduler")
         self._cleanup.callback(server.process.stop)
-        self.eventually(self._serves, "the agent's devices are allocatable")
+        self.eventually(self.serves, "the agent's devices are allocatable")
 
     def close(self) -> None:
         """End everything that this stack started."""
         self._cleanup.close()
 
-    def _serves(self) -> bool:
+    def serves(self) -> bool:
+        """Whether the kubelet offers the agent's devices, and the agent is well."""
         status = self.get("node", self.node.name)["status"]
         return status["allocatable"].get("nvidia.com/mig-1g.5gb") == str(7 * GPUS) and self.agent_ready()
 
@@ -146,6 +147,10 @@ class AgentStack:
             for one in gpu.slices
         }
 
+    def owners(self) -> list[str]:
+        """The pods that own slices as the MigNode says, in order."""
+        return sorted(pod for state, pod in self.reported().values() if state == "allocated")
+
     def journal(self) -> Journal:
         """The agent's journal as it is on disk now."""
         read = Journal(FileStore(self.agent.state / "journal.json"), self.agent.boot)
@@ -173,6 +178,8 @@ class AgentStack:
 
     def create(self, *wanted: Document) -> None:
         """Create pods."""
+        if not wanted:
+            return
         text = json.dumps({"apiVersion": "v1", "kind": "List", "items": wanted})
         self.cluster.kubectl("create", "--filename=-", standard_input=text)
 
@@ -184,7 +191,19 @@ class AgentStack:
 
     def delete(self, *names: str) -> None:
         """Delete pods without waiting."""
+        if not names:
+            return
         self.cluster.kubectl("delete", "pods", "--wait=false", "--ignore-not-found", *names)
+
+    def power_cut(self) -> None:
+        """The agent is dead and the GPUs are as after a boot. What becomes of the node and the agent is the test's."""
+        self.agent.kill()
+        self.agent.boot += "+1"
+        for one in self.in_use.iterdir():
+            one.rmdir()  # nobody is left to do it
+        for gpu in self.hardware.driver.gpus.values():
+            gpu.uuids_change = True  # old MIG UUIDs must not work by chance
+        self.hardware.driver.restart()
 
     def clear(self) -> None:
         """Delete all pods, wait until nothing is held any more, and check what must hold then and held all along."""
@@ -216,7 +235,9 @@ class AgentStack:
             time.sleep(0.05)
 
 
-def pod(stack: AgentStack, name: str, profiles: Sequence[str], seconds: float = 3600) -> Document:
+def pod(
+    stack: AgentStack, name: str, profiles: Sequence[str], seconds: float = 3600, *, restart: str = "Never"
+) -> Document:
     """A pod whose container uses slices of these profiles for some seconds, or until it is told to end."""
     limits: dict[str, int] = {}
     for one in profiles:
@@ -234,7 +255,7 @@ def pod(stack: AgentStack, name: str, profiles: Sequence[str], seconds: float = 
         "schedulerName": "migsched",
         "containers": [container],
         "volumes": [{"name": "in-use", "hostPath": {"path": str(stack.in_use)}}],
-        "restartPolicy": "Never",
+        "restartPolicy": restart,
         "enableServiceLinks": False,
         "automountServiceAccountToken": False,
         "terminationGracePeriodSeconds": 20,
@@ -245,6 +266,23 @@ def pod(stack: AgentStack, name: str, profiles: Sequence[str], seconds: float = 
 def is_running(one: Document) -> bool:
     """Whether the container of a pod runs."""
     return any("running" in status["state"] for status in one["status"].get("containerStatuses", ()))
+
+
+def is_over(one: Document) -> bool:
+    """Whether the containers of a pod have ended for good."""
+    return one["status"]["phase"] in ("Succeeded", "Failed")
+
+
+def is_same_container(one: Document, other: Document) -> bool:
+    """Whether a pod's only container still is the one it was."""
+    (was,), (now,) = one["status"]["containerStatuses"], other["status"]["containerStatuses"]
+    return "running" in now["state"] and was["containerID"] == now["containerID"]
+
+
+def is_restarted(one: Document, other: Document) -> bool:
+    """Whether a pod's only container runs, and is not the one it was."""
+    (was,), (now,) = one["status"]["containerStatuses"], other["status"]["containerStatuses"]
+    return "running" in now["state"] and was["containerID"] != now["containerID"]
 
 
 def promises(one: Document) -> tuple[Promise, ...]:

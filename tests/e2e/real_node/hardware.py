@@ -25,7 +25,8 @@ class Hardware:
     """Serves a simulated driver. A context manager.
 
     `in_use` is a directory in which containers keep one entry for each MIG UUID they use; a GPU that loses an instance
-    while its entry is there is noted in `violations`, at the moment of the change.
+    while its entry is there is noted in `violations`, at the moment of the change. `held` is what GPU and placement
+    each MIG UUID ever meant: a place that is cut anew may get the one it had.
     """
 
     def __init__(self, driver: SimulatedDriver, socket: Path, in_use: Path) -> None:
@@ -33,6 +34,7 @@ class Hardware:
         self.socket = socket
         self.in_use = in_use
         self.violations: list[str] = []
+        self.held: dict[str, set[tuple[str, Placement]]] = {}
         self.changes = 0
         self._closing = False
         for gpu in driver.gpus.values():
@@ -71,7 +73,10 @@ class Hardware:
     def _changed(self, gpu: SimulatedGpu, then: Any) -> None:
         then()
         self.changes += 1
-        gone = self.used() - self.slices().keys()
+        slices = self.slices()
+        for name, what in slices.items():
+            self.held.setdefault(name, set()).add(what)
+        gone = self.used() - slices.keys()
         if gone:
             self.violations.append(f"{gpu.uuid} changed to {gpu.placements()} while containers use {sorted(gone)}")
 

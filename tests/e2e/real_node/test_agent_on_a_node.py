@@ -1,14 +1,34 @@
 """The node agent on a real kubelet, containerd and runc, behind kube-scheduler and our extender, on simulated GPUs."""
 
+import os
+import random
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from node_agent import slices
 from simulator.control_plane.control_plane import ControlPlane
+from simulator.gpu.faults import Call
 from simulator.real_node.real_node import RealNode
-from tests.e2e.real_node.agent_stack import AgentStack, pod, promises
+from tests.e2e.real_node.agent_stack import (
+    AgentStack,
+    Document,
+    is_over,
+    is_restarted,
+    is_running,
+    is_same_container,
+    pod,
+    promises,
+)
 
 pytestmark = pytest.mark.e2e
+
+PODS = int(os.environ.get("MIGSCHED_CHURN_PODS", "100"))
+AT_ONCE = 20
+REGISTERED = '"nvidia.com/mig-3g.20gb", "event": "registered"'
+MIX = [["1g.5gb"]] * 5 + [["1g.10gb"], ["1g.5gb+me"], ["2g.10gb"], ["2g.10gb"], ["3g.20gb"], ["3g.20gb"]]
+MIX += [["4g.20gb"], ["7g.40gb"], ["1g.5gb", "1g.5gb"], ["3g.20gb", "3g.20gb"]]
 
 
 @pytest.fixture(scope="module")
@@ -42,3 +62,132 @@ def test_a_pod_gets_the_slice_that_its_annotation_names(stack: AgentStack) -> No
 
     stack.clear()
     assert stack.hardware.slices() == {seen: (gpu, placement)}  # kept warm for the next pod
+
+
+@pytest.mark.timeout(60 + 2 * PODS)
+def test_churn_leaves_nothing_and_never_shares_a_slot(stack: AgentStack) -> None:
+    """Pods of mixed profiles that come and go, some deleted while they run, get slices of their own, all given back."""
+    draw = random.Random(7)
+    waiting = [pod(stack, f"churn-{n}", draw.choice(MIX), draw.choice((0.5, 2, 3600))) for n in range(PODS)]
+    ended: dict[str, Document] = {}
+    while waiting or stack.pods():
+        found = stack.pods()
+        over = {one["metadata"]["name"]: one for one in found if is_over(one)}
+        ended |= over
+        endless = [one["metadata"]["name"] for one in found if "sleep 3600" in str(one["spec"]) and is_running(one)]
+        stack.delete(*over, *endless)
+        room = AT_ONCE - len(found)
+        stack.create(*waiting[:room])
+        del waiting[:room]
+        _held_slices_are_apart(stack)
+    assert [one["metadata"]["name"] for one in ended.values() if one["status"]["phase"] != "Succeeded"] == []
+    for one in ended.values():
+        _had_what_it_asked_for(stack, one)
+
+
+def _held_slices_are_apart(stack: AgentStack) -> None:
+    held = sorted(p for p, record in stack.journal().records.items() if record.state in slices.HELD)
+    for n, one in enumerate(held):
+        clash = [other for other in held[:n] if other.gpu == one.gpu and other.placement.overlaps(one.placement)]
+        assert clash == [], f"{one} is held beside {clash}"
+
+
+def _had_what_it_asked_for(stack: AgentStack, one: Document) -> None:
+    (status,) = one["status"]["containerStatuses"]
+    seen = status["state"]["terminated"]["message"].split(",")
+    promised = promises(one)
+    assert len(seen) == len(set(seen)) == len(promised)
+    for name in seen:  # of pods that wait for one profile, any may get what was promised to another
+        assert {place.profile for _, place in stack.hardware.held[name]} & {one.profile for one in promised}
+
+
+def test_the_agent_is_killed_under_running_pods(stack: AgentStack) -> None:
+    """Containers run on while the agent is dead; the next one keeps their slices and frees what ended meanwhile."""
+    stays, _ = stack.run(pod(stack, "stays", ["2g.10gb"]), pod(stack, "goes", ["3g.20gb"]))
+    seen, gone = stack.visible("stays"), stack.visible("goes")
+    before = stack.hardware.slices()
+    stack.agent.kill()
+    stack.delete("goes")
+    stack.eventually(lambda: [one["metadata"]["name"] for one in stack.pods()] == ["stays"], "the pod is gone")
+    assert stack.hardware.used() == {seen}
+    stack.agent.start()
+    stack.eventually(
+        lambda: stack.reported() == {**dict.fromkeys(before, ("idle", "")), seen: ("allocated", "stays")},
+        "the slice of the pod that ended is idle, the other one is kept",
+    )
+    assert gone in before
+    assert stack.hardware.slices() == before
+    stack.eventually(stack.serves, "the devices are back")
+    stack.run(pod(stack, "next", ["3g.20gb"]))
+    assert is_same_container(stays, stack.get("pod", "stays"))
+    assert stack.hardware.used() == {seen, stack.visible("next")}
+
+
+def test_the_agent_is_killed_while_it_cuts(stack: AgentStack) -> None:
+    """Pods whose slices were being cut when the agent died run after it, or are refused, and leave nothing."""
+    faults = stack.hardware.driver.faults
+    changes = stack.hardware.changes
+    faults.latency_s[Call.CREATE_COMPUTE_INSTANCE] = 0.3
+    stack.create(*(pod(stack, f"cut-{n}", ["1g.10gb"]) for n in range(4)))
+    stack.eventually(lambda: stack.hardware.changes > changes, "a slice is being cut")
+    stack.agent.kill()
+    faults.clear()
+    stack.agent.start()
+    stack.eventually(lambda: all(is_running(one) or is_over(one) for one in stack.pods()), "every pod runs or is over")
+    for one in stack.pods():
+        assert is_running(one) or one["status"]["reason"] == "UnexpectedAdmissionError", one["status"]
+    stack.eventually(stack.serves, "the devices are back")
+    stack.run(pod(stack, "after", ["1g.10gb"]))
+
+
+def test_the_kubelet_is_killed_under_running_pods(stack: AgentStack) -> None:
+    """A new kubelet gets the same devices from the agent, running containers are not touched, and new pods run."""
+    (stays,) = stack.run(pod(stack, "stays", ["4g.20gb"]))
+    before = stack.hardware.slices()
+    stack.node.kill_kubelet()
+    assert stack.visible("stays") in before
+    stack.node.restart_kubelet()
+    stack.eventually(stack.serves, "the devices are back")
+    stack.run(pod(stack, "next", ["2g.10gb"]))
+    assert is_same_container(stays, stack.get("pod", "stays"))
+    assert before.items() <= stack.hardware.slices().items()
+    stack.eventually(lambda: stack.owners() == ["next", "stays"], "both own a slice")
+
+
+def test_pods_run_again_after_a_reboot(stack: AgentStack) -> None:
+    """Where the agent is up before the kubelet sees its pods, they get slices cut anew at their old places."""
+    names = ["boot-0", "boot-1"]
+    before = stack.run(*(pod(stack, name, ["3g.20gb"], restart="Always") for name in names))
+    seen = {name: stack.visible(name) for name in names}
+    places = {name: stack.hardware.slices()[uuid] for name, uuid in seen.items()}
+    stack.power_cut()
+    stack.node.kill_kubelet()
+    stack.agent.start()
+    stack.eventually(lambda: set(stack.hardware.slices().values()) >= set(places.values()), "the slices are cut anew")
+    stack.cluster.kill_apiserver()  # it knows the pods, the kubelet's disk only knows their devices
+    registered = stack.agent.log.read_text().count(REGISTERED)
+    with ThreadPoolExecutor(1) as pool:
+        booting = pool.submit(stack.node.reboot)
+        stack.eventually(lambda: stack.agent.log.read_text().count(REGISTERED) > registered, "devices are registered")
+        stack.cluster.restart_apiserver()
+        booting.result()
+    stack.eventually(
+        lambda: all(is_restarted(one, stack.get("pod", one["metadata"]["name"])) for one in before), "both run again"
+    )
+    for name in names:
+        assert stack.visible(name) != seen[name]
+        assert stack.hardware.slices()[stack.visible(name)] == places[name]
+    stack.eventually(lambda: stack.owners() == names, "both own a slice")
+
+
+def test_pods_refused_after_a_reboot_give_their_slices_back(stack: AgentStack) -> None:
+    """A kubelet that sees its pods before the agent is up refuses them; their slices are free for others then."""
+    stack.run(pod(stack, "early", ["3g.20gb"], restart="Always"))
+    stack.power_cut()
+    stack.node.reboot()
+    stack.eventually(lambda: is_over(stack.get("pod", "early")), "the pod is refused")
+    assert stack.get("pod", "early")["status"]["reason"] == "UnexpectedAdmissionError"
+    stack.agent.start()
+    stack.eventually(stack.serves, "the devices are back")
+    stack.eventually(lambda: stack.owners() == [] and not stack.specs(), "nobody owns a slice")
+    stack.run(pod(stack, "late", ["3g.20gb"]))
