@@ -1,0 +1,96 @@
+"""The entry point: commands, help, errors and exit codes."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import cli
+from allocator import errors
+from cli import main
+from tests.unit.cli.command_line import CommandLine
+
+COMMANDS = [name for name in main.COMMANDS if (Path(cli.__file__).parent / f"{name}.py").exists()]
+
+
+def test_every_command_module_is_offered(migsched: CommandLine) -> None:
+    """Help lists exactly the commands that there are, in the order of the list."""
+    offered = [line.split()[1] for line in migsched.run("--help").out.splitlines() if line.startswith("│ ")]
+    assert [name for name in offered if name in main.COMMANDS] == COMMANDS
+    assert {"demo", "cluster", "scheduler", "top", "explain"} <= set(COMMANDS)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help(command: str, migsched: CommandLine) -> None:
+    """Each command says what it is for."""
+    outcome = migsched.run(command, "--help")
+    assert outcome.code == 0
+    assert f"{command} [OPTIONS]" in outcome.out
+
+
+@pytest.mark.parametrize("command", ["demo", "cluster", "scheduler", "top", "explain"])
+def test_help_shows_an_example(command: str, migsched: CommandLine) -> None:
+    """Help ends with a command that can be copied."""
+    assert f"Example: migsched {command}" in migsched.run(command, "--help").out
+
+
+def test_without_a_command_it_shows_help(migsched: CommandLine) -> None:
+    """Called alone it says what there is."""
+    assert "Commands" in migsched.run().out
+
+
+def test_unknown_command_is_bad_input(migsched: CommandLine) -> None:
+    """A slip of the pen is exit code 2, with a pointer to help."""
+    outcome = migsched.run("dmeo")
+    assert outcome.code == 2
+    assert "dmeo" in outcome.err
+    assert "--help" in outcome.err
+
+
+def test_errors_are_one_line_and_exit_code_2(migsched: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An error of ours is one line on standard error, a group of them its first."""
+    for raised in (
+        errors.CatalogueError("model", "x", "use y"),
+        ExceptionGroup("tasks", [ExceptionGroup("inner", [errors.CatalogueError("model", "x", "use y")])]),
+    ):
+        monkeypatch.setattr(main, "app", _raising(raised))
+        outcome = migsched.run()
+        assert (outcome.code, outcome.out, outcome.err) == (2, "", "migsched: model: 'x': use y\n")
+
+
+def test_settings_are_called_as_their_flags(migsched: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A setting's error names the flag that sets it; a field that is no setting stays as it is."""
+    monkeypatch.setattr(main, "app", _raising(errors.SettingsError("api_port", 1, "is taken")))
+    assert migsched.run().err == "migsched: --api-port: 1: is taken\n"
+    monkeypatch.setattr(main, "app", _raising(errors.SettingsError("settings file", "x", "cannot be read")))
+    assert migsched.run().err == "migsched: settings file: 'x': cannot be read\n"
+
+
+def test_bugs_are_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is no error of ours keeps its traceback, alone or in a group with ours."""
+    mixed = ExceptionGroup("tasks", [errors.CatalogueError("model", "x", "use y"), ZeroDivisionError()])
+    for raised in (ZeroDivisionError(), mixed):
+        monkeypatch.setattr(main, "app", _raising(raised))
+        with pytest.raises(type(raised)):
+            main.main()
+
+
+def test_light_commands_do_not_wait_for_heavy_libraries() -> None:
+    """Asking a running scheduler loads neither the web framework, nor Kubernetes' client, nor the solver."""
+    script = (
+        "import sys, cli.main as m\n"
+        "sys.argv = ['migsched', 'explain', '--help']\n"
+        "try: m.main()\nexcept SystemExit: pass\n"
+        "heavy = {'fastapi', 'kubernetes', 'ortools', 'uvicorn'} & set(sys.modules)\n"
+        "sys.exit(', '.join(heavy) or 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def _raising(error: BaseException):  # type: ignore[no-untyped-def]  # stands in for typer's application
+    def app() -> None:
+        raise error
+
+    return app

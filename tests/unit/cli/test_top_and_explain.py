@@ -1,0 +1,145 @@
+"""`migsched top` and `migsched explain` against an API that the test plays."""
+
+import json
+import socket
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.unit.cli.command_line import CommandLine, serving
+
+SLICE = {
+    "profile": "3g.20gb",
+    "start": 4,
+    "size": 4,
+    "state": "ready",
+    "namespace": "default",
+    "pod": "train-0",
+    "container": "main",
+    "uid": "u",
+}
+GPU = {
+    "uuid": "GPU-1",
+    "index": 0,
+    "product": "A100",
+    "model": "a100-40gb",
+    "memory_slices": 8,
+    "mask": 0xF0,
+    "problem": "",
+    "slices": [SLICE],
+}
+BROKEN = GPU | {"uuid": "GPU-2", "index": 1, "mask": 0, "slices": [], "problem": "fell off the bus"}
+NODES = [{"name": "n1", "problem": "", "gpus": [GPU, BROKEN]}, {"name": "n2", "problem": "no report", "gpus": []}]
+
+
+def explanation(**changes: Any) -> dict[str, Any]:
+    answer = {
+        "namespace": "default",
+        "pod": "train-0",
+        "uid": "u",
+        "request": "3g.20gb",
+        "phase": "bound",
+        "node": "n1",
+        "reason": "its slices are ready",
+        "nodes": {},
+        "slices": [{"container": "main", "gpu": "GPU-1", "profile": "3g.20gb", "start": 4, "size": 4}],
+    }
+    return answer | changes
+
+
+def test_top_draws_every_gpu(migsched: CommandLine) -> None:
+    """The map shows slices where they are, the table counts, problems are named."""
+    with serving({"/api/v1/nodes": (200, NODES)}) as url:
+        outcome = migsched.run("top", "--api-url", url)
+    assert outcome.code == 0
+    assert "0 ········3g━━━━━━" in outcome.out
+    row = next(line for line in outcome.out.splitlines() if line.startswith("n1"))
+    assert row.split()[:6] == ["n1", "2", "1", "4", "4", "a100-40gb"]
+    assert "GPU 1: fell off the bus" in row
+    assert "no report" in outcome.out
+
+
+def test_top_for_programs(migsched: CommandLine) -> None:
+    """JSON and YAML have every slice with its owner; --node picks."""
+    with serving({"/api/v1/nodes": (200, NODES)}) as url:
+        as_json = json.loads(migsched.run("top", "--api-url", url, "-o", "json").out)
+        as_yaml = yaml.safe_load(migsched.run("top", "--api-url", url, "-o", "yaml").out)
+        picked = json.loads(migsched.run("top", "--api-url", url, "-o", "json", "--node", "n2").out)
+        nothing = migsched.run("top", "--api-url", url, "--node", "n3")
+    assert as_json == as_yaml
+    assert as_json[0]["gpus"][0]["slices"][0]["pod"] == "train-0"
+    assert [one["name"] for one in picked] == ["n2"]
+    assert nothing.code == 1
+
+
+def test_explain_a_bound_pod(migsched: CommandLine) -> None:
+    """A pod with a place is exit code 0, and its slices are listed."""
+    with serving({"/api/v1/explain?pod=train-0": (200, explanation())}) as url:
+        outcome = migsched.run("explain", "train-0", "--api-url", url)
+    assert outcome.code == 0
+    assert "default/train-0 asks for 3g.20gb: bound on n1" in outcome.out
+    assert "GPU-1" in outcome.out
+
+
+def test_explain_a_pending_pod_groups_its_reasons(migsched: CommandLine) -> None:
+    """A pod without a place is exit code 1; a thousand nodes with one reason are one line."""
+    nodes = {f"n{number}": "no free 3g.20gb placement on any GPU" for number in range(1000)} | {"x": "no MIG report"}
+    answer = explanation(phase="pending", node="", slices=[], nodes=nodes, reason="1000 nodes: no free …; 1 node: …")
+    with serving({"/api/v1/explain?pod=default/train-0": (200, answer)}) as url:
+        outcome = migsched.run("explain", "default/train-0", "--api-url", url)
+        as_json = migsched.run("explain", "default/train-0", "--api-url", url, "-o", "json")
+    assert outcome.code == as_json.code == 1
+    rows = [line.split()[0] for line in outcome.out.splitlines() if "placement" in line or "no MIG" in line]
+    assert rows == ["1000", "1"]
+    assert json.loads(as_json.out) == answer
+
+
+def test_explain_an_unknown_pod(migsched: CommandLine) -> None:
+    """The API's own words about a pod that it does not know are passed on."""
+    with serving({"/api/v1/explain?pod=x": (404, {"detail": "pod: 'x': no MIG pod of that name"})}) as url:
+        outcome = migsched.run("explain", "x", "--api-url", url)
+    assert (outcome.code, outcome.err) == (2, "migsched: pod: 'x': no MIG pod of that name\n")
+
+
+@pytest.mark.parametrize("command", [["top"], ["explain", "x"]])
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        ((500, {"detail": "boom"}), "HTTP 500: boom"),
+        ((503, b"<html>"), "HTTP 503"),
+        ((200, b"<html>"), "is not migsched"),
+    ],
+)
+def test_bad_answers_are_named(
+    command: list[str], answer: tuple[int, Any], message: str, migsched: CommandLine
+) -> None:
+    """An API that fails, or is something else, is exit code 2 and says what came back."""
+    with serving({"/api/v1/nodes": answer, "/api/v1/explain?pod=x": answer}) as url:
+        outcome = migsched.run(*command, "--api-url", url)
+    assert (outcome.code, outcome.out) == (2, "")
+    assert message in outcome.err
+
+
+def test_nobody_there(migsched: CommandLine) -> None:
+    """Where nothing listens the error says what should."""
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        outcome = migsched.run("top", "--api-url", f"http://127.0.0.1:{unused.getsockname()[1]}")
+    assert outcome.code == 2
+    assert "is `migsched scheduler` or `migsched demo` running there?" in outcome.err
+
+
+@pytest.mark.parametrize("url", ["localhost:8080", "ftp://x", "", "http://"])
+def test_url_that_is_none(url: str, migsched: CommandLine) -> None:
+    """A URL that is none is refused before anything is asked."""
+    outcome = migsched.run("top", "--api-url", url)
+    assert outcome.code == 2
+    assert outcome.err.startswith("migsched: --api-url: ")
+
+
+def test_top_of_a_cluster_needs_its_kubeconfig(migsched: CommandLine) -> None:
+    """A kubeconfig that is not there is named."""
+    outcome = migsched.run("top", "--kubeconfig", "/nowhere/config")
+    assert outcome.code == 2
+    assert "/nowhere/config" in outcome.err
