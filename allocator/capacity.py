@@ -139,9 +139,7 @@ def _after_repack(
     supplies: Sequence[Supply], demand: Demand, name: str, at_least: int, time_limit_s: float
 ) -> covering.Room:
     """The most of a profile that fit if whatever may move were placed anew; never less than what is known to fit."""
-    room = covering.room(supplies, demand, name, time_limit_s)
-    if room is None:
-        return covering.Room(at_least, at_least)
+    room = covering.room(supplies, demand, name, time_limit_s) or covering.Room(at_least, at_least)
     return covering.Room(max(room.slices, at_least), max(room.at_most, at_least))
 
 

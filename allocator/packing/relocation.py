@@ -174,18 +174,6 @@ def _shift(there: list[list[Placement]], source: Places, target: Places) -> None
         there[where].append(placement)
 
 
-def legal(asked: Question, at: Mapping[int, Places]) -> bool:
-    """Whether all slices can exist together with the jobs at these places."""
-    added: dict[int, list[Placement]] = {}
-    for places in at.values():
-        for where, placement in places:
-            added.setdefault(where, []).append(placement)
-    return all(
-        _stands(asked.bins[where].geometry, [*asked.bins[where].fixed, *placements])
-        for where, placements in added.items()
-    )
-
-
 def _stands(kind: Geometry, placements: Iterable[Placement]) -> bool:
     state = kind.EMPTY
     for one in placements:

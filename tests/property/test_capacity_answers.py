@@ -170,6 +170,43 @@ def test_pods_on_their_way_out_still_hold_their_room() -> None:
     }
 
 
+def test_pods_that_only_fit_crosswise_are_placed() -> None:
+    """Pods of one slice that the default policy would place one by one into a dead end are found their places."""
+    first = cluster().node("n0").gpu().foreign("1g.5gb+me@3", "1g.5gb@6")
+    saved = first.node("n1").gpu().foreign("1g.10gb@0", "2g.10gb@2", "1g.10gb@6").saved()
+    wanted = [{"profiles": {name: 1}} for name in ("1g.5gb", "2g.10gb", "1g.5gb+me")]
+    found = capacity.answer({"profiles": [], "requests": wanted}, saved)["requests"]
+    assert found["fit"] is True
+    assert [one["slices"][0]["profile"] for one in found["placements"]] == ["1g.5gb", "2g.10gb", "1g.5gb+me"]
+    assert found["placements"][2]["node"] == "n1"
+
+
+def test_pods_of_several_slices_are_decided_exactly_or_not_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pods with several slices that fit by count but on no one node are refused, or, past the exact size, left open."""
+    saved = cluster().node("n0").gpu().foreign("4g.20gb@0").node("n1").gpu().foreign("4g.20gb@0").saved()
+    document = {"profiles": [], "requests": [{"profiles": {"3g.20gb": 2}}]}
+    assert capacity.answer(document, saved)["requests"]["fit"] is False
+    monkeypatch.setattr(capacity, "_EXACT_COLUMNS", 0)
+    assert capacity.answer(document, saved)["requests"]["fit"] is None
+
+
+def test_more_gpus_come_as_nodes_large_enough() -> None:
+    """A pod with several slices that no GPU holds gets a node with enough GPUs."""
+    saved = cluster().node("n0").gpu().gpu().foreign("1g.5gb@0").saved()
+    document = {"profiles": [], "requests": [{"profiles": {"7g.40gb": 2}}]}
+    change = capacity.answer(document, saved)["requests"]["change"]
+    assert (change["kind"], change["gpus"], change["nodes"]) == ("gpus", 2, 1)
+
+
+def test_pods_of_several_slices_stay_in_the_count() -> None:
+    """A movable pod with two slices is not counted on to move."""
+    saved = cluster().node("n1").gpu().pod("wide", "1g.5gb@0", "1g.5gb@4", movable=True).saved()
+    assert capacity.answer({"profiles": ["3g.20gb", "1g.5gb"]}, saved)["profiles"] == {
+        "3g.20gb": {"now": 0, "after_repack": 0, "proven": True},
+        "1g.5gb": {"now": 5, "after_repack": 5, "proven": True},
+    }
+
+
 @pytest.mark.parametrize(
     ("document", "field"),
     [

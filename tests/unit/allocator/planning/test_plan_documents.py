@@ -95,6 +95,21 @@ BAD: list[tuple[Any, str, str]] = [
         "pin fewer",
     ),
     ({"fleet": FLEET, "demand": {}, "headroom": ["8g.80gb"]}, "headroom", "no GPU"),
+    ({"fleet": FLEET, "demand": {}, "headroom": 3}, "headroom", "write a list"),
+    ({"fleet": FLEET, "demand": {1: 1}}, "demand", "keys must be text"),
+    ({"fleet": [{"model": "a100-40gb"}] * 65, "demand": {}}, "fleet", "at most 64"),
+    ({"fleet": FLEET, "demand": {}, "pinned": [{"model": 1, "slices": []}]}, "pinned[0].model", "text"),
+    (
+        {
+            "fleet": FLEET,
+            "demand": {},
+            "pinned": [{"model": "a100-40gb", "slices": [{"profile": "1g.5gb", "start": 0, "idle": "yes"}]}],
+        },
+        "pinned[0].slices[0].idle",
+        "true or false",
+    ),
+    ({"fleet": [{"model": "a100-40gb", "price": "2"}], "demand": {}}, "fleet[0].price", "number"),
+    ({"fleet": [{"model": "a100-40gb", "price": 1e30}], "demand": {}}, "fleet[0].price", "number"),
 ]
 
 MODEL = {"name": "llama-3.1-8b", "precision": "bf16", "context": "4k", "replicas": 1}
