@@ -14,7 +14,7 @@ from allocator import contract, errors, geometry, gpu_models
 from allocator.contract import Promise
 from allocator.fitting import GpuState
 from allocator.inventory import BoundPod, Inventory
-from allocator.ledger import State
+from allocator.ledger import Claim, State
 from allocator.profile import Placement
 from allocator.report import GpuReport, MigMode, NodeReport, Owner, Slice, SliceState
 from allocator.request import Request
@@ -157,35 +157,57 @@ def legal(uuid: str, placements: Iterable[Placement]) -> bool:
     return True
 
 
-def taken_in(seen: NodeReport, uuid: str) -> list[tuple[str, Placement]]:
+def taken_in(gpu: GpuReport) -> list[tuple[str, Placement]]:
     """Slices that a report shows as a pod's or as foreign, with the owner's UID."""
     return [
-        (one.owner.uid if one.owner else "", one.placement)
-        for gpu in seen.gpus
-        if gpu.uuid == uuid
-        for one in gpu.slices
-        if one.state is not SliceState.IDLE
+        (one.owner.uid if one.owner else "", one.placement) for one in gpu.slices if one.state is not SliceState.IDLE
     ]
+
+
+def shown_of(seen: NodeReport, uid: str) -> Counter[tuple[str, str, int]]:
+    """Where a report shows a pod's slices: GPU, profile and start; a GPU that contradicts itself shows nothing."""
+    return Counter(
+        (gpu.uuid, one.placement.profile, one.placement.start)
+        for gpu in seen.gpus
+        if legal(gpu.uuid, [one.placement for one in gpu.slices])
+        for one in gpu.slices
+        if one.state is SliceState.ALLOCATED and one.owner and one.owner.uid == uid
+    )
+
+
+def places_of(claim: Claim) -> Counter[tuple[str, str, int]]:
+    """Where a claim lies: GPU, profile and start."""
+    return Counter((hold.gpu, hold.placement.profile, hold.placement.start) for hold in claim.holds)
+
+
+def profiles_of(places: Counter[tuple[str, str, int]]) -> Counter[str]:
+    """The profiles at some places."""
+    return Counter(profile for _, profile, _ in places.elements())
 
 
 def expected_rows(inventory: Inventory, node: str) -> dict[str, GpuState]:
     """The GPU states that reports and claims together make, GPUs that contradict themselves left out."""
+    return {uuid: state for uuid, state in _expected_gpus(inventory, node) if state is not None}
+
+
+def expected_conflicts(inventory: Inventory, node: str) -> set[str]:
+    """The GPUs on which report and claims cannot stand together."""
+    return {uuid for uuid, state in _expected_gpus(inventory, node) if state is None}
+
+
+def _expected_gpus(inventory: Inventory, node: str) -> Iterator[tuple[str, GpuState | None]]:
     seen = inventory.report(node)
-    return {} if seen is None else dict(_expected_gpus(inventory, seen))
-
-
-def _expected_gpus(inventory: Inventory, seen: NodeReport) -> Iterator[tuple[str, GpuState]]:
-    for gpu in seen.gpus:
+    for gpu in seen.gpus if seen else ():
         held = {
             (claim.uid, hold.placement)
             for claim in inventory.ledger
             for hold in claim.holds
-            if claim.node == seen.node and hold.gpu == gpu.uuid
+            if claim.node == node and hold.gpu == gpu.uuid
         }
-        together = [placement for _, placement in sorted(held | set(taken_in(seen, gpu.uuid)))]
-        if gpu.healthy and gpu.catalogue and legal(gpu.uuid, together):
+        together = [placement for _, placement in sorted(held | set(taken_in(gpu)))]
+        if gpu.healthy and gpu.catalogue:
             known = geometry.compiled(gpu.catalogue)
-            yield gpu.uuid, (known, known.state_of(together))
+            yield gpu.uuid, (known, known.state_of(together)) if legal(gpu.uuid, together) else None
 
 
 def caught_up(world: World, inventory: Inventory) -> bool:
@@ -196,15 +218,8 @@ def caught_up(world: World, inventory: Inventory) -> bool:
         pod, seen = world.pods[claim.uid], inventory.report(claim.node)
         if seen is None or pod.node != claim.node:
             return False
-        places = {(hold.gpu, hold.placement.profile, hold.placement.start) for hold in claim.holds}
-        shown = {
-            (gpu.uuid, one.profile, one.start)
-            for gpu in seen.gpus
-            for uid, one in taken_in(seen, gpu.uuid)
-            if uid == claim.uid
-        }
-        promised = {(one.gpu, one.profile, one.start) for one in pod.promises}
-        if places != (promised if claim.state is State.BOUND else shown):
+        promised = Counter((one.gpu, one.profile, one.start) for one in pod.promises)
+        if places_of(claim) != (promised if claim.state is State.BOUND else shown_of(seen, claim.uid)):
             return False
         if pod.over != (claim.state is State.RELEASING) or claim.state is State.RESERVED:
             return False

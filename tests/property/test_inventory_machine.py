@@ -47,7 +47,7 @@ class InventoryMachine(RuleBasedStateMachine):
         self.world = World()
         self.start_scheduler()
         for node in sorted(reported):
-            self.inventory.observe(self.world.photograph(node))
+            self.observe(self.world.photograph(node))
 
     @rule(data=st.data(), steps=st.integers(1, 8))
     def life_goes_on(self, data: Draw, steps: int) -> None:
@@ -69,7 +69,7 @@ class InventoryMachine(RuleBasedStateMachine):
             step = data.draw(st.sampled_from([*often, *often, *steps_now]), label="step")
             note(step.__name__)
             step(data, dict(possible).get(step, []))
-            self.nothing_is_owned_twice()
+            self.what_must_always_hold()
 
     @rule(data=st.data(), steps=st.integers(1, 8))
     def accident(self, data: Draw, steps: int) -> None:
@@ -89,6 +89,12 @@ class InventoryMachine(RuleBasedStateMachine):
         """A scheduler process that knows nothing but the names of the nodes."""
         self.inventory = Inventory()
         self.inventory.nodes = set(NODES)
+        self.told: set[str] = set()  # pods that this process knows to be bound
+
+    def adopt(self, pod: WorldPod) -> str:
+        """The watch shows a bound pod."""
+        self.told.add(pod.uid)
+        return self.inventory.adopt(pod.bound())
 
     def claim(self, pod: WorldPod) -> Claim | None:
         """A pod's claim."""
@@ -117,8 +123,8 @@ class InventoryMachine(RuleBasedStateMachine):
         seen = self.inventory.report(node)
         assert seen is not None
         for hold in answer.holds:
-            shown = [placement for _, placement in inventory_world.taken_in(seen, hold.gpu)]
-            assert not any(hold.placement.overlaps(placement) for placement in shown)
+            shown = inventory_world.taken_in(seen.by_uuid()[hold.gpu])
+            assert not any(hold.placement.overlaps(placement) for _, placement in shown)
 
     def expected_reason(self, pod: WorldPod, node: str) -> Reason:
         """Why a pod does not fit, from what the inventory was told."""
@@ -154,6 +160,7 @@ class InventoryMachine(RuleBasedStateMachine):
         if outcome == "confirmed":
             self.inventory.confirm(pod.uid)
             assert self.state(pod) is State.BOUND
+            self.told.add(pod.uid)
 
     def late_reply(self, data: Draw, bound: Pods) -> None:
         """A confirmation that comes when the pod's claim is gone or past it raises and changes nothing."""
@@ -171,7 +178,7 @@ class InventoryMachine(RuleBasedStateMachine):
     def watch_shows_bound(self, data: Draw, bound: Pods) -> None:
         """A pod seen bound has a claim on its node, or waits and the reason is told."""
         pod = one_of(data, bound)
-        problem = self.inventory.adopt(pod.bound())
+        problem = self.adopt(pod)
         claim = self.claim(pod)
         assert (problem == "") == (claim is not None and claim.node == pod.node)
         assert (problem != "") == (pod.uid in {waiting.uid for waiting in self.inventory.waiting()})
@@ -188,6 +195,7 @@ class InventoryMachine(RuleBasedStateMachine):
     def tell_over(self, pod: WorldPod, node: str = "") -> None:
         """The watch shows a pod's end."""
         pod.seen_over = True
+        self.told.discard(pod.uid)
         had = self.claim(pod)
         freed = self.inventory.end(pod.uid, node)
         claim = self.claim(pod)
@@ -199,7 +207,16 @@ class InventoryMachine(RuleBasedStateMachine):
 
     def agent_reports(self, data: Draw, _: Pods) -> None:
         """An agent writes what is true now."""
-        self.inventory.observe(self.world.photograph(data.draw(NODE, label="node")))
+        self.observe(self.world.photograph(data.draw(NODE, label="node")))
+
+    def observe(self, seen: NodeReport) -> None:
+        """A report that shows all that a pod has claimed makes it ready there, whatever was planned."""
+        self.inventory.observe(seen)
+        for claim in self.inventory.ledger:
+            shown = inventory_world.shown_of(seen, claim.uid)
+            profiles = inventory_world.profiles_of(inventory_world.places_of(claim))
+            if claim.node == seen.node and inventory_world.profiles_of(shown) == profiles:
+                assert claim.state in (State.READY, State.RELEASING)
 
     def agent_cuts(self, data: Draw, uncut: Pods) -> None:
         """An agent cuts for a pod: where it was promised, or, if it is free to, anywhere on its node."""
@@ -237,9 +254,9 @@ class InventoryMachine(RuleBasedStateMachine):
         must_equal = inventory_world.caught_up(self.world, before)
         self.start_scheduler()
         for seen in before.reports():
-            self.inventory.observe(seen)
+            self.observe(seen)
         for pod in data.draw(st.permutations(self.world.living()), label="listed"):
-            self.inventory.adopt(pod.bound())
+            self.adopt(pod)
         for pod in self.world.pods.values():
             pod.seen_over = pod.over
         if must_equal:
@@ -268,12 +285,12 @@ class InventoryMachine(RuleBasedStateMachine):
         )
         state = data.draw(st.sampled_from(SliceState), label="state")
         bogus = Slice(where, state, builders.owner(owner) if owner else None)
-        self.inventory.observe(self.world.garbled(uuid, bogus))
+        self.observe(self.world.garbled(uuid, bogus))
 
     def report_cannot_be_read(self, data: Draw) -> None:
         """A node's MigNode turns out unreadable as a whole: nothing fits there, and that is said."""
         node = data.draw(NODE, label="node")
-        self.inventory.observe(NodeReport(node, (), problem="unreadable"))
+        self.observe(NodeReport(node, (), problem="unreadable"))
         assert self.inventory.reason(builders.request("1g.5gb"), node) is Reason.BAD_REPORT
 
     def stranger_binds(self, data: Draw) -> None:
@@ -290,19 +307,37 @@ class InventoryMachine(RuleBasedStateMachine):
     # --- what must hold -----------------------------------------------------------------------------------------
 
     @invariant()
-    def nothing_is_owned_twice(self) -> None:
-        """No two claims share a slot, rows are what reports and claims make, and a pod holds or waits, never both."""
+    def what_must_always_hold(self) -> None:
+        """No slot has two claims, rows are what reports and claims make, and claims are where the report shows them."""
         self.inventory.check()
         held = [(c.node, h.gpu, slot) for c in self.inventory.ledger for h in c.holds for slot in slots(h.placement)]
         assert len(held) == len(set(held))
         for node in NODES:
             rows = inventory_world.expected_rows(self.inventory, node)
             assert (node in self.inventory.fleet) == (self.inventory.report(node) is not None)
+            assert set(self.inventory.conflicts(node)) == inventory_world.expected_conflicts(self.inventory, node)
             if node in self.inventory.fleet:
                 assert self.inventory.fleet.gpus(node) == tuple(rows.values())
+        for claim in self.inventory.ledger:
+            self.claim_is_where_it_should_be(claim)
+        self.bound_pods_hold_or_wait()
+
+    def claim_is_where_it_should_be(self, claim: Claim) -> None:
+        """A ready claim is what the last report shows; a releasing one is there because the report still shows it."""
+        seen = self.inventory.report(claim.node)
+        if seen is None:
+            assert claim.state is not State.RELEASING
+            return
+        shown = inventory_world.shown_of(seen, claim.uid)
+        assert claim.state is not State.READY or shown == inventory_world.places_of(claim)
+        assert claim.state is not State.RELEASING or shown
+
+    def bound_pods_hold_or_wait(self) -> None:
+        """A pod known to be bound has a claim or waits for one, never both and never neither."""
         waiting = [pod.uid for pod in self.inventory.waiting()]
         assert len(waiting) == len(set(waiting))
         assert not any(claim.uid in waiting for claim in self.inventory.ledger)
+        assert self.told <= {*waiting, *(claim.uid for claim in self.inventory.ledger)}
 
     def teardown(self) -> None:
         """Once the dust settles honest pods have what they were promised; once all is over nothing is held."""
@@ -338,9 +373,9 @@ class InventoryMachine(RuleBasedStateMachine):
     def everybody_is_told(self) -> None:
         """All agents report, and the watch shows every bound pod."""
         for node in NODES:
-            self.inventory.observe(self.world.photograph(node))
+            self.observe(self.world.photograph(node))
         for pod in self.world.living():
-            self.inventory.adopt(pod.bound())
+            self.adopt(pod)
 
     def all_pods_have_their_places(self) -> None:
         """With honest agents every bound pod is ready at its promised place."""
@@ -359,4 +394,4 @@ def slots(placement: Placement) -> range:
 
 
 TestInventory = InventoryMachine.TestCase
-TestInventory.settings = settings(stateful_step_count=12)
+TestInventory.settings = settings(max_examples=3 * settings.default.max_examples, stateful_step_count=12)
