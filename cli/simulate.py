@@ -37,7 +37,9 @@ def simulate(
     first_seed: Annotated[int, typer.Option(help="Seed of the first run.")] = 0,
     backend: Annotated[Backend, typer.Option(help="Where runs are computed.")] = Backend.LOCAL,
     workers: Annotated[int | None, typer.Option(help="Local processes; without it, one per processor.")] = None,
-    dask_scheduler: Annotated[str | None, typer.Option(help="Address of a Dask scheduler.")] = None,
+    scheduler: Annotated[str | None, typer.Option(help="Address of a Dask scheduler, for --backend dask.")] = None,
+    restart: Annotated[float, typer.Option(help="Seconds that a moved job loses.")] = 0.0,
+    lifetime_error: Annotated[float, typer.Option(help="Spread of what mfi-lifetime believes; 0 knows.")] = 0.0,
     form: Annotated[Format, typer.Option("--output", "-o", help="How to print.")] = Format.TABLE,
 ) -> None:
     """Replay a workload on simulated GPUs and report acceptance, waits and moves with 95 % intervals.
@@ -57,7 +59,9 @@ def simulate(
         first_seed=first_seed,
         backend=backend,
         workers=workers,
-        scheduler=dask_scheduler,
+        scheduler=scheduler,
+        restart_s=restart,
+        lifetime_error=lifetime_error,
     )
     with Progress(console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("simulating", total=1.0)
