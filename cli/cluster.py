@@ -1,10 +1,12 @@
 """`migsched cluster`: a genuine Kubernetes control plane with simulated GPU nodes, scheduled by migsched."""
 
 import asyncio
+import contextlib
 import shutil
 import signal
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -43,11 +45,22 @@ def cluster(
     from scheduler import logs
 
     logs.configure("console", "warning")
-    place = directory or Path(tempfile.mkdtemp(prefix="migsched-cluster-"))
-    wishes = local_cluster.Wishes(place, nodes, gpus, model, seed, policy, extender_port, api_port, job_seconds)
-    asyncio.run(_run(wishes))
-    if directory is None:
-        shutil.rmtree(place, ignore_errors=True)
+    with contextlib.nullcontext(directory) if directory else _temporary() as place:
+        wishes = local_cluster.Wishes(place, nodes, gpus, model, seed, policy, extender_port, api_port, job_seconds)
+        asyncio.run(_run(wishes))
+
+
+@contextlib.contextmanager
+def _temporary() -> Iterator[Path]:
+    """A folder that goes at the end. After an error it stays if there are logs to read in it."""
+    place = Path(tempfile.mkdtemp(prefix="migsched-cluster-"))
+    try:
+        yield place
+    except BaseException:
+        if not (place / "logs").exists():
+            shutil.rmtree(place, ignore_errors=True)
+        raise
+    shutil.rmtree(place, ignore_errors=True)
 
 
 async def _run(wishes: local_cluster.Wishes) -> None:
