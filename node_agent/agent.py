@@ -56,6 +56,7 @@ class Agent:
         """One round. Never raises a MigschedError: what went wrong is in the outcome."""
         with self._memory.lock:
             self._metrics.steps.inc()
+            self._memory.take_in()
             self._leaked, self._leaks = self._leaks, []
             self._memory.prune()
             self._memory.look()
@@ -224,6 +225,7 @@ class Agent:
                 continue
             _log.info("MIG mode asked for", gpu=gpu.uuid, in_force=change.in_force, activation=change.activation)
             self._memory.see_events([device.DeviceEvent(gpu.uuid, device.EventKind.GEOMETRY_CHANGED)])
+        self._memory.take_in()
         self._memory.look()
 
     # Telling pods

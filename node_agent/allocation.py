@@ -56,6 +56,7 @@ class Allocation:
             rest = [one for one in sorted(available) if one not in must]
             return [*must, *rest][:size]
         with self._memory.lock:
+            self._memory.take_in()
             return steering.prefer(self._memory.situation(), profile_name(resource), available, must, size)
 
     def allocate(self, resource: str, ids: Sequence[str]) -> cdi.Edits:
@@ -64,6 +65,7 @@ class Allocation:
         Raises AllocationError, and JournalError or CdiError where these cannot be written.
         """
         with self._memory.lock:
+            self._memory.take_in()
             if resource == naming.WHOLE_GPU:
                 return self._whole(ids)
             places = [self._place(resource, one) for one in ids]

@@ -50,6 +50,10 @@ class Memory:
         self.options = options or Options()
         self.clock = clock
         self.lock = threading.RLock()
+        self._mail = threading.Lock()
+        self._new_pods: Mapping[str, PodView] | None = None
+        self._new_listing: Listing | None = None
+        self._new_events: list[device.DeviceEvent] = []
         self.view = NodeView()
         self.pods: Mapping[str, PodView] | None = None
         self.listing: Listing | None = None
@@ -66,22 +70,32 @@ class Memory:
 
     def see_pods(self, pods: Mapping[str, PodView]) -> None:
         """The node's pods that ask for slices, by UID."""
-        with self.lock:
-            self.pods = pods
+        with self._mail:
+            self._new_pods = pods
 
     def see_listing(self, listing: Listing) -> None:
         """What PodResources answered; older than what is known is ignored."""
-        with self.lock:
-            if self.listing is None or listing.asked_at >= self.listing.asked_at:
-                self.listing = listing
+        with self._mail:
+            if self._new_listing is None or listing.asked_at >= self._new_listing.asked_at:
+                self._new_listing = listing
 
     def see_events(self, events: Iterable[device.DeviceEvent]) -> None:
         """What the driver reported: a fault that concerns a whole GPU marks it until the agent starts anew."""
-        with self.lock:
-            for event in events:
-                self._discovered = None
-                if event.kind is EventKind.FAULT and event.critical and event.gi_id is None:
-                    self.faults[event.gpu_uuid] = f"XID {event.xid} was reported; reset the GPU or drain the node"
+        with self._mail:
+            self._new_events += events
+
+    def take_in(self) -> None:
+        """Make what was seen since last time known. Whoever holds `lock` calls it first.
+
+        Seeing never waits for `lock`: a driver call may take a minute, and the event loop must not.
+        """
+        with self._mail:
+            events, self._new_events = self._new_events, []
+            self.pods, self.listing = self._new_pods, self._new_listing
+        for event in events:
+            self._discovered = None
+            if event.kind is EventKind.FAULT and event.critical and event.gi_id is None:
+                self.faults[event.gpu_uuid] = f"XID {event.xid} was reported; reset the GPU or drain the node"
 
     # Looking
 

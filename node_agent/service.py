@@ -79,6 +79,7 @@ class Service:
         self._stepped = asyncio.Condition()
         self._kubelet_trouble = ""
         self._rival = ""
+        self._refusals: list[tuple[str, str]] = []  # to be told to pods with the next step
 
     def wake(self) -> None:
         """Something changed: step soon."""
@@ -119,7 +120,7 @@ class Service:
         until = began + self._settings.allocate_timeout_s
         while True:
             try:
-                edits = await asyncio.to_thread(self._allocation.allocate, resource, ids)
+                edits = await self._attempt(resource, ids, until)
             except (AllocationError, JournalError, cdi.CdiError) as error:
                 passing = getattr(error, "passing", False)
                 if not passing or loop.time() >= until:
@@ -131,9 +132,18 @@ class Service:
             self.wake()
             return self._given(resource, ids, edits)
 
+    async def _attempt(self, resource: str, ids: Sequence[str], until: float) -> cdi.Edits:
+        """One attempt, given up at the deadline. Its thread goes on: what it still makes is taken back as unowned."""
+        try:
+            async with asyncio.timeout_at(until):
+                return await asyncio.to_thread(self._allocation.allocate, resource, ids)
+        except TimeoutError as error:
+            limit = self._settings.allocate_timeout_s
+            raise AllocationError(f"{', '.join(ids)} not ready within {limit:g} s: the driver is slow") from error
+
     def _allocation_refused(self, resource: str, error: errors.MigschedError, seconds: float) -> None:
         self.metrics.allocate_seconds.labels("refused").observe(seconds)
-        self._allocation.refused(resource, f"the kubelet could not be given {resource}: {error}")
+        self._refusals.append((resource, f"the kubelet could not be given {resource}: {error}"))
         self.wake()
 
     def _given(self, resource: str, ids: Sequence[str], edits: cdi.Edits) -> Given:
@@ -162,7 +172,7 @@ class Service:
             except (errors.ClusterError, TimeoutError) as error:
                 _log.warning("cannot ask for pods", error=str(error))
         if self._pods.synced.is_set():
-            await asyncio.to_thread(self.memory.see_pods, self._views())
+            self.memory.see_pods(self._views())
 
     # Stepping
 
@@ -196,12 +206,18 @@ class Service:
         if self._pods.synced.is_set():
             self.memory.see_pods(self._views())
         self._rival = coexistence.rival(self._pods.all.values(), self._settings.plugin_registry_dir)
-        outcome = await asyncio.to_thread(self.agent.step)
+        refusals, self._refusals = self._refusals, []
+        outcome = await asyncio.to_thread(self._blame_and_step, refusals)
         self._reporter.report(self._with_surroundings(outcome))
         self.metrics.registered.set(len(self.plugins.registered))
         self.plugins.look()
         async with self._stepped:
             self._stepped.notify_all()
+
+    def _blame_and_step(self, refusals: Sequence[tuple[str, str]]) -> Outcome:
+        for resource, why in refusals:
+            self._allocation.refused(resource, why)
+        return self.agent.step()
 
     def _with_surroundings(self, outcome: Outcome) -> Outcome:
         """The outcome, not ready where the kubelet is silent or somebody else serves the GPUs too."""

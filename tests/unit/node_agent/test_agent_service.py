@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -18,6 +19,7 @@ from node_agent.service import Service, observe
 from node_agent.settings import Settings
 from simulator.gpu.devices import SimulatedDevices
 from simulator.gpu.driver import SimulatedDriver, simulate
+from simulator.gpu.faults import Call, Faults
 from tests.unit.node_agent.fake_kubelet import FakeKubelet
 from tests.unit.node_agent.memory_cluster import OneNodeCluster, pod
 
@@ -177,6 +179,28 @@ async def test_a_refused_allocate_says_why(bench: Bench) -> None:
         await bench.cluster.until(lambda: bool(bench.cluster.events))
     assert bench.cluster.events[0].reason == "SliceFailed"
     assert [one.profile for one in bench.gpu.instances()] == ["7g.40gb"]
+
+
+async def test_allocate_has_a_deadline_of_its_own(tmp_path: Path) -> None:
+    """The kubelet sets none: with a driver that takes too long it gets an error, and the slice is taken back later."""
+    bench = Bench(tmp_path)
+    slow = threading.Event()
+
+    def pause(_: float) -> None:
+        slow.wait()
+
+    bench.driver.faults = Faults(pause)
+    await bench.kubelet.start()
+    async with bench.agent(allocate_timeout_s=0.2):
+        await bench.kubelet.until(ONE)
+        bench.driver.faults.latency_s[Call.CREATE_GPU_INSTANCE] = 10.0
+        try:
+            with pytest.raises(grpc.aio.AioRpcError, match=r"not ready within 0\.2 s"):
+                await bench.kubelet.allocate("a", ONE)
+        finally:
+            slow.set()
+        await bench.cluster.until(lambda: [state for _, state, _ in bench.cluster.slices()] == ["idle"])
+    await bench.kubelet.stop()
 
 
 async def test_runtimes_without_cdi_get_an_environment_variable(bench: Bench) -> None:

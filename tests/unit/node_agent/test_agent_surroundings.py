@@ -1,0 +1,88 @@
+"""Settings, the command line, names, and who else manages the GPUs."""
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from allocator import gpu_models
+from allocator.errors import SettingsError
+from cli import main as cli
+from node_agent import coexistence, naming, settings
+from node_agent.cluster import Meta, Pod, PodStatus
+from node_agent.naming import MAX_ID
+
+GPU = "GPU-81345ab9-a6af-5a7e-b5a7-37d803b00ac0"
+
+
+@pytest.mark.parametrize("model", gpu_models.known())
+def test_device_ids_are_short_distinct_and_fit_for_cdi(model: str) -> None:
+    """Every placement of every model has an id of its own, within the kubelet's limit, of characters CDI takes."""
+    catalogue = gpu_models.find(model)
+    offered = naming.offered({GPU: catalogue})
+    assert len(offered) == len(list(catalogue.placements()))
+    assert all(len(one) <= MAX_ID for one in offered)
+    assert all(one.replace("-", "").replace(".", "").isalnum() for one in offered)
+
+
+def test_a_set_has_one_name_whatever_the_order() -> None:
+    """Ids given together have one name that does not depend on their order; a single id has its own."""
+    assert naming.set_name(["b", "a"]) == naming.set_name(["a", "b"])
+    assert naming.set_name(["a"]) == "a"
+
+
+@pytest.mark.parametrize("labels", [{"app": "nvidia-device-plugin-daemonset"}, {"app": "nvidia-mig-manager"}])
+def test_a_running_rival_is_named_with_the_labels_that_help(labels: dict[str, str], tmp_path: Path) -> None:
+    """NVIDIA's writers on the node are named, until their pods are over."""
+    running = Pod(Meta("rival", "gpu-operator", "u", labels=labels), status=PodStatus("Running"))
+    over = Pod(Meta("rival", "gpu-operator", "u", labels=labels), status=PodStatus("Succeeded"))
+    assert "gpu-operator/rival" in coexistence.rival([running], tmp_path)
+    assert coexistence.rival([over], tmp_path) == ""
+
+
+def test_a_dra_driver_is_a_rival(tmp_path: Path) -> None:
+    """A node whose GPUs NVIDIA's DRA driver serves is refused, by its registration socket."""
+    assert coexistence.rival([], tmp_path) == ""
+    (tmp_path / "gpu.nvidia.com-reg.sock").touch()
+    assert "DRA" in coexistence.rival([], tmp_path)
+
+
+def test_labels_that_are_right_are_left_alone() -> None:
+    """Only what differs is set."""
+    right = dict(coexistence.OPERATOR_LABELS)
+    assert coexistence.to_assert(right) == {}
+    assert coexistence.to_assert(right | {"nvidia.com/gpu.deploy.mig-manager": "true"}) == {
+        "nvidia.com/gpu.deploy.mig-manager": "false"
+    }
+
+
+def test_settings_name_the_field_that_is_wrong(tmp_path: Path) -> None:
+    """An unknown key and an impossible value are refused by name; a flag beats the file."""
+    file = tmp_path / "agent.yaml"
+    file.write_text("poll_s: 7\nnode: a\n")
+    assert settings.load(file).poll_s == 7
+    assert settings.load(file, poll_s=3.0).poll_s == 3
+    file.write_text("polls: 7\n")
+    with pytest.raises(SettingsError, match="polls"):
+        settings.load(file)
+    with pytest.raises(SettingsError, match="inject"):
+        settings.load(inject="docker")
+
+
+def test_one_look_prints_what_a_mig_node_would_hold() -> None:
+    """`migsched agent --observe --once -o json` prints the status and changes nothing."""
+    done = CliRunner().invoke(
+        cli.app, ["agent", "--observe", "--once", "-o", "json", "--node", "n", "--simulate", "h200-141gb:2"]
+    )
+    assert done.exit_code == 0
+    status = json.loads(done.stdout)
+    assert [gpu["product"] for gpu in status["gpus"]] == ["NVIDIA H200"] * 2
+    assert status["agent"]["mode"] == "observer"
+
+
+def test_one_look_without_observe_is_a_mistake() -> None:
+    """--once alone would suggest that the agent acts once."""
+    done = CliRunner().invoke(cli.app, ["agent", "--once", "--node", "n", "--simulate", "h200-141gb:1"])
+    assert done.exit_code == 2
+    assert "--observe" in done.output
