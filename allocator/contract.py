@@ -178,6 +178,9 @@ def node_report(status: Status, node: str) -> report.NodeReport:
 
     A single GPU whose slices contradict its catalogue is kept, marked unhealthy, so that the others stay usable.
     """
+    models = [c.name for c in status.catalogues]
+    if len(set(models)) != len(models):
+        raise errors.ContractError("status.catalogues[].name", models, "must be distinct")
     catalogues = {c.name: _catalogue(c) for c in status.catalogues}
     uuids = [g.uuid for g in status.gpus]
     if len(set(uuids)) != len(uuids):

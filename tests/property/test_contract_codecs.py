@@ -1,0 +1,148 @@
+"""What crosses the process border: everything sane survives the journey, nothing insane survives the border."""
+
+import json
+from typing import Any
+
+import msgspec
+from hypothesis import given
+from hypothesis import strategies as st
+
+from allocator import contract, errors
+from allocator.contract import Promise
+from allocator.inventory import Inventory
+from allocator.report import NodeReport, SliceState
+from tests import builders, strategies
+
+Json = Any
+
+promises = st.lists(strategies.promises(), min_size=1, max_size=8)
+VALID_PLACEMENT: Json = {
+    "version": 1,
+    "slices": [
+        {"container": "main", "gpu": "GPU-0", "profile": "3g.20gb", "start": 4},
+        {"container": "helper", "gpu": "GPU-0", "profile": "1g.5gb", "start": 0},
+    ],
+}
+VALID_REPORT = (
+    builders.node()
+    .gpu("a100-40gb", uuid="GPU-0")
+    .allocated("3g.20gb", 4, pod="train")
+    .idle("1g.5gb", 0)
+    .gpu("a30-24gb", uuid="GPU-1")
+    .foreign("2g.12gb", 2)
+    .report()
+)
+
+
+def _wire(seen: NodeReport) -> bytes:
+    return msgspec.json.encode(contract.encode_status(seen, agent_version="1", mode="managed"))
+
+
+VALID_STATUS: Json = json.loads(_wire(VALID_REPORT))
+
+
+def _damaged(draw: st.DrawFn, value: Json) -> Json:
+    """The value with one thing in it, at any depth, replaced, removed, doubled or added."""
+    inside = value and isinstance(value, dict | list) and draw(st.integers(0, 4)) > 0
+    if not inside:
+        return draw(strategies.json_values | st.sampled_from([-1, 2, 65, 4097, 2**63, 10**30, "", "x" * 2_000, [], {}]))
+    if isinstance(value, list):
+        i = draw(st.integers(0, len(value) - 1))
+        change = draw(st.sampled_from(["inside", "inside", "double", "remove"]))
+        new = {"inside": lambda: [_damaged(draw, value[i])], "double": lambda: [value[i]] * 2, "remove": list}[change]()
+        return [*value[:i], *new, *value[i + 1 :]]
+    key = draw(st.sampled_from(sorted(value)))
+    change = draw(st.sampled_from(["inside", "inside", "inside", "remove", "add"]))
+    if change == "inside":
+        return {**value, key: _damaged(draw, value[key])}
+    if change == "remove":
+        return {k: v for k, v in value.items() if k != key}
+    return {**value, draw(st.text(max_size=8)): draw(strategies.json_values)}
+
+
+@st.composite
+def damaged(draw: st.DrawFn, valid: Json) -> str:
+    """JSON that was valid before somebody changed a few things."""
+    value = valid
+    for _ in range(draw(st.integers(1, 3))):
+        value = _damaged(draw, value)
+    return json.dumps(value, allow_nan=True, ensure_ascii=draw(st.booleans()))
+
+
+@given(promises)
+def test_promises_survive_the_journey(promised: list[Promise]) -> None:
+    """Promises written into an annotation are read from it unchanged."""
+    assert contract.decode_placement(contract.encode_placement(promised)) == tuple(promised)
+
+
+@given(strategies.node_reports())
+def test_reports_survive_the_journey(seen: NodeReport) -> None:
+    """A report written into a MigNode's status is read from it unchanged."""
+    assert contract.decode_status(_wire(seen), seen.node) == seen
+
+
+@given(strategies.node_reports())
+def test_the_summary_counts_what_is_there(seen: NodeReport) -> None:
+    """A status's summary counts GPUs, slices, allocated slices, and the memory slices free on GPUs that can be cut."""
+    found = contract.encode_status(seen, agent_version="1", mode="managed")["summary"]
+    slices = [one for gpu in seen.gpus for one in gpu.slices]
+    usable = [gpu for gpu in seen.gpus if gpu.usable and gpu.catalogue]
+    taken = {
+        (gpu.uuid, slot)
+        for gpu in usable
+        for one in gpu.slices
+        if one.state is not SliceState.IDLE
+        for slot in range(one.placement.start, one.placement.start + one.placement.size)
+    }
+    assert found == {
+        "models": ",".join(dict.fromkeys(gpu.catalogue.model for gpu in seen.gpus if gpu.catalogue)),
+        "gpus": len(seen.gpus),
+        "slices": len(slices),
+        "allocated": sum(one.state is SliceState.ALLOCATED for one in slices),
+        "freeMemorySlices": sum(gpu.catalogue.memory_slices for gpu in usable if gpu.catalogue) - len(taken),
+    }
+
+
+@given(st.text() | damaged(VALID_PLACEMENT))
+def test_any_annotation_is_read_or_refused(text: str) -> None:
+    """Whatever an annotation says, it gives promises within bounds or a ContractError, and nothing else."""
+    try:
+        found = contract.decode_placement(text)
+    except errors.ContractError:
+        return
+    assert found
+    for one in found:
+        assert all(1 <= len(name) <= 253 for name in (one.container, one.gpu, one.profile))
+        assert 0 <= one.start <= 4096
+
+
+@given(st.binary() | damaged(VALID_STATUS).map(str.encode))
+def test_any_status_is_read_or_told(raw: bytes) -> None:
+    """Whatever a status says, it gives a report that the inventory can take in, or one with a problem."""
+    seen = contract.decode_status(raw, "n1")
+    assert seen.node == "n1"
+    assert not (seen.problem and seen.gpus)
+    for gpu in seen.gpus:
+        assert not (gpu.healthy and gpu.contradiction())
+    inventory = Inventory()
+    inventory.observe(seen)
+    inventory.adopt(builders.pod("a", "3g.20gb").promised("GPU-0", "3g.20gb", 0).bound("n1"))
+    inventory.check()
+
+
+@given(st.data())
+def test_a_cut_off_annotation_is_refused(data: st.DataObject) -> None:
+    """No proper beginning of an annotation is an annotation."""
+    text = contract.encode_placement([Promise("main", "GPU-0", "3g.20gb", 4)])
+    length = data.draw(st.integers(0, len(text) - 1))
+    try:
+        contract.decode_placement(text[:length])
+    except errors.ContractError:
+        return
+    raise AssertionError(text[:length])
+
+
+@given(st.integers(0, len(_wire(VALID_REPORT)) - 1))
+def test_a_cut_off_status_is_told(length: int) -> None:
+    """No proper beginning of a status is a status."""
+    assert contract.decode_status(_wire(VALID_REPORT)[:length], "n1").problem
