@@ -105,10 +105,11 @@ def _render(running: Demo, wishes: demos.Wishes, picture: Picture) -> Renderable
         f"{service.api_url}/docs\n",
         (f"In another terminal: migsched top{_url_flag(service.api_url)}, migsched explain POD", "dim"),
     )
-    parts: list[RenderableType] = [head, "", slot_map.draw(picture.nodes), "", _placed(picture)]
+    parts: list[RenderableType] = [head, "", slot_map.draw(picture.nodes), ""]
     waiting = [pod for pod in picture.pods if pod.reason]
-    if waiting:
-        parts += ["", _waiting(waiting)]
+    if waiting:  # before the others: the end is what a small terminal does not show
+        parts += [_waiting(waiting), ""]
+    parts.append(_placed(picture))
     skipped = ", ".join(sorted({one.kind for one in running.skipped}))
     if skipped:
         parts += ["", Text(f"Applied as well, but makes no pods: {skipped}", style="dim")]

@@ -1,0 +1,41 @@
+"""The demo's own parts: examples in another GPU's words."""
+
+import pytest
+
+from allocator import gpu_models
+from simulator import demo
+from tests.unit.simulator.cluster_world import pod
+
+
+@pytest.mark.parametrize(
+    ("model", "expected"),
+    [
+        ("a100-40gb", ["1g.5gb", "1g.5gb.me", "1g.10gb", "2g.10gb", "3g.20gb", "7g.40gb"]),
+        ("h100-80gb", ["1g.10gb", "1g.10gb.me", "1g.20gb", "2g.20gb", "3g.40gb", "7g.80gb"]),
+        ("a30-24gb", ["1g.6gb", "1g.6gb.me", "1g.6gb", "2g.12gb", "3g.20gb", "4g.24gb"]),
+        (
+            "rtx-pro-6000-blackwell-96gb",
+            ["1g.24gb", "1g.24gb.me", "1g.24gb", "2g.48gb", "3g.20gb", "4g.96gb"],
+        ),
+    ],
+)
+def test_examples_speak_of_the_models_profiles(model: str, expected: list[str]) -> None:
+    """Each profile becomes the model's of the same compute size, the whole GPU the whole; others stay as they are."""
+    asked = ["1g.5gb", "1g.5gb+me", "1g.10gb", "2g.10gb", "3g.20gb", "7g.40gb"]
+    translated = []
+    for profile in asked:
+        one = pod("p", profile)
+        demo.translate([one], gpu_models.find(model))
+        (resource,) = one["spec"]["containers"][0]["resources"]["limits"]
+        translated.append(resource.removeprefix("nvidia.com/mig-"))
+    assert translated == expected
+
+
+def test_other_resources_stay() -> None:
+    """What is no slice is left alone, in limits and requests alike."""
+    one = pod("p", "1g.5gb")
+    one["spec"]["containers"][0]["resources"] |= {"requests": {"cpu": "1", "nvidia.com/mig-1g.5gb": "1"}}
+    demo.translate([one], gpu_models.find("h100-80gb"))
+    resources = one["spec"]["containers"][0]["resources"]
+    assert resources["requests"] == {"cpu": "1", "nvidia.com/mig-1g.10gb": "1"}
+    assert resources["limits"] == {"nvidia.com/mig-1g.10gb": "1"}
