@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from allocator.profile import Placement
 from allocator.report import MigMode, SliceState
 from node_agent import naming, slices
 from node_agent.allocation import AllocationError
-from node_agent.device import DeviceBusyError
+from node_agent.device import DeadlineExceededError, DeviceBusyError, GpuInstance
 from node_agent.device import MigMode as DeviceMode
 from node_agent.slices import Event, SliceError, State
 from simulator.gpu.faults import Call
@@ -260,6 +261,41 @@ def test_what_the_kubelet_lists_is_held_whatever_the_journal_says(world: World) 
     outcome = world.step()
     assert outcome.report.gpus[0].slices[0].state is SliceState.ALLOCATED
     assert world.specs.names() == {naming.device_id(place)}
+
+
+def test_a_cut_that_ends_after_its_deadline_is_ours(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A create that was called hung and then succeeded leaves a slice that is known, and not a foreign one."""
+    create = world.devices.create
+
+    def late(gpu: str, placement: Placement) -> GpuInstance:
+        create(gpu, placement)
+        raise DeadlineExceededError("still running")
+
+    monkeypatch.setattr(world.devices, "create", late)
+    world.bind("a", "1g.5gb", at=(world.place("1g.5gb", 0),))
+    world.step()
+    outcome = world.step()
+    assert [one.state for one in outcome.report.gpus[0].slices] == [SliceState.IDLE]
+
+
+def test_a_process_on_an_idle_slice_is_never_put_at_risk(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The driver is not even asked to destroy a slice on which somebody's process is seen."""
+    old = world.bind("old", "1g.5gb", at=(world.place("1g.5gb", 0),))
+    world.step()
+    world.end(old, gone=True)
+    there = world.instance(world.place("1g.5gb", 0))
+    assert there is not None
+    world.driver.find(world.gpus[0]).start_process(there.gi_id, 7)
+    asked: list[int] = []
+
+    def refuse(gpu: str, gi_id: int, placement: Placement) -> bool:
+        asked.append(gi_id)
+        raise DeviceBusyError(f"{gpu} {placement}")
+
+    monkeypatch.setattr(world.devices, "destroy", refuse)
+    world.bind("big", "7g.40gb", at=(world.place("7g.40gb", 0),))
+    world.step()
+    assert asked == []
 
 
 def test_an_observer_changes_nothing(tmp_path: Path) -> None:
