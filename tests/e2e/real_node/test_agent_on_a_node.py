@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from node_agent import slices
+from node_agent import device, slices
 from simulator.control_plane.control_plane import ControlPlane
 from simulator.gpu.faults import Call
 from simulator.real_node.real_node import RealNode
@@ -26,6 +26,7 @@ pytestmark = pytest.mark.e2e
 
 PODS = int(os.environ.get("MIGSCHED_CHURN_PODS", "100"))
 AT_ONCE = 20
+LOST = '"event": "cannot follow pods"'
 REGISTERED = '"nvidia.com/mig-3g.20gb", "event": "registered"'
 MIX = [["1g.5gb"]] * 5 + [["1g.10gb"], ["1g.5gb+me"], ["2g.10gb"], ["2g.10gb"], ["3g.20gb"], ["3g.20gb"]]
 MIX += [["4g.20gb"], ["7g.40gb"], ["1g.5gb", "1g.5gb"], ["3g.20gb", "3g.20gb"]]
@@ -152,6 +153,34 @@ def test_the_kubelet_is_killed_under_running_pods(stack: AgentStack) -> None:
     assert is_same_container(stays, stack.get("pod", "stays"))
     assert before.items() <= stack.hardware.slices().items()
     stack.eventually(lambda: stack.owners() == ["next", "stays"], "both own a slice")
+
+
+def test_the_api_server_is_lost(stack: AgentStack) -> None:
+    """Without an API server slices stay as they are; with it back, the agent follows and reports as before."""
+    (stays,) = stack.run(pod(stack, "stays", ["2g.10gb"]))
+    before = stack.hardware.slices()
+    lines = stack.agent.log.read_text().count(LOST)
+    stack.cluster.kill_apiserver()
+    stack.eventually(lambda: stack.agent.log.read_text().count(LOST) > lines, "the agent misses it")
+    assert stack.hardware.slices() == before
+    stack.cluster.restart_apiserver()
+    stack.run(pod(stack, "next", ["2g.10gb"]))
+    stack.eventually(lambda: stack.owners() == ["next", "stays"], "both own a slice")
+    assert is_same_container(stays, stack.get("pod", "stays"))
+
+
+def test_a_driver_that_fails_for_a_while_delays_pods_only(stack: AgentStack) -> None:
+    """A pod whose slice cannot be cut at first gets it in the same Allocate call, and what was half made is undone."""
+    faults = stack.hardware.driver.faults
+    before = stack.agent.log.read_text().count("injected fault")
+    faults.fail(Call.CREATE_GPU_INSTANCE, device.DeviceBusyError, times=2)
+    faults.fail(Call.CREATE_COMPUTE_INSTANCE, device.DeviceBusyError)
+    (made,) = stack.run(pod(stack, "patient", ["7g.40gb"]))
+    (promise,) = promises(made)
+    assert stack.hardware.slices()[stack.visible("patient")][0] == promise.gpu
+    events = stack.get("events", "--field-selector=involvedObject.name=patient,reason=SliceFailed")["items"]
+    assert events == []
+    assert stack.agent.log.read_text().count("injected fault") == before + 3  # all of them struck
 
 
 def test_pods_run_again_after_a_reboot(stack: AgentStack) -> None:
