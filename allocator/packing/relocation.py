@@ -138,6 +138,20 @@ def sequence(asked: Question, steps: int, at_least: int, time_limit_s: float) ->
     return _found(asked, stages[-1], found, moves, found.cost, found.bound)
 
 
+def size(asked: Question) -> int:
+    """About how many columns `destination` has; `sequence` has as many per step."""
+    kinds: dict[Geometry, int] = {}
+    for gpu in asked.bins:
+        kinds[gpu.geometry] = kinds.get(gpu.geometry, 0) + 1
+    return sum(
+        gpus * len(kind.placements_of(name))
+        for job in (*asked.jobs, *asked.requests)
+        for name in set(job.profiles)
+        for kind, gpus in kinds.items()
+        if name in kind.profile_index
+    )
+
+
 def order(asked: Question, moves: Sequence[Move]) -> tuple[Move, ...] | None:
     """These moves in an order in which each is legal; None if none was found.
 

@@ -1,6 +1,6 @@
 """Focus: the few GPUs of a large fleet on which a repack is searched exactly.
 
-Up to `WHOLE` GPUs are searched as they are. Beyond, `packing.exchange` says which GPUs are worth clearing and what
+Small fleets are searched as they are. Beyond, `packing.exchange` says which GPUs are worth clearing and what
 any repack costs at least; these, the next best, and the fullest GPUs that can take what is cleared become the scope.
 If the cost found there meets that bound it is the optimum of the whole fleet; otherwise the gap is stated. Called by
 `repack.planner`.
@@ -10,14 +10,15 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
-from allocator.packing import covering, exchange, relocation
+from allocator.packing import covering, exchange, rearrangement, relocation
 from allocator.packing.covering import Demand, Supply
 from allocator.packing.program import Status
 from allocator.packing.relocation import Bin, Budget, Found, Job, Move, Places, Question
 from allocator.repack import joint, search
 
-WHOLE = 12  # GPUs that are searched without choosing among them
-_SCOPES = ((6, 4), (10, 12), (16, 24))  # GPUs to clear, GPUs to take what is cleared; each wider than the one before
+WHOLE = 64  # GPUs that are searched without choosing among them
+WHOLE_WIDE = 12  # the same where pods with several slices make the search harder
+_SCOPES = ((6, 4), (16, 24), (30, 34))  # GPUs to clear, GPUs to take what is cleared; each wider than the one before
 
 
 def cheapest(asked: Question, max_moves: int, time_limit_s: float) -> Found:
@@ -26,9 +27,12 @@ def cheapest(asked: Question, max_moves: int, time_limit_s: float) -> Found:
         placed = joint.at_once(asked)
         if placed is not None:
             return Found(Status.OPTIMAL, placed=placed)
-    if _hopeless(asked, time_limit_s / 4):
+    slices_alone = rearrangement.applies(asked)
+    if slices_alone and len(asked.bins) <= WHOLE:
+        return search.cheapest(asked, max_moves, time_limit_s)
+    if _hopeless(asked, time_limit_s / 8):
         return Found(Status.INFEASIBLE)
-    if len(asked.bins) <= WHOLE:
+    if not slices_alone and len(asked.bins) <= WHOLE_WIDE:
         return search.cheapest(asked, max_moves, time_limit_s)
     least = exchange.bound(asked, time_limit_s / 2)
     if least.status is Status.INFEASIBLE:

@@ -3,9 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from allocator.packing import relocation
+from allocator.packing import rearrangement, relocation
 from allocator.packing.program import Status
 from allocator.packing.relocation import Budget, Found, Move, Question
+
+MAX_COLUMNS = 60_000  # larger programs are not stated: building them would take longer than any time limit allows
 
 SOLVED = (Status.OPTIMAL, Status.FEASIBLE)
 
@@ -17,14 +19,14 @@ def cheapest(asked: Question, max_moves: int, time_limit_s: float) -> Found:
     cheaper. Where they block each other, other ends of the same pods are tried, then of any pods; only then the
     whole way is searched, with more and more steps, until no longer plan could be cheaper.
     """
-    end = relocation.destination(asked, time_limit_s * 0.6)
+    end = _cheapest_end(asked, time_limit_s * 0.6)
     if end.status not in SOLVED:
         return end
     found = _in_order(asked, end)
     left = time_limit_s - end.seconds
     for jobs in (sorted(move.job for move in end.moves), range(len(asked.jobs))):
-        if found is None and left > 0:
-            narrow = _only(asked, jobs)
+        narrow = _only(asked, jobs)
+        if found is None and left > 0 and relocation.size(narrow) <= MAX_COLUMNS:
             other = relocation.destination(narrow, left / 2, one_by_one=True)
             left -= other.seconds
             back = replace(other, moves=tuple(Move(jobs[m.job], m.places) for m in other.moves))
@@ -33,6 +35,12 @@ def cheapest(asked: Question, max_moves: int, time_limit_s: float) -> Found:
     if found is not None and found.cost <= found.bound:
         return replace(found, bound=found.cost, status=Status.OPTIMAL)
     return _by_steps(asked, end, found, max_moves, left)
+
+
+def _cheapest_end(asked: Question, time_limit_s: float) -> Found:
+    if rearrangement.applies(asked):
+        return rearrangement.destination(asked, time_limit_s)
+    return relocation.destination(asked, time_limit_s)
 
 
 def _in_order(asked: Question, end: Found) -> Found | None:
@@ -66,7 +74,8 @@ def _by_steps(asked: Question, end: Found, known: Found | None, max_moves: int, 
     single = min(job.cost for job in asked.jobs)
     steps, left, best = len(end.moves), time_limit_s, known
     while steps <= _most_steps(best, single, max_moves):
-        found = relocation.sequence(asked, steps, end.bound, left) if left > 0 else Found(Status.UNKNOWN)
+        small = relocation.size(asked) * steps <= MAX_COLUMNS
+        found = relocation.sequence(asked, steps, end.bound, left) if small and left > 0 else Found(Status.UNKNOWN)
         left -= found.seconds
         if found.status in SOLVED and (best is None or found.cost < best.cost):
             best = replace(found, bound=end.bound, status=Status.FEASIBLE)
