@@ -332,13 +332,11 @@ def _places(holds: Sequence[Hold]) -> Counter[tuple[str, Placement]]:
 
 
 def _gained(before: GpuState | None, after: GpuState) -> bool:
-    """Whether a GPU can take slices that it could not take before, or is new."""
+    """Whether a GPU can take a slice where it could not, or is new."""
     if before is None or before[0] is not after[0]:
         return True
-    kind, was, now = before[0], before[1], after[1]
-    more_room = kind.room[now] > kind.room[was]
-    new_places = (kind.step[now] >= 0) & (kind.step[was] < 0)
-    return bool(more_room.any() or new_places.any())
+    step = after[0].step
+    return bool(((step[after[1]] >= 0) & (step[before[1]] < 0)).any())
 
 
 def _bound_otherwise(claim: Claim, pod: BoundPod) -> bool:

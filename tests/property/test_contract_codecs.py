@@ -49,8 +49,9 @@ def _damaged(draw: st.DrawFn, value: Json) -> Json:
     if isinstance(value, list):
         i = draw(st.integers(0, len(value) - 1))
         change = draw(st.sampled_from(["inside", "inside", "double", "remove"]))
-        new = {"inside": lambda: [_damaged(draw, value[i])], "double": lambda: [value[i]] * 2, "remove": list}[change]()
-        return [*value[:i], *new, *value[i + 1 :]]
+        times = {"inside": 1, "double": 2, "remove": 0}[change]
+        new = _damaged(draw, value[i]) if change == "inside" else value[i]
+        return [*value[:i], *[new] * times, *value[i + 1 :]]
     key = draw(st.sampled_from(sorted(value)))
     change = draw(st.sampled_from(["inside", "inside", "inside", "remove", "add"]))
     if change == "inside":

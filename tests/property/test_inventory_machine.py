@@ -394,4 +394,4 @@ def slots(placement: Placement) -> range:
 
 
 TestInventory = InventoryMachine.TestCase
-TestInventory.settings = settings(max_examples=3 * settings.default.max_examples, stateful_step_count=12)
+TestInventory.settings = settings(max_examples=3 * settings().max_examples, stateful_step_count=12)
