@@ -78,8 +78,9 @@ async def test_absent_object_is_not_found(ports: Ports) -> None:
         [{"name": "main", "resources": {"limits": {"nvidia.com/mig-1g.5gb": "-1"}}}],
         [{"name": "main", "resources": {"limits": {"nvidia.com/mig-1g.5gb": "500m"}}}],
         [{"name": "main", "resources": {"requests": {"nvidia.com/mig-1g.5gb": "1"}}}],
+        [{"name": "main", "resources": {"limits": {"cpu": "four"}}}],
     ],
-    ids=["none", "namesakes", "negative", "half", "request-without-limit"],
+    ids=["none", "namesakes", "negative", "half", "request-without-limit", "no-quantity"],
 )
 async def test_bad_pods_are_refused(ports: Ports, containers: list[Document]) -> None:
     """A pod without containers, with namesakes, or with an impossible number of slices is RefusedError."""
@@ -137,6 +138,20 @@ async def test_patch_of_an_old_version_is_a_conflict(ports: Ports) -> None:
     await ports.api.patch(NODE, ports.name("node"), {"metadata": {**old, "labels": {"a": "1"}}})
     with pytest.raises(errors.ConflictError):
         await ports.api.patch(NODE, ports.name("node"), {"metadata": {**old, "labels": {"a": "2"}}})
+
+
+async def test_patch_meant_for_another_object_is_refused(ports: Ports) -> None:
+    """A patch that names another UID changes nothing."""
+    made = await ports.api.create(NODE, ports.node())
+    with pytest.raises(errors.ClusterError):
+        await ports.api.patch(NODE, ports.name("node"), {"metadata": {"uid": "another", "labels": {"a": "1"}}})
+    assert await ports.api.get(NODE, ports.name("node")) == made
+
+
+async def test_document_of_another_kind_is_refused(ports: Ports) -> None:
+    """A document that says it is something else is RefusedError."""
+    with pytest.raises(errors.RefusedError):
+        await ports.api.create(NODE, {**ports.node(), "apiVersion": "v1", "kind": "Pod"})
 
 
 async def test_patch_that_changes_nothing_is_no_change(ports: Ports) -> None:

@@ -113,6 +113,19 @@ async def test_hostile_annotations_cut_nothing_and_are_told(world: World, text: 
         assert running_agents.problem(event["involvedObject"]["uid"])
 
 
+async def test_refusal_is_told_once_and_not_lost(world: World) -> None:
+    """An event that could not be written is written with the pod's next change, and no further one after that."""
+    async with started(world):
+        lost = world.api.faults.add(Fault("create", "events", error=errors.UnreachableError("timeout")))
+        world.bind(world.pod("p", "1g.5gb"), NODE, "rm -rf /")
+        await eventually(lambda: lost.met == 1, "the event was tried")
+        for label in ("1", "2", "3"):
+            world.server.patch(api.POD, "p", {"metadata": {"labels": {"x": label}}}, "default")
+        world.bound("later", NODE, (GPU, "1g.5gb", 0))
+        await eventually(lambda: bool(world.slices(NODE)), "a later pod was seen")
+        assert len(world.events()) == 1
+
+
 async def test_all_or_nothing(world: World) -> None:
     """Where one of a pod's slices cannot be cut, none of them stays."""
     async with started(world) as running_agents:
