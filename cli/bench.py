@@ -145,7 +145,10 @@ def _measured(quick: bool) -> dict[str, Sequence[Mapping[str, Any]]]:
         wanted += [{"nodes": 1_000, "pods": 500, "runs": 3, "shortlist": k} for k in (1, 1_000)]
         wanted += [{"nodes": 1_000, "pods": 300, "runs": 2, "infeasible": n} for n in (100, 500)]
     scheduling = [scheduler_bench.measure(**one, progress=_progress) for one in wanted]
+    from benchmarks import planning as planning_bench  # OR-Tools is slow to load
+
     return {
+        "planning": planning_bench.measure(1 if quick else 12, (8,) if quick else (8, 80), progress=_progress),
         "extender": extender_bench.measure(sizes, 50 if quick else 400, _progress),
         "sync": [sync_bench.measure(200 if quick else 5_000, progress=_progress)],
         "scheduler": scheduling,
