@@ -40,6 +40,10 @@ class Faults:
         self._faults.append(fault)
         return fault
 
+    def clear(self) -> None:
+        """Nothing goes wrong any more; calls that are held up stay so until their event."""
+        self._faults.clear()
+
     @contextlib.asynccontextmanager
     async def around(self, verb: str, plural: str) -> AsyncIterator[None]:
         """Do a call inside: it fails as the next fault for it says. Gives way to other tasks before and after."""

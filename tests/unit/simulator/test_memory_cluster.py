@@ -171,6 +171,16 @@ async def test_faults_meet_their_verb_and_plural_so_often() -> None:
     await api.create(POD, pod("p"))
 
 
+async def test_cleared_faults_meet_nothing() -> None:
+    """After a clear every call goes through."""
+    api = MemoryApi(Server())
+    api.faults.add(Fault("create", error=errors.ConflictError("no"), times=None))
+    with pytest.raises(errors.ConflictError):
+        await api.create(POD, pod("p"))
+    api.faults.clear()
+    await api.create(POD, pod("p"))
+
+
 def test_fault_of_an_unknown_verb_is_refused() -> None:
     """A fault that could meet no call is a mistake in the test that sets it."""
     with pytest.raises(errors.InputError, match="use one of"):
