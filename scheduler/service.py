@@ -7,6 +7,7 @@ end, watches close.
 """
 
 import asyncio
+import math
 import signal
 import socket
 from collections.abc import Coroutine
@@ -110,7 +111,7 @@ class Service:
             log_config=None,
             access_log=False,
             timeout_keep_alive=KEEP_ALIVE_S,
-            timeout_graceful_shutdown=int(self._settings.shutdown_s),
+            timeout_graceful_shutdown=math.ceil(self._settings.shutdown_s),
             lifespan="off",
             backlog=2048,
         )
