@@ -99,14 +99,16 @@ def place(gpus: Sequence[GpuState], profiles: Sequence[str], by: Policy) -> tupl
     for slot in sorted(range(len(profiles)), key=lambda i: (-_size(gpus, profiles[i]), profiles[i], i)):
         name = profiles[slot]
         counts[name] -= 1
-        for one in _candidates(states, name, by):
-            geometry, state = states[one.gpu]
-            after = int(geometry.step[state, geometry.placement_index[one.placement]])
-            rest = [*states[: one.gpu], (geometry, after), *states[one.gpu + 1 :]]
-            if fits(rest, counts):
-                states, chosen[slot] = rest, one
-                break
+        tried = ((one, _after(states, one)) for one in _candidates(states, name, by))
+        chosen[slot], states = next((one, rest) for one, rest in tried if fits(rest, counts))  # `fits` promised one
     return tuple(chosen[slot] for slot in range(len(profiles)))
+
+
+def _after(gpus: Sequence[GpuState], one: Placed) -> list[GpuState]:
+    """The GPUs with one more slice on them."""
+    geometry, state = gpus[one.gpu]
+    after = int(geometry.step[state, geometry.placement_index[one.placement]])
+    return [*gpus[: one.gpu], (geometry, after), *gpus[one.gpu + 1 :]]
 
 
 def _place_one(gpus: Sequence[GpuState], name: str, by: Policy) -> tuple[Placed, ...] | None:

@@ -161,8 +161,7 @@ class Inventory:
         """The binding was refused: the reservation is void. Raises LedgerError if the claim is past that."""
         claim = self.ledger.get(uid)
         self.ledger.apply(uid, Event.REFUSE)
-        if claim is not None:
-            self._refresh(claim.node)
+        self._refresh(claim.node if claim else "")
 
     def explain(self, request: Request, node: str) -> Misfit:
         """Why a request does not fit a node, given that it does not."""
@@ -232,20 +231,22 @@ class Inventory:
         if Counter(p.profile for p in pod.promises) != asked:
             return (), f"its annotation does not promise what it asks for ({pod.request})"
         gpus = seen.by_uuid()
+        kinds: dict[str, Geometry] = {}
         holds = []
         for one in pod.promises:
             gpu = gpus.get(one.gpu)
             if gpu is None or gpu.catalogue is None:
                 return (), f"its annotation names GPU {one.gpu[:80]!r}, which the node does not report"
             try:
+                kinds[one.gpu] = geometry.compiled(gpu.catalogue)
                 holds.append(Hold(one.container, one.gpu, gpu.catalogue.placement(one.profile, one.start)))
             except errors.CatalogueError as error:
                 return (), str(error)
-        for uuid in {h.gpu for h in holds}:
+        for uuid, kind in kinds.items():
             taken = self._taken(pod.node, gpus[uuid], frozenset((pod.uid,)))
             try:
-                _compiled(gpus[uuid]).state_of([*taken, *(h.placement for h in holds if h.gpu == uuid)])
-            except errors.MigschedError as error:
+                kind.state_of([*taken, *(h.placement for h in holds if h.gpu == uuid)])
+            except errors.GeometryError as error:
                 return (), f"its promised place is taken: {error}"
         return tuple(holds), ""
 
@@ -275,11 +276,11 @@ class Inventory:
         usable: list[tuple[str, GpuState]] = []
         conflicts: dict[str, str] = {}
         for gpu in seen.gpus:
-            if not gpu.usable:
+            if gpu.catalogue is None or not gpu.usable:
                 continue
             try:
-                compiled = _compiled(gpu)
-                usable.append((gpu.uuid, (compiled, compiled.state_of(self._taken(node, gpu)))))
+                kind = geometry.compiled(gpu.catalogue)
+                usable.append((gpu.uuid, (kind, kind.state_of(self._taken(node, gpu)))))
             except errors.MigschedError as error:
                 conflicts[gpu.uuid] = str(error)
         before = dict(self._usable.get(node, ()))
@@ -360,12 +361,6 @@ def _asked(claim: Claim) -> Request:
 
 def _promises(claim: Claim) -> tuple[Promise, ...]:
     return tuple(Promise(h.container, h.gpu, h.placement.profile, h.placement.start) for h in claim.holds)
-
-
-def _compiled(gpu: GpuReport) -> Geometry:
-    if gpu.catalogue is None:
-        raise errors.GeometryError(f"{gpu.uuid} has no catalogue")
-    return geometry.compiled(gpu.catalogue)
 
 
 def _empty_reason(kinds: tuple[Geometry, ...], request: Request) -> Reason:

@@ -49,6 +49,17 @@ def test_each_slice_says_whose_it_is(inventory: Inventory) -> None:
     assert (gpu.model, gpu.memory_slices, gpu.problem) == ("a100-40gb", 8, "")
 
 
+def test_a_slice_is_shown_on_its_own_gpu_only() -> None:
+    """A pod with slices on two GPUs of a node is an occupant of each with its slice there."""
+    inventory = Inventory()
+    inventory.observe(node().gpus_of("a100-40gb", 2).report())
+    inventories.reserve(inventory, "a", "7g.40gb", "4g.20gb")
+    assert [[str(one.placement) for one in gpu.occupants] for gpu in snapshot.take(inventory).gpus()] == [
+        ["7g.40gb@0"],
+        ["4g.20gb@0"],
+    ]
+
+
 def test_a_snapshot_does_not_change(inventory: Inventory) -> None:
     """What was taken stays as it was when the inventory goes on."""
     before = snapshot.take(inventory)
