@@ -4,6 +4,7 @@ import itertools
 from collections import Counter
 from collections.abc import Sequence
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -77,17 +78,26 @@ def test_one_slice_goes_where_the_table_says(node: Node, data: st.DataObject, by
 
 
 @given(nodes, st.data(), policies)
-def test_each_slice_costs_its_step(node: Node, data: st.DataObject, by: Policy) -> None:
-    """The losses of a joint placement are those of its steps, taken from the largest slice to the smallest."""
+def test_each_slice_takes_the_least_loss_that_leaves_room(node: Node, data: st.DataObject, by: Policy) -> None:
+    """From the largest slice to the smallest, each takes the cheapest step after which the rest still fits."""
     wanted = _wish(data, node)
     placed = fitting.place(_states(node), wanted, by)
     states = _states(node)
-    sizes = {p.name: min(s.catalogue.by_name[p.name].memory_slices for s, _ in states if p.name in s.profile_index)
-             for s, _ in states for p in s.catalogue.profiles}  # fmt: skip
-    for one in sorted(placed or (), key=lambda one: (-sizes[one.placement.profile], one.placement.profile)):
+    size = {name: min(k.catalogue.by_name[name].memory_slices for k, _ in states if name in k.catalogue.by_name)
+            for name in strategies.offered_by(states)}  # fmt: skip
+    rest = Counter(wanted)
+    for one in sorted(placed or (), key=lambda one: (-size[one.placement.profile], one.placement.profile)):
+        rest[one.placement.profile] -= 1
+        possible = {
+            float(policy.tables(by, known).step_loss[state, i])
+            for gpu, (known, state) in enumerate(states)
+            for i, placement in enumerate(known.placements)
+            if placement.profile == one.placement.profile and known.step[state, i] >= 0
+            if fitting.fits([*states[:gpu], (known, int(known.step[state, i])), *states[gpu + 1 :]], rest)
+        }
         known, state = states[one.gpu]
         index = known.placement_index[one.placement]
-        assert one.loss == policy.tables(by, known).step_loss[state, index]
+        assert one.loss == policy.tables(by, known).step_loss[state, index] == min(possible)
         states[one.gpu] = (known, int(known.step[state, index]))
 
 
@@ -142,3 +152,11 @@ def test_a_large_slice_is_not_shut_out_by_a_small_one() -> None:
     assert placed is not None
     assert str(placed[3].placement) == "4g.20gb@0"
     assert {one.placement.start for one in placed[:3]} == {4, 5, 6}
+
+
+@pytest.mark.parametrize("by", policy.POLICIES.values(), ids=lambda by: by.name)
+def test_every_policy_leaves_room_for_the_rest(by: Policy) -> None:
+    """A 3g slice goes to 4 when a 4g slice comes along, whatever the policy would do with it alone."""
+    placed = fitting.place(_empty("a100-40gb"), ["3g.20gb", "4g.20gb"], by)
+    assert placed is not None
+    assert [str(one.placement) for one in placed] == ["3g.20gb@4", "4g.20gb@0"]

@@ -1,10 +1,13 @@
 """The automaton of made-up GPUs, on which every one of NVML's rules may bind, against brute force."""
 
-from hypothesis import assume, given
+from hypothesis import assume, example, given
 
 from allocator import geometry
 from allocator.catalogue import Catalogue
-from tests import oracles, strategies
+from tests import builders, oracles, strategies
+
+# The third slice of a kind is one too many: what was used makes itself felt only two steps later.
+LATE = builders.catalogue(5, 5).profile("1g.1gb", range(5), instances=3).profile("2g.1gb", range(5)).build()
 
 
 def _state(known: geometry.Geometry, chosen: oracles.Items) -> int:
@@ -12,6 +15,7 @@ def _state(known: geometry.Geometry, chosen: oracles.Items) -> int:
 
 
 @given(strategies.made_up_catalogues())
+@example(LATE)
 def test_legal_sets_of_any_gpu_are_those_of_the_rules(described: Catalogue) -> None:
     """Whatever limits a GPU has, the automaton accepts exactly the sets that the rules allow, each once."""
     known = geometry.compiled(described)
@@ -24,6 +28,7 @@ def test_legal_sets_of_any_gpu_are_those_of_the_rules(described: Catalogue) -> N
 
 
 @given(strategies.made_up_catalogues())
+@example(LATE)
 def test_states_of_any_gpu_are_exactly_the_different_futures(described: Catalogue) -> None:
     """Merging states never confuses different futures and never keeps equal ones apart."""
     known, chip = geometry.compiled(described), oracles.chip_of(described)
@@ -32,6 +37,7 @@ def test_states_of_any_gpu_are_exactly_the_different_futures(described: Catalogu
 
 
 @given(strategies.made_up_catalogues())
+@example(LATE)
 def test_room_and_masks_of_any_gpu(described: Catalogue) -> None:
     """Masks are the union of the slices, and room is the most that can be added, whatever limits bind."""
     known, chip = geometry.compiled(described), oracles.chip_of(described)
