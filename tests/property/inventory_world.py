@@ -22,8 +22,8 @@ from tests import builders
 
 NODES = {"n1": ("a100-40gb",), "n2": ("a100-40gb", "a30-24gb")}
 GPUS = {node: tuple(f"{node}-gpu-{i}" for i in range(len(models))) for node, models in NODES.items()}
-KINDS = {
-    uuid: geometry.compiled(gpu_models.find(model))
+CATALOGUES = {
+    uuid: gpu_models.find(model)
     for node, models in NODES.items()
     for uuid, model in zip(GPUS[node], models, strict=True)
 }
@@ -55,7 +55,7 @@ class World:
     """All pods there ever were, and the true slices of every GPU."""
 
     pods: dict[str, WorldPod] = field(default_factory=dict)
-    slices: dict[str, list[Slice]] = field(default_factory=lambda: {uuid: [] for uuid in KINDS})
+    slices: dict[str, list[Slice]] = field(default_factory=lambda: {uuid: [] for uuid in CATALOGUES})
 
     # --- pods ---------------------------------------------------------------------------------------------------
 
@@ -110,7 +110,7 @@ class World:
     def places(self, uuid: str, profile: str = "") -> list[Placement]:
         """Where a slice could be cut on a GPU now."""
         kept = [one.placement for one in self.slices[uuid] if one.state is not SliceState.IDLE]
-        return [one for one in KINDS[uuid].placements if profile in ("", one.profile) and legal(uuid, [*kept, one])]
+        return [one for one in kind(uuid).placements if profile in ("", one.profile) and legal(uuid, [*kept, one])]
 
     def drop(self, uuid: str, gone: Slice, *, keep_warm: bool) -> None:
         """A slice is given back: destroyed, or kept idle."""
@@ -147,14 +147,19 @@ class World:
         return contract.decode_status(msgspec.json.encode(wire), node)
 
     def _gpu(self, index: int, uuid: str) -> GpuReport:
-        catalogue = KINDS[uuid].catalogue
+        catalogue = CATALOGUES[uuid]
         return GpuReport(uuid, index, catalogue.model, MigMode.ENABLED, catalogue, tuple(self.slices[uuid]))
+
+
+def kind(uuid: str) -> geometry.Geometry:
+    """The geometry of a GPU."""
+    return geometry.compiled(CATALOGUES[uuid])
 
 
 def legal(uuid: str, placements: Iterable[Placement]) -> bool:
     """Whether the driver would let these stand together."""
     try:
-        KINDS[uuid].state_of(placements)
+        kind(uuid).state_of(placements)
     except errors.GeometryError:
         return False
     return True
@@ -209,7 +214,7 @@ def _expected_gpus(inventory: Inventory, node: str) -> Iterator[tuple[str, GpuSt
         }
         together = [placement for _, placement in sorted(held | set(taken_in(gpu)))]
         if gpu.healthy and gpu.catalogue:
-            known = KINDS[gpu.uuid]
+            known = kind(gpu.uuid)
             yield gpu.uuid, (known, known.state_of(together)) if legal(gpu.uuid, together) else None
 
 

@@ -23,7 +23,7 @@ COMMON = ("1g.5gb", "1g.10gb", "2g.10gb", "3g.20gb", "4g.20gb")  # few and large
 PROFILES = (*COMMON, "1g.5gb+me", "7g.40gb", "1g.6gb", "4g.24gb", "9g.99gb")
 ASKS = st.lists(st.sampled_from(COMMON), min_size=1, max_size=3) | st.lists(st.sampled_from(PROFILES), max_size=2)
 NODE = st.sampled_from(sorted(NODES))
-UUID = st.sampled_from(sorted(inventory_world.KINDS))
+UUID = st.sampled_from(sorted(inventory_world.CATALOGUES))
 
 Draw = st.DataObject
 Pods = list[WorldPod]
