@@ -8,6 +8,7 @@ import os
 
 import hypothesis
 import pytest
+import structlog
 
 _PATIENT = [hypothesis.HealthCheck.too_slow, hypothesis.HealthCheck.data_too_large]
 
@@ -19,6 +20,12 @@ hypothesis.settings.register_profile(
     "hunt", deadline=None, max_examples=3_000, print_blob=True, suppress_health_check=_PATIENT
 )
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if os.environ.get("CI") else "dev"))
+
+
+@pytest.fixture(autouse=True)
+def _fresh_logging() -> None:
+    """Each test starts with structlog's own defaults: one that configured it, as commands do, binds no other."""
+    structlog.reset_defaults()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

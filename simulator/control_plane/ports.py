@@ -27,11 +27,13 @@ def choose_free(count: int, host: str = "127.0.0.1") -> list[int]:
     if highest - _LOWEST < count:
         raise errors.StartError(f"no room for {count} ports between {_LOWEST} and the ephemeral range at {highest}")
     free: list[int] = []
-    with contextlib.ExitStack() as held:  # all at once, so that they differ
+    with contextlib.ExitStack() as held:
         for _ in range(_TRIES):
             if len(free) == count:
                 return free
             port = random.randrange(_LOWEST, highest)  # two control planes starting at once should not meet
+            if port in free:  # SO_REUSEADDR would let it be bound twice
+                continue
             probe = held.enter_context(socket.socket())
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             with contextlib.suppress(OSError):

@@ -8,7 +8,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from allocator import fitting, policy
+from allocator import fitting, gpu_models, policy
 from allocator.fitting import GpuState
 from allocator.fleet import Fleet
 from allocator.request import Request
@@ -17,8 +17,11 @@ from tests import builders, strategies
 NAMES = tuple(f"n{i}" for i in range(5))
 CROWD = tuple(f"crowd{i}" for i in range(70))  # more nodes than a fleet's first array has rows
 PROFILES = ("1g.5gb", "1g.10gb", "2g.10gb", "3g.20gb", "7g.40gb", "1g.6gb", "1g.24gb", "2g.20gb", "9g.99gb")
-gpus = st.lists(strategies.gpu_states(), max_size=3)
-asked = st.lists(st.sampled_from(PROFILES), min_size=1, max_size=3).map(lambda names: builders.request(*names))
+COMMON = ("1g.5gb", "1g.10gb", "3g.20gb")  # on the model that most GPUs here are, so that answers differ
+a100s = strategies.gpu_states(st.just(gpu_models.find(strategies.A100)))
+gpus = st.lists(a100s | a100s | strategies.gpu_states(), max_size=3)
+one_profile = st.sampled_from(COMMON) | st.sampled_from(PROFILES)
+asked = st.lists(one_profile, min_size=1, max_size=3).map(lambda names: builders.request(*names))
 
 
 def alone(states: Sequence[GpuState], profiles: Sequence[str], by: policy.Policy) -> float:
@@ -30,11 +33,16 @@ def alone(states: Sequence[GpuState], profiles: Sequence[str], by: policy.Policy
 class FleetMachine(RuleBasedStateMachine):
     """Puts, drops and questions in any order, beside a plain dictionary of what each node has."""
 
-    @initialize(by=st.sampled_from([policy.POLICIES[name] for name in ("mfi", "best-fit", "hami", "worst-fit")]))
-    def begin(self, by: policy.Policy) -> None:
-        """An empty fleet under some policy that goes by loss."""
+    @initialize(
+        by=st.sampled_from([policy.POLICIES[name] for name in ("mfi", "best-fit", "hami", "worst-fit")]),
+        nodes=st.lists(gpus, max_size=len(NAMES)),
+    )
+    def begin(self, by: policy.Policy, nodes: list[list[GpuState]]) -> None:
+        """Some nodes under some policy that goes by loss."""
         self.fleet = Fleet(by)
         self.nodes: dict[str, list[GpuState]] = {}
+        for node, states in zip(NAMES, nodes, strict=False):
+            self.put(node, states)
 
     @rule(node=st.sampled_from(NAMES), states=gpus)
     def put(self, node: str, states: list[GpuState]) -> None:
@@ -65,7 +73,7 @@ class FleetMachine(RuleBasedStateMachine):
         self.fleet.drop(node)
         self.nodes.pop(node, None)
 
-    @rule(profile=st.sampled_from(PROFILES))
+    @rule(profile=one_profile)
     def ask_for_one(self, profile: str) -> None:
         """The losses of one slice are those of placing it on each node by itself."""
         order = [*NAMES, *CROWD, "nobody"]
@@ -107,7 +115,9 @@ class FleetMachine(RuleBasedStateMachine):
         for profile in PROFILES:
             one, other = (f.losses(builders.request(profile), f.rows_of(order)) for f in (self.fleet, fresh))
             assert np.array_equal(one, other)
-            assert self.fleet.room(profile) == fresh.room(profile)
+            everywhere = [gpu for states in self.nodes.values() for gpu in states]
+            room = sum(int(g.room[s, g.profile_index[profile]]) for g, s in everywhere if profile in g.profile_index)
+            assert self.fleet.room(profile) == room
         assert self.fleet.rooms() == fresh.rooms()
         assert self.fleet.free_and_stranded(wanted) == fresh.free_and_stranded(wanted)
 

@@ -236,7 +236,7 @@ def eventually(condition: Callable[[], bool], what: str, seconds: float = SECOND
     while not condition():
         if time.monotonic() > deadline:
             pytest.fail(f"not within {seconds:g} s: {what}")
-        time.sleep(0.05)
+        time.sleep(0.02)
 
 
 class ExtenderProcess:

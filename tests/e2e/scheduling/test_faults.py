@@ -1,5 +1,6 @@
 """Things die in mid-burst on the genuine control plane; afterwards every pod is placed, once."""
 
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -81,10 +82,13 @@ def test_lost_bind_replies_double_and_lose_nothing(fresh: Stack) -> None:
 def test_an_api_server_restart_in_mid_burst_doubles_and_loses_nothing(fresh: Stack) -> None:
     """The API server goes away and comes back while pods are bound; all of them end up placed."""
     service = fresh.serve()
-    fresh.schedule()
     burst(fresh)
-    eventually(lambda: len(service.state.inventory.ledger) > PODS // 4, "a part of the burst bound")
-    fresh.plane.restart_apiserver()
+    scheduling = threading.Thread(target=fresh.schedule)
+    with fresh.recorded() as seen:
+        scheduling.start()
+        eventually(lambda: len(bound(seen)) > PODS // 10, "a part of the burst bound")
+        fresh.plane.restart_apiserver()
+    scheduling.join()
     eventually(lambda: all_running(fresh), "all pods running")
     assert_sound(fresh)
     fresh.loop.run(checked(service))
@@ -102,9 +106,12 @@ def test_an_extender_killed_in_mid_burst_comes_back_with_the_same_books(fresh: S
     extender.start()
     try:
         fresh.schedule(extender.url)
-        burst(fresh)
-        eventually(lambda: len(bound(fresh.pods())) > PODS // 4, "a part of the burst bound")
-        extender.kill()
+        creating = threading.Thread(target=burst, args=(fresh,))
+        with fresh.recorded() as seen:
+            creating.start()
+            eventually(lambda: len(bound(seen)) > PODS // 10, "a part of the burst bound")
+            extender.kill()
+        creating.join()
         assert len(bound(fresh.pods())) < PODS
         extender.start()
         eventually(lambda: all_running(fresh), "all pods running")
