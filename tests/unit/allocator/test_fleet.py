@@ -6,7 +6,9 @@ import pytest
 from allocator import fitting, geometry, gpu_models, policy
 from allocator.fitting import GpuState
 from allocator.fleet import Fleet
+from allocator.inventory import Inventory
 from tests import builders
+from tests.unit.allocator import inventories
 
 
 def _gpu(*placed: tuple[str, int], model: str = "a100-40gb") -> GpuState:
@@ -87,6 +89,37 @@ def test_free_and_stranded_are_summed_by_model(fleet: Fleet) -> None:
     """Free and stranded memory slices are summed over all GPUs of a model; without demand nothing is stranded."""
     assert fleet.free_and_stranded(["1g.5gb"]) == {"a100-40gb": (12, 2), "a30-24gb": (4, 4)}
     assert fleet.free_and_stranded([]) == {"a100-40gb": (12, 0), "a30-24gb": (4, 0)}
+
+
+def _order(fleet: Fleet, *nodes: str) -> list[str]:
+    """The nodes that take a 1g slice, best first."""
+    losses = fleet.losses(builders.request("1g.5gb"), fleet.rows_of(nodes))
+    assert all(0 <= loss < 1 for loss in losses if np.isfinite(loss))
+    return [nodes[i] for i in np.argsort(losses) if np.isfinite(losses[i])]
+
+
+def test_first_fit_takes_nodes_as_they_became_known() -> None:
+    """Under first fit the node known longest goes first, among those where the slice fits."""
+    fleet = Fleet(policy.POLICIES["first-fit"])
+    for node, gpu in (("c", _gpu()), ("full", _gpu(("7g.40gb", 0))), ("a", _gpu()), ("b", _gpu())):
+        fleet.put(node, [gpu])
+    assert _order(fleet, "a", "b", "c", "full", "nobody") == ["c", "a", "b"]
+    fleet.chose("a")
+    assert _order(fleet, "a", "b", "c") == ["c", "a", "b"]
+
+
+def test_round_robin_goes_on_after_the_last_choice() -> None:
+    """Under round robin the node after the one chosen last goes first; choosing an unknown node changes nothing."""
+    inventory = Inventory(policy.POLICIES["round-robin"])
+    for name in ("a", "b", "c"):
+        inventory.observe(builders.node(name).gpu().report())
+    assert _order(inventory.fleet, "a", "b", "c") == ["a", "b", "c"]
+    inventories.reserve(inventory, "pod", "1g.5gb", on="b")
+    assert _order(inventory.fleet, "a", "b", "c") == ["c", "a", "b"]
+    inventory.fleet.chose("nobody")
+    assert _order(inventory.fleet, "a", "b", "c") == ["c", "a", "b"]
+    inventory.fleet.chose("c")
+    assert _order(inventory.fleet, "a", "b", "c") == ["a", "b", "c"]
 
 
 def test_a_request_too_complex_is_marked_not_guessed(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
