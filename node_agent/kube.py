@@ -107,8 +107,12 @@ class KubeClient:
             ) as response:
                 if response.status >= 300:
                     raise _error("watch pods", response.status, await response.read())
-                async for line in _lines(response.content):
-                    yield _change(line)
+                try:
+                    async for line in _lines(response.content):
+                        yield _change(line)
+                finally:  # a watch left early: its TLS farewell would outlive the event loop
+                    if response.connection is not None and response.connection.transport is not None:
+                        response.connection.transport.abort()
 
     async def node(self, name: str) -> Node:
         """The node."""
