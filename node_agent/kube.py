@@ -7,7 +7,7 @@ The package gives configuration, authentication and TLS; bodies stay raw and are
 
 import contextlib
 import ssl
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -91,7 +91,7 @@ class KubeClient:
             page = msgspec.json.decode(await self._request("GET", _PODS, query=_of_node(node)), type=_PodPage)
         return PodList(page.items or (), page.metadata.resource_version)
 
-    async def watch_pods(self, node: str, resource_version: str) -> AsyncIterator[PodChange]:
+    async def watch_pods(self, node: str, resource_version: str) -> AsyncGenerator[PodChange, None]:
         """Changes of a node's pods until the server ends the watch. GoneError if the version is too old."""
         query = _of_node(node) | {
             "watch": "1",

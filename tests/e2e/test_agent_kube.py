@@ -1,6 +1,7 @@
 """The node agent's client on the genuine API server, with the rights that deploy/rbac/agent gives and no others."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
@@ -52,9 +53,10 @@ async def test_only_pods_of_the_own_node_are_seen(cluster: ControlPlane, client:
 
 
 async def _first(client: KubeClient, version: str) -> PodChange:
-    async for change in client.watch_pods(NODE, version):
-        if change.pod is not None:
-            return change
+    async with contextlib.aclosing(client.watch_pods(NODE, version)) as changes:
+        async for change in changes:
+            if change.pod is not None:
+                return change
     raise AssertionError("the watch ended")
 
 
