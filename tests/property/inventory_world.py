@@ -10,11 +10,12 @@ from dataclasses import dataclass, field, replace
 
 import msgspec
 
-from allocator import contract, errors, geometry, gpu_models
+from allocator import contract, errors, fitting, geometry, gpu_models
 from allocator.contract import Promise
 from allocator.fitting import GpuState
 from allocator.inventory import BoundPod, Inventory
 from allocator.ledger import Claim, State
+from allocator.misfit import Reason
 from allocator.profile import Placement
 from allocator.report import GpuReport, MigMode, NodeReport, Owner, Slice, SliceState
 from allocator.request import Request
@@ -201,6 +202,29 @@ def expected_rows(inventory: Inventory, node: str) -> dict[str, GpuState]:
 def expected_conflicts(inventory: Inventory, node: str) -> set[str]:
     """The GPUs on which report and claims cannot stand together."""
     return {uuid for uuid, state in _expected_gpus(inventory, node) if state is None}
+
+
+def expected_reason(inventory: Inventory, wanted: Request, node: str) -> Reason:
+    """Why a request that does not fit does not, from what the inventory was told."""
+    seen, rows = inventory.report(node), expected_rows(inventory, node)
+    if seen is None:
+        return Reason.NO_REPORT
+    if not rows:
+        return Reason.BAD_REPORT if seen.problem or inventory.conflicts(node) else Reason.NO_MIG
+    if not set(dict(wanted.counts)) <= {name for known, _ in rows.values() for name in known.profiles}:
+        return Reason.NOT_OFFERED
+    empty = [(known, geometry.Geometry.EMPTY) for known, _ in rows.values()]
+    return Reason.NO_ROOM if fitting.fits(empty, dict(wanted.counts)) else Reason.TOO_LARGE
+
+
+def held_slots(inventory: Inventory) -> list[tuple[str, str, int]]:
+    """Each memory slice that a claim holds: node, GPU and number."""
+    return [
+        (claim.node, hold.gpu, slot)
+        for claim in inventory.ledger
+        for hold in claim.holds
+        for slot in range(hold.placement.start, hold.placement.start + hold.placement.size)
+    ]
 
 
 def _expected_gpus(inventory: Inventory, node: str) -> Iterator[tuple[str, GpuState | None]]:

@@ -15,7 +15,7 @@ from allocator.ledger import Claim, State
 from allocator.misfit import Misfit, Reason
 from allocator.profile import Placement
 from allocator.report import NodeReport, Slice, SliceState
-from tests import builders, strategies
+from tests import builders
 from tests.property import inventory_world
 from tests.property.inventory_world import GPUS, NODES, World, WorldPod
 
@@ -59,6 +59,7 @@ class InventoryMachine(RuleBasedStateMachine):
                 (self.agent_cuts, [p for p in self.world.living() if self.world.uncut(p)]),
                 (self.agent_frees, [p for p in pods.values() if p.over and self.world.owned(p.uid)]),
                 (self.watch_shows_bound, [p for p in pods.values() if p.node and not p.seen_over]),
+                (self.watch_stutters, [p for p in pods.values() if self.state(p) is State.RELEASING]),
                 (self.watch_shows_over, [p for p in pods.values() if p.over and not p.seen_over]),
                 (self.pod_is_over, [p for p in pods.values() if not p.over and p.node]),
                 (self.late_reply, [p for p in pods.values() if p.node]),
@@ -113,7 +114,7 @@ class InventoryMachine(RuleBasedStateMachine):
         fits = bool(rows) and fitting.fits(list(rows.values()), dict(pod.request.counts))
         assert isinstance(answer, Claim) == fits
         if isinstance(answer, Misfit):
-            assert answer.reason is self.expected_reason(pod, node)
+            assert answer.reason is inventory_world.expected_reason(self.inventory, pod.request, node)
             assert self.claim(pod) is None
             return
         assert (answer.uid, answer.node, answer.state) == (pod.uid, node, State.RESERVED)
@@ -125,18 +126,6 @@ class InventoryMachine(RuleBasedStateMachine):
         for hold in answer.holds:
             shown = inventory_world.taken_in(seen.by_uuid()[hold.gpu])
             assert not any(hold.placement.overlaps(placement) for _, placement in shown)
-
-    def expected_reason(self, pod: WorldPod, node: str) -> Reason:
-        """Why a pod does not fit, from what the inventory was told."""
-        seen, rows = self.inventory.report(node), inventory_world.expected_rows(self.inventory, node)
-        if seen is None:
-            return Reason.NO_REPORT
-        if not rows:
-            return Reason.BAD_REPORT if seen.problem or self.inventory.conflicts(node) else Reason.NO_MIG
-        if not set(dict(pod.request.counts)) <= set(strategies.offered_by(list(rows.values()))):
-            return Reason.NOT_OFFERED
-        empty = [(known, Geometry.EMPTY) for known, _ in rows.values()]
-        return Reason.NO_ROOM if fitting.fits(empty, dict(pod.request.counts)) else Reason.TOO_LARGE
 
     def ask_again(self, data: Draw, holding: Pods) -> None:
         """A pod that has a claim gets the same answer again on its node, and none elsewhere."""
@@ -183,6 +172,12 @@ class InventoryMachine(RuleBasedStateMachine):
         assert (problem == "") == (claim is not None and claim.node == pod.node)
         assert (problem != "") == (pod.uid in {waiting.uid for waiting in self.inventory.waiting()})
 
+    def watch_stutters(self, data: Draw, releasing: Pods) -> None:
+        """A pod that is over is shown bound once more: nothing changes."""
+        pod = one_of(data, releasing)
+        assert self.inventory.adopt(pod.bound()) == ""
+        assert self.state(pod) is State.RELEASING
+
     def pod_is_over(self, data: Draw, alive: Pods) -> None:
         """A pod ends, and nobody has heard of it yet."""
         one_of(data, alive).over = True
@@ -211,7 +206,10 @@ class InventoryMachine(RuleBasedStateMachine):
 
     def observe(self, seen: NodeReport) -> None:
         """A report that shows all that a pod has claimed makes it ready there, whatever was planned."""
+        releasing = [c.uid for c in self.inventory.ledger if c.node == seen.node and c.state is State.RELEASING]
         self.inventory.observe(seen)
+        still_shown = [uid for uid in releasing if inventory_world.shown_of(seen, uid)]
+        assert not self.honest or all(self.inventory.ledger.get(uid) for uid in still_shown)
         for claim in self.inventory.ledger:
             shown = inventory_world.shown_of(seen, claim.uid)
             profiles = inventory_world.profiles_of(inventory_world.places_of(claim))
@@ -227,9 +225,19 @@ class InventoryMachine(RuleBasedStateMachine):
             return
         profile = data.draw(st.sampled_from(self.world.uncut(pod)), label="profile")
         places = [(uuid, place) for uuid in GPUS[pod.node] for place in self.world.places(uuid, profile)]
+        in_the_way = [where for where in places if self.is_promised(*where)]
         if places:
-            uuid, place = data.draw(st.sampled_from(places), label="place")
+            uuid, place = data.draw(st.sampled_from(in_the_way or places), label="place")
             assert self.world.cut(uuid, place, builders.owner(pod.name))
+
+    def is_promised(self, uuid: str, place: Placement) -> bool:
+        """Whether a claim holds a place that is not its own in truth."""
+        return any(
+            hold.gpu == uuid and hold.placement.overlaps(place)
+            for claim in self.inventory.ledger
+            if claim.state is not State.READY
+            for hold in claim.holds
+        )
 
     def agent_frees(self, data: Draw, unfreed: Pods) -> None:
         """An agent takes back one slice of a pod that is over."""
@@ -296,13 +304,16 @@ class InventoryMachine(RuleBasedStateMachine):
     def stranger_binds(self, data: Draw) -> None:
         """Somebody else binds a pod, ours or a new one, with an annotation of his own making."""
         unbound = [p for p in self.world.pods.values() if not p.node and not p.over]
+        reserved = [p for p in unbound if self.claim(p)]
         ours = bool(unbound) and data.draw(st.booleans(), label="ours")
-        pod = one_of(data, unbound) if ours else self.world.create(data.draw(ASKS, label="asks"))
+        pod = one_of(data, reserved or unbound) if ours else self.world.create(data.draw(ASKS, label="asks"))
         node = data.draw(NODE, label="node")
         gpus = st.sampled_from([*GPUS[node], "n9-gpu-0"])
         starts = st.sampled_from([0, 0, 2, 4, 4, 6, 1, 7])
         promised = [Promise(s.container, data.draw(gpus), s.profile, data.draw(starts)) for s in pod.request.slots]
         self.world.bind(pod, node, promised[data.draw(st.sampled_from([0, 0, 0, 1]), label="promises left out") :])
+        if data.draw(st.booleans(), label="seen at once"):
+            self.watch_shows_bound(data, [pod])
 
     # --- what must hold -----------------------------------------------------------------------------------------
 
@@ -310,7 +321,7 @@ class InventoryMachine(RuleBasedStateMachine):
     def what_must_always_hold(self) -> None:
         """No slot has two claims, rows are what reports and claims make, and claims are where the report shows them."""
         self.inventory.check()
-        held = [(c.node, h.gpu, slot) for c in self.inventory.ledger for h in c.holds for slot in slots(h.placement)]
+        held = inventory_world.held_slots(self.inventory)
         assert len(held) == len(set(held))
         for node in NODES:
             rows = inventory_world.expected_rows(self.inventory, node)
@@ -386,11 +397,6 @@ class InventoryMachine(RuleBasedStateMachine):
             assert claim.state is State.READY
             assert sorted(builders.bound_as(claim).promises, key=str) == sorted(pod.promises, key=str)
         assert not any(self.inventory.conflicts(node) for node in NODES)
-
-
-def slots(placement: Placement) -> range:
-    """The memory slices of a placement."""
-    return range(placement.start, placement.start + placement.size)
 
 
 TestInventory = InventoryMachine.TestCase

@@ -8,8 +8,9 @@ from allocator import errors, geometry, gpu_models, policy
 from allocator.catalogue import Catalogue
 from allocator.geometry import Geometry
 from allocator.policy import Policy
-from tests import oracles, strategies
+from tests import builders, oracles, strategies
 
+UNSORTED = builders.catalogue(6, 6).profile("1g.1gb", [4, 0, 5, 2]).profile("2g.2gb", [4, 0, 2], memory=2, compute=2)
 MODELS = [pytest.param(geometry.compiled(gpu_models.find(model)), id=model) for model in strategies.MODELS]
 ALL = [pytest.param(one, id=one.name) for one in policy.POLICIES.values()]
 LOWEST = [pytest.param(policy.POLICIES[name], id=name) for name in ("first-fit", "best-fit", "worst-fit")]
@@ -56,7 +57,7 @@ def test_tables_are_a_function_of_the_catalogue(by: Policy) -> None:
         assert np.array_equal(one.loss, other.loss)
 
 
-@pytest.mark.parametrize("known", MODELS)
+@pytest.mark.parametrize("known", [*MODELS, pytest.param(geometry.compiled(UNSORTED.build()), id="starts unsorted")])
 @pytest.mark.parametrize("by", LOWEST)
 def test_the_fit_policies_take_the_lowest_start(by: Policy, known: Geometry) -> None:
     """On one GPU first, best and worst fit take a profile's lowest legal start."""

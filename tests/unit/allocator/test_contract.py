@@ -60,6 +60,7 @@ def test_the_largest_request_fits_the_annotation() -> None:
         '{"a":' * 5_000 + "1" + "}" * 5_000,
         '{"version": ' + "9" * 5_000 + "}",
         '{"version": 1, "slices": [' + ", ".join([json.dumps(PROMISE)] * 100_000) + "]}",
+        _placement() + " " * contract.MAX_ANNOTATION,
         _placement(start=-1),
         _placement(start=4097),
         _placement(start=10**30),
