@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 import msgspec
+from hypothesis import strategies as st
 
 from allocator import contract, errors, fitting, geometry, gpu_models
 from allocator.contract import Promise
@@ -150,6 +151,11 @@ class World:
     def _gpu(self, index: int, uuid: str) -> GpuReport:
         catalogue = CATALOGUES[uuid]
         return GpuReport(uuid, index, catalogue.model, MigMode.ENABLED, catalogue, tuple(self.slices[uuid]))
+
+
+def one_of(data: st.DataObject, pods: Sequence[WorldPod]) -> WorldPod:
+    """One of these pods; the latest most easily, for what has just begun is what goes wrong."""
+    return data.draw(st.sampled_from(pods[::-1]), label="pod")
 
 
 def kind(uuid: str) -> geometry.Geometry:
