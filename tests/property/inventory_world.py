@@ -223,6 +223,16 @@ def expected_reason(inventory: Inventory, wanted: Request, node: str) -> Reason:
     return Reason.NO_ROOM if fitting.fits(empty, dict(wanted.counts)) else Reason.TOO_LARGE
 
 
+def is_promised(inventory: Inventory, uuid: str, place: Placement) -> bool:
+    """Whether a claim holds a place that the report does not show yet."""
+    return any(
+        hold.gpu == uuid and hold.placement.overlaps(place)
+        for claim in inventory.ledger
+        if claim.state is not State.READY
+        for hold in claim.holds
+    )
+
+
 def held_slots(inventory: Inventory) -> list[tuple[str, str, int]]:
     """Each memory slice that a claim holds: node, GPU and number."""
     return [

@@ -17,7 +17,7 @@ from allocator.profile import Placement
 from allocator.report import NodeReport, Slice, SliceState
 from tests import builders
 from tests.property import inventory_world
-from tests.property.inventory_world import GPUS, NODES, World, WorldPod
+from tests.property.inventory_world import GPUS, NODES, World, WorldPod, one_of
 
 COMMON = ("1g.5gb", "1g.10gb", "2g.10gb", "3g.20gb", "4g.20gb")  # few and large, so that pods meet
 PROFILES = (*COMMON, "1g.5gb+me", "7g.40gb", "1g.6gb", "4g.24gb", "9g.99gb")
@@ -124,7 +124,7 @@ class InventoryMachine(RuleBasedStateMachine):
 
     def ask_again(self, data: Draw, holding: Pods) -> None:
         """A pod that has a claim gets the same answer again on its node, and none elsewhere."""
-        pod, node = inventory_world.one_of(data, holding), data.draw(NODE, label="node")
+        pod, node = one_of(data, holding), data.draw(NODE, label="node")
         known = self.claim(pod)
         answer = self.inventory.reserve(pod.uid, builders.NAMESPACE, pod.name, pod.request, node)
         assert known is not None
@@ -132,7 +132,7 @@ class InventoryMachine(RuleBasedStateMachine):
 
     def bind(self, data: Draw, reserved: Pods) -> None:
         """A reserved pod's Binding succeeds, succeeds and nobody tells, or is refused."""
-        pod = inventory_world.one_of(data, reserved)
+        pod = one_of(data, reserved)
         claim = self.claim(pod)
         assert claim is not None
         outcome = data.draw(st.sampled_from(["confirmed", "reply lost", "refused"]), label="outcome")
@@ -148,7 +148,7 @@ class InventoryMachine(RuleBasedStateMachine):
 
     def late_reply(self, data: Draw, bound: Pods) -> None:
         """A confirmation that comes when the pod's claim is gone or past it raises and changes nothing."""
-        pod = inventory_world.one_of(data, bound)
+        pod = one_of(data, bound)
         before = self.claim(pod)
         if before is None or before.state is State.RELEASING:
             with pytest.raises(errors.LedgerError):
@@ -161,7 +161,7 @@ class InventoryMachine(RuleBasedStateMachine):
 
     def watch_shows_bound(self, data: Draw, bound: Pods) -> None:
         """A pod seen bound has a claim on its node, or waits and the reason is told."""
-        pod = inventory_world.one_of(data, bound)
+        pod = one_of(data, bound)
         problem = self.adopt(pod)
         claim = self.claim(pod)
         assert (problem == "") == (claim is not None and claim.node == pod.node)
@@ -169,17 +169,17 @@ class InventoryMachine(RuleBasedStateMachine):
 
     def watch_stutters(self, data: Draw, releasing: Pods) -> None:
         """A pod that is over is shown bound once more: nothing changes."""
-        pod = inventory_world.one_of(data, releasing)
+        pod = one_of(data, releasing)
         assert self.inventory.adopt(pod.bound()) == ""
         assert self.state(pod) is State.RELEASING
 
     def pod_is_over(self, data: Draw, alive: Pods) -> None:
         """A pod ends, and nobody has heard of it yet."""
-        inventory_world.one_of(data, alive).over = True
+        one_of(data, alive).over = True
 
     def watch_shows_over(self, data: Draw, over: Pods) -> None:
         """A pod seen over keeps only what the report still shows of it."""
-        pod = inventory_world.one_of(data, over)
+        pod = one_of(data, over)
         self.tell_over(pod, pod.node if data.draw(st.booleans(), label="names the node") else "")
 
     def tell_over(self, pod: WorldPod, node: str = "") -> None:
@@ -213,32 +213,21 @@ class InventoryMachine(RuleBasedStateMachine):
 
     def agent_cuts(self, data: Draw, uncut: Pods) -> None:
         """An agent cuts for a pod: where it was promised, or, if it is free to, anywhere on its node."""
-        pod = inventory_world.one_of(data, uncut)
+        pod = one_of(data, uncut)
         if self.honest or data.draw(st.booleans(), label="as promised"):
             for _ in range(data.draw(st.integers(1, 3), label="slices")):
                 self.world.cut_as_promised(pod)
             return
         profile = data.draw(st.sampled_from(self.world.uncut(pod)), label="profile")
         places = [(uuid, place) for uuid in GPUS[pod.node] for place in self.world.places(uuid, profile)]
-        in_the_way = [where for where in places if self.is_promised(*where)]
+        in_the_way = [where for where in places if inventory_world.is_promised(self.inventory, *where)]
         if places:
             uuid, place = data.draw(st.sampled_from(in_the_way or places), label="place")
             assert self.world.cut(uuid, place, builders.owner(pod.name))
 
-    def is_promised(self, uuid: str, place: Placement) -> bool:
-        """Whether a claim holds a place that is not its own in truth."""
-        return any(
-            hold.gpu == uuid and hold.placement.overlaps(place)
-            for claim in self.inventory.ledger
-            if claim.state is not State.READY
-            for hold in claim.holds
-        )
-
     def agent_frees(self, data: Draw, unfreed: Pods) -> None:
         """An agent takes back one slice of a pod that is over."""
-        uuid, one = data.draw(
-            st.sampled_from(self.world.owned(inventory_world.one_of(data, unfreed).uid)), label="slice"
-        )
+        uuid, one = data.draw(st.sampled_from(self.world.owned(one_of(data, unfreed).uid)), label="slice")
         self.world.drop(uuid, one, keep_warm=data.draw(st.booleans(), label="keep warm"))
 
     # --- accidents ----------------------------------------------------------------------------------------------
@@ -303,11 +292,7 @@ class InventoryMachine(RuleBasedStateMachine):
         unbound = [p for p in self.world.pods.values() if not p.node and not p.over]
         reserved = [p for p in unbound if self.claim(p)]
         ours = bool(unbound) and data.draw(st.booleans(), label="ours")
-        pod = (
-            inventory_world.one_of(data, reserved or unbound)
-            if ours
-            else self.world.create(data.draw(ASKS, label="asks"))
-        )
+        pod = one_of(data, reserved or unbound) if ours else self.world.create(data.draw(ASKS, label="asks"))
         node = data.draw(NODE, label="node")
         gpus = st.sampled_from([*GPUS[node], "n9-gpu-0"])
         starts = st.sampled_from([0, 0, 2, 4, 4, 6, 1, 7])
