@@ -8,6 +8,7 @@ writes rows; read by the extender and the capacity tools.
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
+from itertools import repeat
 
 import numpy as np
 import numpy.typing as npt
@@ -88,8 +89,7 @@ class Fleet:
 
     def rows_of(self, nodes: Sequence[str]) -> Rows:
         """Row per node name, -1 for unknown ones."""
-        get = self.rows.get
-        return np.fromiter((get(n, -1) for n in nodes), dtype=np.intp, count=len(nodes))
+        return np.fromiter(map(self.rows.get, nodes, repeat(-1)), dtype=np.intp, count=len(nodes))
 
     def losses(self, request: Request, rows: Rows) -> Losses:
         """The policy's loss of the request's best placement per row; inf where it does not fit, or the row is -1.

@@ -14,6 +14,7 @@ awaits is atomic. Reading order:
     binder      one Binding carried to a definite end
     waker       tells kube-scheduler that room arose
     metrics     the collectors, in one table
+    http_protocol  uvicorn's, with one write per answer
     app         the extender's HTTP routes
     api         the capacity API's HTTP routes
     service     wires all of it; `run` is what `migsched scheduler` calls

@@ -13,7 +13,7 @@ from fastapi import FastAPI
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from allocator import errors
 from scheduler import wire
@@ -93,13 +93,21 @@ def _problem(status: int, message: str, *, close: bool = False) -> Response:
     return JSONResponse({"Error": message}, status_code=status, headers=headers)
 
 
-def build(extender: Extender, metrics: Metrics, ready: Callable[[], bool], *, max_body: int) -> FastAPI:
+def build(extender: Extender, metrics: Metrics, ready: Callable[[], bool], *, max_body: int) -> ASGIApp:
     """The extender's application: POST /v1/{filter,prioritize,bind,preempt}, and a no-op to measure against."""
-    verbs = Verbs(extender)
-    app = FastAPI(title="migsched extender", openapi_url=None, docs_url=None, redoc_url=None)
-    for name, handle in verbs.table().items():
-        app.router.routes.append(Route(f"/v1/{name}", Verb(name, handle, metrics, ready, max_body), methods=["POST"]))
-    return app
+    rest = FastAPI(title="migsched extender", openapi_url=None, docs_url=None, redoc_url=None)
+    verbs: dict[str, ASGIApp] = {}
+    for name, handle in Verbs(extender).table().items():
+        path = f"/v1/{name}"
+        verbs[path] = Verb(name, handle, metrics, ready, max_body)
+        rest.router.routes.append(Route(path, verbs[path], methods=["POST"]))
+
+    async def application(scope: Scope, receive: Receive, send: Send) -> None:
+        """Straight to the verb; whatever else comes in is FastAPI's to refuse."""
+        verb = verbs.get(scope["path"]) if scope["type"] == "http" and scope["method"] == "POST" else None
+        await (verb or rest)(scope, receive, send)
+
+    return application
 
 
 class Verbs:
