@@ -125,7 +125,11 @@ class Fleet:
             return found
         states = np.sort(self._states[rows[known]], axis=1)
         _, first, where = np.unique(states, axis=0, return_index=True, return_inverse=True)
-        answers = np.array([self._joint_loss(self._gpus[rows[known[i]]], counts) for i in first])
+        answers = np.full(len(first), _TOO_COMPLEX)
+        for number, index in enumerate(first):
+            answers[number] = self._joint_loss(self._gpus[rows[known[index]]], counts)
+            if answers[number] == _TOO_COMPLEX:  # as costly on every further node: one such pod must not stop the rest
+                break
         found[known] = answers[where.ravel()]
         return found
 
