@@ -50,6 +50,12 @@ class Allocation:
                 found[naming.WHOLE_GPU] = whole
             return found
 
+    def expects(self, resource: str) -> bool:
+        """Whether a promise of this resource is known that has still to be kept."""
+        with self._memory.lock:
+            self._memory.take_in()
+            return any(naming.resource(one.place) == resource for one in self._memory.promised())
+
     def prefer(self, resource: str, available: Sequence[str], must: Sequence[str], size: int) -> list[str]:
         """The ids the kubelet should pick."""
         if resource == naming.WHOLE_GPU:

@@ -17,7 +17,6 @@ import prometheus_client
 import structlog
 
 from allocator import errors
-from allocator.profile import profile_name
 from node_agent import cdi, coexistence, device, logs, naming, pods, reporting
 from node_agent.agent import Agent
 from node_agent.allocation import Allocation, AllocationError
@@ -164,13 +163,17 @@ class Service:
         """Be as far as the kubelet: its watch may have shown it the pod in question before ours did."""
         if resource == naming.WHOLE_GPU:
             return
-        profile = profile_name(resource)
-        if not any(pod.waits and pod.wanted.get(profile) and pod.promises for pod in self._views().values()):
-            try:
-                async with asyncio.timeout(_REFRESH_S):
-                    await self._pods.refresh()
-            except (errors.ClusterError, TimeoutError) as error:
-                _log.warning("cannot ask for pods", error=str(error))
+        self._tell_pods()
+        if await asyncio.to_thread(self._allocation.expects, resource):
+            return
+        try:
+            async with asyncio.timeout(_REFRESH_S):
+                await self._pods.refresh()
+        except (errors.ClusterError, TimeoutError) as error:
+            _log.warning("cannot ask for pods", error=str(error))
+        self._tell_pods()
+
+    def _tell_pods(self) -> None:
         if self._pods.synced.is_set():
             self.memory.see_pods(self._views())
 
@@ -203,8 +206,7 @@ class Service:
             self._kubelet_trouble = ""
         except KubeletError as error:
             self._kubelet_trouble = str(error)
-        if self._pods.synced.is_set():
-            self.memory.see_pods(self._views())
+        self._tell_pods()
         self._rival = coexistence.rival(self._pods.all.values(), self._settings.plugin_registry_dir)
         refusals, self._refusals = self._refusals, []
         outcome = await asyncio.to_thread(self._blame_and_step, refusals)

@@ -25,11 +25,12 @@ class OneNodeCluster:
         self._changes: list[PodChange] = []
         self._news = asyncio.Condition()
 
-    async def put(self, pod: Pod) -> None:
-        """A pod appears or changes."""
+    async def put(self, pod: Pod, *, seen: bool = True) -> None:
+        """A pod appears or changes. Unless `seen`, watches have not told of it yet."""
         known = pod.metadata.uid in self._pods
         self._pods[pod.metadata.uid] = pod
-        await self._tell("MODIFIED" if known else "ADDED", pod)
+        if seen:
+            await self._tell("MODIFIED" if known else "ADDED", pod)
 
     async def delete(self, pod: Pod) -> None:
         """A pod is gone."""

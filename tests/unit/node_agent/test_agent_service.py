@@ -102,6 +102,17 @@ async def test_a_promised_slice_reaches_the_container(bench: Bench) -> None:
     assert "CUDA_VISIBLE_DEVICES" not in json.dumps(bench.spec(name)).replace("NVIDIA_VISIBLE_DEVICES", "")
 
 
+async def test_a_pod_that_the_watch_has_not_shown_yet_gets_its_place(bench: Bench) -> None:
+    """Where the kubelet is ahead of the watch, the agent asks for pods, also while one with such a slice has it."""
+    async with bench.agent(poll_s=60.0):
+        await bench.kubelet.until(ONE)
+        await bench.cluster.put(pod("a", "1g.5gb", promises=bench.promise("1g.5gb", 0)))
+        await bench.kubelet.allocate("a", ONE)
+        await bench.cluster.put(pod("b", "1g.5gb", promises=bench.promise("1g.5gb", 3)), seen=False)
+        await bench.kubelet.allocate("b", ONE)
+    assert [one.start for one in bench.gpu.instances() if one.profile == "1g.5gb"] == [0, 3]
+
+
 async def test_a_pod_is_told_that_its_slice_is_ready(bench: Bench) -> None:
     """An Event says which slice it is and how long it took."""
     async with bench.agent():
