@@ -22,7 +22,10 @@ class MigschedError(Exception):
 
 
 class InputError(MigschedError):
-    """Input that cannot be used: `field` says where, `value` what stood there, `fix` what would do."""
+    """Input that cannot be used: `field` says where, `value` what stood there, `fix` what would do.
+
+    `shown` is the value as the message repeats it.
+    """
 
     def __init__(self, field: str, value: object, fix: str) -> None:
         shown = repr(value)
@@ -31,6 +34,7 @@ class InputError(MigschedError):
         super().__init__(f"{field}: {shown}: {fix}")
         self.field = field
         self.value = value
+        self.shown = shown
         self.fix = fix
 
 

@@ -52,4 +52,10 @@ class Metrics:
             ["kind", "cause"],
             registry=self.registry,
         )
+        self.planner_questions = Counter(
+            "migsched_planner_questions_total",
+            "Questions to the planner by task and outcome (answered, document, busy, late, toolarge, died, …).",
+            ["task", "outcome"],
+            registry=self.registry,
+        )
         self.synced = Gauge("migsched_synced", "1 once all caches are synced.", registry=self.registry)

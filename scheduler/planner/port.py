@@ -1,0 +1,113 @@
+"""The port to work that is done elsewhere: what the API asks, what a task gets, and what can go wrong on the way.
+
+Implemented by `pool`. A task is a function that a worker process can import by its name; the composition root brings
+those that this room may not import, such as the simulation.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from allocator import errors
+from allocator.catalogue import Catalogue
+from allocator.snapshot_file import Saved
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A document as it came, and what it is about.
+
+    `is_json` says that the document is read as JSON, otherwise as YAML. `snapshot` is a snapshot file's text.
+    `catalogues` are GPU models known beside the table. `time_limit_s` is how long the solver may search, None for the
+    task's own default.
+    """
+
+    document: bytes
+    is_json: bool = True
+    snapshot: bytes | None = None
+    catalogues: Mapping[str, Catalogue] = field(default_factory=dict)
+    time_limit_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What a task gets beside the document. `most_s` is what is left of the deadline, less a margin."""
+
+    saved: Saved | None
+    catalogues: Mapping[str, Catalogue]
+    asked_s: float | None
+    most_s: float
+
+    def time_limit_s(self, default_s: float) -> float:
+        """How long to search: as asked or by default, and never past the deadline."""
+        return min(default_s if self.asked_s is None else self.asked_s, self.most_s)
+
+
+class Task(Protocol):
+    """Work for a worker: a document in, an answer out that JSON can hold. A function at the top of a module.
+
+    Raises InputError for a document that cannot be meant.
+    """
+
+    def __call__(self, document: Any, terms: Terms) -> Mapping[str, Any]:
+        """Do the work."""
+
+
+class Planner(Protocol):
+    """Where tasks are done."""
+
+    async def ask(self, task: Task, question: Question) -> bytes:
+        """The answer as JSON. To cancel is to stop the work.
+
+        Raises DocumentError for what the task's InputError says, and the other PlannerErrors.
+        """
+
+    async def close(self) -> None:
+        """Stop all work and give back what it takes; who still waits gets DiedError."""
+
+
+class PlannerError(errors.MigschedError):
+    """A question has no answer."""
+
+
+class DocumentError(PlannerError):
+    """The document cannot be meant: the parts of the task's InputError, the value as text."""
+
+    def __init__(self, field: str, shown: str, fix: str) -> None:
+        super().__init__(f"{field}: {shown}: {fix}")
+        self.field = field
+        self.shown = shown
+        self.fix = fix
+
+
+class BusyError(PlannerError):
+    """Too many questions wait already; `retry_after_s` is about when there is room."""
+
+    def __init__(self, waiting: int, retry_after_s: int) -> None:
+        super().__init__(f"the planner is busy and {waiting} questions wait; ask again in about {retry_after_s} s")
+        self.retry_after_s = retry_after_s
+
+
+class LateError(PlannerError):
+    """The deadline came before the answer."""
+
+    def __init__(self, deadline_s: float, waited_s: float) -> None:
+        super().__init__(
+            f"no answer within {deadline_s:g} s, {waited_s:.1f} s of them in the queue; "
+            "ask for less, or raise planner_deadline_s"
+        )
+
+
+class TooLargeError(PlannerError):
+    """The work needs more memory than a worker may have."""
+
+    def __init__(self, memory_mib: int) -> None:
+        super().__init__(f"the answer takes more than {memory_mib} MiB; ask for less, or raise planner_memory_mib")
+
+
+class DiedError(PlannerError):
+    """The worker ended in the middle of the work."""
+
+
+class FailedError(PlannerError):
+    """The task failed for a reason nobody foresaw; the log has it."""

@@ -1,0 +1,34 @@
+"""The tasks of this room: plan, capacity and repack, exactly as the commands of these names answer.
+
+Each imports its part of the allocator when it is called: the solver is loaded in a worker, never in the service.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from allocator import errors
+from scheduler.planner.port import Terms
+
+
+def plan(document: Any, terms: Terms) -> Mapping[str, Any]:
+    """`migsched plan`, which also knows the GPU models of the cluster."""
+    from allocator import planning
+
+    return planning.plan(document, terms.time_limit_s(planning.DEFAULT_TIME_LIMIT_S), terms.catalogues)
+
+
+def capacity(document: Any, terms: Terms) -> Mapping[str, Any]:
+    """`migsched capacity` on the cluster, or on the fleet that the document describes."""
+    from allocator import capacity as answers
+
+    limit_s = terms.time_limit_s(answers.DEFAULT_TIME_LIMIT_S)
+    return answers.answer(document, terms.saved, limit_s, terms.catalogues)
+
+
+def repack(document: Any, terms: Terms) -> Mapping[str, Any]:
+    """`migsched repack` on the cluster. Raises InputError where no snapshot came with the question."""
+    from allocator import repack as answers
+
+    if terms.saved is None:
+        raise errors.InputError("snapshot", None, "is missing; a repack is about a cluster")
+    return answers.answer(document, terms.saved, terms.time_limit_s(answers.DEFAULT_TIME_LIMIT_S))

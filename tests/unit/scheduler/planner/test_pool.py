@@ -1,0 +1,196 @@
+"""The planner's pool on real worker processes: answers, refusals, deadlines, deaths, and what is left behind."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from allocator import gpu_models, snapshot_file
+from scheduler.metrics import Metrics
+from scheduler.planner.pool import Limits, Pool
+from scheduler.planner.port import (
+    BusyError,
+    DiedError,
+    DocumentError,
+    FailedError,
+    LateError,
+    PlannerError,
+    Question,
+    Task,
+    TooLargeError,
+)
+from tests.unit.scheduler.planner import work
+from tests.waiting import eventually
+
+LIMITS = Limits(deadline_s=30.0, memory_mib=2048)
+
+
+@pytest.fixture
+async def pool() -> AsyncIterator[Pool]:
+    made = Pool(LIMITS, Metrics())
+    yield made
+    await made.close()
+
+
+async def asked(pool: Pool, task: Task, document: Any = None, **more: Any) -> Any:
+    body = b"" if document is None else json.dumps(document).encode()
+    return json.loads(await pool.ask(task, Question(body, **more)))
+
+
+def alive(pid: int) -> bool:
+    return Path(f"/proc/{pid}").exists()
+
+
+async def begun(file: Path) -> int:
+    """The process id of an endless task, once it works."""
+    await eventually(lambda: file.exists() and file.read_text() != "", "the task begins")
+    return int(file.read_text())
+
+
+async def test_a_task_gets_the_document_and_its_terms(pool: Pool) -> None:
+    """Document, snapshot, models and time limit reach the task; it runs in a humble process of its own."""
+    a100 = gpu_models.find("a100-40gb")
+    saved = snapshot_file.encode(snapshot_file.describe([(a100, 2, 1)])).encode()
+    found = await asked(pool, work.echo, {"demand": 1}, snapshot=saved, catalogues={"mine": a100}, time_limit_s=2.5)
+    assert found["document"] == {"demand": 1}
+    assert found["nodes"] == ["a100-40gb-0000", "a100-40gb-0001"]
+    assert (found["models"], found["limit_s"], found["nice"]) == (["mine"], 2.5, 19)
+    assert found["memory"] == LIMITS.memory_mib * 2**20
+
+
+@pytest.mark.parametrize(("asked_s", "most"), [(None, 5.0), (1000.0, 0.8 * LIMITS.deadline_s)])
+async def test_a_search_ends_before_the_deadline(pool: Pool, asked_s: float | None, most: float) -> None:
+    """The task's own time limit holds by default, and no wish reaches past the deadline."""
+    limit_s = (await asked(pool, work.echo, time_limit_s=asked_s))["limit_s"]
+    assert most - 5 < limit_s <= most
+
+
+async def test_yaml_is_read_where_the_document_is_not_json(pool: Pool) -> None:
+    """YAML and an empty document are read as the commands read them."""
+    body = b"demand: {3g.20gb: 4}\ngoal: cost\n"
+    found = json.loads(await pool.ask(work.echo, Question(body, is_json=False)))
+    assert found["document"] == {"demand": {"3g.20gb": 4}, "goal": "cost"}
+    assert (await asked(pool, work.echo))["document"] == {}
+
+
+@pytest.mark.parametrize(
+    ("body", "is_json"),
+    [(b"{", True), (b"\xff", True), (b"[" * 100_000, True), (b"a: [", False), (b"\xff\xfe\xfa", False),
+     (b"[" * 2_000, False), (b"2020-99-99", False)],
+)  # fmt: skip
+async def test_what_cannot_be_read_is_refused(pool: Pool, body: bytes, is_json: bool) -> None:
+    """A body that is not what it claims to be is refused as the field `document`, and the worker lives on."""
+    with pytest.raises(DocumentError) as refusal:
+        await pool.ask(work.echo, Question(body, is_json=is_json))
+    assert refusal.value.field == "document"
+    assert refusal.value.fix.startswith(f"must be {'JSON' if is_json else 'YAML'}: ")
+
+
+async def test_a_refusal_names_field_value_and_fix(pool: Pool) -> None:
+    """A task's InputError comes back with its parts."""
+    with pytest.raises(DocumentError) as refusal:
+        await asked(pool, work.refuse, "x" * 500)
+    error = refusal.value
+    assert (error.field, error.fix) == ("fleet[0].count", "write a number")
+    assert error.shown.startswith("'xxx")
+    assert len(error.shown) < 200
+
+
+@pytest.mark.parametrize(
+    ("task", "error"), [(work.fail, FailedError), (work.hoard, TooLargeError), (work.die, DiedError)]
+)
+async def test_after_a_failure_the_next_question_is_answered(pool: Pool, task: Task, error: type[PlannerError]) -> None:
+    """A defect, too much memory or the worker's death is one question's error and no other's."""
+    with pytest.raises(error):
+        await asked(pool, task)
+    assert (await asked(pool, work.echo, 1))["document"] == 1
+    assert pool.pending == 0
+
+
+async def test_the_death_of_a_worker_says_how_it_died(pool: Pool) -> None:
+    """The signal is named."""
+    with pytest.raises(DiedError, match="SIGABRT"):
+        await asked(pool, work.die)
+
+
+async def test_what_a_task_prints_is_no_answer(pool: Pool) -> None:
+    """Output of libraries does not break the messages."""
+    assert await asked(pool, work.noisy) == {"said": True}
+
+
+async def test_the_deadline_kills_the_work(tmp_path: Path) -> None:
+    """A question that takes too long is LateError, its worker is gone, and the next one gets a new worker."""
+    pool = Pool(replace(LIMITS, deadline_s=5.0), Metrics())
+    file = tmp_path / "began"
+    with pytest.raises(LateError, match="no answer within 5 s"):
+        await asked(pool, work.endless, {"began": str(file)})
+    assert not alive(int(file.read_text()))
+    await pool.close()
+
+
+async def test_cancelling_kills_the_work(pool: Pool, tmp_path: Path) -> None:
+    """Who gives up a question stops its work at once; the next question is answered."""
+    question = asyncio.create_task(asked(pool, work.endless, {"began": str(tmp_path / "began")}))
+    pid = await begun(tmp_path / "began")
+    question.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await question
+    assert not alive(pid)
+    assert (await asked(pool, work.echo, 2))["document"] == 2
+
+
+async def test_a_full_queue_refuses(tmp_path: Path) -> None:
+    """Questions beyond the workers and the queue are refused with when to come back; cancelling one makes room."""
+    pool = Pool(replace(LIMITS, queue=1), Metrics())
+    running = asyncio.create_task(asked(pool, work.endless, {"began": str(tmp_path / "began")}))
+    await begun(tmp_path / "began")
+    waiting = asyncio.create_task(asked(pool, work.echo, 3))
+    await eventually(lambda: pool.pending == 2, "one waits")
+    with pytest.raises(BusyError) as refusal:
+        await asked(pool, work.echo)
+    assert refusal.value.retry_after_s >= 1
+    running.cancel()
+    assert (await waiting)["document"] == 3
+    await pool.close()
+
+
+async def test_closing_ends_all_work(tmp_path: Path) -> None:
+    """Running and waiting questions end with an error, and no process is left."""
+    pool = Pool(LIMITS, Metrics())
+    running = asyncio.create_task(asked(pool, work.endless, {"began": str(tmp_path / "began")}))
+    pid = await begun(tmp_path / "began")
+    waiting = asyncio.create_task(asked(pool, work.echo))
+    await eventually(lambda: pool.pending == 2, "one waits")
+    await pool.close()
+    for question in (running, waiting):
+        with pytest.raises(DiedError):
+            await question
+    assert not alive(pid)
+
+
+async def test_workers_serve_again_and_end_when_idle() -> None:
+    """No process before the first question; the same one for the next; none after some time without questions."""
+    pool = Pool(replace(LIMITS, idle_s=0.2), Metrics())
+    assert pool.processes() == []
+    first = (await asked(pool, work.echo))["pid"]
+    assert first == (await asked(pool, work.echo))["pid"]
+    assert pool.processes() == [first]
+    await eventually(lambda: pool.processes() == [], "the worker ends")
+    await eventually(lambda: not alive(first), "its process is gone")
+    assert (await asked(pool, work.echo))["pid"] != first
+    await pool.close()
+
+
+async def test_several_workers_work_at_once(tmp_path: Path) -> None:
+    """With two workers a second question does not wait for the first."""
+    pool = Pool(replace(LIMITS, workers=2), Metrics())
+    running = asyncio.create_task(asked(pool, work.endless, {"began": str(tmp_path / "began")}))
+    await begun(tmp_path / "began")
+    assert (await asked(pool, work.echo, 4))["document"] == 4
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    await pool.close()

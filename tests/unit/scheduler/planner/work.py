@@ -1,0 +1,62 @@
+"""Tasks for tests of the planner's workers: each does one thing that real tasks do, or should never do."""
+
+import ctypes
+import os
+import resource
+import signal
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from allocator import errors
+from scheduler.planner.port import Terms
+
+
+def echo(document: Any, terms: Terms) -> Mapping[str, Any]:
+    """What came, and from where it was answered."""
+    return {
+        "document": document,
+        "pid": os.getpid(),
+        "nice": os.nice(0),
+        "memory": resource.getrlimit(resource.RLIMIT_AS)[0],
+        "limit_s": terms.time_limit_s(5.0),
+        "models": sorted(terms.catalogues),
+        "nodes": None if terms.saved is None else [node.name for node in terms.saved.snapshot.nodes],
+    }
+
+
+def refuse(document: Any, terms: Terms) -> Mapping[str, Any]:
+    """A document that cannot be meant."""
+    raise errors.InputError("fleet[0].count", document, "write a number")
+
+
+def fail(document: Any, terms: Terms) -> Mapping[str, Any]:
+    """A defect."""
+    raise RuntimeError("a defect")
+
+
+def noisy(document: Any, terms: Terms) -> Mapping[str, Any]:
+    """Writes to standard output, as libraries do."""
+    os.write(1, b"presolve: 12 rows\n")
+    print("solved")  # noqa: T201 - what it is about
+    return {"said": True}
+
+
+def hoard(document: Any, terms: Terms) -> Mapping[str, Any]:
+    """Takes more memory than a worker may have."""
+    return {"bytes": len(bytearray(8 * 2**30))}
+
+
+def die(document: Any, terms: Terms) -> Mapping[str, Any]:
+    """Ends as a crash in a library would."""
+    os.kill(os.getpid(), signal.SIGABRT)
+    raise AssertionError("alive")
+
+
+def endless(document: Any, terms: Terms) -> Mapping[str, Any]:
+    """Says in a file that it began, then works until it is killed, without Python having a say."""
+    Path(document["began"]).write_text(str(os.getpid()))
+    while True:
+        ctypes.CDLL(None).sleep(1000)
+        time.sleep(0)
