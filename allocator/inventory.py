@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from allocator import errors, fitting, geometry
+from allocator import errors, fitting, geometry, held
 from allocator.contract import Promise
 from allocator.fitting import GpuState
 from allocator.fleet import Fleet
@@ -70,7 +70,7 @@ class Inventory:
     def observe(self, seen: NodeReport) -> None:
         """Take in an agent's report: claims follow it, and pods that waited for it are taken over."""
         self._reports[seen.node] = seen
-        shown = _shown(seen)
+        shown = held.shown(seen)
         moved = [c for c in tuple(self.ledger.on_node(seen.node)) if self._follow(c, shown.get(c.uid, ()))]
         for claim in moved:
             self._displace(claim, shown)
@@ -108,7 +108,7 @@ class Inventory:
         self._forget_waiting(pod.uid, pod.node)
         claim = Claim(pod.uid, pod.namespace, pod.name, pod.node, holds, State.BOUND)
         self.ledger.open(claim)
-        shown = _shown(self._reports[pod.node])
+        shown = held.shown(self._reports[pod.node])
         self._follow(claim, shown.get(pod.uid, ()))
         self._displace(claim, shown)
         self._refresh(pod.node)
@@ -121,7 +121,7 @@ class Inventory:
         if claim is None:
             return False
         seen = self._reports.get(claim.node)
-        still_held = seen is not None and uid in _shown(seen)
+        still_held = seen is not None and uid in held.shown(seen)
         self.ledger.apply(uid, Event.END if still_held else Event.FREE)
         self._refresh(claim.node)
         return not still_held
@@ -199,25 +199,36 @@ class Inventory:
             if not shown:
                 self.ledger.apply(claim.uid, Event.FREE)
             return False
-        if _profiles(shown) != _profiles(claim.holds):
+        if held.profiles(shown) != held.profiles(claim.holds):
             if claim.state is State.READY:
                 self.ledger.apply(claim.uid, Event.LOSE)
             return False
         self.ledger.apply(claim.uid, Event.CUT)
-        if _places(shown) == _places(claim.holds):
+        if held.places(shown) == held.places(claim.holds):
             return False
         self.ledger.rehold(claim.uid, tuple(shown))
         return True
 
     def _displace(self, true: Claim, shown: Mapping[str, tuple[Hold, ...]]) -> None:
-        """Promises on places the report shows to be this pod's are void; their pods wait for their own report."""
+        """Promises on places the report shows to be this pod's are void. `true` is its claim as it was before.
+
+        Its promise and another of the same profile may have been given to each other's pods: then the other has what
+        this one left. Otherwise the other pod waits for its own report.
+        """
         holds = shown.get(true.uid, ())
+        left = [one for one in true.holds if (one.gpu, one.placement) not in held.places(holds)]
         for other in tuple(self.ledger.on_node(true.node)):
-            if other.uid != true.uid and _overlap(other.holds, holds):
-                self.ledger.apply(other.uid, Event.FREE)
-                if other.state in (State.BOUND, State.READY):
-                    pod = BoundPod(other.uid, other.namespace, other.name, other.node, _asked(other), _promises(other))
-                    self._waiting.setdefault(other.node, {})[other.uid] = pod
+            if other.uid == true.uid or not held.overlap(other.holds, holds):
+                continue
+            swapped = held.swapped(other.holds, holds, left) if other.state is State.BOUND else ()
+            if swapped and not self._not_free(other.uid, other.node, swapped):
+                self.ledger.rehold(other.uid, swapped)
+                left = [one for one in left if not held.overlap((one,), swapped)]
+                continue
+            self.ledger.apply(other.uid, Event.FREE)
+            if other.state in (State.BOUND, State.READY):
+                pod = BoundPod(other.uid, other.namespace, other.name, other.node, _asked(other), _promises(other))
+                self._waiting.setdefault(other.node, {})[other.uid] = pod
 
     def _believed(self, pod: BoundPod) -> tuple[tuple[Hold, ...], str]:
         """The holds that a bound pod's promises make, or why they cannot be believed."""
@@ -225,34 +236,42 @@ class Inventory:
         if seen is None:
             return (), "its node has no report"
         asked = Counter(dict(pod.request.counts))
-        shown = _shown(seen).get(pod.uid, ())
-        if shown and _profiles(shown) == asked:
+        shown = held.shown(seen).get(pod.uid, ())
+        if shown and held.profiles(shown) == asked:
             return shown, ""
         if Counter(p.profile for p in pod.promises) != asked:
             return (), f"its annotation does not promise what it asks for ({pod.request})"
         gpus = seen.by_uuid()
-        kinds: dict[str, Geometry] = {}
         holds = []
         for one in pod.promises:
             gpu = gpus.get(one.gpu)
             if gpu is None or gpu.catalogue is None:
                 return (), f"its annotation names GPU {one.gpu[:80]!r}, which the node does not report"
             try:
-                kinds[one.gpu] = geometry.compiled(gpu.catalogue)
+                geometry.compiled(gpu.catalogue)
                 holds.append(Hold(one.container, one.gpu, gpu.catalogue.placement(one.profile, one.start)))
             except errors.CatalogueError as error:
                 return (), str(error)
-        for uuid, kind in kinds.items():
-            taken = self._taken(pod.node, gpus[uuid], frozenset((pod.uid,)))
+        taken = self._not_free(pod.uid, pod.node, holds)
+        return ((), f"its promised place is taken: {taken}") if taken else (tuple(holds), "")
+
+    def _not_free(self, uid: str, node: str, holds: Sequence[Hold]) -> str:
+        """Why a pod cannot hold these places of a reported node beside all others; nothing if it can."""
+        gpus = self._reports[node].by_uuid()
+        for uuid in sorted({one.gpu for one in holds}):
+            gpu = gpus.get(uuid)
+            if gpu is None or gpu.catalogue is None:
+                return f"GPU {uuid} is not reported"
+            taken = self._taken(node, gpu, frozenset((uid,)))
             try:
-                kind.state_of([*taken, *(h.placement for h in holds if h.gpu == uuid)])
-            except errors.GeometryError as error:
-                return (), f"its promised place is taken: {error}"
-        return tuple(holds), ""
+                geometry.compiled(gpu.catalogue).state_of([*taken, *(h.placement for h in holds if h.gpu == uuid)])
+            except errors.MigschedError as error:
+                return str(error)
+        return ""
 
     def _taken(self, node: str, gpu: GpuReport, ignore: frozenset[str] = frozenset()) -> list[Placement]:
         """Placements of a GPU that nobody else may get; those of the pods `ignore` (by UID) are left out."""
-        held = {
+        taken = {
             (claim.uid, hold.placement)
             for claim in self.ledger.on_node(node)
             if claim.uid not in ignore
@@ -262,8 +281,8 @@ class Inventory:
         for one in gpu.slices:
             uid = one.owner.uid if one.owner else ""
             if one.state is SliceState.FOREIGN or (one.state is SliceState.ALLOCATED and uid not in ignore):
-                held.add((uid, one.placement))
-        return [placement for _, placement in sorted(held)]
+                taken.add((uid, one.placement))
+        return [placement for _, placement in sorted(taken)]
 
     def _refresh(self, node: str) -> None:
         """Recompute a node's row of the fleet."""
@@ -315,23 +334,6 @@ class Inventory:
                 raise errors.LedgerError(f"the fleet's row of {node} was stale")
 
 
-def _shown(seen: NodeReport) -> dict[str, tuple[Hold, ...]]:
-    """What the report shows as allocated, by owner's UID; a GPU that contradicts itself shows nothing."""
-    found: dict[str, tuple[Hold, ...]] = {}
-    for gpu in seen.gpus:
-        if gpu.slices and gpu.contradiction():
-            continue
-        for one in gpu.slices:
-            if one.state is SliceState.ALLOCATED and one.owner is not None:
-                hold = Hold(one.owner.container, gpu.uuid, one.placement)
-                found[one.owner.uid] = (*found.get(one.owner.uid, ()), hold)
-    return found
-
-
-def _places(holds: Sequence[Hold]) -> Counter[tuple[str, Placement]]:
-    return Counter((h.gpu, h.placement) for h in holds)
-
-
 def _gained(before: GpuState | None, after: GpuState) -> bool:
     """Whether a GPU can take a slice where it could not, or is new."""
     if before is None or before[0] is not after[0]:
@@ -345,14 +347,6 @@ def _bound_otherwise(claim: Claim, pod: BoundPod) -> bool:
     promised = Counter((one.gpu, one.profile, one.start) for one in pod.promises)
     reserved = Counter((hold.gpu, hold.placement.profile, hold.placement.start) for hold in claim.holds)
     return claim.state is State.RESERVED and promised != reserved
-
-
-def _profiles(holds: Sequence[Hold]) -> Counter[str]:
-    return Counter(h.placement.profile for h in holds)
-
-
-def _overlap(one: Sequence[Hold], other: Sequence[Hold]) -> bool:
-    return any(a.gpu == b.gpu and a.placement.overlaps(b.placement) for a in one for b in other)
 
 
 def _asked(claim: Claim) -> Request:

@@ -185,3 +185,17 @@ def test_a_conflict_is_forgotten_with_its_report(inventory: Inventory) -> None:
     assert inventory.conflicts("n1")
     inventory.forget_report("n1")
     assert not inventory.conflicts("n1")
+
+
+def test_pods_that_got_each_others_slices_keep_room_for_both(inventory: Inventory) -> None:
+    """While only one of two pods with swapped slices is shown, the other's claim lies where the first one's lay."""
+    for name in ("a", "b"):
+        inventories.reserve(inventory, name, "3g.20gb")
+        inventory.confirm(f"uid-{name}")
+    assert inventories.places(inventory, "a") == [f"{inventories.GPU} 3g.20gb@4"]
+    inventory.observe(node().gpu().allocated("3g.20gb", 0, pod="a").idle("3g.20gb", 4).report())
+    inventory.check()
+    assert inventories.places(inventory, "a") == [f"{inventories.GPU} 3g.20gb@0"]
+    assert inventories.places(inventory, "b") == [f"{inventories.GPU} 3g.20gb@4"]
+    assert inventories.mask(inventory) == 0b1111_1111
+    assert not list(inventory.waiting())
