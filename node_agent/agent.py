@@ -27,6 +27,9 @@ _log = structlog.get_logger("agent")
 
 READY_EVENT = "SliceReady"
 FAILED_EVENT = "SliceFailed"
+HIDDEN_EVENT = "SliceHidden"
+_HIDDEN = "with inject=env it sees the slices of one of them; inject=cdi shows all"
+STARTING_S = 10.0  # after Allocate, until its container surely has a sandbox
 MAX_EVENTS = 50  # of one step: a node full of false promises must not flood the API server
 
 
@@ -43,6 +46,7 @@ class Agent:
         self._since: dict[str, float] = {}
         self._leaks: list[str] = []
         self._leaked: list[str] = []  # in the step before
+        self._pressing = False
 
     def start(self) -> None:
         """Read the journal and look at the GPUs. Raises JournalError if it cannot be used; nothing is touched then."""
@@ -58,6 +62,7 @@ class Agent:
             self._metrics.steps.inc()
             self._memory.take_in()
             self._leaked, self._leaks = self._leaks, []
+            self._pressing = False
             self._memory.prune()
             self._memory.look()
             reason, message = "Ready", "cuts what placements ask for"
@@ -77,7 +82,7 @@ class Agent:
             self._metrics.leaks.set(len(self._leaks))
             ready = reason in ("Ready", "Observing")
             events, self._events = tuple(self._events), []
-            return Outcome(report, ready, reason, message, events, tuple(self._leaks))
+            return Outcome(report, ready, reason, message, events, tuple(self._leaks), self._pressing)
 
     def _act(self) -> None:
         self._meet()
@@ -94,7 +99,15 @@ class Agent:
         self.carry_out(planned)
         self._complain(planned, {p.pod.uid: p.pod for p in promised})
         if self._specs is not None:
-            self._specs.sync(injection.wanted(self._memory))
+            lacking = self._specs.sync(injection.wanted(self._memory))
+            self._pressing = any(
+                self._is_fresh(ids) for ids in self._memory.journal.grants if naming.set_name(ids) in lacking
+            )
+
+    def _is_fresh(self, ids: Sequence[str]) -> bool:
+        """Whether a container got these so lately that it may not have started."""
+        taken = (self._memory.taken_at.get(place) for name, place in self._memory.places().items() if name in ids)
+        return any(at is not None and self._memory.clock() - at < STARTING_S for at in taken)
 
     def carry_out(self, planned: Plan) -> list[Failure]:
         """Do a plan's steps, remember what failed, and look at what changed."""
@@ -124,6 +137,9 @@ class Agent:
                 why = demand.problem(pod, gpus)
                 if why:
                     self._tell(pod, FAILED_EVENT, why)
+                if self._specs is None:
+                    for container in pod.mixed:
+                        self._tell(pod, HIDDEN_EVENT, f"container {container} asks for several profiles: {_HIDDEN}")
 
     def _take_in(self) -> None:
         """Slices that PodResources lists are held, whatever the journal says: it may be lost, or older."""
@@ -135,6 +151,8 @@ class Agent:
             place = places.get(name)
             if place is None or naming.resource(place) != resource:
                 continue
+            if listing.asked_at < self._memory.taken_at.get(place, self._memory.began):
+                continue  # it was handed out since: to somebody else, perhaps
             record = records.get(place)
             if record is None and self._adopt(place):
                 self._memory.journal.grant(listing.together(resource, holder))

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 
 from allocator import errors
 from allocator.profile import profile_name
-from node_agent import cdi, device, injection, naming, plan, slices, steering
+from node_agent import cdi, device, injection, naming, plan, sharing, slices, steering
 from node_agent.agent import Agent, waiting_for
 from node_agent.cutter import Failure
 from node_agent.memory import Memory
@@ -184,8 +184,7 @@ class Allocation:
             edits = self._edits(places)
             journal.hand_out(places, ids)
             self._memory.taken_at.update(dict.fromkeys(places, now))
-            if self._specs is not None:
-                self._specs.put(naming.set_name(ids), edits)
+            self._specify(naming.set_name(ids), places, edits)
         except (cdi.CdiError, AllocationError):
             if ids in journal.grants:
                 journal.revoke(ids)
@@ -194,6 +193,15 @@ class Allocation:
                     journal.apply(place, Event.FREE, owner=None)
             raise
         return edits
+
+    def _specify(self, name: str, places: Sequence[Place], edits: cdi.Edits) -> None:
+        """Say what the name means; where the container may see other slices too, the next step will."""
+        if self._specs is None:
+            return
+        if sharing.seen_with(places, self._memory.journal.records, self._memory.pods or {}) is None:
+            self._specs.drop(name)
+        else:
+            self._specs.put(name, edits)
 
     def _edits(self, places: Sequence[Place]) -> cdi.Edits:
         try:

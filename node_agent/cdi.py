@@ -2,8 +2,9 @@
 
 The kubelet remembers the name it was given and repeats it after a reboot; the file behind the name is then rewritten
 for the new slice. A container that gets several slices at once gets one name for the set, because the last
-NVIDIA_VISIBLE_DEVICES would win. CUDA_VISIBLE_DEVICES is never set: serving frameworks read it as numbers. Format:
-Container Device Interface 0.5.0.
+NVIDIA_VISIBLE_DEVICES would win; one that asks for several profiles gets one name for each, and all say the same
+(`sharing`). CUDA_VISIBLE_DEVICES is never set: serving frameworks read it as numbers. Format: Container Device
+Interface 0.5.0.
 """
 
 import json
@@ -77,13 +78,18 @@ class Specs:
         except OSError as exc:
             raise CdiError(f"CDI directory {self.directory}: cannot remove {name}: {exc.strerror}") from exc
 
-    def sync(self, wanted: Mapping[str, Edits | None]) -> None:
-        """Exactly these specifications; one that is None stays as it is. Raises CdiError."""
+    def sync(self, wanted: Mapping[str, Edits | None]) -> frozenset[str]:
+        """Exactly these specifications; one that is None stays as it is. The names among them that have none.
+
+        Raises CdiError.
+        """
         for name, edits in wanted.items():
             if edits is not None:
                 self.put(name, edits)
-        for name in self.names() - wanted.keys():
+        there = self.names()
+        for name in there - wanted.keys():
             self.drop(name)
+        return frozenset(wanted.keys() - there)
 
     def _path(self, name: str) -> Path:
         return self.directory / f"{_PREFIX}{name}{_SUFFIX}"

@@ -5,7 +5,7 @@ allocation.
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from node_agent import device, naming, node_view
+from node_agent import device, naming, node_view, sharing
 from node_agent.cdi import Edits
 from node_agent.device import DeviceNode
 from node_agent.memory import Memory
@@ -16,16 +16,20 @@ _COMMON = ("/dev/nvidiactl", "/dev/nvidia-uvm", "/dev/nvidia-uvm-tools")
 
 def wanted(memory: Memory) -> dict[str, Edits | None]:
     """The specifications there should be, by name: one for every grant. None where it cannot be said anew just now,
-    because the slices do not stand or the GPU does not answer: what is written stays.
+    because the slices do not stand, the GPU does not answer, or it is not known with which others a container sees
+    them: what is written stays.
     """
     places = memory.places()
     found: dict[str, Edits | None] = {}
     for ids in memory.journal.grants:
         granted = [places[one] for one in ids if one in places]
         found[naming.set_name(ids)] = None
-        if len(granted) == len(ids) and all(stands(memory, one) for one in granted):
+        if len(granted) != len(ids) or not all(stands(memory, one) for one in granted):
+            continue
+        seen = sharing.seen_with(granted, memory.journal.records, memory.pods or {})
+        if seen is not None and all(stands(memory, one) for one in seen):
             try:
-                found[naming.set_name(ids)] = for_slices(memory, granted)
+                found[naming.set_name(ids)] = for_slices(memory, seen)
             except device.DeviceError:
                 continue
     return found

@@ -21,7 +21,9 @@ NOTHING = Request()
 
 @dataclass(frozen=True)
 class PodView:
-    """A pod that asks for slices. `over`: its containers are finished for good. `leaving`: it is being deleted."""
+    """A pod that asks for slices. `over`: its containers are finished for good. `leaving`: it is being deleted. `init`:
+    the names of its ordinary init containers, which PodResources does not list.
+    """
 
     uid: str
     namespace: str
@@ -32,6 +34,7 @@ class PodView:
     asks: Request = NOTHING
     promises: tuple[Promise, ...] = ()
     problem: str = ""
+    init: frozenset[str] = frozenset()
 
     @property
     def title(self) -> str:
@@ -47,6 +50,15 @@ class PodView:
     def wanted(self) -> Mapping[str, int]:
         """How many slices of each profile it asks for."""
         return dict(self.asks.counts)
+
+    @cached_property
+    def mixed(self) -> Mapping[str, Counter[str]]:
+        """How many slices of each profile, for each container that asks for several profiles and is listed."""
+        by_container: dict[str, Counter[str]] = {}
+        for slot in self.asks.slots:
+            if slot.container not in self.init:
+                by_container.setdefault(slot.container, Counter())[slot.profile] += 1
+        return {name: wanted for name, wanted in by_container.items() if len(wanted) > 1}
 
 
 def view(pod: Pod) -> PodView | None:
@@ -67,6 +79,7 @@ def view(pod: Pod) -> PodView | None:
         asks,
         promises,
         problem,
+        frozenset(one.name for one in init if not one.restartable),
     )
 
 

@@ -29,7 +29,10 @@ _WELL = frozenset({GpuState.READY, GpuState.MIG_OFF, GpuState.NOT_CAPABLE, GpuSt
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a step came to. `reason` and `message` are those of the Ready condition; `leaks` name slices in words."""
+    """What a step came to. `reason` and `message` are those of the Ready condition; `leaks` name slices in words.
+
+    `pressing`: a container is about to start that waits for what PodResources will say.
+    """
 
     report: NodeReport
     ready: bool
@@ -37,6 +40,7 @@ class Outcome:
     message: str
     events: tuple[PodEvent, ...] = ()
     leaks: tuple[str, ...] = ()
+    pressing: bool = False
 
 
 def status(outcome: Outcome, *, version: str, mode: str, since: str) -> dict[str, Any]:

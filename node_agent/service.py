@@ -41,6 +41,7 @@ BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _EVENT_WAIT_S = 1.0
 _FIRST_WAIT_S = 10.0  # for pods and PodResources before the first step; the API server may be away
 _RETRY_S = 0.1
+_PRESSING_S = 0.05  # a container's sandbox takes longer
 _REFRESH_S = 1.0  # a kubelet waits for it
 _log = structlog.get_logger("service")
 
@@ -193,14 +194,17 @@ class Service:
                 raise errors.SettingsError("node", self._settings.node, f"{found}, or run with --observer")
 
     async def _steps(self) -> None:
+        pressing = False
         while True:
+            pause = min(self._settings.poll_s, _PRESSING_S) if pressing else self._settings.poll_s
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._settings.poll_s):
+                async with asyncio.timeout(pause):
                     await self._wake.wait()
             self._wake.clear()
-            await self._step()
+            pressing = await self._step()
 
-    async def _step(self) -> None:
+    async def _step(self) -> bool:
+        """One step with the kubelet's newest listing; whether the next one is pressing."""
         try:
             self.memory.see_listing(await self._pod_resources.list())
             self._kubelet_trouble = ""
@@ -215,6 +219,7 @@ class Service:
         self.plugins.look()
         async with self._stepped:
             self._stepped.notify_all()
+        return outcome.pressing
 
     def _blame_and_step(self, refusals: Sequence[tuple[str, str]]) -> Outcome:
         for resource, why in refusals:
