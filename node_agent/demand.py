@@ -1,4 +1,8 @@
-"""Demand: which promised placements the kubelet has still to hand out. Pure; used by agent and steering."""
+"""Demand: which promised placements the kubelet has still to hand out. Pure; used by agent and steering.
+
+Promises of one profile are interchangeable: when the kubelet gave a pod what was promised to another, the other one
+inherits the place that the first was promised. Otherwise that room would count as nobody's.
+"""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -34,10 +38,33 @@ def outstanding(
         for (resource, one), h in (listing.holders if listing is not None else {}).items()
     )
     left: list[Promised] = []
+    vacated: list[Place] = []
     for pod in pods.in_order(p for p in found.values() if p.waits and p.promises):
         mine = [p for p in (_place(one, pod, catalogues) for one in pod.promises) if p is not None]
-        left += _unmet(pod, mine, records, listed)
-    return left
+        unmet, elsewhere = _unmet(pod, mine, records, listed)
+        left += unmet
+        vacated += elsewhere
+    return _swapped(left, vacated, records)
+
+
+def _swapped(left: Sequence[Promised], vacated: Sequence[Place], records: Mapping[Place, Record]) -> list[Promised]:
+    """Promises on places that another pod has by now lie where a pod with such a slice elsewhere was promised one."""
+    free = [one for one in vacated if not _is_held(records.get(one))]
+    swapped = []
+    for one in left:
+        if _is_held(records.get(one.place)):
+            profile = one.place.placement.profile
+            place = next((other for other in free if other.placement.profile == profile), None)
+            if place is not None:
+                free.remove(place)
+                swapped.append(Promised(one.pod, one.container, place))
+                continue
+        swapped.append(one)
+    return swapped
+
+
+def _is_held(record: Record | None) -> bool:
+    return record is not None and record.state in slices.HELD
 
 
 def problem(pod: PodView, gpus: Mapping[str, Catalogue | None]) -> str:
@@ -64,9 +91,10 @@ def _place(one: Promise, pod: PodView, catalogues: Mapping[str, Catalogue]) -> P
 
 def _unmet(
     pod: PodView, mine: Sequence[Promised], records: Mapping[Place, Record], listed: Counter[tuple[str, str, str, str]]
-) -> list[Promised]:
-    """The promises of a pod that nothing it has stands for: it may have got another place than its own."""
+) -> tuple[list[Promised], list[Place]]:
+    """The promises of a pod that nothing it has stands for, and the places of those for which it got another one."""
     unmet: list[Promised] = []
+    vacated: list[Place] = []
     promised_ids = {naming.device_id(one.place) for one in mine}
     elsewhere = Counter(
         resource
@@ -80,9 +108,10 @@ def _unmet(
             continue
         if elsewhere[resource]:
             elsewhere[resource] -= 1
+            vacated.append(one.place)
             continue
         unmet.append(one)
-    return unmet
+    return unmet, vacated
 
 
 def _is_its(record: Record, pod: PodView) -> bool:

@@ -69,6 +69,21 @@ def test_two_pods_promised_one_place_both_run_if_there_is_room(world: World) -> 
     assert [one for one in _events(world) if one[1] == "SliceFailed"] == []
 
 
+def test_a_pod_whose_slice_another_one_got_inherits_the_others_place(world: World) -> None:
+    """The kubelet asks in its own order: room promised to two pods is kept until both have a slice."""
+    first = world.bind("a", "3g.20gb", at=(world.place("3g.20gb", 0),))
+    second = world.bind("b", "3g.20gb", at=(world.place("3g.20gb", 4),))
+    world.step()
+    world.admit(second)
+    world.step()
+    assert [one.placement.start for one in world.places_of(second)] == [0]
+    third = world.bind("c", "1g.5gb")
+    with pytest.raises(AllocationError, match="in the way"):
+        world.admit(third)
+    assert world.admit(first)
+    assert [one.placement.start for one in world.places_of(first)] == [4]
+
+
 def test_without_room_the_second_of_two_is_told(world: World) -> None:
     """Where nothing is left for it, the pod that came second hears what is in the way."""
     place = world.place("7g.40gb", 0)
