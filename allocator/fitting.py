@@ -1,27 +1,27 @@
 """Exact joint placement of several slices on the GPUs of one node.
 
 One slice is a table look-up; several are a small packing question over the node's GPUs, answered exactly: `fits`
-says whether all slices of a request fit together, `place` chooses where, each at its least loss that leaves room
-for the rest. Called by fleet (which nodes), inventory (where at bind) and the planners.
+says whether all slices of a request fit together, `place` chooses where, at the least loss by the policy. Called by
+inventory (where at bind), the extender and the planners; fleet answers `place`'s loss for all nodes at once.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+import operator
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, reduce
 
-from allocator import errors, policy
+import numpy as np
+
+from allocator import parts, policy
 from allocator.geometry import Geometry
+from allocator.parts import Counts, Losses, Part
 from allocator.policy import Policy
 from allocator.profile import Placement
 
-Demand = tuple[int, ...]  # slices still wanted, in the order of the names asked for
 GpuState = tuple[Geometry, int]
 
-MAX_DEAD_ENDS = 5_000  # while packing one node; only requests of many different profiles get near
-
-
-class TooComplexError(errors.MigschedError):
-    """A request mixes so many profiles that an exact answer would cost too much; it is refused, not guessed."""
+TooComplexError = parts.TooComplexError  # what every question here raises rather than guess
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,80 +35,111 @@ class Placed:
 
 def fits(gpus: Sequence[GpuState], counts: Mapping[str, int]) -> bool:
     """Whether slices of these profiles fit on these GPUs together. Raises TooComplexError rather than guess."""
-    names = tuple(sorted(name for name, n in counts.items() if n > 0))
-    if not names:
+    wanted = tuple(sorted((name, n) for name, n in counts.items() if n > 0))
+    if not wanted:
         return True
-    states = tuple(sorted(((g, s) for g, s in gpus), key=lambda gs: (id(gs[0]), gs[1])))
-    return _fits(states, names, tuple(counts[name] for name in names))
+    return _fits(tuple(sorted(gpus, key=lambda gs: (id(gs[0]), gs[1]))), wanted)
 
 
 @lru_cache(maxsize=65_536)
-def _fits(gpus: tuple[GpuState, ...], names: tuple[str, ...], demand: Demand) -> bool:
-    for position, name in enumerate(names):
-        if sum(_room(g, s, name) for g, s in gpus) < demand[position]:
-            return False
-    if len(names) == 1:
-        return True
-    return _Search(gpus, names).fits(0, demand)
-
-
-class _Search:
-    """Depth-first over the GPUs: each takes one of its maximal packs; what is left goes on to the next."""
-
-    def __init__(self, gpus: tuple[GpuState, ...], names: tuple[str, ...]) -> None:
-        self._packs = [_packs(g, s, names) for g, s in gpus]
-        self._sizes = [_size(gpus, name) for name in names]
-        self._dead: set[tuple[int, Demand]] = set()
-        free = [g.free_slices(s) for g, s in gpus]
-        self._free_from = [sum(free[i:]) for i in range(len(free) + 1)]
-
-    def fits(self, gpu: int, demand: Demand) -> bool:
-        """Whether the GPUs from this one on hold the demand."""
-        weight = self._weight(demand)
-        if weight == 0:
-            return True
-        if weight > self._free_from[gpu] or (gpu, demand) in self._dead:
-            return False
-        rests = {
-            tuple(max(0, wanted - held) for wanted, held in zip(demand, pack, strict=True)) for pack in self._packs[gpu]
-        }
-        if any(self.fits(gpu + 1, rest) for rest in sorted(rests, key=self._weight)):
-            return True
-        self._dead.add((gpu, demand))
-        if len(self._dead) > MAX_DEAD_ENDS:
-            raise TooComplexError(f"{MAX_DEAD_ENDS} dead ends")
+def _fits(gpus: tuple[GpuState, ...], counts: Counts) -> bool:
+    if any(sum(_room(g, s, name) for g, s in gpus) < n for name, n in counts):
         return False
+    if len(counts) == 1:
+        return True
+    if sum(g.free_slices(s) for g, s in gpus) < sum(n * _size(gpus, name) for name, n in counts):
+        return False
+    parts.check(counts)
+    held = 1  # bit i: the GPUs so far can take the part with number i
+    for geometry, state in gpus:
+        held = reduce(operator.or_, ((held & bits) << number for number, bits in _parts_in(geometry, state, counts)))
+    return held >> (parts.number(counts) - 1) != 0
 
-    def _weight(self, demand: Demand) -> int:
-        return sum(map(int.__mul__, demand, self._sizes))
+
+@lru_cache(maxsize=16_384)
+def _parts_in(geometry: Geometry, state: int, counts: Counts) -> tuple[tuple[int, int], ...]:
+    """The parts that fit a state, each as its number and the numbers, as bits, of the parts it can be added to."""
+    table = parts.losses(policy.DEFAULT, geometry, counts)  # whatever the policy: what is legal costs less than inf
+    return tuple(_numbered(part, counts) for part, losses in table.items() if np.isfinite(losses[state]))
+
+
+@lru_cache(maxsize=16_384)
+def _numbered(part: Part, counts: Counts) -> tuple[int, int]:
+    """Parts are numbered like digits; bits has a one for every part whose sum with this one the request contains."""
+    number, bits, unit = 0, 1, 1
+    for taken, (_, n) in zip(part, counts, strict=True):
+        number += taken * unit
+        bits = sum(bits << more * unit for more in range(n - taken + 1))
+        unit *= n + 1
+    return number, bits
 
 
 def place(gpus: Sequence[GpuState], profiles: Sequence[str], by: Policy) -> tuple[Placed, ...] | None:
     """A place for each of these slices, in the order given; None if they do not fit together.
 
-    Large slices choose first. Each takes the least loss by the policy among the places that leave room for the
-    rest, so the answer is found whenever there is one. Raises TooComplexError rather than guess.
+    The sum of their losses is the least there is, over all legal placements of all of them, where each GPU's slices
+    are cut from large to small and each costs the policy's loss in the state that it finds (`parts.losses`). Of equal
+    sums that one is chosen whose first GPUs take most, large slices before small. Raises TooComplexError rather than
+    guess.
     """
     if len(profiles) == 1:
         return _place_one(gpus, profiles[0], by)
-    counts = {name: profiles.count(name) for name in set(profiles)}
-    if not fits(gpus, counts):
+    return _place(tuple(gpus), tuple(profiles), by) if profiles else ()
+
+
+@lru_cache(maxsize=4096)
+def _place(gpus: tuple[GpuState, ...], profiles: tuple[str, ...], by: Policy) -> tuple[Placed, ...] | None:
+    counts = tuple(sorted(Counter(profiles).items()))
+    if not fits(gpus, dict(counts)):
         return None
-    states = list(gpus)
-    chosen: dict[int, Placed] = {}
-    for slot in sorted(range(len(profiles)), key=lambda i: (-_size(gpus, profiles[i]), profiles[i], i)):
-        name = profiles[slot]
-        counts[name] -= 1
-        tried = ((one, _after(states, one)) for one in _candidates(states, name, by))
-        chosen[slot], states = next((one, rest) for one, rest in tried if fits(rest, counts))  # `fits` promised one
-    return tuple(chosen[slot] for slot in range(len(profiles)))
+    parts.check(counts)
+    found: dict[str, list[Placed]] = {name: [] for name, _ in counts}
+    for index, part in enumerate(_shares(gpus, counts, by)):
+        for one in _cut(index, gpus[index], part, counts, by):
+            found[one.placement.profile].append(one)
+    following = {name: iter(places) for name, places in found.items()}
+    return tuple(next(following[name]) for name in profiles)
 
 
-def _after(gpus: Sequence[GpuState], one: Placed) -> list[GpuState]:
-    """The GPUs with one more slice on them."""
-    geometry, state = gpus[one.gpu]
-    after = int(geometry.step[state, geometry.placement_index[one.placement]])
-    return [*gpus[: one.gpu], (geometry, after), *gpus[one.gpu + 1 :]]
+def _shares(gpus: Sequence[GpuState], counts: Counts, by: Policy) -> list[Part]:
+    """The part of each GPU, where the request fits and the sum of the losses is least."""
+    tables = [parts.losses(by, geometry, counts) for geometry, _ in gpus]
+    cut = tuple(dict.fromkeys(part for table in tables for part in table))
+    sharing = parts.Sharing(counts, cut)
+    losses = [
+        {part: found.item(state) for part, found in table.items()}
+        for table, (_, state) in zip(tables, gpus, strict=True)
+    ]
+    onward: list[Losses] = []  # the sums of the GPUs from the last one to each, the first left out
+    for known in reversed(losses[1:]):
+        column = np.array([[known.get(part, np.inf)] for part in cut])
+        onward.append(sharing.add(onward[-1], column) if onward else sharing.first(column))
+    left = tuple(n for _, n in counts)
+    chosen = []
+    for (geometry, _), known, following in zip(gpus[:-1], losses[:-1], reversed(onward), strict=True):
+        order = parts.large_first(geometry, counts)
+        least, found = np.inf, left
+        for part in sorted(known, key=lambda part: [part[position] for position in order], reverse=True):
+            rest = tuple(map(int.__sub__, left, part))
+            if min(rest) >= 0 and known[part] + following[rest].item() < least:
+                least, found = known[part] + following[rest].item(), part
+        chosen.append(found)
+        left = tuple(map(int.__sub__, left, found))
+    return [*chosen, left]
+
+
+def _cut(index: int, gpu: GpuState, part: Part, counts: Counts, by: Policy) -> Iterator[Placed]:
+    """The placements of one GPU's part that cost least, from large to small."""
+    geometry, state = gpu
+    losses = parts.losses(by, geometry, counts)
+    for position in parts.large_first(geometry, counts):
+        for _ in range(part[position]):
+            rest = (*part[:position], part[position] - 1, *part[position + 1 :])
+            steps = parts.step_losses(by, geometry, state)
+            columns = geometry.placements_of(counts[position][0])
+            best = min(columns, key=lambda i: steps[i] + losses[rest][geometry.step[state, i]])
+            yield Placed(index, geometry.placements[best], steps.item(best))
+            state, part = int(geometry.step[state, best]), rest
 
 
 def _place_one(gpus: Sequence[GpuState], name: str, by: Policy) -> tuple[Placed, ...] | None:
@@ -127,53 +158,11 @@ def _place_one(gpus: Sequence[GpuState], name: str, by: Policy) -> tuple[Placed,
     return (Placed(found, geometry.placements[choice], least),)
 
 
-def _candidates(gpus: Sequence[GpuState], name: str, by: Policy) -> list[Placed]:
-    """Every place for one slice, best first; equal GPUs are tried once."""
-    found = []
-    seen: set[tuple[int, int]] = set()
-    for index, (geometry, state) in enumerate(gpus):
-        if name not in geometry.profile_index or (id(geometry), state) in seen:
-            continue
-        seen.add((id(geometry), state))
-        losses = policy.tables(by, geometry).step_loss[state]
-        found += [
-            Placed(index, geometry.placements[i], float(losses[i]))
-            for i in geometry.placements_of(name)
-            if geometry.step[state, i] >= 0
-        ]
-    return sorted(found, key=lambda one: (one.loss, one.gpu, one.placement.start))
-
-
-def _size(gpus: Iterable[GpuState], name: str) -> int:
+def _size(gpus: Sequence[GpuState], name: str) -> int:
     """Memory slices of a profile, on the GPU where it takes least: a name may be 1 slice of one model, 2 of another."""
-    return min((g.catalogue.by_name[name].memory_slices for g, _ in gpus if name in g.catalogue.by_name), default=0)
+    return min(g.catalogue.by_name[name].memory_slices for g, _ in gpus if name in g.catalogue.by_name)
 
 
 def _room(geometry: Geometry, state: int, name: str) -> int:
     index = geometry.profile_index.get(name)
     return 0 if index is None else int(geometry.room[state, index])
-
-
-@lru_cache(maxsize=65_536)
-def _packs(geometry: Geometry, state: int, names: tuple[str, ...]) -> frozenset[Demand]:
-    """The maximal multisets over `names` that still fit in a state; the zero one if nothing does."""
-    found: set[Demand] = set()
-    for position, name in enumerate(names):
-        if name not in geometry.profile_index:
-            continue
-        for index in geometry.placements_of(name):
-            after = int(geometry.step[state, index])
-            if after >= 0:
-                found |= {
-                    (*pack[:position], pack[position] + 1, *pack[position + 1 :])
-                    for pack in _packs(geometry, after, names)
-                }
-    return frozenset(_maximal(found)) if found else frozenset([(0,) * len(names)])
-
-
-def _maximal(vectors: set[Demand]) -> set[Demand]:
-    return {
-        one
-        for one in vectors
-        if not any(other != one and all(o >= v for o, v in zip(other, one, strict=True)) for other in vectors)
-    }

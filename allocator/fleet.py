@@ -13,9 +13,11 @@ from itertools import repeat
 import numpy as np
 import numpy.typing as npt
 
-from allocator import fitting, policy
+from allocator import joint_losses, policy
 from allocator.fitting import GpuState
 from allocator.geometry import Geometry
+from allocator.joint_losses import JointLosses
+from allocator.parts import Counts
 from allocator.policy import Order, Policy
 from allocator.request import Request
 
@@ -23,7 +25,7 @@ Rows = npt.NDArray[np.intp]
 Losses = npt.NDArray[np.float64]
 
 _NO_GPU = 0  # the number of "no such GPU here": nothing fits
-_TOO_COMPLEX = -np.inf  # marks a node whose joint answer was refused, until it is turned into a misfit
+_MAX_JOINT = 64  # requests of several slices whose losses are kept, the latest
 
 
 class Fleet:
@@ -41,6 +43,9 @@ class Fleet:
         self._next = 0  # the row after the one that was chosen last, for policies that go round
         self._loss_of: dict[str, Losses] = {}  # profile → loss per global state
         self._best: dict[str, Losses] = {}  # profile → best loss per row, kept current by put and drop
+        self._joint: dict[Counts, JointLosses] = {}  # of requests of several slices, the latest last
+        self._versions = np.zeros(64, dtype=np.int64)  # per row, the number of the change that made it what it is
+        self._changes = 0
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -64,7 +69,10 @@ class Fleet:
         row = self.rows.get(node)
         if row is None:
             row = self._new_row(node)
+        elif self._gpus[row] == tuple(gpus):
+            return
         self._gpus[row] = tuple(gpus)
+        self._changed(row)
         numbers = [self._offset(g) + s for g, s in gpus]
         if len(numbers) > self._states.shape[1]:
             wider = np.zeros((self._states.shape[0], len(numbers)), dtype=np.int32)
@@ -82,6 +90,7 @@ class Fleet:
             return
         self._names[row] = None
         self._gpus[row] = ()
+        self._changed(row)
         self._states[row] = _NO_GPU
         self._free_rows.append(row)
         for best in self._best.values():
@@ -115,31 +124,18 @@ class Fleet:
     @staticmethod
     def too_complex(losses: Losses) -> npt.NDArray[np.bool_]:
         """Which answers of `losses` were refused as too costly."""
-        refused: npt.NDArray[np.bool_] = np.isneginf(losses)
+        refused: npt.NDArray[np.bool_] = losses == joint_losses.TOO_COMPLEX
         return refused
 
-    def _joint_losses(self, counts: tuple[tuple[str, int], ...], rows: Rows) -> Losses:
+    def _joint_losses(self, counts: Counts, rows: Rows) -> Losses:
         found = np.full(len(rows), np.inf)
-        known = np.flatnonzero(rows >= 0)
-        if not len(known):
-            return found
-        states = np.sort(self._states[rows[known]], axis=1)
-        _, first, where = np.unique(states, axis=0, return_index=True, return_inverse=True)
-        answers = np.full(len(first), _TOO_COMPLEX)
-        for number, index in enumerate(first):
-            answers[number] = self._joint_loss(self._gpus[rows[known[index]]], counts)
-            if answers[number] == _TOO_COMPLEX:  # as costly on every further node: one such pod must not stop the rest
-                break
-        found[known] = answers[where.ravel()]
+        known = rows >= 0
+        kept = self._joint.pop(counts, None) or JointLosses(self.policy, counts)
+        found[known] = kept.of(rows[known], self._states, self._versions, self._offsets)
+        self._joint[counts] = kept
+        if len(self._joint) > _MAX_JOINT:
+            del self._joint[next(iter(self._joint))]
         return found
-
-    def _joint_loss(self, gpus: tuple[GpuState, ...], counts: tuple[tuple[str, int], ...]) -> float:
-        profiles = [name for name, n in counts for _ in range(n)]
-        try:
-            placed = fitting.place(gpus, profiles, self.policy)
-        except fitting.TooComplexError:
-            return _TOO_COMPLEX
-        return np.inf if placed is None else sum(one.loss for one in placed)
 
     def rooms(self) -> Mapping[str, int]:
         """How many more slices of each offered profile fit on the fleet, each profile taken alone."""
@@ -197,6 +193,10 @@ class Fleet:
                 self._loss_of[profile] = self._losses_by_state(profile)
         return self._offsets[geometry]
 
+    def _changed(self, row: int) -> None:
+        self._changes += 1
+        self._versions[row] = self._changes
+
     def _new_row(self, node: str) -> int:
         if self._free_rows:
             row = self._free_rows.pop()
@@ -207,6 +207,7 @@ class Fleet:
             self._gpus.append(())
             if row == self._states.shape[0]:
                 self._states = np.vstack([self._states, np.zeros_like(self._states)])
+                self._versions = np.append(self._versions, np.zeros_like(self._versions))
                 for profile, best in self._best.items():
                     self._best[profile] = np.append(best, np.full(len(best), np.inf))
         self.rows[node] = row

@@ -6,10 +6,12 @@ profile than the driver allows, and neither compute slices nor media engines run
 """
 
 import json
+import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -200,3 +202,38 @@ def _packs(chips: tuple[tuple[Chip, Items], ...], wanted: tuple[str, ...]) -> bo
                 if _packs(after, tuple(rest)):
                     return True
     return False
+
+
+def cheapest(
+    chips: tuple[tuple[Chip, Items], ...], wanted: tuple[str, ...], cost: Callable[[int, Items, Item], float]
+) -> float:
+    """The least sum of costs of putting all of these on half-full chips, by trying everything; inf if they do not fit.
+
+    `cost(chip, present, item)` is what one more placement costs beside what is there, by the number of the chip. On
+    each chip large slices come first, then by name.
+    """
+    least: dict[tuple[int, tuple[str, ...]], float] = {}
+
+    def on(number: int, chosen: Items, names: tuple[str, ...]) -> float:
+        if not names:
+            return 0.0
+        chip, _ = chips[number]
+        items = [item for item in chip.items if item[0] == names[0] and item not in chosen]
+        legal = [item for item in items if chip.legal(chosen | {item})]
+        return min((cost(number, chosen, i) + on(number, chosen | {i}, names[1:]) for i in legal), default=math.inf)
+
+    def alone(number: int, names: tuple[str, ...]) -> float:
+        chip, present = chips[number]
+        if not {shape.name for shape in chip.shapes}.issuperset(names):
+            return math.inf
+        if (number, names) not in least:
+            large_first = tuple(sorted(names, key=lambda name: (-chip.shape(name).size, name)))
+            least[number, names] = on(number, present, large_first)
+        return least[number, names]
+
+    def shared_out(where: tuple[int, ...]) -> float:
+        """The least sum, given on which chip each goes."""
+        placed = list(zip(where, sorted(wanted), strict=True))
+        return sum(alone(number, tuple(n for w, n in placed if w == number)) for number in range(len(chips)))
+
+    return min(map(shared_out, product(range(len(chips)), repeat=len(wanted))), default=math.inf)

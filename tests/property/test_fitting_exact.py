@@ -1,8 +1,9 @@
 """Joint placement of several slices on the GPUs of one node, against trying everything."""
 
 import itertools
+import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import pytest
 from hypothesis import given
@@ -16,7 +17,8 @@ from allocator.profile import Placement
 from tests import oracles, strategies
 
 policies = st.sampled_from(list(policy.POLICIES.values()))
-nodes = st.lists(strategies.sliced(), min_size=1, max_size=3)
+gpus = strategies.sliced() | strategies.sliced() | strategies.sliced(strategies.made_up_catalogues())
+nodes = st.lists(gpus, min_size=1, max_size=3)
 Node = list[tuple[Geometry, tuple[Placement, ...]]]
 
 
@@ -25,10 +27,12 @@ def _states(node: Node) -> list[GpuState]:
 
 
 def _chips(node: Node) -> tuple[tuple[oracles.Chip, oracles.Items], ...]:
-    return tuple(
-        (oracles.published_chip(known.catalogue.model), frozenset((p.profile, p.start) for p in chosen))
-        for known, chosen in node
-    )
+    return tuple((_chip(known), frozenset((p.profile, p.start) for p in chosen)) for known, chosen in node)
+
+
+def _chip(known: Geometry) -> oracles.Chip:
+    model = known.catalogue.model
+    return oracles.published_chip(model) if model in strategies.MODELS else oracles.chip_of(known.catalogue)
 
 
 def _wish(data: st.DataObject, node: Node, max_size: int = 5) -> tuple[str, ...]:
@@ -77,28 +81,33 @@ def test_one_slice_goes_where_the_table_says(node: Node, data: st.DataObject, by
     assert placed == (fitting.Placed(gpu, known.placements[choice], least),)
 
 
+def _cost(node: Node, by: Policy) -> Callable[[int, oracles.Items, oracles.Item], float]:
+    """What the policy says of one more slice on a GPU of the node."""
+
+    def cost(gpu: int, present: oracles.Items, item: oracles.Item) -> float:
+        known = node[gpu][0]
+        state = known.state_of(known.catalogue.placement(*one) for one in sorted(present))
+        return float(policy.tables(by, known).step_loss[state, known.placement_index[known.catalogue.placement(*item)]])
+
+    return cost
+
+
 @given(nodes, st.data(), policies)
-def test_each_slice_takes_the_least_loss_that_leaves_room(node: Node, data: st.DataObject, by: Policy) -> None:
-    """From the largest slice to the smallest, each takes the cheapest step after which the rest still fits."""
-    wanted = _wish(data, node)
+def test_places_cost_the_least_there_is(node: Node, data: st.DataObject, by: Policy) -> None:
+    """Several slices cost the least sum of the policy's losses over all legal placements, each as it is cut."""
+    wanted = _wish(data, node, max_size=4)
     placed = fitting.place(_states(node), wanted, by)
-    states = _states(node)
-    size = {name: min(k.catalogue.by_name[name].memory_slices for k, _ in states if name in k.catalogue.by_name)
-            for name in strategies.offered_by(states)}  # fmt: skip
-    rest = Counter(wanted)
-    for one in sorted(placed or (), key=lambda one: (-size[one.placement.profile], one.placement.profile)):
-        rest[one.placement.profile] -= 1
-        possible = {
-            float(policy.tables(by, known).step_loss[state, i])
-            for gpu, (known, state) in enumerate(states)
-            for i, placement in enumerate(known.placements)
-            if placement.profile == one.placement.profile and known.step[state, i] >= 0
-            if fitting.fits([*states[:gpu], (known, int(known.step[state, i])), *states[gpu + 1 :]], rest)
-        }
-        known, state = states[one.gpu]
-        index = known.placement_index[one.placement]
-        assert one.loss == policy.tables(by, known).step_loss[state, index] == min(possible)
-        states[one.gpu] = (known, int(known.step[state, index]))
+    cost = _cost(node, by)
+    least = oracles.cheapest(_chips(node), wanted, cost)
+    if placed is None:
+        assert least == math.inf
+        return
+    assert sum(one.loss for one in placed) == pytest.approx(least, abs=1e-9)
+    present = [set(chosen) for _, chosen in _chips(node)]
+    for one in sorted(placed, key=lambda one: (-one.placement.size, one.placement.profile)):
+        item = (one.placement.profile, one.placement.start)
+        assert one.loss == pytest.approx(cost(one.gpu, frozenset(present[one.gpu]), item), abs=1e-9)
+        present[one.gpu].add(item)
 
 
 @given(nodes, st.data())
@@ -160,3 +169,40 @@ def test_every_policy_leaves_room_for_the_rest(by: Policy) -> None:
     placed = fitting.place(_empty("a100-40gb"), ["3g.20gb", "4g.20gb"], by)
     assert placed is not None
     assert [str(one.placement) for one in placed] == ["3g.20gb@4", "4g.20gb@0"]
+
+
+def test_the_least_sum_beats_the_least_step() -> None:
+    """A slice forgoes its own best place where the others save more than that costs."""
+    known = geometry.compiled(gpu_models.find("a100-40gb"))
+    taken = [[("1g.5gb", 2), ("2g.10gb", 0)], [("1g.5gb+me", 4)]]
+    node = [(known, known.state_of(known.catalogue.placement(*one) for one in gpu)) for gpu in taken]
+    alone = fitting.place(node, ["2g.10gb"], policy.DEFAULT)
+    both = fitting.place(node, ["2g.10gb", "2g.10gb"], policy.DEFAULT)
+    assert alone is not None
+    assert both is not None
+    assert [(one.gpu, str(one.placement)) for one in alone] == [(0, "2g.10gb@4")]
+    assert {(one.gpu, str(one.placement)) for one in both} == {(1, "2g.10gb@0"), (1, "2g.10gb@2")}
+
+
+MANY = {"1g.5gb": 5, "1g.5gb+me": 4, "1g.10gb": 4, "2g.10gb": 4, "3g.20gb": 4, "4g.20gb": 4, "7g.40gb": 4}
+
+
+def test_what_is_beyond_is_said_not_guessed() -> None:
+    """A request with more parts than are weighed is refused as too complex where plain sums leave its fit open."""
+    wanted = [name for name, n in MANY.items() for _ in range(n)]
+    with pytest.raises(fitting.TooComplexError, match="93750"):
+        fitting.fits(_empty("a100-40gb") * 16, MANY)
+    with pytest.raises(fitting.TooComplexError):
+        fitting.place(_empty("a100-40gb") * 16, wanted, policy.DEFAULT)
+    assert not fitting.fits(_empty("a100-40gb") * 8, MANY)
+    assert fitting.place(_empty("a100-40gb") * 8, wanted, policy.DEFAULT) is None
+
+
+def test_a_large_request_is_answered() -> None:
+    """Eight slices each of four profiles are placed exactly on sixteen GPUs, and not on eight."""
+    wanted = {"1g.5gb": 8, "1g.10gb": 8, "2g.10gb": 8, "3g.20gb": 8}
+    assert not fitting.fits(_empty("a100-40gb") * 8, wanted)
+    assert fitting.fits(_empty("a100-40gb") * 16, wanted)
+    placed = fitting.place(_empty("a100-40gb") * 16, [name for name, n in wanted.items() for _ in range(n)],
+                           policy.DEFAULT)  # fmt: skip
+    assert Counter(one.placement.profile for one in placed or ()) == Counter(wanted)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from allocator import fitting, geometry, gpu_models, policy
+from allocator import geometry, gpu_models, policy
 from allocator.fitting import GpuState
 from allocator.fleet import Fleet
 from allocator.inventory import Inventory
@@ -120,14 +120,3 @@ def test_round_robin_goes_on_after_the_last_choice() -> None:
     assert _order(inventory.fleet, "a", "b", "c") == ["c", "a", "b"]
     inventory.fleet.chose("c")
     assert _order(inventory.fleet, "a", "b", "c") == ["a", "b", "c"]
-
-
-def test_a_request_too_complex_is_marked_not_guessed(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where an exact answer would cost too much, fitting raises and the fleet marks the node, neither guesses."""
-    monkeypatch.setattr(fitting, "MAX_DEAD_ENDS", 0)
-    node, hard = [_gpu(), _gpu()], ["4g.20gb"] * 2 + ["1g.5gb"] * 7  # beside a 4g slice there is room for three 1g
-    with pytest.raises(fitting.TooComplexError):
-        fitting.fits(node, {name: hard.count(name) for name in hard})
-    fleet.put("hard", node)
-    losses = fleet.losses(builders.request(*hard), fleet.rows_of(["hard", "nobody"]))
-    assert Fleet.too_complex(losses).tolist() == [True, False]
