@@ -12,11 +12,12 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from node_agent import device
-from node_agent.nvml import failures
+from node_agent.nvml import failures, library_file
 
 Handle = Any  # a ctypes pointer to one of NVML's opaque structs
 Observer = Callable[[str, float, int], None]  # NVML function, seconds it took, return code
@@ -82,11 +83,15 @@ class RawEvent:
 class Binding:
     """NVML through pynvml. `library` stands in for the loaded libnvidia-ml, for this object alone.
 
-    Thread-safe as far as NVML is. `observer` is told of every call. All methods raise DeviceError.
+    With `root` it is looked for below that directory, with each init anew until it is there. Thread-safe as far as NVML
+    is. `observer` is told of every call. All methods raise DeviceError.
     """
 
-    def __init__(self, library: object | None = None, observer: Observer | None = None) -> None:
+    def __init__(
+        self, library: object | None = None, observer: Observer | None = None, *, root: Path | None = None
+    ) -> None:
         self._nvml = _pynvml(library)
+        self._root = root
         self._observer = observer
 
     def _call(self, name: str, *arguments: Any) -> Any:
@@ -113,6 +118,8 @@ class Binding:
 
     def init(self) -> None:
         """Load the library and initialise it; counted, so each init needs its shutdown."""
+        if self._root is not None and self._nvml.nvmlLib is None:
+            self._nvml.nvmlLib = library_file.load(self._root)  # type: ignore[attr-defined]  # a module's variable
         self._call("nvmlInit")
 
     def shutdown(self) -> None:

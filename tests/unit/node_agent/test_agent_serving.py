@@ -1,0 +1,61 @@
+"""What the kubelet's probes and Prometheus are answered."""
+
+import http.client
+
+import prometheus_client
+import pytest
+
+from allocator.errors import SettingsError
+from node_agent import serving
+from node_agent.metrics import Metrics
+
+LOOPBACK = "127.0.0.1"
+
+
+def ask(port: int, path: str) -> tuple[int, str]:
+    """Status and body of one GET."""
+    connection = http.client.HTTPConnection(LOOPBACK, port, timeout=10)
+    try:
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        return answer.status, answer.read().decode()
+    finally:
+        connection.close()
+
+
+def test_probes_and_metrics_are_answered() -> None:
+    """/readyz says what is waited for until nothing is, /livez that the event loop turns; the rest is metrics."""
+    now = [0.0]
+    health = serving.Health(lambda: now[0])
+    with serving.serve(LOOPBACK, 0, Metrics().registry, health) as port:
+        assert ask(port, "/readyz") == (503, "waits for the first step\n")
+        health.wait_for("")
+        assert ask(port, "/readyz") == (200, "ok\n")
+        assert ask(port, "/livez") == (200, "ok\n")
+        assert "migsched_agent_steps_total 0.0" in ask(port, "/metrics")[1]
+        now[0] += serving.STANDSTILL_S + 1
+        assert ask(port, "/livez") == (503, "the event loop has stood still for 61 s\n")
+        health.beat()
+        assert ask(port, "/livez") == (200, "ok\n")
+
+
+def test_a_silent_client_keeps_no_probe_waiting() -> None:
+    """A connection on which nothing is asked does not hold up the next one."""
+    health = serving.Health()
+    with serving.serve(LOOPBACK, 0, prometheus_client.CollectorRegistry(), health) as port:
+        silent = http.client.HTTPConnection(LOOPBACK, port, timeout=10)
+        silent.connect()
+        try:
+            assert ask(port, "/livez")[0] == 200
+        finally:
+            silent.close()
+
+
+def test_a_port_that_is_taken_is_named() -> None:
+    """The setting is named, not the errno alone."""
+    with (
+        serving.serve(LOOPBACK, 0, prometheus_client.CollectorRegistry(), serving.Health()) as port,
+        pytest.raises(SettingsError, match="metrics_port"),
+        serving.serve(LOOPBACK, port, prometheus_client.CollectorRegistry(), serving.Health()),
+    ):
+        pass
