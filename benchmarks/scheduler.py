@@ -17,7 +17,7 @@ from typing import Any
 
 from benchmarks import scheduler_load as load
 from benchmarks.service_process import ServiceProcess, cpu_seconds
-from scheduler.kube import KubeClient
+from edge.kube import Connection
 from simulator.control_plane import build, scheduler_config
 from simulator.control_plane.control_plane import ControlPlane
 
@@ -63,11 +63,11 @@ async def _measure(
         plane = stack.enter_context(ControlPlane(binaries=build.ensure_built(progress), directory=directory))
         plane.apply(CRD)
         plane.kubectl("wait", "--for=condition=Established", "crd/mignodes.migsched.io", "--timeout=30s")
-        client = await KubeClient.connect(plane.kubeconfig)
+        connection = await Connection.connect(plane.kubeconfig)
         try:
             progress(f"scheduler: creating {nodes} nodes")
-            await load.create_nodes(client, [f"node-{n:05d}" for n in range(nodes)])
-            bench = _Bench(plane, client, directory, pods, shortlist, infeasible)
+            await load.create_nodes(connection, [f"node-{n:05d}" for n in range(nodes)])
+            bench = _Bench(plane, connection, directory, pods, shortlist, infeasible)
             found: dict[str, list[_Run]] = {"plain": [], "extender": []}
             for run in range(runs):
                 order = ("plain", "extender") if run % 2 == 0 else ("extender", "plain")
@@ -76,7 +76,7 @@ async def _measure(
                     found[variant].append(result)
                     progress(f"scheduler: run {run + 1}/{runs} {variant}: {result.pods_per_s:.1f} pods/s")
         finally:
-            await client.close()
+            await connection.close()
     return _summary(found, nodes, shortlist, infeasible)
 
 
@@ -104,10 +104,10 @@ class _Bench:
     """Runs one variant after the other on one control plane."""
 
     def __init__(
-        self, plane: ControlPlane, client: KubeClient, directory: Path, pods: int, shortlist: int, infeasible: int
+        self, plane: ControlPlane, connection: Connection, directory: Path, pods: int, shortlist: int, infeasible: int
     ) -> None:
         self._plane = plane
-        self._client = client
+        self._connection = connection
         self._directory = directory
         self._pods = pods
         self._shortlist = shortlist
@@ -135,16 +135,16 @@ class _Bench:
     async def _schedule(self, pids: dict[str, int]) -> _Run:
         waiting = [f"infeasible-{self._number}-{i}" for i in range(self._infeasible)]
         names = [f"pod-{self._number}-{i}" for i in range(self._pods)]
-        await load.create_pods(self._client, (load.pod(n, scheduler_config.PROFILE, INFEASIBLE) for n in waiting))
-        watch = load.BoundWatch(self._client, names)
+        await load.create_pods(self._connection, (load.pod(n, scheduler_config.PROFILE, INFEASIBLE) for n in waiting))
+        watch = load.BoundWatch(self._connection, names)
         await watch.start()
         before = {name: cpu_seconds(pid) for name, pid in pids.items()}
         began = time.perf_counter()
-        await load.create_pods(self._client, (load.pod(n, scheduler_config.PROFILE, FEASIBLE) for n in names))
+        await load.create_pods(self._connection, (load.pod(n, scheduler_config.PROFILE, FEASIBLE) for n in names))
         await watch.wait(DEADLINE_S)
         elapsed = watch.finished_at - began
         spent = {name: (cpu_seconds(pid) - before[name]) * 1e3 / self._pods for name, pid in pids.items()}
-        await load.delete_pods(self._client, [*names, *waiting])
+        await load.delete_pods(self._connection, [*names, *waiting])
         return _Run(self._pods / elapsed, spent)
 
     def _pid(self, name: str) -> int:

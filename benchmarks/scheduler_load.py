@@ -14,8 +14,10 @@ from urllib.parse import quote
 import msgspec
 
 from allocator import contract, errors, gpu_models, report
+from edge.changes import ChangeType
+from edge.kube import MERGE_PATCH, Connection
 from scheduler.cluster import Kind
-from scheduler.kube import MERGE_PATCH, PATHS, KubeClient
+from scheduler.kube import PATHS
 
 MODEL = "a100-40gb"
 GPUS_PER_NODE = 8
@@ -37,7 +39,7 @@ class _Pod(msgspec.Struct):
     spec: _Spec
 
 
-async def create_nodes(client: KubeClient, names: Iterable[str]) -> None:
+async def create_nodes(connection: Connection, names: Iterable[str]) -> None:
     """Nodes with static slice counts, and a MigNode with empty GPUs for each."""
     catalogue = gpu_models.find(MODEL)
     counts = {p.resource: str(p.max_instances * GPUS_PER_NODE) for p in catalogue.profiles}
@@ -48,17 +50,17 @@ async def create_nodes(client: KubeClient, names: Iterable[str]) -> None:
             "metadata": {"name": name, "labels": {"kubernetes.io/hostname": name}},
             "status": {"allocatable": allocatable, "capacity": allocatable},
         }
-        await client.request("POST", PATHS[Kind.NODE], body=msgspec.json.encode(node))
+        await connection.request("POST", PATHS[Kind.NODE], body=msgspec.json.encode(node))
         gpus = tuple(
             report.GpuReport(f"GPU-{name}-{g}", g, "NVIDIA A100-SXM4-40GB", report.MigMode.ENABLED, catalogue)
             for g in range(GPUS_PER_NODE)
         )
         group = f"{contract.GROUP}/{contract.VERSION}"
         mig_node = {"apiVersion": group, "kind": "MigNode", "metadata": {"name": name}}
-        await client.request("POST", PATHS[Kind.MIG_NODE], body=msgspec.json.encode(mig_node))
+        await connection.request("POST", PATHS[Kind.MIG_NODE], body=msgspec.json.encode(mig_node))
         status = contract.encode_status(report.NodeReport(name, gpus), agent_version="bench", mode="simulated")
         path = f"{PATHS[Kind.MIG_NODE]}/{quote(name)}/status"
-        await client.request("PATCH", path, body=msgspec.json.encode({"status": status}), content_type=MERGE_PATCH)
+        await connection.request("PATCH", path, body=msgspec.json.encode({"status": status}), content_type=MERGE_PATCH)
 
     await _all(create(name) for name in names)
 
@@ -75,18 +77,18 @@ def pod(name: str, scheduler: str, resource: str) -> dict[str, Any]:
     }
 
 
-async def create_pods(client: KubeClient, pods: Iterable[dict[str, Any]]) -> None:
+async def create_pods(connection: Connection, pods: Iterable[dict[str, Any]]) -> None:
     """All of them, as fast as the API server takes them."""
-    await _all(client.request("POST", PODS, body=msgspec.json.encode(one)) for one in pods)
+    await _all(connection.request("POST", PODS, body=msgspec.json.encode(one)) for one in pods)
 
 
-async def delete_pods(client: KubeClient, names: Iterable[str]) -> None:
+async def delete_pods(connection: Connection, names: Iterable[str]) -> None:
     """All of them at once; those that are gone are no error."""
     now = msgspec.json.encode({"gracePeriodSeconds": 0})
 
     async def delete(name: str) -> None:
         try:
-            await client.request("DELETE", f"{PODS}/{name}", body=now)
+            await connection.request("DELETE", f"{PODS}/{name}", body=now)
         except errors.NotFoundError:
             return
 
@@ -96,8 +98,8 @@ async def delete_pods(client: KubeClient, names: Iterable[str]) -> None:
 class BoundWatch:
     """Sees pods get their node; a task of its own, so that the clock stops when the last one is bound."""
 
-    def __init__(self, client: KubeClient, names: Iterable[str]) -> None:
-        self._client = client
+    def __init__(self, connection: Connection, names: Iterable[str]) -> None:
+        self._connection = connection
         self._left = set(names)
         self._done = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -105,7 +107,7 @@ class BoundWatch:
 
     async def start(self) -> None:
         """Begin to watch from now on."""
-        listing = msgspec.json.decode(await self._client.request("GET", PODS, query={"limit": "1"}))
+        listing = msgspec.json.decode(await self._connection.request("GET", PODS, query={"limit": "1"}))
         self._task = asyncio.create_task(self._follow(listing["metadata"]["resourceVersion"]))
 
     async def wait(self, deadline_s: float) -> None:
@@ -121,8 +123,8 @@ class BoundWatch:
 
     async def _follow(self, version: str) -> None:
         while self._left:
-            async for kind, raw in self._client.watch_raw(PODS, version):
-                if kind == "BOOKMARK":
+            async for type_, raw in self._connection.watch_raw(PODS, version):
+                if type_ is ChangeType.BOOKMARK:
                     continue
                 seen = msgspec.json.decode(raw, type=_Pod)
                 version = seen.metadata.resource_version

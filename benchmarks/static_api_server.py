@@ -15,8 +15,9 @@ import msgspec
 from allocator import contract, gpu_models, report
 from allocator.contract import Promise
 from allocator.profile import Placement
+from edge.kube import PAGE
 from scheduler.cluster import Kind
-from scheduler.kube import PAGE, PATHS
+from scheduler.kube import PATHS
 
 MODEL = "a100-40gb"
 GPUS_PER_NODE = 8

@@ -42,7 +42,7 @@ def cluster(
 
     Example: migsched cluster --nodes 2 --gpus 4 --model h100-80gb
     """
-    from scheduler import logs
+    from edge import logs
 
     logs.configure("console", "warning")
     with contextlib.nullcontext(directory) if directory else _temporary() as place:

@@ -68,15 +68,15 @@ def _gpu(node: str, gpu: dict[str, Any]) -> GpuView:
 
 async def _from_cluster(kubeconfig: Path) -> list[NodeView]:
     """What the agents report; claims that are not cut yet are the scheduler's alone and do not show."""
-    from scheduler.kube import KubeClient  # slow to load
+    from edge.kube import Connection  # slow to load
     from simulator import api
     from simulator.kube_api import KubeApi
 
-    client = await KubeClient.connect(kubeconfig)
+    connection = await Connection.connect(kubeconfig)
     try:
-        page = await KubeApi(client).list(api.MIG_NODE)
+        page = await KubeApi(connection).list(api.MIG_NODE)
     finally:
-        await client.close()
+        await connection.close()
     whole = inventory.Inventory()
     for one in page.items:
         raw = msgspec.json.encode(one.get("status") or {})

@@ -6,7 +6,7 @@ One process per GPU node. Reading order:
     slices       a slice's life as the agent sees it: one transition table
     journal      what the agent must not forget, written before every mutation
     naming       device ids: stable names of placements
-    cluster      the port to Kubernetes and the partial objects that cross it; `kube` is the real one
+    cluster      the port to Kubernetes; the objects that cross it are in `edge`; `kube` is the real one
     pods         from a pod object to what it asks and was promised
     node_view    what was observed of the GPUs
     plan         from observed and wanted to ordered steps; pure

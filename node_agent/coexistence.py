@@ -8,7 +8,7 @@ Operator deploys its components by node labels and may rewrite them; where told 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from node_agent.cluster import Pod
+from edge.objects import Pod
 
 OPERATOR_LABELS: Mapping[str, str] = {
     "nvidia.com/gpu.deploy.device-plugin": "false",

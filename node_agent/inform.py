@@ -7,24 +7,25 @@ server never holds up a slice. While it is away the agent works on with what it 
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
 from typing import Any
 
 import structlog
 
 from allocator import errors
+from edge.changes import Change, ChangeType, Listing
+from edge.list_watch import ListWatch
+from edge.objects import Node, Pod
 from node_agent import reporting
-from node_agent.cluster import Cluster, Node, Pod, PodEvent
+from node_agent.cluster import Cluster, PodEvent
 from node_agent.reporting import Outcome
 
 _log = structlog.get_logger("inform")
 
 COMPONENT = "migsched-agent"
-BACKOFF_S = 0.05
 BACKOFF_MAX_S = 2.0
 MAX_WAITING_EVENTS = 1_000
-RELIST_AFTER = 5  # failures in a row, after which the version itself is doubted
 
 
 def now() -> str:
@@ -33,55 +34,50 @@ def now() -> str:
 
 
 class Pods:
-    """All pods of the node, followed. `changed` is called after each change."""
+    """All pods of the node: the collection that their list + watch follows. `changed` is called after each change."""
 
     def __init__(self, cluster: Cluster, node: str, changed: Callable[[], None]) -> None:
         self._cluster = cluster
         self._node = node
         self._changed = changed
-        self._version = ""
+        self._following = ListWatch("pods", self, backoff_max_s=BACKOFF_MAX_S)
         self.all: dict[str, Pod] = {}
-        self.synced = asyncio.Event()
+        self.synced = self._following.synced
 
     async def run(self) -> None:
         """Until cancelled."""
-        failures = 0
-        while True:
-            try:
-                if not self._version:
-                    await self._list()
-                await self._watch()
-                failures = 0
-            except errors.GoneError:
-                self._version = ""
-            except errors.ClusterError as error:
-                failures += 1
-                _log.warning("cannot follow pods", failures=failures, error=str(error))
-                if failures % RELIST_AFTER == 0:
-                    self._version = ""
-                await asyncio.sleep(min(BACKOFF_MAX_S, BACKOFF_S * 2 ** min(failures, 10)))
+        await self._following.run()
 
     async def refresh(self) -> None:
         """Ask for the pods now. Raises ClusterError. The watch goes on where it was."""
-        found = await self._cluster.pods(self._node)
-        self.all |= {pod.metadata.uid: pod for pod in found.pods}
+        found = await self.list()
+        self.all |= {pod.metadata.uid: pod for pod in found.items}
 
-    async def _list(self) -> None:
-        found = await self._cluster.pods(self._node)
-        self.all = {pod.metadata.uid: pod for pod in found.pods}
-        self._version = found.resource_version
-        self.synced.set()
+    async def list(self) -> Listing[Pod]:
+        """See Collection."""
+        return await self._cluster.pods(self._node)
+
+    def watch(self, resource_version: str) -> AsyncIterator[Change[Pod]]:
+        """See Collection."""
+        return self._cluster.watch_pods(self._node, resource_version)
+
+    def replace(self, listing: Listing[Pod]) -> None:
+        """See Collection."""
+        self.all = {pod.metadata.uid: pod for pod in listing.items}
         self._changed()
 
-    async def _watch(self) -> None:
-        async for change in self._cluster.watch_pods(self._node, self._version):
-            if change.pod is not None:
-                if change.type == "DELETED":
-                    self.all.pop(change.pod.metadata.uid, None)
-                else:
-                    self.all[change.pod.metadata.uid] = change.pod
-                self._changed()
-            self._version = change.resource_version or self._version
+    def apply(self, change: Change[Pod]) -> None:
+        """See Collection."""
+        if change.item is None:
+            return
+        if change.type is ChangeType.DELETED:
+            self.all.pop(change.item.metadata.uid, None)
+        else:
+            self.all[change.item.metadata.uid] = change.item
+        self._changed()
+
+    def relisting(self, cause: str) -> None:
+        """See Collection."""
 
 
 class Reporter:

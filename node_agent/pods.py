@@ -12,8 +12,8 @@ from functools import cached_property, lru_cache
 from allocator import contract, errors, profile, request
 from allocator.contract import Promise
 from allocator.request import Request, Slot
-from node_agent import cluster
-from node_agent.cluster import Pod
+from edge import objects
+from edge.objects import Pod
 
 _OVER = frozenset({"Succeeded", "Failed"})
 NOTHING = Request()
@@ -83,13 +83,13 @@ def view(pod: Pod) -> PodView | None:
     )
 
 
-def _containers(found: Iterable[cluster.Container]) -> tuple[request.Container, ...]:
+def _containers(found: Iterable[objects.Container]) -> tuple[request.Container, ...]:
     return tuple(
         request.Container(one.name, _quantities(one), restartable=one.restart_policy == "Always") for one in found
     )
 
 
-def _quantities(one: cluster.Container) -> dict[str, str | int]:
+def _quantities(one: objects.Container) -> dict[str, str | int]:
     resources = one.resources
     return {} if resources is None else {**(resources.requests or {}), **(resources.limits or {})}
 

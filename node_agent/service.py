@@ -17,7 +17,8 @@ import prometheus_client
 import structlog
 
 from allocator import errors
-from node_agent import cdi, coexistence, device, logs, naming, pods, reporting
+from edge import logs
+from node_agent import cdi, coexistence, device, naming, pods, reporting
 from node_agent.agent import Agent
 from node_agent.allocation import Allocation, AllocationError
 from node_agent.cluster import Cluster

@@ -3,15 +3,13 @@
 Unknown keys are refused. Each field says its unit and why its default is what it is.
 """
 
-import os
 from pathlib import Path
 from typing import Annotated, Any
 
-import yaml
-from pydantic import Field, ValidationError
+from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from allocator import errors
+from edge import settings as loader
 
 PREFIX = "MIGSCHED_AGENT_"
 _Seconds = Annotated[float, Field(gt=0, le=3600)]
@@ -60,24 +58,4 @@ class Settings(BaseSettings):
 
 def load(file: Path | None = None, **flags: Any) -> Settings:
     """Settings from flags (None = not given), environment and a YAML file. SettingsError names field and fix."""
-    given = {} if file is None else _read(file)
-    given = {key: value for key, value in given.items() if f"{PREFIX}{key}".upper() not in os.environ}
-    given |= {key: value for key, value in flags.items() if value is not None}
-    try:
-        return Settings(**given)
-    except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"]) or "settings"
-        raise errors.SettingsError(field, first.get("input"), first["msg"]) from error
-
-
-def _read(file: Path) -> dict[str, Any]:
-    try:
-        document = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeError, yaml.YAMLError) as error:
-        raise errors.SettingsError("settings file", str(file), f"cannot be read: {error}") from error
-    if document is None:
-        return {}
-    if not isinstance(document, dict):
-        raise errors.SettingsError("settings file", str(file), "must be a mapping of field to value")
-    return document
+    return loader.load(Settings, file, flags)

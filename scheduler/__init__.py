@@ -4,12 +4,12 @@ One process, one event loop, no locks: the inventory is touched from the loop al
 awaits is atomic. Reading order:
 
     settings    what can be set, from where
-    cluster     the port to Kubernetes and the partial objects that cross it
-    kube        that port through the kubernetes package (simulator.memory_cluster is the other one)
+    cluster     the port to Kubernetes; the objects that cross it are in `edge`
+    kube        that port on the real API server (simulator.memory_cluster is the other one)
     wire        kube-scheduler's extender JSON
     pods        from a pod object to the core's words
     state       the cache: inventory + what is known of pods; fed by reflector
-    reflector   list + watch, again and again
+    reflector   keeps one kind of the cluster in the state
     extender    filter, prioritize, bind, preempt in domain words
     binder      one Binding carried to a definite end
     waker       tells kube-scheduler that room arose

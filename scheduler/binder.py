@@ -16,8 +16,9 @@ from allocator.ledger import Claim
 from allocator.ledger import State as ClaimState
 from allocator.misfit import Misfit
 from allocator.request import Request
+from edge.objects import Pod
 from scheduler import pods
-from scheduler.cluster import Binding, Cluster, Pod
+from scheduler.cluster import Binding, Cluster
 from scheduler.metrics import Metrics
 from scheduler.state import State
 

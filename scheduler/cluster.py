@@ -1,8 +1,7 @@
-"""The port to Kubernetes: what the scheduler service needs of a cluster, and the partial objects that cross it.
+"""The port to Kubernetes: what the scheduler service needs of a cluster, and what crosses it beside `edge.objects`.
 
 Implemented by `scheduler.kube` (the real API server) and `simulator.memory_cluster` (in memory, with fault
-injection); one contract suite runs on both. Objects are decoded into only the fields that we use: at 5,000 nodes
-full models would cost hundreds of megabytes and tens of seconds (docs/adr/0004).
+injection); one contract suite runs on both.
 """
 
 import enum
@@ -12,62 +11,8 @@ from typing import Protocol
 
 import msgspec
 
-
-class Meta(msgspec.Struct, frozen=True, rename="camel"):
-    """The metadata we read."""
-
-    name: str
-    namespace: str = ""
-    uid: str = ""
-    resource_version: str = ""
-    annotations: dict[str, str] | None = None
-    labels: dict[str, str] | None = None
-    deletion_timestamp: str | None = None
-
-
-class Resources(msgspec.Struct, frozen=True):
-    """A container's resource quantities, as Kubernetes writes them."""
-
-    limits: dict[str, str | int] | None = None
-    requests: dict[str, str | int] | None = None
-
-
-class Container(msgspec.Struct, frozen=True, rename="camel"):
-    """What the effective-request rule reads of a container."""
-
-    name: str = ""
-    resources: Resources | None = None
-    restart_policy: str | None = None
-
-
-class PodSpec(msgspec.Struct, frozen=True, rename="camel"):
-    """What we read of a pod's spec."""
-
-    containers: tuple[Container, ...] = ()
-    init_containers: tuple[Container, ...] | None = None
-    node_name: str = ""
-    scheduler_name: str = ""
-    priority: int | None = None
-
-
-class PodStatus(msgspec.Struct, frozen=True):
-    """What we read of a pod's status."""
-
-    phase: str = ""
-
-
-class Pod(msgspec.Struct, frozen=True):
-    """A v1.Pod, in part."""
-
-    metadata: Meta
-    spec: PodSpec = PodSpec()
-    status: PodStatus = PodStatus()
-
-
-class Node(msgspec.Struct, frozen=True):
-    """A v1.Node, in part."""
-
-    metadata: Meta
+from edge.changes import Change, Listing
+from edge.objects import Meta, Node, Pod
 
 
 class MigNode(msgspec.Struct, frozen=True):
@@ -95,32 +40,6 @@ TYPES: Mapping[Kind, type[Pod] | type[Node] | type[MigNode]] = {
 }
 
 
-class ChangeType(enum.Enum):
-    """What a watch says happened. A bookmark only moves the resource version on."""
-
-    ADDED = "ADDED"
-    MODIFIED = "MODIFIED"
-    DELETED = "DELETED"
-    BOOKMARK = "BOOKMARK"
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """One watch event; `item` is None for a bookmark."""
-
-    type: ChangeType
-    item: Object | None
-    resource_version: str
-
-
-@dataclass(frozen=True, slots=True)
-class Listing:
-    """All objects of a kind at one resource version."""
-
-    items: tuple[Object, ...]
-    resource_version: str
-
-
 @dataclass(frozen=True, slots=True)
 class Binding:
     """A pod bound to a node, with annotations in the same write; `uid` is a precondition."""
@@ -139,10 +58,10 @@ class Cluster(Protocol):
     UnreachableError where nobody knows whether it was done.
     """
 
-    async def list(self, kind: Kind) -> Listing:
+    async def list(self, kind: Kind) -> Listing[Object]:
         """All objects of a kind."""
 
-    def watch(self, kind: Kind, resource_version: str) -> AsyncIterator[Change]:
+    def watch(self, kind: Kind, resource_version: str) -> AsyncIterator[Change[Object]]:
         """Changes after a resource version, until the server ends the watch. GoneError if that version is too old."""
 
     async def get_pod(self, namespace: str, name: str) -> Pod:

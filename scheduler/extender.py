@@ -21,9 +21,9 @@ from allocator.ledger import Claim
 from allocator.ledger import State as ClaimState
 from allocator.misfit import Misfit, Reason
 from allocator.request import Request
+from edge.objects import Pod
 from scheduler import pods
 from scheduler.binder import Binder
-from scheduler.cluster import Pod
 from scheduler.metrics import Metrics
 from scheduler.state import KnownPod, State
 

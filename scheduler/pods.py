@@ -3,8 +3,8 @@
 from allocator import contract, profile, request
 from allocator.contract import Promise
 from allocator.request import Request
-from scheduler import cluster
-from scheduler.cluster import Pod
+from edge import objects
+from edge.objects import Pod
 
 OVER = frozenset({"Succeeded", "Failed"})
 
@@ -29,7 +29,7 @@ def request_of(pod: Pod) -> Request:
     )
 
 
-def _quantities(container: cluster.Container) -> dict[str, str | int]:
+def _quantities(container: objects.Container) -> dict[str, str | int]:
     """A container's extended resources: limits, which Kubernetes copies into requests, or requests where alone."""
     resources = container.resources
     if resources is None:

@@ -20,7 +20,8 @@ from starlette.types import ASGIApp
 
 from allocator import errors, policy
 from allocator.ledger import State as ClaimState
-from scheduler import api, app, logs
+from edge import logs
+from scheduler import api, app
 from scheduler.binder import Binder
 from scheduler.cluster import Cluster, Kind
 from scheduler.extender import Extender

@@ -15,8 +15,10 @@ from allocator.ledger import State as ClaimState
 from allocator.policy import Policy
 from allocator.report import NodeReport
 from allocator.request import Request
+from edge.changes import Change, ChangeType, Listing
+from edge.objects import Node, Pod
 from scheduler import pods
-from scheduler.cluster import Change, ChangeType, Kind, Listing, MigNode, Node, Object, Pod
+from scheduler.cluster import Kind, MigNode, Object
 from scheduler.kube_scheduler_config import managed_resources
 
 _log = structlog.get_logger("state")
@@ -49,7 +51,7 @@ class State:
 
     # --- from the reflectors ------------------------------------------------------------------------------------
 
-    def replace(self, kind: Kind, listing: Listing) -> None:
+    def replace(self, kind: Kind, listing: Listing[Object]) -> None:
         """All objects of a kind, instead of what was known: those not listed are gone."""
         if kind is Kind.POD:
             listed = {item.metadata.uid for item in listing.items}
@@ -64,7 +66,7 @@ class State:
         for item in listing.items:
             self._take(item)
 
-    def apply(self, kind: Kind, change: Change) -> None:
+    def apply(self, kind: Kind, change: Change[Object]) -> None:
         """One change of the cluster."""
         if change.item is None:
             return

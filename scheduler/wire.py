@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from allocator import errors
-from scheduler.cluster import Pod
+from edge.objects import Pod
 
 
 class NodeItems(msgspec.Struct, frozen=True):

@@ -14,9 +14,9 @@ from allocator import contract, errors, fitting, gpu_models, policy
 from allocator.contract import Promise
 from allocator.report import GpuReport, MigMode, NodeReport, Owner, Slice, SliceState
 from allocator.request import Request, Slot
+from edge.objects import Pod
 from node_agent.device import GpuInstance
 from scheduler import pods
-from scheduler.cluster import Pod
 from simulator.api import Document
 from simulator.gpu.gpu import SimulatedGpu
 from simulator.nodes import Gpu, Node

@@ -12,8 +12,9 @@ import msgspec
 
 from allocator import contract, errors
 from allocator.profile import Placement
+from edge.changes import ChangeType
+from edge.objects import Pod
 from scheduler import pods
-from scheduler.cluster import ChangeType, Pod
 from simulator import api
 from simulator.agent import Agent
 from simulator.api import Api, Document

@@ -12,7 +12,8 @@ from typing import Any, Protocol
 from urllib.parse import quote
 
 from allocator import contract
-from scheduler.cluster import Binding, ChangeType
+from edge.changes import ChangeType
+from scheduler.cluster import Binding
 
 Document = dict[str, Any]
 

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing
 
 from allocator import errors
-from scheduler.cluster import ChangeType
+from edge.changes import ChangeType
 from simulator import api
 from simulator.api import Api, Change, Document, Kind
 

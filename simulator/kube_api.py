@@ -1,4 +1,4 @@
-"""Api over the real API server, through the scheduler service's client. `simulator.memory_cluster` is the other one.
+"""Api over the real API server. `simulator.memory_cluster` is the other one.
 
 Used by the local cluster: simulated agents and kubelets in front of a genuine control plane.
 """
@@ -8,8 +8,10 @@ from typing import Any
 
 import msgspec
 
-from scheduler import kube
-from scheduler.cluster import Binding, ChangeType
+from edge import kube
+from edge.changes import ChangeType
+from scheduler.cluster import Binding
+from scheduler.kube import KubeClient
 from simulator import api
 from simulator.api import Document, Kind
 
@@ -17,25 +19,26 @@ from simulator.api import Document, Kind
 class KubeApi:
     """`simulator.api.Api` over a connection to an API server, which its owner closes."""
 
-    def __init__(self, client: kube.KubeClient) -> None:
-        self._client = client
+    def __init__(self, connection: kube.Connection) -> None:
+        self._connection = connection
+        self._port = KubeClient(connection)
 
     async def create(self, kind: Kind, document: Document) -> Document:
         """Create an object."""
         body = {"apiVersion": kind.api_version, "kind": kind.name} | document
         path = kind.path((document.get("metadata") or {}).get("namespace", "default"))
-        return _parsed(await self._client.request("POST", path, body=msgspec.json.encode(body)))
+        return _parsed(await self._connection.request("POST", path, body=msgspec.json.encode(body)))
 
     async def get(self, kind: Kind, name: str, namespace: str = "") -> Document:
         """One object."""
-        return _parsed(await self._client.request("GET", kind.path(namespace, name)))
+        return _parsed(await self._connection.request("GET", kind.path(namespace, name)))
 
     async def list(self, kind: Kind) -> api.Page:
         """All objects of a kind, page by page."""
         items: list[Document] = []
         query = {"limit": str(kube.PAGE)}
         while True:
-            page = _parsed(await self._client.request("GET", kind.path(), query=query))
+            page = _parsed(await self._connection.request("GET", kind.path(), query=query))
             items += [{"apiVersion": kind.api_version, "kind": kind.name} | one for one in page.get("items") or ()]
             more = page["metadata"].get("continue")
             if not more:
@@ -44,11 +47,10 @@ class KubeApi:
 
     async def watch(self, kind: Kind, resource_version: str) -> AsyncGenerator[api.Change, None]:
         """Changes after a resource version, until the server ends the watch."""
-        async for type_, raw in self._client.watch_raw(kind.path(), resource_version):
+        async for type_, raw in self._connection.watch_raw(kind.path(), resource_version):
             document = _parsed(raw)
             version = document["metadata"]["resourceVersion"]
-            change = ChangeType(type_)
-            yield api.Change(change, None if change is ChangeType.BOOKMARK else document, version)
+            yield api.Change(type_, None if type_ is ChangeType.BOOKMARK else document, version)
 
     async def patch(self, kind: Kind, name: str, patch: Document, namespace: str = "") -> Document:
         """Apply a merge patch to all but the status."""
@@ -60,7 +62,7 @@ class KubeApi:
 
     async def bind(self, binding: Binding) -> None:
         """Write a pod's nodeName and annotations in one step."""
-        await self._client.bind(binding)
+        await self._port.bind(binding)
 
     async def delete(
         self, kind: Kind, name: str, namespace: str = "", *, uid: str = "", grace_seconds: int | None = None
@@ -71,11 +73,11 @@ class KubeApi:
             options["preconditions"] = {"uid": uid}
         if grace_seconds is not None:
             options["gracePeriodSeconds"] = grace_seconds
-        await self._client.request("DELETE", kind.path(namespace, name), body=msgspec.json.encode(options))
+        await self._connection.request("DELETE", kind.path(namespace, name), body=msgspec.json.encode(options))
 
     async def _patch(self, path: str, patch: Document) -> Document:
         body = msgspec.json.encode(patch)
-        return _parsed(await self._client.request("PATCH", path, body=body, content_type=kube.MERGE_PATCH))
+        return _parsed(await self._connection.request("PATCH", path, body=body, content_type=kube.MERGE_PATCH))
 
 
 def _parsed(raw: bytes | msgspec.Raw) -> Document:

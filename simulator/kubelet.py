@@ -12,8 +12,9 @@ from typing import Protocol
 import msgspec
 
 from allocator import errors
+from edge.changes import ChangeType
+from edge.objects import Pod
 from scheduler import pods
-from scheduler.cluster import ChangeType, Pod
 from simulator import api
 from simulator.api import Api, Document
 from simulator.informer import Informer

@@ -11,6 +11,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from edge.kube import Connection
 from scheduler import settings
 from scheduler.kube import KubeClient
 from scheduler.service import Service
@@ -108,9 +109,9 @@ async def _simulate(
 
 
 async def _connect(stack: AsyncExitStack, kubeconfig: Path) -> KubeApi:
-    client = await KubeClient.connect(kubeconfig)
-    stack.push_async_callback(client.close)
-    return KubeApi(client)
+    connection = await Connection.connect(kubeconfig)
+    stack.push_async_callback(connection.close)
+    return KubeApi(connection)
 
 
 def _apply(plane: ControlPlane) -> None:

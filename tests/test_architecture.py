@@ -9,7 +9,7 @@ import pytest
 from importlinter import cli as importlinter
 
 ROOT = Path(__file__).parent.parent
-ROOMS = ("allocator", "scheduler", "node_agent", "simulator", "benchmarks", "cli")
+ROOMS = ("allocator", "edge", "scheduler", "node_agent", "simulator", "benchmarks", "cli")
 PRODUCT = sorted(path for room in ROOMS for path in (ROOT / room).rglob("*.py"))
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
 CORE = sorted((ROOT / "allocator").rglob("*.py"))

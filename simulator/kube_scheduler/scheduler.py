@@ -11,8 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from allocator import errors
+from edge.changes import ChangeType
 from scheduler import kube_scheduler_config
-from scheduler.cluster import Binding, ChangeType
+from scheduler.cluster import Binding
 from simulator import api
 from simulator.api import Api, Document
 from simulator.informer import Informer

@@ -5,8 +5,10 @@ from collections.abc import AsyncGenerator
 import msgspec
 
 from allocator import errors
+from edge.changes import Change, ChangeType, Listing
+from edge.objects import Pod
 from scheduler import cluster
-from scheduler.cluster import Binding, ChangeType, Listing, Pod
+from scheduler.cluster import Binding, Object
 from simulator import api
 from simulator.api import Document, Kind
 from simulator.memory_cluster.faults import Faults
@@ -24,21 +26,21 @@ class MemoryCluster:
         self.faults = Faults()
         self._closed = False
 
-    async def list(self, kind: cluster.Kind) -> Listing:
+    async def list(self, kind: cluster.Kind) -> Listing[Object]:
         """All objects of a kind."""
         self._need_open()
         async with self.faults.around("list", kind.value):
             items = tuple(_DECODERS[kind].decode(one.raw) for one in self.server.list(_KINDS[kind]))
             return Listing(items, str(self.server.version))
 
-    async def watch(self, kind: cluster.Kind, resource_version: str) -> AsyncGenerator[cluster.Change, None]:
+    async def watch(self, kind: cluster.Kind, resource_version: str) -> AsyncGenerator[Change[Object], None]:
         """Changes after a resource version, until the server ends the watch."""
         self._need_open()
         async with self.faults.around("watch", kind.value):
             entries = self.server.watch(_KINDS[kind], resource_version)
         async for entry in entries:
             item = _DECODERS[kind].decode(entry.raw) if entry.type is not ChangeType.BOOKMARK else None
-            yield cluster.Change(entry.type, item, str(entry.version))
+            yield Change(entry.type, item, str(entry.version))
 
     async def get_pod(self, namespace: str, name: str) -> Pod:
         """One pod."""

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 from allocator import errors
-from scheduler.cluster import ChangeType
+from edge.changes import ChangeType
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,8 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 
 from allocator import errors
-from scheduler.cluster import Binding, ChangeType
+from edge.changes import ChangeType
+from scheduler.cluster import Binding
 from simulator import api
 from simulator.api import Document, Kind
 from simulator.memory_cluster import objects

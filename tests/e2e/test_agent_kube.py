@@ -7,7 +7,9 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 
 from allocator import contract, errors
-from node_agent.cluster import PodChange, PodEvent
+from edge.changes import Change, ChangeType
+from edge.objects import Pod
+from node_agent.cluster import PodEvent
 from node_agent.kube import KubeClient
 from node_agent.service import observe
 from simulator.control_plane import build
@@ -42,20 +44,20 @@ async def test_only_pods_of_the_own_node_are_seen(cluster: ControlPlane, client:
     for name, node in (("here", NODE), ("elsewhere", "gpu-2")):
         deployed.create(cluster, deployed.pod(name, nodeName=node))
     listed = await client.pods(NODE)
-    assert [pod.metadata.name for pod in listed.pods] == ["here"]
+    assert [pod.metadata.name for pod in listed.items] == ["here"]
     deployed.create(cluster, deployed.pod("there", nodeName="gpu-2"))
     deployed.create(cluster, deployed.pod("later", nodeName=NODE, resources=deployed.SLICE))
     async with asyncio.timeout(deployed.SECONDS):
         change = await _first(client, listed.resource_version)
-    assert change.pod is not None
-    assert (change.type, change.pod.metadata.name) == ("ADDED", "later")
-    assert change.pod.spec.containers[0].resources is not None
+    assert change.item is not None
+    assert (change.type, change.item.metadata.name) == (ChangeType.ADDED, "later")
+    assert change.item.spec.containers[0].resources is not None
 
 
-async def _first(client: KubeClient, version: str) -> PodChange:
+async def _first(client: KubeClient, version: str) -> Change[Pod]:
     async with contextlib.aclosing(client.watch_pods(NODE, version)) as changes:
         async for change in changes:
-            if change.pod is not None:
+            if change.item is not None:
                 return change
     raise AssertionError("the watch ended")
 

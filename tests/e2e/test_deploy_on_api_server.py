@@ -2,15 +2,15 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 import yaml
 
 from allocator import contract
-from scheduler.cluster import Binding, Change, Kind
+from scheduler.cluster import Binding, Kind
 from scheduler.kube import KubeClient
 from simulator.control_plane import build, errors, ports
 from simulator.control_plane.control_plane import ControlPlane
@@ -115,7 +115,7 @@ async def test_the_extender_s_role_is_enough_for_its_port(cluster: ControlPlane)
         empty = {"apiVersion": "migsched.io/v1alpha1", "kind": "MigNode", "metadata": {"name": "bound-1"}}
         cluster.apply([empty])
         for kind in Kind:  # each kind has changed since it was listed
-            watch = cast(AsyncGenerator[Change, None], client.watch(kind, versions[kind]))
+            watch = client.watch(kind, versions[kind])
             async with asyncio.timeout(deployed.SECONDS), contextlib.aclosing(watch):
                 assert (await anext(watch)).item is not None
     finally:

@@ -8,8 +8,9 @@ import msgspec
 
 from allocator import fitting, geometry, gpu_models
 from allocator.profile import Placement
-from scheduler import logs, pods, settings
-from scheduler.cluster import Pod
+from edge import logs
+from edge.objects import Pod
+from scheduler import pods, settings
 from simulator import api, embedded, nodes
 from simulator.api import Document
 from simulator.embedded import Embedded, Options

@@ -18,7 +18,7 @@ import pytest
 
 from allocator import geometry, gpu_models
 from cli import main
-from scheduler import logs
+from edge import logs
 from simulator import demo as demos
 from simulator.demo import Wishes
 

@@ -7,7 +7,8 @@ from hypothesis import stateful
 from hypothesis import strategies as st
 
 from allocator import errors
-from scheduler.cluster import Binding, ChangeType
+from edge.changes import ChangeType
+from scheduler.cluster import Binding
 from simulator.api import POD, Change
 from simulator.memory_cluster.client import MemoryApi
 from simulator.memory_cluster.server import Server

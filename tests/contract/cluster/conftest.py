@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from edge.kube import Connection
 from scheduler.cluster import Cluster
 from scheduler.kube import KubeClient
 from simulator.api import POD, Api, Document
@@ -61,6 +62,6 @@ async def ports(request: pytest.FixtureRequest) -> AsyncIterator[Ports]:
         yield Ports(MemoryApi(server), MemoryCluster(server), suffix)
         return
     control_plane: ControlPlane = request.getfixturevalue("genuine")
-    client = await KubeClient.connect(control_plane.kubeconfig)
-    yield Ports(KubeApi(client), client, suffix)
-    await client.close()
+    connection = await Connection.connect(control_plane.kubeconfig)
+    yield Ports(KubeApi(connection), KubeClient(connection), suffix)
+    await connection.close()

@@ -5,7 +5,8 @@ from contextlib import aclosing
 import pytest
 
 from allocator import errors
-from scheduler.cluster import Binding, ChangeType
+from edge.changes import ChangeType
+from scheduler.cluster import Binding
 from simulator import api
 from simulator.api import EVENT, MIG_NODE, NODE, POD, Change, Document
 from tests.contract.cluster.conftest import Ports

@@ -6,7 +6,9 @@ import msgspec
 import pytest
 
 from allocator import errors
-from scheduler.cluster import Binding, ChangeType, Kind, MigNode, Pod
+from edge.changes import ChangeType
+from edge.objects import Pod
+from scheduler.cluster import Binding, Kind, MigNode
 from simulator.api import MIG_NODE, NODE, POD
 from tests.contract.cluster.conftest import Ports
 

@@ -22,7 +22,10 @@ import pytest
 
 from allocator import contract, gpu_models
 from allocator.profile import Placement
-from scheduler import logs, settings
+from edge import logs
+from edge.changes import ChangeType
+from edge.kube import Connection
+from scheduler import settings
 from scheduler.cluster import Cluster
 from scheduler.kube import KubeClient
 from scheduler.service import Service
@@ -84,9 +87,9 @@ class Stack:
         plane.apply(DEPLOY / "crd" / "mignodes.yaml")
         self.loop = LoopThread()
         self._cleanup.callback(self.loop.close)
-        client = self.loop.run(KubeClient.connect(plane.kubeconfig))
-        self._cleanup.callback(lambda: self.loop.run(client.close()))
-        api = KubeApi(client)
+        connection = self.loop.run(Connection.connect(plane.kubeconfig))
+        self._cleanup.callback(lambda: self.loop.run(connection.close()))
+        api = KubeApi(connection)
         self.loop.run(nodes.create(api, self.fleet))
         self.agents = Agents(api, self.fleet)
         kubelets = Kubelets(api, self.fleet, self.agents)
@@ -152,13 +155,13 @@ class Stack:
         seen: list[Document] = []
 
         async def record(version: str) -> None:
-            client = await KubeClient.connect(self.plane.kubeconfig)
+            connection = await Connection.connect(self.plane.kubeconfig)
             try:
-                async for kind, raw in client.watch_raw("/api/v1/namespaces/default/pods", version):
-                    if kind != "BOOKMARK":
+                async for type_, raw in connection.watch_raw("/api/v1/namespaces/default/pods", version):
+                    if type_ is not ChangeType.BOOKMARK:
                         seen.append(json.loads(bytes(raw)))
             finally:
-                await client.close()
+                await connection.close()
 
         listing = json.loads(self.plane.kubectl("get", "--raw", "/api/v1/namespaces/default/pods?limit=1").stdout)
         stop = self.loop.begin(record(listing["metadata"]["resourceVersion"]))

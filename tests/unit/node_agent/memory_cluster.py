@@ -6,7 +6,9 @@ from typing import Any
 
 from allocator import contract, errors
 from allocator.contract import Promise
-from node_agent.cluster import Container, Meta, Node, Pod, PodChange, PodEvent, PodList, PodSpec, PodStatus, Resources
+from edge.changes import Change, ChangeType, Listing
+from edge.objects import Container, Meta, Node, Pod, PodSpec, PodStatus, Resources
+from node_agent.cluster import PodEvent
 
 DEADLINE_S = 20.0
 
@@ -22,7 +24,7 @@ class OneNodeCluster:
         self.events: list[PodEvent] = []
         self.writes = 0
         self._pods: dict[str, Pod] = {}
-        self._changes: list[PodChange] = []
+        self._changes: list[Change[Pod]] = []
         self._news = asyncio.Condition()
 
     async def put(self, pod: Pod, *, seen: bool = True) -> None:
@@ -30,12 +32,12 @@ class OneNodeCluster:
         known = pod.metadata.uid in self._pods
         self._pods[pod.metadata.uid] = pod
         if seen:
-            await self._tell("MODIFIED" if known else "ADDED", pod)
+            await self._tell(ChangeType.MODIFIED if known else ChangeType.ADDED, pod)
 
     async def delete(self, pod: Pod) -> None:
         """A pod is gone."""
         del self._pods[pod.metadata.uid]
-        await self._tell("DELETED", pod)
+        await self._tell(ChangeType.DELETED, pod)
 
     async def until(self, what: Callable[[], bool]) -> None:
         """Until something holds that the agent writes."""
@@ -50,12 +52,12 @@ class OneNodeCluster:
             for s in gpu.get("slices", ())
         ]
 
-    async def pods(self, node: str) -> PodList:
+    async def pods(self, node: str) -> Listing[Pod]:
         """See Cluster."""
         self._need_up(node)
-        return PodList(tuple(self._pods.values()), str(len(self._changes)))
+        return Listing(tuple(self._pods.values()), str(len(self._changes)))
 
-    async def watch_pods(self, node: str, resource_version: str) -> AsyncGenerator[PodChange, None]:
+    async def watch_pods(self, node: str, resource_version: str) -> AsyncGenerator[Change[Pod], None]:
         """See Cluster."""
         self._need_up(node)
         seen = int(resource_version)
@@ -96,8 +98,8 @@ class OneNodeCluster:
     async def close(self) -> None:
         """See Cluster."""
 
-    async def _tell(self, kind: str, pod: Pod) -> None:
-        self._changes.append(PodChange(kind, pod, str(len(self._changes) + 1)))
+    async def _tell(self, type_: ChangeType, pod: Pod) -> None:
+        self._changes.append(Change(type_, pod, str(len(self._changes) + 1)))
         await self._notify()
 
     async def _notify(self) -> None:

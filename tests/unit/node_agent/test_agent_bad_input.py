@@ -7,10 +7,10 @@ import pytest
 
 from allocator import contract
 from allocator.contract import Promise
+from edge.objects import Pod
 from node_agent import journal, pods
 from node_agent.allocation import AllocationError
 from node_agent.cdi import CdiError, Specs
-from node_agent.cluster import Pod
 from node_agent.journal import FileStore, Journal, JournalError
 from node_agent.slices import State
 from simulator.gpu.faults import Call

@@ -14,7 +14,7 @@ import pytest
 from allocator import contract
 from allocator.contract import Promise
 from allocator.errors import SettingsError
-from node_agent.cluster import Meta, Pod
+from edge.objects import Meta, Pod
 from node_agent.service import Service, observe
 from node_agent.settings import Settings
 from simulator.gpu.devices import SimulatedDevices

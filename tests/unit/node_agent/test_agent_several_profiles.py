@@ -6,7 +6,8 @@ from dataclasses import replace
 import pytest
 
 from allocator.request import Request, Slot
-from node_agent import cluster, naming, pods
+from edge import objects
+from node_agent import naming, pods
 from node_agent.agent import Agent
 from node_agent.pods import PodView
 from node_agent.slices import Place
@@ -194,11 +195,11 @@ def test_containers_of_one_pod_see_their_own(world: World) -> None:
 def test_an_init_container_is_not_waited_for(world: World) -> None:
     """PodResources never lists ordinary init containers: each of their names shows what it was given for."""
     limits = {SMALL: "1", LARGE: "1"}
-    spec = cluster.PodSpec(
-        containers=(cluster.Container("main", cluster.Resources({SMALL: "1"})),),
-        init_containers=(cluster.Container("prepare", cluster.Resources(dict(limits))),),
+    spec = objects.PodSpec(
+        containers=(objects.Container("main", objects.Resources({SMALL: "1"})),),
+        init_containers=(objects.Container("prepare", objects.Resources(dict(limits))),),
     )
-    pod = pods.view(cluster.Pod(cluster.Meta("a", "default", "uid-a"), spec))
+    pod = pods.view(objects.Pod(objects.Meta("a", "default", "uid-a"), spec))
     assert pod is not None
     world.memory.see_pods({pod.uid: pod})
     small, large = places(world)

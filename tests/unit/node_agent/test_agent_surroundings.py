@@ -9,8 +9,8 @@ from typer.testing import CliRunner
 from allocator import gpu_models
 from allocator.errors import SettingsError
 from cli import main as cli
+from edge.objects import Meta, Pod, PodStatus
 from node_agent import coexistence, naming, settings
-from node_agent.cluster import Meta, Pod, PodStatus
 from node_agent.naming import MAX_ID
 
 GPU = "GPU-81345ab9-a6af-5a7e-b5a7-37d803b00ac0"

@@ -8,8 +8,9 @@ import pytest
 from allocator import policy
 from allocator.ledger import Claim
 from allocator.ledger import State as ClaimState
+from edge.objects import Pod
 from scheduler.binder import Binder
-from scheduler.cluster import Cluster, Pod
+from scheduler.cluster import Cluster
 from scheduler.extender import Extender
 from scheduler.metrics import Metrics
 from scheduler.state import State

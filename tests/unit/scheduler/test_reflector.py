@@ -6,9 +6,12 @@ from collections.abc import AsyncIterator
 import pytest
 
 from allocator import errors
-from scheduler.cluster import Change, ChangeType, Kind, Listing, Node
+from edge.changes import Change, ChangeType, Listing
+from edge.list_watch import RELIST_AFTER
+from edge.objects import Node
+from scheduler.cluster import Kind, Object
 from scheduler.metrics import Metrics
-from scheduler.reflector import RELIST_AFTER, Reflector
+from scheduler.reflector import Reflector
 from simulator import api
 from simulator.memory_cluster.client import MemoryCluster
 from simulator.memory_cluster.faults import Fault
@@ -22,13 +25,13 @@ class Names:
         self.names: set[str] = set()
         self.lists = 0
 
-    def replace(self, kind: Kind, listing: Listing) -> None:
+    def replace(self, kind: Kind, listing: Listing[Object]) -> None:
         """All of them."""
         assert kind is Kind.NODE
         self.lists += 1
         self.names = {item.metadata.name for item in listing.items}
 
-    def apply(self, kind: Kind, change: Change) -> None:
+    def apply(self, kind: Kind, change: Change[Object]) -> None:
         """One of them."""
         assert kind is Kind.NODE
         assert isinstance(change.item, Node)

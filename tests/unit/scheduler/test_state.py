@@ -7,7 +7,9 @@ import structlog.testing
 
 from allocator import contract, gpu_models, policy
 from allocator.request import Request
-from scheduler.cluster import Change, ChangeType, Kind, Listing, Meta, MigNode, Pod
+from edge.changes import Change, ChangeType, Listing
+from edge.objects import Meta, Pod
+from scheduler.cluster import Kind, MigNode
 from scheduler.state import State
 from tests.builders import node
 

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from allocator import errors
-from scheduler.cluster import ChangeType
+from edge.changes import ChangeType
 from simulator.api import POD
 from simulator.informer import Informer
 from simulator.memory_cluster.faults import Fault

@@ -6,7 +6,8 @@ from contextlib import aclosing
 import pytest
 
 from allocator import errors
-from scheduler.cluster import Binding, ChangeType, Kind
+from edge.changes import ChangeType
+from scheduler.cluster import Binding, Kind
 from simulator.api import NODE, POD, Change, Document
 from simulator.memory_cluster.client import MemoryApi, MemoryCluster
 from simulator.memory_cluster.faults import Fault

@@ -6,8 +6,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from edge.objects import Pod
 from scheduler import pods
-from scheduler.cluster import Pod
 from simulator.api import Document
 from simulator.workloads import expand, manifests
 from simulator.workloads.expand import Expansion

@@ -1,5 +1,6 @@
-"""Logging of the service: one structured line per decision, JSON for machines or coloured for people. Set up by
-`service.run`.
+"""Logging: one structured line per decision, JSON for machines or coloured for people.
+
+Set up by the `service.run` of either edge, and by the commands that start a service in their own process.
 """
 
 import logging

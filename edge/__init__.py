@@ -1,0 +1,12 @@
+"""What both edges, the scheduler service and the node agent, need to touch the world: Kubernetes, logs, settings.
+
+The edges may not import each other; what they would otherwise write twice is here. Nothing here knows what either of
+them is for. Reading order:
+
+    objects     the partial Kubernetes objects that both read
+    changes     what lists and watches say of them
+    list_watch  list + watch of one collection, again and again
+    kube        the connection to an API server; the only user of the `kubernetes` package
+    settings    settings from flags, environment and a file
+    logs        one structured line per decision
+"""

@@ -1,0 +1,264 @@
+"""The connection to an API server: configuration, authentication, TLS, lists and watches. The only module that uses
+the `kubernetes` package.
+
+Each edge builds its port to Kubernetes on it (`scheduler.kube`, `node_agent.kube`); whoever needs other objects of the
+API server uses it as it is. Bodies stay raw until they are decoded into partial objects (docs/adr/0004). Errors of the
+package and of the transport are translated here, in one place.
+"""
+
+import asyncio
+import contextlib
+import ssl
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import aiohttp
+import msgspec
+import yaml
+from kubernetes.aio import client as kubernetes_client
+from kubernetes.aio import config as kubernetes_config
+
+from allocator import errors
+from edge import objects
+from edge.changes import Change, ChangeType, Listing
+
+T = TypeVar("T")
+Versioned = TypeVar("Versioned", bound=objects.Object)
+
+PAGE = 2_000  # objects per page of a list: keeps the peak of memory low, costs nothing in time
+CALLS = 64  # in flight; more only queue in the API server
+CALL_TIMEOUT_S = 30.0
+WATCH_TIMEOUT_S = 290  # the server ends a watch after this; shorter than common idle limits of proxies
+
+_CALL_TIMEOUT = aiohttp.ClientTimeout(total=CALL_TIMEOUT_S)
+_WATCH_TIMEOUT = aiohttp.ClientTimeout(total=None, sock_connect=CALL_TIMEOUT_S, sock_read=WATCH_TIMEOUT_S + 30)
+
+JSON = "application/json"
+MERGE_PATCH = "application/merge-patch+json"
+
+_REFUSED = frozenset({400, 401, 403, 405, 413, 415, 422})
+_ERRORS: Mapping[int, type[errors.ClusterError]] = {
+    404: errors.NotFoundError,
+    409: errors.ConflictError,
+    410: errors.GoneError,
+}
+_TYPES = {one.value: one for one in ChangeType}
+
+
+class _ListMeta(msgspec.Struct, frozen=True, rename="camel"):
+    resource_version: str = ""
+    continue_: str = msgspec.field(default="", name="continue")
+
+
+class _Page(msgspec.Struct, frozen=True):
+    items: tuple[msgspec.Raw, ...] | None = ()
+    metadata: _ListMeta = _ListMeta()
+
+
+class _Event(msgspec.Struct, frozen=True):
+    type: str
+    object: msgspec.Raw
+
+
+class _Status(msgspec.Struct, frozen=True):
+    message: str = ""
+    code: int = 0
+
+
+class _Bookmark(msgspec.Struct, frozen=True):
+    metadata: _ListMeta
+
+
+_PAGE = msgspec.json.Decoder(_Page)
+_EVENT = msgspec.json.Decoder(_Event)
+_STATUS = msgspec.json.Decoder(_Status)
+_BOOKMARK = msgspec.json.Decoder(_Bookmark)
+
+
+class Connection:
+    """A connection to one API server. Make it with `connect`, inside the event loop that uses it.
+
+    `calls` is how many calls may be in flight; watches are not counted. Every method raises the ClusterError that fits.
+    """
+
+    def __init__(self, configuration: Any, *, user_agent: str, calls: int) -> None:
+        self._api = kubernetes_client.ApiClient(configuration)
+        self._user_agent = user_agent
+        self._host: str = configuration.host.rstrip("/")
+        ssl_context: ssl.SSLContext = self._api.rest_client.ssl_context
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, ssl=ssl_context), read_bufsize=2**21
+        )
+        self._slots = asyncio.Semaphore(calls)
+
+    @classmethod
+    async def connect(
+        cls, kubeconfig: Path | None = None, *, user_agent: str = "migsched", calls: int = CALLS
+    ) -> "Connection":
+        """Read the configuration: a kubeconfig file, or the pod's service account without one.
+
+        Raises SettingsError if neither can be read. Nothing is sent yet.
+        """
+        configuration = kubernetes_client.Configuration()
+        try:
+            if kubeconfig is None:
+                kubernetes_config.load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]  # untyped
+            else:
+                await kubernetes_config.load_kube_config(  # type: ignore[no-untyped-call]  # untyped
+                    config_file=str(kubeconfig), client_configuration=configuration, persist_config=False
+                )
+        except (kubernetes_config.ConfigException, yaml.YAMLError, OSError, ValueError, TypeError) as error:
+            raise errors.SettingsError(
+                "kubeconfig", str(kubeconfig or "service account"), f"cannot be used: {error}"
+            ) from error
+        return cls(configuration, user_agent=user_agent, calls=calls)
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        body: bytes | None = None,
+        query: Mapping[str, str] | None = None,
+        content_type: str = JSON,
+        accept: str = JSON,
+    ) -> bytes:
+        """One call; the body of the answer."""
+        what = f"{method} {path}"
+        with _translated(what):
+            headers = await self._headers(method, path, content_type if body is not None else None, accept)
+            async with (
+                self._slots,
+                self._session.request(
+                    method, self._host + path, params=query, data=body, headers=headers, timeout=_CALL_TIMEOUT
+                ) as response,
+            ):
+                answer = await response.read()
+        if response.status >= 300:
+            raise _error(what, response.status, answer)
+        return answer
+
+    async def get(self, path: str, type_: type[T]) -> T:
+        """One object, in part."""
+        answer = await self.request("GET", path)
+        with _translated(f"GET {path}"):
+            return msgspec.json.decode(answer, type=type_)
+
+    async def list(
+        self, path: str, decode: Callable[[msgspec.Raw], T], query: Mapping[str, str] | None = None
+    ) -> Listing[T]:
+        """All objects of a collection, page by page; `query` is a selector."""
+        items: list[T] = []
+        asked = {**(query or {}), "limit": str(PAGE)}
+        while True:
+            answer = await self.request("GET", path, query=asked)
+            with _translated(f"list {path}"):
+                page = _PAGE.decode(answer)
+                items += [decode(raw) for raw in page.items or ()]
+            if not page.metadata.continue_:
+                return Listing(tuple(items), page.metadata.resource_version)
+            asked["continue"] = page.metadata.continue_
+
+    async def watch(
+        self,
+        path: str,
+        decode: Callable[[msgspec.Raw], Versioned],
+        resource_version: str,
+        query: Mapping[str, str] | None = None,
+    ) -> AsyncGenerator[Change[Versioned], None]:
+        """Changes of a collection after a resource version, until the server ends the watch; `query` is a selector.
+
+        Raises GoneError if that version is too old.
+        """
+        with _translated(f"watch {path}"):
+            async with contextlib.aclosing(self.watch_raw(path, resource_version, query)) as events:
+                async for type_, raw in events:
+                    if type_ is ChangeType.BOOKMARK:
+                        yield Change(type_, None, _BOOKMARK.decode(raw).metadata.resource_version)
+                        continue
+                    item = decode(raw)
+                    yield Change(type_, item, item.metadata.resource_version)
+
+    async def watch_raw(
+        self, path: str, resource_version: str, query: Mapping[str, str] | None = None
+    ) -> AsyncGenerator[tuple[ChangeType, msgspec.Raw], None]:
+        """The same, undecoded."""
+        asked = {
+            **(query or {}),
+            "watch": "1",
+            "resourceVersion": resource_version,
+            "allowWatchBookmarks": "true",
+            "timeoutSeconds": str(WATCH_TIMEOUT_S),
+        }
+        what = f"watch {path}"
+        with _translated(what):
+            headers = await self._headers("GET", path, None, JSON)
+            async with self._session.get(
+                self._host + path, params=asked, headers=headers, timeout=_WATCH_TIMEOUT
+            ) as response:
+                if response.status >= 300:
+                    raise _error(what, response.status, await response.read())
+                try:
+                    async for line in _lines(response.content):
+                        yield _event(what, line)
+                finally:  # a watch left early: its TLS farewell would outlive the event loop
+                    if response.connection is not None and response.connection.transport is not None:
+                        response.connection.transport.abort()
+
+    async def close(self) -> None:
+        """Give back connections."""
+        await self._session.close()
+        await self._api.close()  # type: ignore[no-untyped-call]  # untyped
+
+    async def _headers(self, method: str, path: str, content_type: str | None, accept: str) -> dict[str, str]:
+        headers = {"Accept": accept, "User-Agent": self._user_agent}
+        if content_type is not None:
+            headers["Content-Type"] = content_type
+        await self._api.update_params_for_auth(headers, [], ["BearerToken"], path, method, None)
+        return headers
+
+
+def _event(what: str, line: bytes) -> tuple[ChangeType, msgspec.Raw]:
+    """One line of a watch. Raises what an ERROR event says."""
+    event = _EVENT.decode(line)
+    type_ = _TYPES.get(event.type)
+    if type_ is not None:
+        return type_, event.object
+    if event.type != "ERROR":
+        raise errors.UnreachableError(f"{what}: unreadable answer: an event of type {event.type!r}")
+    status = _STATUS.decode(event.object)
+    raise _error(what, status.code, status.message.encode())
+
+
+async def _lines(stream: aiohttp.StreamReader) -> AsyncIterator[bytes]:
+    """Lines of any length: a MigNode of many GPUs is longer than a stream's own line limit."""
+    rest = b""
+    async for chunk in stream.iter_any():
+        *lines, rest = (rest + chunk).split(b"\n")
+        for line in lines:
+            if line:
+                yield line
+
+
+@contextlib.contextmanager
+def _translated(what: str) -> Iterator[None]:
+    """The transport's and the decoder's errors as UnreachableError."""
+    try:
+        yield
+    except (aiohttp.ClientError, TimeoutError, ssl.SSLError, OSError) as error:
+        raise errors.UnreachableError(f"{what}: {type(error).__name__} {error}") from error
+    except msgspec.MsgspecError as error:
+        raise errors.UnreachableError(f"{what}: unreadable answer: {error}") from error
+
+
+def _error(what: str, status: int, body: bytes) -> errors.ClusterError:
+    """The ClusterError for an HTTP status."""
+    try:
+        message = _STATUS.decode(body).message
+    except msgspec.MsgspecError:
+        message = body[:200].decode(errors="replace")
+    text = f"{what}: HTTP {status}: {message}"
+    if status in _ERRORS:
+        return _ERRORS[status](text)
+    return errors.RefusedError(text) if status in _REFUSED else errors.UnreachableError(text)

@@ -1,0 +1,75 @@
+"""The Kubernetes objects that both edges read, decoded into only the fields that are used: at 5,000 nodes full models
+would cost hundreds of megabytes and tens of seconds (docs/adr/0004).
+
+A new field here is decoded for every pod of the cluster and held by whoever keeps them.
+"""
+
+from typing import Protocol
+
+import msgspec
+
+
+class Meta(msgspec.Struct, frozen=True, rename="camel"):
+    """The metadata we read."""
+
+    name: str
+    namespace: str = ""
+    uid: str = ""
+    resource_version: str = ""
+    annotations: dict[str, str] | None = None
+    labels: dict[str, str] | None = None
+    creation_timestamp: str | None = None
+    deletion_timestamp: str | None = None
+
+
+class Object(Protocol):
+    """Whatever has metadata."""
+
+    @property
+    def metadata(self) -> Meta:
+        """The object's metadata."""
+
+
+class Resources(msgspec.Struct, frozen=True):
+    """A container's resource quantities, as Kubernetes writes them."""
+
+    limits: dict[str, str | int] | None = None
+    requests: dict[str, str | int] | None = None
+
+
+class Container(msgspec.Struct, frozen=True, rename="camel"):
+    """What the effective-request rule reads of a container."""
+
+    name: str = ""
+    resources: Resources | None = None
+    restart_policy: str | None = None
+
+
+class PodSpec(msgspec.Struct, frozen=True, rename="camel"):
+    """What we read of a pod's spec."""
+
+    containers: tuple[Container, ...] = ()
+    init_containers: tuple[Container, ...] | None = None
+    node_name: str = ""
+    scheduler_name: str = ""
+    priority: int | None = None
+
+
+class PodStatus(msgspec.Struct, frozen=True):
+    """What we read of a pod's status."""
+
+    phase: str = ""
+
+
+class Pod(msgspec.Struct, frozen=True):
+    """A v1.Pod, in part."""
+
+    metadata: Meta
+    spec: PodSpec = PodSpec()
+    status: PodStatus = PodStatus()
+
+
+class Node(msgspec.Struct, frozen=True):
+    """A v1.Node, in part."""
+
+    metadata: Meta
