@@ -75,6 +75,8 @@ def answer(
     }
     if requests:
         found["requests"] = _together(saved, posed, requests, limits, added, limit / 6)
+    if saved.notes:
+        found["notes"] = list(saved.notes)
     return found
 
 

@@ -1,6 +1,6 @@
 """Snapshot: an immutable view of nodes, GPUs and who holds what, for people and planners.
 
-Taken from an inventory by `take`; shown by the API, `migsched top` and the demo; fed to the
+Taken from an inventory by `take`, or node by node with `view`; shown by the API, `migsched top` and the demo; fed to the
 planners, which must not touch the live state.
 """
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from allocator.catalogue import Catalogue
 from allocator.inventory import Inventory
 from allocator.profile import Placement
-from allocator.report import GpuReport, SliceState
+from allocator.report import GpuReport, NodeReport, SliceState
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,12 +63,12 @@ class Snapshot:
 
 def take(inventory: Inventory) -> Snapshot:
     """The inventory as it is now."""
-    return Snapshot(
-        tuple(
-            NodeView(seen.node, tuple(_gpu(inventory, seen.node, gpu) for gpu in seen.gpus), seen.problem)
-            for seen in sorted(inventory.reports(), key=lambda seen: seen.node)
-        )
-    )
+    return Snapshot(tuple(view(inventory, seen) for seen in sorted(inventory.reports(), key=lambda seen: seen.node)))
+
+
+def view(inventory: Inventory, seen: NodeReport) -> NodeView:
+    """One node of the inventory as it is now."""
+    return NodeView(seen.node, tuple(_gpu(inventory, seen.node, gpu) for gpu in seen.gpus), seen.problem)
 
 
 def _gpu(inventory: Inventory, node: str, gpu: GpuReport) -> GpuView:

@@ -2,7 +2,8 @@
 
 Written by `migsched capacity --save` from the live state, read by every planner, so that a question can be asked
 again, elsewhere, without the cluster. JSON with a version; fields that this version does not know are ignored.
-`encode` and `decode` turn a Saved into text and back; `describe` makes one from a fleet that nobody has bought yet.
+`encode` and `decode` turn a Saved into text and back, `Writer` writes node by node; `describe` makes one from a fleet
+that nobody has bought yet.
 """
 
 import dataclasses
@@ -22,7 +23,8 @@ VERSION = 1
 IDLE = "idle"  # the state of an occupant that counts as free room
 
 _Name = Annotated[str, msgspec.Meta(min_length=1, max_length=253)]
-_Text = Annotated[str, msgspec.Meta(max_length=1024)]
+_NOTE = 1024
+_Text = Annotated[str, msgspec.Meta(max_length=_NOTE)]
 _Count = Annotated[int, msgspec.Meta(ge=0, le=4096)]
 
 
@@ -47,11 +49,15 @@ class DisruptionBudget:
 
 @dataclass(frozen=True, slots=True)
 class Saved:
-    """A snapshot with what is known of its pods (by UID) and their budgets. Pods without facts stay where they are."""
+    """A snapshot with what is known of its pods (by UID) and their budgets. Pods without facts stay where they are.
+
+    `notes` say in plain words what could not be found out; answers about the snapshot repeat them.
+    """
 
     snapshot: Snapshot
     pods: Mapping[str, PodFacts] = field(default_factory=dict)
     budgets: tuple[DisruptionBudget, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 class _Slice(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -87,6 +93,7 @@ class _File(msgspec.Struct, frozen=True):
     nodes: tuple[_Node, ...]
     pods: Mapping[str, PodFacts] = {}
     disruption_budgets: tuple[DisruptionBudget, ...] = ()
+    notes: tuple[_Text, ...] = ()
 
 
 class _Head(msgspec.Struct, frozen=True):
@@ -94,22 +101,49 @@ class _Head(msgspec.Struct, frozen=True):
     version: int = 0
 
 
+class Writer:
+    """A snapshot file, node by node, for whoever cannot stop for a large cluster. Nodes are to come in name order."""
+
+    def __init__(self) -> None:
+        self._keys: dict[Catalogue, str] = {}
+        self._nodes: list[bytes] = []
+        self._pods: dict[str, bytes] = {}
+
+    def add(self, node: NodeView) -> None:
+        """One more node."""
+        for gpu in node.gpus:
+            if gpu.catalogue is not None and gpu.catalogue not in self._keys:
+                alike = sum(c.model == gpu.catalogue.model for c in self._keys)
+                self._keys[gpu.catalogue] = gpu.catalogue.model + (f"#{alike + 1}" if alike else "")
+        self._nodes.append(msgspec.json.encode(_wire_node(node, self._keys)))
+
+    def add_pod(self, uid: str, facts: PodFacts) -> None:
+        """What is known of one more pod."""
+        self._pods[uid] = msgspec.json.encode(uid) + b": " + msgspec.json.encode(facts)
+
+    def text(self, budgets: Sequence[DisruptionBudget] = (), notes: Sequence[str] = ()) -> bytes:
+        """The file: JSON with a line per node, pod and budget, in a fixed order."""
+        catalogues = [msgspec.json.encode(k) + b": " + msgspec.json.encode(one) for one, k in self._keys.items()]
+        return b"".join(
+            (
+                b'{"kind": %b,\n"version": %d' % (msgspec.json.encode(KIND), VERSION),
+                b',\n"catalogues": {\n' + b",\n".join(catalogues) + b"\n}",
+                b',\n"nodes": [\n' + b",\n".join(self._nodes) + b"\n]",
+                b',\n"pods": {\n' + b",\n".join(pod for _, pod in sorted(self._pods.items())) + b"\n}",
+                b',\n"disruption_budgets": [\n' + b",\n".join(map(msgspec.json.encode, budgets)) + b"\n]",
+                b',\n"notes": ' + msgspec.json.encode([note[:_NOTE] for note in notes]) + b"}\n",
+            )
+        )
+
+
 def encode(saved: Saved) -> str:
-    """The text of a snapshot file, with its keys in a fixed order."""
-    keys: dict[Catalogue, str] = {}
-    for gpu in saved.snapshot.gpus():
-        if gpu.catalogue is not None and gpu.catalogue not in keys:
-            alike = sum(c.model == gpu.catalogue.model for c in keys)
-            keys[gpu.catalogue] = gpu.catalogue.model + (f"#{alike + 1}" if alike else "")
-    file = _File(
-        kind=KIND,
-        version=VERSION,
-        catalogues={key: one for one, key in keys.items()},
-        nodes=tuple(_wire_node(node, keys) for node in saved.snapshot.nodes),
-        pods=dict(sorted(saved.pods.items())),
-        disruption_budgets=saved.budgets,
-    )
-    return msgspec.json.format(msgspec.json.encode(file), indent=1).decode() + "\n"
+    """The text of a snapshot file."""
+    writer = Writer()
+    for node in saved.snapshot.nodes:
+        writer.add(node)
+    for uid, facts in saved.pods.items():
+        writer.add_pod(uid, facts)
+    return writer.text(saved.budgets, saved.notes).decode()
 
 
 def decode(text: str | bytes) -> Saved:
@@ -128,7 +162,7 @@ def decode(text: str | bytes) -> Saved:
     nodes = tuple(_node(node, file.catalogues) for node in sorted(file.nodes, key=lambda node: node.name))
     _check_distinct([node.name for node in nodes], "snapshot file: nodes[].name")
     _check_distinct([gpu.uuid for node in nodes for gpu in node.gpus], "snapshot file: nodes[].gpus[].uuid")
-    return Saved(Snapshot(nodes), file.pods, file.disruption_budgets)
+    return Saved(Snapshot(nodes), file.pods, file.disruption_budgets, file.notes)
 
 
 def describe(nodes: Sequence[tuple[Catalogue, int, int]]) -> Saved:

@@ -17,6 +17,7 @@ def answer(document: Any, saved: Saved, time_limit_s: float = DEFAULT_TIME_LIMIT
     """The cheapest repack of a snapshot for a document (docs/planning.md), proven or with its gap.
 
     `possible` is false where there is none, with the reason; null where none was found and none is proven impossible.
-    Raises InputError for a document that cannot be meant.
+    `notes` repeats those of the snapshot, if it has any. Raises InputError for a document that cannot be meant.
     """
-    return planner.answer(document, saved, time_limit_s)
+    found = planner.answer(document, saved, time_limit_s)
+    return found | ({"notes": list(saved.notes)} if saved.notes else {})

@@ -5,6 +5,7 @@ an outcome is MessagePack and is checked, since what a worker says may be cut sh
 """
 
 import pickle
+from dataclasses import replace
 from typing import IO
 
 import msgspec
@@ -43,30 +44,29 @@ Outcome = Done | Refused | Failed | OutOfMemory
 _OUTCOME: msgspec.msgpack.Decoder[Outcome] = msgspec.msgpack.Decoder(Outcome)
 
 
-def framed(body: bytes) -> bytes:
-    """A message with its length before it."""
-    return len(body).to_bytes(HEAD, "big") + body
+def head(body: bytes) -> bytes:
+    """What goes before a message."""
+    return len(body).to_bytes(HEAD, "big")
 
 
 def read(stream: IO[bytes]) -> bytes | None:
     """The next message, None at the end of the stream or in the middle of a message."""
-    head = stream.read(HEAD)
-    if len(head) < HEAD:
+    length = stream.read(HEAD)
+    if len(length) < HEAD:
         return None
-    length = int.from_bytes(head, "big")
-    body = stream.read(length)
-    return body if len(body) == length else None
+    body = stream.read(int.from_bytes(length, "big"))
+    return body if head(body) == length else None
 
 
-def encode_job(task: Task, question: Question, left_s: float) -> bytes:
-    """A job: what to do, about what, and how many seconds are left."""
-    return pickle.dumps((task, question, left_s))
+def encode_job(task: Task, question: Question, left_s: float) -> tuple[bytes, bytes]:
+    """A job as two messages: what to do, about what, and how many seconds are left; and the snapshot, if any."""
+    return pickle.dumps((task, replace(question, snapshot=None), left_s)), question.snapshot or b""
 
 
-def decode_job(body: bytes) -> tuple[Task, Question, float]:
+def decode_job(body: bytes, snapshot: bytes) -> tuple[Task, Question, float]:
     """A job; imports the task's module. Only a worker does this, with what its own service sent."""
     task, question, left_s = pickle.loads(body)
-    return task, question, left_s
+    return task, replace(question, snapshot=snapshot or None), left_s
 
 
 def encode_outcome(outcome: Outcome) -> bytes:

@@ -14,13 +14,14 @@ from scheduler.metrics import Metrics
 from scheduler.planner import frames
 from scheduler.planner.frames import Done, Failed, Outcome, Refused
 from scheduler.planner.port import (
+    Asking,
     BusyError,
     DiedError,
     DocumentError,
     FailedError,
     LateError,
     PlannerError,
-    Question,
+    StoppingError,
     Task,
     TooLargeError,
 )
@@ -56,7 +57,7 @@ class Pool:
         self._last_s = 1.0  # how long the last answer took
         self._closed = False
 
-    async def ask(self, task: Task, question: Question) -> bytes:
+    async def ask(self, task: Task, question: Asking) -> bytes:
         """The answer as JSON; see `port.Planner`."""
         waiting = self.pending - self.limits.workers
         if waiting >= self.limits.queue:
@@ -80,35 +81,41 @@ class Pool:
         return [worker.pid for worker in self._workers if worker.pid is not None]
 
     async def close(self) -> None:
-        """Kill all workers; who still waits gets DiedError."""
+        """Kill all workers; who still waits gets StoppingError."""
         self._closed = True
         for timer in self._idle.values():
             timer.cancel()
         await asyncio.gather(*self._ending, *(worker.stop() for worker in self._workers))
 
-    async def _within_deadline(self, task: Task, question: Question) -> bytes:
+    async def _within_deadline(self, task: Task, question: Asking) -> bytes:
         loop = asyncio.get_running_loop()
         arrived, began = loop.time(), None
         try:
             async with asyncio.timeout(self.limits.deadline_s), self._slots:
                 began = loop.time()
-                body = frames.encode_job(task, question, arrived + self.limits.deadline_s - began)
-                answer = self._answer(frames.decode_outcome(await self._run(body)))
+                asked = await question()
+                left_s = arrived + self.limits.deadline_s - loop.time()
+                outcome = await self._run(*frames.encode_job(task, asked, left_s))
+                answer = self._answer(frames.decode_outcome(outcome))
         except TimeoutError:
             waited_s = (began or loop.time()) - arrived
             raise LateError(self.limits.deadline_s, waited_s) from None
         self._last_s = loop.time() - began
         return answer
 
-    async def _run(self, body: bytes) -> bytes:
-        """One message to a free worker and its answer."""
+    async def _run(self, *messages: bytes) -> bytes:
+        """A job to a free worker and its outcome."""
         if self._closed:
-            raise DiedError("the service is stopping")
+            raise StoppingError
         worker = self._free.pop()
         if worker in self._idle:
             self._idle.pop(worker).cancel()
         try:
-            return await worker.run(body)
+            return await worker.run(*messages)
+        except DiedError:
+            if self._closed:
+                raise StoppingError from None
+            raise
         finally:
             self._free.append(worker)
             if not self._closed:

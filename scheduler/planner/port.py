@@ -4,7 +4,7 @@ Implemented by `pool`. A task is a function that a worker process can import by 
 those that this room may not import, such as the simulation.
 """
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -53,17 +53,20 @@ class Task(Protocol):
         """Do the work."""
 
 
+Asking = Callable[[], Awaitable[Question]]
+
+
 class Planner(Protocol):
     """Where tasks are done."""
 
-    async def ask(self, task: Task, question: Question) -> bytes:
-        """The answer as JSON. To cancel is to stop the work.
+    async def ask(self, task: Task, question: Asking) -> bytes:
+        """The answer as JSON. The question is put together when it is its turn. To cancel is to stop the work.
 
         Raises DocumentError for what the task's InputError says, and the other PlannerErrors.
         """
 
     async def close(self) -> None:
-        """Stop all work and give back what it takes; who still waits gets DiedError."""
+        """Stop all work and give back what it takes; who still waits gets StoppingError."""
 
 
 class PlannerError(errors.MigschedError):
@@ -107,6 +110,13 @@ class TooLargeError(PlannerError):
 
 class DiedError(PlannerError):
     """The worker ended in the middle of the work."""
+
+
+class StoppingError(PlannerError):
+    """The service is stopping."""
+
+    def __init__(self) -> None:
+        super().__init__("the service is stopping; ask again")
 
 
 class FailedError(PlannerError):

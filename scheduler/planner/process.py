@@ -1,4 +1,4 @@
-"""One worker process, seen from the service: started with the first job, killed with a job that is given up. For `pool`.
+"""One worker process, seen from the service: started with the first job, killed with a job that is given up. Of `pool`.
 
 A program of its own, not a fork: the service's memory and its event loop stay out of it, and it starts without the
 service's threads and sockets.
@@ -10,10 +10,12 @@ import os
 import signal
 import sys
 from asyncio.subprocess import PIPE, Process
+from collections.abc import Iterable
 
 from scheduler.planner import frames
 from scheduler.planner.port import DiedError
 
+_CHUNK = 2**16  # bytes, what a pipe holds: more would be copied to wait in the service
 _ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}  # else numpy reserves memory for every processor
 
 
@@ -30,14 +32,14 @@ class WorkerProcess:
         """The process's id, None while there is none."""
         return self._process.pid if self._process is not None else None
 
-    async def run(self, body: bytes) -> bytes:
-        """One message to the process and its answer. Raises DiedError; given up by cancelling, which kills it."""
+    async def run(self, *messages: bytes) -> bytes:
+        """A job to the process and its outcome. Raises DiedError; given up by cancelling, which kills it."""
         if self._process is None or self._process.returncode is not None:
             self._process = await asyncio.create_subprocess_exec(
                 *self._command, stdin=PIPE, stdout=PIPE, env={**os.environ, **_ONE_THREAD}
             )
         try:
-            return await self._exchange(self._process, body)
+            return await self._exchange(self._process, messages)
         except (asyncio.IncompleteReadError, ConnectionError) as error:
             raise DiedError(f"the planner {await self._end()} before it had the answer; ask again") from error
         except BaseException:
@@ -48,11 +50,14 @@ class WorkerProcess:
         """Kill the process, if there is one; the next job starts another."""
         await self._end()
 
-    async def _exchange(self, process: Process, body: bytes) -> bytes:
+    async def _exchange(self, process: Process, messages: Iterable[bytes]) -> bytes:
         assert process.stdin is not None  # both are pipes, see above
         assert process.stdout is not None
-        process.stdin.write(frames.framed(body))
-        await process.stdin.drain()
+        for message in messages:
+            process.stdin.write(frames.head(message))
+            for start in range(0, len(message), _CHUNK):
+                process.stdin.write(message[start : start + _CHUNK])
+                await process.stdin.drain()
         length = int.from_bytes(await process.stdout.readexactly(frames.HEAD), "big")
         return await process.stdout.readexactly(length)
 
@@ -63,7 +68,10 @@ class WorkerProcess:
             return "was stopped"
         if process.stdin is not None:
             process.stdin.close()
-        with contextlib.suppress(ProcessLookupError):
-            process.kill()
+        if process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(
+                    process.pid, signal.SIGKILL
+                )  # Process.kill would look how it ended, and asyncio would never know
         code = await process.wait()
         return f"was killed ({signal.Signals(-code).name})" if code < 0 else f"ended (exit code {code})"

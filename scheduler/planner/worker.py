@@ -40,17 +40,18 @@ def main() -> None:
     given = parser.parse_args()
     answers = _private_output()
     _be_humble(given.nice, given.memory_mib)
-    jobs: queue.SimpleQueue[bytes] = queue.SimpleQueue()
-    threading.Thread(target=_listen, args=(jobs,), daemon=True).start()
+    messages: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+    threading.Thread(target=_listen, args=(messages,), daemon=True).start()
     while True:
-        answers.write(frames.framed(frames.encode_outcome(perform(jobs.get()))))
+        outcome = frames.encode_outcome(perform(messages.get(), messages.get()))
+        answers.write(frames.head(outcome) + outcome)
         answers.flush()
 
 
-def perform(body: bytes) -> Outcome:
-    """Do one job."""
+def perform(body: bytes, snapshot: bytes) -> Outcome:
+    """Do one job, given by its two messages."""
     try:
-        task, question, left_s = frames.decode_job(body)
+        task, question, left_s = frames.decode_job(body, snapshot)
         saved = None if question.snapshot is None else snapshot_file.decode(question.snapshot)
         terms = Terms(saved, question.catalogues, question.time_limit_s, MARGIN * left_s)
         return Done(msgspec.json.encode(task(read(question), terms)))
@@ -77,12 +78,12 @@ def _start(document: bytes) -> str:
     return document[:40].decode(errors="replace")
 
 
-def _listen(jobs: "queue.SimpleQueue[bytes]") -> None:
+def _listen(messages: "queue.SimpleQueue[bytes]") -> None:
     while True:
         body = frames.read(sys.stdin.buffer)
         if body is None:
             os._exit(0)  # nobody waits for what is being worked out
-        jobs.put(body)
+        messages.put(body)
 
 
 def _private_output() -> IO[bytes]:

@@ -13,6 +13,7 @@ from allocator import gpu_models, snapshot_file
 from scheduler.metrics import Metrics
 from scheduler.planner.pool import Limits, Pool
 from scheduler.planner.port import (
+    Asking,
     BusyError,
     DiedError,
     DocumentError,
@@ -20,6 +21,7 @@ from scheduler.planner.port import (
     LateError,
     PlannerError,
     Question,
+    StoppingError,
     Task,
     TooLargeError,
 )
@@ -36,9 +38,18 @@ async def pool() -> AsyncIterator[Pool]:
     await made.close()
 
 
+def now(question: Question) -> Asking:
+    """A question that is put together already."""
+
+    async def asking() -> Question:
+        return question
+
+    return asking
+
+
 async def asked(pool: Pool, task: Task, document: Any = None, **more: Any) -> Any:
     body = b"" if document is None else json.dumps(document).encode()
-    return json.loads(await pool.ask(task, Question(body, **more)))
+    return json.loads(await pool.ask(task, now(Question(body, **more))))
 
 
 def alive(pid: int) -> bool:
@@ -72,7 +83,7 @@ async def test_a_search_ends_before_the_deadline(pool: Pool, asked_s: float | No
 async def test_yaml_is_read_where_the_document_is_not_json(pool: Pool) -> None:
     """YAML and an empty document are read as the commands read them."""
     body = b"demand: {3g.20gb: 4}\ngoal: cost\n"
-    found = json.loads(await pool.ask(work.echo, Question(body, is_json=False)))
+    found = json.loads(await pool.ask(work.echo, now(Question(body, is_json=False))))
     assert found["document"] == {"demand": {"3g.20gb": 4}, "goal": "cost"}
     assert (await asked(pool, work.echo))["document"] == {}
 
@@ -85,7 +96,7 @@ async def test_yaml_is_read_where_the_document_is_not_json(pool: Pool) -> None:
 async def test_what_cannot_be_read_is_refused(pool: Pool, body: bytes, is_json: bool) -> None:
     """A body that is not what it claims to be is refused as the field `document`, and the worker lives on."""
     with pytest.raises(DocumentError) as refusal:
-        await pool.ask(work.echo, Question(body, is_json=is_json))
+        await pool.ask(work.echo, now(Question(body, is_json=is_json)))
     assert refusal.value.field == "document"
     assert refusal.value.fix.startswith(f"must be {'JSON' if is_json else 'YAML'}: ")
 
@@ -167,7 +178,7 @@ async def test_closing_ends_all_work(tmp_path: Path) -> None:
     await eventually(lambda: pool.pending == 2, "one waits")
     await pool.close()
     for question in (running, waiting):
-        with pytest.raises(DiedError):
+        with pytest.raises(StoppingError):
             await question
     assert not alive(pid)
 

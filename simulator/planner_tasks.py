@@ -1,0 +1,16 @@
+"""The simulator's task for the scheduler service's planner, which may not import it: handed to the service by whoever
+starts it.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from scheduler.planner.port import Terms
+
+
+def simulate(document: Any, terms: Terms) -> Mapping[str, Any]:  # noqa: ARG001 - the port's signature
+    """`migsched simulate`; it has no time limit of its own, only the planner's deadline."""
+    from simulator import replay  # needed in the worker alone
+    from simulator.replay import document as documents
+
+    return replay.run(documents.parse(document))
