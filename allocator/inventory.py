@@ -72,8 +72,7 @@ class Inventory:
         self._reports[seen.node] = seen
         shown = held.shown(seen)
         moved = [c for c in tuple(self.ledger.on_node(seen.node)) if self._follow(c, shown.get(c.uid, ()))]
-        for claim in moved:
-            self._displace(claim, shown)
+        self._displace(seen.node, moved, shown)
         self._refresh(seen.node)
         for pod in tuple(self._waiting.get(seen.node, {}).values()):
             self.adopt(pod)
@@ -110,7 +109,7 @@ class Inventory:
         self.ledger.open(claim)
         shown = held.shown(self._reports[pod.node])
         self._follow(claim, shown.get(pod.uid, ()))
-        self._displace(claim, shown)
+        self._displace(pod.node, (claim,), shown)
         self._refresh(pod.node)
         return ""
 
@@ -209,16 +208,17 @@ class Inventory:
         self.ledger.rehold(claim.uid, tuple(shown))
         return True
 
-    def _displace(self, true: Claim, shown: Mapping[str, tuple[Hold, ...]]) -> None:
-        """Promises on places the report shows to be this pod's are void. `true` is its claim as it was before.
+    def _displace(self, node: str, before: Sequence[Claim], shown: Mapping[str, tuple[Hold, ...]]) -> None:
+        """Promises on places that the report shows to be other pods' are void. `before` are those pods' former claims.
 
-        Its promise and another of the same profile may have been given to each other's pods: then the other has what
-        this one left. Otherwise the other pod waits for its own report.
+        Promises of one profile may have been given to each other's pods: then a pod whose own is void has what one of
+        the others left. Otherwise it waits for its own report.
         """
-        holds = shown.get(true.uid, ())
-        left = [one for one in true.holds if (one.gpu, one.placement) not in held.places(holds)]
-        for other in tuple(self.ledger.on_node(true.node)):
-            if other.uid == true.uid or not held.overlap(other.holds, holds):
+        true = {claim.uid for claim in before}
+        holds = [hold for uid in true for hold in shown.get(uid, ())]
+        left = [one for claim in before for one in claim.holds if not held.overlap((one,), holds)]
+        for other in tuple(self.ledger.on_node(node)):
+            if other.uid in true or not held.overlap(other.holds, holds):
                 continue
             swapped = held.swapped(other.holds, holds, left) if other.state is State.BOUND else ()
             if swapped and not self._not_free(other.uid, other.node, swapped):

@@ -199,3 +199,17 @@ def test_pods_that_got_each_others_slices_keep_room_for_both(inventory: Inventor
     assert inventories.places(inventory, "b") == [f"{inventories.GPU} 3g.20gb@4"]
     assert inventories.mask(inventory) == 0b1111_1111
     assert not list(inventory.waiting())
+
+
+def test_pods_that_got_each_others_slices_in_a_ring_keep_room_for_all(inventory: Inventory) -> None:
+    """Of three pods that each got the next one's slice, the one not shown yet has the place that the first left."""
+    for name in ("a", "b", "c"):
+        inventories.reserve(inventory, name, "2g.10gb")
+        inventory.confirm(f"uid-{name}")
+    promised = {name: inventory.ledger.get(f"uid-{name}") for name in ("a", "b", "c")}
+    start = {name: claim.holds[0].placement.start for name, claim in promised.items() if claim is not None}
+    shown = node().gpu().allocated("2g.10gb", start["b"], pod="a").allocated("2g.10gb", start["c"], pod="b")
+    inventory.observe(shown.idle("2g.10gb", start["a"]).report())
+    inventory.check()
+    assert inventories.places(inventory, "c") == [f"{inventories.GPU} 2g.10gb@{start['a']}"]
+    assert not list(inventory.waiting())
