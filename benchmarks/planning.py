@@ -6,7 +6,9 @@ chance, with the gap they state.
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,10 +17,10 @@ from allocator import geometry, gpu_models, planning, repack
 from allocator.geometry import Geometry
 from allocator.packing import patterns
 from allocator.packing.program import Program, relax
-from allocator.snapshot import GpuView, NodeView, Occupant, Snapshot
-from allocator.snapshot_file import PodFacts, Saved
+from benchmarks import fleets
+from simulator.replay import report
 
-MODEL = "a100-40gb"
+MODEL = fleets.MODEL
 PROFILES = ("1g.5gb", "2g.10gb", "3g.20gb", "4g.20gb", "7g.40gb")
 MIXES: Mapping[str, tuple[float, ...]] = {
     "uniform": (0.2, 0.2, 0.2, 0.2, 0.2),
@@ -28,62 +30,97 @@ MIXES: Mapping[str, tuple[float, ...]] = {
     "no 4g/7g": (0.35, 0.25, 0.4, 0.0, 0.0),
 }
 SIZES = (100, 1_000)
-GPUS_PER_NODE = 8
+EXACT = "exact"
+# Sorted by size, largest first, or as it comes; compute sizes that take the highest start instead of the lowest.
+BASELINES: Mapping[str, tuple[bool, frozenset[int]]] = {
+    "first fit decreasing": (True, frozenset()),
+    "online first fit": (False, frozenset()),
+    "online first fit, high starts": (False, frozenset({1, 3})),
+}
 FLEETS = (8, 80, 800, 8_000)  # GPUs
 
 Progress = Callable[[str], None]
 
 
 def measure(
-    seeds: int = 12, fleets: Sequence[int] = FLEETS, progress: Progress = lambda _: None
+    seeds: int = 12,
+    fleet_sizes: Sequence[int] = FLEETS,
+    progress: Progress = lambda _: None,
+    *,
+    slices: Sequence[int] = SIZES,
+    large: int = 4,
 ) -> list[dict[str, Any]]:
     """Rows of three kinds, told apart by `what`.
 
-    `plan`: per mix and number of slices, GPUs over the optimum (worst of the seeds), how far the baselines are over
-    it in percent (mean), how often ceil(LP) was met, seconds (worst). `plan, three models`: 10,000 slices with 200
-    pinned GPUs: seconds and gap. `repack`: per fleet and question, seconds, cost, and the gap.
+    `plan`: per mix, number of slices and method, GPUs over the lower bound (worst of the seeds; in percent, the mean
+    with its interval), and seconds (worst). `plan, three models`: 10,000 slices with 200 pinned GPUs, `large` of them:
+    seconds and gap. `repack`: per fleet and question, seconds, cost, and the gap.
     """
     planning.plan({"fleet": [{"model": MODEL}], "demand": {"1g.5gb": 1}})  # the solver is loaded on first use
-    rows = []
-    for slices in SIZES:
+    rows: list[dict[str, Any]] = []
+    for number in slices:
         for mix in MIXES:
-            progress(f"planning: {slices} slices, {mix}")
-            rows.append(_plans(mix, slices, seeds))
-    for seed in range(min(seeds, 4)):
+            progress(f"planning: {number} slices, {mix}")
+            rows += _plans(mix, number, seeds)
+    for seed in range(large):
         progress(f"planning: 10,000 slices over three models, {seed + 1}")
         rows.append(_large_plan(seed))
-    for gpus in fleets:
+    for gpus in fleet_sizes:
         progress(f"repacking: {gpus} GPUs")
         rows += _repacks(gpus)
     return rows
 
 
-def _plans(mix: str, slices: int, seeds: int) -> dict[str, Any]:
+@dataclass
+class _Counted:
+    """GPUs over the lower bound and seconds of one method, a number per demand."""
+
+    over: list[int] = field(default_factory=list)
+    percent: list[float] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+
+    def add(self, count: Callable[[], int], least: int) -> None:
+        """One demand, counted by the method."""
+        began = time.perf_counter()
+        gpus = count()
+        self.seconds.append(time.perf_counter() - began)
+        self.over.append(gpus - least)
+        self.percent.append(100.0 * (gpus / least - 1))
+
+
+def _plans(mix: str, slices: int, seeds: int) -> list[dict[str, Any]]:
     kind = geometry.compiled(gpu_models.find(MODEL))
-    over, decreasing, online, seconds, tight = [], [], [], [], 0
+    methods = {name: _Counted() for name in (EXACT, *BASELINES)}
     for seed in range(seeds):
         draw = np.random.default_rng([seed, slices])
         counts = draw.multinomial(slices, MIXES[mix])
         demand = {name: int(n) for name, n in zip(PROFILES, counts, strict=True)}
         least = lp_bound(kind, demand)
-        started = time.perf_counter()
-        answer = planning.plan({"fleet": [{"model": MODEL}], "demand": demand})
-        seconds.append(time.perf_counter() - started)
-        over.append(answer["gpus"][MODEL] - least)
-        tight += answer["gpus"][MODEL] == least
         stream = [name for name, n in demand.items() for _ in range(n)]
-        decreasing.append(first_fit(kind, stream[::-1]) / least - 1)
-        online.append(first_fit(kind, [stream[i] for i in draw.permutation(len(stream))]) / least - 1)
-    return {
-        "what": "plan",
-        "mix": mix,
-        "slices": slices,
-        "gpus_over_optimum": max(over),
-        "lp_bound_met": tight / seeds,
-        "first_fit_decreasing_over_percent": 100 * float(np.mean(decreasing)),
-        "online_first_fit_over_percent": 100 * float(np.mean(online)),
-        "seconds": max(seconds),
-    }
+        online = [stream[i] for i in draw.permutation(len(stream))]
+        methods[EXACT].add(partial(_planned, demand), least)
+        for name, (sort, high) in BASELINES.items():
+            methods[name].add(partial(first_fit, kind, stream[::-1] if sort else online, high), least)
+    return [
+        {
+            "what": "plan",
+            "mix": mix,
+            "slices": slices,
+            "method": name,
+            "runs": seeds,
+            "over_gpus": max(one.over),
+            "over_percent": float(np.mean(one.percent)),
+            "over_ci95": report.interval(one.percent)["ci95"],
+            "seconds": max(one.seconds),
+        }
+        for name, one in methods.items()
+    ]
+
+
+def _planned(demand: Mapping[str, int]) -> int:
+    """GPUs of an exact plan."""
+    found: int = planning.plan({"fleet": [{"model": MODEL}], "demand": dict(demand)})["gpus"][MODEL]
+    return found
 
 
 def lp_bound(kind: Geometry, demand: Mapping[str, int]) -> int:
@@ -98,13 +135,19 @@ def lp_bound(kind: Geometry, demand: Mapping[str, int]) -> int:
     return relax(program).bound
 
 
-def first_fit(kind: Geometry, stream: Sequence[str]) -> int:
-    """GPUs that first fit opens for slices in this order: the first GPU with room, lowest start."""
+def first_fit(kind: Geometry, stream: Sequence[str], high: Collection[int] = ()) -> int:
+    """GPUs that first fit opens for slices in this order: the first GPU with room, lowest start.
+
+    Slices of the compute sizes `high` take the highest start.
+    """
     after = {}
     for name in set(stream):
-        steps = kind.step[:, list(kind.placements_of(name))]
-        lowest = (steps >= 0).argmax(axis=1)
-        after[name] = np.where((steps >= 0).any(axis=1), steps[np.arange(kind.states), lowest], -1)
+        indices = list(kind.placements_of(name))
+        if kind.catalogue.profile(name).compute_slices in high:
+            indices.reverse()
+        steps = kind.step[:, indices]
+        chosen = (steps >= 0).argmax(axis=1)
+        after[name] = np.where((steps >= 0).any(axis=1), steps[np.arange(kind.states), chosen], -1)
     states = np.zeros(len(stream), dtype=np.int32)  # as many GPUs as could ever be opened, all empty
     for name in stream:
         where = int((after[name][states] >= 0).argmax())
@@ -119,7 +162,7 @@ def _large_plan(seed: int) -> dict[str, Any]:
     pinned = []
     for _ in range(200):
         kind = kinds[draw.integers(3)]
-        slices = [{"profile": p.profile, "start": p.start} for p in _grown(draw, kind, int(draw.integers(1, 4)))]
+        slices = [{"profile": p.profile, "start": p.start} for p in fleets.grown(draw, kind, int(draw.integers(1, 4)))]
         pinned.append({"model": kind.catalogue.model, "slices": slices})
     profiles = sorted({p.name for kind in kinds for p in kind.catalogue.profiles if p.plain})
     counts = draw.multinomial(10_000, draw.dirichlet([1] * len(profiles)))
@@ -132,11 +175,17 @@ def _large_plan(seed: int) -> dict[str, Any]:
     started = time.perf_counter()
     answer = planning.plan(document)
     seconds = time.perf_counter() - started
-    return {"what": "plan, three models", "slices": 10_000, "seed": seed, "gap": answer["gap"], "seconds": seconds}
+    return {
+        "what": "plan, three models",
+        "mix": f"random {seed + 1}",
+        "slices": 10_000,
+        "gap": answer["gap"],
+        "seconds": seconds,
+    }
 
 
 def _repacks(gpus: int) -> list[dict[str, Any]]:
-    saved = _fleet(gpus)
+    saved = fleets.fleet(np.random.default_rng(gpus), gpus)
     questions: dict[str, dict[str, Any]] = {
         "room for 7g.40gb": {"requests": [{"profiles": {"7g.40gb": 1}}]},
         "room for 4 × 4g.20gb": {"requests": [{"profiles": {"4g.20gb": 1}, "count": 4}]},
@@ -160,41 +209,3 @@ def _repacks(gpus: int) -> list[dict[str, Any]]:
             }
         )
     return rows
-
-
-def _fleet(gpus: int) -> Saved:
-    """GPUs filled at random, then thinned to nine pods in ten; four pods in five may move."""
-    draw = np.random.default_rng(gpus)
-    catalogue = gpu_models.find(MODEL)
-    kind = geometry.compiled(catalogue)
-    facts: dict[str, PodFacts] = {}
-    nodes: list[NodeView] = []
-    for first in range(0, gpus, GPUS_PER_NODE):
-        name = f"node-{first // GPUS_PER_NODE:04}"
-        views = []
-        for index in range(min(GPUS_PER_NODE, gpus - first)):
-            occupants = []
-            for placement in _grown(draw, kind, 8):
-                if draw.random() < 0.9:
-                    uid = f"uid-{len(facts)}"
-                    facts[uid] = PodFacts(movable=bool(draw.random() < 0.8))
-                    occupants.append(Occupant(placement, "ready", "default", f"pod-{len(facts)}", "main", uid))
-            mask = sum(one.placement.mask for one in occupants)
-            uuid = f"{name}-gpu-{index}"
-            views.append(GpuView(name, uuid, index, MODEL, MODEL, 8, mask, tuple(occupants), catalogue=catalogue))
-        nodes.append(NodeView(name, tuple(views)))
-    return Saved(Snapshot(tuple(nodes)), facts)
-
-
-def _grown(draw: np.random.Generator, kind: Geometry, most: int) -> list[Any]:
-    """Random slices of plain profiles, one after another, while one fits."""
-    plain = np.array([kind.catalogue.profile(p.profile).plain for p in kind.placements])
-    state, placed = kind.EMPTY, []
-    for _ in range(most):
-        legal = np.flatnonzero((kind.step[state] >= 0) & plain)
-        if not len(legal):
-            break
-        index = int(draw.choice(legal))
-        state = int(kind.step[state, index])
-        placed.append(kind.placements[index])
-    return placed

@@ -1,14 +1,18 @@
-"""Policies: every placement policy in a steady state, beside reference values measured elsewhere.
+"""Policies: every placement policy in a steady state, to be held against values measured elsewhere.
 
-Called by `migsched bench policies` through `measure`. The protocol: GPUs of one model, Poisson arrivals, exponential
-lifetimes, load in memory slices, 8 mean lifetimes of warm-up, counted until 40, jobs that do not fit are lost, the
-same jobs for every policy. The reference values come from an independent simulator with the same protocol; where the
-rules of the policies come from, and what was found: docs/policies.md.
+Called by `migsched bench policies` and `bench all` through `rows`. The protocol: GPUs of one model, Poisson arrivals,
+exponential lifetimes, load in memory slices, 8 mean lifetimes of warm-up, counted until 40, jobs that do not fit are
+lost, the same jobs for every policy. Reference values are in ranges.toml; where the rules of the policies come from,
+and what was found: docs/policies.md.
 """
 
-import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+import multiprocessing
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from allocator import geometry, gpu_models
 from benchmarks import full_repack
@@ -63,56 +67,24 @@ CONTENDERS = (
     Contender("mfi-lifetime", moves=1),
 )
 
-PUBLISHED = tuple(c for c in CONTENDERS if c.policy not in ("worst-fit", "mfi-lifetime") and not c.moves)
-
 
 @dataclass(frozen=True)
 class Setting:
-    """What is measured: a GPU model, its mixes, and reference values of GPC acceptance.
-
-    `reference` is by load, then by contender's name, in the order of the mixes; `reference_runs` is how many runs
-    each was measured with.
-    """
+    """What is measured: a GPU model and its mixes. What others measured there is in ranges.toml."""
 
     model: str
     mixes: Mapping[str, Mapping[str, float]]
-    reference: Mapping[float, Mapping[str, tuple[float, ...]]]
-    reference_runs: int
+    contenders: tuple[Contender, ...] = CONTENDERS
+    ceiling: bool = True  # whether it is known how to pack all sizes anew
 
-    def value(self, load: float, contender: str, name: str) -> float | None:
-        """The reference value, or None where there is none."""
-        values = self.reference.get(load, {}).get(contender)
-        return None if values is None else dict(zip(self.mixes, values, strict=True))[name]
+    @property
+    def profiles(self) -> int:
+        """How many profiles are asked for."""
+        return max(len(shares) for shares in self.mixes.values())
 
 
 FIVE_PROFILES = Setting(
-    model="a100-40gb",
-    mixes={name: mix.shares(name, gpu_models.find("a100-40gb")) for name in mix.NAMED},
-    reference={
-        1.0: {
-            "first-fit": (0.846, 0.869, 0.851, 0.871),
-            "best-fit": (0.876, 0.878, 0.872, 0.884),
-            "hami": (0.876, 0.881, 0.874, 0.883),
-            "mfi-gated": (0.840, 0.827, 0.876, 0.860),
-            "mfi": (0.889, 0.8885, 0.892, 0.893),
-            "fgd, exact demand": (0.889, 0.883, 0.892, 0.893),
-            "mfi, 1 move": (0.9085, 0.908, 0.909, 0.906),
-            "mfi, 2 moves": (0.913, 0.913, 0.913, 0.913),
-            FULL_REPACK: (0.924, 0.932, 0.918, 0.918),
-        },
-        0.85: {
-            "first-fit": (0.946, 0.967, 0.951, 0.965),
-            "best-fit": (0.969, 0.974, 0.964, 0.973),
-            "hami": (0.970, 0.974, 0.966, 0.973),
-            "mfi-gated": (0.951, 0.939, 0.969, 0.958),
-            "mfi": (0.977, 0.979, 0.9755, 0.977),
-            "fgd, exact demand": (0.977, 0.963, 0.9755, 0.977),
-            "mfi, 1 move": (0.984, 0.9875, 0.983, 0.982),
-            "mfi, 2 moves": (0.987, 0.989, 0.985, 0.985),
-            FULL_REPACK: (0.990, 0.995, 0.987, 0.987),
-        },
-    },
-    reference_runs=12,
+    model="a100-40gb", mixes={name: mix.shares(name, gpu_models.find("a100-40gb")) for name in mix.NAMED}
 )
 
 _SIX = ("7g.80gb", "4g.40gb", "3g.40gb", "2g.20gb", "1g.20gb", "1g.10gb")
@@ -125,110 +97,118 @@ SIX_PROFILES = Setting(
         "skew-big": dict(zip(_SIX, (0.30, 0.25, 0.20, 0.10, 0.10, 0.05), strict=True)),
         "bimodal": dict(zip(_SIX, (0.30, 0.15, 0.05, 0.05, 0.15, 0.30), strict=True)),
     },
-    reference={
-        1.0: {
-            "first-fit": (0.864, 0.880, 0.851, 0.849),
-            "round-robin": (0.766, 0.769, 0.800, 0.742),
-            "best-fit": (0.889, 0.896, 0.875, 0.886),
-            "hami": (0.889, 0.896, 0.878, 0.886),
-            "mfi-gated": (0.894, 0.883, 0.900, 0.886),
-            "mfi": (0.907, 0.915, 0.904, 0.897),
-            "fgd, exact demand": (0.907, 0.885, 0.904, 0.896),
-        }
-    },
-    reference_runs=20,
+    contenders=tuple(c for c in CONTENDERS if c.policy not in ("worst-fit", "mfi-lifetime") and not c.moves),
+    ceiling=False,
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One contender on one mix and load. Intervals are half widths at 95 %; `reference` is None where there is none."""
+    """One contender on one mix and load. `gpc_ci95` is the half width of the 95 % interval, None for one run."""
 
+    profiles: int
     contender: str
     mix: str
     load: float
     runs: int
     gpc_acceptance: float
-    gpc_ci95: float
-    count_acceptance: float | None
-    moves_per_1000: float | None
-    decisions_per_s: float | None
-    reference: float | None
-    reference_runs: int = 12
+    gpc_ci95: float | None
+    count_acceptance: float | None = None
+    moves_per_1000: float | None = None
+    stranded_share: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Cell:
+    """A row to be measured; without a contender, the ceiling."""
+
+    setting: Setting
+    load: float
+    mix: str
+    contender: Contender | None
+    seeds: int
 
     @property
-    def agrees(self) -> bool | None:
-        """Whether the reference value, which has an interval too (as wide as ours for as many runs), may be ours."""
-        if self.reference is None:
-            return None
-        both = math.sqrt(1 + self.runs / self.reference_runs)
-        return abs(self.gpc_acceptance - self.reference) <= both * self.gpc_ci95
+    def name(self) -> str:
+        return FULL_REPACK if self.contender is None else self.contender.name
 
 
-def measure(
+def rows(
     setting: Setting = FIVE_PROFILES,
     seeds: int = 12,
     loads: Sequence[float] = (1.0, 0.85),
     mixes: Sequence[str] = tuple(mix.NAMED),
-    contenders: Sequence[Contender] = CONTENDERS,
-    workers: int | None = 1,
-    progress: Callable[[float], None] | None = None,
-) -> list[Row]:
-    """All rows, loads outermost; the ceiling of full repacking is the last of each mix where it is known how.
+    contenders: Sequence[Contender] | None = None,
+    workers: int | None = None,
+    progress: Callable[[str], None] = lambda _: None,
+) -> list[dict[str, Any]]:
+    """All rows as plain documents, loads outermost; where it is known how, the ceiling is the last of each mix.
 
-    `progress` gets the share that is done.
+    `workers` is the number of processes, None for one per processor.
     """
-    last = (None,) if setting is FIVE_PROFILES else ()
-    cells = [(load, name, one) for load in loads for name in mixes for one in (*contenders, *last)]
-    rows = []
-    for done, (load, name, contender) in enumerate(cells, 1):
-        if contender is None:
-            rows.append(_ceiling(setting, load, name, seeds))
-        else:
-            rows.append(_row(setting, load, name, contender, seeds, workers))
-        if progress is not None:
-            progress(done / len(cells))
-    return rows
+    wanted: tuple[Contender | None, ...] = tuple(setting.contenders if contenders is None else contenders)
+    if setting.ceiling:
+        wanted = (*wanted, None)
+    cells = [_Cell(setting, load, name, one, seeds) for load in loads for name in mixes for one in wanted]
+    found = []
+    with _pool(workers) as run:
+        for done, (cell, row) in enumerate(zip(cells, run(_row, cells), strict=True), 1):
+            progress(f"policies: {done / len(cells):.0%}, {cell.name} on {cell.mix} at load {cell.load}")
+            found.append(asdict(row))
+    return found
 
 
-def _row(setting: Setting, load: float, name: str, contender: Contender, seeds: int, workers: int | None) -> Row:
+@contextmanager
+def _pool(workers: int | None) -> Iterator[Callable[[Callable[[_Cell], Row], Sequence[_Cell]], Iterable[Row]]]:
+    """A map over the cells, in order, in this process or in several."""
+    number = workers or os.cpu_count() or 1
+    if number == 1:
+        yield map
+        return
+    # Not fork: the caller may have threads.
+    with ProcessPoolExecutor(number, mp_context=multiprocessing.get_context("spawn")) as executor:
+        yield executor.map
+
+
+def _row(cell: _Cell) -> Row:
+    setting, contender = cell.setting, cell.contender
+    if contender is None:
+        return _ceiling(cell)
     config = replay.Config(
-        mix=setting.mixes[name],
-        load=load,
+        mix=setting.mixes[cell.mix],
+        load=cell.load,
         model=setting.model,
         gpus=GPUS,
         policy=contender.policy,
-        weights=setting.mixes[name] if contender.known_demand else {},
+        weights=setting.mixes[cell.mix] if contender.known_demand else {},
         moves=contender.moves,
         lifetime_error=contender.lifetime_error,
-        seeds=seeds,
-        workers=workers,
+        seeds=cell.seeds,
+        workers=1,
     )
     found = replay.run(config)["metrics"]
     return Row(
-        contender.name,
-        name,
-        load,
-        seeds,
+        setting.profiles,
+        cell.name,
+        cell.mix,
+        cell.load,
+        cell.seeds,
         found["gpc_acceptance"]["mean"],
-        found["gpc_acceptance"]["ci95"] or 0.0,
+        found["gpc_acceptance"]["ci95"],
         found["count_acceptance"]["mean"],
         found["moves_per_1000"]["mean"],
-        found["decisions_per_s"]["mean"],
-        setting.value(load, contender.name, name),
-        setting.reference_runs,
+        found["stranded_share"]["mean"],
     )
 
 
-def _ceiling(setting: Setting, load: float, name: str, seeds: int) -> Row:
-    workload = Generated(setting.mixes[name], load=load)
+def _ceiling(cell: _Cell) -> Row:
+    setting = cell.setting
+    workload = Generated(setting.mixes[cell.mix], load=cell.load)
     compiled = geometry.compiled(gpu_models.find(setting.model).restricted(workload.profiles))
     found = report.interval(
         [
             full_repack.gpc_acceptance(workload.jobs(compiled, GPUS, seed), GPUS, workload.window_s)
-            for seed in range(seeds)
+            for seed in range(cell.seeds)
         ]
     )
-    acceptance, width = found["mean"] or 0.0, found["ci95"] or 0.0
-    reference = setting.value(load, FULL_REPACK, name)
-    return Row(FULL_REPACK, name, load, seeds, acceptance, width, None, None, None, reference, setting.reference_runs)
+    return Row(setting.profiles, cell.name, cell.mix, cell.load, cell.seeds, found["mean"] or 0.0, found["ci95"])

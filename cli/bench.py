@@ -1,30 +1,33 @@
-"""`migsched bench …`: run the harness, show rows, judge them by benchmarks/ranges.toml.
+"""`migsched bench …`: run the harness, show rows, judge them by benchmarks/ranges.toml, make the report.
 
 Progress goes to standard error, so that `-o json` can be piped.
 """
 
-import dataclasses
-import json
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
+import msgspec
 import typer
-from rich.console import Console, RenderableType
+from rich.console import Group, RenderableType
 from rich.table import Table
 
+from allocator import errors
 from benchmarks import extender as extender_bench
-from benchmarks import ranges
+from benchmarks import parts, ranges, results, suite
 from benchmarks import scheduler as scheduler_bench
 from benchmarks import sync as sync_bench
-from cli import output
+from benchmarks.parts import PARTS, Part
+from benchmarks.results import Results, Verdict
+from cli import output, progress
 from cli.output import Format
 
 RESULTS = Path("benchmarks/out/results.json")
+REPORT = Path("benchmarks/out/report")
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="Measure what migsched promises.")
 Form = Annotated[Format, typer.Option("--output", "-o", help="How to print.")]
+Recorded = Annotated[Path, typer.Argument(help="A file of `migsched bench all`.", dir_okay=False)]
 
 
 @app.command()
@@ -37,8 +40,9 @@ def extender(
 
     Example: migsched bench extender --nodes 1000 --nodes 5000 -o json
     """
-    rows = extender_bench.measure(nodes or extender_bench.SIZES, cycles, _progress)
-    output.show(form, lambda: {"rows": rows}, lambda: _table(rows))
+    with progress.shown() as tell:
+        rows = extender_bench.measure(nodes or extender_bench.SIZES, cycles, tell)
+    _show("extender", rows, form)
 
 
 @app.command()
@@ -54,8 +58,9 @@ def scheduler(
 
     Example: migsched bench scheduler --nodes 1000 --pods 500 --runs 3 -o json
     """
-    found = scheduler_bench.measure(nodes, pods, runs, shortlist=shortlist, infeasible=infeasible, progress=_progress)
-    output.show(form, lambda: found, lambda: _table([found]))
+    with progress.shown() as tell:
+        found = scheduler_bench.measure(nodes, pods, runs, shortlist=shortlist, infeasible=infeasible, progress=tell)
+    _show("scheduler", [found], form)
 
 
 @app.command()
@@ -68,8 +73,9 @@ def sync(
 
     Example: migsched bench sync --nodes 5000
     """
-    row = sync_bench.measure(nodes, slices, _progress)
-    output.show(form, lambda: row, lambda: _table([row]))
+    with progress.shown() as tell:
+        row = sync_bench.measure(nodes, slices, tell)
+    _show("sync", [row], form)
 
 
 @app.command()
@@ -78,17 +84,47 @@ def policies(
     load: Annotated[list[float] | None, typer.Option(help="Offered load; may be repeated.")] = None,
     form: Form = Format.TABLE,
 ) -> None:
-    """Acceptance of every placement policy, beside published values.
+    """Acceptance of every placement policy, beside values measured elsewhere.
 
     Example: migsched bench policies --seeds 12 --load 1.0
     """
     from benchmarks import policies as policies_bench  # the replay engine is not needed by the others
 
-    rows = policies_bench.measure(
-        seeds=seeds, loads=load or (1.0, 0.85), progress=lambda share: _progress(f"policies: {share:.0%}")
-    )
-    documents = [dataclasses.asdict(row) | {"agrees": row.agrees} for row in rows]
-    output.show(form, lambda: {"rows": documents}, lambda: _table(documents))
+    with progress.shown() as tell:
+        rows = policies_bench.rows(seeds=seeds, loads=load or (1.0, 0.85), progress=tell)
+    _show("policies", rows, form)
+
+
+@app.command()
+def fragmentation(
+    seeds: Annotated[int, typer.Option(min=1, help="Independent runs per row.")] = 20,
+    form: Form = Format.TABLE,
+) -> None:
+    """Memory that is free and useless while a fleet fills and lives, per policy.
+
+    Example: migsched bench fragmentation --seeds 4 -o json
+    """
+    from benchmarks import fragmentation as fragmentation_bench
+
+    with progress.shown() as tell:
+        rows = fragmentation_bench.measure(seeds, progress=tell)
+    _show("fragmentation", rows, form)
+
+
+@app.command()
+def decisions(
+    model: Annotated[list[str] | None, typer.Option(help="GPU model; may be repeated.")] = None,
+    form: Form = Format.TABLE,
+) -> None:
+    """Processor time of one decision, per policy and GPU model.
+
+    Example: migsched bench decisions --model a100-40gb
+    """
+    from benchmarks import decisions as decisions_bench
+
+    with progress.shown() as tell:
+        rows = decisions_bench.measure(model, progress=tell)
+    _show("decisions", rows, form)
 
 
 @app.command()
@@ -102,69 +138,143 @@ def planning(
     """
     from benchmarks import planning as planning_bench  # OR-Tools is slow to load
 
-    rows = planning_bench.measure(seeds, progress=_progress)
-    output.show(form, lambda: {"rows": rows}, lambda: _table(rows))
+    with progress.shown() as tell:
+        rows = planning_bench.measure(seeds, progress=tell)
+    _show("planning", rows, form)
+
+
+@app.command()
+def repacking(
+    instances: Annotated[int, typer.Option(min=1, help="Random fleets per size.")] = 100,
+    form: Form = Format.TABLE,
+) -> None:
+    """Repacks of small fleets beside the cheapest there is, found by trying everything.
+
+    Example: migsched bench repacking --instances 20
+    """
+    from benchmarks import repacking as repacking_bench
+
+    with progress.shown() as tell:
+        rows = repacking_bench.measure(instances, progress=tell)
+    _show("repacking", rows, form)
 
 
 @app.command(name="all")
 def everything(
     quick: Annotated[
-        bool, typer.Option("--quick", help="Small sizes, one run: whether it works, not how fast.")
+        bool, typer.Option("--quick", help="Small sizes, few runs: whether it works, not how well. Minutes.")
     ] = False,
+    only: Annotated[
+        list[str] | None, typer.Option(help="Only this part; may be repeated: " + ", ".join(p.name for p in PARTS))
+    ] = None,
+    update: Annotated[bool, typer.Option("--update", help="Keep the file's other parts.")] = False,
+    file: Annotated[Path, typer.Option("--results", help="Where results are kept.", dir_okay=False)] = RESULTS,
     form: Form = Format.TABLE,
 ) -> None:
-    """Run all of it, keep the rows in benchmarks/out/results.json, and judge them. Exit code 1 if a bound is broken.
+    """Run all of it, keep what was measured, and judge it. Exit code 1 if a bound is broken or a part fails.
 
-    Example: migsched bench all
+    Example: migsched bench all --quick
     """
-    measured = _measured(quick)
-    RESULTS.parent.mkdir(parents=True, exist_ok=True)
-    RESULTS.write_text(json.dumps(measured, indent=1) + "\n")
-    verdicts = ranges.judge(ranges.load(), measured)
-    rows = [
-        {
-            "measure": v.range.measure,
-            "where": " ".join(f"{k}={value}" for k, value in v.range.where),
-            "field": v.range.field,
-            "bound": f"≥ {v.range.least}" if v.range.least is not None else f"≤ {v.range.most}",
-            "value": v.value,
-            "ok": "not measured" if v.value is None else ("yes" if v.ok else "NO"),
-        }
-        for v in verdicts
-    ]
-    output.show(form, lambda: {"measured": measured, "verdicts": rows}, lambda: _table(rows))
-    if not all(v.ok for v in verdicts):
+    chosen = parts.find(only or ())
+    known = results.read(file) if update and file.exists() else None
+    if known is not None and known.quick != quick:
+        raise errors.SettingsError("update", str(file), "quick results and full ones do not go into one file")
+    with progress.shown() as tell:
+        found = suite.run(
+            chosen,
+            ranges.load(),
+            quick=quick,
+            progress=tell,
+            save=lambda so_far: results.write(so_far, file),
+            known=known,
+        )
+        _say_what_is_left_out(found, chosen, tell)
+    _verdicts(found, form)
+
+
+@app.command()
+def judge(file: Recorded = RESULTS, form: Form = Format.TABLE) -> None:
+    """Judge recorded results by the bounds as they are now. Exit code 1 if one is broken or a part failed.
+
+    Example: migsched bench judge benchmarks/out/results.json
+    """
+    found = results.read(file)
+    suite.judge(found, ranges.load())
+    _verdicts(found, form)
+
+
+def _say_what_is_left_out(found: Results, chosen: Sequence[Part], tell: parts.Progress) -> None:
+    if found.quick:
+        tell("This was a quick run. It left out:")
+        for part in chosen:
+            tell(f"  {part.name}: {part.quick}")
+    absent = [part.name for part in PARTS if part.name not in found.parts]
+    if absent:
+        tell("Not run: " + ", ".join(absent))
+
+
+def _verdicts(found: Results, form: Format) -> None:
+    """Print what became of the bounds of the parts that were run, and exit accordingly."""
+    judged = [one for one in found.verdicts if one.measure in found.parts]
+    failed = {name: part.failed for name, part in found.parts.items() if part.failed}
+    document = {"verdicts": [msgspec.to_builtins(one) for one in judged], "failed": failed}
+    output.show(form, lambda: document, lambda: _summary(found, judged))
+    for name, why in failed.items():
+        typer.echo(f"migsched: {name} failed: {why}", err=True)
+    if failed or any(one.ok is False for one in judged):
         raise typer.Exit(1)
 
 
-def _measured(quick: bool) -> dict[str, Sequence[Mapping[str, Any]]]:
-    sizes = (100, 1_000) if quick else extender_bench.SIZES
-    fleets = ((50, 100, 1),) if quick else ((1_000, 500, 5), (5_000, 300, 3))
-    wanted = [{"nodes": n, "pods": p, "runs": r} for n, p, r in fleets]
-    if not quick:
-        wanted += [{"nodes": 1_000, "pods": 500, "runs": 3, "shortlist": k} for k in (1, 1_000)]
-        wanted += [{"nodes": 1_000, "pods": 300, "runs": 2, "infeasible": n} for n in (100, 500)]
-    scheduling = [scheduler_bench.measure(**one, progress=_progress) for one in wanted]
-    from benchmarks import planning as planning_bench  # OR-Tools is slow to load
+def _summary(found: Results, judged: Sequence[Verdict]) -> RenderableType:
+    """How many bounds of each part hold, and each that does not."""
+    counts = []
+    for name, part in found.parts.items():
+        oks = [one.ok for one in judged if one.measure == name]
+        counts.append(
+            {
+                "part": name,
+                "seconds": part.seconds,
+                "rows": len(part.rows),
+                "bounds": len(oks),
+                "hold": oks.count(True),
+                "broken": oks.count(False),
+                "not judged": oks.count(None),
+            }
+        )
+    broken = [
+        {
+            "broken": f"{one.measure} {one.field}",
+            "where": " ".join(f"{key}={value}" for key, value in one.where.items()),
+            "bound": one.bound,
+            "value": one.value,
+            "slack": one.slack,
+            "why": one.why,
+        }
+        for one in judged
+        if one.ok is False
+    ]
+    return Group(_table(counts), *(("", _table(broken)) if broken else ()))
 
-    return {
-        "planning": planning_bench.measure(1 if quick else 12, (8,) if quick else (8, 80), progress=_progress),
-        "extender": extender_bench.measure(sizes, 50 if quick else 400, _progress),
-        "sync": [sync_bench.measure(200 if quick else 5_000, progress=_progress)],
-        "scheduler": scheduling,
-    }
+
+def _show(part: str, rows: Sequence[Mapping[str, Any]], form: Format) -> None:
+    """Print the rows of one part, each with the bounds that are about it."""
+    bounds = [one for one in ranges.load() if one.measure == part]
+    judged = [{**row, "bounds": _bounds(bounds, row)} for row in rows]
+    output.show(form, lambda: {"rows": judged}, lambda: _table(judged))
 
 
-def _progress(message: str) -> None:
-    Console(stderr=True, highlight=False).print(message, style="dim")
-    sys.stderr.flush()
+def _bounds(bounds: Sequence[ranges.Range], row: Mapping[str, Any]) -> list[str]:
+    found = ranges.judge([one for one in bounds if one.matches(row)], {one.measure: [row] for one in bounds})
+    return [
+        f"{one.range.field} {one.range.text}" + ("" if one.ok else " BROKEN") for one in found if one.ok is not None
+    ]
 
 
 def _table(rows: Sequence[Mapping[str, Any]]) -> RenderableType:
     columns = list(dict.fromkeys(key for row in rows for key in row))
     table = Table(box=None, pad_edge=False)
     for column in columns:
-        numeric = all(isinstance(row.get(column), int | float) for row in rows)
+        numeric = all(isinstance(row.get(column), int | float | None) for row in rows)
         table.add_column(column, justify="right" if numeric else "left")
     for row in rows:
         table.add_row(*(_cell(row.get(column)) for column in columns))
@@ -175,5 +285,14 @@ def _cell(value: Any) -> str:
     if isinstance(value, Mapping):
         return "\n".join(f"{key}: {_cell(one)}" for key, one in value.items())
     if isinstance(value, list):
-        return " ".join(map(_cell, value))
+        return _list(value)
+    if isinstance(value, float):
+        return f"{value:.4g}"
     return "–" if value is None else str(value)
+
+
+def _list(values: list[Any]) -> str:
+    """A few values side by side, texts below each other; of a series, where it ends."""
+    if all(isinstance(one, str) for one in values):
+        return "\n".join(values) or "–"
+    return " ".join(map(_cell, values)) if len(values) <= 8 else f"… {_cell(values[-1])} ({len(values)} values)"

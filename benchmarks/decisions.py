@@ -1,0 +1,70 @@
+"""Decisions: what deciding one placement costs, per policy and GPU model.
+
+Called by `migsched bench decisions` and `bench all` through `measure`. All times are processor time of this process,
+so that neighbours on the machine weigh little; a median of a few runs evens out the rest.
+"""
+
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from allocator import geometry, gpu_models, policy
+from allocator.geometry import Geometry
+from benchmarks.policies import Contender
+from simulator import replay
+
+GPUS = 100
+RUNS = 5
+
+CONTENDERS = (
+    *(Contender(name) for name in policy.POLICIES),
+    Contender("mfi", moves=1),
+    Contender("mfi", moves=2),
+)
+
+
+def measure(
+    models: Sequence[str] | None = None,
+    contenders: Sequence[Contender] = CONTENDERS,
+    progress: Callable[[str], None] = lambda _: None,
+) -> list[dict[str, Any]]:
+    """Rows {model, contender, states, tables_ms, us_per_decision, placements_per_s}; all models for None."""
+    rows = []
+    for model in gpu_models.known() if models is None else models:
+        for one in contenders:
+            progress(f"decisions: {one.name} on {model}")
+            rows.append(_row(model, one))
+    return rows
+
+
+def _row(model: str, one: Contender) -> dict[str, Any]:
+    catalogue = gpu_models.find(model)
+    began = time.process_time()
+    fresh = Geometry(catalogue)  # not the cached one: this is what a process pays once
+    policy.tables.__wrapped__(policy.find(one.policy), fresh)
+    tables_s = time.process_time() - began
+    spent, placed = [], []
+    for seed in range(RUNS):
+        config = replay.Config(
+            mix="uniform",
+            model=model,
+            gpus=GPUS,
+            policy=one.policy,
+            moves=one.moves,
+            whole_catalogue=True,
+            seeds=1,
+            first_seed=seed,
+            workers=1,
+        )
+        metrics = replay.run(config)["metrics"]
+        spent.append(1e6 / metrics["decisions_per_s"]["mean"])
+        placed.append(metrics["decisions_per_s"]["mean"] * metrics["count_acceptance"]["mean"])
+    return {
+        "model": model,
+        "contender": one.name,
+        "states": geometry.compiled(catalogue).states,
+        "tables_ms": round(1e3 * tables_s, 1),
+        "us_per_decision": round(statistics.median(spent), 2),
+        "placements_per_s": round(statistics.median(placed)),
+    }

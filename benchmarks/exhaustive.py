@@ -1,0 +1,92 @@
+"""Exhaustive: the cheapest sequence of moves that makes room for one slice, by trying all of them.
+
+The judge of `repacking`, which shares nothing with the planner but the geometry. A move takes one slice away and puts
+it anywhere that is then legal; it costs 1 and the slice's compute slices. Slices of one profile are worth the same,
+and so are GPUs with the same slices on them: what is searched is arrangements, not pods, which keeps it small.
+"""
+
+import heapq
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+
+from allocator import errors
+from allocator.geometry import Geometry
+
+Gpu = tuple[int, int]  # slices that stay and slices that may move, each as bits of placement indices
+Arrangement = tuple[Gpu, ...]
+
+MOST = 400_000  # arrangements looked at before giving up
+
+
+class TooManyError(errors.MigschedError):
+    """There are more arrangements than are looked at."""
+
+
+def cheapest(kind: Geometry, gpus: Sequence[Gpu], profile: str, most_moves: int, most_cost: int | None) -> int | None:
+    """The least cost of any legal sequence of at most so many moves after which the profile fits; None if none.
+
+    Sequences dearer than `most_cost` are not looked at: None then means that there is no cheaper one. Raises
+    TooManyError.
+    """
+    start = tuple(sorted(gpus))
+    waiting: list[tuple[int, int, Arrangement]] = [(0, 0, start)]
+    seen: dict[Arrangement, int] = {}  # → the fewest moves that it was reached with so far; costs only grow
+    while waiting:
+        cost, moves, here = heapq.heappop(waiting)
+        if seen.get(here, most_moves + 1) <= moves:
+            continue
+        seen[here] = moves
+        if len(seen) > MOST:
+            raise TooManyError(f"more than {MOST} arrangements")
+        if any(_fits(kind, stay | move, profile) for stay, move in set(here)):
+            return cost
+        if moves < most_moves:
+            for step, after in _moves(kind, here):
+                dear = most_cost is not None and cost + step > most_cost
+                if not dear and seen.get(after, most_moves + 1) > moves + 1:
+                    heapq.heappush(waiting, (cost + step, moves + 1, after))
+    return None
+
+
+def _moves(kind: Geometry, here: Arrangement) -> Iterator[tuple[int, Arrangement]]:
+    """Cost and outcome of every legal move, alike ones once."""
+    done = set()
+    for source, gpu in enumerate(here):
+        if gpu in here[:source]:
+            continue
+        for taken in _bits(gpu[1]):
+            profile = kind.placements[taken].profile
+            without = [*here[:source], (gpu[0], gpu[1] & ~(1 << taken)), *here[source + 1 :]]
+            for target, (stay, move) in enumerate(without):
+                for placed in kind.placements_of(profile):
+                    if (placed, target) == (taken, source) or not _legal(kind, stay | move, placed):
+                        continue
+                    after = [*without[:target], (stay, move | 1 << placed), *without[target + 1 :]]
+                    key = tuple(sorted(after))
+                    if key not in done:
+                        done.add(key)
+                        yield 1 + kind.catalogue.profile(profile).compute_slices, key
+
+
+def _bits(number: int) -> Iterator[int]:
+    while number:
+        yield (number & -number).bit_length() - 1
+        number &= number - 1
+
+
+def _fits(kind: Geometry, slices: int, profile: str) -> bool:
+    return any(_legal(kind, slices, index) for index in kind.placements_of(profile))
+
+
+def _legal(kind: Geometry, slices: int, index: int) -> bool:
+    state = _state(kind, slices)
+    return state is not None and bool(kind.step[state, index] >= 0)
+
+
+@lru_cache(maxsize=200_000)
+def _state(kind: Geometry, slices: int) -> int | None:
+    """The state that slices make; None if they cannot exist together."""
+    try:
+        return kind.state_of(kind.placements[i] for i in _bits(slices))
+    except errors.GeometryError:
+        return None

@@ -1,0 +1,115 @@
+"""Fragmentation over time: the memory that is free and useless while a fleet fills and lives, per policy.
+
+Called by `migsched bench fragmentation` and `bench all` through `measure`. The fleet starts empty, and nothing is left
+out as warm-up: the way up is what is looked at. Two measures, both as shares of all memory:
+
+- stranded: free where no profile of the mix can use it. Nobody's rule is good by this alone: who spreads small slices
+  over all GPUs strands nothing, and has room for nothing large.
+- unusable: free where a request cannot use it, averaged over the requests, each by the memory it asks for. This is the
+  fragmentation of Weng et al. (USENIX ATC 2023), carried over to slices.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from allocator import fleet, geometry, gpu_models, policy
+from allocator.geometry import Geometry
+from benchmarks.policies import Contender
+from simulator.replay import engine, mix
+from simulator.replay.engine import Rules
+from simulator.replay.generated import Generated
+from simulator.replay.pool import Pool
+from simulator.replay.series import Series
+from simulator.replay.tally import Tally
+
+MODEL = "a100-40gb"
+GPUS = 100
+LIFETIME_S = 3600.0
+HORIZON = 16.0  # mean lifetimes; a fleet is in its steady state after about five
+
+CONTENDERS = (
+    Contender("worst-fit"),
+    Contender("first-fit"),
+    Contender("best-fit"),
+    Contender("mfi"),
+    Contender("mfi", moves=1),
+)
+
+
+class _Watch(Tally):
+    """A tally that also follows the memory that requests cannot use."""
+
+    def __init__(self, known: Geometry, gpus: int, window_s: tuple[float, float], shares: Mapping[str, float]) -> None:
+        super().__init__(known, gpus, window_s)
+        self.unusable = Series(*window_s)
+        self._last_s = window_s[1]
+        self._known = known
+        self._shares = _by_memory(known, shares)
+        self._lost: dict[int, float] = {}  # slices on a GPU → memory slices that a request cannot use
+
+    def advance(self, now_s: float, pool: Pool) -> None:
+        """Time passed with the GPUs as they are."""
+        self.unusable.add(min(now_s, self._last_s), sum(map(self._of, pool.slices)))
+        super().advance(now_s, pool)
+
+    def _of(self, slices: int) -> float:
+        found = self._lost.get(slices)
+        if found is None:
+            state = self._known.state_of(p for i, p in enumerate(self._known.placements) if slices >> i & 1)
+            found = sum(
+                share * fleet.stranded_slices(self._known, state, frozenset((name,)))
+                for name, share in self._shares.items()
+            )
+            self._lost[slices] = found
+        return found
+
+
+def measure(
+    seeds: int = 20,
+    mixes: Sequence[str] = tuple(mix.NAMED),
+    gpus: int = GPUS,
+    progress: Callable[[str], None] = lambda _: None,
+) -> list[dict[str, Any]]:
+    """Rows {contender, mix, runs, lifetimes, stranded, unusable}: three series of equal length."""
+    rows = []
+    for name in mixes:
+        for one in CONTENDERS:
+            progress(f"fragmentation: {one.name} on {name}")
+            runs = [_run(one, name, gpus, seed) for seed in range(seeds)]
+            stranded, unusable = (np.mean([run[i] for run in runs], axis=0) for i in (1, 2))
+            rows.append(
+                {
+                    "contender": one.name,
+                    "mix": name,
+                    "runs": seeds,
+                    "lifetimes": [round(at / LIFETIME_S, 4) for at in runs[0][0]],
+                    "stranded": np.round(stranded, 6).tolist(),
+                    "unusable": np.round(unusable, 6).tolist(),
+                }
+            )
+    return rows
+
+
+def _run(one: Contender, name: str, gpus: int, seed: int) -> tuple[list[float], list[float], list[float]]:
+    """Moments in seconds, and the shares stranded and unusable, each the mean up to there, of one run."""
+    catalogue = gpu_models.find(MODEL)
+    workload = Generated(mix.shares(name, catalogue), lifetime_s=LIFETIME_S, warmup=0.0, horizon=HORIZON)
+    known = geometry.compiled(catalogue.restricted(workload.profiles))
+    tally = _Watch(known, gpus, workload.window_s, workload.shares)
+    pool = Pool(known, gpus, policy.find(one.policy))
+    engine.replay(workload.jobs(known, gpus, seed), pool, Rules(moves=one.moves), tally)
+    unusable = tally.unusable.means()
+    memory = gpus * catalogue.memory_slices
+    return (
+        [at for at, _ in unusable],
+        [share for _, share in tally.outcome(1.0).stranded],
+        [slices / memory for _, slices in unusable],
+    )
+
+
+def _by_memory(known: Geometry, shares: Mapping[str, float]) -> dict[str, float]:
+    """Each profile's share of the memory asked for."""
+    memory = {name: share * known.catalogue.profile(name).memory_slices for name, share in shares.items()}
+    return {name: asked / sum(memory.values()) for name, asked in memory.items()}

@@ -1,0 +1,133 @@
+"""Results: what a run of the benchmarks measured, as one JSON file that says what it means.
+
+Written by `suite`, read by `migsched bench report` and `migsched bench judge`. The file is an object:
+
+    version    1; a reader refuses any other
+    migsched   version of the product
+    started    when, UTC, ISO 8601
+    quick      whether small sizes were measured
+    machine    processor, processors, memory_gib, system, python
+    parts      by name: what one benchmark found
+      title, question, method    for people
+      columns    field of a row → what it means, with its unit
+      left_out   what a quick run did not measure, empty otherwise
+      seconds    how long it took
+      failed     why there are no rows, empty otherwise
+      rows       objects with the fields of `columns`
+    verdicts   one per bound of ranges.toml
+      measure, where, field      which rows of which part the bound is about
+      bound      "≥ 0.8", "≤ 4" or "≈ 0.892"
+      slack      how far beyond it the value may lie, null where nothing was measured
+      value      the worst of these rows, null where nothing was measured
+      ok         whether the bound holds, null where nothing was measured
+      why        why the bound matters
+      source     where its number comes from
+
+A new field is no new version; a changed meaning is.
+"""
+
+import os
+import platform
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from allocator import errors
+
+VERSION = 1
+
+
+class Machine(msgspec.Struct, frozen=True):
+    """What it was measured on."""
+
+    processor: str
+    processors: int
+    memory_gib: float
+    system: str
+    python: str
+
+    @staticmethod
+    def this() -> "Machine":
+        """The machine we run on."""
+        page, pages = os.sysconf("SC_PAGE_SIZE"), os.sysconf("SC_PHYS_PAGES")
+        return Machine(
+            processor=_processor(),
+            processors=os.cpu_count() or 1,
+            memory_gib=round(page * pages / 2**30, 1),
+            system=f"{platform.system()} {platform.release()}",
+            python=platform.python_version(),
+        )
+
+
+class PartResult(msgspec.Struct):
+    """What one benchmark found."""
+
+    title: str
+    question: str
+    method: str
+    columns: dict[str, str]
+    left_out: str = ""
+    seconds: float = 0.0
+    failed: str = ""
+    rows: list[dict[str, Any]] = []
+
+
+class Verdict(msgspec.Struct):
+    """What became of one bound; see `ranges.Verdict`."""
+
+    measure: str
+    where: dict[str, Any]
+    field: str
+    bound: str
+    why: str
+    source: str
+    slack: float | None = None
+    value: float | None = None
+    ok: bool | None = None
+
+
+class Results(msgspec.Struct):
+    """One run."""
+
+    version: int
+    migsched: str
+    started: str
+    quick: bool
+    machine: Machine
+    parts: dict[str, PartResult] = {}
+    verdicts: list[Verdict] = []
+
+    def rows(self, part: str) -> list[dict[str, Any]]:
+        """The rows of a part; none if it was not run."""
+        return self.parts[part].rows if part in self.parts else []
+
+
+def read(file: Path) -> Results:
+    """The results in a file. Raises InputError if it cannot be read, naming the field, or has another version."""
+    try:
+        found = msgspec.json.decode(file.read_bytes(), type=Results)
+    except OSError as error:
+        raise errors.InputError("results", str(file), f"give a file of `migsched bench all` ({error})") from error
+    except msgspec.DecodeError as error:  # a ValidationError names the field
+        raise errors.InputError("results", str(file), f"not a results file: {error}") from error
+    if found.version != VERSION:
+        raise errors.InputError("results: version", found.version, f"this migsched reads version {VERSION}")
+    return found
+
+
+def write(results: Results, file: Path) -> None:
+    """Write a file, whole or not at all."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    temporary = file.with_name(f".{file.name}.part")
+    temporary.write_bytes(msgspec.json.format(msgspec.json.encode(results), indent=1) + b"\n")
+    temporary.replace(file)
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()

@@ -1,0 +1,127 @@
+"""A run of the benchmarks: saved after each part, judged, and honest about what failed or was left out."""
+
+import copy
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from allocator import errors
+from benchmarks import parts, results, suite
+from benchmarks.parts import Part, Progress, Rows
+from benchmarks.ranges import Range
+from benchmarks.results import Results
+
+BOUNDS = (
+    Range("good", (), "value", "why", "source", most=1.0),
+    Range("bad", (), "value", "why", "source", most=1.0),
+)
+
+
+def part(name: str, rows: Rows | None) -> Part:
+    """A part with these rows, or one that fails."""
+
+    def measure(quick: bool, progress: Progress) -> Rows:
+        progress(f"measuring {name}")
+        if rows is None:
+            raise RuntimeError("no such machine")
+        return [*rows, {"value": 0.5, "quick": quick}]
+
+    return Part(name, f"The {name} part", "Is it so?", "By looking.", measure, "half of it", {"value": "a value"})
+
+
+def test_parts_run_in_turn_and_are_saved_each() -> None:
+    """After every part what was found so far is saved with its verdicts, and nothing of it is lost."""
+    saved: list[Results] = []
+    told: list[str] = []
+    found = suite.run(
+        [part("good", []), part("bad", [{"value": 2.0}])],
+        BOUNDS,
+        quick=False,
+        progress=told.append,
+        save=lambda so_far: saved.append(copy.deepcopy(so_far)),
+    )
+    assert [list(one.parts) for one in saved] == [["good"], ["good", "bad"]]
+    assert [[one.ok for one in run.verdicts] for run in saved] == [[True, None], [True, False]]
+    assert [one.value for one in found.verdicts] == [0.5, 2.0]
+    assert [message for message in told if message.startswith("[")] == ["[1/2] The good part", "[2/2] The bad part"]
+
+
+def test_a_part_that_fails_says_why_and_the_others_run() -> None:
+    """A part that raises has no rows, a reason and no verdict; the next part runs all the same."""
+    found = suite.run([part("bad", None), part("good", [])], BOUNDS, quick=False)
+    assert found.parts["bad"].failed == "RuntimeError: no such machine"
+    assert found.rows("bad") == []
+    assert found.rows("good")
+    assert [one.ok for one in found.verdicts] == [True, None]
+
+
+def test_a_quick_run_says_what_it_leaves_out() -> None:
+    """Quick runs are marked, part by part; full ones leave nothing out."""
+    quick = suite.run([part("good", [])], BOUNDS, quick=True)
+    full = suite.run([part("good", [])], BOUNDS, quick=False)
+    assert (quick.quick, quick.parts["good"].left_out) == (True, "half of it")
+    assert (full.quick, full.parts["good"].left_out) == (False, "")
+    assert quick.rows("good")[0]["quick"] is True
+
+
+def test_other_parts_are_kept_when_one_is_measured_again() -> None:
+    """With known results the parts that are not run stay, and are judged along."""
+    first = suite.run([part("bad", [{"value": 3.0}])], BOUNDS, quick=False)
+    both = suite.run([part("good", [])], BOUNDS, quick=False, known=first)
+    assert set(both.parts) == {"good", "bad"}
+    assert [one.ok for one in both.verdicts] == [True, False]
+
+
+def test_results_survive_the_file(tmp_path: Path) -> None:
+    """What is written is what is read, and nothing but the file is left behind."""
+    found = suite.run([part("good", [{"value": 1.0, "series": [1, 2.5, None]}])], BOUNDS, quick=True)
+    file = tmp_path / "deep" / "results.json"
+    results.write(found, file)
+    assert results.read(file) == found
+    assert [one.name for one in file.parent.iterdir()] == ["results.json"]
+
+
+@pytest.mark.parametrize(
+    ("content", "named"),
+    [
+        (None, "give a file"),
+        ("", "not a results file"),
+        ("[]", "not a results file"),
+        ('{"version": 1}', "missing required field"),
+        (
+            '{"version": 2, "migsched": "9", "started": "", "quick": false, "machine": {"processor": "", "processors":'
+            ' 1, "memory_gib": 1, "system": "", "python": ""}}',
+            "reads version 1",
+        ),
+    ],
+)
+def test_files_that_are_no_results_are_refused(tmp_path: Path, content: str | None, named: str) -> None:
+    """A missing file, another format and another version are refused with what is wrong."""
+    file = tmp_path / "results.json"
+    if content is not None:
+        file.write_text(content)
+    with pytest.raises(errors.InputError, match=named):
+        results.read(file)
+
+
+def test_parts_are_found_by_name() -> None:
+    """Parts come in their order whatever the order of the names; no name means all; a stranger is refused."""
+    assert [one.name for one in parts.find(["planning", "policies"])] == ["policies", "planning"]
+    assert parts.find(()) == parts.PARTS
+    with pytest.raises(errors.SettingsError, match="use one of policies"):
+        parts.find(["polices"])
+
+
+def _texts(one: Part) -> Mapping[str, Any]:
+    return {"title": one.title, "question": one.question, "method": one.method, "quick": one.quick}
+
+
+@pytest.mark.parametrize("one", parts.PARTS, ids=lambda one: one.name)
+def test_every_part_explains_itself(one: Part) -> None:
+    """Each part has a title, a question that ends as one, a method, what quick leaves out, and columns."""
+    assert all(_texts(one).values())
+    assert one.question.endswith("?")
+    assert one.columns
+    assert all(one.columns.values())
