@@ -82,8 +82,10 @@ class _Engines(_Wire, frozen=True):
 
 
 class _Profile(_Wire, frozen=True):
+    """Field for field a `profile.Profile`: `_profile` and `_wire_profile` go by these names."""
+
     name: _Name
-    id: _Count
+    profile_id: _Count = msgspec.field(name="id")
     compute_slices: _Count
     memory_slices: _Count
     max_instances: _Count
@@ -194,25 +196,14 @@ def _catalogue(wire: _Catalogue) -> catalogue.Catalogue:
         model=wire.name,
         memory_slices=wire.memory_slices,
         compute_slices=wire.compute_slices,
-        profiles=tuple(
-            profile.Profile(
-                name=p.name,
-                profile_id=p.id,
-                enum_index=p.enum_index,
-                compute_slices=p.compute_slices,
-                memory_slices=p.memory_slices,
-                max_instances=p.max_instances,
-                starts=p.starts,
-                memory_mib=p.memory_mib,
-                engines=_engines(p.engines),
-                sm=p.sm,
-                copy_engines=p.copy_engines,
-            )
-            for p in wire.profiles
-        ),
+        profiles=tuple(_profile(p) for p in wire.profiles),
         engine_totals=_engines(wire.engine_totals),
         total_memory_mib=wire.total_memory_mib,
     )
+
+
+def _profile(wire: _Profile) -> profile.Profile:
+    return profile.Profile(**{**msgspec.structs.asdict(wire), "engines": _engines(wire.engines)})
 
 
 def _engines(wire: _Engines | None) -> profile.Engines | None:
@@ -283,25 +274,15 @@ def _wire_catalogue(one: catalogue.Catalogue) -> _Catalogue:
         name=one.model,
         memory_slices=one.memory_slices,
         compute_slices=one.compute_slices,
-        profiles=tuple(
-            _Profile(
-                name=p.name,
-                id=p.profile_id,
-                compute_slices=p.compute_slices,
-                memory_slices=p.memory_slices,
-                max_instances=p.max_instances,
-                starts=p.starts,
-                enum_index=p.enum_index,
-                memory_mib=p.memory_mib,
-                engines=_wire_engines(p.engines),
-                sm=p.sm,
-                copy_engines=p.copy_engines,
-            )
-            for p in one.profiles
-        ),
+        profiles=tuple(_wire_profile(p) for p in one.profiles),
         engine_totals=_wire_engines(one.engine_totals),
         total_memory_mib=one.total_memory_mib,
     )
+
+
+def _wire_profile(one: profile.Profile) -> _Profile:
+    same = {name: getattr(one, name) for name in _Profile.__struct_fields__}
+    return _Profile(**{**same, "engines": _wire_engines(one.engines)})
 
 
 def _wire_engines(engines: profile.Engines | None) -> _Engines | None:
