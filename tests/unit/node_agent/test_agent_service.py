@@ -17,10 +17,10 @@ from allocator.errors import SettingsError
 from edge.objects import Meta, Pod
 from node_agent.service import Service, observe
 from node_agent.settings import Settings
+from simulator.device_manager import DeviceManager
 from simulator.gpu.devices import SimulatedDevices
 from simulator.gpu.driver import SimulatedDriver, simulate
 from simulator.gpu.faults import Call, Faults
-from tests.unit.node_agent.fake_kubelet import FakeKubelet
 from tests.unit.node_agent.memory_cluster import OneNodeCluster, pod
 
 ONE = "nvidia.com/mig-1g.5gb"
@@ -32,7 +32,7 @@ class Bench:
 
     def __init__(self, root: Path, gpus: str = "a100-40gb:1", *, mig: bool = True) -> None:
         self.root = root
-        self.kubelet = FakeKubelet(root)
+        self.kubelet = DeviceManager(root)
         self.cluster = OneNodeCluster()
         self.driver: SimulatedDriver = simulate(gpus, seed="n1", mig=mig, pause=lambda _: None)
         self.gpu = self.driver.by_index()[0]

@@ -1,7 +1,8 @@
-"""A kubelet's device manager and PodResources on Unix sockets: registers plugins, watches devices, allocates.
+"""DeviceManager: the kubelet's side of device plugins and of PodResources, on Unix sockets, without a kubelet.
 
 It does what the kubelet does as far as plugins can see: removes sockets when it starts, dials back to registered
-plugins, counts devices, asks for a preference and allocates exactly what it was told to prefer.
+plugins, counts devices, asks for a preference and allocates exactly what it was told to prefer. Used by tests of the
+node agent and by `migsched bench agent`.
 """
 
 import asyncio
@@ -28,15 +29,19 @@ class Endpoint:
     watcher: "asyncio.Task[None] | None" = None
 
 
-class FakeKubelet:
-    """Sockets under a directory: `device-plugins/kubelet.sock` and `pod-resources/kubelet.sock`."""
+class DeviceManager:
+    """Sockets under a directory: `device-plugins/kubelet.sock` and `pod-resources/kubelet.sock`.
+
+    `held` is what containers have: device ids by namespace, pod, container and resource. PodResources lists it, but
+    for what is in `unlisted`. Raises AioRpcError where a plugin refuses, TimeoutError where it does not answer.
+    """
 
     def __init__(self, root: Path) -> None:
         self.plugins = root / "device-plugins"
         self.pod_resources = root / "pod-resources" / "kubelet.sock"
         self.endpoints: dict[str, Endpoint] = {}
         self.registrations: list[str] = []
-        self.held: dict[tuple[str, str, str, str], list[str]] = {}  # namespace, pod, container, resource
+        self.held: dict[tuple[str, str, str, str], list[str]] = {}
         self.unlisted: set[tuple[str, str, str, str]] = set()
         self._servers: list[grpc.aio.Server] = []
         self._news = asyncio.Condition()
@@ -86,7 +91,14 @@ class FakeKubelet:
     async def allocate(
         self, pod: str, resource: str, number: int = 1, *, container: str = "main", reuse: Sequence[str] = ()
     ) -> pb.ContainerAllocateResponse:
-        """Give a container devices. Raises AioRpcError as the plugin refuses."""
+        """Give a container devices."""
+        ids = await self.choose(resource, number, reuse=reuse)
+        answer = await self.allocate_exactly(resource, ids)
+        self.held["default", pod, container, resource] = ids
+        return answer
+
+    async def choose(self, resource: str, number: int = 1, *, reuse: Sequence[str] = ()) -> list[str]:
+        """The ids to allocate: those that the plugin prefers, then any free ones."""
         endpoint = self.endpoints[resource]
         taken = {one for ids in self.held.values() for one in ids} - set(reuse)
         free = [one for one, health in sorted(endpoint.devices.items()) if health == "Healthy" and one not in taken]
@@ -101,10 +113,7 @@ class FakeKubelet:
         )
         wanted = (await prefer(request, timeout=DEADLINE_S)).container_responses[0].deviceIDs
         ids = [one for one in wanted if one in free][:number]
-        ids += [one for one in free if one not in ids][: number - len(ids)]
-        answer = await self.allocate_exactly(resource, ids)
-        self.held["default", pod, container, resource] = ids
-        return answer
+        return ids + [one for one in free if one not in ids][: number - len(ids)]
 
     async def allocate_exactly(self, resource: str, ids: Sequence[str]) -> pb.ContainerAllocateResponse:
         """Allocate these ids."""
