@@ -6,7 +6,8 @@ or lengths, and raises ContractError naming the field. Schema of the MigNode: de
 """
 
 import dataclasses
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Annotated, Any
 
@@ -98,12 +99,15 @@ class _Profile(_Wire, frozen=True):
 
 
 class _Catalogue(_Wire, frozen=True):
+    """A catalogue that GPUs refer to by `name`: its model's, but where GPUs of one model differ in what they offer."""
+
     name: _Name
     memory_slices: _Count
     compute_slices: _Count
     profiles: Annotated[tuple[_Profile, ...], msgspec.Meta(max_length=catalogue.MAX_PROFILES)]
     engine_totals: _Engines | None = None
     total_memory_mib: int | None = msgspec.field(default=None, name="totalMemoryMiB")
+    model: Annotated[str, msgspec.Meta(max_length=253)] = ""  # where it is not the name
 
 
 class _Owner(_Wire, frozen=True):
@@ -193,7 +197,7 @@ def node_report(status: Status, node: str) -> report.NodeReport:
 @lru_cache(maxsize=256)
 def _catalogue(wire: _Catalogue) -> catalogue.Catalogue:
     return catalogue.Catalogue(
-        model=wire.name,
+        model=wire.model or wire.name,
         memory_slices=wire.memory_slices,
         compute_slices=wire.compute_slices,
         profiles=tuple(_profile(p) for p in wire.profiles),
@@ -241,27 +245,35 @@ def _slice(wire: _Slice) -> report.Slice:
 
 def encode_status(seen: report.NodeReport, *, agent_version: str, mode: str) -> dict[str, Any]:
     """The MigNode status of a report, as a JSON-able mapping. The inverse of `decode_status`."""
-    models: dict[str, catalogue.Catalogue] = {}
-    for gpu in seen.gpus:
-        if gpu.catalogue is not None:
-            models.setdefault(gpu.catalogue.model, gpu.catalogue)
+    names = _names(gpu.catalogue for gpu in seen.gpus if gpu.catalogue is not None)
     status = Status(
         contract_version=CONTRACT_VERSION,
         agent=_Agent(agent_version, mode),
-        summary=_summary(seen, models),
-        catalogues=tuple(_wire_catalogue(c) for c in models.values()),
-        gpus=tuple(_wire_gpu(g) for g in seen.gpus),
+        summary=_summary(seen, names),
+        catalogues=tuple(_wire_catalogue(one, name) for one, name in names.items()),
+        gpus=tuple(_wire_gpu(g, names[g.catalogue] if g.catalogue else "") for g in seen.gpus),
     )
     found: dict[str, Any] = msgspec.to_builtins(status)
     return found
 
 
-def _summary(seen: report.NodeReport, models: dict[str, catalogue.Catalogue]) -> _Summary:
+def _names(catalogues: Iterable[catalogue.Catalogue]) -> dict[catalogue.Catalogue, str]:
+    """A name for each: its model's, numbered where GPUs of one model do not offer the same."""
+    names: dict[catalogue.Catalogue, str] = {}
+    for one in catalogues:
+        if one not in names:
+            numbered = (f"{one.model}#{number}" for number in itertools.count(2))
+            taken = set(names.values())
+            names[one] = next(name for name in itertools.chain((one.model,), numbered) if name not in taken)
+    return names
+
+
+def _summary(seen: report.NodeReport, names: Mapping[catalogue.Catalogue, str]) -> _Summary:
     slices = [s for g in seen.gpus for s in g.slices]
     taken = [s for g in seen.gpus if g.usable for s in g.slices if s.state is not report.SliceState.IDLE]
     total = sum(g.catalogue.memory_slices for g in seen.gpus if g.usable and g.catalogue)
     return _Summary(
-        models=",".join(models),
+        models=",".join(dict.fromkeys(one.model for one in names)),
         gpus=len(seen.gpus),
         slices=len(slices),
         allocated=sum(s.state is report.SliceState.ALLOCATED for s in slices),
@@ -269,9 +281,10 @@ def _summary(seen: report.NodeReport, models: dict[str, catalogue.Catalogue]) ->
     )
 
 
-def _wire_catalogue(one: catalogue.Catalogue) -> _Catalogue:
+def _wire_catalogue(one: catalogue.Catalogue, name: str) -> _Catalogue:
     return _Catalogue(
-        name=one.model,
+        name=name,
+        model="" if name == one.model else one.model,
         memory_slices=one.memory_slices,
         compute_slices=one.compute_slices,
         profiles=tuple(_wire_profile(p) for p in one.profiles),
@@ -289,12 +302,12 @@ def _wire_engines(engines: profile.Engines | None) -> _Engines | None:
     return None if engines is None else _Engines(*engines.values())
 
 
-def _wire_gpu(gpu: report.GpuReport) -> _Gpu:
+def _wire_gpu(gpu: report.GpuReport, catalogue_name: str) -> _Gpu:
     return _Gpu(
         uuid=gpu.uuid,
         index=gpu.index,
         product=gpu.product,
-        catalogue=gpu.catalogue.model if gpu.catalogue else "",
+        catalogue=catalogue_name,
         mig_mode=gpu.mig_mode,
         healthy=gpu.healthy,
         message=gpu.message,

@@ -1,5 +1,6 @@
 """Hostile and honest texts at the process border, one by one."""
 
+import dataclasses
 import json
 from typing import Any
 
@@ -123,6 +124,22 @@ def test_a_catalogue_is_written_once() -> None:
     assert [one["name"] for one in status["catalogues"]] == ["a100-40gb"]
     assert [gpu["catalogue"] for gpu in status["gpus"]] == ["a100-40gb"] * 2
     assert _read(status) == SEEN
+
+
+def test_gpus_of_one_model_may_offer_different_things() -> None:
+    """Catalogues of one model that differ each reach the reader, with their GPUs and their model."""
+    whole = SEEN.gpus[0].catalogue
+    assert whole is not None
+    fewer = [whole.restricted(frozenset(names)) for names in (["3g.20gb", "1g.5gb"], ["1g.5gb"])]
+    numbered = dataclasses.replace(fewer[1], model="a100-40gb#2")
+    kinds = (whole, *fewer, whole, numbered)
+    gpus = tuple(
+        dataclasses.replace(SEEN.gpus[1], uuid=f"GPU-{n}", catalogue=one, slices=()) for n, one in enumerate(kinds)
+    )
+    status = _status(NodeReport("n1", gpus))
+    assert _read(status) == NodeReport("n1", gpus)
+    assert len({one["name"] for one in status["catalogues"]}) == 4
+    assert status["summary"]["models"] == "a100-40gb,a100-40gb#2"
 
 
 def test_a_status_says_what_people_want_to_know() -> None:
