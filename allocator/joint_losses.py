@@ -21,7 +21,8 @@ States = npt.NDArray[np.int32]  # nodes × GPUs: the fleet's numbers of GPU stat
 Versions = npt.NDArray[np.int64]
 
 TOO_COMPLEX = -math.inf  # the loss of a node whose answer was refused
-MAX_ADDITIONS = 60_000_000  # sums per question, about 0.1 s; nodes beyond are refused now and go on at the next one
+MAX_ADDITIONS = 60_000_000  # per question, about 0.1 s; nodes beyond are refused now and go on at the next question
+MAX_PORTIONS = 5  # of so many additions, as long as no node fits
 
 _ALIKE = 8_000_000  # sums from which it pays to look for nodes that are alike
 _CELLS = 2**16  # sums held at a time: they stay in the processor's cache
@@ -102,11 +103,19 @@ class JointLosses:
             alike, where = np.unique(np.sort(states[left], axis=1), axis=0, return_inverse=True)
         else:
             alike, where = states[left], np.arange(len(left))
-        now = max(1, MAX_ADDITIONS // cost)
-        least = np.append(self._least(alike[:now]), np.full(max(0, len(alike) - now), TOO_COMPLEX))
-        losses[left] = least[where.ravel()]
-        answered[left] = where.ravel() < now
+        least = self._least_in_portions(alike, max(1, MAX_ADDITIONS // cost))
+        losses[left] = np.append(least, np.full(len(alike) - len(least), TOO_COMPLEX))[where.ravel()]
+        answered[left] = where.ravel() < len(least)
         return losses, answered
+
+    def _least_in_portions(self, states: States, portion: int) -> Losses:
+        """The least loss of the first nodes: a portion, and more of them until one fits."""
+        found = np.empty(0)
+        for first in range(0, min(len(states), portion * MAX_PORTIONS), portion):
+            found = np.append(found, self._least(states[first : first + portion]))
+            if np.isfinite(found).any():
+                break
+        return found
 
     def _could_fit(self, states: States) -> npt.NDArray[np.bool_]:
         """Whether no sum over a node's GPUs rules the request out: what must hold if it fits."""
