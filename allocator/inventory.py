@@ -7,7 +7,7 @@ agent destroys them when their room is wanted.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from allocator import errors, fitting, geometry, held
@@ -122,7 +122,7 @@ class Inventory:
         seen = self._reports.get(claim.node)
         still_held = seen is not None and uid in held.shown(seen)
         self.ledger.apply(uid, Event.END if still_held else Event.FREE)
-        self._refresh(claim.node)
+        self._refresh(claim.node, {hold.gpu for hold in claim.holds})
         return not still_held
 
     # --- what the scheduler decides ---------------------------------------------------------------------------
@@ -148,7 +148,7 @@ class Inventory:
         )
         claim = Claim(uid, namespace, name, node, holds, State.RESERVED)
         self.ledger.open(claim)
-        self._refresh(node)
+        self._refresh(node, {hold.gpu for hold in holds})
         self.fleet.chose(node)
         return claim
 
@@ -160,7 +160,8 @@ class Inventory:
         """The binding was refused: the reservation is void. Raises LedgerError if the claim is past that."""
         claim = self.ledger.get(uid)
         self.ledger.apply(uid, Event.REFUSE)
-        self._refresh(claim.node if claim else "")
+        if claim is not None:
+            self._refresh(claim.node, {hold.gpu for hold in claim.holds})
 
     def explain(self, request: Request, node: str) -> Misfit:
         """Why a request does not fit a node, given that it does not."""
@@ -284,27 +285,34 @@ class Inventory:
                 taken.add((uid, one.placement))
         return [placement for _, placement in sorted(taken)]
 
-    def _refresh(self, node: str) -> None:
-        """Recompute a node's row of the fleet."""
+    def _refresh(self, node: str, changed: Container[str] | None = None) -> None:
+        """Recompute a node's row of the fleet; of the GPUs (by UUID) whose claims changed, where only they did."""
         seen = self._reports.get(node)
         if seen is None:
             self.fleet.drop(node)
             self._usable.pop(node, None)
             self._conflicts.pop(node, None)
             return
+        before = dict(self._usable.get(node, ()))
         usable: list[tuple[str, GpuState]] = []
         conflicts: dict[str, str] = {}
+        gained = False
         for gpu in seen.gpus:
             if gpu.catalogue is None or not gpu.usable:
                 continue
+            known = before.get(gpu.uuid)
+            if known is not None and changed is not None and gpu.uuid not in changed:
+                usable.append((gpu.uuid, known))
+                continue
             try:
                 kind = geometry.compiled(gpu.catalogue)
-                usable.append((gpu.uuid, (kind, kind.state_of(self._taken(node, gpu)))))
+                state = (kind, kind.state_of(self._taken(node, gpu)))
             except errors.MigschedError as error:
                 conflicts[gpu.uuid] = str(error)
-        before = dict(self._usable.get(node, ()))
-        if any(_gained(before.get(uuid), after) for uuid, after in usable):
-            self.gains += 1
+                continue
+            usable.append((gpu.uuid, state))
+            gained = gained or _gained(known, state)
+        self.gains += gained
         self._usable[node] = tuple(usable)
         self._conflicts[node] = conflicts
         self.fleet.put(node, [state for _, state in usable])

@@ -17,9 +17,10 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from allocator import gpu_models, policy, report
 from allocator.ledger import Claim
 from allocator.request import Request, Slot
-from scheduler import app
+from scheduler import app, service
 from scheduler.binder import Binder
 from scheduler.extender import Extender
+from scheduler.http_protocol import OneWriteProtocol
 from scheduler.metrics import Metrics
 from scheduler.state import State
 
@@ -78,13 +79,25 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--nodes", type=int, required=True)
     parser.add_argument("--shortlist", type=int, default=10)
+    parser.add_argument("--slack", type=float, default=0.0)
     arguments = parser.parse_args()
     metrics = Metrics()
     state = half_full(arguments.nodes)
     binder = Binder(state, cluster=None, metrics=metrics, timeout_s=1)  # type: ignore[arg-type]  # nothing is bound here
-    extender = Extender(state, binder, metrics, shortlist=arguments.shortlist, courting_s=0.3)
+    extender = Extender(state, binder, metrics, shortlist=arguments.shortlist, slack=arguments.slack, courting_s=0.3)
     application = Timed(app.build(extender, metrics, ready=lambda: True, max_body=2**25))
-    server = uvicorn.Server(uvicorn.Config(application, port=0, log_level="warning", access_log=False, lifespan="off"))
+    service.spare_the_collector()
+    config = uvicorn.Config(
+        application,
+        port=0,
+        http=OneWriteProtocol,
+        loop="uvloop",
+        log_level="warning",
+        access_log=False,
+        proxy_headers=False,
+        lifespan="off",
+    )
+    server = uvicorn.Server(config)
     sockets = [server.config.bind_socket()]
     sockets[0].listen()  # so that a client told the address now is never refused
     print(f"http://127.0.0.1:{sockets[0].getsockname()[1]}", flush=True)  # noqa: T201  # read by the parent

@@ -6,10 +6,11 @@ the clock runs from the first creation to the last binding.
 """
 
 import asyncio
+import math
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,6 +30,14 @@ DEADLINE_S = 540
 Progress = Callable[[str], None]
 
 
+@dataclass(frozen=True, slots=True)
+class _Extender:
+    """How the extender is set: the length of its shortlist, and whether it is filled up with worse nodes."""
+
+    shortlist: int
+    filled: bool
+
+
 @dataclass(slots=True)
 class _Run:
     """One measured run."""
@@ -43,20 +52,22 @@ def measure(
     runs: int,
     *,
     shortlist: int = 10,
+    filled: bool = False,
     infeasible: int = 0,
     progress: Progress = lambda _: None,
 ) -> dict[str, Any]:
-    """{"plain": [pods/s…], "extender": […], "ratio", "shortlist", "infeasible", "cpu_ms_per_pod": {variant:
-    {process: ms}}}.
+    """{"plain": [pods/s…], "extender": […], "ratio", "shortlist", "filled", "infeasible", "cpu_ms_per_pod":
+    {variant: {process: ms}}}.
 
-    `infeasible` pods wait, refused by the extender, while the others are scheduled; the plain scheduler then waits
-    with as many that its own check refuses.
+    The shortlist is what it is by default, at most `shortlist` equally good nodes; `filled` fills it up with the next
+    best, so that kube-scheduler always has all of them to score. `infeasible` pods wait, refused by the extender, while
+    the others are scheduled; the plain scheduler then waits with as many that its own check refuses.
     """
-    return asyncio.run(_measure(nodes, pods, runs, shortlist, infeasible, progress))
+    return asyncio.run(_measure(nodes, pods, runs, _Extender(shortlist, filled), infeasible, progress))
 
 
 async def _measure(
-    nodes: int, pods: int, runs: int, shortlist: int, infeasible: int, progress: Progress
+    nodes: int, pods: int, runs: int, extender: _Extender, infeasible: int, progress: Progress
 ) -> dict[str, Any]:
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="migsched-bench-")))
@@ -67,7 +78,7 @@ async def _measure(
         try:
             progress(f"scheduler: creating {nodes} nodes")
             await load.create_nodes(connection, [f"node-{n:05d}" for n in range(nodes)])
-            bench = _Bench(plane, connection, directory, pods, shortlist, infeasible)
+            bench = _Bench(plane, connection, directory, pods, extender, infeasible)
             found: dict[str, list[_Run]] = {"plain": [], "extender": []}
             for run in range(runs):
                 order = ("plain", "extender") if run % 2 == 0 else ("extender", "plain")
@@ -77,10 +88,10 @@ async def _measure(
                     progress(f"scheduler: run {run + 1}/{runs} {variant}: {result.pods_per_s:.1f} pods/s")
         finally:
             await connection.close()
-    return _summary(found, nodes, shortlist, infeasible)
+    return _summary(found, nodes, extender, infeasible)
 
 
-def _summary(found: dict[str, list[_Run]], nodes: int, shortlist: int, infeasible: int) -> dict[str, Any]:
+def _summary(found: dict[str, list[_Run]], nodes: int, extender: _Extender, infeasible: int) -> dict[str, Any]:
     ratios = [mine.pods_per_s / plain.pods_per_s for mine, plain in zip(found["extender"], found["plain"], strict=True)]
     processes = {name for results in found.values() for r in results for name in r.cpu_ms_per_pod}
     return {
@@ -88,7 +99,8 @@ def _summary(found: dict[str, list[_Run]], nodes: int, shortlist: int, infeasibl
         "plain": [round(r.pods_per_s, 1) for r in found["plain"]],
         "extender": [round(r.pods_per_s, 1) for r in found["extender"]],
         "ratio": round(statistics.median(ratios), 3),
-        "shortlist": shortlist,
+        "shortlist": extender.shortlist,
+        "filled": extender.filled,
         "infeasible": infeasible,
         "cpu_ms_per_pod": {
             variant: {
@@ -104,13 +116,19 @@ class _Bench:
     """Runs one variant after the other on one control plane."""
 
     def __init__(
-        self, plane: ControlPlane, connection: Connection, directory: Path, pods: int, shortlist: int, infeasible: int
+        self,
+        plane: ControlPlane,
+        connection: Connection,
+        directory: Path,
+        pods: int,
+        extender: _Extender,
+        infeasible: int,
     ) -> None:
         self._plane = plane
         self._connection = connection
         self._directory = directory
         self._pods = pods
-        self._shortlist = shortlist
+        self._extender = extender
         self._infeasible = infeasible
         self._number = 0
 
@@ -122,7 +140,12 @@ class _Bench:
             pids = {"api-server": self._pid("kube-apiserver"), "etcd": self._pid("etcd")}
             if variant == "extender":
                 extender = stack.enter_context(
-                    ServiceProcess(self._plane.kubeconfig, self._directory, shortlist=self._shortlist)
+                    ServiceProcess(
+                        self._plane.kubeconfig,
+                        self._directory,
+                        shortlist=self._extender.shortlist,
+                        slack=math.inf if self._extender.filled else 0,
+                    )
                 )
                 await asyncio.to_thread(extender.wait_ready)
                 url, pids["extender"] = f"{extender.extender_url}/v1", extender.pid
@@ -149,10 +172,3 @@ class _Bench:
 
     def _pid(self, name: str) -> int:
         return next(child.pid for child in self._plane.children if child.name == name)
-
-
-def shortlists(
-    nodes: int, pods: int, runs: int, sizes: Sequence[int], progress: Progress = lambda _: None
-) -> list[dict[str, Any]]:
-    """The same measurement for several lengths of the shortlist."""
-    return [measure(nodes, pods, runs, shortlist=k, progress=progress) for k in sizes]

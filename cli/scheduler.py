@@ -27,6 +27,7 @@ def scheduler(
     api_port: Annotated[int | None, _flag("api_port")] = None,
     policy: Annotated[str | None, _flag("policy")] = None,
     shortlist: Annotated[int | None, _flag("shortlist")] = None,
+    shortlist_slack: Annotated[float | None, _flag("shortlist_slack")] = None,
     max_body_mib: Annotated[int | None, _flag("max_body_mib")] = None,
     bind_timeout_s: Annotated[float | None, _flag("bind_timeout_s")] = None,
     courting_s: Annotated[float | None, _flag("courting_s")] = None,

@@ -23,7 +23,8 @@ from scheduler.metrics import Metrics
 from scheduler.state import State
 
 _log = structlog.get_logger("binder")
-_AGAIN = wait_exponential_jitter(multiplier=0.1, max=2.0, jitter=0.1)
+FIRST_RETRY_S = 0.1
+_AGAIN = wait_exponential_jitter(multiplier=2 * FIRST_RETRY_S, max=2.0, jitter=0.1)
 
 
 class Binder:
@@ -102,14 +103,21 @@ class Binder:
 
     async def _until_definite(self, binding: Binding) -> str:
         """POST the Binding until the API server has answered for certain. Returns why it was refused, or nothing."""
-        async for attempt in AsyncRetrying(retry=retry_if_exception_type(errors.UnreachableError), wait=_AGAIN):
-            with attempt:
-                try:
-                    await self._cluster.bind(binding)
-                except errors.ConflictError as error:
-                    return await self._after_conflict(binding, error)
-                except (errors.NotFoundError, errors.RefusedError) as error:
-                    return str(error)
+        try:
+            return await self._post(binding)
+        except errors.UnreachableError:  # only now is the machinery of retries worth its cost
+            await asyncio.sleep(FIRST_RETRY_S)
+            again = AsyncRetrying(retry=retry_if_exception_type(errors.UnreachableError), wait=_AGAIN)
+            return await again(self._post, binding)
+
+    async def _post(self, binding: Binding) -> str:
+        """POST the Binding once. Returns why it was refused, or nothing; raises UnreachableError without an answer."""
+        try:
+            await self._cluster.bind(binding)
+        except errors.ConflictError as error:
+            return await self._after_conflict(binding, error)
+        except (errors.NotFoundError, errors.RefusedError) as error:
+            return str(error)
         return ""
 
     async def _after_conflict(self, binding: Binding, error: errors.ConflictError) -> str:

@@ -1,16 +1,22 @@
 """The extender's four verbs in domain words: filter, prioritize, bind, preempt. Called by `app`, which knows HTTP
 and JSON.
 
+Filter offers the nodes that are best for packing, and no worse ones: between equals kube-scheduler's own preferences
+(affinity, spreading, images at hand) decide, and where there is only one it skips scoring and prioritize altogether
+(docs/adr/0006).
+
 Filter and prioritize change nothing that decides about placements: kube-scheduler also calls them to try things
-out. The one thing they leave behind is courtship: the node just offered as best to a pod is ranked lower for other
-pods for a moment, since its Binding is on its way and two pods sent to one last place cost one of them a back-off.
-Courtship only ranks, it never refuses.
+out. The one thing they leave behind is courtship: a node offered to a pod as the only best one is ranked lower for
+other pods for a moment, since its Binding is on its way and two pods sent to one last place cost one of them a
+back-off. Courtship only ranks, it never refuses.
 """
 
+import math
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 import structlog
@@ -30,6 +36,7 @@ from scheduler.state import KnownPod, State
 _log = structlog.get_logger("extender")
 
 BEST_SCORE = 10  # kube-scheduler's MaxExtenderPriority
+_EQUAL = 1e-9  # losses no further apart are equal: sums of the same numbers in another order
 _LAST = 1e6  # loss of a node that fits only if its courtship comes to nothing: after all others, before none
 
 
@@ -49,14 +56,24 @@ class _Courtship:
     until: float
 
 
+class _Ranked(NamedTuple):
+    """A node, by its position among those asked about, and what the request costs there."""
+
+    loss: float
+    position: int
+
+
 class Extender:
     """The verbs over one state."""
 
-    def __init__(self, state: State, binder: Binder, metrics: Metrics, *, shortlist: int, courting_s: float) -> None:
+    def __init__(
+        self, state: State, binder: Binder, metrics: Metrics, *, shortlist: int, slack: float, courting_s: float
+    ) -> None:
         self._state = state
         self._binder = binder
         self._metrics = metrics
         self._shortlist = shortlist
+        self._slack = slack
         self._courting_s = courting_s
         self._courted: dict[str, _Courtship] = {}
 
@@ -76,13 +93,13 @@ class Extender:
         if claim is not None:
             return self._held(claim, known, names)
         losses = self._losses(known.request, names)
-        order = self._ranked(known, names, losses, self._shortlist)
-        if len(order):
+        ranked = self._ranked(known, names, losses, self._shortlist)
+        if ranked:
             self._state.refused.discard(known.uid)
-            nodes = [names[i] for i in order]
-            self._court(known, nodes[0])
+            self._court(known, names, ranked)
             self._decided("filter", "fit", "")
-            return FilterAnswer(nodes)
+            worst = ranked[0].loss + self._slack + _EQUAL
+            return FilterAnswer([names[one.position] for one in ranked if one.loss <= worst])
         answer = self._refusal(known.request, names, losses)
         if known.uid not in self._state.refused:  # it will be tried again and again: one line until it fits
             self._state.refused.add(known.uid)
@@ -118,7 +135,7 @@ class Extender:
     # --- prioritize -------------------------------------------------------------------------------------------------
 
     def prioritize(self, pod: Pod, names: Sequence[str]) -> Mapping[str, int]:
-        """A score 0…10 for every node: 10 for the best, one less for each next one."""
+        """A score 0…10 for every node: 10 for the best, one less for each next loss; equal losses score the same."""
         scores = dict.fromkeys(names, 0)
         if not pods.is_ours(pod):
             return scores
@@ -128,11 +145,13 @@ class Extender:
         claim = self._state.inventory.ledger.get(known.uid)
         if claim is not None:
             return scores | ({claim.node: BEST_SCORE} if claim.node in scores else {})
-        order = self._ranked(known, names, self._losses(known.request, names), BEST_SCORE)
-        for rank, index in enumerate(order):
-            scores[names[index]] = BEST_SCORE - rank
-        if len(order):
-            self._court(known, names[order[0]])
+        ranked = self._ranked(known, names, self._losses(known.request, names), len(names))
+        score, before = BEST_SCORE, -math.inf
+        for place, one in enumerate(ranked):
+            if place and one.loss > before + _EQUAL:
+                score = max(0, score - 1)
+            scores[names[one.position]], before = score, one.loss
+        self._court(known, names, ranked)
         return scores
 
     # --- bind -------------------------------------------------------------------------------------------------------
@@ -192,18 +211,19 @@ class Extender:
         fleet = self._state.inventory.fleet
         return fleet.losses(request, fleet.rows_of(names))
 
-    def _ranked(self, known: KnownPod, names: Sequence[str], losses: Losses, count: int) -> Sequence[int]:
-        """Indices of the best nodes, best first; one that another pod was just sent to is judged as if it lay there."""
+    def _ranked(self, known: KnownPod, names: Sequence[str], losses: Losses, count: int) -> Sequence[_Ranked]:
+        """The best nodes, best first; one that another pod was just sent to is judged as if that pod lay there."""
         courts = self._courts_of_others(known.uid)
-        order: list[int] = _best(losses, count + min(count, len(courts))).tolist()
+        best = _best(losses, count + min(count, len(courts)))
+        ranked = list(map(_Ranked, losses[best].tolist(), best.tolist()))
         if not courts or known.request is None:
-            return order
-        judged = []
-        for place, index in enumerate(order):
-            court = courts.get(names[index])
-            loss = losses[index] if court is None else self._loss_beside(court, known.request)
-            judged.append((loss, place, index))
-        return [index for _, _, index in sorted(judged)[:count]]
+            return ranked
+        for place, one in enumerate(ranked):
+            court = courts.get(names[one.position])
+            if court is not None:
+                ranked[place] = _Ranked(self._loss_beside(court, known.request), one.position)
+        ranked.sort(key=lambda one: one.loss)
+        return ranked[:count]
 
     def _courts_of_others(self, uid: str) -> Mapping[str, _Courtship]:
         """The nodes that other pods were sent to a moment ago; what is older is forgotten."""
@@ -230,9 +250,13 @@ class Extender:
             return _LAST
         return loss
 
-    def _court(self, known: KnownPod, node: str) -> None:
+    def _court(self, known: KnownPod, names: Sequence[str], ranked: Sequence[_Ranked]) -> None:
+        """Remember where a pod is about to go, if that is certain: between equals kube-scheduler chooses."""
+        if not ranked or (len(ranked) > 1 and ranked[1].loss <= ranked[0].loss + _EQUAL):
+            return
         if known.request:
             profiles = tuple(slot.profile for slot in known.request.slots)
+            node = names[ranked[0].position]
             self._courted[known.uid] = _Courtship(node, profiles, time.monotonic() + self._courting_s)
 
     def _decided(self, verb: str, outcome: str, reason: str) -> None:

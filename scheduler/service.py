@@ -49,7 +49,12 @@ class Service:
         self.state = State(policy.find(settings.policy), self._waker.ring)
         self._binder = Binder(self.state, cluster, self.metrics, timeout_s=settings.bind_timeout_s)
         extender = Extender(
-            self.state, self._binder, self.metrics, shortlist=settings.shortlist, courting_s=settings.courting_s
+            self.state,
+            self._binder,
+            self.metrics,
+            shortlist=settings.shortlist,
+            slack=settings.shortlist_slack,
+            courting_s=settings.courting_s,
         )
         self._extender_app = app.build(extender, self.metrics, self.ready, max_body=settings.max_body_mib * _MIB)
         self._api_app = api.build(self.state, self.metrics, self.ready, self._refresh_gauges)
@@ -181,14 +186,14 @@ async def _run(settings: Settings) -> None:
     try:
         await _first(service.synced(), stop.wait())
         if not stop.is_set():
-            _spare_the_collector()
+            spare_the_collector()
             _log.info("ready", nodes=len(service.state.inventory.fleet), claims=len(service.state.inventory.ledger))
             await stop.wait()
     finally:
         await service.stop()
 
 
-def _spare_the_collector() -> None:
+def spare_the_collector() -> None:
     """What is known of the cluster by now stays: the garbage collector need not look at it in the middle of a call."""
     gc.collect()
     gc.freeze()

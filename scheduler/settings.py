@@ -34,7 +34,12 @@ class Settings(BaseSettings):
         10,
         ge=1,
         le=100_000,
-        description="Nodes that filter answers with. kube-scheduler's work grows with it (docs/adr/0006).",
+        description="Most nodes that filter answers with. kube-scheduler's work grows with it (docs/adr/0006).",
+    )
+    shortlist_slack: float = Field(
+        0,
+        ge=0,
+        description="How much more than the best one's a shortlisted node's loss by the policy may be; inf: any loss.",
     )
     max_body_mib: int = Field(
         32, ge=1, le=1024, description="Largest request body in MiB; 5,000 full Node objects are about 20."

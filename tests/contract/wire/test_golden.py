@@ -55,13 +55,13 @@ async def test_a_refusal_names_every_node(wire: Wire, mode: str) -> None:
 
 @pytest.mark.parametrize("mode", MODES)
 async def test_prioritize_answers_a_bare_array_of_whole_scores(wire: Wire, mode: str) -> None:
-    """Every node asked about is scored once, with an int of 0…10, the best with 10."""
+    """Every node asked about is scored once, with an int of 0…10: two equal nodes with 10 each."""
     request, recorded = golden(f"prioritize-{mode}")
     status, reply = await wire.post("prioritize", request)
     assert status == 200
     assert {frozenset(one) for one in reply} == {frozenset(one) for one in recorded} == {frozenset(("Host", "Score"))}
     assert sorted(one["Host"] for one in reply) == ["node-1", "node-2"]
-    assert sorted(one["Score"] for one in reply) == [9, 10]
+    assert sorted(one["Score"] for one in reply) == [10, 10]
     assert all(type(one["Score"]) is int for one in reply)
 
 

@@ -1,5 +1,6 @@
 """The verbs in domain words: shortlist, courtship, held pods, victims."""
 
+import math
 from typing import Any, cast
 
 import msgspec
@@ -20,15 +21,23 @@ from tests.builders import node, request
 class Verbs:
     """An extender over nodes with one A100-40GB each."""
 
-    def __init__(self, nodes: int, *, shortlist: int = 10, courting_s: float = 60.0) -> None:
+    def __init__(
+        self,
+        nodes: int,
+        *,
+        shortlist: int = 10,
+        slack: float = 0,
+        courting_s: float = 60.0,
+        by: policy.Policy = policy.DEFAULT,
+    ) -> None:
         self.names = [f"n{i}" for i in range(nodes)]
-        self.state = State(policy.DEFAULT, lambda: None)
+        self.state = State(by, lambda: None)
         for name in self.names:
             self.state.inventory.nodes.add(name)
             self.state.inventory.observe(node(name).gpu("a100-40gb").report())
         metrics = Metrics()
         binder = Binder(self.state, cast(Cluster, None), metrics, timeout_s=1)
-        self.extender = Extender(self.state, binder, metrics, shortlist=shortlist, courting_s=courting_s)
+        self.extender = Extender(self.state, binder, metrics, shortlist=shortlist, slack=slack, courting_s=courting_s)
 
     def hold(self, name: str, where: str, *profiles: str, priority: int = 0) -> Claim:
         """A pod with a claim."""
@@ -52,23 +61,46 @@ def a_pod(name: str, *profiles: str, priority: int = 0) -> Pod:
     return msgspec.convert(document, Pod)
 
 
-def test_filter_answers_with_the_shortlist_best_first_and_no_complaints() -> None:
-    """Of many fitting nodes only the best are named; the others are in no map."""
+def test_filter_offers_the_best_nodes_and_none_that_packs_worse() -> None:
+    """Of many fitting nodes only the best is named, of equals as many as the shortlist takes; the rest is in no map."""
     verbs = Verbs(50, shortlist=3)
+    equals = verbs.extender.filter(a_pod("any", "3g.20gb"), verbs.names)
+    assert (len(equals.nodes), equals.failed, equals.unresolvable) == (3, {}, {})
     verbs.hold("a", "n7", "4g.20gb")
     answer = verbs.extender.filter(a_pod("p", "3g.20gb"), verbs.names)
+    assert (list(answer.nodes), answer.failed, answer.unresolvable) == (["n7"], {}, {})
+
+
+def test_slack_lets_worse_nodes_onto_the_shortlist_best_first() -> None:
+    """With unlimited slack the shortlist is filled up with the next best; with a little, only as far as it reaches."""
+    full = Verbs(50, shortlist=3, slack=math.inf)
+    full.hold("a", "n7", "4g.20gb")
+    answer = full.extender.filter(a_pod("p", "3g.20gb"), full.names)
     assert answer.nodes[0] == "n7"
     assert len(answer.nodes) == 3
-    assert (answer.failed, answer.unresolvable) == ({}, {})
+    tight = Verbs(50, shortlist=3, slack=1e-6)
+    tight.hold("a", "n7", "4g.20gb")
+    assert list(tight.extender.filter(a_pod("p", "3g.20gb"), tight.names).nodes) == ["n7"]
 
 
 def test_a_courted_node_is_ranked_as_if_its_suitor_lay_there() -> None:
-    """The last half GPU offered to one pod is not offered first to the next; it is still offered if nothing else is."""
-    verbs = Verbs(2)
+    """The last half GPU offered to one pod is not offered to the next; it is still offered if nothing else is."""
+    verbs = Verbs(2, slack=math.inf)
     verbs.hold("a", "n0", "4g.20gb")
     assert verbs.extender.filter(a_pod("first", "3g.20gb"), verbs.names).nodes[0] == "n0"
     assert list(verbs.extender.filter(a_pod("second", "3g.20gb"), verbs.names).nodes) == ["n1", "n0"]
     assert list(verbs.extender.filter(a_pod("third", "3g.20gb"), ["n0"]).nodes) == ["n0"]
+    strict = Verbs(2)
+    strict.hold("a", "n0", "4g.20gb")
+    assert list(strict.extender.filter(a_pod("first", "3g.20gb"), strict.names).nodes) == ["n0"]
+    assert list(strict.extender.filter(a_pod("second", "3g.20gb"), strict.names).nodes) == ["n1"]
+
+
+def test_nobody_courts_where_kube_scheduler_chooses() -> None:
+    """Offered several equal nodes, a pod courts none of them: where it goes is not known yet."""
+    verbs = Verbs(4)
+    for name in ("first", "second"):
+        assert list(verbs.extender.filter(a_pod(name, "3g.20gb"), verbs.names).nodes) == verbs.names
 
 
 def test_courtship_ends_with_its_time_and_with_the_pods_own_question() -> None:
@@ -97,13 +129,21 @@ def test_a_pod_with_a_reservation_is_sent_there_and_nowhere_else() -> None:
     assert list(verbs.extender.filter(a_pod("p", "1g.5gb"), verbs.names).nodes) == []
 
 
-def test_scores_fall_by_one_from_ten_and_never_below_zero() -> None:
-    """Fifteen fitting nodes: ten distinct scores, then zeros; a node that does not fit has zero."""
-    verbs = Verbs(15)
+def test_equal_nodes_score_the_same_and_each_worse_one_a_point_less() -> None:
+    """Ten points for the best, one less for each next loss, the same for equals; a node that does not fit has none."""
+    verbs = Verbs(6)
     verbs.hold("a", "n3", "7g.40gb")
+    verbs.hold("b", "n1", "4g.20gb")
+    verbs.hold("c", "n4", "4g.20gb")
+    scores = verbs.extender.prioritize(a_pod("p", "3g.20gb"), verbs.names)
+    assert scores == {"n0": 9, "n1": 10, "n2": 9, "n3": 0, "n4": 10, "n5": 9}
+
+
+def test_scores_never_fall_below_zero() -> None:
+    """A policy with more than ten distinct losses: ten points down to one, then zeros."""
+    verbs = Verbs(15, by=policy.find("round-robin"))
     scores = verbs.extender.prioritize(a_pod("p", "1g.5gb"), verbs.names)
     assert sorted(scores.values(), reverse=True) == [10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0, 0, 0, 0, 0]
-    assert scores["n3"] == 0
 
 
 @pytest.mark.parametrize(
