@@ -8,7 +8,9 @@ package and of the transport are translated here, in one place.
 
 import asyncio
 import contextlib
+import math
 import ssl
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -29,6 +31,7 @@ Versioned = TypeVar("Versioned", bound=objects.Object)
 PAGE = 2_000  # objects per page of a list: keeps the peak of memory low, costs nothing in time
 CALLS = 64  # in flight; more only queue in the API server
 CALL_TIMEOUT_S = 30.0
+AUTHENTICATED_S = 1.0  # how long a token is used before it is asked for again; they are renewed minutes ahead
 WATCH_TIMEOUT_S = 290  # the server ends a watch after this; shorter than common idle limits of proxies
 
 _CALL_TIMEOUT = aiohttp.ClientTimeout(total=CALL_TIMEOUT_S)
@@ -91,6 +94,8 @@ class Connection:
             connector=aiohttp.TCPConnector(limit=0, ssl=ssl_context), read_bufsize=2**21
         )
         self._slots = asyncio.Semaphore(calls)
+        self._authentication: dict[str, str] = {}
+        self._authenticated_until = -math.inf
 
     @classmethod
     async def connect(
@@ -215,8 +220,12 @@ class Connection:
         headers = {"Accept": accept, "User-Agent": self._user_agent}
         if content_type is not None:
             headers["Content-Type"] = content_type
-        await self._api.update_params_for_auth(headers, [], ["BearerToken"], path, method, None)
-        return headers
+        now = time.monotonic()
+        if now >= self._authenticated_until:  # the package builds its settings anew each time: a fifth of a call's cost
+            fresh: dict[str, str] = {}
+            await self._api.update_params_for_auth(fresh, [], ["BearerToken"], path, method, None)
+            self._authentication, self._authenticated_until = fresh, now + AUTHENTICATED_S
+        return headers | self._authentication
 
 
 def _event(what: str, line: bytes) -> tuple[ChangeType, msgspec.Raw]:
