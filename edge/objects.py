@@ -9,6 +9,14 @@ from typing import Protocol
 import msgspec
 
 
+class Owner(msgspec.Struct, frozen=True):
+    """An owner reference."""
+
+    kind: str
+    name: str
+    controller: bool | None = None
+
+
 class Meta(msgspec.Struct, frozen=True, rename="camel"):
     """The metadata we read."""
 
@@ -20,6 +28,7 @@ class Meta(msgspec.Struct, frozen=True, rename="camel"):
     labels: dict[str, str] | None = None
     creation_timestamp: str | None = None
     deletion_timestamp: str | None = None
+    owner_references: tuple[Owner, ...] | None = None
 
 
 class Object(Protocol):

@@ -5,7 +5,7 @@ injection); one contract suite runs on both.
 """
 
 import enum
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -13,6 +13,7 @@ import msgspec
 
 from edge.changes import Change, Listing
 from edge.objects import Meta, Node, Pod
+from scheduler.budgets import PodDisruptionBudget
 
 
 class MigNode(msgspec.Struct, frozen=True):
@@ -66,6 +67,9 @@ class Cluster(Protocol):
 
     async def get_pod(self, namespace: str, name: str) -> Pod:
         """One pod, from the API server itself."""
+
+    async def disruption_budgets(self) -> Sequence[PodDisruptionBudget]:
+        """All PodDisruptionBudgets. RefusedError where the service may not read them."""
 
     async def bind(self, binding: Binding) -> None:
         """Write nodeName and annotations in one step. ConflictError if it is bound, deleting or another's namesake."""

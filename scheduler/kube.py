@@ -1,6 +1,6 @@
 """The port to Kubernetes over the real API server: the calls of the scheduler service on an `edge.kube.Connection`."""
 
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from pathlib import Path
 from urllib.parse import quote
 
@@ -11,6 +11,7 @@ from edge import kube
 from edge.changes import Change, Listing
 from edge.objects import Pod
 from scheduler import cluster
+from scheduler.budgets import PodDisruptionBudget
 from scheduler.cluster import Binding, Kind, Object
 
 PATHS: Mapping[Kind, str] = {
@@ -19,6 +20,8 @@ PATHS: Mapping[Kind, str] = {
     Kind.MIG_NODE: f"/apis/{contract.GROUP}/{contract.VERSION}/{contract.PLURAL}",
 }
 
+_BUDGETS = "/apis/policy/v1/poddisruptionbudgets"
+_DECODE_BUDGET = msgspec.json.Decoder(PodDisruptionBudget).decode
 _METADATA_ONLY = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 _DECODE: Mapping[Kind, Callable[[bytes | msgspec.Raw], Object]] = {
     kind: msgspec.json.Decoder(type_).decode for kind, type_ in cluster.TYPES.items()
@@ -47,6 +50,10 @@ class KubeClient:
     async def get_pod(self, namespace: str, name: str) -> Pod:
         """One pod, from the API server itself."""
         return await self._connection.get(_pod_path(namespace, name), Pod)
+
+    async def disruption_budgets(self) -> Sequence[PodDisruptionBudget]:
+        """All PodDisruptionBudgets, page by page."""
+        return (await self._connection.list(_BUDGETS, _DECODE_BUDGET)).items
 
     async def bind(self, binding: Binding) -> None:
         """POST the Binding: nodeName and annotations in one write, if the pod still has that UID."""

@@ -1,4 +1,7 @@
-"""From a pod object to the core's words: what it asks, what it was promised, whether it is over."""
+"""From a pod object to the core's words: what it asks, what it was promised, whose it is, whether it is over."""
+
+from collections.abc import Mapping
+from functools import lru_cache
 
 from allocator import contract, profile, request
 from allocator.contract import Promise
@@ -7,6 +10,7 @@ from edge import objects
 from edge.objects import Pod
 
 OVER = frozenset({"Succeeded", "Failed"})
+_TEMPLATE_HASH = "pod-template-hash"  # the label that a Deployment gives to a ReplicaSet's pods; the name ends in it
 
 
 def is_ours(pod: Pod) -> bool:
@@ -56,3 +60,24 @@ def title(pod: Pod) -> str:
 def is_movable(pod: Pod) -> bool:
     """Whether the pod's owner allows it to be restarted elsewhere."""
     return (pod.metadata.annotations or {}).get(contract.MOVABLE_ANNOTATION) == "true"
+
+
+def service_of(pod: Pod) -> str:
+    """What a pod belongs to, such as `Deployment/chat`: its controller, for a ReplicaSet the Deployment above it."""
+    owner = next((one for one in pod.metadata.owner_references or () if one.controller), None)
+    if owner is None:
+        return ""
+    suffix = "-" + (pod.metadata.labels or {}).get(_TEMPLATE_HASH, "")
+    if owner.kind == "ReplicaSet" and suffix != "-" and owner.name.endswith(suffix):
+        return f"Deployment/{owner.name.removesuffix(suffix)}"
+    return f"{owner.kind}/{owner.name}"
+
+
+def labels_of(pod: Pod) -> Mapping[str, str]:
+    """A pod's labels; equal ones are kept once, since pods of one owner mostly share them."""
+    return _shared(tuple((pod.metadata.labels or {}).items()))
+
+
+@lru_cache(maxsize=4096)
+def _shared(labels: tuple[tuple[str, str], ...]) -> Mapping[str, str]:
+    return dict(labels)

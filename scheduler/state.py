@@ -4,8 +4,8 @@ and the API.
 Touched from the event loop alone. Whatever gives room rings `on_room`, so that refused pods are woken.
 """
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 
 import structlog
 
@@ -27,7 +27,10 @@ _NO_STATUS = (b"", b"{}", b"null")  # a MigNode that its agent has made and not 
 
 @dataclass(frozen=True, slots=True)
 class KnownPod:
-    """A MIG pod of the cluster that is not over. `request` is None, and `problem` says why, where it cannot be read."""
+    """A MIG pod of the cluster that is not over. `request` is None, and `problem` says why, where it cannot be read.
+
+    `service` is what owns it; see `pods.service_of`.
+    """
 
     uid: str
     namespace: str
@@ -37,6 +40,8 @@ class KnownPod:
     movable: bool
     request: Request | None
     problem: str = ""
+    service: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
 
 
 class State:
@@ -125,7 +130,7 @@ class State:
         if pods.is_over(pod):
             self._pod_gone(meta.uid, pod.spec.node_name)
             return
-        known = self.remember(pod)
+        known = self._with_facts_of(pod, self.remember(pod))
         if not pod.spec.node_name:
             return
         self.refused.discard(meta.uid)
@@ -138,6 +143,13 @@ class State:
         problem = self.inventory.adopt(bound)
         if problem:
             _log.warning("not adopted", pod=pods.title(pod), uid=meta.uid, node=pod.spec.node_name, problem=problem)
+
+    def _with_facts_of(self, pod: Pod, known: KnownPod) -> KnownPod:
+        """What is known of a pod, with what may have changed since it was first read."""
+        labels, movable = pods.labels_of(pod), pods.is_movable(pod)
+        if labels != known.labels or movable is not known.movable:
+            known = self.pods[known.uid] = replace(known, labels=labels, movable=movable)
+        return known
 
     def _pod_gone(self, uid: str, node: str) -> None:
         self.pods.pop(uid, None)
@@ -172,6 +184,8 @@ class State:
             movable=pods.is_movable(pod),
             request=found,
             problem=problem,
+            service=pods.service_of(pod),
+            labels=pods.labels_of(pod),
         )
         self.pods[meta.uid] = known
         return known

@@ -40,6 +40,7 @@ class Kind:
 POD = Kind("Pod", "pods")
 NODE = Kind("Node", "nodes", namespaced=False)
 MIG_NODE = Kind("MigNode", contract.PLURAL, f"{contract.GROUP}/{contract.VERSION}", namespaced=False)
+DISRUPTION_BUDGET = Kind("PodDisruptionBudget", "poddisruptionbudgets", "policy/v1")
 EVENT = Kind("Event", "events")
 
 

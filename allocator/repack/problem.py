@@ -50,6 +50,11 @@ class Pod:
     places: tuple[Place, ...]
 
     @property
+    def namespace(self) -> str:
+        """The pod's namespace, to which its service's name belongs."""
+        return self.name.partition("/")[0]
+
+    @property
     def job(self) -> Job:
         """What the packing sees."""
         return Job(tuple(p.profile for _, p in self.places), self.places, PER_MOVE + self.gpc)
@@ -70,10 +75,11 @@ class Problem:
         if limits.gpc is not None:
             found.append(Budget(limits.gpc, {n: self.pods[n].gpc for n in numbers}))
         if limits.pods_per_service is not None:
-            owners = sorted({pod.facts.service for pod in self.pods if pod.facts.service})
-            for service in owners:
-                of_service = {n: 1 for n in numbers if self.pods[n].facts.service == service}
-                found.append(Budget(limits.pods_per_service, of_service))
+            services: dict[tuple[str, str], dict[int, int]] = {}
+            for n in numbers:
+                if self.pods[n].facts.service:
+                    services.setdefault((self.pods[n].namespace, self.pods[n].facts.service), {})[n] = 1
+            found += [Budget(limits.pods_per_service, of_service) for _, of_service in sorted(services.items())]
         for budget in saved.budgets:
             covered = frozenset(budget.pods)
             found.append(

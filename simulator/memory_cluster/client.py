@@ -1,6 +1,6 @@
 """Clients of a server in memory: the scheduler service's port and the simulator's, each with its own faults."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 
 import msgspec
 
@@ -8,6 +8,7 @@ from allocator import errors
 from edge.changes import Change, ChangeType, Listing
 from edge.objects import Pod
 from scheduler import cluster
+from scheduler.budgets import PodDisruptionBudget
 from scheduler.cluster import Binding, Object
 from simulator import api
 from simulator.api import Document, Kind
@@ -16,6 +17,8 @@ from simulator.memory_cluster.server import Server
 
 _KINDS = {cluster.Kind.POD: api.POD, cluster.Kind.NODE: api.NODE, cluster.Kind.MIG_NODE: api.MIG_NODE}
 _DECODERS = {kind: msgspec.json.Decoder(type_) for kind, type_ in cluster.TYPES.items()}
+
+_DECODE_BUDGET = msgspec.json.Decoder(PodDisruptionBudget).decode
 
 
 class MemoryCluster:
@@ -47,6 +50,12 @@ class MemoryCluster:
         self._need_open()
         async with self.faults.around("get", api.POD.plural):
             return msgspec.json.decode(self.server.get(api.POD, name, namespace).raw, type=Pod)
+
+    async def disruption_budgets(self) -> Sequence[PodDisruptionBudget]:
+        """All PodDisruptionBudgets."""
+        self._need_open()
+        async with self.faults.around("list", api.DISRUPTION_BUDGET.plural):
+            return [_DECODE_BUDGET(one.raw) for one in self.server.list(api.DISRUPTION_BUDGET)]
 
     async def bind(self, binding: Binding) -> None:
         """Write nodeName and annotations in one step."""

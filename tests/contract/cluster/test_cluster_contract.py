@@ -8,8 +8,9 @@ import pytest
 from allocator import errors
 from edge.changes import ChangeType
 from edge.objects import Pod
+from scheduler.budgets import Selector
 from scheduler.cluster import Binding, Kind, MigNode
-from simulator.api import MIG_NODE, NODE, POD
+from simulator.api import DISRUPTION_BUDGET, MIG_NODE, NODE, POD
 from tests.contract.cluster.conftest import Ports
 
 MIG = {"limits": {"nvidia.com/mig-1g.5gb": "1"}}
@@ -96,3 +97,19 @@ async def test_annotation_of_a_node(ports: Ports) -> None:
     assert after["metadata"]["annotations"] == {"mine": "1", "migsched.io/wake": "7"}
     with pytest.raises(errors.NotFoundError):
         await ports.cluster.annotate_node(ports.name("absent"), "migsched.io/wake", "7")
+
+
+async def test_disruption_budgets_come_with_selector_and_status(ports: Ports) -> None:
+    """A budget has its namespace, its selector and how many disruptions it allows by its last look at what version."""
+    selector = {"matchLabels": {"app": ports.name("chat")}}
+    spec = {"selector": selector, "maxUnavailable": 1}
+    meta = {"name": ports.name("pdb"), "namespace": "default"}
+    made = await ports.api.create(DISRUPTION_BUDGET, {"metadata": meta, "spec": spec})
+    status = {"disruptionsAllowed": 1, "observedGeneration": made["metadata"].get("generation", 0)}
+    counts = {"currentHealthy": 1, "desiredHealthy": 0, "expectedPods": 1}
+    await ports.api.patch_status(DISRUPTION_BUDGET, ports.name("pdb"), {"status": status | counts}, "default")
+    (found,) = [b for b in await ports.cluster.disruption_budgets() if b.metadata.name == ports.name("pdb")]
+    assert found.metadata.namespace == "default"
+    assert found.spec.selector == Selector(match_labels=selector["matchLabels"])
+    assert found.status.disruptions_allowed == 1
+    assert found.status.observed_generation == found.metadata.generation

@@ -144,3 +144,16 @@ def test_a_mig_node_without_a_status_is_no_report() -> None:
         state.apply(Kind.MIG_NODE, Change(ChangeType.ADDED, MigNode(Meta("n")), "1"))
     assert state.inventory.report("n") is None
     assert logs == []
+
+
+def test_what_changes_of_a_known_pod_is_followed() -> None:
+    """Labels and the owner's leave to move it are those of the pod as it was last seen."""
+    state, _ = fed()
+    before = pod("p", "n")
+    state.apply(Kind.POD, Change(ChangeType.ADDED, before, "1"))
+    changed = msgspec.structs.replace(
+        before.metadata, labels={"app": "x"}, annotations={contract.MOVABLE_ANNOTATION: "true"}
+    )
+    state.apply(Kind.POD, Change(ChangeType.MODIFIED, msgspec.structs.replace(before, metadata=changed), "2"))
+    known = state.pods["uid-p"]
+    assert (known.movable, known.labels) == (True, {"app": "x"})

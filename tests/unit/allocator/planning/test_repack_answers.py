@@ -1,10 +1,12 @@
 """Repack answers: moves in order, budgets and pods respected, and a reason where there is none."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from allocator import errors, repack
+from allocator import capacity, errors, repack
+from allocator.snapshot import Snapshot
 from allocator.snapshot_file import Saved
 from tests.clusters import ClusterBuilder, cluster
 
@@ -228,3 +230,28 @@ def test_a_bad_document_is_refused_by_field(document: Any, field: str) -> None:
         repack.answer(document, two_gpus().saved())
     assert caught.value.field == field
     assert caught.value.fix
+
+
+@pytest.mark.parametrize(("namespace", "possible"), [("default", False), ("other", True)])
+def test_services_of_one_name_in_two_namespaces_are_two(namespace: str, possible: bool) -> None:
+    """Restarts per service are counted by namespace and service."""
+    facts: dict[str, Any] = {"movable": True, "service": "Deployment/x"}
+    saved = cluster().node("n1").gpu().pod("a", "3g.20gb@0", **facts).gpu().pod("b", "3g.20gb@0", **facts).saved()
+    (node,) = saved.snapshot.nodes
+    moved_out = tuple(
+        replace(
+            gpu, occupants=tuple(replace(o, namespace=namespace if o.pod == "b" else "default") for o in gpu.occupants)
+        )
+        for gpu in node.gpus
+    )
+    asked = {"requests": [{"profiles": {"4g.20gb": 1}, "count": 2}], "budgets": {"pods_per_service": 1}}
+    answer = repack.answer(asked, replace(saved, snapshot=Snapshot((replace(node, gpus=moved_out),))))
+    assert answer["possible"] is possible
+
+
+def test_notes_of_the_snapshot_are_repeated() -> None:
+    """What could not be found out about the cluster is said in the answer."""
+    saved = two_gpus(movable=True).saved()
+    assert "notes" not in repack.answer(ROOM_FOR_4G, saved)
+    assert repack.answer(ROOM_FOR_4G, replace(saved, notes=("no budgets",)))["notes"] == ["no budgets"]
+    assert capacity.answer({}, replace(saved, notes=("no budgets",)))["notes"] == ["no budgets"]

@@ -1,0 +1,95 @@
+"""PodDisruptionBudgets: which pods each covers, by the rules of Kubernetes. Called by `snapshots`.
+
+A budget covers pods of its own namespace that its label selector matches. No selector matches nothing, an empty one
+everything (policy/v1). A budget whose status is older than its spec allows nothing, as the eviction API has it.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Literal, Protocol
+
+import msgspec
+
+from allocator.snapshot_file import DisruptionBudget
+
+
+class Labelled(Protocol):
+    """What has to be known of a pod."""
+
+    @property
+    def uid(self) -> str:
+        """Its UID."""
+
+    @property
+    def namespace(self) -> str:
+        """Its namespace."""
+
+    @property
+    def labels(self) -> Mapping[str, str]:
+        """Its labels."""
+
+
+class _Meta(msgspec.Struct, frozen=True):
+    name: str
+    namespace: str = ""
+    generation: int = 0
+
+
+class Requirement(msgspec.Struct, frozen=True):
+    """One of a selector's `matchExpressions`."""
+
+    key: str
+    operator: Literal["In", "NotIn", "Exists", "DoesNotExist"]
+    values: tuple[str, ...] | None = None
+
+    def matches(self, labels: Mapping[str, str]) -> bool:
+        """Whether labels meet it; `NotIn` is met by labels without the key."""
+        if self.operator in ("Exists", "DoesNotExist"):
+            return (self.key in labels) is (self.operator == "Exists")
+        among = labels.get(self.key) in (self.values or ())
+        return among if self.operator == "In" else not among
+
+
+class Selector(msgspec.Struct, frozen=True, rename="camel"):
+    """A metav1.LabelSelector: everything in it must match."""
+
+    match_labels: dict[str, str] | None = None
+    match_expressions: tuple[Requirement, ...] | None = None
+
+    def matches(self, labels: Mapping[str, str]) -> bool:
+        """Whether labels are selected."""
+        exact = all(labels.get(key) == value for key, value in (self.match_labels or {}).items())
+        return exact and all(one.matches(labels) for one in self.match_expressions or ())
+
+
+class _Spec(msgspec.Struct, frozen=True):
+    selector: Selector | None = None
+
+
+class _Status(msgspec.Struct, frozen=True, rename="camel"):
+    disruptions_allowed: int = 0
+    observed_generation: int = 0
+
+
+class PodDisruptionBudget(msgspec.Struct, frozen=True):
+    """A policy/v1 PodDisruptionBudget, in part."""
+
+    metadata: _Meta
+    spec: _Spec = _Spec()
+    status: _Status = _Status()
+
+
+def by_namespace(pods: Iterable[Labelled]) -> Mapping[str, Sequence[Labelled]]:
+    """The pods by their namespace."""
+    found: dict[str, list[Labelled]] = {}
+    for pod in pods:
+        found.setdefault(pod.namespace, []).append(pod)
+    return found
+
+
+def covered(budget: PodDisruptionBudget, pods: Mapping[str, Sequence[Labelled]]) -> DisruptionBudget:
+    """A budget with the pods that it covers, of those given by namespace."""
+    meta, status, selector = budget.metadata, budget.status, budget.spec.selector
+    current = status.observed_generation >= meta.generation
+    found = [pod.uid for pod in pods.get(meta.namespace, ()) if selector is not None and selector.matches(pod.labels)]
+    allowed = max(0, status.disruptions_allowed) if current else 0
+    return DisruptionBudget(meta.namespace, meta.name, allowed, tuple(sorted(found)))
