@@ -8,10 +8,7 @@ passed rightly the same way, and turn the known misuses into what can be seen: a
 import ctypes
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from simulator.nvml.library import FakeLibrary
+from typing import Any
 
 Body = Callable[..., None]
 
@@ -71,7 +68,7 @@ Parameter = type[Handle] | type[Ref] | type[Number] | type[Wide]
 class Export:
     """One C function: its name, the kinds of its parameters, and what it does.
 
-    `body(library, *arguments)` gets handles and pointers as addresses (None for NULL); it returns for success and
+    `body(session, *arguments)` gets handles and pointers as addresses (None for NULL); it returns for success and
     raises DeviceError for any other code.
     """
 
@@ -95,9 +92,9 @@ def export(*names: str, parameters: tuple[Parameter, ...], needs_init: bool = Tr
     return register
 
 
-def pointer(entry: Export, library: "FakeLibrary") -> Any:
-    """The C function pointer of an export, bound to a library."""
+def pointer(entry: Export, run: Callable[[Export, tuple[Any, ...]], int]) -> Any:
+    """The C function pointer of an export, which is carried out by `run`."""
     prototype = ctypes.CFUNCTYPE(ctypes.c_int, *(kind.ctype for kind in entry.parameters))
-    function = prototype(lambda *arguments: library.run(entry, arguments))
+    function = prototype(lambda *arguments: run(entry, arguments))
     function.argtypes = entry.parameters  # type: ignore[assignment]
     return function

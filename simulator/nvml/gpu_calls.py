@@ -1,7 +1,6 @@
 """NVML's functions about one GPU, and about MIG mode. Registered in exports."""
 
 import ctypes
-from typing import TYPE_CHECKING
 
 from node_agent import device
 from simulator.gpu.devices import pci_bus_id
@@ -11,9 +10,7 @@ from simulator.gpu.gpu import SimulatedGpu
 from simulator.nvml import structs
 from simulator.nvml.exports import Handle, Number, Ref, export
 from simulator.nvml.handles import MigKey
-
-if TYPE_CHECKING:
-    from simulator.nvml.library import FakeLibrary
+from simulator.nvml.session import Session
 
 RESETLESS_MIG = 184  # NVML_FI_DEV_IS_RESETLESS_MIG_SUPPORTED
 INDEPENDENT_QUERIES = 199  # NVML_FI_DEV_IS_MIG_MODE_INDEPENDENT_MIG_QUERY_CAPABLE
@@ -22,79 +19,79 @@ _MIB = 1 << 20
 
 
 @export("nvmlDeviceGetHandleByIndex_v2", parameters=(Number, Ref))
-def handle_by_index(library: "FakeLibrary", index: int, handle: int | None) -> None:
+def handle_by_index(session: Session, index: int, handle: int | None) -> None:
     """nvmlDeviceGetHandleByIndex_v2."""
-    gpu = next((one for one in library.driver.by_index() if one.index == index), None)
+    gpu = next((one for one in session.driver.by_index() if one.index == index), None)
     if gpu is None:
         raise device.InvalidArgumentError(f"no GPU {index}")
-    with library.driver.call(Call.HANDLE, gpu):
-        structs.put(handle, ctypes.c_void_p, library.handles.of(gpu))
+    with session.driver.call(Call.HANDLE, gpu):
+        structs.put(handle, ctypes.c_void_p, session.handles.of(gpu))
 
 
 @export("nvmlDeviceGetHandleByUUID", parameters=(Ref, Ref))
-def handle_by_uuid(library: "FakeLibrary", uuid: int | None, handle: int | None) -> None:
+def handle_by_uuid(session: Session, uuid: int | None, handle: int | None) -> None:
     """nvmlDeviceGetHandleByUUID, of a GPU or a MIG device."""
     wanted = ctypes.string_at(structs.pointing(uuid)).decode()
-    for gpu in library.driver.by_index():
-        listed = next((one for one in library.driver.mig_devices(gpu) if one and one.mig_uuid == wanted), None)
+    for gpu in session.driver.by_index():
+        listed = next((one for one in session.driver.mig_devices(gpu) if one and one.mig_uuid == wanted), None)
         if wanted == gpu.uuid or listed is not None:
-            with library.driver.call(Call.UUID, gpu):
+            with session.driver.call(Call.UUID, gpu):
                 found = gpu if listed is None else MigKey(gpu.uuid, listed)
-                structs.put(handle, ctypes.c_void_p, library.handles.of(found))
+                structs.put(handle, ctypes.c_void_p, session.handles.of(found))
             return
     raise device.StaleHandleError(f"no device {wanted}")
 
 
 @export("nvmlDeviceGetHandleByPciBusId_v2", parameters=(Ref, Ref))
-def handle_by_pci_bus_id(library: "FakeLibrary", bus_id: int | None, handle: int | None) -> None:
+def handle_by_pci_bus_id(session: Session, bus_id: int | None, handle: int | None) -> None:
     """nvmlDeviceGetHandleByPciBusId_v2, with a domain of eight digits."""
     wanted = ctypes.string_at(structs.pointing(bus_id)).decode().upper()
-    gpu = next((one for one in library.driver.by_index() if pci_bus_id(one.index) == wanted), None)
+    gpu = next((one for one in session.driver.by_index() if pci_bus_id(one.index) == wanted), None)
     if gpu is None:
         raise device.StaleHandleError(f"no GPU at {wanted}")
-    with library.driver.call(Call.HANDLE, gpu):
-        structs.put(handle, ctypes.c_void_p, library.handles.of(gpu))
+    with session.driver.call(Call.HANDLE, gpu):
+        structs.put(handle, ctypes.c_void_p, session.handles.of(gpu))
 
 
 @export("nvmlDeviceGetName", parameters=(Handle, Ref, Number))
-def name(library: "FakeLibrary", handle: int | None, text: int | None, size: int) -> None:
+def name(session: Session, handle: int | None, text: int | None, size: int) -> None:
     """nvmlDeviceGetName: a MIG device's is its GPU's with the profile."""
-    gpu, mig = library.handles.any_device(handle)
-    with library.driver.call(Call.DESCRIBE, gpu):
+    gpu, mig = session.handles.any_device(handle)
+    with session.driver.call(Call.DESCRIBE, gpu):
         profile = "" if mig is None else f" MIG {gpu.instance(mig.gi_id).profile}"
         structs.put_text(text, size, gpu.board.product + profile)
 
 
 @export("nvmlDeviceGetUUID", parameters=(Handle, Ref, Number))
-def uuid_of(library: "FakeLibrary", handle: int | None, text: int | None, size: int) -> None:
+def uuid_of(session: Session, handle: int | None, text: int | None, size: int) -> None:
     """nvmlDeviceGetUUID."""
-    gpu, mig = library.handles.any_device(handle)
-    with library.driver.call(Call.UUID, gpu):
+    gpu, mig = session.handles.any_device(handle)
+    with session.driver.call(Call.UUID, gpu):
         structs.put_text(text, size, gpu.uuid if mig is None else mig.mig_uuid)
 
 
 @export("nvmlDeviceGetMinorNumber", parameters=(Handle, Ref))
-def minor_number(library: "FakeLibrary", handle: int | None, number: int | None) -> None:
+def minor_number(session: Session, handle: int | None, number: int | None) -> None:
     """nvmlDeviceGetMinorNumber."""
-    gpu = library.handles.gpu(handle)
-    with library.driver.call(Call.DESCRIBE, gpu):
+    gpu = session.handles.gpu(handle)
+    with session.driver.call(Call.DESCRIBE, gpu):
         structs.put(number, ctypes.c_uint, gpu.minor)
 
 
 @export("nvmlDeviceGetIndex", parameters=(Handle, Ref))
-def index_of(library: "FakeLibrary", handle: int | None, number: int | None) -> None:
+def index_of(session: Session, handle: int | None, number: int | None) -> None:
     """nvmlDeviceGetIndex: of a MIG device, its index on its GPU."""
-    gpu, mig = library.handles.any_device(handle)
-    with library.driver.call(Call.DESCRIBE, gpu):
-        index = gpu.index if mig is None else library.driver.mig_devices(gpu).index(mig)
+    gpu, mig = session.handles.any_device(handle)
+    with session.driver.call(Call.DESCRIBE, gpu):
+        index = gpu.index if mig is None else session.driver.mig_devices(gpu).index(mig)
         structs.put(number, ctypes.c_uint, index)
 
 
 @export("nvmlDeviceGetPciInfo_v3", parameters=(Handle, Ref))
-def pci_info(library: "FakeLibrary", handle: int | None, info: int | None) -> None:
+def pci_info(session: Session, handle: int | None, info: int | None) -> None:
     """nvmlDeviceGetPciInfo_v3."""
-    gpu = library.handles.gpu(handle)
-    with library.driver.call(Call.DESCRIBE, gpu):
+    gpu = session.handles.gpu(handle)
+    with session.driver.call(Call.DESCRIBE, gpu):
         filled = structs.PciInfo.from_address(structs.pointing(info))
         bus_id = pci_bus_id(gpu.index)
         filled.busId, filled.busIdLegacy = bus_id.encode(), bus_id[4:].encode()
@@ -103,10 +100,10 @@ def pci_info(library: "FakeLibrary", handle: int | None, info: int | None) -> No
 
 
 @export("nvmlDeviceGetMemoryInfo", parameters=(Handle, Ref))
-def memory_info(library: "FakeLibrary", handle: int | None, info: int | None) -> None:
+def memory_info(session: Session, handle: int | None, info: int | None) -> None:
     """nvmlDeviceGetMemoryInfo: a MIG device's memory is its GPU instance's."""
-    gpu, mig = library.handles.any_device(handle)
-    with library.driver.call(Call.DESCRIBE, gpu):
+    gpu, mig = session.handles.any_device(handle)
+    with session.driver.call(Call.DESCRIBE, gpu):
         filled = structs.Memory.from_address(structs.pointing(info))
         total = gpu.board.memory_mib if mig is None else gpu.memory_mib(mig.gi_id)
         used = [p for p in gpu.users.processes.values() if mig is None or p.gi_id == mig.gi_id]
@@ -115,10 +112,10 @@ def memory_info(library: "FakeLibrary", handle: int | None, info: int | None) ->
 
 
 @export("nvmlDeviceGetUtilizationRates", parameters=(Handle, Ref))
-def utilization(library: "FakeLibrary", handle: int | None, rates: int | None) -> None:
+def utilization(session: Session, handle: int | None, rates: int | None) -> None:
     """nvmlDeviceGetUtilizationRates: not supported with MIG on."""
-    gpu = library.handles.gpu(handle)
-    with library.driver.call(Call.DESCRIBE, gpu):
+    gpu = session.handles.gpu(handle)
+    with session.driver.call(Call.DESCRIBE, gpu):
         if gpu.mode.current:
             raise device.NotSupportedError("no utilization with MIG mode on")
         filled = structs.Utilization.from_address(structs.pointing(rates))
@@ -126,18 +123,18 @@ def utilization(library: "FakeLibrary", handle: int | None, rates: int | None) -
 
 
 @export("nvmlDeviceGetVirtualizationMode", parameters=(Handle, Ref))
-def virtualization_mode(library: "FakeLibrary", handle: int | None, mode: int | None) -> None:
+def virtualization_mode(session: Session, handle: int | None, mode: int | None) -> None:
     """nvmlDeviceGetVirtualizationMode."""
-    gpu = library.handles.gpu(handle)
-    with library.driver.call(Call.DESCRIBE, gpu):
-        structs.put(mode, ctypes.c_uint, int(library.driver.virtualization))
+    gpu = session.handles.gpu(handle)
+    with session.driver.call(Call.DESCRIBE, gpu):
+        structs.put(mode, ctypes.c_uint, int(session.driver.virtualization))
 
 
 @export("nvmlDeviceGetFieldValues", parameters=(Handle, Number, Ref))
-def field_values(library: "FakeLibrary", handle: int | None, number: int, values: int | None) -> None:
+def field_values(session: Session, handle: int | None, number: int, values: int | None) -> None:
     """nvmlDeviceGetFieldValues: of the two fields about MIG; NOT_SUPPORTED for each other one."""
-    gpu = library.handles.gpu(handle)
-    with library.driver.call(Call.DESCRIBE, gpu):
+    gpu = session.handles.gpu(handle)
+    with session.driver.call(Call.DESCRIBE, gpu):
         for filled in (structs.FieldValue * number).from_address(structs.pointing(values)):
             known = filled.fieldId in (RESETLESS_MIG, INDEPENDENT_QUERIES)
             filled.nvmlReturn = 0 if known else device.NotSupportedError.code
@@ -146,26 +143,26 @@ def field_values(library: "FakeLibrary", handle: int | None, number: int, values
 
 
 @export("nvmlDeviceGetMigMode", parameters=(Handle, Ref, Ref))
-def get_mig_mode(library: "FakeLibrary", handle: int | None, current: int | None, pending: int | None) -> None:
+def get_mig_mode(session: Session, handle: int | None, current: int | None, pending: int | None) -> None:
     """nvmlDeviceGetMigMode."""
-    gpu = library.handles.gpu(handle)
-    with library.driver.call(Call.GET_MODE, gpu):
+    gpu = session.handles.gpu(handle)
+    with session.driver.call(Call.GET_MODE, gpu):
         structs.put(current, ctypes.c_uint, int(gpu.mode.current))
         structs.put(pending, ctypes.c_uint, int(gpu.mode.pending))
 
 
 @export("nvmlDeviceSetMigMode", parameters=(Handle, Number, Ref))
-def set_mig_mode(library: "FakeLibrary", handle: int | None, mode: int, status: int | None) -> None:
+def set_mig_mode(session: Session, handle: int | None, mode: int, status: int | None) -> None:
     """nvmlDeviceSetMigMode: succeeds also when the mode only becomes pending, and says so in the status."""
-    gpu = library.handles.gpu(handle)
-    with library.driver.call(Call.SET_MODE, gpu, Privilege.ADMIN):
-        not_virtual(library, gpu)
+    gpu = session.handles.gpu(handle)
+    with session.driver.call(Call.SET_MODE, gpu, Privilege.ADMIN):
+        not_virtual(session, gpu)
         if mode not in (0, 1):
             raise device.InvalidArgumentError(f"no MIG mode {mode}")
         structs.put(status, ctypes.c_uint, gpu.set_mode(bool(mode)))
 
 
-def not_virtual(library: "FakeLibrary", gpu: SimulatedGpu) -> None:
+def not_virtual(session: Session, gpu: SimulatedGpu) -> None:
     """Raises NotSupportedError where a host decides about MIG."""
-    if library.driver.virtualization >= Virtualization.VGPU:
+    if session.driver.virtualization >= Virtualization.VGPU:
         raise device.NotSupportedError(f"GPU {gpu.uuid}: a virtual GPU")

@@ -4,7 +4,6 @@ Registered in exports. What a GPU of Ampere refuses to answer with MIG mode off,
 """
 
 import ctypes
-from typing import TYPE_CHECKING
 
 from allocator.profile import Engines, Profile
 from node_agent import device
@@ -15,9 +14,7 @@ from simulator.gpu.gpu import SimulatedGpu
 from simulator.nvml import structs
 from simulator.nvml.exports import Handle, Number, Ref, export
 from simulator.nvml.gpu_calls import not_virtual
-
-if TYPE_CHECKING:
-    from simulator.nvml.library import FakeLibrary
+from simulator.nvml.session import Session
 
 SHARED_ENGINES = 0  # NVML_COMPUTE_INSTANCE_ENGINE_PROFILE_SHARED, the only one there is
 _COMPUTE_ENUMS = 9
@@ -25,25 +22,25 @@ _GRAPHICS = 0x2  # NVML_GPU_INSTANCE_PROFILE_CAPS_GFX
 
 
 @export("nvmlDeviceGetGpuInstanceProfileInfo", parameters=(Handle, Number, Ref))
-def profile_info(library: "FakeLibrary", handle: int | None, enum: int, info: int | None) -> None:
+def profile_info(session: Session, handle: int | None, enum: int, info: int | None) -> None:
     """nvmlDeviceGetGpuInstanceProfileInfo: the first struct, without a name."""
-    gpu = library.handles.gpu(handle)
-    with library.driver.call(Call.PROFILE, gpu):
-        one = _listed_profile(library, gpu, enum)
+    gpu = session.handles.gpu(handle)
+    with session.driver.call(Call.PROFILE, gpu):
+        one = _listed_profile(session, gpu, enum)
         _fill_profile(structs.GpuInstanceProfileInfo.from_address(structs.pointing(info)), one)
 
 
 @export("nvmlDeviceGetGpuInstanceProfileInfoV", parameters=(Handle, Number, Ref))
-def profile_info_v(library: "FakeLibrary", handle: int | None, enum: int, info: int | None) -> None:
+def profile_info_v(session: Session, handle: int | None, enum: int, info: int | None) -> None:
     """nvmlDeviceGetGpuInstanceProfileInfoV: struct 2 or, from R570, 3; the version reads back 0."""
-    gpu = library.handles.gpu(handle)
-    with library.driver.call(Call.PROFILE, gpu):
-        one = _listed_profile(library, gpu, enum)
+    gpu = session.handles.gpu(handle)
+    with session.driver.call(Call.PROFILE, gpu):
+        one = _listed_profile(session, gpu, enum)
         version = ctypes.c_uint.from_address(structs.pointing(info)).value
         filled: structs.GpuInstanceProfileInfoV2 | structs.GpuInstanceProfileInfoV3
         if version == structs.GpuInstanceProfileInfoV2.VERSION:
             filled = structs.GpuInstanceProfileInfoV2.from_address(structs.pointing(info))
-        elif version == structs.GpuInstanceProfileInfoV3.VERSION and library.driver.branch >= 570:
+        elif version == structs.GpuInstanceProfileInfoV3.VERSION and session.driver.branch >= 570:
             filled = structs.GpuInstanceProfileInfoV3.from_address(structs.pointing(info))
             filled.capabilities = _GRAPHICS if "+gfx" in one.name else 0
         else:
@@ -54,109 +51,103 @@ def profile_info_v(library: "FakeLibrary", handle: int | None, enum: int, info: 
 
 
 @export("nvmlDeviceGetGpuInstancePossiblePlacements_v2", parameters=(Handle, Number, Ref, Ref))
-def placements(
-    library: "FakeLibrary", handle: int | None, profile_id: int, array: int | None, count: int | None
-) -> None:
+def placements(session: Session, handle: int | None, profile_id: int, array: int | None, count: int | None) -> None:
     """nvmlDeviceGetGpuInstancePossiblePlacements_v2: whatever the mode and whatever is cut now."""
-    gpu = library.handles.gpu(handle)
-    with library.driver.call(Call.PLACEMENTS, gpu):
+    gpu = session.handles.gpu(handle)
+    with session.driver.call(Call.PLACEMENTS, gpu):
         one = _profile(gpu, profile_id)
         _fill_placements(array, count, [(start, one.memory_slices) for start in one.starts])
 
 
 @export("nvmlDeviceGetGpuInstanceRemainingCapacity", parameters=(Handle, Number, Ref))
-def remaining_capacity(library: "FakeLibrary", handle: int | None, profile_id: int, count: int | None) -> None:
+def remaining_capacity(session: Session, handle: int | None, profile_id: int, count: int | None) -> None:
     """nvmlDeviceGetGpuInstanceRemainingCapacity."""
-    gpu = library.handles.gpu(handle)
-    with library.driver.call(Call.CAPACITY, gpu):
+    gpu = session.handles.gpu(handle)
+    with session.driver.call(Call.CAPACITY, gpu):
         _queries_answered(gpu)
         structs.put(count, ctypes.c_uint, gpu.remaining(_profile(gpu, profile_id).name))
 
 
 @export("nvmlDeviceGetGpuInstances", parameters=(Handle, Number, Ref, Ref))
-def gpu_instances(
-    library: "FakeLibrary", handle: int | None, profile_id: int, array: int | None, count: int | None
-) -> None:
+def gpu_instances(session: Session, handle: int | None, profile_id: int, array: int | None, count: int | None) -> None:
     """nvmlDeviceGetGpuInstances: the caller's array must hold as many as the profile allows."""
-    gpu = library.handles.gpu(handle)
-    with library.driver.call(Call.LIST, gpu, Privilege.MONITOR):
+    gpu = session.handles.gpu(handle)
+    with session.driver.call(Call.LIST, gpu, Privilege.MONITOR):
         _queries_answered(gpu)
         one = _profile(gpu, profile_id)
         there = [i.gi_id for i in gpu.instances() if i.profile == one.name]
-        _fill_handles(array, count, [library.handles.of_instance(gpu, gi_id) for gi_id in there])
+        _fill_handles(array, count, [session.handles.of_instance(gpu, gi_id) for gi_id in there])
 
 
 @export("nvmlDeviceGetGpuInstanceById", parameters=(Handle, Number, Ref))
-def gpu_instance_by_id(library: "FakeLibrary", handle: int | None, gi_id: int, instance: int | None) -> None:
+def gpu_instance_by_id(session: Session, handle: int | None, gi_id: int, instance: int | None) -> None:
     """nvmlDeviceGetGpuInstanceById: NOT_FOUND also with MIG mode off."""
-    gpu = library.handles.gpu(handle)
-    with library.driver.call(Call.LIST, gpu, Privilege.MONITOR):
+    gpu = session.handles.gpu(handle)
+    with session.driver.call(Call.LIST, gpu, Privilege.MONITOR):
         gpu.instance(gi_id)
-        structs.put(instance, ctypes.c_void_p, library.handles.of_instance(gpu, gi_id))
+        structs.put(instance, ctypes.c_void_p, session.handles.of_instance(gpu, gi_id))
 
 
 @export("nvmlDeviceCreateGpuInstance", parameters=(Handle, Number, Ref))
-def create_gpu_instance(library: "FakeLibrary", handle: int | None, profile_id: int, instance: int | None) -> None:
+def create_gpu_instance(session: Session, handle: int | None, profile_id: int, instance: int | None) -> None:
     """nvmlDeviceCreateGpuInstance: where the driver likes."""
-    gpu = library.handles.gpu(handle)
-    with library.driver.call(Call.CREATE_GPU_INSTANCE, gpu, Privilege.CONFIG):
-        not_virtual(library, gpu)
+    gpu = session.handles.gpu(handle)
+    with session.driver.call(Call.CREATE_GPU_INSTANCE, gpu, Privilege.CONFIG):
+        not_virtual(session, gpu)
         made = gpu.create_gpu_instance(profile_id)
-        structs.put(instance, ctypes.c_void_p, library.handles.of_instance(gpu, made.gi_id))
+        structs.put(instance, ctypes.c_void_p, session.handles.of_instance(gpu, made.gi_id))
 
 
 @export("nvmlDeviceCreateGpuInstanceWithPlacement", parameters=(Handle, Number, Ref, Ref))
 def create_gpu_instance_with_placement(
-    library: "FakeLibrary", handle: int | None, profile_id: int, placement: int | None, instance: int | None
+    session: Session, handle: int | None, profile_id: int, placement: int | None, instance: int | None
 ) -> None:
     """nvmlDeviceCreateGpuInstanceWithPlacement."""
-    gpu = library.handles.gpu(handle)
-    with library.driver.call(Call.CREATE_GPU_INSTANCE, gpu, Privilege.CONFIG):
-        not_virtual(library, gpu)
+    gpu = session.handles.gpu(handle)
+    with session.driver.call(Call.CREATE_GPU_INSTANCE, gpu, Privilege.CONFIG):
+        not_virtual(session, gpu)
         wanted = structs.Placement.from_address(structs.pointing(placement))
         one = gpu.board.by_profile_id(profile_id)
         if gpu.mode.current and one is not None and wanted.size != one.memory_slices:
             raise device.InvalidArgumentError(f"size {wanted.size} for {one.name}")
         made = gpu.create_gpu_instance(profile_id, wanted.start)
-        structs.put(instance, ctypes.c_void_p, library.handles.of_instance(gpu, made.gi_id))
+        structs.put(instance, ctypes.c_void_p, session.handles.of_instance(gpu, made.gi_id))
 
 
 @export("nvmlGpuInstanceDestroy", parameters=(Handle,))
-def destroy_gpu_instance(library: "FakeLibrary", handle: int | None) -> None:
+def destroy_gpu_instance(session: Session, handle: int | None) -> None:
     """nvmlGpuInstanceDestroy."""
-    gpu, one = library.handles.gpu_instance(handle)
-    with library.driver.call(Call.DESTROY_GPU_INSTANCE, gpu, Privilege.CONFIG):
+    gpu, one = session.handles.gpu_instance(handle)
+    with session.driver.call(Call.DESTROY_GPU_INSTANCE, gpu, Privilege.CONFIG):
         gpu.destroy_gpu_instance(one.gi_id)
-        library.handles.drop(handle)
+        session.handles.drop(handle)
 
 
 @export("nvmlGpuInstanceGetInfo", parameters=(Handle, Ref))
-def gpu_instance_info(library: "FakeLibrary", handle: int | None, info: int | None) -> None:
+def gpu_instance_info(session: Session, handle: int | None, info: int | None) -> None:
     """nvmlGpuInstanceGetInfo."""
-    gpu, one = library.handles.gpu_instance(handle)
-    with library.driver.call(Call.LIST, gpu, Privilege.MONITOR):
+    gpu, one = session.handles.gpu_instance(handle)
+    with session.driver.call(Call.LIST, gpu, Privilege.MONITOR):
         filled = structs.GpuInstanceInfo.from_address(structs.pointing(info))
-        filled.device, filled.id, filled.profileId = library.handles.of(gpu), one.gi_id, one.profile_id
+        filled.device, filled.id, filled.profileId = session.handles.of(gpu), one.gi_id, one.profile_id
         filled.placement = structs.Placement(one.start, one.size)
 
 
 @export("nvmlGpuInstanceGetComputeInstanceProfileInfo", parameters=(Handle, Number, Number, Ref))
-def compute_profile_info(library: "FakeLibrary", handle: int | None, enum: int, engines: int, info: int | None) -> None:
+def compute_profile_info(session: Session, handle: int | None, enum: int, engines: int, info: int | None) -> None:
     """nvmlGpuInstanceGetComputeInstanceProfileInfo: the first struct, without a name."""
-    gpu, parent = library.handles.gpu_instance(handle)
-    with library.driver.call(Call.PROFILE, gpu):
+    gpu, parent = session.handles.gpu_instance(handle)
+    with session.driver.call(Call.PROFILE, gpu):
         one = _listed_compute_profile(gpu, parent, enum, engines)
         filled = structs.ComputeInstanceProfileInfo.from_address(structs.pointing(info))
         _fill_compute_profile(filled, one, gpu.catalogue.profile(parent.profile))
 
 
 @export("nvmlGpuInstanceGetComputeInstanceProfileInfoV", parameters=(Handle, Number, Number, Ref))
-def compute_profile_info_v(
-    library: "FakeLibrary", handle: int | None, enum: int, engines: int, info: int | None
-) -> None:
+def compute_profile_info_v(session: Session, handle: int | None, enum: int, engines: int, info: int | None) -> None:
     """nvmlGpuInstanceGetComputeInstanceProfileInfoV: struct 2."""
-    gpu, parent = library.handles.gpu_instance(handle)
-    with library.driver.call(Call.PROFILE, gpu):
+    gpu, parent = session.handles.gpu_instance(handle)
+    with session.driver.call(Call.PROFILE, gpu):
         one = _listed_compute_profile(gpu, parent, enum, engines)
         filled = structs.ComputeInstanceProfileInfoV2.from_address(structs.pointing(info))
         if filled.version != structs.ComputeInstanceProfileInfoV2.VERSION:
@@ -168,10 +159,10 @@ def compute_profile_info_v(
 
 
 @export("nvmlGpuInstanceGetComputeInstanceRemainingCapacity", parameters=(Handle, Number, Ref))
-def compute_remaining_capacity(library: "FakeLibrary", handle: int | None, profile_id: int, count: int | None) -> None:
+def compute_remaining_capacity(session: Session, handle: int | None, profile_id: int, count: int | None) -> None:
     """nvmlGpuInstanceGetComputeInstanceRemainingCapacity."""
-    gpu, parent = library.handles.gpu_instance(handle)
-    with library.driver.call(Call.CAPACITY, gpu):
+    gpu, parent = session.handles.gpu_instance(handle)
+    with session.driver.call(Call.CAPACITY, gpu):
         one = _compute_profile(gpu, parent, profile_id)
         taken = [(c.start, c.size) for c in parent.compute_instances]
         structs.put(count, ctypes.c_uint, len(compute.free_starts(one, taken)))
@@ -179,74 +170,74 @@ def compute_remaining_capacity(library: "FakeLibrary", handle: int | None, profi
 
 @export("nvmlGpuInstanceGetComputeInstancePossiblePlacements", parameters=(Handle, Number, Ref, Ref))
 def compute_placements(
-    library: "FakeLibrary", handle: int | None, profile_id: int, array: int | None, count: int | None
+    session: Session, handle: int | None, profile_id: int, array: int | None, count: int | None
 ) -> None:
     """nvmlGpuInstanceGetComputeInstancePossiblePlacements, in compute slices of the GPU instance."""
-    gpu, parent = library.handles.gpu_instance(handle)
-    with library.driver.call(Call.PLACEMENTS, gpu):
+    gpu, parent = session.handles.gpu_instance(handle)
+    with session.driver.call(Call.PLACEMENTS, gpu):
         one = _compute_profile(gpu, parent, profile_id)
         _fill_placements(array, count, [(start, one.size) for start in one.starts])
 
 
 @export("nvmlGpuInstanceCreateComputeInstance", parameters=(Handle, Number, Ref))
-def create_compute_instance(library: "FakeLibrary", handle: int | None, profile_id: int, instance: int | None) -> None:
+def create_compute_instance(session: Session, handle: int | None, profile_id: int, instance: int | None) -> None:
     """nvmlGpuInstanceCreateComputeInstance: where the driver likes."""
-    gpu, parent = library.handles.gpu_instance(handle)
-    with library.driver.call(Call.CREATE_COMPUTE_INSTANCE, gpu, Privilege.CONFIG):
+    gpu, parent = session.handles.gpu_instance(handle)
+    with session.driver.call(Call.CREATE_COMPUTE_INSTANCE, gpu, Privilege.CONFIG):
         made = gpu.create_compute_instance(parent.gi_id, profile_id)
-        structs.put(instance, ctypes.c_void_p, library.handles.of_instance(gpu, parent.gi_id, made.ci_id))
+        structs.put(instance, ctypes.c_void_p, session.handles.of_instance(gpu, parent.gi_id, made.ci_id))
 
 
 @export("nvmlGpuInstanceCreateComputeInstanceWithPlacement", parameters=(Handle, Number, Ref, Ref))
 def create_compute_instance_with_placement(
-    library: "FakeLibrary", handle: int | None, profile_id: int, placement: int | None, instance: int | None
+    session: Session, handle: int | None, profile_id: int, placement: int | None, instance: int | None
 ) -> None:
     """nvmlGpuInstanceCreateComputeInstanceWithPlacement."""
-    gpu, parent = library.handles.gpu_instance(handle)
-    with library.driver.call(Call.CREATE_COMPUTE_INSTANCE, gpu, Privilege.CONFIG):
+    gpu, parent = session.handles.gpu_instance(handle)
+    with session.driver.call(Call.CREATE_COMPUTE_INSTANCE, gpu, Privilege.CONFIG):
         wanted = structs.Placement.from_address(structs.pointing(placement))
         made = gpu.create_compute_instance(parent.gi_id, profile_id, wanted.start)
-        structs.put(instance, ctypes.c_void_p, library.handles.of_instance(gpu, parent.gi_id, made.ci_id))
+        structs.put(instance, ctypes.c_void_p, session.handles.of_instance(gpu, parent.gi_id, made.ci_id))
 
 
 @export("nvmlComputeInstanceDestroy", parameters=(Handle,))
-def destroy_compute_instance(library: "FakeLibrary", handle: int | None) -> None:
+def destroy_compute_instance(session: Session, handle: int | None) -> None:
     """nvmlComputeInstanceDestroy."""
-    gpu, parent, one = library.handles.compute_instance(handle)
-    with library.driver.call(Call.DESTROY_COMPUTE_INSTANCE, gpu, Privilege.CONFIG):
+    gpu, parent, one = session.handles.compute_instance(handle)
+    with session.driver.call(Call.DESTROY_COMPUTE_INSTANCE, gpu, Privilege.CONFIG):
         gpu.destroy_compute_instance(parent.gi_id, one.ci_id)
-        library.handles.drop(handle)
+        session.handles.drop(handle)
 
 
 @export("nvmlGpuInstanceGetComputeInstances", parameters=(Handle, Number, Ref, Ref))
 def compute_instances(
-    library: "FakeLibrary", handle: int | None, profile_id: int, array: int | None, count: int | None
+    session: Session, handle: int | None, profile_id: int, array: int | None, count: int | None
 ) -> None:
     """nvmlGpuInstanceGetComputeInstances: the caller's array must hold as many as the profile allows."""
-    gpu, parent = library.handles.gpu_instance(handle)
-    with library.driver.call(Call.LIST, gpu, Privilege.MONITOR):
+    gpu, parent = session.handles.gpu_instance(handle)
+    with session.driver.call(Call.LIST, gpu, Privilege.MONITOR):
         one = _compute_profile(gpu, parent, profile_id)
         there = [c.ci_id for c in parent.compute_instances if c.profile_id == one.profile_id]
-        _fill_handles(array, count, [library.handles.of_instance(gpu, parent.gi_id, ci_id) for ci_id in there])
+        _fill_handles(array, count, [session.handles.of_instance(gpu, parent.gi_id, ci_id) for ci_id in there])
 
 
 @export("nvmlGpuInstanceGetComputeInstanceById", parameters=(Handle, Number, Ref))
-def compute_instance_by_id(library: "FakeLibrary", handle: int | None, ci_id: int, instance: int | None) -> None:
+def compute_instance_by_id(session: Session, handle: int | None, ci_id: int, instance: int | None) -> None:
     """nvmlGpuInstanceGetComputeInstanceById."""
-    gpu, parent = library.handles.gpu_instance(handle)
-    with library.driver.call(Call.LIST, gpu, Privilege.MONITOR):
+    gpu, parent = session.handles.gpu_instance(handle)
+    with session.driver.call(Call.LIST, gpu, Privilege.MONITOR):
         gpu.compute_instance(parent.gi_id, ci_id)
-        structs.put(instance, ctypes.c_void_p, library.handles.of_instance(gpu, parent.gi_id, ci_id))
+        structs.put(instance, ctypes.c_void_p, session.handles.of_instance(gpu, parent.gi_id, ci_id))
 
 
 @export("nvmlComputeInstanceGetInfo_v2", parameters=(Handle, Ref))
-def compute_instance_info(library: "FakeLibrary", handle: int | None, info: int | None) -> None:
+def compute_instance_info(session: Session, handle: int | None, info: int | None) -> None:
     """nvmlComputeInstanceGetInfo_v2: its `device` is the parent GPU, not the MIG device."""
-    gpu, parent, one = library.handles.compute_instance(handle)
-    with library.driver.call(Call.LIST, gpu, Privilege.MONITOR):
+    gpu, parent, one = session.handles.compute_instance(handle)
+    with session.driver.call(Call.LIST, gpu, Privilege.MONITOR):
         filled = structs.ComputeInstanceInfo.from_address(structs.pointing(info))
-        filled.device = library.handles.of(gpu)
-        filled.gpuInstance = library.handles.of_instance(gpu, parent.gi_id)
+        filled.device = session.handles.of(gpu)
+        filled.gpuInstance = session.handles.of_instance(gpu, parent.gi_id)
         filled.id, filled.profileId = one.ci_id, one.profile_id
         filled.placement = structs.Placement(one.start, one.size)
 
@@ -257,10 +248,10 @@ def _queries_answered(gpu: SimulatedGpu) -> None:
         raise device.NotSupportedError(f"GPU {gpu.uuid}: MIG mode is off")
 
 
-def _listed_profile(library: "FakeLibrary", gpu: SimulatedGpu, enum: int) -> Profile:
+def _listed_profile(session: Session, gpu: SimulatedGpu, enum: int) -> Profile:
     """The profile of an enumerator: absent on this board is 3, unknown to this driver is 2."""
     _queries_answered(gpu)
-    if enum >= library.driver.known_enums:
+    if enum >= session.driver.known_enums:
         raise device.InvalidArgumentError(f"no profile enumerator {enum}")
     one = gpu.board.by_enum(enum)
     if one is None:

@@ -1,7 +1,6 @@
 """NVML's functions about MIG devices, as enumerated by index, and about processes. Registered in exports."""
 
 import ctypes
-from typing import TYPE_CHECKING
 
 from allocator.profile import Engines
 from node_agent import device
@@ -11,70 +10,68 @@ from simulator.gpu.faults import Call
 from simulator.nvml import structs
 from simulator.nvml.exports import Handle, Number, Ref, export
 from simulator.nvml.handles import MigKey
-
-if TYPE_CHECKING:
-    from simulator.nvml.library import FakeLibrary
+from simulator.nvml.session import Session
 
 _MIB = 1 << 20
 
 
 @export("nvmlDeviceIsMigDeviceHandle", parameters=(Handle, Ref))
-def is_mig_device(library: "FakeLibrary", handle: int | None, answer: int | None) -> None:
+def is_mig_device(session: Session, handle: int | None, answer: int | None) -> None:
     """nvmlDeviceIsMigDeviceHandle."""
-    structs.put(answer, ctypes.c_uint, int(library.handles.any_device(handle)[1] is not None))
+    structs.put(answer, ctypes.c_uint, int(session.handles.any_device(handle)[1] is not None))
 
 
 @export("nvmlDeviceGetMaxMigDeviceCount", parameters=(Handle, Ref))
-def max_mig_device_count(library: "FakeLibrary", handle: int | None, count: int | None) -> None:
+def max_mig_device_count(session: Session, handle: int | None, count: int | None) -> None:
     """nvmlDeviceGetMaxMigDeviceCount: 0 with MIG mode off."""
-    gpu = library.handles.gpu(handle)
-    with library.driver.call(Call.MIG_DEVICE, gpu):
-        most = max(gpu.catalogue.compute_slices, len(library.driver.mig_devices(gpu)))
+    gpu = session.handles.gpu(handle)
+    with session.driver.call(Call.MIG_DEVICE, gpu):
+        most = max(gpu.catalogue.compute_slices, len(session.driver.mig_devices(gpu)))
         structs.put(count, ctypes.c_uint, most if gpu.mode.current else 0)
 
 
 @export("nvmlDeviceGetMigDeviceHandleByIndex", parameters=(Handle, Number, Ref))
-def mig_device_by_index(library: "FakeLibrary", handle: int | None, index: int, mig: int | None) -> None:
+def mig_device_by_index(session: Session, handle: int | None, index: int, mig: int | None) -> None:
     """nvmlDeviceGetMigDeviceHandleByIndex: NOT_FOUND for a hole, and with MIG mode off."""
-    gpu = library.handles.gpu(handle)
-    with library.driver.call(Call.MIG_DEVICE, gpu, Privilege.MONITOR):
-        listed = library.driver.mig_devices(gpu)
+    gpu = session.handles.gpu(handle)
+    with session.driver.call(Call.MIG_DEVICE, gpu, Privilege.MONITOR):
+        listed = session.driver.mig_devices(gpu)
         if index >= max(gpu.catalogue.compute_slices, len(listed)):
             raise device.InvalidArgumentError(f"no MIG device index {index}")
         one = listed[index] if index < len(listed) else None
         if one is None:
             raise device.StaleHandleError(f"no MIG device at index {index}")
-        structs.put(mig, ctypes.c_void_p, library.handles.of(MigKey(gpu.uuid, one)))
+        structs.put(mig, ctypes.c_void_p, session.handles.of(MigKey(gpu.uuid, one)))
 
 
 @export("nvmlDeviceGetDeviceHandleFromMigDeviceHandle", parameters=(Handle, Ref))
-def parent_of(library: "FakeLibrary", handle: int | None, parent: int | None) -> None:
+def parent_of(session: Session, handle: int | None, parent: int | None) -> None:
     """nvmlDeviceGetDeviceHandleFromMigDeviceHandle."""
-    gpu, _ = library.handles.mig_device(handle)
-    structs.put(parent, ctypes.c_void_p, library.handles.of(gpu))
+    gpu, _ = session.handles.mig_device(handle)
+    structs.put(parent, ctypes.c_void_p, session.handles.of(gpu))
 
 
 @export("nvmlDeviceGetGpuInstanceId", parameters=(Handle, Ref))
-def gpu_instance_id(library: "FakeLibrary", handle: int | None, number: int | None) -> None:
+def gpu_instance_id(session: Session, handle: int | None, number: int | None) -> None:
     """nvmlDeviceGetGpuInstanceId."""
-    gpu, mig = library.handles.mig_device(handle)
-    with library.driver.call(Call.MIG_DEVICE, gpu):
+    gpu, mig = session.handles.mig_device(handle)
+    with session.driver.call(Call.MIG_DEVICE, gpu):
         structs.put(number, ctypes.c_uint, mig.gi_id)
 
 
 @export("nvmlDeviceGetComputeInstanceId", parameters=(Handle, Ref))
-def compute_instance_id(library: "FakeLibrary", handle: int | None, number: int | None) -> None:
+def compute_instance_id(session: Session, handle: int | None, number: int | None) -> None:
     """nvmlDeviceGetComputeInstanceId."""
-    gpu, mig = library.handles.mig_device(handle)
-    with library.driver.call(Call.MIG_DEVICE, gpu):
+    gpu, mig = session.handles.mig_device(handle)
+    with session.driver.call(Call.MIG_DEVICE, gpu):
         structs.put(number, ctypes.c_uint, mig.ci_id)
 
 
 @export("nvmlDeviceGetAttributes_v2", parameters=(Handle, Ref))
-def attributes(library: "FakeLibrary", handle: int | None, info: int | None) -> None:
+def attributes(session: Session, handle: int | None, info: int | None) -> None:
     """nvmlDeviceGetAttributes_v2: of MIG devices only."""
-    gpu, mig = library.handles.any_device(handle)
-    with library.driver.call(Call.DESCRIBE, gpu):
+    gpu, mig = session.handles.any_device(handle)
+    with session.driver.call(Call.DESCRIBE, gpu):
         if mig is None:
             raise device.NotSupportedError("attributes are of MIG devices")
         one = gpu.instance(mig.gi_id)
@@ -97,10 +94,10 @@ def attributes(library: "FakeLibrary", handle: int | None, info: int | None) -> 
     "nvmlDeviceGetComputeRunningProcesses_v3",
     parameters=(Handle, Ref, Ref),
 )
-def compute_processes(library: "FakeLibrary", handle: int | None, count: int | None, array: int | None) -> None:
+def compute_processes(session: Session, handle: int | None, count: int | None, array: int | None) -> None:
     """nvmlDeviceGetComputeRunningProcesses_v3: of a MIG device its own, of a GPU all, with ids for the privileged."""
-    gpu, mig = library.handles.any_device(handle)
-    with library.driver.call(Call.PROCESSES, gpu):
+    gpu, mig = session.handles.any_device(handle)
+    with session.driver.call(Call.PROCESSES, gpu):
         there = [
             p
             for _, p in sorted(gpu.users.processes.items())
@@ -112,7 +109,7 @@ def compute_processes(library: "FakeLibrary", handle: int | None, count: int | N
             return
         if not array or given < len(there):
             raise structs.InsufficientSizeError(f"room for {given} of {len(there)} processes")
-        tell = library.driver.privilege >= Privilege.MONITOR
+        tell = session.driver.privilege >= Privilege.MONITOR
         for slot, one in zip((structs.ProcessInfo * len(there)).from_address(array), there, strict=True):
             slot.pid, slot.usedGpuMemory = one.pid, (one.memory_mib or 0) * _MIB
             ids = (one.gi_id, one.ci_id) if tell else (None, None)
@@ -127,8 +124,8 @@ def compute_processes(library: "FakeLibrary", handle: int | None, count: int | N
     "nvmlDeviceGetMPSComputeRunningProcesses_v3",
     parameters=(Handle, Ref, Ref),
 )
-def other_processes(library: "FakeLibrary", handle: int | None, count: int | None, _array: int | None) -> None:
+def other_processes(session: Session, handle: int | None, count: int | None, _array: int | None) -> None:
     """nvmlDeviceGetGraphicsRunningProcesses_v3 and …MPS…: the simulated processes only compute."""
-    gpu, _ = library.handles.any_device(handle)
-    with library.driver.call(Call.PROCESSES, gpu):
+    gpu, _ = session.handles.any_device(handle)
+    with session.driver.call(Call.PROCESSES, gpu):
         structs.put(count, ctypes.c_uint, 0)

@@ -59,7 +59,7 @@ def test_the_library_is_loaded_with_the_first_call() -> None:
     assert seen[0] == "nvmlInit"
     node.devices.close()
     assert seen[-1] == "nvmlShutdown"
-    assert not node.library._initialised
+    assert not node.library.session.initialised
 
 
 def test_closing_without_a_call(node: Node) -> None:

@@ -40,7 +40,7 @@ def test_nothing_is_changed() -> None:
     assert [gpu.instances() for gpu in seen.by_index()] == before
     changing = ("DeviceSet", "DeviceCreate", "InstanceCreate", "InstanceDestroy")
     assert not [name for name in calls if any(verb in name for verb in changing)]
-    assert not library._initialised
+    assert not library.session.initialised
 
 
 def test_a_refusal_stands_where_the_answer_would() -> None:
