@@ -45,8 +45,8 @@ def number(counts: Counts) -> int:
 def losses(by: Policy, geometry: Geometry, counts: Counts) -> Mapping[Part, Losses]:
     """The parts that fit a GPU when it is empty, each with its least loss per state, inf where it does not fit.
 
-    The loss of a part is the sum over its slices, cut from large to small (by memory, then by name), each at the
-    policy's loss in the state that it finds: the least over all legal placements. The empty part costs nothing.
+    The loss of a part is the sum over its slices, cut from large to small (by memory, then compute, then name), each
+    at the policy's loss in the state that it finds: the least over all legal placements. The empty part costs nothing.
     Raises TooComplexError for a GPU with far more states than any real one.
     """
     found = _losses(by, geometry, counts)
@@ -95,9 +95,9 @@ def _rounded(by: Policy, geometry: Geometry) -> Losses:
 @lru_cache(maxsize=4096)
 def large_first(geometry: Geometry, counts: Counts) -> tuple[int, ...]:
     """Positions in the counts of the profiles that a GPU offers, in the order in which slices are cut."""
-    sizes = {p.name: p.memory_slices for p in geometry.catalogue.profiles}
+    sizes = {p.name: (-p.memory_slices, -p.compute_slices, p.name) for p in geometry.catalogue.profiles}
     offered = [position for position, (name, _) in enumerate(counts) if name in sizes]
-    return tuple(sorted(offered, key=lambda position: (-sizes[counts[position][0]], counts[position][0])))
+    return tuple(sorted(offered, key=lambda position: sizes[counts[position][0]]))
 
 
 class Sharing:

@@ -4,11 +4,12 @@ Called by the extender's preempt verb. A pure question to the inventory: nothing
 enough, since room must arise where a placement is legal; so every candidate set is judged by the exact fit.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
 from allocator import fitting
+from allocator.fitting import GpuState
 from allocator.inventory import Inventory
 from allocator.request import Request
 
@@ -32,11 +33,11 @@ def victims(
     needed are spared.
     """
     rest = sorted((c for c in candidates if c.uid not in leaving), key=lambda c: (c.priority, c.uid))
+    gpus_without = _Leaving(inventory, node, leaving)
 
     def fits_without(gone: Iterable[str]) -> bool:
-        gpus = inventory.gpus_without(node, leaving | frozenset(gone))
         try:
-            return fitting.fits(gpus, dict(request.counts))
+            return fitting.fits(gpus_without(frozenset(gone)), dict(request.counts))
         except fitting.TooComplexError:
             return False
 
@@ -53,6 +54,36 @@ def victims(
         if fits_without(c.uid for c in pair):
             return tuple(c.uid for c in pair)
     return _spared(rest, fits_without)
+
+
+class _Leaving:
+    """The GPUs of a node without some pods. Thousands of pairs are asked for, and most pairs share no GPU: these are
+    put together from what each pod leaves behind alone.
+    """
+
+    def __init__(self, inventory: Inventory, node: str, leaving: frozenset[str]) -> None:
+        self._inventory = inventory
+        self._node = node
+        self._leaving = leaving
+        self._with_all = inventory.gpus_without(node, leaving)
+        self._alone: dict[str, Mapping[int, GpuState]] = {}
+
+    def __call__(self, gone: frozenset[str]) -> Sequence[GpuState]:
+        changed: dict[int, GpuState] = {}
+        for uid in gone:
+            left = self._left_by(uid)
+            if not changed.keys().isdisjoint(left):
+                return self._inventory.gpus_without(self._node, self._leaving | gone)
+            changed.update(left)
+        return [changed.get(index, gpu) for index, gpu in enumerate(self._with_all)]
+
+    def _left_by(self, uid: str) -> Mapping[int, GpuState]:
+        """The GPUs that look otherwise without this pod, by their index."""
+        if uid not in self._alone:
+            without = self._inventory.gpus_without(self._node, self._leaving | {uid})
+            pairs = enumerate(zip(self._with_all, without, strict=True))
+            self._alone[uid] = {index: after for index, (before, after) in pairs if after != before}
+        return self._alone[uid]
 
 
 def _spared(rest: Sequence[Candidate], fits_without: Callable[[Iterable[str]], bool]) -> Sequence[str]:

@@ -210,7 +210,7 @@ def cheapest(
     """The least sum of costs of putting all of these on half-full chips, by trying everything; inf if they do not fit.
 
     `cost(chip, present, item)` is what one more placement costs beside what is there, by the number of the chip. On
-    each chip large slices come first, then by name.
+    each chip slices come by memory, then compute, large before small, then by name.
     """
     least: dict[tuple[int, tuple[str, ...]], float] = {}
 
@@ -227,8 +227,8 @@ def cheapest(
         if not {shape.name for shape in chip.shapes}.issuperset(names):
             return math.inf
         if (number, names) not in least:
-            large_first = tuple(sorted(names, key=lambda name: (-chip.shape(name).size, name)))
-            least[number, names] = on(number, present, large_first)
+            large_first = sorted(names, key=lambda name: (-chip.shape(name).size, -chip.shape(name).compute, name))
+            least[number, names] = on(number, present, tuple(large_first))
         return least[number, names]
 
     def shared_out(where: tuple[int, ...]) -> float:

@@ -92,6 +92,11 @@ def _cost(node: Node, by: Policy) -> Callable[[int, oracles.Items, oracles.Item]
     return cost
 
 
+def _large_first(known: Geometry, name: str) -> tuple[int, int, str]:
+    profile = known.catalogue.by_name[name]
+    return -profile.memory_slices, -profile.compute_slices, name
+
+
 @given(nodes, st.data(), policies)
 def test_places_cost_the_least_there_is(node: Node, data: st.DataObject, by: Policy) -> None:
     """Several slices cost the least sum of the policy's losses over all legal placements, each as it is cut."""
@@ -104,7 +109,7 @@ def test_places_cost_the_least_there_is(node: Node, data: st.DataObject, by: Pol
         return
     assert sum(one.loss for one in placed) == pytest.approx(least, abs=1e-9)
     present = [set(chosen) for _, chosen in _chips(node)]
-    for one in sorted(placed, key=lambda one: (-one.placement.size, one.placement.profile)):
+    for one in sorted(placed, key=lambda one: _large_first(node[one.gpu][0], one.placement.profile)):
         item = (one.placement.profile, one.placement.start)
         assert one.loss == pytest.approx(cost(one.gpu, frozenset(present[one.gpu]), item), abs=1e-9)
         present[one.gpu].add(item)
@@ -123,6 +128,34 @@ def test_placing_twice_gives_the_same(node: Node, data: st.DataObject, by: Polic
     """Placement is a function of the node, the request and the policy."""
     wanted = _wish(data, node)
     assert fitting.place(_states(node), wanted, by) == fitting.place(_states(node), wanted, by)
+
+
+_SPLIT = (("4g.20gb@0", "1g.5gb@4"), ("1g.5gb+me@4",))
+
+
+@pytest.mark.parametrize(
+    ("taken", "wanted"),
+    [
+        (_SPLIT, "1g.10gb 2g.10gb 3g.20gb"),
+        (_SPLIT, "1g.5gb 1g.5gb 2g.10gb 3g.20gb"),
+        (_SPLIT, "1g.5gb 1g.10gb 2g.10gb 4g.20gb"),
+        ((("1g.5gb@4",), ("1g.5gb@4",)), "1g.10gb 2g.10gb 3g.20gb 3g.20gb"),
+        ((("1g.5gb@4",), ("1g.5gb@4",)), "1g.10gb 1g.10gb 3g.20gb 3g.20gb"),
+        ((("4g.20gb@0",), ("1g.5gb@1",)), "2g.10gb 2g.10gb 2g.10gb 3g.20gb"),
+        ((("4g.20gb@0", "2g.10gb@4"), ("4g.20gb@0", "2g.10gb@4")), "1g.5gb 1g.5gb 1g.10gb"),
+        ((("4g.20gb@0", "2g.10gb@4"), ("4g.20gb@0", "2g.10gb@4")), "1g.5gb 1g.10gb"),
+        (((), ("2g.10gb@0", "1g.5gb@3")), "2g.10gb 2g.10gb 3g.20gb 4g.20gb"),
+        (((), ("2g.10gb@0", "1g.5gb@3")), "1g.5gb 2g.10gb 3g.20gb 4g.20gb"),
+        (((), (), ("2g.10gb@0", "1g.5gb@3")), "2g.10gb 2g.10gb 3g.20gb 4g.20gb"),
+    ],
+)  # fmt: skip
+def test_what_sums_leave_open_is_decided(taken: Sequence[Sequence[str]], wanted: str) -> None:
+    """Where each profile has room by itself and memory suffices, the slices fit exactly if an arrangement is legal."""
+    known = geometry.compiled(gpu_models.find("a100-40gb"))
+    slices = [[(name, int(start)) for name, start in (one.split("@") for one in gpu)] for gpu in taken]
+    node = [(known, known.state_of(known.catalogue.placement(*one) for one in gpu)) for gpu in slices]
+    chips = tuple((_chip(known), frozenset(gpu)) for gpu in slices)
+    assert fitting.fits(node, Counter(wanted.split())) == oracles.packs(chips, tuple(wanted.split()))
 
 
 def _empty(*models: str) -> list[GpuState]:
@@ -182,6 +215,13 @@ def test_the_least_sum_beats_the_least_step() -> None:
     assert both is not None
     assert [(one.gpu, str(one.placement)) for one in alone] == [(0, "2g.10gb@4")]
     assert {(one.gpu, str(one.placement)) for one in both} == {(1, "2g.10gb@0"), (1, "2g.10gb@2")}
+
+
+def test_the_first_gpus_take_most_where_it_costs_the_same() -> None:
+    """Of equal sums that one is chosen in which the first GPU takes as much as it can, large slices before small."""
+    placed = fitting.place(_empty("a100-40gb") * 2, ["1g.5gb", "4g.20gb", "3g.20gb"], policy.find("first-fit"))
+    assert placed is not None
+    assert [one.gpu for one in placed] == [1, 0, 0]
 
 
 MANY = {"1g.5gb": 5, "1g.5gb+me": 4, "1g.10gb": 4, "2g.10gb": 4, "3g.20gb": 4, "4g.20gb": 4, "7g.40gb": 4}

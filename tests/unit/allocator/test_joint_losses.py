@@ -66,6 +66,16 @@ def test_what_changed_is_answered_anew() -> None:
         assert _losses(fleet, *SOME) == _alone(fleet, *SOME)
 
 
+def test_a_row_of_a_forgotten_node_holds_nothing() -> None:
+    """Who still has the row of a node that is gone is told that nothing fits there."""
+    fleet = Fleet(policy.DEFAULT)
+    fleet.put("gone", [(A100, Geometry.EMPTY)])
+    row = fleet.rows_of(["gone"])
+    assert np.isfinite(fleet.losses(builders.request(*SOME), row)).all()
+    fleet.drop("gone")
+    assert np.isposinf(fleet.losses(builders.request(*SOME), row)).all()
+
+
 def test_a_model_that_comes_later_is_answered_too() -> None:
     """A node with GPUs of a new model is judged by that model's own placements."""
     fleet = _fleet(3)
