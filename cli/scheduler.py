@@ -33,6 +33,12 @@ def scheduler(
     courting_s: Annotated[float | None, _flag("courting_s")] = None,
     wake_interval_s: Annotated[float | None, _flag("wake_interval_s")] = None,
     shutdown_s: Annotated[float | None, _flag("shutdown_s")] = None,
+    planner_workers: Annotated[int | None, _flag("planner_workers")] = None,
+    planner_queue: Annotated[int | None, _flag("planner_queue")] = None,
+    planner_deadline_s: Annotated[float | None, _flag("planner_deadline_s")] = None,
+    planner_memory_mib: Annotated[int | None, _flag("planner_memory_mib")] = None,
+    planner_nice: Annotated[int | None, _flag("planner_nice")] = None,
+    planner_idle_s: Annotated[float | None, _flag("planner_idle_s")] = None,
     log_format: Annotated[str | None, _flag("log_format")] = None,
     log_level: Annotated[str | None, _flag("log_level")] = None,
 ) -> None:
@@ -45,5 +51,6 @@ def scheduler(
     flags = {name: value for name, value in locals().items() if name != "config"}
     wanted = settings.load(config, **flags)
     from scheduler import service  # its libraries are slow to load: not for --help
+    from simulator import planner_tasks
 
-    service.run(wanted)
+    service.run(wanted, planner_tasks.simulate)

@@ -16,6 +16,10 @@ awaits is atomic. Reading order:
     metrics     the collectors, in one table
     http_protocol  uvicorn's, with one write per answer
     app         the extender's HTTP routes
-    api         the capacity API's HTTP routes
+    pace        long answers in small steps; body: a request's body within bounds
+    budgets     PodDisruptionBudgets: which pods each covers
+    snapshots   the cluster as a snapshot file
+    planner     long questions, answered by processes of their own
+    api         the API's HTTP routes
     service     wires all of it; `run` is what `migsched scheduler` calls
 """

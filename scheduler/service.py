@@ -22,13 +22,17 @@ from allocator import errors, policy
 from allocator.ledger import State as ClaimState
 from edge import logs
 from scheduler import api, app
+from scheduler.api import Context
 from scheduler.binder import Binder
 from scheduler.cluster import Cluster, Kind
 from scheduler.extender import Extender
 from scheduler.http_protocol import OneWriteProtocol
 from scheduler.metrics import Metrics
+from scheduler.planner.pool import Pool
+from scheduler.planner.port import Task
 from scheduler.reflector import Reflector
 from scheduler.settings import Settings
+from scheduler.snapshots import Snapshots
 from scheduler.state import State
 from scheduler.waker import Waker
 
@@ -39,9 +43,9 @@ _LIST_ORDER = (Kind.NODE, Kind.MIG_NODE, Kind.POD)
 
 
 class Service:
-    """One scheduler service over one cluster."""
+    """One scheduler service over one cluster. `simulate` is the planner's task behind POST /api/v1/simulate."""
 
-    def __init__(self, settings: Settings, cluster: Cluster) -> None:
+    def __init__(self, settings: Settings, cluster: Cluster, simulate: Task | None = None) -> None:
         self._settings = settings
         self._cluster = cluster
         self.metrics = Metrics()
@@ -57,7 +61,19 @@ class Service:
             courting_s=settings.courting_s,
         )
         self._extender_app = app.build(extender, self.metrics, self.ready, max_body=settings.max_body_mib * _MIB)
-        self._api_app = api.build(self.state, self.metrics, self.ready, self._refresh_gauges)
+        self.planner = Pool(settings.planner_limits(), self.metrics)
+        self._api_app = api.build(
+            Context(
+                state=self.state,
+                metrics=self.metrics,
+                ready=self.ready,
+                refresh=self._refresh_gauges,
+                snapshots=Snapshots(self.state, cluster),
+                planner=self.planner,
+                simulate=simulate,
+                max_body=settings.max_body_mib * _MIB,
+            )
+        )
         self._reflectors = [Reflector(cluster, kind, self.state, self.metrics) for kind in _LIST_ORDER]
         self._servers: list[uvicorn.Server] = []
         self._tasks: list[asyncio.Task[None]] = []
@@ -96,6 +112,7 @@ class Service:
         self._stopping = True
         for server in self._servers:
             server.should_exit = True
+        await self.planner.close()
         left = await self._binder.drain(self._settings.shutdown_s)
         for task in self._tasks:
             task.cancel()
@@ -168,16 +185,16 @@ def _listen(host: str, port: int, setting: str) -> socket.socket:
     return sock
 
 
-def run(settings: Settings) -> None:
+def run(settings: Settings, simulate: Task | None = None) -> None:
     """The service on a real cluster, until SIGTERM or SIGINT."""
     logs.configure(settings.log_format, settings.log_level)
-    uvloop.run(_run(settings))
+    uvloop.run(_run(settings, simulate))
 
 
-async def _run(settings: Settings) -> None:
+async def _run(settings: Settings, simulate: Task | None) -> None:
     from scheduler.kube import KubeClient  # half a second to load: not for those who bring another cluster
 
-    service = Service(settings, await KubeClient.connect(settings.kubeconfig))
+    service = Service(settings, await KubeClient.connect(settings.kubeconfig), simulate)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -13,6 +13,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from allocator import policy
 from edge import settings as loader
+from scheduler.planner.port import Limits
 
 _Port = Annotated[int, Field(ge=0, le=65535)]
 
@@ -60,8 +61,38 @@ class Settings(BaseSettings):
         description="At most one wake-up of refused pods in this time: each costs a scan per refused pod.",
     )
     shutdown_s: float = Field(10, gt=0, le=300, description="How long shutting down waits for bindings in flight.")
+    planner_workers: int = Field(
+        1, ge=1, le=64, description="Processes that plan at once. None is started before somebody asks."
+    )
+    planner_queue: int = Field(
+        4, ge=0, le=1000, description="Questions to the planner that may wait; one more is told to come back (503)."
+    )
+    planner_deadline_s: float = Field(
+        60,
+        gt=0,
+        le=3600,
+        description="How long a question may take, waiting included; then its process is killed (504).",
+    )
+    planner_memory_mib: int = Field(
+        2048, ge=256, description="Address space of a planning process in MiB; what needs more is refused (413)."
+    )
+    planner_nice: int = Field(
+        19, ge=0, le=19, description="Niceness of planning processes; 19 leaves the processor to the extender."
+    )
+    planner_idle_s: float = Field(300, gt=0, description="A planning process that nobody needs for so long ends.")
     log_format: str = Field("json", pattern="^(json|console)$", description="json for machines, console for people.")
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$", description="Lowest level that is logged.")
+
+    def planner_limits(self) -> Limits:
+        """What the planner may take."""
+        return Limits(
+            workers=self.planner_workers,
+            queue=self.planner_queue,
+            deadline_s=self.planner_deadline_s,
+            memory_mib=self.planner_memory_mib,
+            nice=self.planner_nice,
+            idle_s=self.planner_idle_s,
+        )
 
 
 def load(file: Path | None = None, **flags: Any) -> Settings:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from allocator import errors
 from scheduler.service import Service
 from scheduler.settings import Settings
-from simulator import api, nodes
+from simulator import api, nodes, planner_tasks
 from simulator.agents import Agents
 from simulator.api import Document
 from simulator.kube_scheduler.scheduler import Config, KubeScheduler
@@ -46,7 +46,7 @@ class Embedded:
         self.kubelets = Kubelets(MemoryApi(self.server), options.fleet, self.agents, job_seconds=options.job_seconds)
         self.agents.on_ready.append(self.kubelets.look_at)
         self.cluster = MemoryCluster(self.server)  # the extender's connection, with its faults
-        self.service = Service(options.settings, self.cluster)
+        self.service = Service(options.settings, self.cluster, planner_tasks.simulate)
         self.scheduler = KubeScheduler(MemoryApi(self.server), options.scheduler)
 
     async def start_extender(self) -> None:
@@ -56,7 +56,7 @@ class Embedded:
             port = int(self.service.extender_url.rpartition(":")[2])
             settings = settings.model_copy(update={"extender_port": port})
             self.cluster = MemoryCluster(self.server)
-            self.service = Service(settings, self.cluster)
+            self.service = Service(settings, self.cluster, planner_tasks.simulate)
         await self.service.start()
 
     async def apply(self, pods: Sequence[Document]) -> None:

@@ -15,7 +15,7 @@ from edge.kube import Connection
 from scheduler import settings
 from scheduler.kube import KubeClient
 from scheduler.service import Service
-from simulator import nodes
+from simulator import nodes, planner_tasks
 from simulator.agents import Agents
 from simulator.control_plane import build, scheduler_config
 from simulator.control_plane.control_plane import ControlPlane
@@ -80,7 +80,7 @@ async def start(wishes: Wishes, progress: Callable[[str], None] = lambda _: None
         await asyncio.to_thread(plane.start_controller_manager)
         await _simulate(stack, plane, fleet, wishes, progress)
         progress("starting migsched and kube-scheduler")
-        service = Service(chosen, await KubeClient.connect(plane.kubeconfig_of(SCHEDULER)))
+        service = Service(chosen, await KubeClient.connect(plane.kubeconfig_of(SCHEDULER)), planner_tasks.simulate)
         stack.push_async_callback(service.stop)
         await service.start()
         await service.synced()

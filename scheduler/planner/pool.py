@@ -6,7 +6,6 @@ service that nobody asks pays nothing. All of it happens on the event loop; the 
 
 import asyncio
 import math
-from dataclasses import dataclass
 
 import structlog
 
@@ -20,6 +19,7 @@ from scheduler.planner.port import (
     DocumentError,
     FailedError,
     LateError,
+    Limits,
     PlannerError,
     StoppingError,
     Task,
@@ -28,18 +28,6 @@ from scheduler.planner.port import (
 from scheduler.planner.process import WorkerProcess
 
 _log = structlog.get_logger("planner")
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """How much the planner may take; docs/settings.md explains each."""
-
-    workers: int = 1
-    queue: int = 4
-    deadline_s: float = 60.0
-    memory_mib: int = 2048
-    nice: int = 19
-    idle_s: float = 300.0
 
 
 class Pool:

@@ -14,6 +14,18 @@ from allocator.snapshot_file import Saved
 
 
 @dataclass(frozen=True, slots=True)
+class Limits:
+    """How much the planner may take; docs/settings.md explains each."""
+
+    workers: int = 1
+    queue: int = 4
+    deadline_s: float = 60.0
+    memory_mib: int = 2048
+    nice: int = 19
+    idle_s: float = 300.0
+
+
+@dataclass(frozen=True, slots=True)
 class Question:
     """A document as it came, and what it is about.
 

@@ -11,7 +11,7 @@ import pytest
 
 from allocator import gpu_models, snapshot_file
 from scheduler.metrics import Metrics
-from scheduler.planner.pool import Limits, Pool
+from scheduler.planner.pool import Pool
 from scheduler.planner.port import (
     Asking,
     BusyError,
@@ -19,6 +19,7 @@ from scheduler.planner.port import (
     DocumentError,
     FailedError,
     LateError,
+    Limits,
     PlannerError,
     Question,
     StoppingError,

@@ -1,0 +1,14 @@
+"""The capacity API: what people, the command line and dashboards ask. OpenAPI is at /openapi.json and /docs.
+
+build          the application
+inventory      routes about the cluster as it is: nodes, pods, explain, snapshot
+planning       routes of the planner: plan, capacity, repack, simulate
+context        what routes work with
+problems       errors as answers
+models, planning_models, documents, documentation, examples.json    what the OpenAPI document says
+"""
+
+from scheduler.api.build import build
+from scheduler.api.context import Context
+
+__all__ = ["Context", "build"]

@@ -1,0 +1,50 @@
+"""Builds the API's application from its groups of routes. Called by `service`."""
+
+from fastapi import FastAPI, Response
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from scheduler.api import documentation, inventory, planning, problems
+from scheduler.api.context import Context
+from scheduler.api.models import HealthModel
+
+
+def build(context: Context) -> FastAPI:
+    """The API's application."""
+    app = FastAPI(
+        title="migsched",
+        summary="MIG capacity: what is where, what fits, what to buy or move, and why a pod is pending.",
+        version="v1",
+    )
+    _health_routes(app, context)
+    inventory.add(app, context)
+    planning.add(app, context)
+    problems.handle(app)
+    documentation.publish(app)
+    return app
+
+
+def _health_routes(app: FastAPI, context: Context) -> None:
+    @app.get("/livez", tags=["health"], operation_id="livez", responses=documentation.answers(None))
+    async def livez() -> HealthModel:
+        """Alive: the event loop answers."""
+        return HealthModel(status="ok")
+
+    @app.get("/readyz", tags=["health"], operation_id="readyz", responses=documentation.answers(None, 503))
+    async def readyz() -> HealthModel:
+        """Ready: all caches are synced, so decisions are safe."""
+        context.need_cluster()
+        return HealthModel(status="ok")
+
+    metrics_text = {200: {"content": {"text/plain": {"schema": {"type": "string"}, "example": "migsched_nodes 2.0\n"}}}}
+
+    @app.get(
+        "/metrics",
+        tags=["health"],
+        operation_id="metrics",
+        response_class=Response,
+        responses=metrics_text,  # type: ignore[arg-type]  # FastAPI's own type is looser than its documentation
+    )
+    async def prometheus() -> Response:
+        """Prometheus metrics."""
+        context.refresh()
+        return Response(generate_latest(context.metrics.registry), media_type=CONTENT_TYPE_LATEST)

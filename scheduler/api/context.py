@@ -1,0 +1,33 @@
+"""Context: what the API's routes work with. Made by `service`, handed to each group of routes."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from scheduler.api.problems import NotReadyError
+from scheduler.metrics import Metrics
+from scheduler.planner.port import Planner, Task
+from scheduler.snapshots import Snapshots
+from scheduler.state import State
+
+
+@dataclass(frozen=True)
+class Context:
+    """The service as the API sees it.
+
+    `refresh` brings the gauges up to date. `simulate` is the task behind POST /api/v1/simulate, which is not served
+    without one. `max_body` is in bytes.
+    """
+
+    state: State
+    metrics: Metrics
+    ready: Callable[[], bool]
+    refresh: Callable[[], None]
+    snapshots: Snapshots
+    planner: Planner
+    simulate: Task | None
+    max_body: int
+
+    def need_cluster(self) -> None:
+        """Raise NotReadyError unless the cluster is known."""
+        if not self.ready():
+            raise NotReadyError

@@ -1,0 +1,105 @@
+"""The OpenAPI document: statuses, bodies, and an example for each endpoint and status.
+
+The examples are in examples.json, by operation: what to send, and what comes back on the cluster of
+docs/examples/cluster.json. A test sends every one of them to the running service. `problems` there are the answers that
+take a special moment, such as a full queue.
+"""
+
+import itertools
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from fastapi import FastAPI
+
+from scheduler.api.problems import Problem
+
+JSON = "application/json"
+YAML = "application/yaml"
+
+Document = dict[str, Any]
+
+_WHAT = {
+    400: "the request cannot be used: the field, the value and the fix",
+    404: "there is no such thing",
+    413: "the body is too large, or the answer takes more memory than the planner may have",
+    500: "a defect; the log of the service has it",
+    502: "the planner's process died; ask again",
+    503: "not now: the cluster is still being read, the planner's queue is full, or the service is stopping",
+    504: "no answer within the planner's deadline",
+}
+PLANNER = (400, 413, 500, 502, 503, 504)  # what any question to the planner may get
+_RETRY = {"Retry-After": {"description": "seconds until it is worth asking again", "schema": {"type": "integer"}}}
+
+
+class Example(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A call and its answer: a body, or query parameters. `of` are the operations that answer so, empty for all."""
+
+    name: str
+    status: int
+    answer: Any
+    body: Any = None
+    query: dict[str, str] = {}
+    of: frozenset[str] = frozenset()
+
+
+class _Examples(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    operations: dict[str, list[Example]]
+    problems: dict[str, list[Example]]
+
+
+EXAMPLES = msgspec.json.decode(Path(__file__).with_name("examples.json").read_bytes(), type=_Examples)
+
+
+def answers(model: Any, *statuses: int) -> dict[int | str, Document]:
+    """The answers of a route, for FastAPI: the model of 200, None where the route itself has it, and problems."""
+    found: dict[int | str, Document] = {} if model is None else {200: {"model": model}}
+    for status in statuses:
+        found[status] = {"model": Problem, "description": _WHAT[status]}
+        if status == 503:
+            found[status]["headers"] = _RETRY
+    return found
+
+
+def body(schema: Document) -> Document:
+    """The body of a route that reads a document itself, for FastAPI."""
+    content = {JSON: {"schema": schema}, YAML: {"schema": schema}}
+    return {"requestBody": {"required": True, "content": content}}
+
+
+def publish(app: FastAPI) -> None:
+    """Complete the app's OpenAPI document when it is first asked for."""
+    plain = app.openapi
+
+    def openapi() -> Document:
+        if app.openapi_schema is None:
+            _complete(plain())
+        return plain()
+
+    app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way
+
+
+def _complete(document: Document) -> None:
+    for operation in itertools.chain.from_iterable(path.values() for path in document["paths"].values()):
+        operation["responses"].pop("422", None)  # FastAPI's own: ours are 400
+        for example in EXAMPLES.operations.get(operation["operationId"], ()):
+            _add(operation, example)
+        for status, found in operation["responses"].items():
+            for example in EXAMPLES.problems.get(status, ()):
+                if not example.of or operation["operationId"] in example.of:
+                    found["content"][JSON].setdefault("examples", {})[example.name] = {"value": example.answer}
+    for name in ("HTTPValidationError", "ValidationError"):
+        document["components"]["schemas"].pop(name, None)
+
+
+def _add(operation: Document, example: Example) -> None:
+    """One example: what to send and, under the same name, what comes back."""
+    if example.body is not None:
+        content = operation["requestBody"]["content"]
+        content[JSON].setdefault("examples", {})[example.name] = {"value": example.body}
+    for parameter in operation.get("parameters", ()):
+        if parameter["name"] in example.query:
+            value = example.query[parameter["name"]]
+            parameter.setdefault("examples", {})[example.name] = {"value": value}
+    answer = operation["responses"][str(example.status)]["content"][JSON]
+    answer.setdefault("examples", {})[example.name] = {"value": example.answer}

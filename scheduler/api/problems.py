@@ -1,0 +1,98 @@
+"""Whatever goes wrong in the API, as one JSON shape: what is wrong, and for bad input the field, the value and the fix.
+
+Handlers for every error that a route may raise; nothing else makes an answer that is not 200.
+"""
+
+import structlog
+from fastapi import FastAPI, HTTPException, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, Field
+from starlette.requests import ClientDisconnect
+
+from scheduler.body import BodyTooLargeError
+from scheduler.planner.port import (
+    BusyError,
+    DiedError,
+    DocumentError,
+    FailedError,
+    LateError,
+    PlannerError,
+    StoppingError,
+    TooLargeError,
+)
+
+_log = structlog.get_logger("api")
+_CLIENT_CLOSED = 499  # nobody reads it; proxies log it
+RETRY_S = 5  # when to ask again while the cluster is read or the service stops
+
+
+class Problem(BaseModel):
+    """What went wrong."""
+
+    detail: str = Field(description="in plain words", examples=["fleet[0].model: 'a100': unknown GPU model"])
+    field: str | None = Field(
+        default=None, description="where in the request, if it cannot be used", examples=["fleet[0].model"]
+    )
+    value: str | None = Field(default=None, description="what stood there, shortened", examples=["'a100'"])
+    fix: str | None = Field(default=None, description="what would do")
+
+
+class NotReadyError(HTTPException):
+    """The cluster is still being read."""
+
+    def __init__(self) -> None:
+        super().__init__(503, "still reading the cluster", {"Retry-After": str(RETRY_S)})
+
+
+_STATUS: dict[type[PlannerError], int] = {
+    BusyError: 503,
+    StoppingError: 503,
+    LateError: 504,
+    TooLargeError: 413,
+    DiedError: 502,
+    FailedError: 500,
+}
+
+
+def respond(status: int, problem: Problem, headers: dict[str, str] | None = None) -> JSONResponse:
+    """A problem as an answer."""
+    return JSONResponse(problem.model_dump(exclude_none=True), status, headers)
+
+
+def handle(app: FastAPI) -> None:
+    """Answer every error of the app's routes."""
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"][1:])
+        shown = repr(first["input"])[:120] if first["type"] != "missing" else "None"
+        fix = str(first["msg"])
+        return respond(400, Problem(detail=f"{field}: {shown}: {fix}", field=field, value=shown, fix=fix))
+
+    @app.exception_handler(DocumentError)
+    async def refused(_: Request, error: DocumentError) -> JSONResponse:
+        return respond(400, Problem(detail=str(error), field=error.field, value=error.shown, fix=error.fix))
+
+    @app.exception_handler(PlannerError)
+    async def unanswered(_: Request, error: PlannerError) -> JSONResponse:
+        headers = {}
+        if isinstance(error, BusyError):
+            headers["Retry-After"] = str(error.retry_after_s)
+        elif isinstance(error, StoppingError):
+            headers["Retry-After"] = str(RETRY_S)
+        return respond(_STATUS[type(error)], Problem(detail=str(error)), headers)
+
+    @app.exception_handler(BodyTooLargeError)
+    async def too_large(_: Request, error: BodyTooLargeError) -> JSONResponse:
+        return respond(413, Problem(detail=str(error)), {"Connection": "close"})
+
+    @app.exception_handler(ClientDisconnect)
+    async def gone(_: Request, __: ClientDisconnect) -> JSONResponse:
+        return respond(_CLIENT_CLOSED, Problem(detail="the client went away"))
+
+    @app.exception_handler(Exception)
+    async def failed(request: Request, error: Exception) -> JSONResponse:
+        _log.error("API call failed", path=request.url.path, error=repr(error))
+        return respond(500, Problem(detail="the call failed; see the log of the migsched scheduler"))

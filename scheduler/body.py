@@ -1,0 +1,32 @@
+"""A request's body, read within a bound. Used by the API's routes."""
+
+from starlette.requests import Request
+
+from allocator import errors
+
+DRAINED = 256 * 2**20  # bytes of an oversized body that are read and thrown away before the connection is cut
+
+
+class BodyTooLargeError(errors.MigschedError):
+    """A request body beyond the limit; reading it has stopped."""
+
+
+async def read(request: Request, limit: int) -> bytes:
+    """The body. Raises BodyTooLargeError for a longer one, which is never held in memory; ClientDisconnect.
+
+    What is too long is read on and thrown away, up to a point: a client that is cut off while it sends sees a reset
+    connection instead of the answer.
+    """
+    chunks = bytearray()
+    length = 0
+    async for chunk in request.stream():
+        length += len(chunk)
+        if length <= limit:
+            chunks += chunk
+        elif length > limit + DRAINED:
+            break
+        else:
+            chunks.clear()
+    if length > limit:
+        raise BodyTooLargeError(f"request body: more than {limit} bytes; raise max_body_mib if it is real")
+    return bytes(chunks)

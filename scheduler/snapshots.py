@@ -1,0 +1,57 @@
+"""Snapshots: the cluster as a snapshot file, written while the service goes on. Asked for by the API.
+
+Each node is of one moment, and what a pod holds lies on one node; between two nodes the extender may have its turn.
+PodDisruptionBudgets are read from the API server each time: nobody but a planner needs them. Without the right to read
+them the file says so, and has none.
+"""
+
+import structlog
+
+from allocator import errors, snapshot
+from allocator.catalogue import Catalogue
+from allocator.snapshot_file import DisruptionBudget, PodFacts, Writer
+from scheduler import budgets
+from scheduler.cluster import Cluster
+from scheduler.pace import paced
+from scheduler.state import State
+
+_log = structlog.get_logger("snapshots")
+
+
+class Snapshots:
+    """Makes snapshots of one state."""
+
+    def __init__(self, state: State, cluster: Cluster) -> None:
+        self._state = state
+        self._cluster = cluster
+
+    async def text(self) -> bytes:
+        """A snapshot file of the cluster as it is about now."""
+        writer = Writer()
+        async for name in paced(sorted(seen.node for seen in self._state.inventory.reports())):
+            seen = self._state.inventory.report(name)
+            if seen is not None:  # it may be gone by now
+                writer.add(snapshot.view(self._state.inventory, seen))
+        async for pod in paced(tuple(self._state.pods.values())):
+            writer.add_pod(pod.uid, PodFacts(pod.movable, pod.priority, pod.service))
+        covered, notes = await self._budgets()
+        return writer.text(covered, notes)
+
+    async def catalogues(self) -> dict[str, Catalogue]:
+        """The GPU models that the cluster has, by name."""
+        found: dict[str, Catalogue] = {}
+        async for seen in paced(tuple(self._state.inventory.reports())):
+            for gpu in seen.gpus:
+                if gpu.catalogue is not None:
+                    found.setdefault(gpu.catalogue.model, gpu.catalogue)
+        return found
+
+    async def _budgets(self) -> tuple[tuple[DisruptionBudget, ...], tuple[str, ...]]:
+        """The budgets with the pods that each covers, and what has to be said about them."""
+        try:
+            found = await self._cluster.disruption_budgets()
+        except errors.ClusterError as error:
+            _log.warning("cannot read PodDisruptionBudgets", error=str(error))
+            return (), (f"PodDisruptionBudgets are not respected, they could not be read: {error}",)
+        by_namespace = budgets.by_namespace(self._state.pods.values())
+        return tuple([budgets.covered(one, by_namespace) async for one in paced(found)]), ()

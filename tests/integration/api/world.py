@@ -1,0 +1,117 @@
+"""The cluster of docs/examples/cluster.json as Kubernetes would hold it, and the service over it."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx
+
+from allocator import contract
+from scheduler import settings
+from scheduler.service import Service
+from simulator import api, planner_tasks
+from simulator.api import Document
+from simulator.memory_cluster.client import MemoryCluster
+from simulator.memory_cluster.server import Server
+from tests.builders import NodeBuilder, node
+from tests.waiting import eventually
+
+NODES: tuple[NodeBuilder, ...] = (
+    node("gpu-1")
+    .gpu()
+    .allocated("3g.20gb", 0, pod="chat-1", container="c0")
+    .allocated("1g.5gb", 4, pod="etl", container="c0")
+    .gpu()
+    .allocated("3g.20gb", 0, pod="chat-2", container="c0")
+    .idle("1g.5gb", 5),
+    node("gpu-2")
+    .gpu()
+    .allocated("4g.20gb", 0, pod="train", container="c0")
+    .allocated("1g.5gb", 6, pod="notebook", container="c0"),
+)
+PODS = {  # name: node, GPU, profile, start, movable
+    "chat-1": ("gpu-1", "gpu-1-gpu-0", "3g.20gb", 0, True),
+    "chat-2": ("gpu-1", "gpu-1-gpu-1", "3g.20gb", 0, False),
+    "etl": ("gpu-1", "gpu-1-gpu-0", "1g.5gb", 4, True),
+    "notebook": ("gpu-2", "gpu-2-gpu-0", "1g.5gb", 6, True),
+    "train": ("gpu-2", "gpu-2-gpu-0", "4g.20gb", 0, False),
+}
+
+
+class World:
+    """The running service, its cluster, and a client of its API."""
+
+    def __init__(self, server: Server, cluster: MemoryCluster, service: Service, client: httpx.AsyncClient) -> None:
+        self.server = server
+        self.cluster = cluster
+        self.service = service
+        self.client = client
+        self.uids = {one.document["metadata"]["uid"]: one.document["metadata"]["name"] for one in server.list(api.POD)}
+
+    def plain(self, text: str) -> str:
+        """An answer with the pods' UIDs as the examples have them."""
+        for uid, name in self.uids.items():
+            text = text.replace(uid, f"uid-{name}")
+        return text
+
+
+def example_cluster() -> Server:
+    """An API server with the example's nodes, pods and budget."""
+    server = Server()
+    for one in (_pod(name, *where) for name, where in PODS.items()):
+        server.create(api.POD, one)
+    owners = {one.document["metadata"]["name"]: one.document["metadata"]["uid"] for one in server.list(api.POD)}
+    for built in NODES:
+        server.create(api.NODE, {"metadata": {"name": built.name}})
+        server.create(api.MIG_NODE, {"metadata": {"name": built.name}})
+        status = contract.encode_status(built.report(), agent_version="test", mode="simulated")
+        server.patch_status(api.MIG_NODE, built.name, {"status": _owned(status, owners)})
+    budget = {"metadata": {"name": "budget-0"}, "spec": {"selector": {"matchLabels": {"app": "chat"}}}}
+    server.create(api.DISRUPTION_BUDGET, budget)
+    allowed = {"disruptionsAllowed": 1, "observedGeneration": 0}
+    server.patch_status(api.DISRUPTION_BUDGET, "budget-0", {"status": allowed}, "default")
+    waiting = _pod("analysis", "", "", "7g.40gb", 0, False)
+    server.create(api.POD, waiting)
+    return server
+
+
+def _pod(name: str, where: str, gpu: str, profile: str, start: int, movable: bool) -> Document:
+    app = name.partition("-")[0]
+    meta: Document = {"name": name, "namespace": "default", "labels": {"app": app}, "annotations": {}}
+    if app == "chat":
+        meta["labels"]["pod-template-hash"] = "7d9f"
+        meta["ownerReferences"] = [{"kind": "ReplicaSet", "name": "chat-7d9f", "controller": True, "uid": "rs"}]
+    if movable:
+        meta["annotations"][contract.MOVABLE_ANNOTATION] = "true"
+    if where:
+        promise = contract.Promise("c0", gpu, profile, start)
+        meta["annotations"][contract.PLACEMENT_ANNOTATION] = contract.encode_placement([promise])
+    limits = {f"nvidia.com/mig-{profile}": "1"}
+    container = {"name": "c0", "image": "none", "resources": {"limits": limits}}
+    return {"metadata": meta, "spec": {"nodeName": where, "schedulerName": "migsched", "containers": [container]}}
+
+
+def _owned(value: Any, owners: dict[str, str]) -> Any:
+    """A status whose owners have the UIDs that the API server gave."""
+    if isinstance(value, dict):
+        return {key: _owned(one, owners) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_owned(one, owners) for one in value]
+    return owners.get(value.removeprefix("uid-"), value) if isinstance(value, str) and value[:4] == "uid-" else value
+
+
+@asynccontextmanager
+async def running(**changes: Any) -> AsyncIterator[World]:
+    """The service over the example cluster, synced."""
+    server = example_cluster()
+    chosen = settings.load(extender_port=0, api_port=0, api_host="127.0.0.1", **{"shutdown_s": 0.05, **changes})
+    cluster = MemoryCluster(server)
+    service = Service(chosen, cluster, planner_tasks.simulate)
+    await service.start()
+    try:
+        await service.synced()
+        await eventually(lambda: len(service.state.inventory.ledger) == len(PODS), "all pods are adopted")
+        async with httpx.AsyncClient(base_url=service.api_url, timeout=60, trust_env=False) as client:
+            yield World(server, cluster, service, client)
+    finally:
+        await service.stop()
