@@ -9,6 +9,7 @@ agent destroys them when their room is wanted.
 from collections import Counter
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from allocator import errors, fitting, geometry, held
 from allocator.contract import Promise
@@ -44,10 +45,10 @@ class Inventory:
         self.nodes: set[str] = set()  # nodes of the cluster, reported or not
         self.gains = 0  # counts the times that a node got room it had not
         self._reports: dict[str, NodeReport] = {}
+        self._shown: dict[str, Mapping[str, tuple[Hold, ...]]] = {}  # what each report shows of each pod, by UID
         self._usable: dict[str, tuple[tuple[str, GpuState], ...]] = {}
         self._conflicts: dict[str, dict[str, str]] = {}
         self._waiting: dict[str, dict[str, BoundPod]] = {}
-        self._empty_reasons: dict[tuple[tuple[Geometry, ...], tuple[tuple[str, int], ...]], Reason] = {}
 
     # --- what the cluster tells -------------------------------------------------------------------------------
 
@@ -70,7 +71,7 @@ class Inventory:
     def observe(self, seen: NodeReport) -> None:
         """Take in an agent's report: claims follow it, and pods that waited for it are taken over."""
         self._reports[seen.node] = seen
-        shown = held.shown(seen)
+        shown = self._shown[seen.node] = held.shown(seen)
         moved = [c for c in tuple(self.ledger.on_node(seen.node)) if self._follow(c, shown.get(c.uid, ()))]
         self._displace(seen.node, moved, shown)
         self._refresh(seen.node)
@@ -79,6 +80,7 @@ class Inventory:
 
     def forget_report(self, node: str) -> None:
         """A node's MigNode is gone: nothing new there; its claims stay until their pods are over."""
+        self._shown.pop(node, None)
         if self._reports.pop(node, None) is not None:
             for claim in tuple(self.ledger.on_node(node)):
                 if claim.state is State.RELEASING:
@@ -107,10 +109,10 @@ class Inventory:
         self._forget_waiting(pod.uid, pod.node)
         claim = Claim(pod.uid, pod.namespace, pod.name, pod.node, holds, State.BOUND)
         self.ledger.open(claim)
-        shown = held.shown(self._reports[pod.node])
+        shown = self._shown[pod.node]
         self._follow(claim, shown.get(pod.uid, ()))
-        self._displace(pod.node, (claim,), shown)
-        self._refresh(pod.node)
+        changed = self._displace(pod.node, (claim,), shown)
+        self._refresh(pod.node, changed | {hold.gpu for hold in (*holds, *shown.get(pod.uid, ()))})
         return ""
 
     def end(self, uid: str, node: str = "") -> bool:
@@ -119,8 +121,7 @@ class Inventory:
         claim = self.ledger.get(uid)
         if claim is None:
             return False
-        seen = self._reports.get(claim.node)
-        still_held = seen is not None and uid in held.shown(seen)
+        still_held = uid in self._shown.get(claim.node, {})
         self.ledger.apply(uid, Event.END if still_held else Event.FREE)
         self._refresh(claim.node, {hold.gpu for hold in claim.holds})
         return not still_held
@@ -176,10 +177,7 @@ class Inventory:
         if not usable:
             return Reason.BAD_REPORT if seen.problem or self._conflicts.get(node) else Reason.NO_MIG
         kinds = tuple(gpu[1][0] for gpu in usable)
-        key = (kinds, request.counts)
-        if key not in self._empty_reasons:
-            self._empty_reasons[key] = _empty_reason(kinds, request)
-        return self._empty_reasons[key]
+        return _empty_reason(kinds, request.counts)
 
     def gpus_without(self, node: str, gone: frozenset[str]) -> tuple[GpuState, ...]:
         """The GPU states of a node as they would be without the slices of these pods (by UID)."""
@@ -193,24 +191,26 @@ class Inventory:
 
     # --- inside -----------------------------------------------------------------------------------------------
 
-    def _follow(self, claim: Claim, shown: Sequence[Hold]) -> bool:
+    def _follow(self, claim: Claim, shown: tuple[Hold, ...]) -> bool:
         """Move a claim along with what the report shows of its pod. Returns whether it lies elsewhere now."""
         if claim.state is State.RELEASING:
             if not shown:
                 self.ledger.apply(claim.uid, Event.FREE)
             return False
-        if held.profiles(shown) != held.profiles(claim.holds):
+        as_claimed = shown == claim.holds  # the rule, and a fraction of what the comparisons below cost
+        if not as_claimed and held.profiles(shown) != held.profiles(claim.holds):
             if claim.state is State.READY:
                 self.ledger.apply(claim.uid, Event.LOSE)
             return False
         self.ledger.apply(claim.uid, Event.CUT)
-        if held.places(shown) == held.places(claim.holds):
+        if as_claimed or held.places(shown) == held.places(claim.holds):
             return False
-        self.ledger.rehold(claim.uid, tuple(shown))
+        self.ledger.rehold(claim.uid, shown)
         return True
 
-    def _displace(self, node: str, before: Sequence[Claim], shown: Mapping[str, tuple[Hold, ...]]) -> None:
+    def _displace(self, node: str, before: Sequence[Claim], shown: Mapping[str, tuple[Hold, ...]]) -> set[str]:
         """Promises on places that the report shows to be other pods' are void. `before` are those pods' former claims.
+        Returns the GPUs (by UUID) of the claims that lost or changed theirs.
 
         Promises of one profile may have been given to each other's pods: then a pod whose own is void has what one of
         the others left. Otherwise it waits for its own report.
@@ -218,18 +218,22 @@ class Inventory:
         true = {claim.uid for claim in before}
         holds = [hold for uid in true for hold in shown.get(uid, ())]
         left = [one for claim in before for one in claim.holds if not held.overlap((one,), holds)]
+        changed: set[str] = set()
         for other in tuple(self.ledger.on_node(node)):
             if other.uid in true or not held.overlap(other.holds, holds):
                 continue
+            changed.update(hold.gpu for hold in other.holds)
             swapped = held.swapped(other.holds, holds, left) if other.state is State.BOUND else ()
             if swapped and not self._not_free(other.uid, other.node, swapped):
                 self.ledger.rehold(other.uid, swapped)
+                changed.update(hold.gpu for hold in swapped)
                 left = [one for one in left if not held.overlap((one,), swapped)]
                 continue
             self.ledger.apply(other.uid, Event.FREE)
             if other.state in (State.BOUND, State.READY):
                 pod = BoundPod(other.uid, other.namespace, other.name, other.node, _asked(other), _promises(other))
                 self._waiting.setdefault(other.node, {})[other.uid] = pod
+        return changed
 
     def _believed(self, pod: BoundPod) -> tuple[tuple[Hold, ...], str]:
         """The holds that a bound pod's promises make, or why they cannot be believed."""
@@ -237,7 +241,7 @@ class Inventory:
         if seen is None:
             return (), "its node has no report"
         asked = Counter(dict(pod.request.counts))
-        shown = held.shown(seen).get(pod.uid, ())
+        shown = self._shown[pod.node].get(pod.uid, ())
         if shown and held.profiles(shown) == asked:
             return shown, ""
         if Counter(p.profile for p in pod.promises) != asked:
@@ -346,6 +350,8 @@ def _gained(before: GpuState | None, after: GpuState) -> bool:
     """Whether a GPU can take a slice where it could not, or is new."""
     if before is None or before[0] is not after[0]:
         return True
+    if before[1] == after[1]:
+        return False
     step = after[0].step
     return bool(((step[after[1]] >= 0) & (step[before[1]] < 0)).any())
 
@@ -365,12 +371,13 @@ def _promises(claim: Claim) -> tuple[Promise, ...]:
     return tuple(Promise(h.container, h.gpu, h.placement.profile, h.placement.start) for h in claim.holds)
 
 
-def _empty_reason(kinds: tuple[Geometry, ...], request: Request) -> Reason:
+@lru_cache(maxsize=4096)  # asked for every node that a pod does not fit; pods may ask for any counts
+def _empty_reason(kinds: tuple[Geometry, ...], counts: tuple[tuple[str, int], ...]) -> Reason:
     """Why a request does not fit GPUs of these kinds: judged as if they were empty."""
-    if any(not any(name in kind.profile_index for kind in kinds) for name, _ in request.counts):
+    if any(not any(name in kind.profile_index for kind in kinds) for name, _ in counts):
         return Reason.NOT_OFFERED
     try:
-        fits_empty = fitting.fits([(kind, Geometry.EMPTY) for kind in kinds], dict(request.counts))
+        fits_empty = fitting.fits([(kind, Geometry.EMPTY) for kind in kinds], dict(counts))
     except fitting.TooComplexError:
         return Reason.TOO_COMPLEX
     return Reason.NO_ROOM if fits_empty else Reason.TOO_LARGE
