@@ -1,7 +1,8 @@
 """The reading half of the contract on the GPUs of this machine, and on what was recorded on others.
 
 `pytest --hardware tests/contract/devices` looks at real GPUs and changes nothing. `golden/*.json` are outputs of
-`python -m node_agent.nvml` on real machines: simulated GPUs of the same models must print the same.
+`python -m node_agent.nvml` on real machines, `golden/agent-*.json` of `migsched agent --observe --once -o json`:
+simulated GPUs of the same models must print the same.
 """
 
 import json
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 
 from allocator import gpu_models
-from node_agent import device
+from node_agent import device, service
 from node_agent.device import GpuState
 from node_agent.nvml.binding import Binding
 from node_agent.nvml.devices import NvmlDevices
@@ -22,7 +23,9 @@ from simulator.gpu.gpu import SimulatedGpu
 from simulator.gpu.mode import ModeMachine
 from simulator.nvml.library import FakeLibrary
 
-GOLDEN = sorted((Path(__file__).parent / "golden").glob("*.json"))
+FOLDER = Path(__file__).parent / "golden"
+AGENT_GOLDEN = sorted(FOLDER.glob("agent-*.json"))
+GOLDEN = sorted(set(FOLDER.glob("*.json")) - set(AGENT_GOLDEN))
 OF_THE_MACHINE = ("uuid", "minor", "pci_bus_id", "product")  # boards of one model have several names and PCI ids
 
 
@@ -59,6 +62,29 @@ def test_simulated_gpus_print_what_was_recorded(path: Path) -> None:
     """A simulated node prints what was recorded on a real one with the same GPUs."""
     recorded = json.loads(path.read_text())
     assert comparable(simulated(recorded)) == comparable(recorded)
+
+
+def told_by_agent(status: dict[str, Any]) -> dict[str, Any]:
+    """What an observing agent printed, without what differs from machine to machine and from minute to minute."""
+    told = json.loads(json.dumps(status))
+    for gpu in told["gpus"]:
+        del gpu["uuid"], gpu["product"]
+    for condition in told["conditions"]:
+        del condition["lastTransitionTime"]
+    return dict(told)
+
+
+@pytest.mark.parametrize("path", AGENT_GOLDEN, ids=lambda path: path.stem)
+def test_the_agent_prints_of_simulated_gpus_what_it_printed_of_real_ones(path: Path) -> None:
+    """`migsched agent --observe --once -o json` over the adapter prints what was recorded on a real node."""
+    recorded = json.loads(path.read_text())
+    gpus = []
+    for told in recorded["gpus"]:
+        known = gpu_models.find(told["catalogue"])
+        mode = ModeMachine(enabled=told["migMode"] == "Enabled", needs_reset=known.toggle_needs_reset)
+        gpus.append(SimulatedGpu(known, told["uuid"], told["index"], mode=mode))
+    devices = NvmlDevices(Binding(FakeLibrary(SimulatedDriver(gpus, virtualization=Virtualization.PASSTHROUGH))))
+    assert told_by_agent(service.observe(devices, "node-1")) == told_by_agent(recorded)
 
 
 def test_a_made_up_recording_is_compared() -> None:
