@@ -1,10 +1,12 @@
 """What the inventory says: why not, what if, and whether it is in order."""
 
+import itertools
+
 import pytest
 
 from allocator import errors
 from allocator.geometry import Geometry
-from allocator.inventory import Inventory
+from allocator.inventory import Inventory, _empty_reason
 from allocator.ledger import Event
 from allocator.misfit import Misfit, Reason
 from allocator.report import MigMode, NodeReport
@@ -113,3 +115,15 @@ def test_a_slice_that_moved_is_a_gain(inventory: Inventory) -> None:
 def test_nothing_asked_of_a_node_without_report_is_refused(inventory: Inventory) -> None:
     """Even an empty request needs a node that can take slices."""
     assert inventory.reserve("uid-a", "default", "a", request(), "n2") == Misfit(Reason.NO_REPORT, "nothing")
+
+
+def test_what_is_remembered_of_refusals_is_bounded(inventory: Inventory) -> None:
+    """Pods may ask for ever other counts of profiles without the service growing by each."""
+    inventory.observe(node("n2").gpu().report())
+    sizes = ("1g.5gb", "2g.10gb", "3g.20gb", "4g.20gb")
+    asked = 0
+    for counts in itertools.product(range(1, 10), repeat=len(sizes)):
+        slots = [size for size, count in zip(sizes, counts, strict=True) for _ in range(count)]
+        assert inventory.reason(request(*slots), "n2") is Reason.TOO_LARGE
+        asked += 1
+    assert _empty_reason.cache_info().currsize < asked
