@@ -44,7 +44,8 @@ def agent(
     device_plugin_dir: Annotated[Path | None, _flag("device_plugin_dir")] = None,
     pod_resources_socket: Annotated[Path | None, _flag("pod_resources_socket")] = None,
     plugin_registry_dir: Annotated[Path | None, _flag("plugin_registry_dir")] = None,
-    manage_mig_mode: Annotated[bool | None, _flag("manage_mig_mode")] = None,
+    driver_root: Annotated[Path | None, _flag("driver_root")] = None,
+    manage_mig_mode: Annotated[str | None, _flag("manage_mig_mode")] = None,
     manage_operator_labels: Annotated[bool | None, _flag("manage_operator_labels")] = None,
     allocate_timeout_s: Annotated[float | None, _flag("allocate_timeout_s")] = None,
     poll_s: Annotated[float | None, _flag("poll_s")] = None,
@@ -72,23 +73,23 @@ def agent(
     if once:
         if not wanted.observer:
             raise typer.BadParameter("--once looks without changing anything: add --observe")
-        found = service.observe(_devices(simulate, wanted.node), wanted.node)
+        found = service.observe(_devices(simulate, wanted), wanted.node)
         output.show(form, lambda: found, lambda: _table(found))
         raise typer.Exit(0 if found["conditions"][0]["status"] == "True" else 1)
     boot = f"simulated-{uuid.uuid4()}" if simulate else service.boot_id()  # simulated GPUs die with their process
-    asyncio.run(service.run(wanted, lambda: _devices(simulate, wanted.node), boot=boot, simulated=simulate is not None))
+    asyncio.run(service.run(wanted, lambda: _devices(simulate, wanted), boot=boot, simulated=simulate is not None))
 
 
-def _devices(simulate: str | None, node: str) -> device.MigDevices:
+def _devices(simulate: str | None, wanted: settings.Settings) -> device.MigDevices:
     """Real or simulated GPUs."""
     if simulate is None:
         from node_agent.nvml.binding import Binding
         from node_agent.nvml.devices import NvmlDevices
 
-        return NvmlDevices(Binding())
+        return NvmlDevices(Binding(root=wanted.driver_root))
     from simulator.gpu import devices, driver
 
-    return devices.SimulatedDevices(driver.simulate(simulate, seed=node))
+    return devices.SimulatedDevices(driver.simulate(simulate, seed=wanted.node))
 
 
 def _table(status: dict[str, Any]) -> Table:

@@ -10,13 +10,13 @@ from collections.abc import Sequence
 import structlog
 
 from allocator.report import Owner
-from node_agent import cdi, demand, device, injection, naming, plan, reporting, slices, steering
+from node_agent import cdi, demand, injection, naming, plan, reporting, slices, steering
 from node_agent.cluster import PodEvent
 from node_agent.cutter import Cutter, Failure
-from node_agent.device import GpuState
 from node_agent.journal import JournalError
 from node_agent.memory import Memory
 from node_agent.metrics import Metrics
+from node_agent.mode_switch import ModeSwitch
 from node_agent.ownership import Holder, People, unlisted
 from node_agent.plan import Action, Plan, Want
 from node_agent.pods import PodView
@@ -40,6 +40,7 @@ class Agent:
         self._memory = memory
         self._specs = specs
         self._metrics = metrics
+        self._modes = ModeSwitch(memory)
         self._cutter = Cutter(memory.devices, memory.journal, metrics)
         self._events: list[PodEvent] = []
         self._told: set[tuple[str, str, str]] = set()
@@ -87,7 +88,7 @@ class Agent:
     def _act(self) -> None:
         self._meet()
         if self._memory.options.manage_mig_mode:
-            self._switch_modes()
+            self._modes.switch()
         self._take_in()
         self._take_back()
         held = {naming.device_id(p) for p, r in self._memory.journal.records.items() if r.state in slices.HELD}
@@ -219,32 +220,6 @@ class Agent:
         _log.info(
             "freed", place=str(record.place), owner=record.owner and f"{record.owner.namespace}/{record.owner.pod}"
         )
-
-    # MIG mode
-
-    def _switch_modes(self) -> None:
-        """Put idle GPUs into MIG mode; not one that a container has, or may have got since PodResources was asked."""
-        listing = self._memory.listing
-        if listing is None:
-            return
-        held = listing.ids(naming.WHOLE_GPU)
-        for gpu in tuple(self._memory.view.gpus.values()):
-            if gpu.info.state is not GpuState.MIG_OFF or gpu.info.mode is None or gpu.uuid in held:
-                continue
-            if (
-                listing.asked_at
-                <= self._memory.gpu_taken_at.get(gpu.uuid, float("-inf")) + self._memory.options.grace_s
-            ):
-                continue
-            try:
-                change = self._memory.devices.set_mode(gpu.uuid, True)
-            except device.DeviceError as error:
-                _log.warning("cannot switch MIG mode on", gpu=gpu.uuid, error=str(error))
-                continue
-            _log.info("MIG mode asked for", gpu=gpu.uuid, in_force=change.in_force, activation=change.activation)
-            self._memory.see_events([device.DeviceEvent(gpu.uuid, device.EventKind.GEOMETRY_CHANGED)])
-        self._memory.take_in()
-        self._memory.look()
 
     # Telling pods
 

@@ -35,6 +35,12 @@ class Cluster(Protocol):
     async def node(self, name: str) -> Node:
         """The node."""
 
+    async def list_node(self, name: str) -> Listing[Node]:
+        """The node alone, to be watched from there."""
+
+    def watch_node(self, name: str, resource_version: str) -> AsyncIterator[Change[Node]]:
+        """Changes of the node until the server ends the watch. GoneError if the version is too old."""
+
     async def label_node(self, name: str, labels: Mapping[str, str]) -> None:
         """Set labels of the node."""
 

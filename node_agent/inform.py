@@ -97,6 +97,11 @@ class Reporter:
         self._events: deque[PodEvent] = deque(maxlen=MAX_WAITING_EVENTS)
         self._some = asyncio.Event()
 
+    @property
+    def heard(self) -> bool:
+        """Whether there was an outcome to report at all."""
+        return self._wanted is not None
+
     def report(self, outcome: Outcome) -> None:
         """This is how things are now."""
         self._wanted = outcome

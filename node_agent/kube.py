@@ -26,6 +26,7 @@ _NODES = "/api/v1/nodes"
 _MIG_NODES = f"/apis/{contract.GROUP}/{contract.VERSION}/{contract.PLURAL}"
 _JSON_PATCH = "application/json-patch+json"
 _POD = msgspec.json.Decoder(Pod).decode
+_NODE = msgspec.json.Decoder(Node).decode
 
 
 class KubeClient:
@@ -51,6 +52,14 @@ class KubeClient:
     async def node(self, name: str) -> Node:
         """The node."""
         return await self._connection.get(_path(_NODES, name), Node)
+
+    async def list_node(self, name: str) -> Listing[Node]:
+        """The node alone, to be watched from there."""
+        return await self._connection.list(_NODES, _NODE, _named(name))
+
+    def watch_node(self, name: str, resource_version: str) -> AsyncGenerator[Change[Node], None]:
+        """Changes of the node until the server ends the watch. GoneError if the version is too old."""
+        return self._connection.watch(_NODES, _NODE, resource_version, _named(name))
 
     async def label_node(self, name: str, labels: Mapping[str, str]) -> None:
         """Set labels of the node."""
@@ -116,6 +125,10 @@ class KubeClient:
 
 def _of_node(node: str) -> dict[str, str]:
     return {"fieldSelector": f"spec.nodeName={node}"}
+
+
+def _named(node: str) -> dict[str, str]:
+    return {"fieldSelector": f"metadata.name={node}"}
 
 
 def _path(collection: str, name: str) -> str:

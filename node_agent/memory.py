@@ -10,10 +10,11 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from allocator.catalogue import Catalogue
-from node_agent import demand, device, naming, node_view, slices
+from node_agent import demand, device, mode, naming, node_view, slices
 from node_agent.demand import Promised
 from node_agent.device import EventKind, GpuInfo, GpuState
 from node_agent.journal import Journal
+from node_agent.mode import Chosen
 from node_agent.node_view import GpuView, NodeView
 from node_agent.ownership import Listing
 from node_agent.pods import PodView
@@ -28,7 +29,7 @@ class Options:
     grace_s: float = 30.0  # how long after Allocate an id may be missing from PodResources
     retry_s: float = 5.0  # before something that failed is tried again
     discover_s: float = 10.0  # between full looks at the GPUs; instances are listed each time
-    manage_mig_mode: bool = False
+    manage_mig_mode: Chosen = mode.NONE
     observer: bool = False
     real_nodes: bool = True  # device nodes exist; with simulated GPUs there are none
 
@@ -62,6 +63,7 @@ class Memory:
         self.stuck: dict[Place, tuple[float, str]] = {}  # until when, and why
         self.retry: dict[Place, float] = {}
         self.faults: dict[str, str] = {}
+        self.mode_notes: dict[str, str] = {}  # by GPU: why MIG mode is not in force though asked for
         self.began = clock()
         self._infos: tuple[GpuInfo, ...] = ()
         self._discovered: float | None = None
@@ -133,7 +135,9 @@ class Memory:
         return {
             gpu.uuid: gpu.catalogue
             for gpu in self.view.gpus.values()
-            if gpu.catalogue is not None and gpu.info.state not in node_view.WHOLE
+            if gpu.catalogue is not None
+            and gpu.info.state not in node_view.WHOLE
+            and (gpu.info.mode is None or gpu.info.mode.current)
         }
 
     def places(self) -> dict[str, Place]:
@@ -144,16 +148,24 @@ class Memory:
     def whole_gpus(self) -> dict[str, bool]:
         """GPUs to be given away whole, by UUID, and whether they are well."""
         held = {r.place.gpu for r in self.journal.records.values() if r.state in slices.HELD}
-        managed = self.options.manage_mig_mode
+        chosen = self.options.manage_mig_mode
         return {
             gpu.uuid: gpu.uuid not in self.faults
             for gpu in self.view.gpus.values()
             if gpu.uuid not in held
             and (
                 gpu.info.state is GpuState.NOT_CAPABLE
-                or (gpu.info.state is GpuState.MIG_OFF and not (managed and gpu.info.mode))
+                or (gpu.info.state is GpuState.MIG_OFF and not (gpu.info.mode and chosen.covers(gpu.info)))
             )
         }
+
+    def may_be_used(self, gpu: str) -> bool:
+        """Whether a container has a GPU as a whole, or may have got it since PodResources was asked."""
+        listing = self.listing
+        given = self.gpu_taken_at.get(gpu, float("-inf"))
+        return (
+            listing is None or listing.asked_at <= given + self.options.grace_s or gpu in listing.ids(naming.WHOLE_GPU)
+        )
 
     def promised(self) -> list[Promised]:
         """Promises that still have to be kept."""

@@ -63,7 +63,7 @@ def report(memory: Memory) -> NodeReport:
 
 def _gpu(gpu: GpuView, memory: Memory) -> GpuReport:
     info = gpu.info
-    message = memory.faults.get(gpu.uuid, "") or gpu.trouble or info.detail
+    message = memory.faults.get(gpu.uuid, "") or memory.mode_notes.get(gpu.uuid, "") or gpu.trouble or info.detail
     healthy = gpu.readable and info.state in _WELL and gpu.uuid not in memory.faults
     if not healthy and not message:
         message = f"GPU is {info.state.value}"

@@ -9,16 +9,15 @@ rebooted kubelet that gets devices before their slices stand would start contain
 import asyncio
 import contextlib
 import signal
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import prometheus_client
 import structlog
 
 from allocator import errors
 from edge import logs
-from node_agent import cdi, coexistence, device, naming, pods, reporting
+from node_agent import cdi, coexistence, device, mode, naming, pods, reporting, serving
 from node_agent.agent import Agent
 from node_agent.allocation import Allocation, AllocationError
 from node_agent.cluster import Cluster
@@ -29,6 +28,7 @@ from node_agent.kubelet.channel import KubeletError
 from node_agent.kubelet.plugin import Given
 from node_agent.kubelet.plugins import Plugins
 from node_agent.kubelet.pod_resources import PodResources
+from node_agent.labels import Labels
 from node_agent.memory import Memory, Options
 from node_agent.metered import MeteredDevices
 from node_agent.metrics import Metrics
@@ -60,7 +60,7 @@ class Service:
         options = Options(
             grace_s=settings.grace_s,
             retry_s=settings.retry_s,
-            manage_mig_mode=settings.manage_mig_mode,
+            manage_mig_mode=mode.parse(settings.manage_mig_mode),
             observer=settings.observer,
             real_nodes=not simulated,
         )
@@ -70,12 +70,13 @@ class Service:
         self.agent = Agent(self.memory, specs, self.metrics)
         self._allocation = Allocation(self.memory, self.agent, specs)
         self._pods = Pods(cluster, settings.node, self.wake)
-        mode = "observer" if settings.observer else "simulated" if simulated else "managed"
+        role = "observer" if settings.observer else "simulated" if simulated else "managed"
         self._reporter = Reporter(
-            cluster, settings.node, version=VERSION, mode=mode, interval_s=settings.report_interval_s
+            cluster, settings.node, version=VERSION, mode=role, interval_s=settings.report_interval_s
         )
         self._pod_resources = PodResources(settings.pod_resources_socket)
         self.plugins = Plugins(self, settings.device_plugin_dir)
+        self.health = serving.Health(self._waits_for)
         self._wake = asyncio.Event()
         self._stepped = asyncio.Condition()
         self._kubelet_trouble = ""
@@ -92,6 +93,7 @@ class Service:
         _log.info("started", node=self._settings.node, gpus=len(self.memory.view.gpus))
         async with asyncio.TaskGroup() as group:
             group.create_task(self._pods.run(), name="pods")
+            group.create_task(self.health.run(), name="health")
             group.create_task(self._reporter.run(), name="report")
             group.create_task(self._follow_driver(), name="driver events")
             await self._first_look()
@@ -101,7 +103,16 @@ class Service:
                 group.create_task(self.plugins.run(), name="plugins")
             group.create_task(self._steps(), name="steps")
             if self._settings.manage_operator_labels:
-                group.create_task(self._assert_labels(), name="labels")
+                group.create_task(Labels(self._cluster, self._settings.node).run(), name="labels")
+
+    def _waits_for(self) -> str:
+        """What is missing until containers have their slices again and new ones can get some, in words."""
+        if not self._reporter.heard:
+            return "the first step"
+        missing = frozenset() if self._settings.observer else self.plugins.missing
+        if missing is None:
+            return "the kubelet's device plugin directory"
+        return f"the kubelet to register {', '.join(sorted(missing))}" if missing else ""
 
     # What the device plugins ask
 
@@ -255,19 +266,6 @@ class Service:
                 self.memory.see_events(events)
                 self.wake()
 
-    async def _assert_labels(self) -> None:
-        """Set the GPU Operator's labels back whenever they are not as they must be."""
-        while True:
-            try:
-                node = await self._cluster.node(self._settings.node)
-                wrong = coexistence.to_assert(node.metadata.labels)
-                if wrong:
-                    await self._cluster.label_node(self._settings.node, wrong)
-                    _log.warning("set the GPU Operator's labels back", labels=wrong)
-            except errors.ClusterError as error:
-                _log.warning("cannot see to the node's labels", error=str(error))
-            await asyncio.sleep(self._settings.retry_s * 6)
-
 
 def boot_id() -> str:
     """Which running of the kernel this is. No GPU instance outlives it."""
@@ -298,7 +296,7 @@ async def run(
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, task.cancel)
     try:
-        with _metrics_served(settings, service.metrics):
+        with serving.serve(settings.metrics_host, settings.metrics_port, service.metrics.registry, service.health):
             await task
     except asyncio.CancelledError:
         _log.info("stopped")
@@ -306,22 +304,3 @@ async def run(
         task.cancel()
         made.close()
         await cluster.close()
-
-
-@contextlib.contextmanager
-def _metrics_served(settings: Settings, metrics: Metrics) -> Iterator[None]:
-    """Metrics over HTTP meanwhile. Raises SettingsError if the port is taken."""
-    try:
-        server, thread = prometheus_client.start_http_server(
-            settings.metrics_port, settings.metrics_host, metrics.registry
-        )
-    except OSError as error:
-        raise errors.SettingsError(
-            "metrics_port", settings.metrics_port, f"cannot listen ({error.strerror}); free it or choose another"
-        ) from error
-    try:
-        yield
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()

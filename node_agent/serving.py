@@ -5,6 +5,7 @@ same driver. `/livez` fails when the event loop has stood still; `/readyz` until
 the kubelet knows every device; everything else is metrics.
 """
 
+import asyncio
 import contextlib
 import socketserver
 import time
@@ -25,20 +26,22 @@ _Application = Callable[[dict[str, Any], _Start], Iterable[bytes]]
 
 
 class Health:
-    """What the probes answer. `beat` is called by the event loop every `BEAT_S` seconds."""
+    """What the probes answer. `waits_for` says, in any thread, what is missing until the agent serves."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, waits_for: Callable[[], str], clock: Callable[[], float] = time.monotonic) -> None:
+        self._waits_for = waits_for
         self._clock = clock
         self._beat = clock()
-        self._waits_for = "the first step"
+
+    async def run(self) -> None:
+        """Until cancelled: the event loop lives."""
+        while True:
+            self.beat()
+            await asyncio.sleep(BEAT_S)
 
     def beat(self) -> None:
-        """The event loop lives."""
+        """The event loop has turned."""
         self._beat = self._clock()
-
-    def wait_for(self, what: str) -> None:
-        """Not ready until this is there; nothing if ready."""
-        self._waits_for = what
 
     def dead(self) -> str:
         """Why the agent should be started anew; nothing if it lives."""
@@ -47,7 +50,8 @@ class Health:
 
     def unready(self) -> str:
         """What the agent waits for before it can serve; nothing if it does."""
-        return f"waits for {self._waits_for}" if self._waits_for else ""
+        missing = self._waits_for()
+        return f"waits for {missing}" if missing else ""
 
 
 @contextlib.contextmanager

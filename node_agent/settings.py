@@ -6,13 +6,19 @@ Unknown keys are refused. Each field says its unit and why its default is what i
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from edge import settings as loader
+from node_agent import mode
 
 PREFIX = "MIGSCHED_AGENT_"
 _Seconds = Annotated[float, Field(gt=0, le=3600)]
+
+
+def _gpus(text: str) -> str:
+    mode.parse(text)
+    return text
 
 
 class Settings(BaseSettings):
@@ -37,7 +43,12 @@ class Settings(BaseSettings):
         Path("/var/lib/kubelet/plugins_registry"), description="Where a DRA driver would register; looked at only."
     )
     observer: bool = Field(False, description="Report only: cut nothing and serve no devices.")
-    manage_mig_mode: bool = Field(False, description="Switch MIG mode on for every idle GPU that can do it.")
+    driver_root: Path | None = Field(
+        None, description="Root of the driver's files where they are not on the library path: /run/nvidia/driver."
+    )
+    manage_mig_mode: Annotated[str, AfterValidator(_gpus)] = Field(
+        "", description="Switch MIG mode on where nobody uses the GPU: all, or GPU indices or UUIDs, by commas."
+    )
     manage_operator_labels: bool = Field(
         False, description="Keep the GPU Operator's device plugin and MIG manager off this node by their labels."
     )

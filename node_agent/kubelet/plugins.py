@@ -36,6 +36,7 @@ class Plugins:
         self._poll_s = poll_s
         self._plugins: dict[str, DevicePlugin] = {}
         self._registered: set[str] = set()
+        self._offered: frozenset[str] | None = None
         self._kubelet: _Identity = None
         self._changed = asyncio.Event()
 
@@ -43,6 +44,11 @@ class Plugins:
     def registered(self) -> frozenset[str]:
         """The resources that the kubelet knows from us."""
         return frozenset(self._registered)
+
+    @property
+    def missing(self) -> frozenset[str] | None:
+        """The resources that are offered and that the kubelet does not know yet; None before the first try."""
+        return None if self._offered is None else self._offered - self._registered
 
     def look(self) -> None:
         """Something changed: do not wait for the next poll."""
@@ -70,6 +76,7 @@ class Plugins:
             await self._forget()
             self._kubelet = identity
         offers = await self._answers.offers()
+        self._offered = frozenset(offers)
         for resource in self._plugins.keys() | offers.keys():
             await self._serve(resource, offers.get(resource, {}))
         if identity is not None:

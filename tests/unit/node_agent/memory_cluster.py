@@ -25,6 +25,8 @@ class OneNodeCluster:
         self.writes = 0
         self._pods: dict[str, Pod] = {}
         self._changes: list[Change[Pod]] = []
+        self.label_writes = 0
+        self._relabelled = 0
         self._news = asyncio.Condition()
 
     async def put(self, pod: Pod, *, seen: bool = True) -> None:
@@ -75,10 +77,30 @@ class OneNodeCluster:
         self._need_up(name)
         return Node(Meta(name, uid=f"uid-{name}", labels=dict(self.labels)))
 
+    async def list_node(self, name: str) -> Listing[Node]:
+        """See Cluster."""
+        return Listing((await self.node(name),), str(self._relabelled))
+
+    async def watch_node(self, name: str, resource_version: str) -> AsyncGenerator[Change[Node], None]:
+        """See Cluster."""
+        seen = int(resource_version)
+        while True:
+            async with self._news:
+                while not self.down and self._relabelled == seen:
+                    await self._news.wait()
+                seen = self._relabelled
+            yield Change(ChangeType.MODIFIED, await self.node(name), str(seen))
+
     async def label_node(self, name: str, labels: Mapping[str, str]) -> None:
         """See Cluster."""
         self._need_up(name)
+        self.label_writes += 1
+        await self.relabel(labels)
+
+    async def relabel(self, labels: Mapping[str, str]) -> None:
+        """Somebody sets labels of the node."""
         self.labels |= labels
+        self._relabelled += 1
         await self._notify()
 
     async def write_status(self, node: Node, status: Mapping[str, Any]) -> None:

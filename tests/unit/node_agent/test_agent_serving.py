@@ -12,6 +12,11 @@ from node_agent.metrics import Metrics
 LOOPBACK = "127.0.0.1"
 
 
+def nothing_missing() -> serving.Health:
+    """Of an agent that serves."""
+    return serving.Health(lambda: "")
+
+
 def ask(port: int, path: str) -> tuple[int, str]:
     """Status and body of one GET."""
     connection = http.client.HTTPConnection(LOOPBACK, port, timeout=10)
@@ -25,11 +30,11 @@ def ask(port: int, path: str) -> tuple[int, str]:
 
 def test_probes_and_metrics_are_answered() -> None:
     """/readyz says what is waited for until nothing is, /livez that the event loop turns; the rest is metrics."""
-    now = [0.0]
-    health = serving.Health(lambda: now[0])
+    now, missing = [0.0], ["the first step"]
+    health = serving.Health(lambda: missing[0], lambda: now[0])
     with serving.serve(LOOPBACK, 0, Metrics().registry, health) as port:
         assert ask(port, "/readyz") == (503, "waits for the first step\n")
-        health.wait_for("")
+        missing[0] = ""
         assert ask(port, "/readyz") == (200, "ok\n")
         assert ask(port, "/livez") == (200, "ok\n")
         assert "migsched_agent_steps_total 0.0" in ask(port, "/metrics")[1]
@@ -41,8 +46,7 @@ def test_probes_and_metrics_are_answered() -> None:
 
 def test_a_silent_client_keeps_no_probe_waiting() -> None:
     """A connection on which nothing is asked does not hold up the next one."""
-    health = serving.Health()
-    with serving.serve(LOOPBACK, 0, prometheus_client.CollectorRegistry(), health) as port:
+    with serving.serve(LOOPBACK, 0, prometheus_client.CollectorRegistry(), nothing_missing()) as port:
         silent = http.client.HTTPConnection(LOOPBACK, port, timeout=10)
         silent.connect()
         try:
@@ -54,8 +58,8 @@ def test_a_silent_client_keeps_no_probe_waiting() -> None:
 def test_a_port_that_is_taken_is_named() -> None:
     """The setting is named, not the errno alone."""
     with (
-        serving.serve(LOOPBACK, 0, prometheus_client.CollectorRegistry(), serving.Health()) as port,
+        serving.serve(LOOPBACK, 0, prometheus_client.CollectorRegistry(), nothing_missing()) as port,
         pytest.raises(SettingsError, match="metrics_port"),
-        serving.serve(LOOPBACK, port, prometheus_client.CollectorRegistry(), serving.Health()),
+        serving.serve(LOOPBACK, port, prometheus_client.CollectorRegistry(), nothing_missing()),
     ):
         pass

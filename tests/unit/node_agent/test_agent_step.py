@@ -6,11 +6,10 @@ from pathlib import Path
 import pytest
 
 from allocator.profile import Placement
-from allocator.report import MigMode, SliceState
+from allocator.report import SliceState
 from node_agent import naming, slices
 from node_agent.allocation import AllocationError
 from node_agent.device import DeadlineExceededError, DeviceBusyError, GpuInstance
-from node_agent.device import MigMode as DeviceMode
 from node_agent.slices import Event, SliceError, State
 from simulator.gpu.faults import Call
 from tests.unit.node_agent.world import OPTIONS, World
@@ -322,26 +321,6 @@ def test_an_observer_changes_nothing(tmp_path: Path) -> None:
     assert [one.state for one in outcome.report.gpus[0].slices] == [SliceState.FOREIGN]
     assert world.instances() == ["1g.5gb@0"]
     assert world.store.writes == 0
-
-
-def test_mig_mode_is_left_alone_unless_asked_for(tmp_path: Path) -> None:
-    """Without the option a GPU with MIG off stays so, is reported so, and is offered whole."""
-    world = World(tmp_path)
-    world.driver.find(world.gpus[0]).mode.current = world.driver.find(world.gpus[0]).mode.pending = False
-    outcome = world.step()
-    assert outcome.report.gpus[0].mig_mode is MigMode.DISABLED
-    assert world.allocation.offers() == {"nvidia.com/gpu": {world.gpus[0]: True}}
-
-
-def test_mig_mode_is_switched_on_an_idle_gpu_when_asked_for(tmp_path: Path) -> None:
-    """With the option an idle GPU gets MIG mode, and one that a container has as a whole does not."""
-    world = World(tmp_path, "a100-40gb:2", options=replace(OPTIONS, manage_mig_mode=True))
-    for gpu in world.driver.gpus.values():
-        gpu.mode.current = gpu.mode.pending = False
-    pod = world.bind("whole")
-    world.pods[pod.uid].devices["main", "nvidia.com/gpu"] = (world.gpus[1],)
-    world.step(10.0)
-    assert [world.devices.mode(one) for one in world.gpus] == [DeviceMode(True, True), DeviceMode(False, False)]
 
 
 def test_a_fault_of_the_hardware_is_reported(world: World) -> None:

@@ -1,0 +1,77 @@
+"""Mode switch: puts the chosen GPUs into MIG mode. Used by agent.
+
+A GPU is asked for MIG mode only while no container has it. Then the driver decides. Hopper and later switch at once,
+Ampere needs a reset, which the driver makes itself; both only when nobody uses the GPU, and monitoring daemons are
+users too. NVML tells that the call failed by its return code, and that the mode is merely pending by the activation
+status of a call that succeeded. The agent never resets a GPU, and never switches MIG mode off.
+"""
+
+import structlog
+
+from node_agent import device
+from node_agent.device import EventKind, GpuInfo, GpuState, ModeChange
+from node_agent.memory import Memory
+
+_log = structlog.get_logger("mode")
+
+AGAIN_S = 30.0  # before a GPU whose users kept the mode pending is asked again
+_PENDING = {
+    3: "the driver cannot activate it here; is the GPU passed through to a virtual machine?",
+    16: "it takes a reset of the GPU or a reboot of the node",
+    19: "something uses the GPU, if only a monitoring daemon (dcgm, nvsm); it is tried again",
+}
+
+
+class ModeSwitch:
+    """Puts the chosen GPUs into MIG mode, each in its turn. The caller does not hold the memory's lock."""
+
+    def __init__(self, memory: Memory) -> None:
+        self._memory = memory
+        self._asked_at: dict[str, float] = {}
+        self._absent: list[str] = []
+
+    def switch(self) -> None:
+        """Ask for MIG mode where it is chosen, not in force, and nobody has the GPU as far as the kubelet knows."""
+        chosen = self._memory.options.manage_mig_mode
+        with self._memory.lock:
+            infos = [gpu.info for gpu in self._memory.view.gpus.values()]
+            self._tell_absent(chosen.absent(infos))
+            due = [info for info in infos if chosen.covers(info) and self._is_due(info)]
+            for info in due:
+                self._ask(info)
+            if due:
+                self._memory.take_in()
+                self._memory.look()
+
+    def _is_due(self, info: GpuInfo) -> bool:
+        if info.mode is None or info.mode.current or info.state not in (GpuState.MIG_OFF, GpuState.MODE_PENDING):
+            self._memory.mode_notes.pop(info.uuid, None)
+            return False
+        asked = self._asked_at.get(info.uuid)
+        return (asked is None or self._memory.clock() - asked >= AGAIN_S) and not self._memory.may_be_used(info.uuid)
+
+    def _ask(self, info: GpuInfo) -> None:
+        self._asked_at[info.uuid] = self._memory.clock()
+        try:
+            change = self._memory.devices.set_mode(info.uuid, True)
+        except device.DeviceError as error:
+            self._memory.mode_notes[info.uuid] = f"MIG mode cannot be switched on: {error}"
+            _log.warning("cannot switch MIG mode on", gpu=info.uuid, error=str(error))
+            return
+        self._memory.see_events([device.DeviceEvent(info.uuid, EventKind.GEOMETRY_CHANGED)])
+        if change.in_force:
+            self._memory.mode_notes.pop(info.uuid, None)
+            _log.info("MIG mode is on", gpu=info.uuid)
+        else:
+            self._memory.mode_notes[info.uuid] = f"MIG mode is asked for and not in force: {_why(change)}"
+            _log.warning("MIG mode is pending", gpu=info.uuid, activation=change.activation, why=_why(change))
+
+    def _tell_absent(self, absent: list[str]) -> None:
+        if absent != self._absent:
+            self._absent = absent
+            if absent:
+                _log.warning("manage_mig_mode names GPUs that this node does not have", names=absent)
+
+
+def _why(change: ModeChange) -> str:
+    return _PENDING.get(change.activation, f"activation status {change.activation}")
