@@ -79,10 +79,10 @@ def _scheduler(quick: bool, progress: Progress) -> Rows:
 
     if quick:
         return [scheduler.measure(50, 100, 1, progress=progress)]
-    wanted: list[dict[str, int]] = [
+    wanted: list[dict[str, Any]] = [
         {"nodes": 1_000, "pods": 500, "runs": 5},
         {"nodes": 5_000, "pods": 300, "runs": 3},
-        *({"nodes": 1_000, "pods": 500, "runs": 3, "shortlist": k} for k in (1, 1_000)),
+        *({"nodes": 1_000, "pods": 500, "runs": 3, "filled": True, "shortlist": k} for k in (10, 1_000)),
         *({"nodes": 1_000, "pods": 300, "runs": 2, "infeasible": n} for n in (100, 500)),
     ]
     return [scheduler.measure(**one, progress=progress) for one in wanted]
@@ -247,6 +247,7 @@ PARTS = (
         {
             "nodes": "nodes of 8 GPUs",
             "shortlist": "nodes that filter answers with",
+            "filled": "whether the shortlist is filled up with worse nodes",
             "infeasible": "pods that wait, refused, meanwhile",
             "plain": "pods per second without the extender, per run",
             "extender": "pods per second with it, per run",

@@ -203,6 +203,25 @@ def judge(file: Recorded = RESULTS, form: Form = Format.TABLE) -> None:
     _verdicts(found, form)
 
 
+@app.command()
+def report(
+    file: Recorded = RESULTS,
+    out: Annotated[Path, typer.Option(help="Folder for report.html and the plots.", file_okay=False)] = REPORT,
+) -> None:
+    """Make the report of recorded results: report.html, complete in itself, and its plots as SVG and PNG.
+
+    Example: migsched bench report benchmarks/out/results.json --out report
+    """
+    found = results.read(file)
+    try:
+        from benchmarks.report import page  # drawing libraries are an extra, and slow to load
+    except ImportError as error:
+        fix = "it needs matplotlib and jinja2: pip install 'migsched[report]'"
+        raise errors.SettingsError("report", error.name, fix) from error
+    written = page.write(found, out)
+    typer.echo(f"{written[0]} and {len(written) - 1} plots")
+
+
 def _say_what_is_left_out(found: Results, chosen: Sequence[Part], tell: parts.Progress) -> None:
     if found.quick:
         tell("This was a quick run. It left out:")

@@ -1,0 +1,10 @@
+"""Report: plots and one page from a results file, for readers who do not know the code.
+
+    style    colours and sizes, and figures as files
+    plots    the figures, a function each, from the rows of a part
+    tables   the numbers beside values measured elsewhere, and what fell short
+    page     the page that holds all of it
+
+Called by `migsched bench report` through `page.write`. Needs the extra `report` (matplotlib and jinja2), which the
+services do without.
+"""

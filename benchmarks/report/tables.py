@@ -1,0 +1,155 @@
+"""Tables: the numbers of the report, beside values measured elsewhere, and what fell short. Called by `page`.
+
+A cell has a mark where a bound is about it: `ok`, `short` or, where nothing could be judged, none.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from benchmarks.results import PartResult, Results, Verdict
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """What stands in a cell, a remark below it, and `ok`, `short` or nothing."""
+
+    text: str
+    note: str = ""
+    mark: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table with its title; the first column heads the rows."""
+
+    title: str
+    head: Sequence[str]
+    rows: Sequence[Sequence[Cell]]
+
+
+def of_part(results: Results, name: str) -> list[Table]:
+    """The tables of a part: pivoted where there are references for each cell, else the rows as they are."""
+    made = _PIVOTS[name](results) if name in _PIVOTS else []
+    shown = [row for row in results.rows(name) if name != "planning" or row["what"] != "plan"]
+    if name in ("policies", "fragmentation") or not shown:
+        return made
+    kinds = list(dict.fromkeys(row.get("what", "") for row in shown))
+    return [*made, *(_plain(str(kind), [row for row in shown if row.get("what", "") == kind]) for kind in kinds)]
+
+
+def bounds(verdicts: Iterable[Verdict]) -> Table:
+    """Bounds with what became of them."""
+    rows = [
+        (
+            Cell(one.field.replace("_", " "), _where(one)),
+            Cell(one.bound, "" if not one.slack else f"± {number(one.slack)}"),
+            Cell("not judged" if one.value is None else number(one.value), mark=_mark(one.ok)),
+            Cell(one.why, one.source),
+        )
+        for one in verdicts
+    ]
+    return Table("", ("what", "bound", "measured", "why it matters, and where the bound comes from"), rows)
+
+
+def number(value: Any) -> str:
+    """A value as people read it."""
+    if isinstance(value, Mapping):
+        return "; ".join(f"{key}: {number(one)}" for key, one in value.items())
+    if isinstance(value, list):
+        return ", ".join(map(number, value))
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float):
+        return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+    return "–" if value is None else str(value)
+
+
+def unmarked(part: PartResult) -> str:
+    """Why a part has no numbers; nothing if it has."""
+    return part.failed or ("" if part.rows else "nothing was measured")
+
+
+def _mark(ok: bool | None) -> str:
+    return {True: "ok", False: "short", None: ""}[ok]
+
+
+def _where(one: Verdict) -> str:
+    return ", ".join(f"{key} {number(value)}" for key, value in one.where.items())
+
+
+def _policies(results: Results) -> list[Table]:
+    """Acceptance by policy and mix, a table per number of profiles and load."""
+    rows = results.rows("policies")
+    tables = []
+    for profiles, load in dict.fromkeys((row["profiles"], row["load"]) for row in rows):
+        here = [row for row in rows if (row["profiles"], row["load"]) == (profiles, load)]
+        tables.append(
+            _pivot(
+                f"Accepted compute at load {load:g}, {profiles} profiles, {here[0]['runs']} runs",
+                "policies",
+                here,
+                ("contender", "mix"),
+                ("gpc_acceptance", "gpc_ci95"),
+                results.verdicts,
+                "{:.4f}",
+            )
+        )
+    return tables
+
+
+def _planning(results: Results) -> list[Table]:
+    """GPUs over the lower bound by method and mix, a table per number of slices."""
+    rows = [row for row in results.rows("planning") if row["what"] == "plan"]
+    return [
+        _pivot(
+            f"GPUs over the lower bound in percent, {slices:,} slices",
+            "planning",
+            [row for row in rows if row["slices"] == slices],
+            ("method", "mix"),
+            ("over_percent", "over_ci95"),
+            results.verdicts,
+            "{:.2f}",
+        )
+        for slices in dict.fromkeys(row["slices"] for row in rows)
+    ]
+
+
+def _pivot(
+    title: str,
+    measure: str,
+    rows: Sequence[Row],
+    by: tuple[str, str],
+    fields: tuple[str, str],
+    verdicts: Sequence[Verdict],
+    form: str,
+) -> Table:
+    """Rows × columns by two fields; a cell is a value ± its interval, with its reference and whether they agree."""
+    (line, column), (value, interval) = by, fields
+    columns = list(dict.fromkeys(row[column] for row in rows))
+    about = [one for one in verdicts if one.measure == measure and one.field == value]
+    made = []
+    for name in dict.fromkeys(row[line] for row in rows):
+        cells = [Cell(str(name))]
+        for head in columns:
+            row = next(row for row in rows if row[line] == name and row[column] == head)
+            judged = [one for one in about if all(row.get(key) == here for key, here in one.where.items())]
+            text = form.format(row[value]) + (f" ± {form.format(row[interval])}" if row[interval] else "")
+            marks = {_mark(one.ok) for one in judged}
+            note = "; ".join(one.bound for one in judged)
+            cells.append(Cell(text, note, "short" if "short" in marks else "ok" if "ok" in marks else ""))
+        made.append(cells)
+    return Table(title, (line.replace("contender", "policy"), *map(str, columns)), made)
+
+
+def _plain(title: str, rows: Sequence[Row]) -> Table:
+    columns = [column for column in dict.fromkeys(key for row in rows for key in row) if column != "what"]
+    made = [[Cell(number(row.get(column))) for column in columns] for row in rows]
+    return Table(title, [column.replace("_", " ") for column in columns], made)
+
+
+_PIVOTS: Mapping[str, Callable[[Results], list[Table]]] = {"policies": _policies, "planning": _planning}
