@@ -41,7 +41,7 @@ def fits(gpus: Sequence[GpuState], counts: Mapping[str, int]) -> bool:
     return _fits(tuple(sorted(gpus, key=lambda gs: (id(gs[0]), gs[1]))), wanted)
 
 
-@lru_cache(maxsize=65_536)
+@lru_cache(maxsize=16_384)
 def _fits(gpus: tuple[GpuState, ...], counts: Counts) -> bool:
     if any(sum(_room(g, s, name) for g, s in gpus) < n for name, n in counts):
         return False
@@ -56,14 +56,14 @@ def _fits(gpus: tuple[GpuState, ...], counts: Counts) -> bool:
     return held >> (parts.number(counts) - 1) != 0
 
 
-@lru_cache(maxsize=16_384)
+@lru_cache(maxsize=8_192)
 def _parts_in(geometry: Geometry, state: int, counts: Counts) -> tuple[tuple[int, int], ...]:
     """The parts that fit a state, each as its number and the numbers, as bits, of the parts it can be added to."""
     table = parts.losses(policy.DEFAULT, geometry, counts)  # whatever the policy: what is legal costs less than inf
     return tuple(_numbered(part, counts) for part, losses in table.items() if np.isfinite(losses[state]))
 
 
-@lru_cache(maxsize=16_384)
+@lru_cache(maxsize=8_192)
 def _numbered(part: Part, counts: Counts) -> tuple[int, int]:
     """Parts are numbered like digits; bits has a one for every part whose sum with this one the request contains."""
     number, bits, unit = 0, 1, 1
