@@ -9,7 +9,9 @@ No I/O, clock, log, thread or framework lives here; results and reasons are retu
     request     Request: what a pod asks for, by Kubernetes' effective-request rule
     misfit      Misfit: why a request does not fit a node
     policy      how a placement is scored, as tables over the automaton
+    parts       what each part of a request costs on a GPU, and on several GPUs together
     fitting     exact joint placement of several slices on one node
+    joint_losses    the same question for all nodes at once, kept as they change
     fleet       the vectorised view of all nodes' GPU states
     ledger      Claim and the one transition table of its life
     report      NodeReport: what an agent says of its node, checked
