@@ -4,6 +4,7 @@ The edges may not import each other; what they would otherwise write twice is he
 them is for. Reading order:
 
     objects     the partial Kubernetes objects that both read
+    containers  from a pod's containers to the core's
     changes     what lists and watches say of them
     list_watch  list + watch of one collection, again and again
     kube        the connection to an API server; the only user of the `kubernetes` package

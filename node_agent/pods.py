@@ -12,7 +12,7 @@ from functools import cached_property, lru_cache
 from allocator import contract, errors, profile, request
 from allocator.contract import Promise
 from allocator.request import Request, Slot
-from edge import objects
+from edge import containers
 from edge.objects import Pod
 
 _OVER = frozenset({"Succeeded", "Failed"})
@@ -63,12 +63,12 @@ class PodView:
 
 def view(pod: Pod) -> PodView | None:
     """What we need to know of a pod; None if it names no MIG resource."""
-    containers = _containers(pod.spec.containers)
-    init = _containers(pod.spec.init_containers or ())
-    if not any(profile.is_mig_resource(name) for one in (*containers, *init) for name in one.resources):
+    main = containers.of(pod.spec.containers)
+    init = containers.of(pod.spec.init_containers)
+    if not any(profile.is_mig_resource(name) for one in (*main, *init) for name in one.resources):
         return None
     meta = pod.metadata
-    asks, promises, problem = _asked(containers, init, (meta.annotations or {}).get(contract.PLACEMENT_ANNOTATION))
+    asks, promises, problem = _asked(main, init, (meta.annotations or {}).get(contract.PLACEMENT_ANNOTATION))
     return PodView(
         meta.uid,
         meta.namespace,
@@ -83,23 +83,12 @@ def view(pod: Pod) -> PodView | None:
     )
 
 
-def _containers(found: Iterable[objects.Container]) -> tuple[request.Container, ...]:
-    return tuple(
-        request.Container(one.name, _quantities(one), restartable=one.restart_policy == "Always") for one in found
-    )
-
-
-def _quantities(one: objects.Container) -> dict[str, str | int]:
-    resources = one.resources
-    return {} if resources is None else {**(resources.requests or {}), **(resources.limits or {})}
-
-
 def _asked(
-    containers: tuple[request.Container, ...], init: tuple[request.Container, ...], annotation: str | None
+    main: tuple[request.Container, ...], init: tuple[request.Container, ...], annotation: str | None
 ) -> tuple[Request, tuple[Promise, ...], str]:
     """What is asked, what of the promises is believed, and why not."""
     try:
-        asks = request.of_containers(containers, init)
+        asks = request.of_containers(main, init)
     except errors.RequestError as error:
         return Request(), (), str(error)
     if annotation is None:

@@ -6,7 +6,7 @@ from functools import lru_cache
 from allocator import contract, profile, request
 from allocator.contract import Promise
 from allocator.request import Request
-from edge import objects
+from edge import containers
 from edge.objects import Pod
 
 OVER = frozenset({"Succeeded", "Failed"})
@@ -18,27 +18,13 @@ def is_ours(pod: Pod) -> bool:
     return any(
         profile.is_mig_resource(name)
         for one in (*pod.spec.containers, *(pod.spec.init_containers or ()))
-        for name in _quantities(one)
+        for name in containers.quantities(one)
     )
 
 
 def request_of(pod: Pod) -> Request:
     """The slices a pod asks for. Raises RequestError naming container, resource and fix."""
-    return request.of_containers(
-        [request.Container(c.name, _quantities(c)) for c in pod.spec.containers],
-        [
-            request.Container(c.name, _quantities(c), restartable=c.restart_policy == "Always")
-            for c in pod.spec.init_containers or ()
-        ],
-    )
-
-
-def _quantities(container: objects.Container) -> dict[str, str | int]:
-    """A container's extended resources: limits, which Kubernetes copies into requests, or requests where alone."""
-    resources = container.resources
-    if resources is None:
-        return {}
-    return {**(resources.requests or {}), **(resources.limits or {})}
+    return request.of_containers(containers.of(pod.spec.containers), containers.of(pod.spec.init_containers))
 
 
 def promises_of(pod: Pod) -> tuple[Promise, ...]:
