@@ -156,10 +156,10 @@ class _Bench:
         places = [one for one in self._small if one.gpu in {uuid for uuid, _ in self._gpus[half:]}]
         spans = [await self._allocate_at(SMALL, naming.device_id(one)) for one in places]
         elapsed = time.monotonic() - began
-        self._agent.slow(0.0)
         own: list[float] = []
         waited: list[float] = []
         self._add(spans, own, waited)
+        self._agent.slow(0.0)
         await self._reported(lambda slices: _count(slices, HALF) == 2 * half, "the other GPUs are cut")
         self._kubelet.held.clear()
         return {"what": "allocate, others being cut", "overlap_s": round(elapsed, 2)} | _quantiles(own, waited)
@@ -196,6 +196,8 @@ class _Bench:
         """Milliseconds of these Allocates: all of it, and without the calls of the GPU's driver."""
         index = {uuid.removeprefix("GPU-"): f"GPU {n}" for n, (uuid, _) in enumerate(self._gpus)}
         calls = self._agent.driver().calls
+        if not calls:
+            raise RuntimeError("no driver call was clocked: all of the driver's time would count as the agent's")
         for name, began, ended in spans:
             lane = next(lane for uuid, lane in index.items() if name.startswith(uuid))
             inside = sum(max(0.0, min(to, ended) - max(at, began)) for who, at, to in calls if who == lane)

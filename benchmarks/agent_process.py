@@ -38,11 +38,11 @@ class ClockedLibrary(FakeLibrary):
         self._calls: list[tuple[str, float, float]] = []
         self._cpu_s = 0.0
 
-    def run(self, entry: Export, arguments: tuple[Any, ...]) -> int:
+    def _run(self, entry: Export, arguments: tuple[Any, ...]) -> int:
         """See FakeLibrary."""
         began, cpu = time.monotonic(), time.thread_time()
         try:
-            return super().run(entry, arguments)
+            return super()._run(entry, arguments)
         finally:
             self._cpu_s += time.thread_time() - cpu
             self._calls.append((threading.current_thread().name, began, time.monotonic()))

@@ -13,6 +13,7 @@ One process per GPU node. Reading order:
     ownership    when a slice may be taken back; pure
     steering     which devices the kubelet should pick; pure
     cutter       carries steps out, each journalled first
+    memory       what is known at the moment; `turns`: who may change what of it
     sharing      which slices a container of several profiles sees; pure
     cdi          specifications that tell the container runtime what a device id means
     agent        observe, plan, actuate, report: one step; and Allocate

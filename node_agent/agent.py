@@ -5,7 +5,7 @@ more, and says what it saw. It keeps nothing in mind that a restart could not fi
 GPUs, PodResources and the node's pods, so it may die anywhere. It blocks on the driver: call it from a thread.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 import structlog
 
@@ -17,8 +17,9 @@ from node_agent.journal import JournalError
 from node_agent.memory import Memory
 from node_agent.metrics import Metrics
 from node_agent.mode_switch import ModeSwitch
-from node_agent.ownership import Holder, People, unlisted
-from node_agent.plan import Action, Plan, Want
+from node_agent.node_view import NodeView
+from node_agent.ownership import Holder, Listing, People, unlisted
+from node_agent.plan import Action, Misfit, Plan, Want
 from node_agent.pods import PodView
 from node_agent.reporting import Outcome
 from node_agent.slices import Event, Place, Record, State
@@ -54,56 +55,93 @@ class Agent:
         with self._memory.lock:
             if not self._memory.options.observer:
                 self._memory.journal.load()
-            self._memory.look()
+        self._memory.look()
+        with self._memory.lock:
             self._memory.taken_at = dict.fromkeys(self._memory.journal.records, self._memory.clock())
 
     def step(self) -> Outcome:
         """One round. Never raises a MigschedError: what went wrong is in the outcome."""
-        with self._memory.lock:
+        memory = self._memory
+        with memory.lock:
             self._metrics.steps.inc()
-            self._memory.take_in()
+            memory.take_in()
+            memory.prune()
             self._leaked, self._leaks = self._leaks, []
             self._pressing = False
-            self._memory.prune()
-            self._memory.look()
-            reason, message = "Ready", "cuts what placements ask for"
-            if self._memory.options.observer:
-                reason, message = "Observing", "reports only; cuts nothing"
-            else:
-                try:
-                    self._act()
-                except JournalError as error:
-                    reason, message = "JournalUnusable", str(error)
-                except cdi.CdiError as error:
-                    reason, message = "CdiUnwritable", str(error)
-            if self._memory.view.trouble:
-                reason, message = "NoDriver", self._memory.view.trouble
-            report = reporting.report(self._memory)
-            self._metrics.show(report)
-            self._metrics.leaks.set(len(self._leaks))
-            ready = reason in ("Ready", "Observing")
+        memory.look()
+        reason, message = "Ready", "cuts what placements ask for"
+        if memory.options.observer:
+            reason, message = "Observing", "reports only; cuts nothing"
+        else:
+            try:
+                self._act()
+            except JournalError as error:
+                reason, message = "JournalUnusable", str(error)
+            except cdi.CdiError as error:
+                reason, message = "CdiUnwritable", str(error)
+        with memory.lock:
+            if memory.view.trouble:
+                reason, message = "NoDriver", memory.view.trouble
+            report = reporting.report(memory)
             events, self._events = tuple(self._events), []
-            return Outcome(report, ready, reason, message, events, tuple(self._leaks), self._pressing)
+        self._metrics.show(report)
+        self._metrics.leaks.set(len(self._leaks))
+        ready = reason in ("Ready", "Observing")
+        return Outcome(report, ready, reason, message, events, tuple(self._leaks), self._pressing)
 
     def _act(self) -> None:
-        self._meet()
-        if self._memory.options.manage_mig_mode:
+        """See to each GPU in its turn; one whose turn somebody has is left for the next step."""
+        memory = self._memory
+        with memory.lock:
+            self._meet()
+        if memory.options.manage_mig_mode:
             self._modes.switch()
-        self._take_in()
-        self._take_back()
-        held = {naming.device_id(p) for p, r in self._memory.journal.records.items() if r.state in slices.HELD}
-        self._memory.journal.revoke({one for ids in self._memory.journal.grants for one in ids} - held)
-        promised = self._memory.promised()
-        now = self._memory.clock()
-        wants = [Want(p.place, self._memory.retry.get(p.place, 0.0) <= now, p.pod.uid) for p in promised]
-        planned = plan.plan(self._memory.view, self._memory.journal.records, wants, self._memory.stuck)
+        with memory.lock:
+            listing, listed = memory.listing, self._listed()
+            gpus = sorted({*memory.view.gpus, *(place.gpu for place in memory.journal.records)})
+        for gpu in gpus:
+            with memory.turns.if_free(gpu) as mine:
+                if mine and listing is not None:
+                    self._take_in(listing, listed.get(gpu, ()))
+                    self._take_back(listing, gpu)
+        with memory.lock:
+            held = {naming.device_id(p) for p, r in memory.journal.records.items() if r.state in slices.HELD}
+            memory.journal.revoke({one for ids in memory.journal.grants for one in ids} - held)
+            planned = self._plan(memory.view.gpus)
+        misfits = list(planned.misfits)
+        for gpu in sorted({step.place.gpu for step in planned.steps}):
+            with memory.turns.if_free(gpu) as mine:
+                if mine:
+                    misfits = [one for one in misfits if one.place.gpu != gpu] + self._see_to(gpu)
+        with memory.lock:
+            self._complain(misfits)
+            memory.journal.flush()
+            if self._specs is not None:
+                lacking = self._specs.sync(injection.wanted(memory))
+                self._pressing = any(
+                    self._is_fresh(ids) for ids in memory.journal.grants if naming.set_name(ids) in lacking
+                )
+
+    def _plan(self, gpus: Collection[str]) -> Plan:
+        """Towards what pods on these GPUs were promised and have."""
+        memory, now = self._memory, self._memory.clock()
+        return plan.plan(
+            NodeView({uuid: gpu for uuid, gpu in memory.view.gpus.items() if uuid in gpus}),
+            {place: record for place, record in memory.journal.records.items() if place.gpu in gpus},
+            [
+                Want(one.place, memory.retry.get(one.place, 0.0) <= now, one.pod.uid)
+                for one in memory.promised()
+                if one.place.gpu in gpus
+            ],
+            memory.stuck,
+        )
+
+    def _see_to(self, gpu: str) -> list[Misfit]:
+        """Bring one GPU, whose turn this is, to where it should be, from what is on it now; what does not fit."""
+        self._memory.look_again([gpu])
+        planned = self._plan([gpu])
         self.carry_out(planned)
-        self._complain(planned, {p.pod.uid: p.pod for p in promised})
-        if self._specs is not None:
-            lacking = self._specs.sync(injection.wanted(self._memory))
-            self._pressing = any(
-                self._is_fresh(ids) for ids in self._memory.journal.grants if naming.set_name(ids) in lacking
-            )
+        return list(planned.misfits)
 
     def _is_fresh(self, ids: Sequence[str]) -> bool:
         """Whether a container got these so lately that it may not have started."""
@@ -111,7 +149,7 @@ class Agent:
         return any(at is not None and self._memory.clock() - at < STARTING_S for at in taken)
 
     def carry_out(self, planned: Plan) -> list[Failure]:
-        """Do a plan's steps, remember what failed, and look at what changed."""
+        """Do a plan's steps, remember what failed, and look at what changed. The GPUs' turns are the caller's."""
         failures = self._cutter.run(planned.steps)
         later = self._memory.clock() + self._memory.options.retry_s
         for one in failures:
@@ -142,26 +180,30 @@ class Agent:
                     for container in pod.mixed:
                         self._tell(pod, HIDDEN_EVENT, f"container {container} asks for several profiles: {_HIDDEN}")
 
-    def _take_in(self) -> None:
-        """Slices that PodResources lists are held, whatever the journal says: it may be lost, or older."""
-        listing, records = self._memory.listing, self._memory.journal.records
-        if listing is None:
-            return
-        places = self._memory.places()
-        for (resource, name), holder in listing.holders.items():
+    def _listed(self) -> dict[str, list[tuple[Place, Holder]]]:
+        """Who is listed with which place of ours, by GPU."""
+        memory = self._memory
+        found: dict[str, list[tuple[Place, Holder]]] = {}
+        places = memory.places()
+        for (resource, name), holder in (memory.listing.holders if memory.listing is not None else {}).items():
             place = places.get(name)
-            if place is None or naming.resource(place) != resource:
-                continue
-            if listing.asked_at < self._memory.taken_at.get(place, self._memory.began):
+            if place is not None and naming.resource(place) == resource:
+                found.setdefault(place.gpu, []).append((place, holder))
+        return found
+
+    def _take_in(self, listing: Listing, listed: Iterable[tuple[Place, Holder]]) -> None:
+        """Slices that PodResources lists are held, whatever the journal says: it may be lost, or older."""
+        memory = self._memory
+        for place, holder in listed:
+            if listing.asked_at < memory.taken_at.get(place, memory.began):
                 continue  # it was handed out since: to somebody else, perhaps
-            record = records.get(place)
+            record = memory.journal.records.get(place)
             if record is None and self._adopt(place):
-                self._memory.journal.grant(listing.together(resource, holder))
+                memory.journal.grant(listing.together(naming.resource(place), holder))
             elif record is not None and record.state is State.IDLE:
-                self._memory.journal.apply(place, Event.TAKE)
-                self._memory.journal.grant(listing.together(resource, holder))
-            records = self._memory.journal.records
-            self._name_owner(place, holder)
+                memory.journal.apply(place, Event.TAKE)
+                memory.journal.grant(listing.together(naming.resource(place), holder))
+            self._name_owner(place, holder, listing)
 
     def _adopt(self, place: Place) -> bool:
         """The kubelet has given away what the journal does not know: the slice there is ours, or must be cut."""
@@ -178,27 +220,27 @@ class Agent:
         _log.warning("took over a slice that the kubelet lists and the journal lacks", place=str(place))
         return True
 
-    def _name_owner(self, place: Place, holder: Holder) -> None:
+    def _name_owner(self, place: Place, holder: Holder, listing: Listing) -> None:
         record = self._memory.journal.records.get(place)
-        if record is None or record.state not in slices.HELD or self._memory.listing is None:
+        if record is None or record.state not in slices.HELD:
             return
-        owner = People(self._memory.pods or {}, self._memory.listing).owner(record, holder)
+        owner = People(self._memory.pods or {}, listing).owner(record, holder)
         if owner is None or owner == record.owner:
             return
         self._memory.journal.own(place, owner)
         self._tell_ready(record, owner)
 
-    def _take_back(self) -> None:
-        """Free slices whose pod is over, that PodResources no longer lists, and on which nothing runs."""
-        listing, pods = self._memory.listing, self._memory.pods
-        if listing is None or pods is None:
+    def _take_back(self, listing: Listing, gpu: str) -> None:
+        """Free a GPU's slices whose pod is over, that PodResources no longer lists, and on which nothing runs."""
+        memory, pods = self._memory, self._memory.pods
+        if pods is None:
             return
         people = People(pods, listing)
-        for place, record in tuple(self._memory.journal.records.items()):
-            since = self._memory.taken_at.get(place, self._memory.began)
+        for place, record in tuple(memory.journal.records.items()):
             if (
-                record.state in slices.HELD
-                and unlisted(record, listing, since, self._memory.options.grace_s)
+                place.gpu == gpu
+                and record.state in slices.HELD
+                and unlisted(record, listing, memory.taken_at.get(place, memory.began), memory.options.grace_s)
                 and not people.wants_back(record)
             ):
                 self._free(record)
@@ -223,11 +265,12 @@ class Agent:
 
     # Telling pods
 
-    def _complain(self, planned: Plan, pods: dict[str, PodView]) -> None:
+    def _complain(self, misfits: Sequence[Misfit]) -> None:
         """Tell pods whose slice cannot be had: a promise without room elsewhere, or one that vanished for good."""
-        now = self._memory.situation() if planned.misfits else None
+        now = self._memory.situation() if misfits else None
+        pods = self._memory.pods or {}
         room: dict[str, bool] = {}  # by profile: thousands of false promises must not cost thousands of searches
-        for one in planned.misfits:
+        for one in misfits:
             pod = pods.get(one.who)
             record = self._memory.journal.records.get(one.place)
             if pod is not None and now is not None:
@@ -237,7 +280,7 @@ class Agent:
                 if not room[profile]:
                     self._tell(pod, FAILED_EVENT, f"{one.why}; and there is no room elsewhere on this node")
             elif record is not None and record.owner is not None:
-                owner = (self._memory.pods or {}).get(record.owner.uid)
+                owner = pods.get(record.owner.uid)
                 if owner is not None:
                     self._tell(owner, FAILED_EVENT, f"its slice is gone and cannot be cut again: {one.why}")
 

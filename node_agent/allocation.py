@@ -70,11 +70,13 @@ class Allocation:
 
         Raises AllocationError, and JournalError or CdiError where these cannot be written.
         """
-        with self._memory.lock:
-            self._memory.take_in()
-            if resource == naming.WHOLE_GPU:
+        if resource == naming.WHOLE_GPU:
+            with self._memory.turns.of(ids):
                 return self._whole(ids)
+        with self._memory.lock:
             places = [self._place(resource, one) for one in ids]
+        with self._memory.turns.of(one.gpu for one in places):
+            self._memory.take_in()
             self._memory.look_again({one.gpu for one in places})
             self._refuse_if_used(places)
             self._cut(places)
@@ -89,6 +91,7 @@ class Allocation:
                     self._agent.blame(pods[0], why)
 
     def _whole(self, ids: Sequence[str]) -> cdi.Edits:
+        self._memory.take_in()
         offered = self._memory.whole_gpus()
         for one in ids:
             if one not in offered:

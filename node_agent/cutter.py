@@ -1,8 +1,8 @@
 """Cutter: carries planned steps out, each one journalled before the GPU is touched. Used by agent.
 
-After a failure it looks at the GPU again rather than believe the error, and leaves the rest of that GPU's steps for
-the next round. A process on a slice is never disturbed: such a slice is not destroyed, and its place counts as stuck
-for a while.
+The GPUs' turns are the caller's. Slices that go together are condemned in one write of the journal. After a failure it
+looks at the GPU again rather than believe the error, and leaves the rest of that GPU's steps for the next round. A
+process on a slice is never disturbed: such a slice is not destroyed, and its place counts as stuck for a while.
 """
 
 import time
@@ -38,16 +38,18 @@ class Cutter:
         self._devices = devices
         self._journal = journal
         self._metrics = metrics
+        self._unused: set[Place] = set()  # in this run: looked at, and condemned
 
     def run(self, steps: Sequence[Step]) -> list[Failure]:
         """Do the steps in order; those that failed, of each GPU at most one. Raises JournalError."""
         failures: list[Failure] = []
         broken: set[str] = set()
-        for step in steps:
+        self._unused = set()
+        for number, step in enumerate(steps):
             if step.place.gpu in broken:
                 continue
             try:
-                self._do(step)
+                self._do(step, steps[number:])
             except device.DeviceError as error:
                 broken.add(step.place.gpu)
                 hopeless = isinstance(
@@ -58,13 +60,13 @@ class Cutter:
                 _log.warning("step failed", action=step.action.value, place=str(step.place), error=str(error))
         return failures
 
-    def _do(self, step: Step) -> None:
+    def _do(self, step: Step, following: Sequence[Step]) -> None:
         if step.action is Action.NOTE:
             self._note(step)
         elif step.action is Action.UNDO:
             self._undo(step)
         elif step.action is Action.DESTROY:
-            self._destroy(step)
+            self._destroy(step, following)
         else:
             self._cut(step)
 
@@ -86,12 +88,12 @@ class Cutter:
         if record.state is State.CUTTING:
             self._journal.apply(step.place, Event.FAILED)
 
-    def _destroy(self, step: Step) -> None:
+    def _destroy(self, step: Step, following: Sequence[Step]) -> None:
         if step.instance is None:
             return
-        self._refuse_if_used(step.place, step.instance)
-        if self._journal.records[step.place].state is not State.DESTROYING:
-            self._journal.apply(step.place, Event.DOOM)
+        if step.place not in self._unused:
+            self._refuse_if_used(step.place, step.instance)
+            self._doom([step, *self._also_unused(step, following[1:])])
         began = time.perf_counter()
         try:
             self._remove(step.place, step.instance)
@@ -102,6 +104,24 @@ class Cutter:
         self._journal.apply(step.place, Event.GONE)
         self._metrics.destroy_seconds.observe(time.perf_counter() - began)
         _log.info("destroyed", place=str(step.place))
+
+    def _also_unused(self, step: Step, following: Sequence[Step]) -> list[Step]:
+        """The next steps if they destroy, too, on the same GPU, up to one whose slice is in use."""
+        found = []
+        for one in following:
+            if one.action is not Action.DESTROY or one.place.gpu != step.place.gpu or one.instance is None:
+                break
+            with suppress(device.DeviceError):
+                self._refuse_if_used(one.place, one.instance)
+                found.append(one)
+                continue
+            break
+        return found
+
+    def _doom(self, steps: Sequence[Step]) -> None:
+        records = self._journal.records
+        self._journal.doom([one.place for one in steps if records[one.place].state is not State.DESTROYING])
+        self._unused |= {one.place for one in steps}
 
     def _remove(self, place: Place, instance: GpuInstance) -> None:
         """Destroy an instance; one that is gone, or whose id names another place by now, needs no more."""

@@ -1,9 +1,11 @@
 """Journal: what the agent must not forget, on disk before it happens on the GPU.
 
-It holds every slice that is ours with its state, and the sets of device ids given to containers together. Each
-change is written whole, synced and renamed into place before memory changes and before the caller touches a GPU. So
-a crash leaves an intent, never a surprise. A journal that cannot be read stops the agent: guessing whose a slice is
-could destroy somebody's work. Used by agent and cutter.
+It holds every slice that is ours with its state, and the sets of device ids given to containers together. Intents to
+change a GPU, and what a container is given, are written whole, synced and renamed into place before memory changes
+and before the caller goes on. What was only seen (that a cut succeeded, that nobody has a slice any more) is written
+with the next intent, or by `flush`: after a crash it is seen again. So a crash leaves an intent, never a surprise. A
+journal that cannot be read stops the agent: guessing whose a slice is could destroy somebody's work. Used by agent,
+allocation and cutter.
 """
 
 import dataclasses
@@ -118,7 +120,8 @@ class Journal:
     """The slices that are ours, by place, and the sets granted to containers. Load it before use.
 
     `boot` names the running of the driver: no instance outlives it, so under another one only what containers have
-    is kept, to be cut again. Every method raises JournalError, having changed nothing, if it cannot be written.
+    is kept, to be cut again. Methods that write (`cut`, `hand_out`, `flush`, `apply` and `doom` of an intent) raise
+    JournalError, having changed nothing, if they cannot.
     """
 
     def __init__(self, store: Store, boot: str) -> None:
@@ -126,6 +129,7 @@ class Journal:
         self._boot = boot
         self.records: dict[Place, Record] = {}
         self.grants: frozenset[tuple[str, ...]] = frozenset()
+        self._unwritten = False
 
     def load(self) -> None:
         """Read what was written. Raises JournalError for what is not a journal of our version."""
@@ -147,30 +151,42 @@ class Journal:
 
     def cut(self, place: Place) -> None:
         """The intent to cut a slice where there is none of ours. Raises SliceError if there is one."""
-        self._put(place, None, Record(place, State.CUTTING))
+        if place in self.records:
+            raise slices.SliceError(f"there is a slice of ours at {place} already")
+        self._write({**self.records, place: Record(place, State.CUTTING)}, self.grants)
 
     def adopt(self, record: Record) -> None:
         """Take over a slice that a container has and the journal lacks. Raises SliceError if it has it."""
-        self._put(record.place, None, record)
+        if record.place in self.records:
+            raise slices.SliceError(f"there is a slice of ours at {record.place} already")
+        self._note({**self.records, record.place: record}, self.grants)
 
     def apply(self, place: Place, event: Event, **changes: Any) -> Record | None:
         """Let an event happen to a slice, with changes of its record; the record after it, None where it ended.
 
         Raises SliceError for an event that the slice's state does not have.
         """
-        record = self.records.get(place)
-        if record is None:
-            raise slices.SliceError(f"there is no slice of ours at {place}")
-        state = slices.after(record.state, event)
-        changed = None if state is None else dataclasses.replace(record, state=state, **changes)
-        self._put(place, record, changed)
+        records = dict(self.records)
+        changed = _applied(records, place, event, changes)
+        if event in slices.INTENTS:
+            self._write(records, self.grants)
+        else:
+            self._note(records, self.grants)
         return changed
+
+    def doom(self, places: Iterable[Place]) -> None:
+        """The intent to destroy idle slices, in one write. Raises SliceError, and changes nothing, if one is not."""
+        records = dict(self.records)
+        for place in places:
+            _applied(records, place, Event.DOOM, {})
+        if records != self.records:
+            self._write(records, self.grants)
 
     def own(self, place: Place, owner: Owner) -> None:
         """Note which container has an allocated slice."""
         record = self.records[place]
         if record.owner != owner:
-            self._put(place, record, dataclasses.replace(record, owner=owner))
+            self._note({**self.records, place: dataclasses.replace(record, owner=owner)}, self.grants)
 
     def hand_out(self, places: Iterable[Place], ids: tuple[str, ...]) -> None:
         """A container gets slices together, in one write. Whose they are, nobody knows until PodResources names it.
@@ -188,29 +204,40 @@ class Journal:
     def grant(self, ids: tuple[str, ...]) -> None:
         """Note that a container got these ids together."""
         if ids not in self.grants:
-            self._write(self.records, self.grants | {ids})
+            self._note(self.records, self.grants | {ids})
 
     def revoke(self, ids: Iterable[str]) -> None:
         """Forget every grant in which one of these ids is."""
         gone = set(ids)
         left = frozenset(one for one in self.grants if not gone & set(one))
         if left != self.grants:
-            self._write(self.records, left)
+            self._note(self.records, left)
 
-    def _put(self, place: Place, expected: Record | None, record: Record | None) -> None:
-        if self.records.get(place) != expected:
-            raise slices.SliceError(f"there is a slice of ours at {place} already")
-        records = dict(self.records)
-        if record is None:
-            del records[place]
-        else:
-            records[place] = record
-        self._write(records, self.grants)
+    def flush(self) -> None:
+        """Write what was noted since the last write."""
+        if self._unwritten:
+            self._write(self.records, self.grants)
+
+    def _note(self, records: dict[Place, Record], grants: frozenset[tuple[str, ...]]) -> None:
+        self.records, self.grants, self._unwritten = records, grants, True
 
     def _write(self, records: dict[Place, Record], grants: frozenset[tuple[str, ...]]) -> None:
         document = _Document(VERSION, self._boot, tuple(_wire(r) for r in records.values()), tuple(sorted(grants)))
         self._store.write(msgspec.json.encode(document))
-        self.records, self.grants = records, grants
+        self.records, self.grants, self._unwritten = records, grants, False
+
+
+def _applied(records: dict[Place, Record], place: Place, event: Event, changes: dict[str, Any]) -> Record | None:
+    """Let an event happen to one of the records; the record after it."""
+    record = records.get(place)
+    if record is None:
+        raise slices.SliceError(f"there is no slice of ours at {place}")
+    state = slices.after(record.state, event)
+    if state is None:
+        del records[place]
+        return None
+    records[place] = dataclasses.replace(record, state=state, **changes)
+    return records[place]
 
 
 def _decode(content: bytes) -> _Document:

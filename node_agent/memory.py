@@ -1,7 +1,8 @@
 """Memory: what the agent knows at the moment, shared by its step and its answers to the kubelet. Made by service.
 
 The journal is what survives a crash; all else here is found out again: the GPUs as last seen, the node's pods, what
-PodResources listed, and when something was tried last. `lock` is held by whoever reads or changes any of it.
+PodResources listed, and when something was tried last. Whoever reads or changes any of it holds `lock`, and whoever
+changes what belongs to a GPU has its turn (`turns`).
 """
 
 import threading
@@ -20,6 +21,7 @@ from node_agent.ownership import Listing
 from node_agent.pods import PodView
 from node_agent.slices import Place
 from node_agent.steering import Situation
+from node_agent.turns import AsideDevices, Lock, Turns
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +30,7 @@ class Options:
 
     grace_s: float = 30.0  # how long after Allocate an id may be missing from PodResources
     retry_s: float = 5.0  # before something that failed is tried again
-    discover_s: float = 10.0  # between full looks at the GPUs; instances are listed each time
+    discover_s: float = 10.0  # between looks at GPUs of which the driver reports nothing: events can be lost
     manage_mig_mode: Chosen = mode.NONE
     observer: bool = False
     real_nodes: bool = True  # device nodes exist; with simulated GPUs there are none
@@ -46,11 +48,12 @@ class Memory:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.node = node
-        self.devices = devices
+        self.lock = Lock()
+        self.turns = Turns(self.lock)
+        self.devices = AsideDevices(devices, self.lock)
         self.journal = journal
         self.options = options or Options()
         self.clock = clock
-        self.lock = threading.RLock()
         self._mail = threading.Lock()
         self._new_pods: Mapping[str, PodView] | None = None
         self._new_listing: Listing | None = None
@@ -65,7 +68,7 @@ class Memory:
         self.faults: dict[str, str] = {}
         self.mode_notes: dict[str, str] = {}  # by GPU: why MIG mode is not in force though asked for
         self.began = clock()
-        self._infos: tuple[GpuInfo, ...] = ()
+        self._infos: dict[str, GpuInfo] = {}
         self._discovered: float | None = None
 
     # What the world tells
@@ -102,31 +105,43 @@ class Memory:
     # Looking
 
     def look(self) -> None:
-        """Look at all GPUs. What cannot be seen is remembered as it was."""
-        now = self.clock()
-        trouble = ""
-        unread = any(not gpu.readable for gpu in self.view.gpus.values())
-        if self._discovered is None or unread or now - self._discovered >= self.options.discover_s:
-            try:
-                self._infos, self._discovered = self.devices.discover(), now
-            except device.DeviceError as error:
-                trouble = str(error)
-        if trouble:
+        """Look at all GPUs if it is time: an event was seen, one could not be read, or the last look is long ago.
+
+        To be called without the lock. GPUs whose turn somebody has are left to him.
+        """
+        with self.lock:
+            unread = any(not gpu.readable for gpu in self.view.gpus.values())
+            last = self._discovered
+            if last is not None and not unread and self.clock() - last < self.options.discover_s:
+                return
+            self.discover()
+            gpus = [] if self.view.trouble else list(self._infos)
+        for uuid in gpus:
+            with self.turns.if_free(uuid) as mine:
+                if mine:
+                    self.look_again([uuid])
+
+    def discover(self) -> None:
+        """Ask which GPUs there are. What cannot be seen is remembered as it was."""
+        self._discovered = self.clock()
+        try:
+            found = {one.uuid: one for one in self.devices.discover()}
+        except device.DeviceError as error:
+            self._discovered = None
             blind = {
-                uuid: GpuView(gpu.info, gpu.instances, readable=False, trouble=trouble)
+                uuid: GpuView(gpu.info, gpu.instances, readable=False, trouble=str(error))
                 for uuid, gpu in self.view.gpus.items()
             }
-            self.view = NodeView(blind, trouble)
-        else:
-            self.view = NodeView(node_view.look(self.devices, self._infos, self.view.gpus))
+            self.view = NodeView(blind, str(error))
+            return
+        self._infos = found
+        self.view = NodeView({uuid: gpu for uuid, gpu in self.view.gpus.items() if uuid in found})
 
     def look_again(self, gpus: Iterable[str]) -> None:
-        """List the instances of some GPUs anew."""
-        some = set(gpus)
-        infos = [gpu.info for gpu in self.view.gpus.values() if gpu.uuid in some]
-        self.view = NodeView(
-            {**self.view.gpus, **node_view.look(self.devices, infos, self.view.gpus)}, self.view.trouble
-        )
+        """Look at some GPUs, whose turn the caller has."""
+        infos = [self._infos[uuid] for uuid in gpus if uuid in self._infos]
+        seen = node_view.look(self.devices, infos, self.view.gpus)
+        self.view = NodeView({**self.view.gpus, **seen}, self.view.trouble)
 
     # Questions
 

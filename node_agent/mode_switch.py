@@ -36,12 +36,13 @@ class ModeSwitch:
         with self._memory.lock:
             infos = [gpu.info for gpu in self._memory.view.gpus.values()]
             self._tell_absent(chosen.absent(infos))
-            due = [info for info in infos if chosen.covers(info) and self._is_due(info)]
-            for info in due:
-                self._ask(info)
-            if due:
-                self._memory.take_in()
-                self._memory.look()
+        for info in infos:
+            if chosen.covers(info):
+                with self._memory.turns.if_free(info.uuid) as mine:
+                    if mine and self._is_due(info):
+                        self._ask(info)
+                        self._memory.discover()
+                        self._memory.look_again([info.uuid])
 
     def _is_due(self, info: GpuInfo) -> bool:
         if info.mode is None or info.mode.current or info.state not in (GpuState.MIG_OFF, GpuState.MODE_PENDING):

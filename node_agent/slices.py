@@ -58,6 +58,7 @@ TRANSITIONS: Mapping[tuple[State, Event], State | None] = {
 }
 
 HELD = frozenset({State.ALLOCATED, State.RESTORING})  # some container has it
+INTENTS = frozenset({Event.RESTORE, Event.DOOM})  # events that must be on disk before the GPU is touched
 
 
 @dataclass(frozen=True, slots=True, order=True)
