@@ -147,7 +147,7 @@ class Verbs:
     async def preempt(self, body: bytes) -> bytes:
         """POST /v1/preempt."""
         args = wire.decode_preemption(body)
-        return wire.encode_preemption(self._extender.preempt(args.pod, args.by_uid()))
+        return wire.encode_preemption(await self._extender.preempt(args.pod, args.by_uid()))
 
     async def noop(self, body: bytes) -> bytes:
         """POST /v1/noop: reads a body and answers nothing; what the transport alone costs."""

@@ -11,6 +11,7 @@ other pods for a moment, since its Binding is on its way and two pods sent to on
 back-off. Courtship only ranks, it never refuses.
 """
 
+import asyncio
 import math
 import time
 from collections import Counter
@@ -35,6 +36,7 @@ from scheduler.state import KnownPod, State
 
 _log = structlog.get_logger("extender")
 
+CHOICES = 20  # nodes to preempt on that kube-scheduler gets to choose from; it starts from some 100 candidates
 BEST_SCORE = 10  # kube-scheduler's MaxExtenderPriority
 _EQUAL = 1e-9  # losses no further apart are equal: sums of the same numbers in another order
 _LAST = 1e6  # loss of a node that fits only if its courtship comes to nothing: after all others, before none
@@ -169,13 +171,14 @@ class Extender:
 
     # --- preempt ----------------------------------------------------------------------------------------------------
 
-    def preempt(
+    async def preempt(
         self, pod: Pod, candidates: Mapping[str, tuple[Sequence[str], int]]
     ) -> Mapping[str, tuple[Sequence[str], int]]:
         """Candidates on which evicting victims makes room for the pod's slices, with the victims that it takes.
 
         kube-scheduler's victims are kept where they suffice. Where they do not, or none are named, pods of lower
-        priority are added: the fewest, lowest priority first. Nodes where nothing helps are dropped.
+        priority are added: the fewest, lowest priority first. Nodes where nothing helps are dropped, and so are those
+        that come after enough to choose from. A node can take tens of milliseconds, so other calls go in between.
         """
         if not pods.is_ours(pod):
             return dict(candidates)
@@ -187,6 +190,9 @@ class Extender:
             needed = self._victims(known, known.request, node, victims)
             if needed is not None:
                 kept[node] = (needed, violations)
+            if len(kept) == CHOICES:
+                break
+            await asyncio.sleep(0)
         self._decided("preempt", "fit" if kept else "misfit", "")
         return kept
 

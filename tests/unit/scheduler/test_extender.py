@@ -12,7 +12,7 @@ from allocator.ledger import State as ClaimState
 from edge.objects import Pod
 from scheduler.binder import Binder
 from scheduler.cluster import Cluster
-from scheduler.extender import Extender
+from scheduler.extender import CHOICES, Extender
 from scheduler.metrics import Metrics
 from scheduler.state import State
 from tests.builders import node, request
@@ -154,20 +154,30 @@ def test_scores_never_fall_below_zero() -> None:
         (["uid-lower", "uid-low"], ["uid-lower", "uid-low"]),
     ],
 )
-def test_preempt_completes_victims_until_the_slices_fit(named: list[str], expected: list[str]) -> None:
+async def test_preempt_completes_victims_until_the_slices_fit(named: list[str], expected: list[str]) -> None:
     """Victims are kept, lower pods are added where their places are needed, and higher ones are never touched."""
     verbs = Verbs(2)
     verbs.hold("low", "n0", "3g.20gb", priority=5)
     verbs.hold("lower", "n0", "3g.20gb", priority=1)
     verbs.hold("high", "n1", "1g.5gb", priority=100)
     urgent = a_pod("urgent", "7g.40gb", priority=50)
-    answer = verbs.extender.preempt(urgent, {"n0": (named, 1), "n1": ([], 0)})
+    answer = await verbs.extender.preempt(urgent, {"n0": (named, 1), "n1": ([], 0)})
     assert {name: (sorted(uids), violations) for name, (uids, violations) in answer.items()} == {
         "n0": (sorted(expected), 1)
     }
 
 
-def test_preempt_passes_pods_that_are_not_ours() -> None:
+async def test_preempt_passes_pods_that_are_not_ours() -> None:
     """Candidates of a pod without slices go back as they came."""
     verbs = Verbs(1)
-    assert verbs.extender.preempt(a_pod("plain"), {"n0": (["x"], 2)}) == {"n0": (["x"], 2)}
+    assert await verbs.extender.preempt(a_pod("plain"), {"n0": (["x"], 2)}) == {"n0": (["x"], 2)}
+
+
+async def test_preempt_stops_once_there_is_enough_to_choose_from() -> None:
+    """Of thirty nodes on which an eviction helps, kube-scheduler gets some to choose from, not all."""
+    verbs = Verbs(30)
+    for name in verbs.names:
+        verbs.hold(f"low-{name}", name, "3g.20gb", priority=1)
+    answer = await verbs.extender.preempt(a_pod("urgent", "7g.40gb", priority=50), dict.fromkeys(verbs.names, ([], 0)))
+    assert len(answer) == CHOICES
+    assert all(list(victims) == [f"uid-low-{name}"] for name, (victims, _) in answer.items())
