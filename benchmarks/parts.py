@@ -41,7 +41,9 @@ def _policies(quick: bool, progress: Progress) -> Rows:
 def _fragmentation(quick: bool, progress: Progress) -> Rows:
     from benchmarks import fragmentation
 
-    return fragmentation.measure(seeds=2 if quick else 20, progress=progress)
+    if quick:
+        return fragmentation.measure(2, ("uniform",), progress=progress)
+    return fragmentation.measure(progress=progress)
 
 
 def _decisions(quick: bool, progress: Progress) -> Rows:
@@ -123,7 +125,7 @@ PARTS = (
         "over the requests, each by the memory it asks for: who spreads small slices over all GPUs strands nothing, but"
         " has no room for anything large. Means over independent runs.",
         _fragmentation,
-        "2 runs instead of 20.",
+        "one mix instead of four, 2 runs instead of 20.",
         {
             "contender": "policy, with how many moves it may make per refused request",
             "mix": "which sizes are asked for how often",

@@ -51,7 +51,7 @@ class Range:
     def text(self) -> str:
         """The bound in a few characters."""
         sign, number = next((s, n) for s, n in (("≥", self.least), ("≤", self.most), ("≈", self.near)) if n is not None)
-        return f"{sign} {number:g}"
+        return f"{sign} {number:,g}"
 
     def judges(self, row: Mapping[str, Any]) -> bool:
         """Whether the row says enough: it has the value, and the interval that the bound goes by."""

@@ -227,7 +227,7 @@ def _say_what_is_left_out(found: Results, chosen: Sequence[Part], tell: parts.Pr
         tell("This was a quick run. It left out:")
         for part in chosen:
             tell(f"  {part.name}: {part.quick}")
-    absent = [part.name for part in PARTS if part.name not in found.parts]
+    absent = [part.name for part in parts.PARTS if part.name not in found.parts]
     if absent:
         tell("Not run: " + ", ".join(absent))
 

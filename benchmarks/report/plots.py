@@ -107,7 +107,7 @@ def fragmentation(results: Results) -> Plot | None:
     with style.figure(11, 5) as figure:
         panels = figure.subplots(len(kinds), len(mixes), sharex=True, sharey="row", squeeze=False)
         for line, (kind, label) in enumerate(kinds.items()):
-            highest = _highest([row[kind] for row in rows])
+            highest = _highest(rows, kind)
             for panel, mix in zip(panels[line], mixes, strict=True):
                 for row in (row for row in rows if row["mix"] == mix):
                     colour, dashes = style.SERIES[names.index(row["contender"]) % len(style.SERIES)]
@@ -136,11 +136,13 @@ def fragmentation(results: Results) -> Plot | None:
     )
 
 
-def _highest(series: Sequence[Sequence[float]]) -> float:
-    """Where an axis of percent ends: above all series, but for those far above most others."""
-    tops = sorted(max(one) for one in series)
-    usual = [top for top in tops if top <= 1.8 * tops[len(tops) // 2]]
-    return 110 * usual[-1]
+def _highest(rows: Sequence[Row], kind: str) -> float:
+    """Where an axis of percent ends: above all lines, but for a policy far above all others."""
+    tops: dict[str, float] = {}
+    for row in rows:
+        tops[row["contender"]] = max(tops.get(row["contender"], 0.0), *row[kind])
+    *others, top = sorted(tops.values())
+    return 110 * (others[-1] if others and top > 1.5 * others[-1] > 0 else top)
 
 
 def decisions(results: Results) -> Plot | None:

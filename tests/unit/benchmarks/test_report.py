@@ -101,7 +101,7 @@ def test_what_fell_short_comes_first(made: list[Path]) -> None:
     assert "matters & <so>" in shortfalls
     assert "≈ 0.889" not in shortfalls
     said = " ".join(found.text.split())
-    assert "1 bounds hold, 1 is broken, 0 could not be judged" in said
+    assert "Bounds: 1 held, 1 broken, 0 that this run could not judge." in said
     assert "Not run: sync." in said
 
 

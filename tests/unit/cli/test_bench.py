@@ -1,0 +1,94 @@
+"""`migsched bench`: a quick run from end to end, its judgement and its report, and bad input."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from benchmarks import decisions, parts
+from benchmarks.parts import Part, Progress, Rows
+from tests.unit.benchmarks import small_results
+from tests.unit.cli.command_line import CommandLine
+
+
+def test_a_quick_run_is_measured_saved_and_reported(migsched: CommandLine, tmp_path: Path) -> None:
+    """One part runs quickly, says on standard error what it left out, and its file makes a report."""
+    file = tmp_path / "results.json"
+    ran = migsched.run("bench", "all", "--quick", "--only", "fragmentation", "--results", str(file), "-o", "json")
+    assert ran.code == 0
+    assert json.loads(ran.out) == {"verdicts": [], "failed": {}}
+    assert "[1/1] Fragmentation over time" in ran.err
+    assert "fragmentation: one mix instead of four, 2 runs instead of 20." in ran.err
+    assert "Not run: policies" in ran.err
+    assert len(json.loads(file.read_bytes())["parts"]["fragmentation"]["rows"]) == 5
+    made = migsched.run("bench", "report", str(file), "--out", str(tmp_path / "report"))
+    assert made.code == 0
+    assert "Fragmentation over time" in (tmp_path / "report" / "report.html").read_text(encoding="utf-8")
+    assert (tmp_path / "report" / "fragmentation.png").exists()
+
+
+@pytest.mark.parametrize(("acceptance", "code"), [(0.92, 0), (0.5, 1)])
+def test_broken_bounds_are_exit_code_1(migsched: CommandLine, tmp_path: Path, acceptance: float, code: int) -> None:
+    """Recorded results are judged by the bounds as they are, and a broken one is shown."""
+    found = small_results.results_of("policies", "decisions")
+    row = {"profiles": 5, "contender": "mfi, 2 moves", "mix": "uniform", "load": 1.0, "runs": 12, "gpc_ci95": 0.01}
+    found.parts["policies"].rows = [row | {"gpc_acceptance": acceptance}]
+    file = tmp_path / "results.json"
+    small_results.save(found, file)
+    judged = migsched.run("bench", "judge", str(file))
+    assert judged.code == code
+    assert ("2 moves" in judged.out) == (code == 1)
+    document = json.loads(migsched.run("bench", "judge", str(file), "-o", "json").out)
+    about = [one for one in document["verdicts"] if one["where"].get("contender") == "mfi, 2 moves" and one["value"]]
+    assert {one["ok"] for one in about} == {code == 0}
+
+
+def test_a_part_that_fails_is_exit_code_1(
+    migsched: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where a part cannot be measured the command says why and fails, and the file says it too."""
+
+    def measure(quick: bool, progress: Progress) -> Rows:
+        raise OSError("no such machine")
+
+    monkeypatch.setattr(parts, "PARTS", (Part("broken", "Broken", "Is it?", "So.", measure, "all"),))
+    file = tmp_path / "results.json"
+    ran = migsched.run("bench", "all", "--results", str(file))
+    assert ran.code == 1
+    assert "migsched: broken failed: OSError: no such machine" in ran.err
+    assert json.loads(file.read_bytes())["parts"]["broken"]["failed"] == "OSError: no such machine"
+
+
+def test_quick_and_full_results_are_not_mixed(migsched: CommandLine, tmp_path: Path) -> None:
+    """A quick run is not added to full results, and nothing is measured before that is said."""
+    file = tmp_path / "results.json"
+    small_results.save(small_results.results_of(), file)
+    ran = migsched.run("bench", "all", "--quick", "--only", "policies", "--update", "--results", str(file))
+    assert ran.code == 2
+    assert "quick results and full ones do not go into one file" in ran.err
+    assert "[1/1]" not in ran.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("all", "--only", "everything"), "use one of policies"),
+        (("judge", "/nonexistent/results.json"), "give a file of `migsched bench all`"),
+        (("report", "/nonexistent/results.json"), "give a file of `migsched bench all`"),
+    ],
+)
+def test_bad_input_is_exit_code_2(migsched: CommandLine, arguments: tuple[str, ...], said: str) -> None:
+    """Unknown parts and files that are not there are one line with the fix."""
+    ran = migsched.run("bench", *arguments)
+    assert ran.code == 2
+    assert said in ran.err
+
+
+def test_rows_are_shown_with_their_bounds(migsched: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A single benchmark shows with each row the bounds that are about it."""
+    monkeypatch.setattr(decisions, "RUNS", 1)
+    ran = migsched.run("bench", "decisions", "--model", "a100-40gb", "-o", "json")
+    assert ran.code == 0
+    shown = {row["contender"]: row["bounds"] for row in json.loads(ran.out)["rows"]}
+    assert shown["mfi"][0].startswith("placements_per_s ≥ 20,000")
+    assert shown["first-fit"] == []
