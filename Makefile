@@ -8,7 +8,7 @@ ARGS ?=
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install lock demo cluster test test-fast check format lint types imports bench clean control-plane real-node manifests protos
+.PHONY: help install lock demo cluster test test-fast check format lint types imports bench clean control-plane real-node manifests manifests-check protos
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -65,6 +65,9 @@ types: install
 
 imports: install
 	$(BIN)/lint-imports
+
+manifests-check: control-plane ## every manifest: fits the agent's and the scheduler's settings, builds, and a real API server takes it
+	$(BIN)/pytest tests/unit/deploy tests/e2e/test_deploy_*.py tests/e2e/test_agent_kube.py $(ARGS)
 
 check: lint types imports test ## what CI runs: format, lint, types, import contracts, all tests
 

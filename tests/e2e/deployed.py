@@ -1,5 +1,6 @@
 """A genuine API server with deploy/ applied to it, and what tests of it share."""
 
+import asyncio
 import contextlib
 import json
 import time
@@ -8,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from simulator.control_plane import build
 from simulator.control_plane.control_plane import ControlPlane
@@ -29,12 +31,30 @@ SECONDS = 30.0
 def cluster(binaries: build.Binaries, directory: Path) -> Iterator[ControlPlane]:
     """An API server with the secondary scheduler's and the agents' objects applied."""
     with ControlPlane(directory, binaries=binaries, users=USERS) as started:
-        for folder in ("kustomize", "rbac/agent"):
+        for folder in ("kustomize", "agent"):
             started.kubectl("apply", "--server-side", "--validate=strict", f"--kustomize={manifests.DEPLOY / folder}")
         role = ["--clusterrole=migsched-scheduler", f"--user={EXTENDER}"]
         started.kubectl("create", "clusterrolebinding", EXTENDER, *role)
         started.kubectl("wait", "--for=condition=Established", "crd/mignodes.migsched.io")
         yield started
+
+
+def agent_token(cluster: ControlPlane, node: str) -> str:
+    """A token as the agent's pod on a node has it: of the agents' account, and it says where the pod runs."""
+    name, namespace = f"agent-on-{node}", "migsched-agents"
+    create(cluster, pod(name, namespace=namespace, nodeName=node, serviceAccountName="migsched-agent"))
+    bound = ["--bound-object-kind=Pod", f"--bound-object-name={name}"]
+    return cluster.kubectl("create", "token", "migsched-agent", f"--namespace={namespace}", *bound).stdout.strip()
+
+
+def agent_kubeconfig(cluster: ControlPlane, node: str) -> Path:
+    """A kubeconfig with such a token."""
+    config = yaml.safe_load(cluster.kubeconfig_of(AGENT).read_text(encoding="utf-8"))
+    config["users"][0]["user"] = {"token": agent_token(cluster, node)}
+    path = cluster.directory / f"agent-on-{node}.kubeconfig"
+    path.touch(mode=0o600)
+    path.write_text(yaml.safe_dump(config), encoding="utf-8")
+    return path
 
 
 def create(cluster: ControlPlane, document: dict[str, Any], *arguments: str) -> str:
@@ -52,6 +72,11 @@ def pod(name: str, **spec: Any) -> dict[str, Any]:
         "metadata": {"name": name, "namespace": spec.pop("namespace", "default")},
         "spec": {"containers": [container], "terminationGracePeriodSeconds": 0, **spec},
     }
+
+
+async def soon(condition: Callable[[], bool], what: str) -> None:
+    """`eventually`, while the test's event loop goes on."""
+    await asyncio.to_thread(eventually, condition, what)
 
 
 def eventually(condition: Callable[[], bool], what: str) -> None:

@@ -2,39 +2,52 @@
 
 import asyncio
 import contextlib
+import json
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import pytest
 
 from allocator import contract, errors
 from edge.changes import Change, ChangeType
 from edge.objects import Pod
+from node_agent import coexistence
 from node_agent.cluster import PodEvent
 from node_agent.kube import KubeClient
+from node_agent.labels import Labels
 from node_agent.service import observe
 from simulator.control_plane import build
 from simulator.control_plane.control_plane import ControlPlane
 from simulator.gpu.devices import SimulatedDevices
 from simulator.gpu.driver import simulate
 from tests.e2e import deployed
+from tests.unit.deploy import manifests
 
 pytestmark = pytest.mark.e2e
 
-NODE = "gpu-1"
+NODE, OTHER = "gpu-1", "gpu-2"
+LABELS = manifests.DEPLOY / "options" / "agent-operator-labels" / "rbac.yaml"
 
 
 @pytest.fixture(scope="module")
 def cluster(binaries: build.Binaries, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
-    """An API server with deploy/ applied and a node."""
+    """An API server with deploy/ applied and two nodes."""
     with deployed.cluster(binaries, tmp_path_factory.mktemp("agent")) as started:
-        deployed.create(started, {"apiVersion": "v1", "kind": "Node", "metadata": {"name": NODE}})
+        for name in (NODE, OTHER):
+            deployed.create(started, {"apiVersion": "v1", "kind": "Node", "metadata": {"name": name}})
         yield started
 
 
+@pytest.fixture(scope="module")
+def kubeconfig(cluster: ControlPlane) -> Path:
+    """Credentials of the agent on the node."""
+    return deployed.agent_kubeconfig(cluster, NODE)
+
+
 @pytest.fixture
-async def client(cluster: ControlPlane) -> AsyncIterator[KubeClient]:
+async def client(kubeconfig: Path) -> AsyncIterator[KubeClient]:
     """The agent's connection."""
-    made = await KubeClient.connect(cluster.kubeconfig_of(deployed.AGENT))
+    made = await KubeClient.connect(kubeconfig)
     yield made
     await made.close()
 
@@ -44,7 +57,7 @@ async def test_only_pods_of_the_own_node_are_seen(cluster: ControlPlane, client:
     for name, node in (("here", NODE), ("elsewhere", "gpu-2")):
         deployed.create(cluster, deployed.pod(name, nodeName=node))
     listed = await client.pods(NODE)
-    assert [pod.metadata.name for pod in listed.items] == ["here"]
+    assert [pod.metadata.name for pod in listed.items if pod.metadata.namespace == "default"] == ["here"]
     deployed.create(cluster, deployed.pod("there", nodeName="gpu-2"))
     deployed.create(cluster, deployed.pod("later", nodeName=NODE, resources=deployed.SLICE))
     async with asyncio.timeout(deployed.SECONDS):
@@ -103,3 +116,38 @@ async def test_the_agents_role_may_not_patch_nodes(client: KubeClient) -> None:
     """Keeping the GPU Operator's labels needs a right of its own; without it the refusal is told apart."""
     with pytest.raises(errors.RefusedError, match="403"):
         await client.label_node(NODE, {"a": "b"})
+
+
+async def test_an_agent_may_not_report_for_another_node(client: KubeClient) -> None:
+    """The policy keeps an agent from making or changing the MigNode of another node, in words."""
+    other = await client.node(OTHER)
+    status = observe(SimulatedDevices(simulate("a100-40gb:1")), OTHER)
+    with pytest.raises(errors.RefusedError, match="may write only what belongs to its own node, which is 'gpu-1'"):
+        await client.write_status(other, status)
+
+
+async def test_labels_of_the_own_node_are_kept(cluster: ControlPlane, client: KubeClient) -> None:
+    """With the opt-in rights a label that somebody rewrites is set back, seen by the watch of the own node alone."""
+    cluster.kubectl("apply", f"--filename={LABELS}")
+    plugin = "nvidia.com/gpu.deploy.device-plugin"
+
+    def told(node: str) -> dict[str, str]:
+        labels = json.loads(cluster.kubectl("get", "node", node, "--output=jsonpath={.metadata.labels}").stdout or "{}")
+        return {key: value for key, value in labels.items() if key in coexistence.OPERATOR_LABELS}
+
+    task = asyncio.create_task(Labels(client, NODE).run())
+    try:
+        await deployed.soon(lambda: told(NODE) == coexistence.OPERATOR_LABELS, "the labels are set")
+        cluster.kubectl("label", "node", NODE, f"{plugin}=true", "--overwrite")
+        cluster.kubectl("label", "node", OTHER, f"{plugin}=true", "--overwrite")
+        await deployed.soon(lambda: told(NODE) == coexistence.OPERATOR_LABELS, "the label is set back")
+        assert told(OTHER) == {plugin: "true"}
+        for wrong in ({"zone": "b"}, {"kubernetes.io/hostname": "x"}):
+            with pytest.raises(errors.RefusedError, match="only the labels that keep NVIDIA's"):
+                await client.label_node(NODE, wrong)
+        with pytest.raises(errors.RefusedError, match="its own node"):
+            await client.label_node(OTHER, {plugin: "false"})
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        cluster.kubectl("delete", f"--filename={LABELS}")

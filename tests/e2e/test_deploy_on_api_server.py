@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,8 +22,13 @@ from tests.unit.deploy import manifests
 pytestmark = pytest.mark.e2e
 
 KUSTOMIZATIONS = [
-    path.parent for path in manifests.files() if path.name == "kustomization.yaml" and "policy" not in path.parts
+    path.parent
+    for path in manifests.files()
+    if path.name == "kustomization.yaml"
+    and "policy" not in path.parts
+    and manifests.documents(path)[0]["kind"] == "Kustomization"
 ]
+OPTIONS = sorted(path.parent for path in manifests.files(manifests.DEPLOY / "options") if path.stem == "kustomization")
 EXAMPLES = [path for path in manifests.files(manifests.EXAMPLES) if path.stem != "dynamo-graph"]  # its CRD is Dynamo's
 
 
@@ -33,10 +39,12 @@ def cluster(binaries: build.Binaries, tmp_path_factory: pytest.TempPathFactory) 
         yield started
 
 
+def built_objects(cluster: ControlPlane, folder: str) -> list[dict[str, Any]]:
+    return list(yaml.safe_load_all(cluster.kubectl("kustomize", str(manifests.DEPLOY / folder)).stdout))
+
+
 def built_deployment(cluster: ControlPlane, folder: str) -> dict[str, Any]:
-    objects = yaml.safe_load_all(cluster.kubectl("kustomize", str(manifests.DEPLOY / folder)).stdout)
-    found: dict[str, Any]
-    (found,) = (one for one in objects if one["kind"] == "Deployment")
+    (found,) = (one for one in built_objects(cluster, folder) if one["kind"] == "Deployment")
     return found
 
 
@@ -46,6 +54,50 @@ def test_every_kustomization_is_taken(cluster: ControlPlane, folder: Path) -> No
     done = cluster.kubectl("apply", "--server-side", "--dry-run=server", "--validate=strict", f"--kustomize={folder}")
     assert done.stdout
     assert done.stderr == ""
+
+
+@pytest.mark.parametrize("base", ["agent", "openshift-agent"])
+def test_options_go_together(cluster: ControlPlane, base: str, tmp_path: Path) -> None:
+    """An overlay that takes the agent with every option is taken, and each option leaves its mark."""
+
+    def relative(folder: Path) -> str:
+        return os.path.relpath(folder, tmp_path)
+
+    overlay = {
+        "apiVersion": "kustomize.config.k8s.io/v1beta1",
+        "kind": "Kustomization",
+        "resources": [relative(manifests.DEPLOY / base)],
+        "components": [relative(one) for one in OPTIONS],
+    }
+    (tmp_path / "kustomization.yaml").write_text(yaml.safe_dump(overlay), encoding="utf-8")
+    done = cluster.kubectl("apply", "--server-side", "--dry-run=server", "--validate=strict", f"--kustomize={tmp_path}")
+    assert done.stderr == ""
+    objects = list(yaml.safe_load_all(cluster.kubectl("kustomize", str(tmp_path)).stdout))
+    (agent,) = (one for one in objects if one["kind"] == "DaemonSet")
+    (container,) = agent["spec"]["template"]["spec"]["containers"]
+    variables = {one["name"]: one.get("value") for one in container["env"]}
+    assert variables["MIGSCHED_AGENT_DRIVER_ROOT"] == "/host"
+    assert variables["MIGSCHED_AGENT_MANAGE_OPERATOR_LABELS"] == "true"
+    mounts = {one["mountPath"]: one["name"] for one in container["volumeMounts"]}
+    volumes = {one["name"]: one["hostPath"]["path"] for one in agent["spec"]["template"]["spec"]["volumes"]}
+    assert volumes[mounts["/host"]] == "/"
+    assert set(mounts.values()) == volumes.keys()
+
+
+def test_the_agents_pod_is_admitted_in_its_namespace_only(cluster: ControlPlane) -> None:
+    """The agents' namespace admits the DaemonSet's pod; the scheduler's, and any that is restricted, does not."""
+    (built,) = (one for one in built_objects(cluster, "agent") if one["kind"] == "DaemonSet")
+    template = built["spec"]["template"]
+
+    def admit(namespace: str, account: str) -> str:
+        metadata = {**template["metadata"], "name": "admitted", "namespace": namespace}
+        spec = {**template["spec"], "serviceAccountName": account}
+        document = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
+        return deployed.create(cluster, document, "--dry-run=server")
+
+    assert "Warning" not in admit("migsched-agents", "migsched-agent")
+    with pytest.raises(errors.CommandError, match="violates PodSecurity"):
+        admit("migsched-system", "migsched-scheduler")
 
 
 @pytest.mark.parametrize("folder", ["kustomize", "openshift"])

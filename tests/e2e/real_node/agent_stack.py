@@ -15,6 +15,7 @@ import pytest
 
 from allocator import contract
 from allocator.contract import Promise
+from node_agent import slices
 from node_agent.cdi import Specs
 from node_agent.journal import FileStore, Journal
 from simulator.control_plane import ports, scheduler_config
@@ -30,15 +31,20 @@ SECONDS = 45.0
 GPUS = 8
 _SETTINGS = {"poll_s": "0.5", "grace_s": "1", "retry_s": "1", "report_interval_s": "0.1", "metrics_port": "0"}
 
-# A container marks every slice it uses for as long as it lives, and fails if somebody else has marked one.
+# A container marks every slice it uses for as long as it lives, and fails if somebody else has marked one. It can be
+# told to end once its marks are there: before that the signal may come too early for the trap, and is lost.
 _USE = """
-echo -n "$NVIDIA_VISIBLE_DEVICES" > /dev/termination-log
 mine=$(echo "$NVIDIA_VISIBLE_DEVICES" | tr , ' ')
-give_back() { for one in $mine; do rmdir /in-use/$one; done; exit 0; }
-for one in $mine; do mkdir /in-use/$one || { echo -n "$one is in use" > /dev/termination-log; exit 9; }; done
-trap give_back TERM
+made=
+give_back() { for one in $made; do rmdir /in-use/$one; done; exit $1; }
+trap 'give_back 0' TERM
+echo -n "$NVIDIA_VISIBLE_DEVICES" > /dev/termination-log
+for one in $mine; do
+  mkdir /in-use/$one || { echo -n "$one is in use" > /dev/termination-log; give_back 9; }
+  made="$made $one"
+done
 sleep %s & wait $!
-give_back
+give_back 0
 """
 
 Document = dict[str, Any]
@@ -157,6 +163,16 @@ class AgentStack:
         read.load()
         return read
 
+    def marked(self) -> set[str]:
+        """The pods that have marked all their slices, and so can be told to end."""
+        used = self.hardware.used()
+        waiting: set[str] = set()
+        found: set[str] = set()
+        for record in self.journal().records.values():
+            if record.owner is not None and record.state in slices.HELD:
+                (found if record.mig_uuid in used else waiting).add(record.owner.pod)
+        return found - waiting
+
     def specs(self) -> frozenset[str]:
         """Names of the CDI specifications."""
         return Specs(self.node.cdi_directory).names()
@@ -170,7 +186,7 @@ class AgentStack:
 
         def running() -> bool:
             found = {one["metadata"]["name"]: one for one in self.pods()}
-            return all(is_running(found[name]) for name in names)
+            return all(is_running(found[name]) for name in names) and self.marked() >= set(names)
 
         self.eventually(running, f"{', '.join(names)} run")
         found = {one["metadata"]["name"]: one for one in self.pods()}
@@ -207,11 +223,18 @@ class AgentStack:
 
     def clear(self) -> None:
         """Delete all pods, wait until nothing is held any more, and check what must hold then and held all along."""
+        self.eventually(self._at_rest, "no pod is being started")
         self.cluster.kubectl("delete", "pods", "--all", "--wait=false")
         self.eventually(lambda: not self.pods(), "all pods are gone")
         self.eventually(self._given_back, "all slices are given back")
         assert self.hardware.violations == []
         assert self.hardware.used() == set()
+
+    def _at_rest(self) -> bool:
+        """No pod is on its way: those that kube-scheduler has placed are over, or run and have marked their slices."""
+        marked = self.marked()
+        placed = [one for one in self.pods() if one["spec"].get("nodeName") and not is_over(one)]
+        return all(is_running(one) and one["metadata"]["name"] in marked for one in placed)
 
     def _given_back(self) -> bool:
         """No container has anything: idle slices, if any, are all that is left, and all tell the same of them."""

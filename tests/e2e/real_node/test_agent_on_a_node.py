@@ -24,9 +24,9 @@ from tests.e2e.real_node.agent_stack import (
 
 pytestmark = pytest.mark.e2e
 
-PODS = int(os.environ.get("MIGSCHED_CHURN_PODS", "100"))
+PODS = int(os.environ.get("MIGSCHED_CHURN_PODS", "200"))
 AT_ONCE = 20
-LOST = '"event": "cannot follow pods"'
+LOST = '"event": "cannot follow"'
 REGISTERED = '"nvidia.com/mig-3g.20gb", "event": "registered"'
 MIX = [["1g.5gb"]] * 5 + [["1g.10gb"], ["1g.5gb+me"], ["2g.10gb"], ["2g.10gb"], ["3g.20gb"], ["3g.20gb"]]
 MIX += [["4g.20gb"], ["7g.40gb"], ["1g.5gb", "1g.5gb"], ["3g.20gb", "3g.20gb"]]
@@ -65,7 +65,7 @@ def test_a_pod_gets_the_slice_that_its_annotation_names(stack: AgentStack) -> No
     assert stack.hardware.slices() == {seen: (gpu, placement)}  # kept warm for the next pod
 
 
-@pytest.mark.timeout(60 + 2 * PODS)
+@pytest.mark.timeout(120 + 2 * PODS)
 def test_churn_leaves_nothing_and_never_shares_a_slot(stack: AgentStack) -> None:
     """Pods of mixed profiles that come and go, some deleted while they run, get slices of their own, all given back."""
     draw = random.Random(7)
@@ -76,14 +76,15 @@ def test_churn_leaves_nothing_and_never_shares_a_slot(stack: AgentStack) -> None
         found = stack.pods()
         over = {one["metadata"]["name"]: one for one in found if is_over(one)}
         ended |= over
+        marked = stack.marked()
         endless = [one["metadata"]["name"] for one in found if "sleep 3600" in str(one["spec"]) and is_running(one)]
-        stack.delete(*over, *endless)
+        stack.delete(*over, *(name for name in endless if name in marked))
         room = AT_ONCE - len(found)
         stack.create(*waiting[:room])
         del waiting[:room]
         _held_slices_are_apart(stack)
     assert finite <= ended.keys()
-    assert [one["metadata"]["name"] for one in ended.values() if one["status"]["phase"] != "Succeeded"] == []
+    assert [one["status"] for one in ended.values() if one["status"]["phase"] != "Succeeded"] == []
     for one in ended.values():
         _had_what_it_asked_for(stack, one)
 

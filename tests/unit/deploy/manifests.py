@@ -35,7 +35,7 @@ def pod_templates(document: Manifest) -> Iterator[tuple[str, Manifest]]:
     match document["kind"]:
         case "Pod":
             yield "pod", {"metadata": document["metadata"], "spec": spec}
-        case "Deployment" | "Job":
+        case "Deployment" | "Job" | "DaemonSet":
             yield "template", spec["template"]
         case "DynamoGraphDeployment":
             for component in spec["components"]:

@@ -8,12 +8,14 @@ from tests.unit.deploy import manifests
 Right = tuple[str, str, str]  # API group, resource, verb
 
 RBAC = manifests.DEPLOY / "rbac"
+LABELS = manifests.DEPLOY / "options" / "agent-operator-labels"
 
 # Method of the scheduler's port to Kubernetes → what it needs. `list` and `watch` serve every kind.
 SCHEDULER: dict[str, set[Right]] = {
     "list": {("", "pods", "list"), ("", "nodes", "list"), ("migsched.io", "mignodes", "list")},
     "watch": {("", "pods", "watch"), ("", "nodes", "watch"), ("migsched.io", "mignodes", "watch")},
     "get_pod": {("", "pods", "get")},
+    "disruption_budgets": {("policy", "poddisruptionbudgets", "list")},
     "bind": {("", "pods/binding", "create")},
     "annotate_node": {("", "nodes", "patch")},
     "close": set(),
@@ -52,6 +54,14 @@ def test_the_agent_may_do_what_it_needs() -> None:
     assert rights(RBAC / "agent" / "agent.yaml", "ClusterRole", "migsched-agent") == set().union(*AGENT.values())
 
 
+def test_keeping_labels_needs_a_role_of_its_own() -> None:
+    """What it takes to follow and label nodes is not in the agent's own role but in one that is opted into."""
+    extra = rights(LABELS / "rbac.yaml", "ClusterRole", "migsched-agent-operator-labels")
+    assert extra == {("", "nodes", verb) for verb in ("list", "watch", "patch")}
+    (binding,) = (one for one in manifests.documents(LABELS / "rbac.yaml") if one["kind"] == "ClusterRoleBinding")
+    assert binding["subjects"] == manifests.one(RBAC / "agent" / "agent.yaml", "ClusterRoleBinding")["subjects"]
+
+
 def test_every_binding_gives_an_existing_role_to_an_existing_account() -> None:
     """Roles and accounts that bindings name are in the same folder, or are those that Kubernetes ships."""
     shipped = {"system:kube-scheduler", "system:volume-scheduler", "extension-apiserver-authentication-reader"}
@@ -79,7 +89,7 @@ def test_the_lease_that_may_be_taken_is_the_one_configured() -> None:
 
 def test_no_role_reads_secrets_or_uses_wildcards() -> None:
     """Nothing that we ship can read a Secret, escalate, or names everything."""
-    for path in manifests.files(RBAC):
+    for path in (*manifests.files(RBAC), LABELS / "rbac.yaml"):
         for document in manifests.documents(path):
             for rule in document.get("rules", []):
                 assert not {"*", "secrets", "serviceaccounts/token"} & {*rule["resources"], *rule["apiGroups"]}
