@@ -61,10 +61,10 @@ def answers(model: Any, *statuses: int) -> dict[int | str, Document]:
     return found
 
 
-def body(schema: Document) -> Document:
+def body(schema: Document, *, required: bool = True) -> Document:
     """The body of a route that reads a document itself, for FastAPI."""
     content = {JSON: {"schema": schema}, YAML: {"schema": schema}}
-    return {"requestBody": {"required": True, "content": content}}
+    return {"requestBody": {"required": required, "content": content}}
 
 
 def publish(app: FastAPI) -> None:

@@ -113,14 +113,16 @@ PLAN = _object(
     headroom=_or_text(_list(_TEXT, most=100_000)),
 )
 
-CAPACITY = _object(
-    fleet=_list(_NODES, most=64),
-    profiles=_or_null(_or_text(_list(_TEXT, most=64))),
-    add=_or_null(_NODES),
-    requests=_REQUESTS,
-    budgets=_BUDGETS,
-    priority=_PRIORITY,
-)
+CAPACITY = _or_null(
+    _object(
+        fleet=_list(_NODES, most=64),
+        profiles=_or_null(_or_text(_list(_TEXT, most=64))),
+        add=_or_null(_NODES),
+        requests=_REQUESTS,
+        budgets=_BUDGETS,
+        priority=_PRIORITY,
+    )
+)  # null is what an empty YAML document says
 
 REPACK = _object(
     requests=_REQUESTS,

@@ -63,7 +63,7 @@ def add(app: FastAPI, context: Context) -> None:
         tags=["planning"],
         operation_id="capacityOf",
         responses=answers(CapacityModel, *PLANNER),
-        openapi_extra=documented(documents.CAPACITY),
+        openapi_extra=documented(documents.CAPACITY, required=False),
     )
     async def capacity_of(request: Request, time_limit_s: _Seconds = None) -> Response:
         """The same for a document that is too long for a URL."""
@@ -92,7 +92,7 @@ def _add_simulate(app: FastAPI, desk: "_Desk", task: Task) -> None:
         tags=["planning"],
         operation_id="simulate",
         responses=answers(SimulationModel, *PLANNER),
-        openapi_extra=documented(documents.SIMULATE),
+        openapi_extra=documented(documents.SIMULATE, required=False),
     )
     async def simulate(request: Request) -> Response:
         """How a placement policy would do on a generated workload."""

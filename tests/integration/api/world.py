@@ -2,13 +2,20 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx
 
-from allocator import contract
+from allocator import contract, policy
 from scheduler import settings
+from scheduler.api import Context, build
+from scheduler.metrics import Metrics
+from scheduler.planner.pool import Pool
+from scheduler.planner.port import Limits
 from scheduler.service import Service
+from scheduler.snapshots import Snapshots
+from scheduler.state import State
 from simulator import api, planner_tasks
 from simulator.api import Document
 from simulator.memory_cluster.client import MemoryCluster
@@ -16,6 +23,7 @@ from simulator.memory_cluster.server import Server
 from tests.builders import NodeBuilder, node
 from tests.waiting import eventually
 
+SNAPSHOT = Path(__file__).parents[3] / "docs" / "examples" / "cluster.json"
 NODES: tuple[NodeBuilder, ...] = (
     node("gpu-1")
     .gpu()
@@ -115,3 +123,19 @@ async def running(**changes: Any) -> AsyncIterator[World]:
             yield World(server, cluster, service, client)
     finally:
         await service.stop()
+
+
+def document() -> Document:
+    """The OpenAPI document of a service that has not started."""
+    state, metrics = State(policy.DEFAULT, lambda: None), Metrics()
+    context = Context(
+        state=state,
+        metrics=metrics,
+        ready=lambda: False,
+        refresh=lambda: None,
+        snapshots=Snapshots(state, MemoryCluster(Server())),
+        planner=Pool(Limits(), metrics),
+        simulate=planner_tasks.simulate,
+        max_body=1,
+    )
+    return build(context).openapi()
