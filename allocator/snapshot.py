@@ -1,16 +1,20 @@
 """Snapshot: an immutable view of nodes, GPUs and who holds what, for people and planners.
 
-Taken from an inventory by `take`, or node by node with `view`; shown by the API, `migsched top` and the demo; fed to the
-planners, which must not touch the live state.
+Taken from an inventory by `take`, or node by node with `view`; shown by the API, `migsched top` and the demo; fed to
+the planners, which must not touch the live state.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from allocator.catalogue import Catalogue
 from allocator.inventory import Inventory
 from allocator.profile import Placement
 from allocator.report import GpuReport, NodeReport, SliceState
+
+_OCCUPANT_FIELDS = ("state", "namespace", "pod", "container", "uid")
+_GPU_FIELDS = ("uuid", "index", "product", "model", "memory_slices", "mask", "problem")
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,3 +123,36 @@ def _problem(inventory: Inventory, node: str, gpu: GpuReport) -> str:
     if not gpu.usable:
         return f"MIG mode {gpu.mig_mode.value.lower()}"
     return inventory.conflicts(node).get(gpu.uuid, "")
+
+
+def to_document(node: NodeView) -> dict[str, Any]:
+    """A node as plain values, as GET /api/v1/nodes and `migsched top -o json` answer; catalogues are left out."""
+    return {"name": node.name, "problem": node.problem, "gpus": [_gpu_document(gpu) for gpu in node.gpus]}
+
+
+def _gpu_document(gpu: GpuView) -> dict[str, Any]:
+    return {
+        **{name: getattr(gpu, name) for name in _GPU_FIELDS},
+        "slices": [
+            {
+                "profile": one.placement.profile,
+                "start": one.placement.start,
+                "size": one.placement.size,
+                **{name: getattr(one, name) for name in _OCCUPANT_FIELDS},
+            }
+            for one in gpu.occupants
+        ],
+    }
+
+
+def of_document(node: Mapping[str, Any]) -> NodeView:
+    """The node that `to_document` told of. Raises KeyError for a field that is missing."""
+    return NodeView(node["name"], tuple(_gpu_of(node["name"], gpu) for gpu in node["gpus"]), node["problem"])
+
+
+def _gpu_of(node: str, gpu: Mapping[str, Any]) -> GpuView:
+    occupants = tuple(
+        Occupant(Placement(one["profile"], one["start"], one["size"]), *(one[name] for name in _OCCUPANT_FIELDS))
+        for one in gpu["slices"]
+    )
+    return GpuView(node=node, occupants=occupants, **{name: gpu[name] for name in _GPU_FIELDS})

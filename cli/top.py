@@ -2,7 +2,7 @@
 
 import asyncio
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
 import typer
@@ -10,8 +10,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 
 from allocator import contract, inventory, snapshot
-from allocator.profile import Placement
-from allocator.snapshot import GpuView, NodeView, Occupant
+from allocator.snapshot import NodeView
 from cli import api_client, output, slot_map
 from cli.output import Format
 
@@ -30,40 +29,13 @@ def top(
     """
     seen = _from_api(api_url) if kubeconfig is None else asyncio.run(_from_cluster(kubeconfig))
     wanted = [one for one in seen if not node or one.name in node]
-    output.show(form, lambda: [_document(one) for one in wanted], lambda: _table(wanted))
+    output.show(form, lambda: [snapshot.to_document(one) for one in wanted], lambda: _table(wanted))
     if not wanted:
         raise typer.Exit(1)
 
 
 def _from_api(api_url: str) -> list[NodeView]:
-    return [
-        NodeView(node["name"], tuple(_gpu(node["name"], gpu) for gpu in node["gpus"]), node["problem"])
-        for node in api_client.get(api_url, "/api/v1/nodes")
-    ]
-
-
-def _gpu(node: str, gpu: dict[str, Any]) -> GpuView:
-    return GpuView(
-        node=node,
-        uuid=gpu["uuid"],
-        index=gpu["index"],
-        product=gpu["product"],
-        model=gpu["model"],
-        memory_slices=gpu["memory_slices"],
-        mask=gpu["mask"],
-        occupants=tuple(
-            Occupant(
-                Placement(one["profile"], one["start"], one["size"]),
-                one["state"],
-                one["namespace"],
-                one["pod"],
-                one["container"],
-                one["uid"],
-            )
-            for one in gpu["slices"]
-        ),
-        problem=gpu["problem"],
-    )
+    return [snapshot.of_document(node) for node in api_client.get(api_url, "/api/v1/nodes")]
 
 
 async def _from_cluster(kubeconfig: Path) -> list[NodeView]:
@@ -106,34 +78,3 @@ def _numbers(node: NodeView) -> tuple[str, str, str, str]:
 def _problem(node: NodeView) -> str:
     bad = [f"GPU {gpu.index}: {gpu.problem}" for gpu in node.gpus if gpu.problem]
     return "; ".join([node.problem] if node.problem else bad)
-
-
-def _document(node: NodeView) -> dict[str, Any]:
-    return {
-        "name": node.name,
-        "problem": node.problem,
-        "gpus": [
-            {
-                "uuid": gpu.uuid,
-                "index": gpu.index,
-                "product": gpu.product,
-                "model": gpu.model,
-                "memory_slices": gpu.memory_slices,
-                "mask": gpu.mask,
-                "problem": gpu.problem,
-                "slices": [
-                    {
-                        "profile": one.placement.profile,
-                        "start": one.placement.start,
-                        "size": one.placement.size,
-                        "state": one.state,
-                        "namespace": one.namespace,
-                        "pod": one.pod,
-                        "container": one.container,
-                    }
-                    for one in gpu.occupants
-                ],
-            }
-            for gpu in node.gpus
-        ],
-    }

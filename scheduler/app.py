@@ -16,19 +16,14 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from allocator import errors
-from scheduler import wire
+from scheduler import body, wire
 from scheduler.extender import Extender
 from scheduler.metrics import Metrics
 
 _log = structlog.get_logger("app")
 _JSON = "application/json"
-DRAINED = 256 * 2**20  # bytes of an oversized body that are read and thrown away before the connection is cut
 
 Handler = Callable[[bytes], Awaitable[bytes]]
-
-
-class BodyTooLargeError(errors.MigschedError):
-    """A request body beyond the limit; reading it has stopped."""
 
 
 class Verb:
@@ -51,11 +46,11 @@ class Verb:
 
     async def _respond(self, request: Request) -> Response:
         try:
-            body = await _body(request, self._max_body)
+            content = await body.read(request, self._max_body)
             if not self._ready():
                 return _problem(503, "migsched is still reading the cluster; try again")
-            return Response(await self._handle(body), media_type=_JSON)
-        except BodyTooLargeError as error:
+            return Response(await self._handle(content), media_type=_JSON)
+        except body.BodyTooLargeError as error:
             return _problem(413, str(error), close=True)
         except errors.ContractError as error:
             self._errors.inc()
@@ -65,27 +60,6 @@ class Verb:
         except Exception:
             _log.exception("verb failed", verb=self._name)
             return _problem(500, f"{self._name} failed; see the log of the migsched scheduler")
-
-
-async def _body(request: Request, limit: int) -> bytes:
-    """The body. Raises BodyTooLargeError for a longer one, which is never held in memory.
-
-    What is too long is read on and thrown away, up to a point: a client that is cut off while it sends sees a reset
-    connection instead of the answer.
-    """
-    chunks = bytearray()
-    length = 0
-    async for chunk in request.stream():
-        length += len(chunk)
-        if length <= limit:
-            chunks += chunk
-        elif length > limit + DRAINED:
-            break
-        else:
-            chunks.clear()
-    if length > limit:
-        raise BodyTooLargeError(f"request body: more than {limit} bytes; raise max_body_mib if it is real")
-    return bytes(chunks)
 
 
 def _problem(status: int, message: str, *, close: bool = False) -> Response:

@@ -1,4 +1,4 @@
-"""A request's body, read within a bound. Used by the API's routes."""
+"""A request's body, read within a bound. Used by the extender's verbs and the API's routes."""
 
 from starlette.requests import Request
 

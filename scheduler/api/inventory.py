@@ -10,7 +10,6 @@ import msgspec
 from fastapi import FastAPI, HTTPException, Query, Response
 
 from allocator import snapshot
-from allocator.snapshot import GpuView, NodeView
 from scheduler import explain
 from scheduler.api.context import Context
 from scheduler.api.documentation import JSON, answers
@@ -29,7 +28,7 @@ def add(app: FastAPI, context: Context) -> None:
         async for name in paced(sorted(seen.node for seen in state.inventory.reports())):
             seen = state.inventory.report(name)
             if seen is not None:  # it may be gone by now
-                parts.append(msgspec.json.encode(_node(snapshot.view(state.inventory, seen))))
+                parts.append(msgspec.json.encode(snapshot.to_document(snapshot.view(state.inventory, seen))))
         return _array(parts)
 
     @app.get("/api/v1/pods", tags=["cluster"], operation_id="pods", responses=answers(list[ExplanationModel]))
@@ -57,32 +56,3 @@ def add(app: FastAPI, context: Context) -> None:
 
 def _array(parts: list[bytes]) -> Response:
     return Response(b"[" + b",\n".join(parts) + b"]", media_type=JSON)
-
-
-def _node(node: NodeView) -> dict[str, Any]:
-    return {"name": node.name, "problem": node.problem, "gpus": [_gpu(gpu) for gpu in node.gpus]}
-
-
-def _gpu(gpu: GpuView) -> dict[str, Any]:
-    return {
-        "uuid": gpu.uuid,
-        "index": gpu.index,
-        "product": gpu.product,
-        "model": gpu.model,
-        "memory_slices": gpu.memory_slices,
-        "mask": gpu.mask,
-        "problem": gpu.problem,
-        "slices": [
-            {
-                "profile": one.placement.profile,
-                "start": one.placement.start,
-                "size": one.placement.size,
-                "state": one.state,
-                "namespace": one.namespace,
-                "pod": one.pod,
-                "container": one.container,
-                "uid": one.uid,
-            }
-            for one in gpu.occupants
-        ],
-    }

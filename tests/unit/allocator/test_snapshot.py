@@ -1,5 +1,8 @@
 """What people are shown of an inventory, and how a refusal reads."""
 
+import json
+from dataclasses import replace
+
 import pytest
 
 from allocator import snapshot
@@ -123,3 +126,14 @@ def test_only_lack_of_room_can_be_helped_by_eviction() -> None:
     """Preemption is worth trying only where other pods' slices are in the way."""
     helped = {reason for reason in Reason if Misfit(reason, "1g.5gb").resolvable}
     assert helped == {Reason.NO_ROOM, Reason.TOO_COMPLEX}
+
+
+def test_a_node_told_as_plain_values_is_the_same_node(inventory: Inventory) -> None:
+    """What the API answers, read again, shows the same GPUs, slices and problems, through JSON too."""
+    inventories.reserve(inventory, "reserved", "1g.10gb")
+    inventory.observe(node().gpu().foreign("1g.5gb", 0).allocated("1g.5gb", 1, pod="ready", container="web").report())
+    inventory.observe(NodeReport("n2", (), problem="unreadable"))
+    for one in snapshot.take(inventory).nodes:
+        told = json.loads(json.dumps(snapshot.to_document(one)))
+        gpus = tuple(replace(gpu, catalogue=None) for gpu in one.gpus)
+        assert snapshot.of_document(told) == replace(one, gpus=gpus)
