@@ -193,13 +193,19 @@ def everything(
 
 
 @app.command()
-def judge(file: Recorded = RESULTS, form: Form = Format.TABLE) -> None:
+def judge(
+    file: Recorded = RESULTS,
+    save: Annotated[bool, typer.Option("--save", help="Keep the verdicts in the file.")] = False,
+    form: Form = Format.TABLE,
+) -> None:
     """Judge recorded results by the bounds as they are now. Exit code 1 if one is broken or a part failed.
 
     Example: migsched bench judge benchmarks/out/results.json
     """
     found = results.read(file)
     suite.judge(found, ranges.load())
+    if save:
+        results.write(found, file)
     _verdicts(found, form)
 
 

@@ -73,7 +73,8 @@ class Plot:
         files = [folder / f"{self.name}.svg", folder / f"{self.name}.png"]
         files[0].write_text(self.svg(), encoding="utf-8")
         with _settings(self.name):
-            self.figure.savefig(files[1], format="png", metadata={"Title": self.title, "Software": None})
+            metadata = {"Title": self.title, "Software": None}
+            self.figure.savefig(files[1], format="png", metadata=metadata, pil_kwargs={"optimize": True})
         return files
 
 

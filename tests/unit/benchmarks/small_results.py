@@ -1,6 +1,5 @@
 """A results file with a row or two of everything, for the report to be made of."""
 
-from pathlib import Path
 from typing import Any
 
 from benchmarks import parts, results
@@ -76,8 +75,3 @@ def results_of(*names: str, quick: bool = False) -> Results:
     ]
     machine = Machine("a processor", 2, 8.0, "Linux 6", "3.11")
     return Results(results.VERSION, "0.1.0", "2026-01-02T03:04:05+00:00", quick, machine, found, verdicts)
-
-
-def save(found: Results, file: Path) -> None:
-    """Write results as a run does."""
-    results.write(found, file)

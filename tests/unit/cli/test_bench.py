@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import decisions, parts
+from benchmarks import decisions, parts, results
 from benchmarks.parts import Part, Progress, Rows
 from tests.unit.benchmarks import small_results
 from tests.unit.cli.command_line import CommandLine
@@ -34,13 +34,17 @@ def test_broken_bounds_are_exit_code_1(migsched: CommandLine, tmp_path: Path, ac
     row = {"profiles": 5, "contender": "mfi, 2 moves", "mix": "uniform", "load": 1.0, "runs": 12, "gpc_ci95": 0.01}
     found.parts["policies"].rows = [row | {"gpc_acceptance": acceptance}]
     file = tmp_path / "results.json"
-    small_results.save(found, file)
+    results.write(found, file)
     judged = migsched.run("bench", "judge", str(file))
     assert judged.code == code
     assert ("2 moves" in judged.out) == (code == 1)
     document = json.loads(migsched.run("bench", "judge", str(file), "-o", "json").out)
     about = [one for one in document["verdicts"] if one["where"].get("contender") == "mfi, 2 moves" and one["value"]]
     assert {one["ok"] for one in about} == {code == 0}
+    assert results.read(file) == found
+    migsched.run("bench", "judge", str(file), "--save")
+    kept = [one for one in results.read(file).verdicts if one.measure in found.parts]
+    assert [one.ok for one in kept] == [one["ok"] for one in document["verdicts"]]
 
 
 def test_a_part_that_fails_is_exit_code_1(
@@ -62,7 +66,7 @@ def test_a_part_that_fails_is_exit_code_1(
 def test_quick_and_full_results_are_not_mixed(migsched: CommandLine, tmp_path: Path) -> None:
     """A quick run is not added to full results, and nothing is measured before that is said."""
     file = tmp_path / "results.json"
-    small_results.save(small_results.results_of(), file)
+    results.write(small_results.results_of(), file)
     ran = migsched.run("bench", "all", "--quick", "--only", "policies", "--update", "--results", str(file))
     assert ran.code == 2
     assert "quick results and full ones do not go into one file" in ran.err
