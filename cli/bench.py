@@ -46,6 +46,24 @@ def extender(
 
 
 @app.command()
+def interference(
+    nodes: Annotated[list[int] | None, typer.Option(help="Cluster size; may be repeated.")] = None,
+    cycles: Annotated[int, typer.Option(min=1, help="Scheduling cycles per block.")] = 300,
+    rounds: Annotated[int, typer.Option(min=1, help="Blocks of each kind, in turn.")] = 4,
+    form: Form = Format.TABLE,
+) -> None:
+    """Server time of filter and prioritize while the planner is idle, and while it works without a pause.
+
+    Example: migsched bench interference --nodes 1000 -o json
+    """
+    from benchmarks import interference as interference_bench
+
+    with progress.shown() as tell:
+        rows = interference_bench.measure(nodes or interference_bench.SIZES, cycles, rounds, tell)
+    _show("interference", rows, form)
+
+
+@app.command()
 def scheduler(
     nodes: Annotated[int, typer.Option(min=1, help="Fake nodes of 8 GPUs.")] = 1000,
     pods: Annotated[int, typer.Option(min=1, help="Pods per run, one 1g slice each.")] = 500,
