@@ -21,5 +21,6 @@ One process per GPU node. Reading order:
     coexistence  who else manages this node's GPUs
     kubelet      device plugins and PodResources over gRPC
     metrics      the collectors, in one table; `metered` counts driver calls
+    footprint    memory and threads, so that little is taken from the node's workloads
     service      wires all of it; `run` is what `migsched agent` calls
 """

@@ -43,7 +43,7 @@ class Allocation:
         """
         with self._memory.lock:
             found: dict[str, dict[str, bool]] = {}
-            for name, place in naming.offered(self._memory.catalogues()).items():
+            for name, place in self._memory.offered().items():
                 found.setdefault(naming.resource(place), {})[name] = True
             whole = self._memory.whole_gpus()
             if whole:
@@ -201,7 +201,7 @@ class Allocation:
         """Say what the name means; where the container may see other slices too, the next step will."""
         if self._specs is None:
             return
-        if sharing.seen_with(places, self._memory.journal.records, self._memory.pods or {}) is None:
+        if sharing.Shares(self._memory.journal.records, self._memory.pods or {}).seen_with(places) is None:
             self._specs.drop(name)
         else:
             self._specs.put(name, edits)

@@ -45,22 +45,19 @@ class Specs:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        self._written: dict[str, bytes] = {}
+        self._written: dict[str, Edits] = {}
 
     def put(self, name: str, edits: Edits) -> None:
         """Write what a name means, at once and whole. Raises CdiError."""
         path = self._path(name)
-        content = json.dumps(_spec(name, edits), indent=1).encode()
         new = path.with_name(f".{path.name}.new")
         try:
-            if self._written.get(name) == content and path.exists():
-                return
             self.directory.mkdir(parents=True, exist_ok=True)
-            new.write_bytes(content)
+            new.write_bytes(json.dumps(_spec(name, edits), indent=1).encode())
             new.replace(path)
         except OSError as exc:
             raise CdiError(f"CDI directory {self.directory}: cannot write {path.name}: {exc.strerror}") from exc
-        self._written[name] = content
+        self._written[name] = edits
 
     def names(self) -> frozenset[str]:
         """The names there are specifications for. Raises CdiError."""
@@ -83,13 +80,13 @@ class Specs:
 
         Raises CdiError.
         """
-        for name, edits in wanted.items():
-            if edits is not None:
-                self.put(name, edits)
         there = self.names()
+        for name, edits in wanted.items():
+            if edits is not None and (name not in there or self._written.get(name) != edits):
+                self.put(name, edits)
         for name in there - wanted.keys():
             self.drop(name)
-        return frozenset(wanted.keys() - there)
+        return frozenset(name for name, edits in wanted.items() if edits is None and name not in there)
 
     def _path(self, name: str) -> Path:
         return self.directory / f"{_PREFIX}{name}{_SUFFIX}"

@@ -20,13 +20,14 @@ def wanted(memory: Memory) -> dict[str, Edits | None]:
     them: what is written stays.
     """
     places = memory.places()
+    shares = sharing.Shares(memory.journal.records, memory.pods or {})
     found: dict[str, Edits | None] = {}
     for ids in memory.journal.grants:
         granted = [places[one] for one in ids if one in places]
         found[naming.set_name(ids)] = None
         if len(granted) != len(ids) or not all(stands(memory, one) for one in granted):
             continue
-        seen = sharing.seen_with(granted, memory.journal.records, memory.pods or {})
+        seen = shares.seen_with(granted)
         if seen is not None and all(stands(memory, one) for one in seen):
             try:
                 found[naming.set_name(ids)] = for_slices(memory, seen)

@@ -69,6 +69,7 @@ class Memory:
         self.mode_notes: dict[str, str] = {}  # by GPU: why MIG mode is not in force though asked for
         self.began = clock()
         self._infos: dict[str, GpuInfo] = {}
+        self._offered: tuple[dict[str, Catalogue], dict[str, Place]] = {}, {}
         self._discovered: float | None = None
 
     # What the world tells
@@ -157,8 +158,14 @@ class Memory:
 
     def places(self) -> dict[str, Place]:
         """Every place that a device id may mean, by id: what is offered, and what was once."""
-        ours = {naming.device_id(place): place for place in self.journal.records}
-        return ours | naming.offered(self.catalogues())
+        return {naming.device_id(place): place for place in self.journal.records} | self.offered()
+
+    def offered(self) -> dict[str, Place]:
+        """Every place that is offered, by device id."""
+        catalogues = self.catalogues()
+        if catalogues != self._offered[0]:
+            self._offered = catalogues, naming.offered(catalogues)
+        return self._offered[1]
 
     def whole_gpus(self) -> dict[str, bool]:
         """GPUs to be given away whole, by UUID, and whether they are well."""

@@ -16,6 +16,7 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        self._shown: NodeReport | None = None
         self.slices = Gauge(
             "migsched_agent_slices", "Slices by state and profile.", ["state", "profile"], registry=self.registry
         )
@@ -66,6 +67,9 @@ class Metrics:
 
     def show(self, report: NodeReport) -> None:
         """Bring the gauges that describe slices up to date."""
+        if report == self._shown:
+            return
+        self._shown = report
         self.slices.clear()
         self.slice_info.clear()
         for gpu in report.gpus:

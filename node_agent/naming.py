@@ -7,6 +7,7 @@ names, which allow letters, digits and `_-.:`. Used by agent, steering and cdi.
 
 import hashlib
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 
 from allocator.catalogue import Catalogue
 from allocator.profile import RESOURCE_PREFIX, resource_name
@@ -17,6 +18,7 @@ WHOLE_GPU = "nvidia.com/gpu"
 _HEX = 16
 
 
+@lru_cache(maxsize=4096)  # sixteen GPUs offer some four hundred places; each step names them all
 def device_id(place: Place) -> str:
     """The id of a placement."""
     profile = resource_name(place.placement.profile).removeprefix(RESOURCE_PREFIX)

@@ -17,7 +17,8 @@ import structlog
 
 from allocator import errors
 from edge import logs
-from node_agent import cdi, coexistence, device, mode, naming, pods, reporting, serving
+from edge.objects import Pod
+from node_agent import cdi, coexistence, device, footprint, mode, naming, pods, reporting, serving
 from node_agent.agent import Agent
 from node_agent.allocation import Allocation, AllocationError
 from node_agent.cluster import Cluster
@@ -48,13 +49,24 @@ _log = structlog.get_logger("service")
 
 
 class Service:
-    """One agent. `simulated` says that the GPUs are not there, so that neither are their device nodes."""
+    """One agent. `simulated` says that the GPUs are not there, so that neither are their device nodes.
+
+    `loaded` is called once everything is there and the kubelet does not wait for us yet.
+    """
 
     def __init__(
-        self, settings: Settings, devices: device.MigDevices, cluster: Cluster, *, boot: str, simulated: bool = False
+        self,
+        settings: Settings,
+        devices: device.MigDevices,
+        cluster: Cluster,
+        *,
+        boot: str,
+        simulated: bool = False,
+        loaded: Callable[[], None] = lambda: None,
     ) -> None:
         self._settings = settings
         self._cluster = cluster
+        self._loaded = loaded
         self.metrics = Metrics()
         self._devices = MeteredDevices(devices, self.metrics)
         options = Options(
@@ -81,6 +93,8 @@ class Service:
         self._stepped = asyncio.Condition()
         self._kubelet_trouble = ""
         self._rival = ""
+        self._reported: Outcome | None = None
+        self._viewed: dict[str, tuple[Pod, PodView | None]] = {}
         self._refusals: list[tuple[str, str]] = []  # to be told to pods with the next step
 
     def wake(self) -> None:
@@ -89,6 +103,12 @@ class Service:
 
     async def run(self) -> None:
         """Until cancelled. Raises JournalError if the journal cannot be used, SettingsError beside a rival."""
+        try:
+            await self._run()
+        finally:
+            await self._pod_resources.close()
+
+    async def _run(self) -> None:
         await asyncio.to_thread(self.agent.start)
         _log.info("started", node=self._settings.node, gpus=len(self.memory.view.gpus))
         async with asyncio.TaskGroup() as group:
@@ -99,6 +119,7 @@ class Service:
             await self._first_look()
             self._refuse_beside_rival()
             await self._step()
+            self._loaded()
             if not self._settings.observer:
                 group.create_task(self.plugins.run(), name="plugins")
             group.create_task(self._steps(), name="steps")
@@ -226,12 +247,18 @@ class Service:
         self._rival = coexistence.rival(self._pods.all.values(), self._settings.plugin_registry_dir)
         refusals, self._refusals = self._refusals, []
         outcome = await asyncio.to_thread(self._blame_and_step, refusals)
-        self._reporter.report(self._with_surroundings(outcome))
+        self._report(self._with_surroundings(outcome))
         self.metrics.registered.set(len(self.plugins.registered))
         self.plugins.look()
         async with self._stepped:
             self._stepped.notify_all()
         return outcome.pressing
+
+    def _report(self, outcome: Outcome) -> None:
+        """Have it reported if it is news: encoding a full node takes longer than looking at it."""
+        if outcome.events or outcome != self._reported:
+            self._reported = outcome
+            self._reporter.report(outcome)
 
     def _blame_and_step(self, refusals: Sequence[tuple[str, str]]) -> Outcome:
         for resource, why in refusals:
@@ -250,8 +277,13 @@ class Service:
         return outcome
 
     def _views(self) -> dict[str, PodView]:
-        found = (pods.view(pod) for pod in self._pods.all.values())
-        return {one.uid: one for one in found if one is not None}
+        """The node's pods that ask for slices; only changed ones are read anew."""
+        last = self._viewed
+        self._viewed = {
+            uid: last[uid] if uid in last and last[uid][0] is pod else (pod, pods.view(pod))
+            for uid, pod in self._pods.all.items()
+        }
+        return {uid: view for uid, (_, view) in self._viewed.items() if view is not None}
 
     async def _follow_driver(self) -> None:
         """Driver events, waited for in a thread; a driver without events leaves the poll."""
@@ -288,9 +320,10 @@ async def run(
 ) -> None:
     """The agent on a real node, until SIGTERM or SIGINT. What runs in containers goes on without it."""
     logs.configure(settings.log_format, settings.log_level)
+    footprint.be_quick()
     cluster = await KubeClient.connect(settings.kubeconfig)
     made = devices()
-    service = Service(settings, made, cluster, boot=boot, simulated=simulated)
+    service = Service(settings, made, cluster, boot=boot, simulated=simulated, loaded=footprint.shrink)
     task = asyncio.create_task(service.run(), name="agent")
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

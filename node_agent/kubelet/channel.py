@@ -1,7 +1,7 @@
 """Unix-socket channels to the kubelet, and its errors as ours. Used by plugins and pod_resources."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 import grpc.aio
@@ -18,15 +18,28 @@ class KubeletError(errors.MigschedError):
     """The kubelet did not answer, or refused; names the socket."""
 
 
+def dial(socket: Path) -> grpc.aio.Channel:
+    """A channel; it connects with the first call. Raises KubeletError without a socket."""
+    if not socket.exists():
+        raise KubeletError(f"kubelet socket {socket} does not exist")
+    return grpc.aio.insecure_channel(f"unix://{socket}", options=_OPTIONS)
+
+
+@contextmanager
+def translated(socket: Path) -> Iterator[None]:
+    """Raises KubeletError for calls that go wrong in it."""
+    try:
+        yield
+    except grpc.aio.AioRpcError as exc:
+        raise KubeletError(f"kubelet socket {socket}: {exc.code().name}: {exc.details()}") from exc
+
+
 @asynccontextmanager
 async def connect(socket: Path) -> AsyncIterator[grpc.aio.Channel]:
     """A channel for one exchange. Raises KubeletError for what goes wrong in it."""
-    if not socket.exists():
-        raise KubeletError(f"kubelet socket {socket} does not exist")
-    channel = grpc.aio.insecure_channel(f"unix://{socket}", options=_OPTIONS)
+    channel = dial(socket)
     try:
-        yield channel
-    except grpc.aio.AioRpcError as exc:
-        raise KubeletError(f"kubelet socket {socket}: {exc.code().name}: {exc.details()}") from exc
+        with translated(socket):
+            yield channel
     finally:
         await channel.close()
