@@ -151,10 +151,12 @@ class Service:
         loop = asyncio.get_running_loop()
         began = loop.time()
         until = began + self._settings.allocate_timeout_s
+        hindrance = "the driver is slow"
         while True:
             try:
-                edits = await self._attempt(resource, ids, until)
+                edits = await self._attempt(resource, ids, until, hindrance)
             except (AllocationError, JournalError, cdi.CdiError) as error:
+                hindrance = str(error)
                 passing = getattr(error, "passing", False)
                 if not passing or loop.time() >= until:
                     self._allocation_refused(resource, error, loop.time() - began)
@@ -165,14 +167,14 @@ class Service:
             self.wake()
             return self._given(resource, ids, edits)
 
-    async def _attempt(self, resource: str, ids: Sequence[str], until: float) -> cdi.Edits:
+    async def _attempt(self, resource: str, ids: Sequence[str], until: float, hindrance: str) -> cdi.Edits:
         """One attempt, given up at the deadline. Its thread goes on: what it still makes is taken back as unowned."""
         try:
             async with asyncio.timeout_at(until):
                 return await asyncio.to_thread(self._allocation.allocate, resource, ids)
         except TimeoutError as error:
             limit = self._settings.allocate_timeout_s
-            raise AllocationError(f"{', '.join(ids)} not ready within {limit:g} s: the driver is slow") from error
+            raise AllocationError(f"{', '.join(ids)} not ready within {limit:g} s: {hindrance}") from error
 
     def _allocation_refused(self, resource: str, error: errors.MigschedError, seconds: float) -> None:
         self.metrics.allocate_seconds.labels("refused").observe(seconds)
