@@ -6,10 +6,11 @@ what was wrong; a traceback never leaves the process.
 """
 
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 
 import structlog
 from fastapi import FastAPI
+from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -51,7 +52,7 @@ class Verb:
                 return _problem(503, "migsched is still reading the cluster; try again")
             return Response(await self._handle(content), media_type=_JSON)
         except body.BodyTooLargeError as error:
-            return _problem(413, str(error), close=True)
+            return _problem(413, str(error), {"Connection": "close"})
         except errors.ContractError as error:
             self._errors.inc()
             return _problem(400, str(error))
@@ -62,8 +63,7 @@ class Verb:
             return _problem(500, f"{self._name} failed; see the log of the migsched scheduler")
 
 
-def _problem(status: int, message: str, *, close: bool = False) -> Response:
-    headers = {"Connection": "close"} if close else None
+def _problem(status: int, message: str, headers: Mapping[str, str] | None = None) -> Response:
     return JSONResponse({"Error": message}, status_code=status, headers=headers)
 
 
@@ -75,6 +75,12 @@ def build(extender: Extender, metrics: Metrics, ready: Callable[[], bool], *, ma
         path = f"/v1/{name}"
         verbs[path] = Verb(name, handle, metrics, ready, max_body)
         rest.router.routes.append(Route(path, verbs[path], methods=["POST"]))
+
+    @rest.exception_handler(HTTPException)
+    async def no_such_verb(_: Request, error: HTTPException) -> Response:
+        return _problem(
+            error.status_code, f"{error.detail}: the extender answers POST to {', '.join(verbs)}", error.headers
+        )
 
     async def application(scope: Scope, receive: Receive, send: Send) -> None:
         """Straight to the verb; whatever else comes in is FastAPI's to refuse."""

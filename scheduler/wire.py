@@ -36,11 +36,11 @@ class ExtenderArgs(msgspec.Struct, frozen=True, rename="pascal"):
     node_names: list[str] | None = None
 
     def names(self) -> list[str]:
-        """The node names, however they came."""
+        """The node names, however they came. Raises ContractError for a node without one."""
         if self.node_names is not None:
             return self.node_names
         items = self.nodes.items if self.nodes is not None else ()
-        return [msgspec.json.decode(raw, type=_NodeName).metadata.name for raw in items]
+        return [_decode(_NODE_NAME, raw).metadata.name for raw in items]
 
 
 class BindingArgs(msgspec.Struct, frozen=True):
@@ -92,6 +92,7 @@ class PreemptionArgs(msgspec.Struct, frozen=True):
 
 
 _T = TypeVar("_T")
+_NODE_NAME = msgspec.json.Decoder(_NodeName)
 _ARGS = msgspec.json.Decoder(ExtenderArgs)
 _BINDING = msgspec.json.Decoder(BindingArgs)
 _PREEMPTION = msgspec.json.Decoder(PreemptionArgs)
@@ -100,24 +101,40 @@ _ENCODER = msgspec.json.Encoder()
 
 def decode_args(body: bytes) -> ExtenderArgs:
     """Body of filter or prioritize. Raises ContractError saying what is wrong."""
-    return _decode(_ARGS, body)
+    args = _decode(_ARGS, body)
+    _check_uid("Pod.metadata.uid", args.pod.metadata.uid)
+    return args
 
 
 def decode_binding(body: bytes) -> BindingArgs:
     """Body of bind. Raises ContractError saying what is wrong."""
-    return _decode(_BINDING, body)
+    args = _decode(_BINDING, body)
+    _check_uid("PodUID", args.pod_uid)
+    return args
 
 
 def decode_preemption(body: bytes) -> PreemptionArgs:
     """Body of preempt. Raises ContractError saying what is wrong."""
-    return _decode(_PREEMPTION, body)
+    args = _decode(_PREEMPTION, body)
+    _check_uid("Pod.metadata.uid", args.pod.metadata.uid)
+    return args
 
 
-def _decode(decoder: msgspec.json.Decoder[_T], body: bytes) -> _T:
+def _decode(decoder: msgspec.json.Decoder[_T], body: bytes | msgspec.Raw) -> _T:
     try:
         return decoder.decode(body)
     except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
-        raise errors.ContractError("request body", body[:60], f"not what kube-scheduler sends: {error}") from error
+        raise errors.ContractError(
+            "request body", bytes(body)[:60], f"not what kube-scheduler sends: {error}"
+        ) from error
+
+
+def _check_uid(field: str, uid: str) -> None:
+    """Pods are known by their UIDs: one without would be taken for every other without."""
+    if not uid:
+        raise errors.ContractError(
+            f"request body: {field}", uid, "must be the pod's UID; kube-scheduler always sends it"
+        )
 
 
 def encode_filter(
