@@ -29,7 +29,7 @@ _RESOLVABLE = {Reason.NO_ROOM, Reason.TOO_COMPLEX}
 _SENTENCES = {
     Reason.UNKNOWN_NODE: "node not known to migsched yet",
     Reason.NO_REPORT: "no MIG report from the node's agent",
-    Reason.BAD_REPORT: "the node agent's MIG report contradicts itself",
+    Reason.BAD_REPORT: "the node agent's MIG report cannot be used; migsched top says why",
     Reason.NO_MIG: "no healthy GPU in MIG mode",
     Reason.NOT_OFFERED: "no GPU offers {request}",
     Reason.TOO_LARGE: "{request} is more than all its GPUs could hold empty",

@@ -124,9 +124,31 @@ async def test_an_oversized_body_is_refused_before_it_is_read(wire: Wire) -> Non
 
 
 async def test_unknown_verbs_and_methods(wire: Wire) -> None:
-    """An unknown verb is 404, a GET of a verb 405."""
-    assert (await wire.post("dance", {}))[0] == 404
-    assert (await wire.client.get(f"{wire.service.extender_url}/v1/filter")).status_code == 405
+    """An unknown verb is 404, a GET of a verb 405, and the answer says what there is."""
+    status, answer = await wire.post("dance", {})
+    assert status == 404
+    assert "the extender answers POST to /v1/filter" in answer["Error"]
+    wrong = await wire.client.get(f"{wire.service.extender_url}/v1/filter")
+    assert wrong.status_code == 405
+    assert wrong.headers["Allow"] == "POST"
+
+
+@pytest.mark.parametrize("verb", ["filter", "prioritize"])
+@pytest.mark.parametrize("item", [1, {}, {"metadata": {}}, {"metadata": {"name": 5}}])
+async def test_a_node_object_without_a_name_gets_a_clear_400(wire: Wire, verb: str, item: Any) -> None:
+    """Where whole nodes are sent, each must have a name."""
+    status, answer = await wire.post(verb, {"Pod": pod("p", SMALL), "Nodes": {"items": [item]}, "NodeNames": None})
+    assert status == 400
+    assert answer["Error"].startswith("request body: ")
+
+
+@pytest.mark.parametrize("verb", ["filter", "prioritize", "preempt"])
+async def test_a_pod_without_a_uid_is_refused(wire: Wire, verb: str) -> None:
+    """What is known of pods goes by their UIDs: one pod without must not be answered with another's request."""
+    status, answer = await wire.post(verb, {"Pod": pod("p", SMALL, uid=""), "NodeNames": ["node-1"]})
+    assert status == 400
+    assert "Pod.metadata.uid" in answer["Error"]
+    assert not wire.service.state.pods
 
 
 async def test_unicode_names_are_names_like_any_other(wire: Wire) -> None:
@@ -185,7 +207,7 @@ async def test_a_report_of_a_future_contract_is_not_guessed_at(wire: Wire) -> No
     add_node(wire.server, "future", status)
     await settled(wire, lambda: wire.service.state.inventory.report("future") is not None)
     answer = await wire.filter(pod("p", SMALL), "future")
-    assert answer["FailedAndUnresolvableNodes"] == {"future": "the node agent's MIG report contradicts itself"}
+    assert answer["FailedAndUnresolvableNodes"] == {"future": "the node agent's MIG report cannot be used; migsched top says why"}
     future = next(n for n in (await wire.get("/api/v1/nodes")).json() if n["name"] == "future")
     assert "status.contractVersion: 2: this migsched reads version 1" in future["problem"]
 
