@@ -95,6 +95,12 @@ class People:
         return Counter((h.namespace, h.pod, resource) for (resource, _), h in self.listing.holders.items())
 
 
+def named(holder: Holder, pods: Mapping[str, PodView]) -> Owner | None:
+    """The listed holder with its pod's UID; None while the node's pods do not show it."""
+    found = [p for p in pods.values() if (p.namespace, p.name) == (holder.namespace, holder.pod)]
+    return Owner(holder.namespace, holder.pod, _likeliest(found).uid, holder.container) if found else None
+
+
 def _likeliest(named: Iterable[PodView]) -> PodView:
     """Of pods with one name: one that is not over, the youngest."""
     return max(named, key=lambda p: (not p.over, p.created))

@@ -6,16 +6,18 @@ and not foreign either.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any
 
 from allocator import contract
 from allocator.report import GpuReport, MigMode, NodeReport, Owner, Slice, SliceState
-from node_agent import node_view
+from node_agent import node_view, ownership
 from node_agent.cluster import PodEvent
 from node_agent.device import GpuInstance, GpuState
 from node_agent.memory import Memory
 from node_agent.node_view import GpuView
 from node_agent.ownership import Listing
+from node_agent.pods import PodView
 from node_agent.slices import Place, Record, State
 
 _MODES = {
@@ -27,6 +29,18 @@ _MODES = {
 _WELL = frozenset({GpuState.READY, GpuState.MIG_OFF, GpuState.NOT_CAPABLE, GpuState.VGPU})
 
 
+class Reason(StrEnum):
+    """Reasons of the Ready condition of a MigNode; docs/runbook.md says what to do about each."""
+
+    READY = "Ready"
+    OBSERVING = "Observing"
+    NO_DRIVER = "NoDriver"
+    JOURNAL_UNUSABLE = "JournalUnusable"
+    CDI_UNWRITABLE = "CdiUnwritable"
+    NO_POD_RESOURCES = "NoPodResources"
+    RIVAL = "Rival"
+
+
 @dataclass(frozen=True)
 class Outcome:
     """What a step came to. `reason` and `message` are those of the Ready condition; `leaks` name slices in words.
@@ -36,7 +50,7 @@ class Outcome:
 
     report: NodeReport
     ready: bool
-    reason: str
+    reason: Reason
     message: str
     events: tuple[PodEvent, ...] = ()
     leaks: tuple[str, ...] = ()
@@ -68,7 +82,7 @@ def _gpu(gpu: GpuView, memory: Memory) -> GpuReport:
     if not healthy and not message:
         message = f"GPU is {info.state.value}"
     if memory.options.observer:
-        slices = [_observed(one, memory.listing) for one in gpu.instances]
+        slices = [_observed(one, memory.listing, memory.pods or {}) for one in gpu.instances]
     else:
         slices = [_slice(Place(gpu.uuid, one.placement), one, memory) for one in gpu.instances]
     return GpuReport(
@@ -109,12 +123,13 @@ def _whose(
     return SliceState.FOREIGN, None
 
 
-def _observed(there: GpuInstance, listing: Listing | None) -> Slice:
-    """Beside NVIDIA's own plugin, whose device ids are MIG UUIDs. Pods are named; their UIDs nobody tells us."""
+def _observed(there: GpuInstance, listing: Listing | None, pods: Mapping[str, PodView]) -> Slice:
+    """Beside NVIDIA's own plugin, whose device ids are MIG UUIDs. PodResources names pods; one whose UID the API server
+    does not tell is left out, and the slice is allocated without an owner.
+    """
     for (_, device_id), holder in (listing.holders if listing is not None else {}).items():
         if there.mig_uuid is not None and device_id == there.mig_uuid:
-            owner = Owner(holder.namespace, holder.pod, "unknown", holder.container)
-            return _made(there, SliceState.ALLOCATED, owner)
+            return _made(there, SliceState.ALLOCATED, ownership.named(holder, pods))
     return _made(there, SliceState.FOREIGN, None)
 
 

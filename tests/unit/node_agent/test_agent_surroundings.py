@@ -1,6 +1,7 @@
 """Settings, the command line, names, and who else manages the GPUs."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,10 +9,12 @@ from typer.testing import CliRunner
 
 from allocator import gpu_models
 from allocator.errors import SettingsError
+from allocator.report import Owner, SliceState
 from cli import main as cli
 from edge.objects import Meta, Pod, PodStatus
 from node_agent import coexistence, naming, settings
 from node_agent.naming import MAX_ID
+from tests.unit.node_agent.world import OPTIONS, World
 
 GPU = "GPU-81345ab9-a6af-5a7e-b5a7-37d803b00ac0"
 
@@ -86,3 +89,17 @@ def test_one_look_without_observe_is_a_mistake() -> None:
     done = CliRunner().invoke(cli.app, ["agent", "--once", "--node", "n", "--simulate", "h200-141gb:1"])
     assert done.exit_code == 2
     assert "--observe" in done.output
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_an_observed_slice_names_its_pod_by_a_true_uid_or_not_at_all(tmp_path: Path, known: bool) -> None:
+    """Beside another plugin, whose ids are MIG UUIDs, the owner's UID is the API server's; without it none is told."""
+    world = World(tmp_path, options=replace(OPTIONS, observer=True))
+    there = world.foreign("1g.5gb", 0)
+    pod = world.bind("a", "1g.5gb")
+    world.pods[pod.uid].devices["main", "nvidia.com/mig-1g.5gb"] = (str(there.mig_uuid),)
+    world.memory.see_listing(world.listing())
+    world.memory.see_pods({pod.uid: pod} if known else {})
+    ((found,),) = [gpu.slices for gpu in world.agent.step().report.gpus]
+    assert found.state is SliceState.ALLOCATED
+    assert found.owner == (Owner("default", "a", pod.uid, "main") if known else None)
