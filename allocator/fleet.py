@@ -53,6 +53,23 @@ class Fleet:
     def __contains__(self, node: str) -> bool:
         return node in self.rows
 
+    @property
+    def geometries(self) -> tuple[Geometry, ...]:
+        """The kinds of GPU that there are, or were."""
+        return tuple(self._offsets)
+
+    def use(self, by: Policy) -> None:
+        """Score by another policy from now on.
+
+        What is kept for single profiles is worked out anew here, so that the next call finds it; requests of several
+        slices are when they next come.
+        """
+        self.policy = by
+        self._joint.clear()
+        for profile in self._best:
+            self._loss_of[profile] = self._losses_by_state(profile)
+            self._best[profile] = self._loss_of[profile][self._states].min(axis=1)
+
     def name(self, row: int) -> str:
         """The node of a row. Raises KeyError for a row in no use."""
         found = self._names[row]

@@ -39,6 +39,7 @@ def scheduler(
     planner_memory_mib: Annotated[int | None, _flag("planner_memory_mib")] = None,
     planner_nice: Annotated[int | None, _flag("planner_nice")] = None,
     planner_idle_s: Annotated[float | None, _flag("planner_idle_s")] = None,
+    demand_interval_s: Annotated[float | None, _flag("demand_interval_s")] = None,
     log_format: Annotated[str | None, _flag("log_format")] = None,
     log_level: Annotated[str | None, _flag("log_level")] = None,
 ) -> None:

@@ -12,6 +12,7 @@ awaits is atomic. Reading order:
     reflector   keeps one kind of the cluster in the state
     extender    filter, prioritize, bind, preempt in domain words
     binder      one Binding carried to a definite end
+    demand      what pods ask for, for policies that follow it
     waker       tells kube-scheduler that room arose
     metrics     the collectors, in one table
     http_protocol  uvicorn's, with one write per answer

@@ -25,6 +25,7 @@ from scheduler import api, app
 from scheduler.api import Context
 from scheduler.binder import Binder
 from scheduler.cluster import Cluster, Kind
+from scheduler.demand import DemandFollower
 from scheduler.extender import Extender
 from scheduler.http_protocol import OneWriteProtocol
 from scheduler.metrics import Metrics
@@ -51,6 +52,7 @@ class Service:
         self.metrics = Metrics()
         self._waker = Waker(cluster, self.metrics, interval_s=settings.wake_interval_s)
         self.state = State(policy.find(settings.policy), self._waker.ring)
+        self.demand = self._demand_follower(settings)
         self._binder = Binder(self.state, cluster, self.metrics, timeout_s=settings.bind_timeout_s)
         extender = Extender(
             self.state,
@@ -94,6 +96,8 @@ class Service:
         self.api_url = await self._serve(self._api_app, settings.api_host, settings.api_port, "api_port")
         self._tasks.append(asyncio.create_task(self._reflect(), name="reflect"))
         self._tasks.append(asyncio.create_task(self._waker.run(self.state), name="wake"))
+        if self.demand is not None:
+            self._tasks.append(asyncio.create_task(self.demand.run(), name="demand"))
         _log.info("listening", extender=self.extender_url, api=self.api_url, policy=settings.policy)
 
     async def synced(self) -> None:
@@ -121,6 +125,15 @@ class Service:
             await server.shutdown()
         await self._cluster.close()
         _log.info("stopped", bindings_without_an_end=left)
+
+    def _demand_follower(self, settings: Settings) -> DemandFollower | None:
+        """Who follows the demand, for a policy that wants it; fed by the state."""
+        weigh = self.state.inventory.fleet.policy.weigh
+        if weigh is None:
+            return None
+        follower = DemandFollower(self.state.inventory.fleet, weigh, self.state.requests, settings.demand_interval_s)
+        self.state.on_request = follower.saw
+        return follower
 
     async def _reflect(self) -> None:
         """One kind after the other until it is synced, then all for ever."""

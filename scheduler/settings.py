@@ -80,6 +80,12 @@ class Settings(BaseSettings):
         19, ge=0, le=19, description="Niceness of planning processes; 19 leaves the processor to the extender."
     )
     planner_idle_s: float = Field(300, gt=0, description="A planning process that nobody needs for so long ends.")
+    demand_interval_s: float = Field(
+        30,
+        gt=0,
+        le=86_400,
+        description="How often a policy that follows the demand (fgd) looks at what pods asked for.",
+    )
     log_format: str = Field("json", pattern="^(json|console)$", description="json for machines, console for people.")
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$", description="Lowest level that is logged.")
 

@@ -52,6 +52,7 @@ class State:
         self.pods: dict[str, KnownPod] = {}
         self.refused: set[str] = set()  # pods that fit nowhere when they last asked
         self._on_room = on_room
+        self.on_request: Callable[[Request], None] | None = None  # told what each new pod asks for
         self._managed = set(managed_resources())
 
     # --- from the reflectors ------------------------------------------------------------------------------------
@@ -188,7 +189,13 @@ class State:
             labels=pods.labels_of(pod),
         )
         self.pods[meta.uid] = known
+        if before is None and found and self.on_request is not None:
+            self.on_request(found)
         return known
+
+    def requests(self) -> Iterable[Request]:
+        """What the known pods ask for."""
+        return [pod.request for pod in self.pods.values() if pod.request]
 
     def demanded(self) -> Iterable[str]:
         """Profiles that any known pod asks for: what "in demand" means for stranded slices."""
