@@ -21,7 +21,7 @@ from node_agent.node_view import NodeView
 from node_agent.ownership import Holder, Listing, People, unlisted
 from node_agent.plan import Action, Misfit, Plan, Want
 from node_agent.pods import PodView
-from node_agent.reporting import Outcome
+from node_agent.reporting import Outcome, Reason
 from node_agent.slices import Event, Place, Record, State
 
 _log = structlog.get_logger("agent")
@@ -69,24 +69,24 @@ class Agent:
             self._leaked, self._leaks = self._leaks, []
             self._pressing = False
         memory.look()
-        reason, message = "Ready", "cuts what placements ask for"
+        reason, message = Reason.READY, "cuts what placements ask for"
         if memory.options.observer:
-            reason, message = "Observing", "reports only; cuts nothing"
+            reason, message = Reason.OBSERVING, "reports only; cuts nothing"
         else:
             try:
                 self._act()
             except JournalError as error:
-                reason, message = "JournalUnusable", str(error)
+                reason, message = Reason.JOURNAL_UNUSABLE, str(error)
             except cdi.CdiError as error:
-                reason, message = "CdiUnwritable", str(error)
+                reason, message = Reason.CDI_UNWRITABLE, str(error)
         with memory.lock:
             if memory.view.trouble:
-                reason, message = "NoDriver", memory.view.trouble
+                reason, message = Reason.NO_DRIVER, memory.view.trouble
             report = reporting.report(memory)
             events, self._events = tuple(self._events), []
         self._metrics.show(report)
         self._metrics.leaks.set(len(self._leaks))
-        ready = reason in ("Ready", "Observing")
+        ready = reason in (Reason.READY, Reason.OBSERVING)
         return Outcome(report, ready, reason, message, events, tuple(self._leaks), self._pressing)
 
     def _act(self) -> None:

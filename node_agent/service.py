@@ -34,7 +34,7 @@ from node_agent.memory import Memory, Options
 from node_agent.metered import MeteredDevices
 from node_agent.metrics import Metrics
 from node_agent.pods import PodView
-from node_agent.reporting import Outcome
+from node_agent.reporting import Outcome, Reason
 from node_agent.settings import Settings
 
 VERSION = "0.1.0"
@@ -272,10 +272,10 @@ class Service:
         if not outcome.ready or self._settings.observer:
             return outcome
         if self._rival:
-            return Outcome(outcome.report, False, "Rival", self._rival, outcome.events, outcome.leaks)
+            return Outcome(outcome.report, False, Reason.RIVAL, self._rival, outcome.events, outcome.leaks)
         if self._kubelet_trouble:
             message = f"{self._kubelet_trouble}; slices are not freed meanwhile"
-            return Outcome(outcome.report, False, "NoPodResources", message, outcome.events, outcome.leaks)
+            return Outcome(outcome.report, False, Reason.NO_POD_RESOURCES, message, outcome.events, outcome.leaks)
         return outcome
 
     def _views(self) -> dict[str, PodView]:
