@@ -1,11 +1,12 @@
 """Migration: room for one slice that fits nowhere, by moving a few others.
 
 When a request is refused although memory is free, `plan` looks for the cheapest window: the slices that lie in one
-legal placement of the profile, at most `max_moves` of them, all movable, that fit elsewhere. They are chosen by the
-compute slices moved, then by their number, then by the fragmentation that the fleet has afterwards; every slice is
-placed again by the same policy. Nothing is changed: the answer is a plan with its cost. Called by the simulator for
-every refused request, and by whoever wants to offer such a move. Emptying GPUs, moves that make other moves
-possible, and pods that hold several slices are a repack's business.
+legal placement of the profile, at most `max_moves` of them, all movable, that fit elsewhere. They are chosen by what
+moving them costs, which is counted as a repack's restarts are: one and its compute slices for each; then by their
+number, then by the fragmentation that the fleet has afterwards; every slice is placed again by the same policy.
+Nothing is changed: the answer is a plan with its cost. Called by the simulator for every refused request, and by
+whoever wants to offer such a move. Emptying GPUs, moves that make other moves possible, and pods that hold several
+slices are a repack's business.
 
 To carry a plan out: stop the pods of all `moves`, cut the slice at `placed`, start the pods again at their targets.
 """
@@ -71,6 +72,11 @@ class Plan:
     compute_moved: int
     loss: float
 
+    @property
+    def cost(self) -> tuple[int, int]:
+        """What plans are compared by: the cost of the restarts, then their number."""
+        return self.compute_moved + len(self.moves), len(self.moves)
+
 
 def layout(geometry: Geometry, slices: Iterable[Placement], movable: Iterable[Placement] = ()) -> Layout:
     """The layout of these slices. Raises GeometryError if they cannot exist together or a movable one is not there."""
@@ -111,7 +117,7 @@ def plan(gpus: Sequence[Layout], profile: str, by: Policy, max_moves: int) -> Pl
     fleet = _Fleet(gpus, by)
     best: Plan | None = None
     for gpu, window in _windows(gpus, profile, max_moves):
-        if best is not None and window.cost > (best.compute_moved, len(best.moves)):
+        if best is not None and window.cost > best.cost:
             break
         found = fleet.clear(gpu, window)
         if found is not None and (best is None or found.loss < best.loss - _SAME):
@@ -122,11 +128,12 @@ def plan(gpus: Sequence[Layout], profile: str, by: Policy, max_moves: int) -> Pl
 class _Window(NamedTuple):
     """A placement that is legal once the slices in its way are gone.
 
-    `cost` is the compute slices and the number of the blockers, `after` the state with only the new slice, `loss`
-    the growth of fragmentation up to there.
+    `cost` is what moving the blockers costs, as in `Plan.cost`, `compute` their compute slices, `after` the state with
+    only the new slice, `loss` the growth of fragmentation up to there.
     """
 
     cost: tuple[int, int]
+    compute: int
     placement: int
     blockers: tuple[int, ...]
     after: int
@@ -159,9 +166,10 @@ def _windows_of(here: Layout, profile: str, max_moves: int) -> tuple[_Window, ..
             continue
         after = int(geometry.step[_state(geometry, here.slices ^ sum(1 << i for i in blockers)), placement])
         if after >= 0:  # a limit other than memory may still refuse it
-            cost = (sum(compute[placements[i].profile].compute_slices for i in blockers), len(blockers))
+            moved = sum(compute[placements[i].profile].compute_slices for i in blockers)
+            cost = (moved + len(blockers), len(blockers))
             loss = lost[after] - lost[_state(geometry, here.slices)]
-            found.append(_Window(cost, placement, blockers, after, loss))
+            found.append(_Window(cost, moved, placement, blockers, after, loss))
     return tuple(found)
 
 
@@ -190,7 +198,7 @@ class _Fleet:
             moves.append(Move(Spot(gpu, placements[index]), Spot(target, kind.placements[placement])))
             lost = _fragmentation(kind)
             loss += lost[kind.step[state, placement]] - lost[state]
-        return Plan(Spot(gpu, placements[window.placement]), tuple(moves), window.cost[0], loss)
+        return Plan(Spot(gpu, placements[window.placement]), tuple(moves), window.compute, loss)
 
     def _resettle(self, profiles: Sequence[str], touched: Mapping[int, _State]) -> list[_Place] | None:
         """A place for each of these slices, each at its least loss that leaves room for the rest; None if none."""

@@ -106,7 +106,7 @@ def _one_window(saved: Saved, wanted: str) -> int | None:
     movable = {uid for uid, facts in saved.pods.items() if facts.movable}
     layouts = [one for _, one in migration.layouts(saved.snapshot, movable)]
     plan = migration.plan(layouts, wanted, policy.DEFAULT, WINDOW_MOVES)
-    return None if plan is None else len(plan.moves) + plan.compute_moved
+    return None if plan is None else plan.cost[0]
 
 
 def _wanted(draw: np.random.Generator, kind: Geometry, saved: Saved) -> str | None:

@@ -273,6 +273,33 @@ def extender(results: Results) -> Plot | None:
     )
 
 
+def scheduler(results: Results) -> Plot | None:
+    """Pods per second with the extender over without: a line per setting, a bar at the bound."""
+    rows = results.rows("scheduler")[::-1]
+    if not rows:
+        return None
+    labels = [
+        f"{row['nodes']:,} nodes, shortlist {row['shortlist']:,}"
+        + (" filled up" if row["filled"] else "")
+        + (f", {row['infeasible']} refused pods waiting" if row["infeasible"] else "")
+        for row in rows
+    ]
+    with style.figure(8, 0.9 + 0.32 * len(rows)) as figure:
+        panel = figure.subplots()
+        bars = panel.barh(range(len(rows)), [row["ratio"] for row in rows], 0.6, color=style.BLUE)
+        panel.bar_label(bars, fmt="%.2f", padding=3, fontsize=8)
+        panel.axvline(1.0, color=style.MUTED, linewidth=1, linestyle="--")
+        panel.set_yticks(range(len(rows)), labels)
+        panel.set_xlabel("pods per second with the extender ÷ without")
+        panel.grid(visible=False, axis="y")
+    return Plot(
+        "scheduler",
+        "Pods per second of the real kube-scheduler",
+        "Further right is better; at the dashed line the extender costs nothing.",
+        figure,
+    )
+
+
 _PLOTS: Mapping[str, Sequence[Callable[[Results], Plot | None]]] = {
     "policies": (lambda results: acceptance(results, 1.0), lambda results: acceptance(results, 0.85)),
     "fragmentation": (fragmentation,),
@@ -280,4 +307,5 @@ _PLOTS: Mapping[str, Sequence[Callable[[Results], Plot | None]]] = {
     "planning": (planning,),
     "repacking": (repacking,),
     "extender": (extender,),
+    "scheduler": (scheduler,),
 }

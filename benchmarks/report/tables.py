@@ -119,6 +119,25 @@ def _planning(results: Results) -> list[Table]:
     ]
 
 
+def _fragmentation(results: Results) -> list[Table]:
+    """Unusable and stranded memory by policy and mix, means over the second half of the time."""
+    rows = results.rows("fragmentation")
+    mixes = list(dict.fromkeys(row["mix"] for row in rows))
+    made = []
+    for name in dict.fromkeys(row["contender"] for row in rows):
+        here = {row["mix"]: row for row in rows if row["contender"] == name}
+        cells = [Cell(f"{_late(here[mix]['unusable'])} % / {_late(here[mix]['stranded'])} %") for mix in mixes]
+        made.append([Cell(name), *cells])
+    title = "Unusable / stranded share of the memory, mean over the second half of the time"
+    return [Table(title, ("policy", *mixes), made)] if rows else []
+
+
+def _late(shares: Sequence[float]) -> str:
+    """The mean of the second half of a series, in percent."""
+    late = shares[len(shares) // 2 :]
+    return f"{100 * sum(late) / len(late):.1f}"
+
+
 def _pivot(
     title: str,
     measure: str,
@@ -152,4 +171,8 @@ def _plain(title: str, rows: Sequence[Row]) -> Table:
     return Table(title, [column.replace("_", " ") for column in columns], made)
 
 
-_PIVOTS: Mapping[str, Callable[[Results], list[Table]]] = {"policies": _policies, "planning": _planning}
+_PIVOTS: Mapping[str, Callable[[Results], list[Table]]] = {
+    "policies": _policies,
+    "fragmentation": _fragmentation,
+    "planning": _planning,
+}

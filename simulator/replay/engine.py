@@ -132,7 +132,7 @@ class _Run:
         found = [plan for plan in plans if plan is not None]
         if not found:
             return False
-        plan = min(found, key=lambda plan: (plan.compute_moved, len(plan.moves)))
+        plan = min(found, key=lambda plan: plan.cost)
         index = pool.geometry.placement_index
         moved = [pool.number(move.source.gpu, index[move.source.placement]) for move in plan.moves]
         owners = [self._job_of.pop(number) for number in moved]

@@ -85,7 +85,7 @@ def _settle(fleet: Sequence[Gpu], profiles: Sequence[str]) -> bool:
 
 
 def _costs(fleet: Sequence[Gpu], profile: str, moves: int) -> Iterator[tuple[int, int]]:
-    """Compute slices and number of every window that can be cleared with so many moves."""
+    """Cost (1 and its compute slices per move) and number of moves of every window that can be cleared."""
     for i, gpu in enumerate(fleet):
         compute = {p.name: p.compute_slices for p in gpu.known.catalogue.profiles}
         for window in gpu.known.placements:
@@ -97,7 +97,7 @@ def _costs(fleet: Sequence[Gpu], profile: str, moves: int) -> Iterator[tuple[int
                 continue
             after = [*fleet[:i], cleared.plus(window), *fleet[i + 1 :]]
             if _settle(after, [one.profile for one in blockers]):
-                yield sum(compute[one.profile] for one in blockers), len(blockers)
+                yield sum(1 + compute[one.profile] for one in blockers), len(blockers)
 
 
 def _carried_out(fleet: Sequence[Gpu], plan: Plan) -> list[Gpu]:
@@ -115,13 +115,13 @@ def _carried_out(fleet: Sequence[Gpu], plan: Plan) -> list[Gpu]:
 @many
 @given(cases(), policies, st.sampled_from([0, 1, 2, 2]))
 def test_the_cheapest_window_is_found(case: tuple[list[Gpu], str], by: policy.Policy, moves: int) -> None:
-    """There is a plan exactly if clearing one window makes room, and it moves the fewest compute slices."""
+    """There is a plan exactly if clearing one window makes room, and its restarts cost the least."""
     fleet, profile = case
     plan = migration.plan([gpu.layout() for gpu in fleet], profile, by, moves)
     costs = list(_costs(fleet, profile, moves))
     assert (plan is None) == (not costs)
     if plan is not None:
-        assert (plan.compute_moved, len(plan.moves)) == min(costs)
+        assert plan.cost == min(costs)
 
 
 @many
@@ -139,6 +139,7 @@ def test_a_plan_is_legal_and_costs_what_it_says(case: tuple[list[Gpu], str], by:
         assert move.source.gpu == plan.placed.gpu
         assert move.source.placement.profile == move.target.placement.profile
     compute = {p.name: p.compute_slices for gpu in fleet for p in gpu.known.catalogue.profiles}
+    assert plan.cost == (plan.compute_moved + len(plan.moves), len(plan.moves))
     assert plan.compute_moved == sum(compute[move.source.placement.profile] for move in plan.moves)
     assert plan.loss == pytest.approx(_lost(after) - _lost(fleet), abs=1e-9)
 
@@ -173,6 +174,18 @@ def test_the_smaller_of_two_blockers_moves() -> None:
     assert plan is not None
     assert plan.placed == migration.Spot(1, builders.placement("4g.20gb", 0))
     assert plan.compute_moved == 1
+
+
+def test_one_restart_is_cheaper_than_two_of_as_many_compute_slices() -> None:
+    """Of a window with one 2g and one with two 1g in the way the first is cleared: it restarts one pod less."""
+    pair = _a100(("1g.5gb", 0), ("1g.5gb", 2), pinned=[("3g.20gb", 4)])
+    single = _a100(("2g.10gb", 0), pinned=[("3g.20gb", 4)])
+    room = _a100(pinned=[("4g.20gb", 0)])
+    for fleet in ([pair, single, room], [single, pair, room]):
+        plan = migration.plan(fleet, "4g.20gb", policy.DEFAULT, 2)
+        assert plan is not None
+        assert fleet[plan.placed.gpu] is single
+        assert plan.cost == (3, 1)
 
 
 def test_two_blockers_need_two_moves() -> None:

@@ -41,6 +41,11 @@ ROWS: dict[str, list[dict[str, Any]]] = {
          "below": 0, "gaps": {"0": 4 - missed}, "seconds": 0.1}
         for method, missed in (("planner", 0), ("one window", 1))
     ],
+    "scheduler": [
+        {"nodes": 1000, "shortlist": 10, "filled": filled, "infeasible": 0, "plain": [150.0], "extender": [120.0],
+         "ratio": 0.8, "cpu_ms_per_pod": {"plain": {"etcd": 0.7}}}
+        for filled in (False, True)
+    ],
     "extender": [
         {"nodes": 100, "verb": verb, "p50_ms": 1.0, "p99_ms": 2.0, "noop_p50_ms": 0.1} for verb in ("filter", "cycle")
     ],

@@ -11,7 +11,16 @@ from benchmarks import parts
 from benchmarks.report import page, plots
 from tests.unit.benchmarks import small_results
 
-PICTURES = {"acceptance-1", "acceptance-0.85", "fragmentation", "decisions", "planning", "repacking", "extender"}
+PICTURES = {
+    "acceptance-1",
+    "acceptance-0.85",
+    "fragmentation",
+    "decisions",
+    "planning",
+    "repacking",
+    "extender",
+    "scheduler",
+}
 VOID = {"meta", "br", "link", "img", "hr"}
 
 
