@@ -116,6 +116,21 @@ async def test_a_version_is_doubted_after_several_failures(failures: int, causes
     assert collection.watched_from[-1] == f"list-{1 + len(causes)}"
 
 
+async def test_a_watch_that_ends_at_once_with_nothing_is_a_failure() -> None:
+    """What cuts every watch off at once is waited out like an absent server, not asked again without a pause."""
+    nothing: Sequence[Event] = ()
+    collection = Scripted(*[nothing] * RELIST_AFTER)
+    async with running(collection):
+        assert collection.told == ["list", "replace a", "unreachable", "list", "replace a"]
+
+
+async def test_failures_with_changes_in_between_are_not_in_a_row() -> None:
+    """Connections that break now and then, but bring what happens, are no reason to list anew."""
+    collection = Scripted(*[[Change(ChangeType.BOOKMARK, None, "7"), AWAY]] * (2 * RELIST_AFTER))
+    async with running(collection):
+        assert collection.told == ["list", "replace a"]
+
+
 async def test_a_list_that_fails_is_tried_until_it_succeeds() -> None:
     """Before the first list nothing counts as synced; refusals are waited out like absences."""
     collection = Scripted(lists=[AWAY, errors.RefusedError("403"), AWAY])
