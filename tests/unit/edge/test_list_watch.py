@@ -126,7 +126,8 @@ async def test_a_watch_that_ends_at_once_with_nothing_is_a_failure() -> None:
 
 async def test_failures_with_changes_in_between_are_not_in_a_row() -> None:
     """Connections that break now and then, but bring what happens, are no reason to list anew."""
-    collection = Scripted(*[[Change(ChangeType.BOOKMARK, None, "7"), AWAY]] * (2 * RELIST_AFTER))
+    something: Sequence[Event] = (Change(ChangeType.BOOKMARK, None, "7"), AWAY)
+    collection = Scripted(*[something] * (2 * RELIST_AFTER))
     async with running(collection):
         assert collection.told == ["list", "replace a"]
 
