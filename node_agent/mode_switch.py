@@ -15,7 +15,7 @@ from node_agent.memory import Memory
 _log = structlog.get_logger("mode")
 
 AGAIN_S = 30.0  # before a GPU whose users kept the mode pending is asked again
-_PENDING = {
+PENDING = {
     3: "the driver cannot activate it here; is the GPU passed through to a virtual machine?",
     16: "it takes a reset of the GPU or a reboot of the node",
     19: "something uses the GPU, if only a monitoring daemon (dcgm, nvsm); it is tried again",
@@ -45,7 +45,7 @@ class ModeSwitch:
                         self._memory.look_again([info.uuid])
 
     def _is_due(self, info: GpuInfo) -> bool:
-        if info.mode is None or info.mode.current or info.state not in (GpuState.MIG_OFF, GpuState.MODE_PENDING):
+        if info.mode is None or info.mode.current or info.state not in (GpuState.MIG_OFF, GpuState.MODEPENDING):
             self._memory.mode_notes.pop(info.uuid, None)
             return False
         asked = self._asked_at.get(info.uuid)
@@ -75,4 +75,4 @@ class ModeSwitch:
 
 
 def _why(change: ModeChange) -> str:
-    return _PENDING.get(change.activation, f"activation status {change.activation}")
+    return PENDING.get(change.activation, f"activation status {change.activation}")
