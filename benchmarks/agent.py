@@ -123,7 +123,7 @@ class _Bench:
             spans = [await self._allocate(SMALL) for _ in range(self.room)]
             self._add(spans, own, waited)
             await self._all_owned()
-        return {"what": "allocate, slice there"} | _quantiles(own, waited)
+        return {"what": "slice there"} | _quantiles(own, waited)
 
     async def idle(self, seconds: float) -> list[Row]:
         """CPU time over a while in which nothing happens, and memory."""
@@ -162,7 +162,7 @@ class _Bench:
         self._agent.slow(0.0)
         await self._reported(lambda slices: _count(slices, HALF) == 2 * half, "the other GPUs are cut")
         self._kubelet.held.clear()
-        return {"what": "allocate, others being cut", "overlap_s": round(elapsed, 2)} | _quantiles(own, waited)
+        return {"what": "others being cut", "overlap_s": round(elapsed, 2)} | _quantiles(own, waited)
 
     async def cuts(self, rounds: int) -> Row:
         """Allocates nobody announced: what is there is destroyed, and another slice cut, while the kubelet waits."""
@@ -173,7 +173,7 @@ class _Bench:
                 await self._end_pods()
                 self._agent.driver()
                 self._add([await self._allocate(profile) for _ in range(number)], own, waited)
-        return {"what": "allocate, with the cut"} | _quantiles(own, waited)
+        return {"what": "with the cut"} | _quantiles(own, waited)
 
     # What the kubelet does
 

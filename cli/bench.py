@@ -82,6 +82,23 @@ def scheduler(
 
 
 @app.command()
+def agent(
+    rounds: Annotated[int, typer.Option(min=1, help="Times that all 56 slices are allocated.")] = 4,
+    idle: Annotated[float, typer.Option(min=1, help="Seconds to look at an idle agent.")] = 30,
+    form: Form = Format.TABLE,
+) -> None:
+    """What the node agent costs a node: Allocate's own time, start, idle CPU, memory.
+
+    Example: migsched bench agent -o json
+    """
+    from benchmarks import agent as agent_bench  # gRPC is not needed by the others
+
+    with progress.shown() as tell:
+        rows = agent_bench.measure(rounds, idle, tell)
+    _show("agent", rows, form)
+
+
+@app.command()
 def sync(
     nodes: Annotated[int, typer.Option(min=1, help="Nodes of 8 GPUs.")] = 5000,
     slices: Annotated[int, typer.Option(min=0, max=56, help="Bound one-slice pods per node.")] = 8,
