@@ -4,6 +4,7 @@ and the API.
 Touched from the event loop alone. Whatever gives room rings `on_room`, so that refused pods are woken.
 """
 
+import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
@@ -22,6 +23,7 @@ from scheduler.cluster import Kind, MigNode, Object
 from scheduler.kube_scheduler_config import managed_resources
 
 _log = structlog.get_logger("state")
+UNSEEN_S = 300.0  # how long a pod is known that only calls have shown; a watch is never so late
 _NO_STATUS = (b"", b"{}", b"null")  # a MigNode that its agent has made and not written yet
 
 
@@ -51,6 +53,7 @@ class State:
         self.inventory = Inventory(by)
         self.pods: dict[str, KnownPod] = {}
         self.refused: set[str] = set()  # pods that fit nowhere when they last asked
+        self._unseen: dict[str, float] = {}  # pods that only calls have shown, with when to forget them, oldest first
         self._on_room = on_room
         self.on_request: Callable[[Request], None] | None = None  # told what each new pod asks for
         self._managed = set(managed_resources())
@@ -74,6 +77,7 @@ class State:
 
     def apply(self, kind: Kind, change: Change[Object]) -> None:
         """One change of the cluster."""
+        self._forget_unseen()
         if change.item is None:
             return
         if change.type is not ChangeType.DELETED:
@@ -131,7 +135,11 @@ class State:
         if pods.is_over(pod):
             self._pod_gone(meta.uid, pod.spec.node_name)
             return
-        known = self._with_facts_of(pod, self.remember(pod))
+        self._unseen.pop(meta.uid, None)
+        known = self.pods.get(meta.uid)
+        known = (
+            self._read(pod) if known is None or known.node != pod.spec.node_name else self._with_facts_of(pod, known)
+        )
         if not pod.spec.node_name:
             return
         self.refused.discard(meta.uid)
@@ -153,8 +161,7 @@ class State:
         return known
 
     def _pod_gone(self, uid: str, node: str) -> None:
-        self.pods.pop(uid, None)
-        self.refused.discard(uid)
+        self._forget_pod(uid)
         self._watching_room(lambda: self.inventory.end(uid, node))
 
     def _watching_room(self, step: Callable[[], object]) -> None:
@@ -163,14 +170,36 @@ class State:
         if self.inventory.gains != before:
             self._on_room()
 
+    def _forget_pod(self, uid: str) -> None:
+        self.pods.pop(uid, None)
+        self.refused.discard(uid)
+        self._unseen.pop(uid, None)
+
+    def _forget_unseen(self) -> None:
+        """Forget pods of calls that the watch never showed: they were gone before the call came, which may be late."""
+        now = time.monotonic()
+        while self._unseen:
+            oldest = next(iter(self._unseen))
+            if self._unseen[oldest] > now:
+                return
+            self._forget_pod(oldest)
+
     # --- for the extender ---------------------------------------------------------------------------------------
 
     def remember(self, pod: Pod) -> KnownPod:
-        """What is known of a MIG pod, read once per UID: its containers cannot change."""
+        """What is known of a MIG pod that a call brought, read once per UID: its containers cannot change.
+
+        What the watch has shown of it counts more than the call, which may be late.
+        """
+        known = self.pods.get(pod.metadata.uid)
+        if known is None:
+            self._forget_unseen()
+            known = self._read(pod)
+            self._unseen[known.uid] = time.monotonic() + UNSEEN_S
+        return known
+
+    def _read(self, pod: Pod) -> KnownPod:
         meta = pod.metadata
-        before = self.pods.get(meta.uid)
-        if before is not None and before.node == pod.spec.node_name:
-            return before
         found, problem = None, ""
         try:
             found = pods.request_of(pod)
@@ -188,8 +217,9 @@ class State:
             service=pods.service_of(pod),
             labels=pods.labels_of(pod),
         )
+        new = meta.uid not in self.pods
         self.pods[meta.uid] = known
-        if before is None and found and self.on_request is not None:
+        if new and found and self.on_request is not None:
             self.on_request(found)
         return known
 

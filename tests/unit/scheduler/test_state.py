@@ -1,16 +1,18 @@
 """The cache: objects in, inventory and known pods out."""
 
 import dataclasses
+import time
 
 import msgspec
+import pytest
 import structlog.testing
 
 from allocator import contract, gpu_models, policy
 from allocator.request import Request
 from edge.changes import Change, ChangeType, Listing
-from edge.objects import Meta, Pod
+from edge.objects import Meta, Node, Pod
 from scheduler.cluster import Kind, MigNode
-from scheduler.state import State
+from scheduler.state import UNSEEN_S, State
 from tests.builders import node
 
 
@@ -157,3 +159,24 @@ def test_what_changes_of_a_known_pod_is_followed() -> None:
     state.apply(Kind.POD, Change(ChangeType.MODIFIED, msgspec.structs.replace(before, metadata=changed), "2"))
     known = state.pods["uid-p"]
     assert (known.movable, known.labels) == (True, {"app": "x"})
+
+
+def test_the_watch_counts_more_than_a_late_call() -> None:
+    """A call that shows a pod as it was before its Binding does not undo what the watch has shown."""
+    state, _ = fed()
+    state.apply(Kind.POD, Change(ChangeType.ADDED, pod("a", "n", annotation=promised(0)), "2"))
+    assert state.remember(pod("a")).node == "n"
+    assert state.pods["uid-a"].node == "n"
+
+
+def test_a_pod_that_was_gone_before_its_call_came_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pod that the watch never shows is not known for ever, nor waited for; one that it shows is."""
+    state, _ = fed()
+    state.apply(Kind.POD, Change(ChangeType.DELETED, pod("gone"), "2"))
+    for name in ("gone", "seen"):
+        state.refused.add(state.remember(pod(name)).uid)
+    state.apply(Kind.POD, Change(ChangeType.ADDED, pod("seen"), "3"))
+    later = time.monotonic() + UNSEEN_S + 1
+    monkeypatch.setattr(time, "monotonic", lambda: later)
+    state.apply(Kind.NODE, Change(ChangeType.ADDED, Node(Meta("n")), "4"))
+    assert set(state.pods) == state.refused == {"uid-seen"}
