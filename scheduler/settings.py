@@ -74,7 +74,7 @@ class Settings(BaseSettings):
         description="How long a question may take, waiting included; then its process is killed (504).",
     )
     planner_memory_mib: int = Field(
-        2048, ge=256, description="Address space of a planning process in MiB; what needs more is refused (413)."
+        1024, ge=256, description="Address space of a planning process in MiB; what needs more is refused (413)."
     )
     planner_nice: int = Field(
         19, ge=0, le=19, description="Niceness of planning processes; 19 leaves the processor to the extender."

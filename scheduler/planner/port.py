@@ -20,7 +20,7 @@ class Limits:
     workers: int = 1
     queue: int = 4
     deadline_s: float = 60.0
-    memory_mib: int = 2048
+    memory_mib: int = 1024
     nice: int = 19
     idle_s: float = 300.0
 
