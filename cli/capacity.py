@@ -38,7 +38,7 @@ def capacity(
         save.write_text(snapshot_file.encode(saved), encoding="utf-8")
     answer = answers.answer(asked, saved, time_limit)
     output.show(form, lambda: answer, lambda: _text(answer))
-    if answer.get("fits") is False:
+    if answer.get("requests", {}).get("fit") is False:
         raise typer.Exit(1)
 
 
