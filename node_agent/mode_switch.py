@@ -45,7 +45,7 @@ class ModeSwitch:
                         self._memory.look_again([info.uuid])
 
     def _is_due(self, info: GpuInfo) -> bool:
-        if info.mode is None or info.mode.current or info.state not in (GpuState.MIG_OFF, GpuState.MODEPENDING):
+        if info.mode is None or info.mode.current or info.state not in (GpuState.MIG_OFF, GpuState.MODE_PENDING):
             self._memory.mode_notes.pop(info.uuid, None)
             return False
         asked = self._asked_at.get(info.uuid)
