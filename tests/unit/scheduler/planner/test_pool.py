@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import sys
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -206,3 +207,22 @@ async def test_several_workers_work_at_once(tmp_path: Path) -> None:
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
     await pool.close()
+
+
+async def test_no_worker_outlives_a_service_that_is_killed(tmp_path: Path) -> None:
+    """A worker whose service is gone ends in the middle of its work."""
+    script = (
+        "import asyncio, json, sys\n"
+        "from scheduler.metrics import Metrics\n"
+        "from scheduler.planner.pool import Pool\n"
+        "from scheduler.planner.port import Limits, Question\n"
+        "from tests.unit.scheduler.planner import work\n"
+        "async def question(): return Question(json.dumps({'began': sys.argv[1]}).encode())\n"
+        "async def main(): await Pool(Limits(), Metrics()).ask(work.endless, question)\n"
+        "asyncio.run(main())\n"
+    )
+    service = await asyncio.create_subprocess_exec(sys.executable, "-c", script, str(tmp_path / "began"))
+    pid = await begun(tmp_path / "began")
+    service.kill()
+    await service.wait()
+    await eventually(lambda: not alive(pid), "the worker ends")
