@@ -4,7 +4,7 @@ One process per GPU node. Reading order:
 
     device       the port to the GPUs; `nvml` is the driver behind it, simulator.gpu the other one
     slices       a slice's life as the agent sees it: one transition table
-    journal      what the agent must not forget, written before every mutation
+    journal      what the agent must not forget, written before every mutation; `journal_file`: on disk
     naming       device ids: stable names of placements
     cluster      the port to Kubernetes; the objects that cross it are in `edge`; `kube` is the real one
     pods         from a pod object to what it asks and was promised

@@ -1,17 +1,15 @@
 """Journal: what the agent must not forget, on disk before it happens on the GPU.
 
 It holds every slice that is ours with its state, and the sets of device ids given to containers together. Intents to
-change a GPU, and what a container is given, are written whole, synced and renamed into place before memory changes
-and before the caller goes on. What was only seen (that a cut succeeded, that nobody has a slice any more) is written
-with the next intent, or by `flush`: after a crash it is seen again. So a crash leaves an intent, never a surprise. A
-journal that cannot be read stops the agent: guessing whose a slice is could destroy somebody's work. Used by agent,
-allocation and cutter.
+change a GPU, and what a container is given, are written whole and synced before memory changes and before the caller
+goes on. What was only seen (that a cut succeeded, that nobody has a slice any more) is written with the next intent, or
+by `flush`: after a crash it is seen again. So a crash leaves an intent, never a surprise. A journal that cannot be read
+stops the agent: guessing whose a slice is could destroy somebody's work. Used by agent, allocation and cutter; on disk
+it is a `journal_file`.
 """
 
 import dataclasses
-import os
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Annotated, Any, Protocol
 
 import msgspec
@@ -43,47 +41,6 @@ class Store(Protocol):
 
     def write(self, content: bytes) -> None:
         """Replace all of it, durably or not at all."""
-
-
-class FileStore:
-    """A file, replaced atomically. Raises JournalError naming path and reason."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def read(self) -> bytes | None:
-        """See Store."""
-        try:
-            with self.path.open("rb") as file:
-                return file.read(MAX_BYTES + 1)
-        except FileNotFoundError:
-            return None
-        except OSError as exc:
-            raise JournalError(f"journal {self.path}: cannot be read: {exc.strerror}") from exc
-
-    def write(self, content: bytes) -> None:
-        """See Store."""
-        new = self.path.with_name(self.path.name + ".new")
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            with new.open("wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            new.replace(self.path)
-            _sync_directory(self.path.parent)
-        except OSError as exc:
-            raise JournalError(
-                f"journal {self.path}: cannot be written: {exc.strerror}; no slice is cut or destroyed until it can"
-            ) from exc
-
-
-def _sync_directory(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 class _Owner(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -254,7 +211,7 @@ def _decode(content: bytes) -> _Document:
 
 def _unusable(why: str) -> str:
     return (
-        f"the journal cannot be used: {why}. Nothing was destroyed. Move the file away to start without it: slices "
+        f"the journal cannot be used: {why}. Nothing was destroyed. Move its files away to start without it: slices "
         "that the kubelet lists are taken over, all others then count as foreign and stay"
     )
 

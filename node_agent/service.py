@@ -23,7 +23,8 @@ from node_agent.agent import Agent
 from node_agent.allocation import Allocation, AllocationError
 from node_agent.cluster import Cluster
 from node_agent.inform import Pods, Reporter, now
-from node_agent.journal import FileStore, Journal, JournalError
+from node_agent.journal import Journal, JournalError
+from node_agent.journal_file import FileStore
 from node_agent.kube import KubeClient
 from node_agent.kubelet.channel import KubeletError
 from node_agent.kubelet.plugin import Given

@@ -17,7 +17,8 @@ from allocator import contract
 from allocator.contract import Promise
 from node_agent import slices
 from node_agent.cdi import Specs
-from node_agent.journal import FileStore, Journal
+from node_agent.journal import Journal
+from node_agent.journal_file import FileStore
 from simulator.control_plane import ports, scheduler_config
 from simulator.control_plane.control_plane import ControlPlane
 from simulator.gpu import driver
