@@ -159,6 +159,7 @@ async def test_the_extender_s_role_is_enough_for_its_port(cluster: ControlPlane)
     client = await KubeClient.connect(cluster.kubeconfig_of(deployed.EXTENDER))
     try:
         versions = {kind: (await client.list(kind)).resource_version for kind in Kind}
+        assert list(await client.disruption_budgets()) == []
         pod = await client.get_pod("default", "bound")
         await client.annotate_node("bound-1", contract.WAKE_ANNOTATION, "1")
         await client.bind(
