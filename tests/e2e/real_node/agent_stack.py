@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -72,12 +73,14 @@ class Agent:
         self._environment = {f"MIGSCHED_AGENT_{key.upper()}": value for key, value in settings.items()}
         self._process: subprocess.Popen[bytes] | None = None
 
-    def start(self) -> None:
-        """Start it; returns at once."""
+    def start(self, *die_at: str, **settings: str) -> None:
+        """Start it, with some settings changed; returns at once. `die_at` is a state and before or after."""
+        changed = {f"MIGSCHED_AGENT_{key.upper()}": value for key, value in settings.items()}
         command = [sys.executable, "-m", "tests.e2e.real_node.agent_process", str(self._hardware.socket), self.boot]
+        command += die_at
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                command, stdout=log, stderr=log, cwd=ROOT, env={**os.environ, **self._environment}
+                command, stdout=log, stderr=log, cwd=ROOT, env={**os.environ, **self._environment, **changed}
             )
 
     def kill(self) -> None:
@@ -87,6 +90,11 @@ class Agent:
         self._process.kill()
         self._process.wait(30)
 
+    @property
+    def killed(self) -> bool:
+        """Whether it was ended by SIGKILL."""
+        return self._process is not None and self._process.poll() == -signal.SIGKILL
+
     def stop(self) -> None:
         """SIGTERM; fails if it ended before, or not well."""
         if self._process is not None and self._process.returncode is None:
@@ -95,18 +103,23 @@ class Agent:
 
 
 class AgentStack:
-    """A node `n1` of 8 × A100-40GB, everything running."""
+    """A node `n1` of 8 × A100-40GB, or another number, everything running.
 
-    def __init__(self, cluster: ControlPlane, node: RealNode, directory: Path) -> None:
+    `during_call` is what the driver does in the time that a call lasts, by `hardware.driver.faults.latency_s`.
+    """
+
+    def __init__(self, cluster: ControlPlane, node: RealNode, directory: Path, gpus: int = GPUS) -> None:
+        self.gpus = gpus
+        self.during_call: Callable[[float], None] = time.sleep
         self.cluster = cluster
         self.node = node
         self._cleanup = ExitStack()
         cluster.apply(DEPLOY / "crd" / "mignodes.yaml")
         self.in_use = directory / "in-use"
         self.in_use.mkdir()
-        gpus = driver.simulate(f"a100-40gb:{GPUS}", seed=node.name)
+        simulated = driver.simulate(f"a100-40gb:{gpus}", seed=node.name, pause=lambda s: self.during_call(s))
         sockets = Path(self._cleanup.enter_context(tempfile.TemporaryDirectory(prefix="migsched-")))
-        self.hardware = self._cleanup.enter_context(Hardware(gpus, sockets / "gpus", self.in_use))
+        self.hardware = self._cleanup.enter_context(Hardware(simulated, sockets / "gpus", self.in_use))
         self.agent = Agent(cluster, node, self.hardware, directory)
         self._cleanup.callback(self.agent.stop)
         self.agent.start()
@@ -125,7 +138,7 @@ class AgentStack:
     def serves(self) -> bool:
         """Whether the kubelet offers the agent's devices, and the agent is well."""
         status = self.get("node", self.node.name)["status"]
-        return status["allocatable"].get("nvidia.com/mig-1g.5gb") == str(7 * GPUS) and self.agent_ready()
+        return status["allocatable"].get("nvidia.com/mig-1g.5gb") == str(7 * self.gpus) and self.agent_ready()
 
     # What there is
 
@@ -200,9 +213,9 @@ class AgentStack:
         text = json.dumps({"apiVersion": "v1", "kind": "List", "items": wanted})
         self.cluster.kubectl("create", "--filename=-", standard_input=text)
 
-    def visible(self, pod: str) -> str:
-        """NVIDIA_VISIBLE_DEVICES in a pod's container."""
-        lines = self.node.exec_in_pod(pod, "env").stdout.splitlines()
+    def visible(self, pod: str, container: str | None = None) -> str:
+        """NVIDIA_VISIBLE_DEVICES in a pod's container, the first by default."""
+        lines = self.node.exec_in_pod(pod, "env", container=container).stdout.splitlines()
         (found,) = [line.partition("=")[2] for line in lines if line.startswith("NVIDIA_VISIBLE_DEVICES=")]
         return found
 
@@ -259,32 +272,43 @@ class AgentStack:
             time.sleep(0.05)
 
 
-def pod(
-    stack: AgentStack, name: str, profiles: Sequence[str], seconds: float = 3600, *, restart: str = "Never"
-) -> Document:
-    """A pod whose container uses slices of these profiles for some seconds, or until it is told to end."""
+def container(name: str, profiles: Sequence[str], seconds: float = 3600) -> Document:
+    """A container that uses slices of these profiles for some seconds, or until it is told to end."""
     limits: dict[str, int] = {}
     for one in profiles:
         resource = f"nvidia.com/mig-{one.replace('+', '.')}"
         limits[resource] = limits.get(resource, 0) + 1
-    container = {
-        "name": "main",
+    return {
+        "name": name,
         "image": image.BUSYBOX,
         "imagePullPolicy": "Never",
         "command": ["sh", "-c", _USE % f"{seconds:g}"],
         "resources": {"limits": limits},
         "volumeMounts": [{"name": "in-use", "mountPath": "/in-use"}],
     }
-    spec = {
+
+
+def pod_of(stack: AgentStack, name: str, *containers: Document, init: Sequence[Document] = (), **spec: Any) -> Document:
+    """A pod of these containers, scheduled by migsched."""
+    whole = {
         "schedulerName": "migsched",
-        "containers": [container],
+        "containers": list(containers),
+        **({"initContainers": list(init)} if init else {}),
         "volumes": [{"name": "in-use", "hostPath": {"path": str(stack.in_use)}}],
-        "restartPolicy": restart,
+        "restartPolicy": "Never",
         "enableServiceLinks": False,
         "automountServiceAccountToken": False,
         "terminationGracePeriodSeconds": 20,
+        **spec,
     }
-    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": spec}
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": whole}
+
+
+def pod(
+    stack: AgentStack, name: str, profiles: Sequence[str], seconds: float = 3600, *, restart: str = "Never"
+) -> Document:
+    """A pod whose container uses slices of these profiles for some seconds, or until it is told to end."""
+    return pod_of(stack, name, container("main", profiles, seconds), restartPolicy=restart)
 
 
 def is_running(one: Document) -> bool:

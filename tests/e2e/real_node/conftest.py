@@ -10,6 +10,7 @@ from simulator.control_plane.control_plane import ControlPlane
 from simulator.real_node import errors as real_node_errors
 from simulator.real_node import preparation
 from simulator.real_node.real_node import RealNode
+from tests.e2e.real_node.agent_stack import AgentStack
 
 _OUTCOME = pytest.StashKey[errors.MigschedError | None]()
 
@@ -57,3 +58,18 @@ def node(cluster: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> Ite
     """A node that the tests of a module share."""
     with RealNode(cluster, "n1", tmp_path_factory.mktemp("n"), labels={"accelerator": "simulated"}) as started:
         yield started
+
+
+@pytest.fixture(scope="module")
+def whole(cluster: ControlPlane, node: RealNode, tmp_path_factory: pytest.TempPathFactory) -> Iterator[AgentStack]:
+    """Everything running, shared by the tests of this module."""
+    started = AgentStack(cluster, node, tmp_path_factory.mktemp("a"))
+    yield started
+    started.close()
+
+
+@pytest.fixture
+def stack(whole: AgentStack) -> Iterator[AgentStack]:
+    """The running stack without pods; what a test leaves is cleared and checked."""
+    yield whole
+    whole.clear()

@@ -24,7 +24,7 @@ _CALLS = frozenset(name for name in vars(device.MigDevices) if not name.startswi
 class Hardware:
     """Serves a simulated driver. A context manager.
 
-    `in_use` is a directory in which containers keep one entry for each MIG UUID they use; a GPU that loses an instance
+    `in_use` is a directory in which containers keep one entry for each UUID they use; a GPU that loses an instance
     while its entry is there is noted in `violations`, at the moment of the change. `held` is what GPU and placement
     each MIG UUID ever meant: a place that is cut anew may get the one it had.
     """
@@ -76,9 +76,14 @@ class Hardware:
         slices = self.slices()
         for name, what in slices.items():
             self.held.setdefault(name, set()).add(what)
-        gone = self.used() - slices.keys()
+        gone = {one for one in self.used() if not self._stands(one, slices)}
         if gone:
             self.violations.append(f"{gpu.uuid} changed to {gpu.placements()} while containers use {sorted(gone)}")
+
+    def _stands(self, name: str, slices: Mapping[str, object]) -> bool:
+        """Whether a slice, or a GPU that is used whole, still is what a container was given."""
+        whole = self.driver.gpus.get(name)
+        return name in slices if whole is None else not whole.mode.current
 
     def _accept(self) -> None:
         while True:

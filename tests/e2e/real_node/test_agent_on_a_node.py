@@ -2,15 +2,12 @@
 
 import os
 import random
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from node_agent import device, slices
-from simulator.control_plane.control_plane import ControlPlane
 from simulator.gpu.faults import Call
-from simulator.real_node.real_node import RealNode
 from tests.e2e.real_node.agent_stack import (
     AgentStack,
     Document,
@@ -30,21 +27,6 @@ LOST = '"event": "cannot follow"'
 REGISTERED = '"nvidia.com/mig-3g.20gb", "event": "registered"'
 MIX = [["1g.5gb"]] * 5 + [["1g.10gb"], ["1g.5gb+me"], ["2g.10gb"], ["2g.10gb"], ["3g.20gb"], ["3g.20gb"]]
 MIX += [["4g.20gb"], ["7g.40gb"], ["1g.5gb", "1g.5gb"], ["3g.20gb", "3g.20gb"]]
-
-
-@pytest.fixture(scope="module")
-def whole(cluster: ControlPlane, node: RealNode, tmp_path_factory: pytest.TempPathFactory) -> Iterator[AgentStack]:
-    """Everything running, shared by the tests of this module."""
-    started = AgentStack(cluster, node, tmp_path_factory.mktemp("a"))
-    yield started
-    started.close()
-
-
-@pytest.fixture
-def stack(whole: AgentStack) -> Iterator[AgentStack]:
-    """The running stack without pods; what a test leaves is cleared and checked."""
-    yield whole
-    whole.clear()
 
 
 def test_a_pod_gets_the_slice_that_its_annotation_names(stack: AgentStack) -> None:
