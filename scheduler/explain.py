@@ -1,8 +1,10 @@
 """Why a pod is pending, or where it lies, in plain words. Called by the API; the command line and the demo print it."""
 
 from collections import Counter
+from collections.abc import Iterator
 from typing import Any
 
+from allocator.request import Request
 from scheduler.state import KnownPod, State
 
 
@@ -16,6 +18,30 @@ def find(state: State, name: str) -> KnownPod | None:
 
 def explain(state: State, pod: KnownPod) -> dict[str, Any]:
     """The explanation of one pod: phase, reason, and per node why not, as a JSON-able mapping."""
+    answer, pending = _where(state, pod)
+    if pending is None:
+        return answer
+    nodes = _misfits(state, pending)
+    return answer | {"nodes": nodes, "reason": _summary(state, nodes)}
+
+
+def every(state: State) -> Iterator[dict[str, Any]]:
+    """The explanations of all pods, by name, without their nodes: thousands for each of hundreds of pods that wait.
+
+    Pods that ask the same are looked at together.
+    """
+    reasons: dict[Request, str] = {}
+    for pod in sorted(state.pods.values(), key=lambda p: (p.namespace, p.name)):
+        answer, pending = _where(state, pod)
+        if pending is not None:
+            if pending not in reasons:
+                reasons[pending] = _summary(state, _misfits(state, pending))
+            answer["reason"] = reasons[pending]
+        yield answer
+
+
+def _where(state: State, pod: KnownPod) -> tuple[dict[str, Any], Request | None]:
+    """Where a pod lies or why it can lie nowhere; and for one that waits what it asks for, its reason left open."""
     answer: dict[str, Any] = {
         "namespace": pod.namespace,
         "pod": pod.name,
@@ -28,7 +54,7 @@ def explain(state: State, pod: KnownPod) -> dict[str, Any]:
         "slices": [],
     }
     if pod.request is None:
-        return answer | {"phase": "invalid", "reason": pod.problem}
+        return answer | {"phase": "invalid", "reason": pod.problem}, None
     claim = state.inventory.ledger.get(pod.uid)
     if claim is not None:
         slices = [
@@ -41,26 +67,20 @@ def explain(state: State, pod: KnownPod) -> dict[str, Any]:
             }
             for hold in claim.holds
         ]
-        return answer | {
-            "phase": "bound",
-            "node": claim.node,
-            "reason": f"its slices are {claim.state.value}",
-            "slices": slices,
-        }
+        reason = f"its slices are {claim.state.value}"
+        return answer | {"phase": "bound", "node": claim.node, "reason": reason, "slices": slices}, None
     if pod.node:
-        return answer | {"phase": "bound", "reason": "bound without a placement of ours; its agent decides"}
-    nodes = _misfits(state, pod)
-    return answer | {"nodes": nodes, "reason": _summary(state, nodes)}
+        return answer | {"phase": "bound", "reason": "bound without a placement of ours; its agent decides"}, None
+    return answer, pod.request
 
 
-def _misfits(state: State, pod: KnownPod) -> dict[str, str]:
-    """Why each node refuses the pod; nodes that would take it are left out."""
+def _misfits(state: State, request: Request) -> dict[str, str]:
+    """Why each node refuses a request; nodes that would take it are left out."""
     inventory = state.inventory
-    assert pod.request is not None  # the caller has asked
     names = sorted(inventory.nodes)
-    losses = inventory.fleet.losses(pod.request, inventory.fleet.rows_of(names))
+    losses = inventory.fleet.losses(request, inventory.fleet.rows_of(names))
     return {
-        name: inventory.explain(pod.request, name).message
+        name: inventory.explain(request, name).message
         for name, loss in zip(names, losses, strict=True)
         if not abs(loss) < float("inf")
     }

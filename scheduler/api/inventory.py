@@ -33,9 +33,8 @@ def add(app: FastAPI, context: Context) -> None:
 
     @app.get("/api/v1/pods", tags=["cluster"], operation_id="pods", responses=answers(list[ExplanationModel]))
     async def pods() -> Response:
-        """Every MIG pod that is not over, with where it lies or why it is pending."""
-        known = sorted(state.pods.values(), key=lambda p: (p.namespace, p.name))
-        return _array([msgspec.json.encode(explain.explain(state, one)) async for one in paced(known)])
+        """Every MIG pod that is not over, with where it lies or why it is pending; node by node it is in `explain`."""
+        return _array([msgspec.json.encode(one) async for one in paced(explain.every(state))])
 
     @app.get("/api/v1/explain", tags=["cluster"], operation_id="explain", responses=answers(ExplanationModel, 400, 404))
     async def explain_pod(

@@ -65,7 +65,7 @@ class ExplanationModel(_Answer):
     phase: str = Field(description="bound, pending or invalid", examples=["pending"])
     node: str
     reason: str = Field(description="plain words", examples=["3 nodes: no free 3g.20gb placement on any GPU"])
-    nodes: dict[str, str] = Field(description="refused nodes and why, for a pending pod")
+    nodes: dict[str, str] = Field(description="refused nodes and why, for a pending pod; left out of lists")
     slices: list[HeldModel] = Field(description="its placements, for a bound pod")
 
 

@@ -62,7 +62,7 @@ PROBLEMS: list[tuple[Exception, int, dict[str, str]]] = [
     (BusyError(4, 30), 503, {"Retry-After": "30"}),
     (StoppingError(), 503, {"Retry-After": "5"}),
     (LateError(60, 12.3), 504, {}),
-    (TooLargeError(2048), 413, {}),
+    (TooLargeError(1024), 413, {}),
     (DiedError("the planner was killed (SIGKILL) before it had the answer; ask again"), 502, {}),
     (FailedError("the planner failed; see the log of the migsched scheduler"), 500, {}),
 ]

@@ -1,0 +1,37 @@
+"""Why pods are pending: alone with every node, together once per kind of request."""
+
+from edge.changes import Change, ChangeType
+from scheduler import explain
+from scheduler.cluster import Kind
+from scheduler.state import State
+from tests.unit.scheduler.test_state import fed, pod, promised
+
+
+def waiting() -> State:
+    """A node with one GPU, a pod on it, and pods that wait."""
+    state, _ = fed()
+    state.inventory.nodes.add("n")
+    for number in range(3):
+        state.apply(Kind.POD, Change(ChangeType.ADDED, pod(f"waits-{number}"), "1"))
+    state.apply(Kind.POD, Change(ChangeType.ADDED, pod("lies", "n", annotation=promised(2)), "2"))
+    state.apply(Kind.POD, Change(ChangeType.ADDED, pod("elsewhere", "m"), "3"))
+    return state
+
+
+def test_together_and_alone_say_the_same() -> None:
+    """The list says of each pod what its own explanation says, without the nodes, in order of name."""
+    state = waiting()
+    every = list(explain.every(state))
+    assert [one["pod"] for one in every] == ["elsewhere", "lies", "waits-0", "waits-1", "waits-2"]
+    assert every == [explain.explain(state, state.pods[one["uid"]]) | {"nodes": {}} for one in every]
+    assert [one["phase"] for one in every] == ["bound", "bound", "pending", "pending", "pending"]
+
+
+def test_a_refused_pod_names_every_node() -> None:
+    """Alone, a pod that fits nowhere has each node's reason, and its own counts them."""
+    state = waiting()
+    state.inventory.nodes.add("other")
+    state.inventory.forget_report("n")
+    answer = explain.explain(state, state.pods["uid-waits-0"])
+    assert answer["nodes"] == dict.fromkeys(["n", "other"], "no MIG report from the node's agent")
+    assert answer["reason"] == "2 nodes: no MIG report from the node's agent"

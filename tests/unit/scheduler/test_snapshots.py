@@ -1,0 +1,78 @@
+"""Long answers about the cluster: others have their turn in between, and what changes meanwhile does no harm."""
+
+import asyncio
+
+import pytest
+
+from allocator import policy, snapshot_file
+from edge.changes import Change, ChangeType, Listing
+from scheduler import pace
+from scheduler.cluster import Kind
+from scheduler.snapshots import Snapshots
+from scheduler.state import State
+from simulator.memory_cluster.client import MemoryCluster
+from simulator.memory_cluster.server import Server
+from tests.unit.scheduler.test_state import mig_node, pod, promised, status_of
+
+
+@pytest.fixture(autouse=True)
+def _smallest_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The loop is given back after every item."""
+    monkeypatch.setattr(pace, "STEP_S", 0.0)
+
+
+def known(*nodes: str) -> State:
+    """A state with these nodes, one GPU each, and a pod on the first."""
+    state = State(policy.DEFAULT, lambda: None)
+    state.replace(Kind.MIG_NODE, Listing(tuple(mig_node(name, status_of(name)) for name in nodes), "1"))
+    state.apply(Kind.POD, Change(ChangeType.ADDED, pod("p", "n", annotation=promised(2)), "2"))
+    return state
+
+
+async def test_others_have_their_turn_between_two_items() -> None:
+    """With the time of a step used up, whoever else is ready runs before the next item."""
+    order: list[str] = []
+
+    async def other() -> None:
+        for number in range(3):
+            order.append(f"other {number}")
+            await asyncio.sleep(0)
+
+    task = asyncio.create_task(other())
+    async for item in pace.paced(["a", "b", "c"]):
+        order.append(item)  # noqa: PERF401 - in between is what it is about
+    await task
+    assert order == ["a", "other 0", "b", "other 1", "c", "other 2"]
+
+
+async def test_items_within_one_step_are_not_interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While there is time left in a step, the loop is not given back."""
+    monkeypatch.setattr(pace, "STEP_S", 60.0)
+    ran: list[int] = []
+    asyncio.get_running_loop().call_soon(ran.append, 1)
+    assert [item async for item in pace.paced(range(100))] == list(range(100))
+    assert ran == []
+
+
+async def test_a_node_that_goes_meanwhile_is_left_out() -> None:
+    """A snapshot holds the nodes that are there when their turn comes, each with what is on it then."""
+    state = known("m", "n", "o")
+    writing = asyncio.create_task(Snapshots(state, MemoryCluster(Server())).text())
+    await asyncio.sleep(0)  # the first node is written
+    state.inventory.forget_report("o")
+    saved = snapshot_file.decode(await writing)
+    assert [node.name for node in saved.snapshot.nodes] == ["m", "n"]
+    (occupant,) = saved.snapshot.nodes[1].gpus[0].occupants
+    assert (occupant.pod, occupant.placement.start) == ("p", 2)
+    assert set(saved.pods) == {"uid-p"}
+
+
+async def test_a_pod_that_goes_meanwhile_is_no_error() -> None:
+    """A pod that ends while its node was written already keeps its place in the file and can still be read."""
+    state = known("n", "o")
+    writing = asyncio.create_task(Snapshots(state, MemoryCluster(Server())).text())
+    await asyncio.sleep(0)
+    state.apply(Kind.POD, Change(ChangeType.DELETED, pod("p", "n"), "3"))
+    saved = snapshot_file.decode(await writing)
+    assert [one.pod for one in saved.snapshot.nodes[0].gpus[0].occupants] == ["p"]
+    assert saved.pods == {}
