@@ -2,7 +2,8 @@
 
 The judge of `repacking`, which shares nothing with the planner but the geometry. A move takes one slice away and puts
 it anywhere that is then legal; it costs 1 and the slice's compute slices. Slices of one profile are worth the same,
-and so are GPUs with the same slices on them: what is searched is arrangements, not pods, which keeps it small.
+and so are GPUs with the same slices on them: what is searched is arrangements, not pods, which keeps it small. What
+lies in the way of the cheapest window has to move whatever else is done, so the search looks there first (A*).
 """
 
 import heapq
@@ -15,7 +16,8 @@ from allocator.geometry import Geometry
 Gpu = tuple[int, int]  # slices that stay and slices that may move, each as bits of placement indices
 Arrangement = tuple[Gpu, ...]
 
-MOST = 400_000  # arrangements looked at before giving up
+MOST = 100_000  # arrangements looked at before giving up
+NEVER = 1_000_000  # costs more than any sequence
 
 
 class TooManyError(errors.MigschedError):
@@ -29,11 +31,11 @@ def cheapest(kind: Geometry, gpus: Sequence[Gpu], profile: str, most_moves: int,
     TooManyError.
     """
     start = tuple(sorted(gpus))
-    waiting: list[tuple[int, int, Arrangement]] = [(0, 0, start)]
+    waiting: list[tuple[int, int, int, Arrangement]] = [(_least(kind, start, profile), 0, 0, start)]
     seen: dict[Arrangement, int] = {}  # → the fewest moves that it was reached with so far; costs only grow
     while waiting:
-        cost, moves, here = heapq.heappop(waiting)
-        if seen.get(here, most_moves + 1) <= moves:
+        at_least, cost, moves, here = heapq.heappop(waiting)
+        if at_least >= NEVER or seen.get(here, most_moves + 1) <= moves:
             continue
         seen[here] = moves
         if len(seen) > MOST:
@@ -42,10 +44,31 @@ def cheapest(kind: Geometry, gpus: Sequence[Gpu], profile: str, most_moves: int,
             return cost
         if moves < most_moves:
             for step, after in _moves(kind, here):
-                dear = most_cost is not None and cost + step > most_cost
+                total = cost + step + _least(kind, after, profile)
+                dear = most_cost is not None and total > most_cost
                 if not dear and seen.get(after, most_moves + 1) > moves + 1:
-                    heapq.heappush(waiting, (cost + step, moves + 1, after))
+                    heapq.heappush(waiting, (total, cost + step, moves + 1, after))
     return None
+
+
+def _least(kind: Geometry, here: Arrangement, profile: str) -> int:
+    """What making room costs at least: moving what lies in the way of the cheapest window."""
+    return min((_least_of(kind, stay, move, profile) for stay, move in set(here)), default=NEVER)
+
+
+@lru_cache(maxsize=200_000)
+def _least_of(kind: Geometry, stay: int, move: int, profile: str) -> int:
+    least = NEVER
+    for index in kind.placements_of(profile):
+        window = kind.placements[index]
+        if not any(kind.placements[i].overlaps(window) for i in _bits(stay)):
+            blockers = [i for i in _bits(move) if kind.placements[i].overlaps(window)]
+            least = min(least, sum(_cost(kind, i) for i in blockers))
+    return least
+
+
+def _cost(kind: Geometry, index: int) -> int:
+    return 1 + kind.catalogue.profile(kind.placements[index].profile).compute_slices
 
 
 def _moves(kind: Geometry, here: Arrangement) -> Iterator[tuple[int, Arrangement]]:
@@ -65,7 +88,7 @@ def _moves(kind: Geometry, here: Arrangement) -> Iterator[tuple[int, Arrangement
                     key = tuple(sorted(after))
                     if key not in done:
                         done.add(key)
-                        yield 1 + kind.catalogue.profile(profile).compute_slices, key
+                        yield _cost(kind, taken), key
 
 
 def _bits(number: int) -> Iterator[int]:

@@ -31,7 +31,7 @@ SERIES: tuple[tuple[str, Dashes], ...] = (
     (PURPLE, ":"),
 )
 
-_DPI = 110
+_DPI = 100
 _RC: dict[Any, Any] = {
     "font.family": "DejaVu Sans",  # comes with matplotlib: the same text width everywhere
     "font.size": 9,

@@ -54,6 +54,6 @@ def test_dearer_than_asked_is_not_looked_at() -> None:
 def test_giving_up_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where there are too many arrangements the search says so instead of answering."""
     monkeypatch.setattr(exhaustive, "MOST", 3)
-    fleet = [gpu(A100, {0: "1g.5gb"}, {1: "1g.5gb", 2: "1g.5gb"})] * 2
+    fleet = [gpu(A100, {}, {0: "1g.5gb", 1: "1g.5gb", 2: "1g.5gb"})] * 2
     with pytest.raises(exhaustive.TooManyError):
         exhaustive.cheapest(A100, fleet, "7g.40gb", 10, None)
