@@ -1,18 +1,21 @@
 """The node agent as `benchmarks.agent` measures it: the real one, over a libnvidia-ml whose calls are clocked.
 
-`python -m benchmarks.agent_process GPUS`, with settings in MIGSCHED_AGENT_… as for `migsched agent`. Each line on
-standard input is answered by one on standard output: `driver` by the calls since the last time, `slow SECONDS` lets
-the driver take that long to create a GPU instance.
+`python -m benchmarks.agent_process GPUS ACCOUNT`, with settings in MIGSCHED_AGENT_… as for `migsched agent`; ACCOUNT is
+the directory of the service account, which a pod has mounted elsewhere. Each line on standard input is answered by one
+on standard output: `driver` by the calls since the last time, `slow SECONDS` lets the driver take that long to create a
+GPU instance.
 """
 
 import asyncio
 import sys
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from edge import service_account
 from node_agent import service, settings
 from node_agent.nvml.binding import Binding
 from node_agent.nvml.devices import NvmlDevices
@@ -63,8 +66,9 @@ def _answer(library: ClockedLibrary) -> None:
         sys.stdout.flush()
 
 
-def main(gpus: str) -> None:
+def main(gpus: str, account: str) -> None:
     """Run the agent until SIGTERM."""
+    service_account.DIRECTORY = Path(account)
     wanted = settings.load()
     library = ClockedLibrary(driver.simulate(gpus, seed=wanted.node))
     threading.Thread(target=_answer, args=(library,), name="answers", daemon=True).start()

@@ -7,7 +7,8 @@ them is for. Reading order:
     containers  from a pod's containers to the core's
     changes     what lists and watches say of them
     list_watch  list + watch of one collection, again and again
-    kube        the connection to an API server; the only user of the `kubernetes` package
+    access      where an API server is and how to be let in: by a `kubeconfig`, or a pod's `service_account`
+    kube        the connection to an API server
     settings    settings from flags, environment and a file
     logs        one structured line per decision
 """

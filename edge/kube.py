@@ -1,9 +1,8 @@
-"""The connection to an API server: configuration, authentication, TLS, lists and watches. The only module that uses
-the `kubernetes` package.
+"""The connection to an API server: calls, lists and watches, let in by a kubeconfig or by a service account.
 
 Each edge builds its port to Kubernetes on it (`scheduler.kube`, `node_agent.kube`); whoever needs other objects of the
 API server uses it as it is. Bodies stay raw until they are decoded into partial objects (docs/adr/0004). Errors of the
-package and of the transport are translated here, in one place.
+transport are translated here, in one place.
 """
 
 import asyncio
@@ -13,17 +12,16 @@ import ssl
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import aiohttp
 import msgspec
-import yaml
-from kubernetes.aio import client as kubernetes_client
-from kubernetes.aio import config as kubernetes_config
 
 from allocator import errors
 from edge import objects
+from edge.access import Access
 from edge.changes import Change, ChangeType, Listing
+from edge.service_account import ServiceAccount
 
 T = TypeVar("T")
 Versioned = TypeVar("Versioned", bound=objects.Object)
@@ -85,16 +83,15 @@ class Connection:
     `calls` is how many calls may be in flight; watches are not counted. Every method raises the ClusterError that fits.
     """
 
-    def __init__(self, configuration: Any, *, user_agent: str, calls: int) -> None:
-        self._api = kubernetes_client.ApiClient(configuration)
+    def __init__(self, access: Access, *, user_agent: str, calls: int) -> None:
+        self._access = access
         self._user_agent = user_agent
-        self._host: str = configuration.host.rstrip("/")
-        ssl_context: ssl.SSLContext = self._api.rest_client.ssl_context
+        self._host = access.host
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, ssl=ssl_context), read_bufsize=2**21
+            connector=aiohttp.TCPConnector(limit=0, ssl=access.ssl_context), read_bufsize=2**21
         )
         self._slots = asyncio.Semaphore(calls)
-        self._authentication: dict[str, str] = {}
+        self._authentication: Mapping[str, str] = {}
         self._authenticated_until = -math.inf
 
     @classmethod
@@ -105,19 +102,11 @@ class Connection:
 
         Raises SettingsError if neither can be read. Nothing is sent yet.
         """
-        configuration = kubernetes_client.Configuration()
-        try:
-            if kubeconfig is None:
-                kubernetes_config.load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]  # untyped
-            else:
-                await kubernetes_config.load_kube_config(  # type: ignore[no-untyped-call]  # untyped
-                    config_file=str(kubeconfig), client_configuration=configuration, persist_config=False
-                )
-        except (kubernetes_config.ConfigException, yaml.YAMLError, OSError, ValueError, TypeError) as error:
-            raise errors.SettingsError(
-                "kubeconfig", str(kubeconfig or "service account"), f"cannot be used: {error}"
-            ) from error
-        return cls(configuration, user_agent=user_agent, calls=calls)
+        if kubeconfig is None:
+            return cls(ServiceAccount(), user_agent=user_agent, calls=calls)
+        from edge.kubeconfig import Kubeconfig  # a second and 25 MiB that a pod can do without
+
+        return cls(await Kubeconfig.load(kubeconfig), user_agent=user_agent, calls=calls)
 
     async def request(
         self,
@@ -132,7 +121,7 @@ class Connection:
         """One call; the body of the answer."""
         what = f"{method} {path}"
         with _translated(what):
-            headers = await self._headers(method, path, content_type if body is not None else None, accept)
+            headers = await self._headers(content_type if body is not None else None, accept)
             async with (
                 self._slots,
                 self._session.request(
@@ -198,7 +187,7 @@ class Connection:
         }
         what = f"watch {path}"
         with _translated(what):
-            headers = await self._headers("GET", path, None, JSON)
+            headers = await self._headers(None, JSON)
             async with self._session.get(
                 self._host + path, params=asked, headers=headers, timeout=_WATCH_TIMEOUT
             ) as response:
@@ -214,18 +203,16 @@ class Connection:
     async def close(self) -> None:
         """Give back connections."""
         await self._session.close()
-        await self._api.close()  # type: ignore[no-untyped-call]  # untyped
+        await self._access.close()
 
-    async def _headers(self, method: str, path: str, content_type: str | None, accept: str) -> dict[str, str]:
+    async def _headers(self, content_type: str | None, accept: str) -> dict[str, str]:
         headers = {"Accept": accept, "User-Agent": self._user_agent}
         if content_type is not None:
             headers["Content-Type"] = content_type
         now = time.monotonic()
-        if now >= self._authenticated_until:  # the package builds its settings anew each time: a fifth of a call's cost
-            fresh: dict[str, str] = {}
-            await self._api.update_params_for_auth(fresh, [], ["BearerToken"], path, method, None)
-            self._authentication, self._authenticated_until = fresh, now + AUTHENTICATED_S
-        return headers | self._authentication
+        if now >= self._authenticated_until:  # a fifth of a call's cost, by a kubeconfig
+            self._authentication, self._authenticated_until = await self._access.headers(), now + AUTHENTICATED_S
+        return {**headers, **self._authentication}
 
 
 def _event(what: str, line: bytes) -> tuple[ChangeType, msgspec.Raw]:

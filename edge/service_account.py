@@ -1,0 +1,51 @@
+"""Access from within a pod, by its service account: what Kubernetes mounts into each container. Made by `kube`.
+
+Environment variables name the API server; a directory holds its certificate authority and a token, which the kubelet
+renews there before it runs out (Kubernetes documentation, "Accessing the Kubernetes API from a Pod").
+"""
+
+import os
+import ssl
+from collections.abc import Mapping
+from pathlib import Path
+
+from allocator import errors
+
+DIRECTORY = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+HOST = "KUBERNETES_SERVICE_HOST"
+PORT = "KUBERNETES_SERVICE_PORT"
+
+
+class ServiceAccount:
+    """The service account of the pod that we run in. Raises SettingsError where there is none."""
+
+    def __init__(self, directory: Path | None = None) -> None:
+        directory = directory or DIRECTORY
+        host, port = os.environ.get(HOST, ""), os.environ.get(PORT, "")
+        if not host or not port:
+            raise _unusable(f"{HOST} and {PORT} are not set")
+        self.host = f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}"
+        self._token = directory / "token"
+        try:
+            self.ssl_context = ssl.create_default_context(cafile=str(directory / "ca.crt"))
+            token = self._read()
+        except (OSError, UnicodeError) as error:
+            raise _unusable(f"{directory}: {error}") from error
+        if not token:
+            raise _unusable(f"{self._token} is empty")
+
+    async def headers(self) -> Mapping[str, str]:
+        """See Access. The token is read anew: it is another one every hour or so."""
+        return {"Authorization": f"Bearer {self._read()}"}
+
+    async def close(self) -> None:
+        """See Access. Nothing is open."""
+
+    def _read(self) -> str:
+        return self._token.read_text(encoding="ascii").strip()
+
+
+def _unusable(why: str) -> errors.SettingsError:
+    return errors.SettingsError(
+        "kubeconfig", "service account", f"cannot be used: {why}; outside of a cluster name a kubeconfig file"
+    )
