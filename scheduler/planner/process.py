@@ -23,7 +23,12 @@ class WorkerProcess:
     """A place for one job at a time."""
 
     def __init__(self, *, nice: int, memory_mib: int) -> None:
-        self._command = [sys.executable, "-m", "scheduler.planner.worker"]
+        self._command = [
+            sys.executable,
+            "-P",
+            "-m",
+            "scheduler.planner.worker",
+        ]  # -P: nothing from the folder it happens to be in
         self._command += ["--nice", str(nice), "--memory-mib", str(memory_mib)]
         self._process: Process | None = None
 
