@@ -8,7 +8,7 @@ ARGS ?=
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install lock demo cluster test test-fast check format lint types imports bench clean control-plane real-node manifests manifests-check protos
+.PHONY: help install lock demo cluster test test-fast check format lint types imports bench recorded clean control-plane real-node manifests manifests-check protos
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -73,6 +73,10 @@ check: lint types imports test ## what CI runs: format, lint, types, import cont
 
 bench: control-plane ## every benchmark, checked against benchmarks/ranges.toml
 	$(BIN)/migsched bench all $(ARGS)
+
+recorded: install ## put the recorded benchmark run into the docs that quote it
+	-$(BIN)/migsched bench judge benchmarks/results/full.json --save
+	$(BIN)/python -m benchmarks.report.quoted
 
 clean: ## remove the environment and caches
 	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage htmlcov

@@ -4,6 +4,7 @@
     plots    the figures, a function each, from the rows of a part
     tables   the numbers beside values measured elsewhere, and what fell short
     page     the page that holds all of it
+    quoted   the tables and pictures that docs/policies.md shows of the recorded run
 
 Called by `migsched bench report` through `page.write`. Needs the extra `report` (matplotlib and jinja2), which the
 services do without.

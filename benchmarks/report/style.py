@@ -68,13 +68,19 @@ class Plot:
         text = file.getvalue()
         return text[text.index("<svg") :]
 
+    def png(self) -> bytes:
+        """The figure as a PNG file, the same for the same figure."""
+        with _settings(self.name):
+            file = io.BytesIO()
+            metadata = {"Title": self.title, "Software": None}
+            self.figure.savefig(file, format="png", metadata=metadata, pil_kwargs={"optimize": True})
+        return file.getvalue()
+
     def write(self, folder: Path) -> list[Path]:
         """The figure as PNG and SVG files."""
         files = [folder / f"{self.name}.svg", folder / f"{self.name}.png"]
         files[0].write_text(self.svg(), encoding="utf-8")
-        with _settings(self.name):
-            metadata = {"Title": self.title, "Software": None}
-            self.figure.savefig(files[1], format="png", metadata=metadata, pil_kwargs={"optimize": True})
+        files[1].write_bytes(self.png())
         return files
 
 
