@@ -102,14 +102,22 @@ class Service:
 
     async def synced(self) -> None:
         """Until every cache is synced. Raises what a reflector died of, should one."""
-        for reflector in self._reflectors:
-            wait = asyncio.create_task(reflector.synced.wait())
-            done, _ = await asyncio.wait((wait, *self._tasks), return_when=asyncio.FIRST_COMPLETED)
-            for task in done - {wait}:
-                wait.cancel()
-                task.result()
-            await wait
+        await _first(self._all_synced(), self.broken())
         self.metrics.synced.set(1)
+
+    async def broken(self) -> None:
+        """Until one of the service's tasks ends, which none does before `stop`; raises what it died of.
+
+        Whoever starts a service waits for this too: without its reflectors it would go on deciding by an old picture.
+        """
+        done, _ = await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+            raise errors.MigschedError(f"{task.get_name()} ended by itself")
+
+    async def _all_synced(self) -> None:
+        for reflector in self._reflectors:
+            await reflector.synced.wait()
 
     async def stop(self) -> None:
         """Finish calls and bindings in flight, then close everything."""
@@ -212,13 +220,13 @@ async def _run(settings: Settings, simulate: Task | None) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    await service.start()
     try:
+        await service.start()
         await _first(service.synced(), stop.wait())
         if not stop.is_set():
             spare_the_collector()
             _log.info("ready", nodes=len(service.state.inventory.fleet), claims=len(service.state.inventory.ledger))
-            await stop.wait()
+            await _first(service.broken(), stop.wait())
     finally:
         await service.stop()
 
@@ -233,9 +241,11 @@ def spare_the_collector() -> None:
 async def _first(*ways: Coroutine[None, None, object]) -> None:
     """Until one of them is done; its error is raised, the others are cancelled."""
     tasks = [asyncio.create_task(one) for one in ways]
-    done, rest = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    for task in rest:
-        task.cancel()
-    await asyncio.gather(*rest, return_exceptions=True)
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
     for task in done:
         task.result()

@@ -84,6 +84,7 @@ async def start(wishes: Wishes, progress: Callable[[str], None] = lambda _: None
         stack.push_async_callback(service.stop)
         await service.start()
         await service.synced()
+        await stack.enter_async_context(running(service.broken()))
         config = scheduler_config.kube_scheduler_config(f"{service.extender_url}/v1", plane.kubeconfig_of(SCHEDULER))
         server = await asyncio.to_thread(plane.start_scheduler, config)
         stack.push_async_callback(asyncio.to_thread, server.process.stop)
