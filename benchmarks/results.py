@@ -28,6 +28,7 @@ A new field is no new version; a changed meaning is.
 
 import os
 import platform
+import re
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,8 @@ import msgspec
 from allocator import errors
 
 VERSION = 1
+
+_LINE = "<line>"  # stands for a line while the rest is laid out
 
 
 class Machine(msgspec.Struct, frozen=True):
@@ -117,11 +120,27 @@ def read(file: Path) -> Results:
 
 
 def write(results: Results, file: Path) -> None:
-    """Write a file, whole or not at all."""
+    """Write a file, whole or not at all; a row or a verdict is a line."""
     file.parent.mkdir(parents=True, exist_ok=True)
     temporary = file.with_name(f".{file.name}.part")
-    temporary.write_bytes(msgspec.json.format(msgspec.json.encode(results), indent=1) + b"\n")
+    temporary.write_text(_text(results), encoding="utf-8")
     temporary.replace(file)
+
+
+def _text(results: Results) -> str:
+    """The file's text. Rows and verdicts are set in as lines once the rest is laid out."""
+    lines: list[str] = []
+
+    def line(value: Any) -> str:
+        lines.append(msgspec.json.encode(value).decode())
+        return f"{_LINE}{len(lines) - 1}"
+
+    document = msgspec.to_builtins(results)
+    for part in document["parts"].values():
+        part["rows"] = [line(row) for row in part["rows"]]
+    document["verdicts"] = [line(verdict) for verdict in document["verdicts"]]
+    laid_out = msgspec.json.format(msgspec.json.encode(document), indent=1).decode() + "\n"
+    return re.sub(f'"{_LINE}(\\d+)"', lambda found: lines[int(found[1])], laid_out)
 
 
 def _processor() -> str:
