@@ -8,7 +8,7 @@ ARGS ?=
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install lock demo cluster test test-fast check format lint types imports bench recorded clean control-plane real-node manifests manifests-check protos
+.PHONY: help install lock demo demo-picture cluster test test-fast check format lint types imports bench recorded clean control-plane real-node manifests manifests-check protos
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -36,6 +36,9 @@ protos: install ## regenerate the kubelet's messages from their .proto files
 
 demo: install ## the whole product on simulated GPUs, in one process (ARGS="--once -o json")
 	@$(BIN)/migsched demo $(ARGS)
+
+demo-picture: install ## draw the demo's picture for the README anew
+	@$(BIN)/migsched demo --svg docs/images/demo.svg
 
 control-plane: install ## build etcd, kube-apiserver, kube-scheduler, … into the cache (minutes, once)
 	@$(BIN)/python -m simulator.control_plane.build

@@ -36,6 +36,7 @@ def demo(
     api_port: Annotated[int, typer.Option(help="Port of the capacity API; 0 takes a free one.")] = 8080,
     once: Annotated[bool, typer.Option("--once", help="Print the picture and exit.")] = False,
     form: Annotated[Format, typer.Option("--output", "-o", help="How to print.")] = Format.TABLE,
+    svg: Annotated[Path | None, typer.Option(hidden=True, help="Write the picture here, too, and exit.")] = None,
 ) -> None:
     """Try migsched without a GPU: Triton and Dynamo pods land on simulated MIG slices.
 
@@ -48,11 +49,11 @@ def demo(
 
     logs.configure("console", "error")
     wishes = demos.Wishes(nodes, gpus, model, seed, examples, policy, extender_port, api_host, api_port)
-    if not asyncio.run(_run(wishes, form, once=once)):
+    if not asyncio.run(_run(wishes, form, svg, once=once or svg is not None)):
         raise typer.Exit(1)
 
 
-async def _run(wishes: demos.Wishes, form: Format, *, once: bool) -> bool:
+async def _run(wishes: demos.Wishes, form: Format, svg: Path | None, *, once: bool) -> bool:
     """Serve until told to stop. Returns whether the cluster came to rest in time, where that was waited for."""
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -64,6 +65,8 @@ async def _run(wishes: demos.Wishes, form: Format, *, once: bool) -> bool:
         rested = await _rest(running, stop)
         picture = running.picture()
         output.show(form, picture.document, lambda: _render(running, wishes, picture))
+        if svg is not None:
+            output.save_svg(svg, "make demo", _render(running, wishes, picture))
         if not once:
             await stop.wait()
         return rested or not once

@@ -4,13 +4,18 @@ Colours only on a terminal, and never with NO_COLOR.
 """
 
 import enum
+import io
+import re
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import yaml
 from rich.console import Console, RenderableType
+
+from allocator import errors
 
 WIDTH = 100  # columns where nobody says how many there are: in a pipe, in a file
 
@@ -43,3 +48,14 @@ def text(form: Format, document: Any) -> str:
         rendered: str = yaml.safe_dump(document, sort_keys=False, allow_unicode=True)
         return rendered
     return msgspec.json.format(msgspec.json.encode(document), indent=2).decode() + "\n"
+
+
+def save_svg(path: Path, title: str, picture: RenderableType) -> None:
+    """A picture of what a terminal shows, in fonts that a reader has. Raises SettingsError if it cannot be written."""
+    terminal = Console(file=io.StringIO(), record=True, width=WIDTH, highlight=False)
+    terminal.print(picture)
+    svg = re.sub(r"@font-face \{[^}]*\}\s*", "", terminal.export_svg(title=title))
+    try:
+        path.write_text(svg.replace("Fira Code", "DejaVu Sans Mono, Menlo, Consolas"), encoding="utf-8")
+    except OSError as error:
+        raise errors.SettingsError("svg", str(path), f"cannot be written: {error.strerror}") from error

@@ -85,6 +85,24 @@ def test_the_examples_land_as_promised() -> None:
     assert all(pod["phase"] == "Running" and not pod["reason"] for pod in document["pods"] if pod is not refused)
 
 
+def test_the_picture_in_the_readme_is_what_the_demo_shows(tmp_path: Path) -> None:
+    """docs/images/demo.svg shows the same pods, places and words as the demo does now; `make demo-picture` draws it."""
+    drawn = tmp_path / "now.svg"
+    done = subprocess.run(
+        [*COMMAND, "demo", f"--svg={drawn}", *FREE_PORTS], capture_output=True, timeout=100, check=True
+    )
+    assert done.stderr == b""
+    kept = (Path(__file__).parents[2] / "docs/images/demo.svg").read_text(encoding="utf-8")
+    now, before = ([word for word in words(svg) if "http" not in word] for svg in (drawn.read_text("utf-8"), kept))
+    assert now == before
+
+
+def words(svg: str) -> list[str]:
+    """What an SVG shows, from top to bottom, without the line that names ports."""
+    shown = [re.sub(r"&#160;|\s+", " ", text).strip() for text in re.findall(r">([^<>]+)</text>", svg)]
+    return [text for text in shown if text and not text.startswith("In another terminal")]
+
+
 async def test_same_seed_same_picture() -> None:
     """The picture follows from the flags alone; another seed gives another one."""
     one, again, other = [await picture(nodes=2, seed=seed) for seed in (5, 5, 6)]
