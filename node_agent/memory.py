@@ -70,7 +70,8 @@ class Memory:
         self.began = clock()
         self._infos: dict[str, GpuInfo] = {}
         self._offered: tuple[dict[str, Catalogue], dict[str, Place]] = {}, {}
-        self._discovered: float | None = None
+        self._looked: float | None = None  # when all GPUs were looked at last
+        self._changed: set[str] = set()  # GPUs of which something was reported, or that were left out, since
 
     # What the world tells
 
@@ -99,36 +100,43 @@ class Memory:
             events, self._new_events = self._new_events, []
             self.pods, self.listing = self._new_pods, self._new_listing
         for event in events:
-            self._discovered = None
+            self._changed.add(event.gpu_uuid)
             if event.kind is EventKind.FAULT and event.critical and event.gi_id is None:
                 self.faults[event.gpu_uuid] = f"XID {event.xid} was reported; reset the GPU or drain the node"
 
     # Looking
 
     def look(self) -> None:
-        """Look at all GPUs if it is time: an event was seen, one could not be read, or the last look is long ago.
+        """Look at GPUs of which the driver reported something; at all where one could not be read or it is time.
 
-        To be called without the lock. GPUs whose turn somebody has are left to him.
+        To be called without the lock. GPUs whose turn somebody has are looked at next time.
         """
         with self.lock:
             unread = any(not gpu.readable for gpu in self.view.gpus.values())
-            last = self._discovered
-            if last is not None and not unread and self.clock() - last < self.options.discover_s:
+            due = self._looked is None or unread or self.clock() - self._looked >= self.options.discover_s
+            if not due and not self._changed:
                 return
+            if due:
+                self._looked = self.clock()
+            changed, self._changed = self._changed, set()
             self.discover()
-            gpus = [] if self.view.trouble else list(self._infos)
+            gpus = [uuid for uuid in self._infos if due or uuid in changed or uuid not in self.view.gpus]
+            if self.view.trouble:
+                return
         for uuid in gpus:
             with self.turns.if_free(uuid) as mine:
                 if mine:
                     self.look_again([uuid])
+            if not mine:
+                with self.lock:
+                    self._changed.add(uuid)
 
     def discover(self) -> None:
         """Ask which GPUs there are. What cannot be seen is remembered as it was."""
-        self._discovered = self.clock()
         try:
             found = {one.uuid: one for one in self.devices.discover()}
         except device.DeviceError as error:
-            self._discovered = None
+            self._looked = None
             blind = {
                 uuid: GpuView(gpu.info, gpu.instances, readable=False, trouble=str(error))
                 for uuid, gpu in self.view.gpus.items()

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from allocator.profile import resource_name
 from node_agent import naming
 from node_agent.allocation import AllocationError
 from node_agent.cdi import Edits
+from node_agent.device import DeviceEvent, EventKind
 from node_agent.slices import HELD, Place, State
 from node_agent.turns import Lock, Turns
 from tests.unit.node_agent.world import World
@@ -107,6 +109,37 @@ def test_two_allocates_on_one_gpu_take_turns(two: World, pool: ThreadPoolExecuto
     first.result(DEADLINE_S)
     second.result(DEADLINE_S)
     assert two.instances(0) == ["3g.20gb@0", "3g.20gb@4"]
+
+
+def test_gpus_of_which_nothing_is_reported_are_left_alone(two: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Instances are listed at the start, for the GPU that the driver reports of, and for all once it is time again."""
+    listed: list[str] = []
+    ask = two.devices.instances
+    monkeypatch.setattr(two.devices, "instances", lambda gpu: [listed.append(gpu), ask(gpu)][1])
+    two.options = replace(two.options, discover_s=10.0)
+    two.restart()
+    assert listed == two.gpus
+    two.step()
+    assert listed == two.gpus
+    two.foreign("1g.5gb", 0, gpu=1)
+    two.memory.see_events([DeviceEvent(two.gpus[1], EventKind.GEOMETRY_CHANGED)])
+    outcome = two.step()
+    assert listed[2:] == [two.gpus[1]]
+    assert [len(gpu.slices) for gpu in outcome.report.gpus] == [0, 1]
+    two.foreign("1g.5gb", 0, gpu=0)
+    assert [len(gpu.slices) for gpu in two.step(10.0).report.gpus] == [1, 1]
+    assert listed[3:] == two.gpus
+
+
+def test_what_was_reported_of_a_busy_gpu_is_looked_at_later(two: World, pool: ThreadPoolExecutor) -> None:
+    """A step that finds somebody else at work on the GPU leaves the look to the next one."""
+    two.options = replace(two.options, discover_s=1000.0)
+    two.restart()
+    with two.memory.turns.of([two.gpus[0]]), two.memory.lock.aside():
+        two.foreign("1g.5gb", 0)
+        two.memory.see_events([DeviceEvent(two.gpus[0], EventKind.GEOMETRY_CHANGED)])
+        assert pool.submit(two.step).result(DEADLINE_S).report.gpus[0].slices == ()
+    assert len(two.step().report.gpus[0].slices) == 1
 
 
 def test_whoever_has_no_turn_is_told(pool: ThreadPoolExecutor) -> None:
