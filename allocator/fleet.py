@@ -5,7 +5,6 @@ are one array per profile and a filter call over thousands of nodes is one gathe
 writes rows; read by the extender and the capacity tools.
 """
 
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from itertools import repeat
@@ -154,37 +153,23 @@ class Fleet:
             del self._joint[next(iter(self._joint))]
         return found
 
-    def rooms(self) -> Mapping[str, int]:
-        """How many more slices of each offered profile fit on the fleet, each profile taken alone."""
-        total: Counter[str] = Counter()
-        for (geometry, state), number in Counter(gpu for gpus in self._gpus for gpu in gpus).items():
-            for index, profile in enumerate(geometry.profiles):
-                total[profile] += number * int(geometry.room[state, index])
-        return dict(total)
-
-    def room(self, profile: str) -> int:
-        """How many more slices of one profile fit on the fleet."""
-        return self.rooms().get(profile, 0)
-
     def free_and_stranded(self, demanded: Iterable[str]) -> Mapping[str, tuple[int, int]]:
-        """By GPU model: free memory slices, and those of them that no demanded profile can use any more."""
+        """By GPU model: free memory slices, and those of them that no demanded profile can use any more.
+
+        GPUs in the same state are judged once: 80,000 GPUs cost a millisecond.
+        """
         wanted = frozenset(demanded)
         found: dict[str, tuple[int, int]] = {}
-        for gpus in self._gpus:
-            for geometry, state in gpus:
+        numbers = np.bincount(self._states.ravel(), minlength=self._size)
+        for geometry, offset in self._offsets.items():
+            for state in np.flatnonzero(numbers[offset : offset + geometry.states]).tolist():
+                number = int(numbers[offset + state])
                 free, lost = found.get(geometry.catalogue.model, (0, 0))
                 stranded = stranded_slices(geometry, state, wanted) if wanted else 0
-                found[geometry.catalogue.model] = (free + geometry.free_slices(state), lost + stranded)
-        return found
-
-    def stranded(self, demanded: Iterable[str]) -> Mapping[str, int]:
-        """Free memory slices per node that no demanded profile can use any more."""
-        wanted = frozenset(demanded)
-        found = {}
-        for node, row in self.rows.items():
-            lost = sum(stranded_slices(geometry, state, wanted) for geometry, state in self._gpus[row])
-            if lost:
-                found[node] = lost
+                found[geometry.catalogue.model] = (
+                    free + number * geometry.free_slices(state),
+                    lost + number * stranded,
+                )
         return found
 
     def _best_of(self, profile: str) -> Losses:

@@ -185,6 +185,8 @@ class Service:
         self.metrics.waiting_pods.set(sum(1 for _ in inventory.waiting()))
         self.metrics.refused_pods.set(len(self.state.refused))
         self.metrics.nodes.set(len(inventory.fleet))
+        self.metrics.free_slices.clear()  # a model that is gone is not shown as it last was
+        self.metrics.stranded_slices.clear()
         for model, (free, stranded) in inventory.fleet.free_and_stranded(self.state.demanded()).items():
             self.metrics.free_slices.labels(model).set(free)
             self.metrics.stranded_slices.labels(model).set(stranded)

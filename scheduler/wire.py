@@ -157,13 +157,6 @@ def encode_filter(
     return _ENCODER.encode(reply)
 
 
-def encode_filter_error(message: str) -> bytes:
-    """A filter reply that says only what went wrong: kube-scheduler retries the pod after a back-off."""
-    return _ENCODER.encode(
-        {"Nodes": None, "NodeNames": [], "FailedNodes": {}, "FailedAndUnresolvableNodes": {}, "Error": message}
-    )
-
-
 def encode_scores(scores: Mapping[str, int]) -> bytes:
     """The reply of prioritize: a bare array of hosts and whole numbers 0…10."""
     return _ENCODER.encode([{"Host": host, "Score": score} for host, score in scores.items()])

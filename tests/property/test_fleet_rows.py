@@ -1,5 +1,6 @@
 """The fleet's vectorised answers against placing on each node by itself, whatever was put and dropped before."""
 
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -112,11 +113,12 @@ class FleetMachine(RuleBasedStateMachine):
         for one in (together, *map(builders.request, PROFILES)):
             kept, anew = (f.losses(one, f.rows_of(order)) for f in (self.fleet, fresh))
             assert np.array_equal(kept, anew)
-        for profile in PROFILES:
-            everywhere = [gpu for states in self.nodes.values() for gpu in states]
-            room = sum(int(g.room[s, g.profile_index[profile]]) for g, s in everywhere if profile in g.profile_index)
-            assert self.fleet.room(profile) == room
-        assert self.fleet.rooms() == fresh.rooms()
+        everywhere = Counter(gpu for states in self.nodes.values() for gpu in states)
+        free: Counter[str] = Counter()
+        for (geometry, state), number in everywhere.items():
+            free[geometry.catalogue.model] += number * geometry.free_slices(state)
+        counted = {model: slices for model, (slices, _) in self.fleet.free_and_stranded(wanted).items()}
+        assert counted == dict(free)
         assert self.fleet.free_and_stranded(wanted) == fresh.free_and_stranded(wanted)
 
 

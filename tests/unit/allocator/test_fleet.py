@@ -42,9 +42,8 @@ def test_only_unknown_nodes_are_no_error(fleet: Fleet) -> None:
 
 
 def test_a_profile_that_nobody_offers_fits_nowhere(fleet: Fleet) -> None:
-    """A well-formed profile that no GPU has costs infinity everywhere and has no room."""
+    """A well-formed profile that no GPU has costs infinity everywhere."""
     assert np.isposinf(fleet.losses(builders.request("9g.99gb"), fleet.rows_of(["empty", "mixed"]))).all()
-    assert fleet.room("9g.99gb") == 0
 
 
 def test_rows_of_forgotten_nodes_are_used_again(fleet: Fleet) -> None:
@@ -70,19 +69,10 @@ def test_forgetting_an_unknown_node_is_no_error(fleet: Fleet) -> None:
     assert "empty" not in fleet
 
 
-def test_room_counts_disjoint_slices(fleet: Fleet) -> None:
-    """Room is the number of slices that fit at once, summed over nodes."""
-    assert fleet.room("3g.20gb") == 2 + 1
-    assert fleet.room("1g.5gb") == 7 + 3
-    assert fleet.room("1g.6gb") == 4
-    assert fleet.rooms()["7g.40gb"] == 1
-
-
 def test_stranded_slices_are_those_no_demanded_profile_can_use(fleet: Fleet) -> None:
-    """Free memory slices count as stranded per node if no profile in demand can cover them any more."""
-    assert fleet.stranded(["1g.5gb"]) == {"empty": 1, "mixed": 1 + 4}
-    assert fleet.stranded(["1g.5gb", "1g.6gb", "1g.10gb"]) == {}
-    assert fleet.stranded(["4g.20gb", "4g.24gb"]) == {"empty": 4, "mixed": 4}
+    """Free memory slices count as stranded if no profile in demand can cover them any more."""
+    assert fleet.free_and_stranded(["1g.5gb", "1g.6gb", "1g.10gb"]) == {"a100-40gb": (12, 0), "a30-24gb": (4, 0)}
+    assert fleet.free_and_stranded(["4g.20gb", "4g.24gb"]) == {"a100-40gb": (12, 4 + 4), "a30-24gb": (4, 0)}
 
 
 def test_free_and_stranded_are_summed_by_model(fleet: Fleet) -> None:
