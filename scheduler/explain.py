@@ -4,6 +4,9 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
+
+from allocator.misfit import Misfit, Reason
 from allocator.request import Request
 from scheduler.state import KnownPod, State
 
@@ -79,10 +82,11 @@ def _misfits(state: State, request: Request) -> dict[str, str]:
     inventory = state.inventory
     names = sorted(inventory.nodes)
     losses = inventory.fleet.losses(request, inventory.fleet.rows_of(names))
+    costly = inventory.fleet.too_complex(losses)
+    words = str(request)
     return {
-        name: inventory.explain(request, name).message
-        for name, loss in zip(names, losses, strict=True)
-        if not abs(loss) < float("inf")
+        names[at]: Misfit(Reason.TOO_COMPLEX if costly[at] else inventory.reason(request, names[at]), words).message
+        for at in np.flatnonzero(~np.isfinite(losses)).tolist()
     }
 
 

@@ -1,5 +1,9 @@
 """Why pods are pending: alone with every node, together once per kind of request."""
 
+import numpy as np
+import pytest
+
+from allocator import joint_losses
 from edge.changes import Change, ChangeType
 from scheduler import explain
 from scheduler.cluster import Kind
@@ -35,3 +39,11 @@ def test_a_refused_pod_names_every_node() -> None:
     answer = explain.explain(state, state.pods["uid-waits-0"])
     assert answer["nodes"] == dict.fromkeys(["n", "other"], "no MIG report from the node's agent")
     assert answer["reason"] == "2 nodes: no MIG report from the node's agent"
+
+
+def test_a_node_that_would_cost_too_much_to_judge_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where filter refuses a pod as too complex, the explanation does not say that there is no room."""
+    state = waiting()
+    monkeypatch.setattr(state.inventory.fleet, "losses", lambda *_: np.array([joint_losses.TOO_COMPLEX]))
+    answer = explain.explain(state, state.pods["uid-waits-0"])
+    assert answer["nodes"] == {"n": "1g.5gb mixes too many slices to be placed exactly"}
