@@ -29,6 +29,7 @@ class Kubeconfig:
         """Read the file. Raises SettingsError if it cannot be used."""
         configuration = kubernetes_client.Configuration()
         try:
+            file.open().close()  # the package takes a file that is not there for an empty one
             await kubernetes_config.load_kube_config(  # type: ignore[no-untyped-call]  # untyped
                 config_file=str(file), client_configuration=configuration, persist_config=False
             )
