@@ -55,7 +55,7 @@ def _decisions(quick: bool, progress: Progress) -> Rows:
 def _planning(quick: bool, progress: Progress) -> Rows:
     from benchmarks import planning
 
-    return planning.measure(3, (8,), progress, large=1) if quick else planning.measure(12, progress=progress)
+    return planning.measure(12, (8,), progress, large=1) if quick else planning.measure(12, progress=progress)
 
 
 def _repacking(quick: bool, progress: Progress) -> Rows:
@@ -176,7 +176,7 @@ PARTS = (
         "demand by size; online first fit takes it as it comes. Then 10,000 slices over three GPU models with 200 "
         "GPUs that are already cut. Then repacks of random fleets, with the gap to the optimum that each states.",
         _planning,
-        "3 demands per row instead of 12; repacks of 8 GPUs only.",
+        "one large demand instead of four; repacks of 8 GPUs only.",
         {
             "what": "plan; plan, three models; or repack",
             "mix": "which sizes are asked for how often",
@@ -292,8 +292,8 @@ PARTS = (
             "p99_ms": "own time, 99th percentile",
             "most_ms": "own time, longest",
             "waited_p99_ms": "what the kubelet waited, driver included, 99th percentile",
-            "registered_s": "seconds from the process's start until the kubelet knows all resources",
-            "reported_s": "seconds from the process's start until the MigNode is written",
+            "registered_s": "seconds from the process's start until the kubelet knows all resources, median of three",
+            "reported_s": "seconds from the process's start until the MigNode is written, median of three",
             "cpu_percent": "processor time, percent of one core",
             "simulated_driver_percent": "the simulated driver's, not counted in it",
             "rss_mib": "resident memory, MiB",

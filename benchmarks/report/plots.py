@@ -237,7 +237,7 @@ def repacking(results: Results) -> Plot | None:
     return Plot(
         "repacking",
         "Repacks beside an exhaustive search",
-        "Fleets small enough to try every sequence of moves. The planner is what `migsched repack` uses; one window is "
+        "Fleets small enough to try every sequence of moves. The planner is what migsched repack uses; one window is "
         "the quick rule for a single refused request.",
         figure,
     )

@@ -37,21 +37,27 @@ def of_part(results: Results, name: str) -> list[Table]:
     if name in ("policies", "fragmentation") or not shown:
         return made
     kinds = list(dict.fromkeys(row.get("what", "") for row in shown))
-    return [*made, *(_plain(str(kind), [row for row in shown if row.get("what", "") == kind]) for kind in kinds)]
+    plain = (_plain(str(kind), [row for row in shown if row.get("what", "") == kind]) for kind in kinds)
+    return [*made, *plain]
 
 
 def bounds(verdicts: Iterable[Verdict]) -> Table:
     """Bounds with what became of them."""
     rows = [
         (
-            Cell(one.field.replace("_", " "), _where(one)),
-            Cell(one.bound, "" if not one.slack else f"± {number(one.slack)}"),
+            Cell(f"{one.measure}: {one.field.replace('_', ' ')}", _where(one)),
+            Cell(one.bound.replace(" ", "\N{NO-BREAK SPACE}"), _beyond(one)),
             Cell("not judged" if one.value is None else number(one.value), mark=_mark(one.ok)),
             Cell(one.why, one.source),
         )
         for one in verdicts
     ]
     return Table("", ("what", "bound", "measured", "why it matters, and where the bound comes from"), rows)
+
+
+def _beyond(one: Verdict) -> str:
+    """How far beyond its bound a value may lie."""
+    return f"±\N{NO-BREAK SPACE}{number(one.slack)}" if one.slack else ""
 
 
 def number(value: Any) -> str:
@@ -119,6 +125,24 @@ def _planning(results: Results) -> list[Table]:
     ]
 
 
+def _decisions(results: Results) -> list[Table]:
+    """Cost of a decision and what a core decides, over all GPU models."""
+    rows = results.rows("decisions")
+    made = []
+    for name in dict.fromkeys(row["contender"] for row in rows):
+        here = [row for row in rows if row["contender"] == name]
+        made.append([Cell(name), *(Cell(_range([row[key] for row in here])) for key in _COSTS)])
+    return [Table("From the cheapest GPU model to the dearest", ("policy", *_COSTS.values()), made)] if rows else []
+
+
+_COSTS = {"us_per_decision": "µs per decision", "placements_per_s": "placements per second", "tables_ms": "tables, ms"}
+
+
+def _range(values: Sequence[float]) -> str:
+    low, high = number(min(values)), number(max(values))
+    return low if low == high else f"{low} – {high}"
+
+
 def _fragmentation(results: Results) -> list[Table]:
     """Unusable and stranded memory by policy and mix, means over the second half of the time."""
     rows = results.rows("fragmentation")
@@ -174,5 +198,6 @@ def _plain(title: str, rows: Sequence[Row]) -> Table:
 _PIVOTS: Mapping[str, Callable[[Results], list[Table]]] = {
     "policies": _policies,
     "fragmentation": _fragmentation,
+    "decisions": _decisions,
     "planning": _planning,
 }
