@@ -11,6 +11,7 @@ import asyncio
 import base64
 import json
 import os
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -45,6 +46,7 @@ CRD = Path(__file__).parents[1] / "deploy" / "crd" / "mignodes.yaml"
 SMALL, HALF, WHOLE = "1g.5gb", "3g.20gb", "7g.40gb"
 SLOW_S = 0.3  # to create a GPU instance, while others are allocated; seen on real GPUs: 0.1 to 1.5
 GRACE_S = 0.5
+STARTS = 3
 DEADLINE_S = 90.0
 _POLL_S = 0.05
 
@@ -102,17 +104,25 @@ class _Bench:
         return len(self._small)
 
     async def start(self, stack: ExitStack, directory: Path) -> Row:
-        """How long until all resources are registered, and until the first report is there."""
-        began = time.monotonic()
-        self._agent = stack.enter_context(_AgentProcess(self._plane.kubeconfig, self._kubelet, directory))
+        """How long until all resources are registered, and until the first report is there: medians; the last stays."""
         resources = {profile.resource for _, catalogue in self._gpus for profile in catalogue.profiles}
-        await _until(lambda: resources <= set(self._kubelet.registrations), "all resources are registered")
-        registered = time.monotonic() - began
-        await self._reported(lambda slices: slices is not None, "the first report")
+        registered, reported = [], []
+        process = _AgentProcess(self._plane.kubeconfig, self._kubelet, directory)
+        for left in reversed(range(STARTS)):
+            self._kubelet.registrations.clear()
+            self._plane.kubectl("delete", "mignodes", "--all")
+            began = time.monotonic()
+            self._agent = stack.enter_context(process)
+            await _until(lambda: resources <= set(self._kubelet.registrations), "all resources are registered")
+            registered.append(time.monotonic() - began)
+            await self._reported(lambda slices: slices is not None, "the first report")
+            reported.append(time.monotonic() - began)
+            if left:
+                await asyncio.to_thread(stack.close)
         return {
             "what": "start",
-            "registered_s": round(registered, 2),
-            "reported_s": round(time.monotonic() - began, 2),
+            "registered_s": round(statistics.median(registered), 2),
+            "reported_s": round(statistics.median(reported), 2),
         }
 
     async def slices_there(self, rounds: int) -> Row:
