@@ -2,7 +2,7 @@
 
 Written by `migsched capacity --save` from the live state, read by every planner, so that a question can be asked
 again, elsewhere, without the cluster. JSON with a version; fields that this version does not know are ignored.
-`encode` and `decode` turn a Saved into text and back, `Writer` writes node by node; `describe` makes one from a fleet
+`encode` and `decode` turn a Saved into text and back, `Writer` writes piece by piece; `describe` makes one from a fleet
 that nobody has bought yet.
 """
 
@@ -102,48 +102,56 @@ class _Head(msgspec.Struct, frozen=True):
 
 
 class Writer:
-    """A snapshot file, node by node, for whoever cannot stop for a large cluster. Nodes are to come in name order."""
+    """A snapshot file in pieces, for whoever cannot stop for a large cluster: JSON, a line per node, pod and budget.
+
+    `node` and `pod` give the piece of one more node or pod, `head` and `tail` what comes before, between and after: a
+    file is `head()`, nodes in name order, `between()`, pods, `tail(…)`.
+    """
 
     def __init__(self) -> None:
         self._keys: dict[Catalogue, str] = {}
-        self._nodes: list[bytes] = []
-        self._pods: dict[str, bytes] = {}
+        self._first = True
 
-    def add(self, node: NodeView) -> None:
+    def head(self) -> bytes:
+        """What comes before the nodes."""
+        return b'{"kind": %b,\n"version": %d,\n"nodes": [\n' % (msgspec.json.encode(KIND), VERSION)
+
+    def node(self, node: NodeView) -> bytes:
         """One more node."""
         for gpu in node.gpus:
             if gpu.catalogue is not None and gpu.catalogue not in self._keys:
                 alike = sum(c.model == gpu.catalogue.model for c in self._keys)
                 self._keys[gpu.catalogue] = gpu.catalogue.model + (f"#{alike + 1}" if alike else "")
-        self._nodes.append(msgspec.json.encode(_wire_node(node, self._keys)))
+        return self._next(msgspec.json.encode(_wire_node(node, self._keys)))
 
-    def add_pod(self, uid: str, facts: PodFacts) -> None:
-        """What is known of one more pod."""
-        self._pods[uid] = msgspec.json.encode(uid) + b": " + msgspec.json.encode(facts)
-
-    def text(self, budgets: Sequence[DisruptionBudget] = (), notes: Sequence[str] = ()) -> bytes:
-        """The file: JSON with a line per node, pod and budget, in a fixed order."""
+    def between(self) -> bytes:
+        """What comes between nodes and pods: what the GPUs on the nodes can be cut into."""
+        self._first = True
         catalogues = [msgspec.json.encode(k) + b": " + msgspec.json.encode(one) for one, k in self._keys.items()]
-        return b"".join(
-            (
-                b'{"kind": %b,\n"version": %d' % (msgspec.json.encode(KIND), VERSION),
-                b',\n"catalogues": {\n' + b",\n".join(catalogues) + b"\n}",
-                b',\n"nodes": [\n' + b",\n".join(self._nodes) + b"\n]",
-                b',\n"pods": {\n' + b",\n".join(pod for _, pod in sorted(self._pods.items())) + b"\n}",
-                b',\n"disruption_budgets": [\n' + b",\n".join(map(msgspec.json.encode, budgets)) + b"\n]",
-                b',\n"notes": ' + msgspec.json.encode([note[:_NOTE] for note in notes]) + b"}\n",
-            )
-        )
+        return b'\n],\n"catalogues": {\n' + b",\n".join(catalogues) + b'\n},\n"pods": {\n'
+
+    def pod(self, uid: str, facts: PodFacts) -> bytes:
+        """What is known of one more pod."""
+        return self._next(msgspec.json.encode(uid) + b": " + msgspec.json.encode(facts))
+
+    def tail(self, budgets: Sequence[DisruptionBudget] = (), notes: Sequence[str] = ()) -> bytes:
+        """What comes after the pods."""
+        lines = b",\n".join(map(msgspec.json.encode, budgets))
+        said = msgspec.json.encode([note[:_NOTE] for note in notes])
+        return b'\n},\n"disruption_budgets": [\n' + lines + b'\n],\n"notes": ' + said + b"}\n"
+
+    def _next(self, line: bytes) -> bytes:
+        line = line if self._first else b",\n" + line
+        self._first = False
+        return line
 
 
 def encode(saved: Saved) -> str:
-    """The text of a snapshot file."""
+    """The text of a snapshot file, pods in the order of their UIDs."""
     writer = Writer()
-    for node in saved.snapshot.nodes:
-        writer.add(node)
-    for uid, facts in saved.pods.items():
-        writer.add_pod(uid, facts)
-    return writer.text(saved.budgets, saved.notes).decode()
+    parts = [writer.head(), *map(writer.node, saved.snapshot.nodes), writer.between()]
+    parts += [writer.pod(uid, facts) for uid, facts in sorted(saved.pods.items())]
+    return b"".join((*parts, writer.tail(saved.budgets, saved.notes))).decode()
 
 
 def decode(text: str | bytes) -> Saved:

@@ -4,12 +4,13 @@ A budget covers pods of its own namespace that its label selector matches. No se
 everything (policy/v1). A budget whose status is older than its spec allows nothing, as the eviction API has it.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Literal, Protocol
 
 import msgspec
 
 from allocator.snapshot_file import DisruptionBudget
+from scheduler.pace import paced
 
 
 class Labelled(Protocol):
@@ -78,18 +79,24 @@ class PodDisruptionBudget(msgspec.Struct, frozen=True):
     status: _Status = _Status()
 
 
-def by_namespace(pods: Iterable[Labelled]) -> Mapping[str, Sequence[Labelled]]:
-    """The pods by their namespace."""
-    found: dict[str, list[Labelled]] = {}
-    for pod in pods:
-        found.setdefault(pod.namespace, []).append(pod)
-    return found
+class Groups:
+    """Pods by namespace and labels: those of one owner mostly share a mapping of labels, so few have to be matched."""
 
+    def __init__(self) -> None:
+        self._groups: dict[str, dict[int, tuple[Mapping[str, str], list[str]]]] = {}
 
-def covered(budget: PodDisruptionBudget, pods: Mapping[str, Sequence[Labelled]]) -> DisruptionBudget:
-    """A budget with the pods that it covers, of those given by namespace."""
-    meta, status, selector = budget.metadata, budget.status, budget.spec.selector
-    current = status.observed_generation >= meta.generation
-    found = [pod.uid for pod in pods.get(meta.namespace, ()) if selector is not None and selector.matches(pod.labels)]
-    allowed = max(0, status.disruptions_allowed) if current else 0
-    return DisruptionBudget(meta.namespace, meta.name, allowed, tuple(sorted(found)))
+    def add(self, pod: Labelled) -> None:
+        """One more pod; its labels must live as long as this."""
+        _, uids = self._groups.setdefault(pod.namespace, {}).setdefault(id(pod.labels), (pod.labels, []))
+        uids.append(pod.uid)
+
+    async def covered(self, budget: PodDisruptionBudget) -> DisruptionBudget:
+        """A budget with those of the pods that it covers; in small steps, while nothing is added."""
+        meta, status, selector = budget.metadata, budget.status, budget.spec.selector
+        found: list[str] = []
+        async for labels, uids in paced(self._groups.get(meta.namespace, {}).values()):
+            if selector is not None and selector.matches(labels):
+                found += uids
+        current = status.observed_generation >= meta.generation
+        allowed = max(0, status.disruptions_allowed) if current else 0
+        return DisruptionBudget(meta.namespace, meta.name, allowed, tuple(sorted(found)))

@@ -1,5 +1,6 @@
 """Pace: long work on the event loop in small steps, so that a filter call never waits for it. Used by the API, whose
-answers about a large cluster take longer than a filter call may.
+answers about a large cluster take longer than a filter call may. For the same reason large answers stay in blocks: to
+make one piece of 20 MB takes 20 ms.
 """
 
 import asyncio
@@ -8,6 +9,8 @@ from collections.abc import AsyncIterator, Iterable
 from typing import TypeVar
 
 STEP_S = 0.0005  # the longest that anybody else has to wait, beside one item of the work
+
+BLOCK = 2**16  # bytes
 
 T = TypeVar("T")
 
@@ -20,3 +23,15 @@ async def paced(items: Iterable[T]) -> AsyncIterator[T]:
         if time.perf_counter() - began > STEP_S:
             await asyncio.sleep(0)
             began = time.perf_counter()
+
+
+async def blocks(parts: AsyncIterator[bytes]) -> list[bytes]:
+    """Small parts put together to blocks."""
+    found: list[bytes] = []
+    block = bytearray()
+    async for part in parts:
+        block += part
+        if len(block) >= BLOCK:
+            found.append(bytes(block))
+            block.clear()
+    return [*found, bytes(block)]

@@ -5,12 +5,14 @@ PodDisruptionBudgets are read from the API server each time: nobody but a planne
 them the file says so, and has none.
 """
 
+from collections.abc import AsyncIterator
+
 import structlog
 
 from allocator import errors, snapshot
 from allocator.catalogue import Catalogue
 from allocator.snapshot_file import DisruptionBudget, PodFacts, Writer
-from scheduler import budgets
+from scheduler import budgets, pace
 from scheduler.cluster import Cluster
 from scheduler.pace import paced
 from scheduler.state import State
@@ -25,17 +27,23 @@ class Snapshots:
         self._state = state
         self._cluster = cluster
 
-    async def text(self) -> bytes:
-        """A snapshot file of the cluster as it is about now."""
-        writer = Writer()
+    async def text(self) -> list[bytes]:
+        """A snapshot file of the cluster as it is about now, in blocks."""
+        return await pace.blocks(self._parts())
+
+    async def _parts(self) -> AsyncIterator[bytes]:
+        writer, groups = Writer(), budgets.Groups()
+        yield writer.head()
         async for name in paced(sorted(seen.node for seen in self._state.inventory.reports())):
             seen = self._state.inventory.report(name)
             if seen is not None:  # it may be gone by now
-                writer.add(snapshot.view(self._state.inventory, seen))
+                yield writer.node(snapshot.view(self._state.inventory, seen))
+        yield writer.between()
         async for pod in paced(tuple(self._state.pods.values())):
-            writer.add_pod(pod.uid, PodFacts(pod.movable, pod.priority, pod.service))
-        covered, notes = await self._budgets()
-        return writer.text(covered, notes)
+            groups.add(pod)
+            yield writer.pod(pod.uid, PodFacts(pod.movable, pod.priority, pod.service))
+        covered, notes = await self._budgets(groups)
+        yield writer.tail(covered, notes)
 
     async def catalogues(self) -> dict[str, Catalogue]:
         """The GPU models that the cluster has, by name."""
@@ -46,12 +54,11 @@ class Snapshots:
                     found.setdefault(gpu.catalogue.model, gpu.catalogue)
         return found
 
-    async def _budgets(self) -> tuple[tuple[DisruptionBudget, ...], tuple[str, ...]]:
+    async def _budgets(self, groups: budgets.Groups) -> tuple[tuple[DisruptionBudget, ...], tuple[str, ...]]:
         """The budgets with the pods that each covers, and what has to be said about them."""
         try:
             found = await self._cluster.disruption_budgets()
         except errors.ClusterError as error:
             _log.warning("cannot read PodDisruptionBudgets", error=str(error))
             return (), (f"PodDisruptionBudgets are not respected, they could not be read: {error}",)
-        by_namespace = budgets.by_namespace(self._state.pods.values())
-        return tuple([budgets.covered(one, by_namespace) async for one in paced(found)]), ()
+        return tuple([await groups.covered(one) for one in found]), ()

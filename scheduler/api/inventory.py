@@ -4,13 +4,15 @@ Answers about all nodes are made in small steps (`pace`): the extender does not 
 is of one moment.
 """
 
+from collections.abc import AsyncIterator, Sequence
 from typing import Annotated, Any
 
 import msgspec
 from fastapi import FastAPI, HTTPException, Query, Response
+from fastapi.responses import StreamingResponse
 
 from allocator import snapshot
-from scheduler import explain
+from scheduler import explain, pace
 from scheduler.api.context import Context
 from scheduler.api.documentation import JSON, answers
 from scheduler.api.models import ExplanationModel, NodeModel
@@ -24,17 +26,19 @@ def add(app: FastAPI, context: Context) -> None:
     @app.get("/api/v1/nodes", tags=["cluster"], operation_id="nodes", responses=answers(list[NodeModel]))
     async def nodes() -> Response:
         """Every node with its GPUs and what is on them."""
-        parts = []
-        async for name in paced(sorted(seen.node for seen in state.inventory.reports())):
-            seen = state.inventory.report(name)
-            if seen is not None:  # it may be gone by now
-                parts.append(msgspec.json.encode(snapshot.to_document(snapshot.view(state.inventory, seen))))
-        return _array(parts)
+
+        async def each() -> AsyncIterator[Any]:
+            async for name in paced(sorted(seen.node for seen in state.inventory.reports())):
+                seen = state.inventory.report(name)
+                if seen is not None:  # it may be gone by now
+                    yield snapshot.to_document(snapshot.view(state.inventory, seen))
+
+        return await _array(each())
 
     @app.get("/api/v1/pods", tags=["cluster"], operation_id="pods", responses=answers(list[ExplanationModel]))
     async def pods() -> Response:
         """Every MIG pod that is not over, with where it lies or why it is pending; node by node it is in `explain`."""
-        return _array([msgspec.json.encode(one) async for one in paced(explain.every(state))])
+        return await _array(paced(explain.every(state)))
 
     @app.get("/api/v1/explain", tags=["cluster"], operation_id="explain", responses=answers(ExplanationModel, 400, 404))
     async def explain_pod(
@@ -50,8 +54,23 @@ def add(app: FastAPI, context: Context) -> None:
     async def saved() -> Response:
         """The cluster as a snapshot file: what `migsched capacity` and `migsched repack` plan with."""
         context.need_cluster()
-        return Response(await context.snapshots.text(), media_type=JSON)
+        return _streamed(await context.snapshots.text())
 
 
-def _array(parts: list[bytes]) -> Response:
-    return Response(b"[" + b",\n".join(parts) + b"]", media_type=JSON)
+async def _array(items: AsyncIterator[Any]) -> Response:
+    async def parts() -> AsyncIterator[bytes]:
+        before = b"["
+        async for item in items:
+            yield before + msgspec.json.encode(item)
+            before = b",\n"
+        yield b"[]" if before == b"[" else b"]"
+
+    return _streamed(await pace.blocks(parts()))
+
+
+def _streamed(blocks: Sequence[bytes]) -> Response:
+    async def each() -> AsyncIterator[bytes]:
+        for block in blocks:
+            yield block
+
+    return StreamingResponse(each(), media_type=JSON)

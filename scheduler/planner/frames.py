@@ -5,6 +5,7 @@ an outcome is MessagePack and is checked, since what a worker says may be cut sh
 """
 
 import pickle
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import IO
 
@@ -39,14 +40,15 @@ class OutOfMemory(msgspec.Struct, frozen=True, tag="memory"):
     """The task met the worker's memory limit."""
 
 
+Blocks = Sequence[bytes]
 Outcome = Done | Refused | Failed | OutOfMemory
 
 _OUTCOME: msgspec.msgpack.Decoder[Outcome] = msgspec.msgpack.Decoder(Outcome)
 
 
-def head(body: bytes) -> bytes:
-    """What goes before a message."""
-    return len(body).to_bytes(HEAD, "big")
+def head(*blocks: bytes) -> bytes:
+    """What goes before a message that consists of these blocks."""
+    return sum(map(len, blocks)).to_bytes(HEAD, "big")
 
 
 def read(stream: IO[bytes]) -> bytes | None:
@@ -58,15 +60,15 @@ def read(stream: IO[bytes]) -> bytes | None:
     return body if head(body) == length else None
 
 
-def encode_job(task: Task, question: Question, left_s: float) -> tuple[bytes, bytes]:
+def encode_job(task: Task, question: Question, left_s: float) -> tuple[Blocks, Blocks]:
     """A job as two messages: what to do, about what, and how many seconds are left; and the snapshot, if any."""
-    return pickle.dumps((task, replace(question, snapshot=None), left_s)), question.snapshot or b""
+    return (pickle.dumps((task, replace(question, snapshot=None), left_s)),), question.snapshot or ()
 
 
 def decode_job(body: bytes, snapshot: bytes) -> tuple[Task, Question, float]:
     """A job; imports the task's module. Only a worker does this, with what its own service sent."""
     task, question, left_s = pickle.loads(body)
-    return task, replace(question, snapshot=snapshot or None), left_s
+    return task, replace(question, snapshot=(snapshot,) if snapshot else None), left_s
 
 
 def encode_outcome(outcome: Outcome) -> bytes:

@@ -11,7 +11,7 @@ import structlog
 
 from scheduler.metrics import Metrics
 from scheduler.planner import frames
-from scheduler.planner.frames import Done, Failed, Outcome, Refused
+from scheduler.planner.frames import Blocks, Done, Failed, Outcome, Refused
 from scheduler.planner.port import (
     Asking,
     BusyError,
@@ -91,7 +91,7 @@ class Pool:
         self._last_s = loop.time() - began
         return answer
 
-    async def _run(self, *messages: bytes) -> bytes:
+    async def _run(self, *messages: Blocks) -> bytes:
         """A job to a free worker and its outcome."""
         if self._closed:
             raise StoppingError

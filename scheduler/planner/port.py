@@ -4,7 +4,7 @@ Implemented by `pool`. A task is a function that a worker process can import by 
 those that this room may not import, such as the simulation.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -29,14 +29,14 @@ class Limits:
 class Question:
     """A document as it came, and what it is about.
 
-    `is_json` says that the document is read as JSON, otherwise as YAML. `snapshot` is a snapshot file's text.
+    `is_json` says that the document is read as JSON, otherwise as YAML. `snapshot` is a snapshot file's text in blocks.
     `catalogues` are GPU models known beside the table. `time_limit_s` is how long the solver may search, None for the
     task's own default.
     """
 
     document: bytes
     is_json: bool = True
-    snapshot: bytes | None = None
+    snapshot: Sequence[bytes] | None = None
     catalogues: Mapping[str, Catalogue] = field(default_factory=dict)
     time_limit_s: float | None = None
 

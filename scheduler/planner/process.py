@@ -13,9 +13,9 @@ from asyncio.subprocess import PIPE, Process
 from collections.abc import Iterable
 
 from scheduler.planner import frames
+from scheduler.planner.frames import Blocks
 from scheduler.planner.port import DiedError
 
-_CHUNK = 2**16  # bytes, what a pipe holds: more would be copied to wait in the service
 _ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}  # else numpy reserves memory for every processor
 
 
@@ -37,7 +37,7 @@ class WorkerProcess:
         """The process's id, None while there is none."""
         return self._process.pid if self._process is not None else None
 
-    async def run(self, *messages: bytes) -> bytes:
+    async def run(self, *messages: Blocks) -> bytes:
         """A job to the process and its outcome. Raises DiedError; given up by cancelling, which kills it."""
         if self._process is None or self._process.returncode is not None:
             self._process = await asyncio.create_subprocess_exec(
@@ -55,13 +55,13 @@ class WorkerProcess:
         """Kill the process, if there is one; the next job starts another."""
         await self._end()
 
-    async def _exchange(self, process: Process, messages: Iterable[bytes]) -> bytes:
+    async def _exchange(self, process: Process, messages: Iterable[Blocks]) -> bytes:
         assert process.stdin is not None  # both are pipes, see above
         assert process.stdout is not None
         for message in messages:
-            process.stdin.write(frames.head(message))
-            for start in range(0, len(message), _CHUNK):
-                process.stdin.write(message[start : start + _CHUNK])
+            process.stdin.write(frames.head(*message))
+            for block in message:
+                process.stdin.write(block)
                 await process.stdin.drain()
         length = int.from_bytes(await process.stdout.readexactly(frames.HEAD), "big")
         return await process.stdout.readexactly(length)

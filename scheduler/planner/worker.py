@@ -52,7 +52,7 @@ def perform(body: bytes, snapshot: bytes) -> Outcome:
     """Do one job, given by its two messages."""
     try:
         task, question, left_s = frames.decode_job(body, snapshot)
-        saved = None if question.snapshot is None else snapshot_file.decode(question.snapshot)
+        saved = snapshot_file.decode(snapshot) if snapshot else None
         terms = Terms(saved, question.catalogues, question.time_limit_s, MARGIN * left_s)
         return Done(msgspec.json.encode(task(read(question), terms)))
     except errors.InputError as error:

@@ -35,6 +35,14 @@ def budget(selector: Any, status: Any = None, generation: int = 1) -> PodDisrupt
     return msgspec.convert(document, PodDisruptionBudget)
 
 
+def groups() -> budgets.Groups:
+    """The pods, in groups."""
+    made = budgets.Groups()
+    for pod in PODS:
+        made.add(pod)
+    return made
+
+
 @pytest.mark.parametrize(
     ("selector", "names"),
     [
@@ -55,9 +63,9 @@ def budget(selector: Any, status: Any = None, generation: int = 1) -> PodDisrupt
         ),
     ],
 )
-def test_a_selector_covers_what_it_selects_in_its_namespace(selector: Any, names: str) -> None:
+async def test_a_selector_covers_what_it_selects_in_its_namespace(selector: Any, names: str) -> None:
     """All parts of a selector must match; none covers nothing, an empty one the whole namespace."""
-    found = budgets.covered(budget(selector), budgets.by_namespace(PODS))
+    found = await groups().covered(budget(selector))
     assert found.pods == tuple(f"uid-{name}" for name in names)
     assert (found.namespace, found.name, found.disruptions_allowed) == ("default", "pdb", 1)
 
@@ -71,7 +79,9 @@ def test_a_selector_covers_what_it_selects_in_its_namespace(selector: Any, names
         ({"disruptionsAllowed": -1, "observedGeneration": 1}, 1, 0),
     ],
 )
-def test_a_budget_not_looked_at_since_it_changed_allows_nothing(status: Any, generation: int, allowed: int) -> None:
+async def test_a_budget_not_looked_at_since_it_changed_allows_nothing(
+    status: Any, generation: int, allowed: int
+) -> None:
     """Disruptions count only if the controller has seen the budget as it is."""
-    found = budgets.covered(budget({}, status, generation), budgets.by_namespace(PODS))
+    found = await groups().covered(budget({}, status, generation))
     assert found.disruptions_allowed == allowed

@@ -60,7 +60,7 @@ async def test_a_node_that_goes_meanwhile_is_left_out() -> None:
     writing = asyncio.create_task(Snapshots(state, MemoryCluster(Server())).text())
     await asyncio.sleep(0)  # the first node is written
     state.inventory.forget_report("o")
-    saved = snapshot_file.decode(await writing)
+    saved = snapshot_file.decode(b"".join(await writing))
     assert [node.name for node in saved.snapshot.nodes] == ["m", "n"]
     (occupant,) = saved.snapshot.nodes[1].gpus[0].occupants
     assert (occupant.pod, occupant.placement.start) == ("p", 2)
@@ -73,6 +73,6 @@ async def test_a_pod_that_goes_meanwhile_is_no_error() -> None:
     writing = asyncio.create_task(Snapshots(state, MemoryCluster(Server())).text())
     await asyncio.sleep(0)
     state.apply(Kind.POD, Change(ChangeType.DELETED, pod("p", "n"), "3"))
-    saved = snapshot_file.decode(await writing)
+    saved = snapshot_file.decode(b"".join(await writing))
     assert [one.pod for one in saved.snapshot.nodes[0].gpus[0].occupants] == ["p"]
     assert saved.pods == {}

@@ -68,7 +68,9 @@ async def test_a_task_gets_the_document_and_its_terms(pool: Pool) -> None:
     """Document, snapshot, models and time limit reach the task; it runs in a humble process of its own."""
     a100 = gpu_models.find("a100-40gb")
     saved = snapshot_file.encode(snapshot_file.describe([(a100, 2, 1)])).encode()
-    found = await asked(pool, work.echo, {"demand": 1}, snapshot=saved, catalogues={"mine": a100}, time_limit_s=2.5)
+    found = await asked(
+        pool, work.echo, {"demand": 1}, snapshot=(saved[:100], saved[100:]), catalogues={"mine": a100}, time_limit_s=2.5
+    )
     assert found["document"] == {"demand": 1}
     assert found["nodes"] == ["a100-40gb-0000", "a100-40gb-0001"]
     assert (found["models"], found["limit_s"], found["nice"]) == (["mine"], 2.5, 19)
