@@ -52,12 +52,12 @@ def cluster(
 
 @contextlib.contextmanager
 def _temporary() -> Iterator[Path]:
-    """A folder that goes at the end. After an error it stays if there are logs to read in it."""
+    """A folder that goes at the end. After an error that is not the user's it stays if there are logs to read."""
     place = Path(tempfile.mkdtemp(prefix="migsched-cluster-"))
     try:
         yield place
-    except BaseException:
-        if not (place / "logs").exists():
+    except BaseException as error:
+        if isinstance(error, errors.InputError) or not (place / "logs").exists():
             shutil.rmtree(place, ignore_errors=True)
         raise
     shutil.rmtree(place, ignore_errors=True)
@@ -96,7 +96,8 @@ def _summary(running: LocalCluster, wishes: local_cluster.Wishes) -> Text:
     plane = running.control_plane
     return Text.assemble(
         ("migsched cluster", "bold"),
-        f"   {wishes.nodes} nodes × {wishes.gpus} GPUs {wishes.model}, simulated. Ctrl-C stops it.\n\n",
+        f"   {output.number(wishes.nodes, 'node')} × {output.number(wishes.gpus, 'GPU')} {wishes.model}, simulated.",
+        " Ctrl-C stops it.\n\n",
         f"export KUBECONFIG={plane.kubeconfig}\n",
         f"export PATH={running.kubectl.parent}:$PATH\n\n",
         ("logs      ", "dim"),

@@ -100,7 +100,7 @@ def _render(running: Demo, wishes: demos.Wishes, picture: Picture) -> Renderable
     service = running.cluster.service
     head = Text.assemble(
         ("migsched demo", "bold"),
-        f"   {_number(wishes.nodes, 'node')} × {_number(wishes.gpus, 'GPU')} {wishes.model}, simulated.",
+        f"   {output.number(wishes.nodes, 'node')} × {output.number(wishes.gpus, 'GPU')} {wishes.model}, simulated.",
         " Ctrl-C stops it.\n",
         ("extender ", "dim"),
         f"{service.extender_url}/v1",
@@ -121,10 +121,6 @@ def _render(running: Demo, wishes: demos.Wishes, picture: Picture) -> Renderable
 
 def _url_flag(api_url: str) -> str:
     return "" if api_url == api_client.DEFAULT_URL else f" --api-url {api_url}"
-
-
-def _number(count: int, what: str) -> str:
-    return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
 
 def _placed(picture: Picture) -> Table:

@@ -50,6 +50,11 @@ def text(form: Format, document: Any) -> str:
     return msgspec.json.format(msgspec.json.encode(document), indent=2).decode() + "\n"
 
 
+def number(count: int, what: str) -> str:
+    """`1 node`, `2 nodes`."""
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
+
+
 def save_svg(path: Path, title: str, picture: RenderableType) -> None:
     """A picture of what a terminal shows, in fonts that a reader has. Raises SettingsError if it cannot be written."""
     terminal = Console(file=io.StringIO(), record=True, width=WIDTH, highlight=False)

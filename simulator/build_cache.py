@@ -44,25 +44,35 @@ def entry(finished: Path, make: Callable[[Path], None], tell: Progress, *, what:
         make: fills the folder that it is given. What it raises is passed on, and nothing is kept.
         tell: told that somebody else is making it already.
         what: is made, for that message.
+
+    Raises:
+        BuildError: the folder cannot be written to.
     """
-    if finished.is_dir():
-        return finished
-    finished.parent.mkdir(parents=True, exist_ok=True)
-    with locked(finished.parent / "lock", tell, what):
-        if finished.is_dir():  # somebody else may have made it while we waited
-            return finished
-        for abandoned in finished.parent.glob("*.partial"):  # by makers that were killed: we hold the lock
-            shutil.rmtree(abandoned, ignore_errors=True)
-        partial = finished.with_name(f"{finished.name}.{os.getpid()}.partial")
+    if not finished.is_dir():
         try:
-            partial.mkdir()
-            make(partial)
-            partial.rename(finished)
+            finished.parent.mkdir(parents=True, exist_ok=True)
+            with locked(finished.parent / "lock", tell, what):
+                _make(finished, make)
         except OSError as exc:
-            raise errors.BuildError(f"cannot write {what} to {finished}: {exc.strerror}") from exc
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
+            raise errors.BuildError(
+                f"cannot write {what} to {finished}: {exc.strerror or exc}; {CACHE_VARIABLE} names another folder"
+            ) from exc
     return finished
+
+
+def _make(finished: Path, make: Callable[[Path], None]) -> None:
+    """Fill the folder, unless somebody else did while we waited for the lock."""
+    if finished.is_dir():
+        return
+    for abandoned in finished.parent.glob("*.partial"):  # by makers that were killed: we hold the lock
+        shutil.rmtree(abandoned, ignore_errors=True)
+    partial = finished.with_name(f"{finished.name}.{os.getpid()}.partial")
+    try:
+        partial.mkdir()
+        make(partial)
+        partial.rename(finished)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 @contextlib.contextmanager

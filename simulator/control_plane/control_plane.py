@@ -111,14 +111,18 @@ class ControlPlane:
 
         Raises:
             BuildError: the programs had to be built and could not be.
-            StartError: the directory is in use, or a program ended or was not ready in time; nothing is left running.
+            StartError: the directory is in use or cannot be used, or a program ended or was not ready in time;
+                nothing is left running.
         """
         if self._supervisor is not None:
             raise errors.StartError(f"the control plane in {self.directory} is started already")
         if self._binaries is None:
             self._binaries = build.ensure_built(self._progress)
-        self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._supervisor = processes.Supervisor(self.directory)
+        try:
+            self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._supervisor = processes.Supervisor(self.directory)
+        except OSError as exc:
+            raise errors.StartError(f"the directory {self.directory} cannot be used: {exc.strerror or exc}") from exc
         try:
             self._write_credentials()
             self._start_api_server()

@@ -11,6 +11,7 @@ import pytest
 
 from simulator import build_cache
 from simulator.control_plane import build, errors, go_toolchain
+from simulator.control_plane.control_plane import ControlPlane
 
 PROGRAMS = {"etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kubectl"}
 
@@ -219,3 +220,19 @@ def test_no_go_and_no_pypi_says_what_to_install(sources: Path, tmp_path: Path, m
     monkeypatch.setenv("PATH", str(tmp_path / "nothing"))
     with pytest.raises(errors.BuildError, match=r"(?s)No matching distribution found.*install Go from"):
         build.ensure_built(sources=sources, cache=tmp_path)
+
+
+def test_a_cache_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    """Where the cache's folder cannot be made, the error names it and the variable that names another."""
+    (tmp_path / "file").write_text("not a folder")
+    with pytest.raises(errors.BuildError, match=r"file.*Not a directory; MIGSCHED_CACHE names another folder"):
+        build.ensure_built(cache=tmp_path / "file" / "cache")
+
+
+def test_a_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    """A control plane whose directory cannot be made says so before anything is started."""
+    (tmp_path / "file").write_text("not a folder")
+    plane = ControlPlane(tmp_path / "file" / "plane", binaries=build.Binaries.within(tmp_path))
+    with pytest.raises(errors.StartError, match=r"file/plane cannot be used: Not a directory"):
+        plane.start()
+    assert plane.children == ()
