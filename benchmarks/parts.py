@@ -200,8 +200,8 @@ PARTS = (
         "Repacks beside an exhaustive search",
         "Does a repack ever cost more than the cheapest one there is?",
         "Random fleets of 2, 3 and 4 GPUs with pods that may and may not move, each asked for room that it does not "
-        "have. A search of every sequence of moves finds the cheapest. Beside it: the planner behind `migsched "
-        "repack`, and the quick rule that clears one window by moving at most four slices.",
+        "have. A search of every sequence of moves finds the cheapest. Beside it: the planner behind migsched "
+        "repack, and the quick rule that clears one window by moving at most four slices.",
         _repacking,
         "10 fleets per size instead of 100.",
         {

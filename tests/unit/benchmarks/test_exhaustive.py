@@ -5,6 +5,7 @@ import pytest
 from allocator import geometry, gpu_models
 from benchmarks import exhaustive
 from benchmarks.exhaustive import Gpu
+from tests import relocation_oracle
 
 A100 = geometry.compiled(gpu_models.find("a100-40gb"))
 
@@ -49,6 +50,28 @@ def test_dearer_than_asked_is_not_looked_at() -> None:
     fleet = [gpu(A100, {4: "3g.20gb"}, {0: "2g.10gb"}), gpu(A100, {0: "4g.20gb"}, {})]
     assert exhaustive.cheapest(A100, fleet, "4g.20gb", 10, 3) == 3
     assert exhaustive.cheapest(A100, fleet, "4g.20gb", 10, 2) is None
+
+
+def test_it_agrees_with_trying_every_pod_everywhere() -> None:
+    """On random fleets it costs what Dijkstra over every position of every pod finds, and is None where that is."""
+    seen = {"free": 0, "moved": 0, "none": 0}
+    for seed in range(200):
+        asked, moves = relocation_oracle.instance("scrambled", seed)
+        kind = asked.bins[0].geometry
+        home = [job.home[0] for job in asked.jobs]
+        gpus = [
+            gpu(
+                kind,
+                {one.start: one.profile for one in where.fixed},
+                {one.start: one.profile for at, one in home if at == number},
+            )
+            for number, where in enumerate(asked.bins)
+        ]
+        best = relocation_oracle.cheapest(asked, moves)
+        assert exhaustive.cheapest(kind, gpus, asked.requests[0].profiles[0], moves, None) == best, f"seed {seed}"
+        seen["none" if best is None else "moved" if best else "free"] += 1
+    assert min(seen["free"], seen["moved"]) > 50, seen
+    assert seen["none"], seen
 
 
 def test_giving_up_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
