@@ -5,7 +5,7 @@ kubelet has none and admits no other pod meanwhile. It is idempotent: the kubele
 container, and gives ids of an ended pod to the next one before we noticed its end.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from allocator import errors
 from allocator.profile import profile_name
@@ -50,11 +50,12 @@ class Allocation:
                 found[naming.WHOLE_GPU] = whole
             return found
 
-    def expects(self, resource: str) -> bool:
-        """Whether a promise of this resource is known that has still to be kept."""
+    def expects(self, resource: str, available: Collection[str], size: int) -> bool:
+        """Whether as many promises of a resource as are asked for are known and can be kept with the ids available."""
         with self._memory.lock:
             self._memory.take_in()
-            return any(naming.resource(one.place) == resource for one in self._memory.promised())
+            promised = [one.place for one in self._memory.promised() if naming.resource(one.place) == resource]
+            return sum(naming.device_id(one) in available for one in promised) >= size
 
     def prefer(self, resource: str, available: Sequence[str], must: Sequence[str], size: int) -> list[str]:
         """The ids the kubelet should pick."""

@@ -144,7 +144,7 @@ class Service:
 
     async def prefer(self, resource: str, available: Sequence[str], must: Sequence[str], size: int) -> Sequence[str]:
         """See kubelet.plugin.Answers. Asks for the pods' newest state first: the kubelet may be ahead of our watch."""
-        await self._hear(resource)
+        await self._hear(resource, frozenset(available), size - len(must))
         return await asyncio.to_thread(self._allocation.prefer, resource, available, must, size)
 
     async def allocate(self, resource: str, ids: Sequence[str]) -> Given:
@@ -196,12 +196,12 @@ class Service:
                 async with asyncio.timeout(max(timeout_s, _RETRY_S)):
                     await self._stepped.wait()
 
-    async def _hear(self, resource: str) -> None:
+    async def _hear(self, resource: str, available: frozenset[str], size: int) -> None:
         """Be as far as the kubelet: its watch may have shown it the pod in question before ours did."""
         if resource == naming.WHOLE_GPU:
             return
         self._tell_pods()
-        if await asyncio.to_thread(self._allocation.expects, resource):
+        if await asyncio.to_thread(self._allocation.expects, resource, available, size):
             return
         try:
             async with asyncio.timeout(_REFRESH_S):

@@ -37,8 +37,7 @@ def prefer(now: Situation, profile: str, available: Iterable[str], must: Sequenc
     free = set(available) - set(must)
     chosen = list(must)[:size]
     offered = naming.offered(now.view.catalogues())
-    group = _best_group(now, profile, free, chosen, size - len(chosen))
-    chosen += group
+    chosen += _promised(now, profile, free, chosen, size - len(chosen))
     missing = size - len(chosen)
     if missing > 0:
         kept = frozenset(offered[one] for one in chosen if one in offered)
@@ -46,8 +45,11 @@ def prefer(now: Situation, profile: str, available: Iterable[str], must: Sequenc
     return chosen
 
 
-def _best_group(now: Situation, profile: str, free: set[str], chosen: Sequence[str], need: int) -> list[str]:
-    """Ids promised to one container: of the pod that has some already, of the right number, of the oldest pod."""
+def _promised(now: Situation, profile: str, free: set[str], chosen: Sequence[str], need: int) -> list[str]:
+    """Ids promised to one container: of the pod that has some already, of the right number, of the oldest pod.
+
+    Where these are too few, because another pod got some of them, those promised to others follow: all are owed.
+    """
     groups: dict[tuple[str, str], list[str]] = {}
     for one in now.promised:
         if one.place.placement.profile == profile and _possible(now, one.place, now.taken):
@@ -59,7 +61,8 @@ def _best_group(now: Situation, profile: str, free: set[str], chosen: Sequence[s
     reusing = {now.promisees.get(one) for one in chosen}  # an init container's ids, handed on
     order = {key: n for n, key in enumerate(groups)}
     key = min(groups, key=lambda k: (k[0] not in reusing, len(groups[k]) != need, order[k]))
-    return groups[key][:need]
+    others = [one for other, ids in groups.items() if other != key for one in ids]
+    return [*groups[key], *others][:need]
 
 
 def _possible(now: Situation, place: Place, kept: Iterable[Place]) -> bool:

@@ -113,6 +113,19 @@ async def test_a_pod_that_the_watch_has_not_shown_yet_gets_its_place(bench: Benc
     assert [one.start for one in bench.gpu.instances() if one.profile == "1g.5gb"] == [0, 3]
 
 
+async def test_a_promise_that_cannot_be_kept_does_not_stand_for_one_not_heard_of(bench: Bench) -> None:
+    """The agent asks for pods also where the promises it knows are for places that somebody has."""
+    async with bench.agent(poll_s=0.05):
+        await bench.kubelet.until(ONE)
+        for name in ("a", "late"):
+            await bench.cluster.put(pod(name, "1g.5gb", promises=bench.promise("1g.5gb", 0)))
+        await bench.kubelet.allocate("a", ONE)
+        await bench.cluster.until(lambda: ("1g.5gb@0", "allocated", "a") in bench.cluster.slices())
+        await bench.cluster.put(pod("b", "1g.5gb", promises=bench.promise("1g.5gb", 3)), seen=False)
+        await bench.kubelet.allocate("b", ONE)
+    assert 3 in [one.start for one in bench.gpu.instances() if one.profile == "1g.5gb"]
+
+
 async def test_a_pod_is_told_that_its_slice_is_ready(bench: Bench) -> None:
     """An Event says which slice it is and how long it took."""
     async with bench.agent():

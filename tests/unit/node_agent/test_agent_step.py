@@ -83,6 +83,18 @@ def test_a_pod_whose_slice_another_one_got_inherits_the_others_place(world: Worl
     assert [one.placement.start for one in world.places_of(first)] == [4]
 
 
+def test_a_pod_of_whose_slices_another_got_one_gets_one_of_the_others(world: World) -> None:
+    """What is missing of a pod's promises is taken from other promises of the profile, not from unpromised room."""
+    pair = world.bind("pair", "1g.5gb", "1g.5gb", at=(world.place("1g.5gb", 4), world.place("1g.5gb", 5)))
+    other = world.bind("other", "1g.5gb", at=(world.place("1g.5gb", 6),))
+    world.step()
+    first = naming.device_id(world.place("1g.5gb", 4))
+    world.allocation.allocate("nvidia.com/mig-1g.5gb", [first])
+    world.pods[other.uid].devices["main", "nvidia.com/mig-1g.5gb"] = (first,)
+    assert world.admit(pair)
+    assert sorted(one.placement.start for one in world.places_of(pair)) == [5, 6]
+
+
 def test_without_room_the_second_of_two_is_told(world: World) -> None:
     """Where nothing is left for it, the pod that came second hears what is in the way."""
     place = world.place("7g.40gb", 0)
