@@ -42,6 +42,9 @@ def prefer(now: Situation, profile: str, available: Iterable[str], must: Sequenc
     if missing > 0:
         kept = frozenset(offered[one] for one in chosen if one in offered)
         chosen += _elsewhere(now, profile, free - set(chosen), kept, missing)
+    if len(chosen) < size:  # better where one was promised, and what is in the way may be going, than just anywhere
+        owed = [naming.device_id(one.place) for one in now.promised if one.place.placement.profile == profile]
+        chosen += [one for one in dict.fromkeys(owed) if one in free and one not in chosen][: size - len(chosen)]
     return chosen
 
 

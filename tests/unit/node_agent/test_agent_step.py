@@ -95,6 +95,26 @@ def test_a_pod_of_whose_slices_another_got_one_gets_one_of_the_others(world: Wor
     assert sorted(one.placement.start for one in world.places_of(pair)) == [5, 6]
 
 
+def test_a_promise_in_the_way_of_which_a_pod_is_going_is_preferred_to_any_place(world: World) -> None:
+    """Where there is no room yet, the kubelet is sent to the promised place, where an Allocate may wait for it."""
+    old = world.bind("old", "7g.40gb", at=(world.place("7g.40gb", 0),))
+    world.step()
+    world.admit(old)
+    world.step()
+    world.bind("new", "2g.10gb", at=(world.place("2g.10gb", 4),))
+    world.hear()
+    (chosen,) = world.choose("nvidia.com/mig-2g.10gb", 1)
+    assert chosen == naming.device_id(world.place("2g.10gb", 4))
+    with pytest.raises(AllocationError) as stays:
+        world.allocation.allocate("nvidia.com/mig-2g.10gb", [chosen])
+    assert not stays.value.passing
+    world.end(old, gone=True)
+    world.hear()
+    with pytest.raises(AllocationError) as goes:
+        world.allocation.allocate("nvidia.com/mig-2g.10gb", [chosen])
+    assert goes.value.passing
+
+
 def test_without_room_the_second_of_two_is_told(world: World) -> None:
     """Where nothing is left for it, the pod that came second hears what is in the way."""
     place = world.place("7g.40gb", 0)
