@@ -56,7 +56,11 @@ def perform(body: bytes, snapshot: bytes) -> Outcome:
         terms = Terms(saved, question.catalogues, question.time_limit_s, MARGIN * left_s)
         return Done(msgspec.json.encode(task(read(question), terms)))
     except errors.InputError as error:
-        return Refused(error.field, error.shown, error.fix)
+        return Refused(_plain(error.field), _plain(error.shown), _plain(error.fix))
+    except RecursionError:
+        return Refused("document", "…", "is nested too deeply")
+    except UnicodeEncodeError as error:  # YAML can spell half a character, and an answer repeats names
+        return Refused("document", ascii(error.object[error.start : error.end]), "must be text that UTF-8 can hold")
     except MemoryError:
         return OutOfMemory()
     except Exception:
@@ -72,6 +76,11 @@ def read(question: Question) -> Any:
         return msgspec.json.decode(question.document) if question.is_json else yaml.safe_load(question.document)
     except (msgspec.DecodeError, yaml.YAMLError, RecursionError, ValueError) as error:
         raise errors.InputError("document", _start(question.document), f"must be {kind}: {error}") from error
+
+
+def _plain(text: str) -> str:
+    """Text that can be sent, whatever the document spelled."""
+    return text.encode(errors="backslashreplace").decode()
 
 
 def _start(document: bytes) -> str:

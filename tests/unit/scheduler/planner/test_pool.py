@@ -105,6 +105,21 @@ async def test_what_cannot_be_read_is_refused(pool: Pool, body: bytes, is_json: 
     assert refusal.value.fix.startswith(f"must be {'JSON' if is_json else 'YAML'}: ")
 
 
+@pytest.mark.parametrize("body", [b'"\\ud800"', b'{"\\ud800": 1}'])
+@pytest.mark.parametrize("task", [work.echo, work.refuse, work.descend])
+async def test_half_a_character_is_refused(pool: Pool, task: Task, body: bytes) -> None:
+    """What UTF-8 cannot hold is refused as input, whether an answer or an error would repeat it."""
+    with pytest.raises(DocumentError) as refusal:
+        await pool.ask(task, now(Question(body, is_json=False)))
+    assert str(refusal.value).encode()
+
+
+async def test_too_deep_a_document_is_refused(pool: Pool) -> None:
+    """Where nesting exhausts the stack of a task, the document is at fault."""
+    with pytest.raises(DocumentError, match="nested too deeply"):
+        await asked(pool, work.descend, {"a": 1})
+
+
 async def test_a_refusal_names_field_value_and_fix(pool: Pool) -> None:
     """A task's InputError comes back with its parts."""
     with pytest.raises(DocumentError) as refusal:

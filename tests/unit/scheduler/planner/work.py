@@ -31,6 +31,12 @@ def refuse(document: Any, terms: Terms) -> Mapping[str, Any]:
     raise errors.InputError("fleet[0].count", document, "write a number")
 
 
+def descend(document: Any, terms: Terms) -> Mapping[str, Any]:
+    """Follows a document down, for ever; names that it cannot encode end it."""
+    str(document).encode() if isinstance(document, str) else [name.encode() for name in document]
+    return descend(document, terms)
+
+
 def fail(document: Any, terms: Terms) -> Mapping[str, Any]:
     """A defect."""
     raise RuntimeError("a defect")
