@@ -7,14 +7,15 @@ No I/O, clock, log, thread or framework lives here; results and reasons are retu
     catalogue   Catalogue: the profiles of one GPU model; gpu_models holds the known ones
     geometry    Geometry: the states a GPU can be in, as a finite automaton with tables
     request     Request: what a pod asks for, by Kubernetes' effective-request rule
-    misfit      Misfit: why a request does not fit a node
     policy      how a placement is scored, as tables over the automaton
     parts       what each part of a request costs on a GPU, and on several GPUs together
     fitting     exact joint placement of several slices on one node
+    misfit      Misfit: why a request does not fit a node
     joint_losses    the same question for all nodes at once, kept as they change
     fleet       the vectorised view of all nodes' GPU states
     ledger      Claim and the one transition table of its life
     report      NodeReport: what an agent says of its node, checked
+    held        the places that pods have, and how they compare
     inventory   the mutable whole: reports + ledger + fleet
     snapshot    an immutable view of that whole
     contract    what crosses the process border: placement annotation, MigNode status

@@ -1,11 +1,16 @@
-"""What is held: the places that pods have, by their claims or by a report, and how they compare. Used by inventory."""
+"""What is held: the places that pods have, by their claims or by a report, and how they compare.
+
+Used by inventory, and by the scheduler for what it promises.
+"""
 
 from collections import Counter
 from collections.abc import Sequence
 
+from allocator.contract import Promise
 from allocator.ledger import Hold
 from allocator.profile import Placement
 from allocator.report import NodeReport, SliceState
+from allocator.request import Request, Slot
 
 
 def shown(seen: NodeReport) -> dict[str, tuple[Hold, ...]]:
@@ -29,6 +34,16 @@ def places(holds: Sequence[Hold]) -> Counter[tuple[str, Placement]]:
 def profiles(holds: Sequence[Hold]) -> Counter[str]:
     """How many of each profile."""
     return Counter(h.placement.profile for h in holds)
+
+
+def asked(holds: Sequence[Hold]) -> Request:
+    """What a pod that holds these asks for."""
+    return Request(tuple(Slot(one.container, one.placement.profile) for one in holds))
+
+
+def promises(holds: Sequence[Hold]) -> tuple[Promise, ...]:
+    """The holds as a placement annotation promises them."""
+    return tuple(Promise(one.container, one.gpu, one.placement.profile, one.placement.start) for one in holds)
 
 
 def overlap(one: Sequence[Hold], other: Sequence[Hold]) -> bool:

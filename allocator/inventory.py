@@ -9,9 +9,8 @@ agent destroys them when their room is wanted.
 from collections import Counter
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
-from allocator import errors, fitting, geometry, held
+from allocator import errors, fitting, geometry, held, misfit
 from allocator.contract import Promise
 from allocator.fitting import GpuState
 from allocator.fleet import Fleet
@@ -21,7 +20,7 @@ from allocator.misfit import Misfit, Reason
 from allocator.policy import DEFAULT, Policy
 from allocator.profile import Placement
 from allocator.report import GpuReport, NodeReport, SliceState
-from allocator.request import Request, Slot
+from allocator.request import Request
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +46,7 @@ class Inventory:
         self._reports: dict[str, NodeReport] = {}
         self._shown: dict[str, Mapping[str, tuple[Hold, ...]]] = {}  # what each report shows of each pod, by UID
         self._usable: dict[str, tuple[tuple[str, GpuState], ...]] = {}
+        self._kinds: dict[str, tuple[Geometry, ...]] = {}  # of the usable GPUs; made when asked for
         self._conflicts: dict[str, dict[str, str]] = {}
         self._waiting: dict[str, dict[str, BoundPod]] = {}
 
@@ -169,15 +169,31 @@ class Inventory:
         return Misfit(self.reason(request, node), str(request))
 
     def reason(self, request: Request, node: str) -> Reason:
-        """The reason alone, cheap enough to ask for every node of a large cluster."""
+        """The reason alone."""
         seen = self._reports.get(node)
         if seen is None:
             return Reason.NO_REPORT if node in self.nodes else Reason.UNKNOWN_NODE
-        usable = self._usable.get(node, ())
-        if not usable:
+        kinds = self._kinds_of(node)
+        if not kinds:
             return Reason.BAD_REPORT if seen.problem or self._conflicts.get(node) else Reason.NO_MIG
-        kinds = tuple(gpu[1][0] for gpu in usable)
-        return _empty_reason(kinds, request.counts)
+        return misfit.on_empty(kinds, request.counts)
+
+    def by_reason(self, request: Request, nodes: Iterable[str]) -> Mapping[Reason, Sequence[str]]:
+        """The nodes by the reason why the request does not fit them, given that it does not.
+
+        Those with the same kinds of GPUs are judged once: 5,000 nodes cost a millisecond or two.
+        """
+        groups: dict[Reason, list[str]] = {}
+        judged: dict[tuple[Geometry, ...], list[str]] = {}
+        for node in nodes:
+            kinds = self._kinds_of(node)
+            group = judged.get(kinds) if kinds else None
+            if group is None:
+                group = groups.setdefault(self.reason(request, node), [])
+                if kinds:
+                    judged[kinds] = group
+            group.append(node)
+        return groups
 
     def gpus_without(self, node: str, gone: frozenset[str]) -> tuple[GpuState, ...]:
         """The GPU states of a node as they would be without the slices of these pods (by UID)."""
@@ -190,6 +206,14 @@ class Inventory:
         )
 
     # --- inside -----------------------------------------------------------------------------------------------
+
+    def _kinds_of(self, node: str) -> tuple[Geometry, ...]:
+        kinds = self._kinds.get(node)
+        if kinds is None:
+            kinds = tuple(kind for _, (kind, _) in self._usable.get(node, ()))
+            if kinds:
+                self._kinds[node] = kinds
+        return kinds
 
     def _follow(self, claim: Claim, shown: tuple[Hold, ...]) -> bool:
         """Move a claim along with what the report shows of its pod. Returns whether it lies elsewhere now."""
@@ -231,7 +255,14 @@ class Inventory:
                 continue
             self.ledger.apply(other.uid, Event.FREE)
             if other.state in (State.BOUND, State.READY):
-                pod = BoundPod(other.uid, other.namespace, other.name, other.node, _asked(other), _promises(other))
+                pod = BoundPod(
+                    other.uid,
+                    other.namespace,
+                    other.name,
+                    other.node,
+                    held.asked(other.holds),
+                    held.promises(other.holds),
+                )
                 self._waiting.setdefault(other.node, {})[other.uid] = pod
         return changed
 
@@ -291,6 +322,7 @@ class Inventory:
 
     def _refresh(self, node: str, changed: Container[str] | None = None) -> None:
         """Recompute a node's row of the fleet; of the GPUs (by UUID) whose claims changed, where only they did."""
+        self._kinds.pop(node, None)
         seen = self._reports.get(node)
         if seen is None:
             self.fleet.drop(node)
@@ -361,23 +393,3 @@ def _bound_otherwise(claim: Claim, pod: BoundPod) -> bool:
     promised = Counter((one.gpu, one.profile, one.start) for one in pod.promises)
     reserved = Counter((hold.gpu, hold.placement.profile, hold.placement.start) for hold in claim.holds)
     return claim.state is State.RESERVED and promised != reserved
-
-
-def _asked(claim: Claim) -> Request:
-    return Request(tuple(Slot(h.container, h.placement.profile) for h in claim.holds))
-
-
-def _promises(claim: Claim) -> tuple[Promise, ...]:
-    return tuple(Promise(h.container, h.gpu, h.placement.profile, h.placement.start) for h in claim.holds)
-
-
-@lru_cache(maxsize=4096)  # asked for every node that a pod does not fit; pods may ask for any counts
-def _empty_reason(kinds: tuple[Geometry, ...], counts: tuple[tuple[str, int], ...]) -> Reason:
-    """Why a request does not fit GPUs of these kinds: judged as if they were empty."""
-    if any(not any(name in kind.profile_index for kind in kinds) for name, _ in counts):
-        return Reason.NOT_OFFERED
-    try:
-        fits_empty = fitting.fits([(kind, Geometry.EMPTY) for kind in kinds], dict(counts))
-    except fitting.TooComplexError:
-        return Reason.TOO_COMPLEX
-    return Reason.NO_ROOM if fits_empty else Reason.TOO_LARGE

@@ -7,6 +7,10 @@ number that moves.
 
 import enum
 from dataclasses import dataclass
+from functools import lru_cache
+
+from allocator import fitting
+from allocator.geometry import Geometry
 
 
 class Reason(enum.Enum):
@@ -55,3 +59,15 @@ class Misfit:
     def message(self) -> str:
         """The sentence for people, stable for one request."""
         return _SENTENCES[self.reason].format(request=self.request)
+
+
+@lru_cache(maxsize=4096)  # asked again for each pod that does not fit; pods may ask for any counts
+def on_empty(kinds: tuple[Geometry, ...], counts: tuple[tuple[str, int], ...]) -> Reason:
+    """Why a request does not fit GPUs of these kinds: judged as if they were empty."""
+    if any(not any(name in kind.profile_index for kind in kinds) for name, _ in counts):
+        return Reason.NOT_OFFERED
+    try:
+        fits_empty = fitting.fits([(kind, Geometry.EMPTY) for kind in kinds], dict(counts))
+    except fitting.TooComplexError:
+        return Reason.TOO_COMPLEX
+    return Reason.NO_ROOM if fits_empty else Reason.TOO_LARGE

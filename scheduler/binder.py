@@ -10,9 +10,7 @@ import asyncio
 import structlog
 from tenacity import AsyncRetrying, retry_if_exception_type, wait_exponential_jitter
 
-from allocator import contract, errors
-from allocator.contract import Promise
-from allocator.ledger import Claim
+from allocator import contract, errors, held
 from allocator.ledger import State as ClaimState
 from allocator.misfit import Misfit
 from allocator.request import Request
@@ -78,7 +76,7 @@ class Binder:
             claim = self._state.inventory.reserve(uid, namespace, name, request, node)
             if isinstance(claim, Misfit):
                 return self._ended("misfit", claim.reason.value, claim.message)
-            annotations[contract.PLACEMENT_ANNOTATION] = contract.encode_placement(_promises(claim))
+            annotations[contract.PLACEMENT_ANNOTATION] = contract.encode_placement(held.promises(claim.holds))
         refusal = await self._until_definite(Binding(namespace, name, uid, node, annotations))
         if refusal:
             self._release(uid)
@@ -141,10 +139,6 @@ class Binder:
     def _ended(self, outcome: str, reason: str, error: str) -> str:
         self._metrics.decisions.labels("bind", outcome, reason).inc()
         return error
-
-
-def _promises(claim: Claim) -> tuple[Promise, ...]:
-    return tuple(Promise(h.container, h.gpu, h.placement.profile, h.placement.start) for h in claim.holds)
 
 
 def _places(annotations: dict[str, str]) -> list[str]:

@@ -121,17 +121,16 @@ class Extender:
         return FilterAnswer((), unresolvable=dict.fromkeys(names, misfit.message))
 
     def _refusal(self, request: Request, names: Sequence[str], losses: Losses) -> FilterAnswer:
-        costly = self._state.inventory.fleet.too_complex(losses)
+        inventory = self._state.inventory
+        costly = {names[at] for at in np.flatnonzero(inventory.fleet.too_complex(losses)).tolist()}
+        others = [name for name in names if name not in costly] if costly else names
         failed: dict[str, str] = {}
         unresolvable: dict[str, str] = {}
-        words = str(request)
-        messages: dict[Reason, Misfit] = {}
-        for index, name in enumerate(names):
-            reason = Reason.TOO_COMPLEX if costly[index] else self._state.inventory.reason(request, name)
-            misfit = messages.setdefault(reason, Misfit(reason, words))
-            (failed if misfit.resolvable else unresolvable)[name] = misfit.message
-        for reason in messages:
-            self._decided("filter", "misfit", reason.value)
+        for reason, nodes in (*inventory.by_reason(request, others).items(), (Reason.TOO_COMPLEX, costly)):
+            if nodes:
+                misfit = Misfit(reason, str(request))
+                (failed if misfit.resolvable else unresolvable).update(dict.fromkeys(nodes, misfit.message))
+                self._decided("filter", "misfit", reason.value)
         return FilterAnswer((), failed, unresolvable)
 
     # --- prioritize -------------------------------------------------------------------------------------------------

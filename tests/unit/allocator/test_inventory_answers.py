@@ -4,9 +4,9 @@ import itertools
 
 import pytest
 
-from allocator import errors
+from allocator import errors, misfit
 from allocator.geometry import Geometry
-from allocator.inventory import Inventory, _empty_reason
+from allocator.inventory import Inventory
 from allocator.ledger import Event
 from allocator.misfit import Misfit, Reason
 from allocator.report import MigMode, NodeReport
@@ -37,6 +37,36 @@ def test_why_a_request_does_not_fit(inventory: Inventory, seen: NodeReport | Non
     assert inventory.reserve("uid-a", "default", "a", wanted, "n2") == Misfit(reason, str(wanted))
     assert inventory.reason(wanted, "n2") is reason
     assert len(inventory.ledger) == 0
+
+
+def test_many_nodes_are_told_apart_by_reason(inventory: Inventory) -> None:
+    """Together, nodes have the reasons that each has alone, also after what they are made of has changed."""
+    inventory.nodes.add("silent")
+    inventory.observe(node("full").gpu().foreign("7g.40gb", 0).report())
+    inventory.observe(node("half").gpu().foreign("1g.5gb", 0).report())
+    inventory.observe(node("other").gpu("a30-24gb").report())
+    inventory.observe(node("ill").gpu(healthy=False).report())
+    wanted = request("7g.40gb")
+    names = ["half", "silent", "other", "nobody", "ill", "full"]
+    assert inventory.by_reason(wanted, names) == {
+        Reason.NO_ROOM: ["half", "full"],
+        Reason.NO_REPORT: ["silent"],
+        Reason.NOT_OFFERED: ["other"],
+        Reason.UNKNOWN_NODE: ["nobody"],
+        Reason.NO_MIG: ["ill"],
+    }
+    inventory.observe(node("half").gpu(mig_mode=MigMode.DISABLED).report())
+    inventory.observe(node("other").gpu().foreign("7g.40gb", 0).report())
+    inventory.forget_report("full")
+    inventory.nodes.add("full")
+    again = inventory.by_reason(wanted, names)
+    assert again == {
+        Reason.NO_MIG: ["half", "ill"],
+        Reason.NO_REPORT: ["silent", "full"],
+        Reason.NO_ROOM: ["other"],
+        Reason.UNKNOWN_NODE: ["nobody"],
+    }
+    assert all(inventory.reason(wanted, name) is reason for reason, group in again.items() for name in group)
 
 
 def test_a_node_of_another_cluster_is_unknown(inventory: Inventory) -> None:
@@ -126,4 +156,4 @@ def test_what_is_remembered_of_refusals_is_bounded(inventory: Inventory) -> None
         slots = [size for size, count in zip(sizes, counts, strict=True) for _ in range(count)]
         assert inventory.reason(request(*slots), "n2") is Reason.TOO_LARGE
         asked += 1
-    assert _empty_reason.cache_info().currsize < asked
+    assert misfit.on_empty.cache_info().currsize < asked
