@@ -1,6 +1,8 @@
 """Settings, the command line, names, and who else manages the GPUs."""
 
+import gc
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +14,7 @@ from allocator.errors import SettingsError
 from allocator.report import Owner, SliceState
 from cli import main as cli
 from edge.objects import Meta, Pod, PodStatus
-from node_agent import coexistence, naming, settings
+from node_agent import coexistence, footprint, naming, settings
 from node_agent.naming import MAX_ID
 from tests.unit.node_agent.world import OPTIONS, World
 
@@ -103,3 +105,22 @@ def test_an_observed_slice_names_its_pod_by_a_true_uid_or_not_at_all(tmp_path: P
     ((found,),) = [gpu.slices for gpu in world.agent.step().report.gpus]
     assert found.state is SliceState.ALLOCATED
     assert found.owner == (Owner("default", "a", pod.uid, "main") if known else None)
+
+
+def test_what_was_loaded_is_set_apart_once() -> None:
+    """After giving memory back, the collector leaves alone what is there."""
+    try:
+        footprint.shrink()
+        assert gc.get_freeze_count() > 0
+    finally:
+        gc.unfreeze()
+
+
+def test_threads_take_turns_sooner_than_by_default() -> None:
+    """An Allocate that passes through several threads does not wait five milliseconds at each."""
+    before = sys.getswitchinterval()
+    try:
+        footprint.be_quick()
+        assert sys.getswitchinterval() < before
+    finally:
+        sys.setswitchinterval(before)
