@@ -3,10 +3,12 @@
 import json
 import os
 import signal
+import ssl
 import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -49,6 +51,8 @@ sleep %s & wait $!
 give_back 0
 """
 
+_LAST = '"nvidia.com/mig-7g.40gb", "event": "registered"'  # of the resources, by name
+
 Document = dict[str, Any]
 
 
@@ -72,12 +76,14 @@ class Agent:
         }
         self._environment = {f"MIGSCHED_AGENT_{key.upper()}": value for key, value in settings.items()}
         self._process: subprocess.Popen[bytes] | None = None
+        self._registrations = 0
 
     def start(self, *die_at: str, **settings: str) -> None:
         """Start it, with some settings changed; returns at once. `die_at` is a state and before or after."""
         changed = {f"MIGSCHED_AGENT_{key.upper()}": value for key, value in settings.items()}
         command = [sys.executable, "-m", "tests.e2e.real_node.agent_process", str(self._hardware.socket), self.boot]
         command += die_at
+        self._registrations = self._registered()
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 command, stdout=log, stderr=log, cwd=ROOT, env={**os.environ, **self._environment, **changed}
@@ -89,6 +95,14 @@ class Agent:
         assert self._process.poll() is None, f"the agent ended by itself:\n{self.log.read_text()[-3000:]}"
         self._process.kill()
         self._process.wait(30)
+
+    @property
+    def registered(self) -> bool:
+        """Whether the process that was started last has registered its devices with the kubelet."""
+        return self._registered() > self._registrations
+
+    def _registered(self) -> int:
+        return self.log.read_text().count(_LAST) if self.log.exists() else 0
 
     @property
     def killed(self) -> bool:
@@ -112,6 +126,7 @@ class AgentStack:
         self.gpus = gpus
         self.during_call: Callable[[float], None] = time.sleep
         self.cluster = cluster
+        self._trust = ssl.create_default_context(cafile=cluster.directory / "certificates" / "ca.crt")
         self.node = node
         self._cleanup = ExitStack()
         cluster.apply(DEPLOY / "crd" / "mignodes.yaml")
@@ -123,10 +138,10 @@ class AgentStack:
         self.agent = Agent(cluster, node, self.hardware, directory)
         self._cleanup.callback(self.agent.stop)
         self.agent.start()
-        extender = ExtenderProcess(cluster.kubeconfig, directory, *ports.choose_free(2))
-        self._cleanup.callback(extender.stop)
-        extender.start()
-        config = scheduler_config.kube_scheduler_config(f"{extender.url}/v1", cluster.kubeconfig)
+        self.extender = ExtenderProcess(cluster.kubeconfig, directory, *ports.choose_free(2))
+        self._cleanup.callback(self.extender.stop)
+        self.extender.start()
+        config = scheduler_config.kube_scheduler_config(f"{self.extender.url}/v1", cluster.kubeconfig)
         server = cluster.start_scheduler(config, name="migsched-scheduler")
         self._cleanup.callback(server.process.stop)
         self.eventually(self.serves, "the agent's devices are allocatable")
@@ -136,7 +151,9 @@ class AgentStack:
         self._cleanup.close()
 
     def serves(self) -> bool:
-        """Whether the kubelet offers the agent's devices, and the agent is well."""
+        """Whether the kubelet knows and offers this agent's devices, and the agent is well."""
+        if not self.agent.registered:
+            return False
         status = self.get("node", self.node.name)["status"]
         return status["allocatable"].get("nvidia.com/mig-1g.5gb") == str(7 * self.gpus) and self.agent_ready()
 
@@ -148,8 +165,13 @@ class AgentStack:
         return found
 
     def pods(self) -> list[Document]:
-        """All pods."""
-        found: list[Document] = self.get("pods")["items"]
+        """All pods, asked for without kubectl, which takes more time than the answer."""
+        request = urllib.request.Request(
+            f"{self.cluster.url}/api/v1/namespaces/default/pods",
+            headers={"Authorization": f"Bearer {self.cluster.token}"},
+        )
+        with urllib.request.urlopen(request, timeout=30, context=self._trust) as answer:
+            found: list[Document] = json.load(answer)["items"]
         return found
 
     def agent_ready(self) -> bool:
@@ -170,6 +192,14 @@ class AgentStack:
     def owners(self) -> list[str]:
         """The pods that own slices as the MigNode says, in order."""
         return sorted(pod for state, pod in self.reported().values() if state == "allocated")
+
+    def claims(self) -> int:
+        """How many pods have a claim, as the scheduler service says."""
+        with urllib.request.urlopen(f"{self.extender.api_url}/metrics", timeout=10) as answer:
+            lines = answer.read().decode().splitlines()
+        found = [float(line.split()[-1]) for line in lines if line.startswith("migsched_claims{")]
+        assert found
+        return int(sum(found))
 
     def journal(self) -> Journal:
         """The agent's journal as it is on disk now."""
@@ -259,6 +289,7 @@ class AgentStack:
             and {r.mig_uuid for r in journal.records.values()} == slices.keys()
             and all(r.state.value == "idle" and r.owner is None for r in journal.records.values())
             and self.reported() == dict.fromkeys(slices, ("idle", ""))
+            and self.claims() == 0
         )
 
     def eventually(self, condition: Callable[[], bool], what: str, seconds: float = SECONDS) -> None:

@@ -54,21 +54,36 @@ def test_churn_leaves_nothing_and_never_shares_a_slot(stack: AgentStack) -> None
     waiting = [pod(stack, f"churn-{n}", draw.choice(MIX), draw.choice((0.5, 2, 3600))) for n in range(PODS)]
     finite = {one["metadata"]["name"] for one in waiting if "sleep 3600" not in str(one["spec"])}
     ended: dict[str, Document] = {}
-    while waiting or stack.pods():
-        found = stack.pods()
+    last: tuple[list[Document], set[str]] = ([], set())
+    while waiting or last[0]:
+        found, marked = last
         over = {one["metadata"]["name"]: one for one in found if is_over(one)}
         ended |= over
-        marked = stack.marked()
-        endless = [one["metadata"]["name"] for one in found if "sleep 3600" in str(one["spec"]) and is_running(one)]
-        stack.delete(*over, *(name for name in endless if name in marked))
-        room = AT_ONCE - len(found)
+        endless = {one["metadata"]["name"] for one in found if "sleep 3600" in str(one["spec"]) and is_running(one)}
+        leaving = {one["metadata"]["name"] for one in found if "deletionTimestamp" in one["metadata"]}
+        stack.delete(*sorted((over.keys() | endless & marked) - leaving))
+        room = max(0, AT_ONCE - len(found))
         stack.create(*waiting[:room])
         del waiting[:room]
+        last = _after(stack, last)
         _held_slices_are_apart(stack)
     assert finite <= ended.keys()
     assert [one["status"] for one in ended.values() if one["status"]["phase"] != "Succeeded"] == []
     for one in ended.values():
         _had_what_it_asked_for(stack, one)
+
+
+def _after(stack: AgentStack, last: tuple[list[Document], set[str]]) -> tuple[list[Document], set[str]]:
+    """All pods and those that have marked their slices, as soon as these are not what they were."""
+    news = last
+
+    def changed() -> bool:
+        nonlocal news
+        news = (stack.pods(), stack.marked())
+        return news != last
+
+    stack.eventually(changed, "something happens to a pod")
+    return news
 
 
 def _held_slices_are_apart(stack: AgentStack) -> None:
