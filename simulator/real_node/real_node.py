@@ -28,6 +28,7 @@ _SECONDS = 60.0  # for a program to become ready, and for the node to be Ready
 _ASK_EVERY_SECONDS = 0.05
 _EXEC_SECONDS = 60.0
 _PROGRAMS = ("namespaces", "containerd", "kubelet")  # each needs those before it
+_BOOTED = b"containerd successfully booted"
 _CONTAINERD_NAMESPACE = "k8s.io"  # the one that the kubelet's containers are in
 
 
@@ -187,13 +188,21 @@ class RealNode:
         self._wait("namespaces", self._place.pid_file.exists, "has not made the namespaces")
         containerd = [str(programs.containerd), f"--config={self._place.config / 'containerd.toml'}"]
         path = {"PATH": f"{programs.containerd.parent}:/usr/sbin:/usr/bin:/sbin:/bin"}
+        written = self._containerd_log()
         supervisor.start("containerd", self._inside("--network", *containerd), path)
         self._wait("containerd", lambda: _accepts(self._within(layout.CONTAINERD_SOCKET)), "does not answer")
+        # it accepts before its CRI is initialised; a kubelet that asks in between ends
+        self._wait("containerd", lambda: _BOOTED in self._containerd_log(after=written), "has not booted")
         if import_images:
             self._ctr("images", "import", str(self._place.config / "images.tar"))
         flags = configuration.kubelet_flags(self._place, self.name, self._cluster.kubeconfig, self._labels)
         supervisor.start("kubelet", self._inside(str(self._programs.kubelet), *flags))
         self._wait_for_kubelet(boot_id)
+
+    def _containerd_log(self, after: bytes = b"") -> bytes:
+        """What containerd has logged, without what it had logged before."""
+        log = self.log_directory / "containerd.log"
+        return log.read_bytes().removeprefix(after) if log.exists() else b""
 
     def _wait_for_kubelet(self, boot_id: str | None = None) -> None:
         """Wait for a kubelet that was just started: its sockets answer again, and the node is Ready in this boot."""
