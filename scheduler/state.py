@@ -54,6 +54,7 @@ class State:
         self.pods: dict[str, KnownPod] = {}
         self.refused: set[str] = set()  # pods that fit nowhere when they last asked
         self._unseen: dict[str, float] = {}  # pods that only calls have shown, with when to forget them, oldest first
+        self._reported: dict[str, int] = {}  # by node, the hash of its report's text
         self._on_room = on_room
         self.on_request: Callable[[Request], None] | None = None  # told what each new pod asks for
         self._managed = set(managed_resources())
@@ -72,8 +73,10 @@ class State:
             listed = {item.metadata.name for item in listing.items}
             for name in self._known(kind) - listed:
                 self._forget(kind, name)
+        waiting = {pod.node for pod in self.inventory.waiting()}  # they are tried again with any report
         for item in listing.items:
-            self._take(item)
+            if not isinstance(item, MigNode) or item.metadata.name in waiting or self._is_new(item):
+                self._take(item)
 
     def apply(self, kind: Kind, change: Change[Object]) -> None:
         """One change of the cluster."""
@@ -96,7 +99,12 @@ class State:
         if kind is Kind.NODE:
             self.inventory.nodes.discard(name)
         else:
+            self._reported.pop(name, None)
             self._watching_room(lambda: self.inventory.forget_report(name))
+
+    def _is_new(self, item: MigNode) -> bool:
+        """Whether a report says anything else than the last one: most do not, and reading all takes seconds."""
+        return self._reported.get(item.metadata.name) != hash(bytes(item.status))
 
     def _take(self, item: Object) -> None:
         if isinstance(item, Pod):
@@ -116,6 +124,7 @@ class State:
             _log.warning("bad report", node=seen.node, problem=seen.problem)
         self._warn_of_unmanaged(seen)
         self._watching_room(lambda: self.inventory.observe(seen))
+        self._reported[item.metadata.name] = hash(bytes(item.status))
 
     def _warn_of_unmanaged(self, seen: NodeReport) -> None:
         """Say once per profile that kube-scheduler does not ask us about it: its pods would be placed blindly."""

@@ -8,6 +8,7 @@ import pytest
 import structlog.testing
 
 from allocator import contract, gpu_models, policy
+from allocator.report import NodeReport
 from allocator.request import Request
 from edge.changes import Change, ChangeType, Listing
 from edge.objects import Meta, Node, Pod
@@ -180,3 +181,26 @@ def test_a_pod_that_was_gone_before_its_call_came_is_forgotten(monkeypatch: pyte
     monkeypatch.setattr(time, "monotonic", lambda: later)
     state.apply(Kind.NODE, Change(ChangeType.ADDED, Node(Meta("n")), "4"))
     assert set(state.pods) == state.refused == {"uid-seen"}
+
+
+def test_a_list_of_reports_that_say_nothing_new_is_not_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A new list costs what has changed: other reports, those of forgotten nodes, and those that pods wait for."""
+    state, _ = fed()
+    observed: list[str] = []
+    observe = state.inventory.observe
+
+    def note(seen: NodeReport) -> None:
+        observed.append(seen.node)
+        observe(seen)
+
+    monkeypatch.setattr(state.inventory, "observe", note)
+    same, other = mig_node("n", status_of("n")), mig_node("m", status_of("m"))
+    state.replace(Kind.MIG_NODE, Listing((same, other), "2"))
+    assert observed == ["m"]
+    changed = contract.encode_status(node("n").gpu().foreign("1g.5gb", 0).report(), agent_version="t", mode="simulated")
+    state.replace(Kind.MIG_NODE, Listing((mig_node("n", changed),), "3"))
+    state.replace(Kind.MIG_NODE, Listing((mig_node("n", changed), other), "4"))
+    assert observed == ["m", "n", "m"]
+    state.apply(Kind.POD, Change(ChangeType.ADDED, pod("waits", "m"), "5"))
+    state.replace(Kind.MIG_NODE, Listing((mig_node("n", changed), other), "6"))
+    assert observed == ["m", "n", "m", "m"]
