@@ -110,9 +110,10 @@ def _owned(value: Any, owners: dict[str, str]) -> Any:
 
 @asynccontextmanager
 async def running(**changes: Any) -> AsyncIterator[World]:
-    """The service over the example cluster, synced."""
+    """The service over the example cluster, synced. Its planner is as important as the tests beside it."""
     server = example_cluster()
-    chosen = settings.load(extender_port=0, api_port=0, api_host="127.0.0.1", **{"shutdown_s": 0.05, **changes})
+    changes = {"shutdown_s": 0.05, "planner_nice": 0, **changes}
+    chosen = settings.load(extender_port=0, api_port=0, api_host="127.0.0.1", **changes)
     cluster = MemoryCluster(server)
     service = Service(chosen, cluster, planner_tasks.simulate)
     await service.start()

@@ -156,6 +156,7 @@ async def test_the_deadline_kills_the_work(tmp_path: Path) -> None:
     """A question that takes too long is LateError, its worker is gone, and the next one gets a new worker."""
     pool = Pool(replace(LIMITS, deadline_s=5.0), Metrics())
     file = tmp_path / "began"
+    await asked(pool, work.echo)  # the worker is up
     with pytest.raises(LateError, match="no answer within 5 s"):
         await asked(pool, work.endless, {"began": str(file)})
     assert not alive(int(file.read_text()))
