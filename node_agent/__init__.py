@@ -18,9 +18,11 @@ One process per GPU node. Reading order:
     cdi          specifications that tell the container runtime what a device id means
     agent        observe, plan, actuate, report: one step; and Allocate
     reporting    the MigNode status and what it says of the node
-    coexistence  who else manages this node's GPUs
+    mode         which GPUs may be put into MIG mode; `mode_switch` does it
+    coexistence  who else manages this node's GPUs; `labels` keeps NVIDIA's components off the node
     kubelet      device plugins and PodResources over gRPC
     metrics      the collectors, in one table; `metered` counts driver calls
+    serving      probes and metrics over HTTP
     footprint    memory and threads, so that little is taken from the node's workloads
     service      wires all of it; `run` is what `migsched agent` calls
 """
