@@ -3,12 +3,15 @@
 import urllib.error
 import urllib.parse
 import urllib.request
-from typing import Annotated, Any
+from collections.abc import Callable
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 import typer
 
 from allocator import errors
+
+T = TypeVar("T")
 
 DEFAULT_URL = "http://127.0.0.1:8080"
 _SECONDS = 10.0
@@ -24,12 +27,16 @@ class NotThereError(errors.MigschedError):
     """The API answers that there is no such thing (404)."""
 
 
-def get(api_url: str, path: str, **query: str) -> Any:
-    """The decoded answer to a GET. Raises SettingsError for a URL that is none, NotThereError, NoAnswerError."""
+def get(api_url: str, path: str, read: Callable[[Any], T], **query: str) -> T:
+    """The answer to a GET, decoded and made sense of by `read`.
+
+    Raises SettingsError for a URL that is none, NotThereError, NoAnswerError, also where `read` raises KeyError or
+    TypeError.
+    """
     try:
-        return msgspec.json.decode(get_text(api_url, path, **query))
-    except msgspec.DecodeError as error:
-        raise NoAnswerError(f"--api-url: what answers at {api_url} is not migsched ({error})") from error
+        return read(msgspec.json.decode(get_text(api_url, path, **query)))
+    except (msgspec.DecodeError, KeyError, TypeError) as error:
+        raise NoAnswerError(f"--api-url: what answers at {api_url} is not migsched ({error!r})") from error
 
 
 def get_text(api_url: str, path: str, **query: str) -> bytes:
@@ -62,4 +69,7 @@ def _detail(body: bytes) -> str:
         answer = msgspec.json.decode(body)
     except msgspec.DecodeError:
         return ""
-    return str(answer.get("detail", "")) if isinstance(answer, dict) else ""
+    said = (
+        (answer.get("detail") or answer.get("Error")) if isinstance(answer, dict) else None
+    )  # the API's, the extender's
+    return str(said or "")

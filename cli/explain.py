@@ -11,6 +11,8 @@ from rich.text import Text
 from cli import api_client, output
 from cli.output import Format
 
+_FIELDS = ("namespace", "pod", "uid", "request", "phase", "node", "reason", "nodes", "slices")
+
 
 def explain(
     pod: Annotated[str, typer.Argument(help="Pod: name, namespace/name or UID.")],
@@ -21,10 +23,14 @@ def explain(
 
     Example: migsched explain default/cannot-fit
     """
-    answer: dict[str, Any] = api_client.get(api_url, "/api/v1/explain", pod=pod)
+    answer = api_client.get(api_url, "/api/v1/explain", _fields, pod=pod)
     output.show(form, lambda: answer, lambda: _table(answer))
     if answer["phase"] != "bound":
         raise typer.Exit(1)
+
+
+def _fields(answer: dict[str, Any]) -> dict[str, Any]:
+    return {name: answer[name] for name in _FIELDS}
 
 
 def _table(answer: dict[str, Any]) -> RenderableType:

@@ -35,7 +35,7 @@ def top(
 
 
 def _from_api(api_url: str) -> list[NodeView]:
-    return [snapshot.of_document(node) for node in api_client.get(api_url, "/api/v1/nodes")]
+    return api_client.get(api_url, "/api/v1/nodes", lambda nodes: [snapshot.of_document(node) for node in nodes])
 
 
 async def _from_cluster(kubeconfig: Path) -> list[NodeView]:

@@ -143,3 +143,21 @@ def test_top_of_a_cluster_needs_its_kubeconfig(migsched: CommandLine) -> None:
     outcome = migsched.run("top", "--kubeconfig", "/nowhere/config")
     assert outcome.code == 2
     assert "/nowhere/config" in outcome.err
+
+
+@pytest.mark.parametrize("arguments", [("top",), ("explain", "p")], ids=lambda arguments: arguments[0])
+@pytest.mark.parametrize("answer", [[{}], [1], {"a": 1}, 7, None])
+def test_what_is_not_migsched_is_told_from_it(migsched: CommandLine, arguments: tuple[str, ...], answer: Any) -> None:
+    """JSON of another service is no answer, and no traceback."""
+    with serving(dict.fromkeys(("/api/v1/nodes", "/api/v1/explain?pod=p"), (200, answer))) as url:
+        outcome = migsched.run(*arguments, "--api-url", url)
+    assert outcome.code == 2
+    assert "is not migsched" in outcome.err
+
+
+def test_the_extender_is_not_the_api(migsched: CommandLine) -> None:
+    """Asked at the extender's port, a command repeats what the extender says of itself."""
+    with serving({"/api/v1/nodes": (404, {"Error": "Not Found: the extender answers POST to /v1/filter"})}) as url:
+        outcome = migsched.run("top", "--api-url", url)
+    assert outcome.code == 2
+    assert "the extender answers POST to /v1/filter" in outcome.err
