@@ -16,7 +16,7 @@ from allocator.profile import resource_name
 from node_agent import naming
 from node_agent.allocation import AllocationError
 from node_agent.cdi import Edits
-from node_agent.device import DeviceEvent, EventKind
+from node_agent.device import DeviceEvent, EventKind, GpuInstance
 from node_agent.slices import HELD, Place, State
 from node_agent.turns import Lock, Turns
 from tests.unit.node_agent.world import World
@@ -115,7 +115,12 @@ def test_gpus_of_which_nothing_is_reported_are_left_alone(two: World, monkeypatc
     """Instances are listed at the start, for the GPU that the driver reports of, and for all once it is time again."""
     listed: list[str] = []
     ask = two.devices.instances
-    monkeypatch.setattr(two.devices, "instances", lambda gpu: [listed.append(gpu), ask(gpu)][1])
+
+    def list_instances(gpu: str) -> tuple[GpuInstance, ...]:
+        listed.append(gpu)
+        return ask(gpu)
+
+    monkeypatch.setattr(two.devices, "instances", list_instances)
     two.options = replace(two.options, discover_s=10.0)
     two.restart()
     assert listed == two.gpus
