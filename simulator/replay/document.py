@@ -1,4 +1,4 @@
-"""Document: a simulation asked for as a mapping, as POST /api/v1/simulate gets it. The keys are those of `config.Config`.
+"""Document: a simulation asked for as a mapping, as POST /api/v1/simulate gets it; its keys are those of a `Config`.
 
     {mix: skew-small, load: 1.0, gpus: 100, model: a100-40gb, policy: mfi, moves: 1, seeds: 4}
 
@@ -36,7 +36,11 @@ def parse(value: Any) -> Config:
     if "discipline" in top:
         chosen = reading.choice(top["discipline"], "discipline", [one.value for one in Discipline])
         given["discipline"] = Discipline(chosen)
-    for name, least, most in (("gpus", 1, MAX_GPUS), ("moves", 0, migration.MAX_MOVES), ("first_seed", 0, 2**63 - MAX_SEEDS)):
+    for name, least, most in (
+        ("gpus", 1, MAX_GPUS),
+        ("moves", 0, migration.MAX_MOVES),
+        ("first_seed", 0, 2**63 - MAX_SEEDS),
+    ):
         if name in top:
             given[name] = reading.count(top[name], name, least, most)
     seeds = reading.count(top.get("seeds", SEEDS), "seeds", 1, MAX_SEEDS)

@@ -207,7 +207,8 @@ async def test_a_report_of_a_future_contract_is_not_guessed_at(wire: Wire) -> No
     add_node(wire.server, "future", status)
     await settled(wire, lambda: wire.service.state.inventory.report("future") is not None)
     answer = await wire.filter(pod("p", SMALL), "future")
-    assert answer["FailedAndUnresolvableNodes"] == {"future": "the node agent's MIG report cannot be used; migsched top says why"}
+    reason = "the node agent's MIG report cannot be used; migsched top says why"
+    assert answer["FailedAndUnresolvableNodes"] == {"future": reason}
     future = next(n for n in (await wire.get("/api/v1/nodes")).json() if n["name"] == "future")
     assert "status.contractVersion: 2: this migsched reads version 1" in future["problem"]
 
