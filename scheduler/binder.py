@@ -79,7 +79,7 @@ class Binder:
             annotations[contract.PLACEMENT_ANNOTATION] = contract.encode_placement(held.promises(claim.holds))
         refusal = await self._until_definite(Binding(namespace, name, uid, node, annotations))
         if refusal:
-            self._release(uid)
+            self._state.refuse(uid)
             return self._ended("error", "refused", refusal)
         self._confirm(uid)
         _log.info("bound", pod=f"{namespace}/{name}", uid=uid, node=node, slices=_places(annotations))
@@ -130,11 +130,6 @@ class Binder:
         claim = self._state.inventory.ledger.get(uid)
         if claim is not None and claim.state is ClaimState.RESERVED:
             self._state.inventory.confirm(uid)
-
-    def _release(self, uid: str) -> None:
-        claim = self._state.inventory.ledger.get(uid)
-        if claim is not None and claim.state is ClaimState.RESERVED:
-            self._state.inventory.refuse(uid)
 
     def _ended(self, outcome: str, reason: str, error: str) -> str:
         self._metrics.decisions.labels("bind", outcome, reason).inc()

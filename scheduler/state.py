@@ -7,6 +7,7 @@ Touched from the event loop alone. Whatever gives room rings `on_room`, so that 
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 import structlog
 
@@ -22,6 +23,7 @@ from scheduler import pods
 from scheduler.cluster import Kind, MigNode, Object
 from scheduler.kube_scheduler_config import managed_resources
 
+T = TypeVar("T")
 _log = structlog.get_logger("state")
 UNSEEN_S = 300.0  # how long a pod is known that only calls have shown; a watch is never so late
 _NO_STATUS = (b"", b"{}", b"null")  # a MigNode that its agent has made and not written yet
@@ -158,7 +160,7 @@ class State:
             _log.warning("bad placement annotation", pod=pods.title(pod), error=str(error))
             promises = ()
         bound = BoundPod(meta.uid, meta.namespace, meta.name, pod.spec.node_name, known.request or Request(), promises)
-        problem = self.inventory.adopt(bound)
+        problem = self._watching_room(lambda: self.inventory.adopt(bound))
         if problem:
             _log.warning("not adopted", pod=pods.title(pod), uid=meta.uid, node=pod.spec.node_name, problem=problem)
 
@@ -173,11 +175,12 @@ class State:
         self._forget_pod(uid)
         self._watching_room(lambda: self.inventory.end(uid, node))
 
-    def _watching_room(self, step: Callable[[], object]) -> None:
+    def _watching_room(self, step: Callable[[], T]) -> T:
         before = self.inventory.gains
-        step()
+        done = step()
         if self.inventory.gains != before:
             self._on_room()
+        return done
 
     def _forget_pod(self, uid: str) -> None:
         self.pods.pop(uid, None)
@@ -231,6 +234,12 @@ class State:
         if new and found and self.on_request is not None:
             self.on_request(found)
         return known
+
+    def refuse(self, uid: str) -> None:
+        """A pod's Binding was refused: its reservation, if it still has one, is void, and others may have the room."""
+        claim = self.inventory.ledger.get(uid)
+        if claim is not None and claim.state is ClaimState.RESERVED:
+            self._watching_room(lambda: self.inventory.refuse(uid))
 
     def requests(self) -> Iterable[Request]:
         """What the known pods ask for."""

@@ -107,6 +107,19 @@ async def test_a_refused_binding_gives_its_place_back(bench: Bench) -> None:
     assert await bench.bind("p", reborn) == ""
 
 
+async def test_room_that_a_refused_binding_leaves_wakes_those_who_wait(bench: Bench) -> None:
+    """A pod that was refused while another's Binding had no answer is woken once that one is void."""
+    uid, gate = bench.pod("p", "7g.40gb"), asyncio.Event()
+    bench.cluster.faults.add(Fault("bind", hold=gate, error=errors.RefusedError("a webhook says no")))
+    assert "its place stays reserved" in await bench.bind("p", uid)
+    bench.service.state.refused.add(bench.pod("rival", "7g.40gb"))
+    gate.set()
+    async with asyncio.timeout(10):
+        while not bench.server.get(api.NODE, "node-1").document["metadata"].get("annotations"):
+            await asyncio.sleep(0.005)
+    assert len(bench.ledger) == 0
+
+
 async def test_a_pod_bound_by_somebody_else_is_not_ours(bench: Bench) -> None:
     """If another scheduler bound the pod first, our Binding is refused and the place is free again."""
     bench.server.create(api.NODE, {"metadata": {"name": "elsewhere"}})

@@ -204,3 +204,30 @@ def test_a_list_of_reports_that_say_nothing_new_is_not_read_again(monkeypatch: p
     state.apply(Kind.POD, Change(ChangeType.ADDED, pod("waits", "m"), "5"))
     state.replace(Kind.MIG_NODE, Listing((mig_node("n", changed), other), "6"))
     assert observed == ["m", "n", "m", "m"]
+
+
+def test_room_that_a_pod_bound_by_others_leaves_is_told() -> None:
+    """A reservation that is void since somebody else bound the pod elsewhere gives room, and that is told."""
+    state, bells = fed()
+    state.replace(Kind.MIG_NODE, Listing((mig_node("n", status_of("n")), mig_node("m", status_of("m"))), "2"))
+    known = state.remember(pod("a"))
+    assert known.request is not None
+    state.inventory.reserve("uid-a", "default", "a", known.request, "n")
+    before = bells.rung
+    state.apply(Kind.POD, Change(ChangeType.MODIFIED, pod("a", "m"), "3"))
+    assert bells.rung == before + 1
+
+
+def test_a_reservation_that_is_refused_gives_room_once() -> None:
+    """A refused Binding frees its place and tells so; a pod that holds nothing, or more by now, is left alone."""
+    state, bells = fed()
+    known = state.remember(pod("a"))
+    assert known.request is not None
+    state.inventory.reserve("uid-a", "default", "a", known.request, "n")
+    before = bells.rung
+    state.refuse("uid-a")
+    state.refuse("uid-a")
+    assert (len(state.inventory.ledger), bells.rung) == (0, before + 1)
+    state.apply(Kind.POD, Change(ChangeType.ADDED, pod("b", "n", annotation=promised(0)), "2"))
+    state.refuse("uid-b")
+    assert [claim.name for claim in state.inventory.ledger] == ["b"]
