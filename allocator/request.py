@@ -108,7 +108,7 @@ def _count(quantity: str | int, where: str) -> int:
     """A Kubernetes quantity that must be a whole number of devices."""
     match = _QUANTITY.fullmatch(str(quantity).strip())
     if match is None:
-        raise errors.RequestError(where, quantity, "ask for a whole number of slices, 0 or more")
+        raise errors.RequestError(where, quantity, f"ask for a whole number of slices, 0 to {MAX_SLICES_PER_POD}")
     suffix = match["suffix"]
     factor = _FACTORS[suffix] if suffix in _FACTORS else 10 ** int(suffix.lstrip("eE+"))
     number = int(match["digits"]) * factor

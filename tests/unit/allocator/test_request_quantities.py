@@ -31,7 +31,7 @@ def test_what_is_no_whole_number_is_refused(quantity: object) -> None:
     """A quantity that is no whole number of at least 0 is refused, naming container, resource and fix."""
     with pytest.raises(errors.RequestError) as caught:
         _of(quantity)
-    assert (caught.value.field, caught.value.fix) == (WHERE, "ask for a whole number of slices, 0 or more")
+    assert (caught.value.field, caught.value.fix) == (WHERE, "ask for a whole number of slices, 0 to 128")
 
 
 @pytest.mark.parametrize(
