@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-import yaml
 
 from allocator import errors, snapshot_file
 from allocator.snapshot_file import Saved
 from cli import api_client
+from edge import document_text
 
 MAX_BYTES = 256 * 2**20
 
@@ -26,11 +26,16 @@ def read(file: Path | None) -> Any:
     """The document in a file, `-` for standard input, an empty one without. Raises InputError naming the file."""
     if file is None:
         return {}
-    text = sys.stdin.read() if str(file) == "-" else text_of(file)
+    if str(file) == "-":
+        return document_text.load(_standard_input(), "standard input")
+    return document_text.load(text_of(file), str(file))
+
+
+def _standard_input() -> str:
     try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise errors.InputError(str(file), text[:40], f"must be YAML or JSON: {error}") from error
+        return sys.stdin.read()
+    except UnicodeError as error:
+        raise errors.InputError("standard input", "-", f"must be UTF-8 text: {error}") from error
 
 
 def text_of(file: Path) -> str:
@@ -41,6 +46,15 @@ def text_of(file: Path) -> str:
         return file.read_text(encoding="utf-8")
     except (OSError, UnicodeError) as error:
         raise errors.InputError("file", str(file), f"cannot be read: {error}") from error
+
+
+def write(file: Path, content: str) -> None:
+    """Write a file. Raises InputError naming it."""
+    try:
+        file.write_text(content, encoding="utf-8")
+    except OSError as error:
+        fix = f"cannot be written: {error.strerror}; name a file in a folder that is there and yours"
+        raise errors.InputError("file", str(file), fix) from error
 
 
 def snapshot(file: Path | None, api_url: str) -> Saved:

@@ -11,4 +11,5 @@ them is for. Reading order:
     kube        the connection to an API server
     settings    settings from flags, environment and a file
     logs        one structured line per decision
+    document_text  YAML and JSON as people write them, read strictly
 """

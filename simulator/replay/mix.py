@@ -9,10 +9,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from allocator import errors
 from allocator.catalogue import Catalogue
+from edge import document_text
 
 # Shares by compute slices. On a GPU without a profile of some size the others keep their proportions.
 NAMED: Mapping[str, Mapping[int, float]] = {
@@ -21,6 +20,8 @@ NAMED: Mapping[str, Mapping[int, float]] = {
     "skew-big": {1: 0.05, 2: 0.10, 3: 0.20, 4: 0.25, 7: 0.40},
     "bimodal": {1: 0.35, 2: 0.10, 3: 0.10, 4: 0.10, 7: 0.35},
 }
+
+_MOST = 10**9  # the largest weight
 
 
 def shares(mix: str | Mapping[str, float], catalogue: Catalogue) -> dict[str, float]:
@@ -48,11 +49,13 @@ def _named(by_size: Mapping[int, float], catalogue: Catalogue) -> dict[str, floa
 def _read(path: str) -> Any:
     fix = "use one of " + ", ".join(NAMED) + ", or a YAML or JSON file of profile: weight"
     try:
-        return yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        return document_text.load(Path(path).read_text(encoding="utf-8"), f"mix {path}")
     except OSError as error:
         raise errors.SettingsError("mix", path, f"{fix} ({error.strerror})") from error
-    except (UnicodeDecodeError, ValueError, yaml.YAMLError) as error:
-        raise errors.SettingsError("mix", path, f"not readable as YAML or JSON; {fix}") from error
+    except errors.InputError as error:
+        raise errors.SettingsError(error.field, error.value, error.fix) from error
+    except UnicodeDecodeError as error:
+        raise errors.SettingsError("mix", path, f"not readable as text; {fix}") from error
 
 
 def _checked(weights: Any, where: str, catalogue: Catalogue) -> dict[str, float]:
@@ -63,9 +66,10 @@ def _checked(weights: Any, where: str, catalogue: Catalogue) -> dict[str, float]
             raise errors.SettingsError(
                 f"{where}: profile", name, f"{catalogue.model} offers " + ", ".join(catalogue.by_name)
             )
-        if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 <= weight < math.inf:
-            raise errors.SettingsError(f"{where}: weight of {name}", weight, "must be a number, 0 or more")
+        if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 <= weight <= _MOST:
+            fix = f"must be a number, 0 or more, at most {_MOST:,}"
+            raise errors.SettingsError(f"{where}: weight of {name}", weight, fix)
     total = math.fsum(weights.values())
-    if not 0 < total < math.inf:
+    if not total:
         raise errors.SettingsError(where, dict(weights), "give at least one profile a weight above 0")
     return {name: weight / total for name, weight in weights.items() if weight > 0}

@@ -120,7 +120,11 @@ def test_a_mix_file_is_yaml_or_json(tmp_path: Path) -> None:
         "1g.5gb: true",
         "9g.99gb: 1",
         "1g.5gb: 0",
+        "1g.5gb: 1e400",
+        "1g.5gb: " + "9" * 400,
+        "1g.5gb: 1\n1g.5gb: 2",
         "a: [",
+        "[" * 3000,
         "\0",
     ],
 )

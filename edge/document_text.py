@@ -1,0 +1,79 @@
+"""Document text: a document as a person wrote it, YAML or JSON, taken to plain values without guessing.
+
+Stricter than YAML libraries are: a key that stands twice is refused instead of silently losing one of the two. And
+more faithful to JSON: `1e3` is a number. Called for the documents of the command line and for files of mixes.
+"""
+
+import json
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import yaml
+
+from allocator import errors
+
+_FIX = "write YAML or JSON"
+
+
+def load(text: str, where: str) -> Any:
+    """The values in a text; `where` is what errors call it. Raises InputError naming line, column and fix."""
+    text = text.removeprefix("\ufeff")
+    try:
+        if text.lstrip()[:1] in ("{", "["):
+            return json.loads(text, object_pairs_hook=lambda pairs: _mapping(pairs, where))
+    except (ValueError, RecursionError):
+        pass  # YAML in braces, or an error that YAML's reader explains better
+    try:
+        return yaml.load(text, Loader=_Loader)
+    except yaml.MarkedYAMLError as error:
+        raise _marked(error, text, where) from error
+    except RecursionError as error:
+        raise errors.InputError(where, text[:40], f"is nested too deeply; {_FIX}") from error
+    except (yaml.YAMLError, ValueError) as error:
+        raise errors.InputError(where, text[:40], f"{_FIX} ({str(error).splitlines()[0]})") from error
+
+
+def _mapping(pairs: Sequence[tuple[str, Any]], where: str) -> dict[str, Any]:
+    """JSON's object, unless a key stands twice."""
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            raise errors.InputError(f"{where}: key", key, "stands twice in one mapping; keep one of them")
+        found[key] = value
+    return found
+
+
+def _marked(error: yaml.MarkedYAMLError, text: str, where: str) -> errors.InputError:
+    mark = error.problem_mark or error.context_mark
+    if mark is None:
+        return errors.InputError(where, text[:40], f"{_FIX} ({error.problem})")
+    line = text.splitlines()[mark.line] if mark.line < len(text.splitlines()) else ""
+    fix = str(error.problem) if isinstance(error, _TwiceError) else f"{_FIX} ({error.problem})"
+    return errors.InputError(f"{where}: line {mark.line + 1}, column {mark.column + 1}", line, fix)
+
+
+class _TwiceError(yaml.MarkedYAMLError):
+    """A key that stands twice in one mapping."""
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML's plain values; a key stands once, and numbers are written as in JSON too."""
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node: yaml.MappingNode = super().compose_mapping_node(anchor)
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                if key.value in seen:
+                    fix = f"{key.value} stands twice in one mapping; keep one of them"
+                    raise _TwiceError(problem=fix, problem_mark=key.start_mark)
+                seen.add(key.value)
+        return node
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)[eE][-+]?[0-9]+$"),
+    list("-+.0123456789"),
+)
