@@ -8,7 +8,7 @@ import yaml
 from rich.console import RenderableType
 from rich.text import Text
 
-from allocator import snapshot_file
+from allocator import errors, snapshot_file
 from cli import api_client, documents, output
 from cli.output import Format
 
@@ -33,13 +33,23 @@ def capacity(
 
     asked = documents.read(document)
     described = isinstance(asked, dict) and "fleet" in asked
+    if described:
+        _alone(snapshot=snapshot, save=save)
     saved = None if described else documents.snapshot(snapshot, api_url)
     if save is not None and saved is not None:
-        save.write_text(snapshot_file.encode(saved), encoding="utf-8")
+        documents.write(save, snapshot_file.encode(saved))
     answer = answers.answer(asked, saved, time_limit)
     output.show(form, lambda: answer, lambda: _text(answer))
     if answer.get("requests", {}).get("fit") is False:
         raise typer.Exit(1)
+
+
+def _alone(**flags: Path | None) -> None:
+    """Refuse the flags that are about a cluster: the document describes a fleet. Raises SettingsError."""
+    for name, file in flags.items():
+        if file is not None:
+            fix = "the document describes a fleet of its own; leave out the flag, or fleet from the document"
+            raise errors.SettingsError(name, str(file), fix)
 
 
 def _text(answer: dict[str, Any]) -> RenderableType:

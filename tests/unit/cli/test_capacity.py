@@ -32,3 +32,32 @@ def test_a_live_cluster_is_kept_whole(migsched: CommandLine, tmp_path: Path) -> 
     saved = snapshot_file.decode(kept.read_text())
     assert saved == snapshot_file.decode(told)
     assert (len(saved.pods), len(saved.budgets)) == (4, 1)
+
+
+@pytest.mark.parametrize("flag", ["--snapshot", "--save"])
+def test_a_described_fleet_has_no_cluster(migsched: CommandLine, tmp_path: Path, flag: str) -> None:
+    """A document with a fleet and a flag about a cluster contradict each other: neither is silently left out."""
+    document = tmp_path / "asked.yaml"
+    document.write_text("fleet: [{model: a100-40gb, nodes: 1}]")
+    ended = migsched.run("capacity", str(document), flag, str(CLUSTER))
+    assert (ended.code, ended.out) == (2, "")
+    assert ended.err.startswith(f"migsched: {flag}: ")
+    assert "leave out" in ended.err
+
+
+def test_a_file_that_cannot_be_written_is_named(migsched: CommandLine, tmp_path: Path) -> None:
+    """--save to a folder that is not there ends with exit code 2 and the file's name."""
+    kept = tmp_path / "nowhere" / "kept.json"
+    ended = migsched.run("capacity", "--snapshot", str(CLUSTER), "--save", str(kept))
+    assert ended.code == 2
+    assert f"{str(kept)!r}: cannot be written: No such file or directory" in ended.err
+
+
+def test_a_document_that_cannot_be_read_ends_with_a_message(migsched: CommandLine, tmp_path: Path) -> None:
+    """A document nested too deeply to be read gets one line and exit code 2, no traceback."""
+    document = tmp_path / "deep.yaml"
+    document.write_text("[" * 3000)
+    for command in ("plan", "capacity", "repack"):
+        ended = migsched.run(command, str(document))
+        assert (ended.code, ended.err.count("\n")) == (2, 1)
+        assert "is nested too deeply" in ended.err
