@@ -20,6 +20,7 @@ from simulator.replay.job import Job
 
 REQUIRED = ("id", "arrival_s", "profile", "duration_s")
 OPTIONAL = ("priority", "movable", "alternatives", "expected_s")
+MAX_SECONDS = 1e12  # some 30,000 years, in tenths of milliseconds: past it sums lose what the file says
 _BOOLEANS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False, "": False}
 
 
@@ -91,8 +92,22 @@ def _read(path: str, index: Mapping[str, int], model: str) -> Iterator[tuple[tup
                     yield parser.job(row, cells)
     except OSError as error:
         raise errors.InputError("trace", path, f"{fix} ({error.strerror})") from error
-    except (UnicodeDecodeError, csv.Error) as error:
+    except UnicodeDecodeError as error:
+        raise errors.InputError(f"{path}: row {_undecodable(path)}", str(error), f"save it as UTF-8; {fix}") from error
+    except csv.Error as error:
         raise errors.InputError(f"{path}: after row {row}", str(error), fix) from error
+
+
+def _undecodable(path: str) -> int:
+    """The first line that is not UTF-8: text is decoded in blocks, well before its rows are read."""
+    row = 1
+    with Path(path).open("rb") as file:
+        for row, line in enumerate(file, 1):
+            try:
+                line.decode("utf-8")
+            except UnicodeDecodeError:
+                return row
+    return row
 
 
 class _Parser:
@@ -142,8 +157,8 @@ class _Parser:
             value = float(text)
         except ValueError:
             value = math.nan
-        if not 0.0 <= value < math.inf:
-            raise self._bad(row, column, text, "write seconds, 0 or more")
+        if not 0.0 <= value <= MAX_SECONDS:
+            raise self._bad(row, column, text, f"write seconds, 0 or more, at most {MAX_SECONDS:g}")
         return value
 
     def _wanted(self, row: int, cells: Sequence[str]) -> tuple[int, ...]:

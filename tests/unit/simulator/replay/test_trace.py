@@ -151,3 +151,21 @@ def test_a_trace_that_changed_under_our_feet_is_refused(tmp_path: Path) -> None:
     written(tmp_path, "a,0,7g.40gb,1")
     with pytest.raises(errors.InputError):
         list(found.jobs(geometry.compiled(CATALOGUE.restricted(found.profiles)), 1, 0))
+
+
+@pytest.mark.parametrize("rows", [0, 20_000])
+def test_what_is_not_utf8_is_named_with_its_row(tmp_path: Path, rows: int) -> None:
+    """A byte that is no UTF-8 is found in its own row, however far down the file."""
+    file = tmp_path / "trace.csv"
+    good = "".join(f"job-{number},{number},1g.5gb,10\n" for number in range(rows))
+    file.write_bytes(f"{HEADER}\n{good}".encode() + b"caf\xe9,20000,1g.5gb,10\n" + b"z,20001,1g.5gb,10\n")
+    with pytest.raises(errors.InputError, match="save it as UTF-8") as refused:
+        trace.survey(str(file), CATALOGUE)
+    assert refused.value.field == f"{file}: row {rows + 2}"
+
+
+@pytest.mark.parametrize("cell", ["nan", "inf", "1e400", "1e300", "-0.5"])
+def test_seconds_are_such_that_sums_stay_exact(tmp_path: Path, cell: str) -> None:
+    """Seconds are numbers from 0 to what can still be added up: a sum never becomes infinite."""
+    with pytest.raises(errors.InputError, match=r"write seconds, 0 or more, at most 1e\+12"):
+        trace.survey(written(tmp_path, f"a,0,1g.5gb,{cell}"), CATALOGUE)
