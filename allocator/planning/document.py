@@ -111,6 +111,9 @@ def offered(value: Any, where: str, fleet: Sequence[Stock]) -> str:
     """A profile that some GPU of the fleet offers."""
     name = reading.text(value, where)
     there = dict.fromkeys(p for stock in fleet if stock.count != 0 for p in stock.geometry.profiles)
+    if not there:
+        empty = ", ".join(stock.model for stock in fleet)
+        raise errors.InputError(where, name, f"no GPU of the fleet offers it: count is 0 for {empty}; raise it")
     if name not in there:
         raise errors.InputError(where, name, "no GPU of the fleet offers it; use one of " + ", ".join(there))
     return name
@@ -172,7 +175,14 @@ def _services(value: Any, fleet: Sequence[Stock]) -> dict[str, Menu]:
         options = reading.sequence(entry["options"], f"{where}.options", 64)
         if not options:
             raise errors.InputError(f"{where}.options", options, "is empty; write at least one profile")
-        found[name] = _menu(rate, [_option(o, f"{where}.options[{i}]", fleet) for i, o in enumerate(options)], where)
+        menu: dict[tuple[str, str | None], Decimal] = {}
+        for at, option in enumerate(options):
+            profile, model, throughput = _option(option, f"{where}.options[{at}]", fleet)
+            if (profile, model) in menu:
+                fix = "another option is for that profile already; keep one of them, or give each a model"
+                raise errors.InputError(f"{where}.options[{at}].profile", profile, fix)
+            menu[profile, model] = throughput
+        found[name] = _menu(rate, menu, where)
     return found
 
 
@@ -186,15 +196,15 @@ def _option(value: Any, where: str, fleet: Sequence[Stock]) -> tuple[str, str | 
     return profile, model, reading.number(value["throughput"], f"{where}.throughput", positive=True)
 
 
-def _menu(rate: Decimal, options: Sequence[tuple[str, str | None, Decimal]], where: str) -> Menu:
-    """A menu in whole numbers: all rates times one factor."""
-    exact = [Fraction(rate), *(Fraction(throughput) for *_, throughput in options)]
+def _menu(rate: Decimal, options: Mapping[tuple[str, str | None], Decimal], where: str) -> Menu:
+    """A menu (profile and model → throughput) in whole numbers: all rates times one factor."""
+    exact = [Fraction(rate), *map(Fraction, options.values())]
     factor = 10**reading.DECIMALS
     whole = [int(one * factor) for one in exact]
     if ceil(exact[0] / min(exact[1:])) > reading.MAX_COUNT:
         raise errors.InputError(f"{where}.rate", str(rate), f"would take more than {reading.MAX_COUNT:,} instances")
     common = gcd(*whole)
-    menu = [Option(p, m, r // common) for (p, m, _), r in zip(options, whole[1:], strict=True)]
+    menu = [Option(p, m, r // common) for (p, m), r in zip(options, whole[1:], strict=True)]
     return Menu(whole[0] // common, tuple(menu))
 
 

@@ -36,7 +36,12 @@ BAD: list[tuple[Any, str, str]] = [
     ({"fleet": FLEET, "demand": {"1g.5gb": 10**7}}, "demand.1g.5gb", "1000000"),
     ({"fleet": FLEET, "demand": {"1g.5gb": "3"}}, "demand.1g.5gb", "whole number"),
     ({"fleet": FLEET, "demand": [1]}, "demand", "write a mapping"),
-    ({"fleet": [{"model": "a100-40gb", "count": 0}], "demand": {"1g.5gb": 1}}, "demand.1g.5gb", "no GPU"),
+    ({"fleet": [{"model": "a100-40gb", "count": 0}], "demand": {"1g.5gb": 1}}, "demand.1g.5gb", "count is 0 for a100"),
+    (
+        {"fleet": FLEET, "services": [{"name": "a", "rate": 1, "options": [OPTION, {**OPTION, "throughput": 7}]}]},
+        "services[0].options[1].profile",
+        "keep one of them",
+    ),
     ({"fleet": FLEET, "services": [{"name": "a", "rate": 1, "options": []}]}, "services[0].options", "is empty"),
     ({"fleet": FLEET, "services": [{"name": "a", "rate": 0, "options": [OPTION]}]}, "services[0].rate", "above 0"),
     ({"fleet": FLEET, "services": [{"name": "", "rate": 1, "options": [OPTION]}]}, "services[0].name", "text"),
