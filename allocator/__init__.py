@@ -16,6 +16,7 @@ No I/O, clock, log, thread or framework lives here; results and reasons are retu
     ledger      Claim and the one transition table of its life
     report      NodeReport: what an agent says of its node, checked
     held        the places that pods have, and how they compare
+    homes       which nodes report which GPU
     inventory   the mutable whole: reports + ledger + fleet
     snapshot    an immutable view of that whole
     contract    what crosses the process border: placement annotation, MigNode status

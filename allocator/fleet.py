@@ -225,3 +225,13 @@ def stranded_slices(geometry: Geometry, state: int, wanted: frozenset[str]) -> i
             covered |= geometry.placements[index].mask
     full = (1 << geometry.catalogue.memory_slices) - 1
     return (full & ~int(geometry.masks[state]) & ~covered).bit_count()
+
+
+def gained(before: GpuState | None, after: GpuState) -> bool:
+    """Whether a GPU can take a slice where it could not, or is new."""
+    if before is None or before[0] is not after[0]:
+        return True
+    if before[1] == after[1]:
+        return False
+    step = after[0].step
+    return bool(((step[after[1]] >= 0) & (step[before[1]] < 0)).any())

@@ -10,11 +10,12 @@ from collections import Counter
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from allocator import errors, fitting, geometry, held, misfit
+from allocator import errors, fitting, fleet, geometry, held, misfit
+from allocator.catalogue import Catalogue
 from allocator.contract import Promise
 from allocator.fitting import GpuState
-from allocator.fleet import Fleet
 from allocator.geometry import Geometry
+from allocator.homes import Homes
 from allocator.ledger import Claim, Event, Hold, Ledger, State
 from allocator.misfit import Misfit, Reason
 from allocator.policy import DEFAULT, Policy
@@ -40,7 +41,7 @@ class Inventory:
 
     def __init__(self, by: Policy = DEFAULT) -> None:
         self.ledger = Ledger()
-        self.fleet = Fleet(by)
+        self.fleet = fleet.Fleet(by)
         self.nodes: set[str] = set()  # nodes of the cluster, reported or not
         self.gains = 0  # counts the times that a node got room it had not
         self._reports: dict[str, NodeReport] = {}
@@ -48,6 +49,7 @@ class Inventory:
         self._usable: dict[str, tuple[tuple[str, GpuState], ...]] = {}
         self._kinds: dict[str, tuple[Geometry, ...]] = {}  # of the usable GPUs; made when asked for
         self._conflicts: dict[str, dict[str, str]] = {}
+        self._homes = Homes()
         self._waiting: dict[str, dict[str, BoundPod]] = {}
 
     # --- what the cluster tells -------------------------------------------------------------------------------
@@ -71,21 +73,25 @@ class Inventory:
     def observe(self, seen: NodeReport) -> None:
         """Take in an agent's report: claims follow it, and pods that waited for it are taken over."""
         self._reports[seen.node] = seen
+        elsewhere = self._homes.report(seen.node, (gpu.uuid for gpu in seen.gpus))
         shown = self._shown[seen.node] = held.shown(seen)
         moved = [c for c in tuple(self.ledger.on_node(seen.node)) if self._follow(c, shown.get(c.uid, ()))]
         self._displace(seen.node, moved, shown)
-        self._refresh(seen.node)
+        for node, gpus in {seen.node: None, **elsewhere}.items():
+            self._refresh(node, gpus)
         for pod in tuple(self._waiting.get(seen.node, {}).values()):
             self.adopt(pod)
 
     def forget_report(self, node: str) -> None:
         """A node's MigNode is gone: nothing new there; its claims stay until their pods are over."""
         self._shown.pop(node, None)
+        elsewhere = self._homes.report(node, ())
         if self._reports.pop(node, None) is not None:
             for claim in tuple(self.ledger.on_node(node)):
                 if claim.state is State.RELEASING:
                     self.ledger.apply(claim.uid, Event.FREE)
-            self._refresh(node)
+            for one, gpus in {node: None, **elsewhere}.items():
+                self._refresh(one, gpus)
 
     def adopt(self, pod: BoundPod) -> str:
         """Take over a pod found bound, as its annotation promises. Returns why not, or nothing.
@@ -341,17 +347,26 @@ class Inventory:
                 usable.append((gpu.uuid, known))
                 continue
             try:
-                kind = geometry.compiled(gpu.catalogue)
-                state = (kind, kind.state_of(self._taken(node, gpu)))
+                state = self._state(node, gpu, gpu.catalogue)
             except errors.MigschedError as error:
                 conflicts[gpu.uuid] = str(error)
                 continue
             usable.append((gpu.uuid, state))
-            gained = gained or _gained(known, state)
+            gained = gained or fleet.gained(known, state)
         self.gains += gained
         self._usable[node] = tuple(usable)
         self._conflicts[node] = conflicts
         self.fleet.put(node, [state for _, state in usable])
+
+    def _state(self, node: str, gpu: GpuReport, catalogue: Catalogue) -> GpuState:
+        """The state of a usable GPU. Raises MigschedError if what is known of it contradicts itself."""
+        other = self._homes.elsewhere(node, gpu.uuid)
+        if other:
+            raise errors.ContractError(
+                "uuid", gpu.uuid, f"{other} reports the same GPU; delete the MigNode that is stale"
+            )
+        kind = geometry.compiled(catalogue)
+        return kind, kind.state_of(self._taken(node, gpu))
 
     def _forget_waiting(self, uid: str, node: str) -> None:
         nodes = [node] if node else list(self._waiting)
@@ -376,16 +391,6 @@ class Inventory:
             self._refresh(node)
             if self.fleet.gpus(node) != before:
                 raise errors.LedgerError(f"the fleet's row of {node} was stale")
-
-
-def _gained(before: GpuState | None, after: GpuState) -> bool:
-    """Whether a GPU can take a slice where it could not, or is new."""
-    if before is None or before[0] is not after[0]:
-        return True
-    if before[1] == after[1]:
-        return False
-    step = after[0].step
-    return bool(((step[after[1]] >= 0) & (step[before[1]] < 0)).any())
 
 
 def _bound_otherwise(claim: Claim, pod: BoundPod) -> bool:

@@ -17,6 +17,8 @@ from scheduler.state import State
 
 _log = structlog.get_logger("waker")
 
+PAUSE_MAX_S = 5.0  # a right that is missing stays missing; an API server that is back is noticed soon enough
+
 
 class Waker:
     """Turns any number of rings into at most one patch per interval."""
@@ -25,6 +27,7 @@ class Waker:
         self._cluster = cluster
         self._metrics = metrics
         self._interval_s = interval_s
+        self._pause_s = interval_s  # doubled by each failure
         self._rung = asyncio.Event()
 
     def ring(self) -> None:
@@ -46,8 +49,10 @@ class Waker:
                 node, contract.WAKE_ANNOTATION, f"{asyncio.get_running_loop().time():.3f}"
             )
         except errors.ClusterError as error:
-            _log.warning("cannot wake refused pods", node=node, error=str(error))
-            await asyncio.sleep(self._interval_s)
+            self._pause_s = min(PAUSE_MAX_S, 2 * self._pause_s)
+            _log.warning("cannot wake refused pods", node=node, error=str(error), again_in_s=self._pause_s)
+            await asyncio.sleep(self._pause_s)
             self._rung.set()
             return
+        self._pause_s = self._interval_s
         self._metrics.wakes.inc()

@@ -1,13 +1,14 @@
 """What the inventory says: why not, what if, and whether it is in order."""
 
 import itertools
+from dataclasses import replace
 
 import pytest
 
 from allocator import errors, misfit
 from allocator.geometry import Geometry
 from allocator.inventory import Inventory
-from allocator.ledger import Event
+from allocator.ledger import Claim, Event
 from allocator.misfit import Misfit, Reason
 from allocator.report import MigMode, NodeReport
 from tests import builders
@@ -157,3 +158,26 @@ def test_what_is_remembered_of_refusals_is_bounded(inventory: Inventory) -> None
         assert inventory.reason(request(*slots), "n2") is Reason.TOO_LARGE
         asked += 1
     assert misfit.on_empty.cache_info().currsize < asked
+
+
+def test_a_gpu_that_two_nodes_report_takes_no_new_work_on_either() -> None:
+    """A copied or stale MigNode promises nothing twice; once it is gone or changed, the GPU is usable again."""
+    inventory = Inventory()
+    copied = node("n1").gpus_of("a100-40gb", 2).report()
+    for name in ("n1", "n2"):
+        inventory.observe(replace(copied, node=name))
+    for name, other in (("n1", "n2"), ("n2", "n1")):
+        outcome = inventory.reserve(f"uid-{name}", "default", name, request("1g.5gb"), name)
+        assert isinstance(outcome, Misfit)
+        assert outcome.reason is Reason.BAD_REPORT
+        assert all(f"{other} reports the same GPU" in why for why in inventory.conflicts(name).values())
+        assert len(inventory.conflicts(name)) == 2
+    gains = inventory.gains
+    inventory.observe(node("n2").gpus_of("a100-40gb", 1).report())
+    assert (inventory.conflicts("n1"), inventory.conflicts("n2")) == ({}, {})
+    assert inventory.gains > gains
+    inventory.observe(replace(copied, node="n2"))
+    inventory.forget_report("n1")
+    assert inventory.conflicts("n2") == {}
+    assert isinstance(inventory.reserve("uid", "default", "p", request("1g.5gb"), "n2"), Claim)
+    inventory.check()
