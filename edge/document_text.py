@@ -13,6 +13,7 @@ import yaml
 
 from allocator import errors
 
+MAX_VALUES = 10_000_000
 _FIX = "write YAML or JSON"
 
 
@@ -49,16 +50,34 @@ def _marked(error: yaml.MarkedYAMLError, text: str, where: str) -> errors.InputE
     if mark is None:
         return errors.InputError(where, text[:40], f"{_FIX} ({error.problem})")
     line = text.splitlines()[mark.line] if mark.line < len(text.splitlines()) else ""
-    fix = str(error.problem) if isinstance(error, _TwiceError) else f"{_FIX} ({error.problem})"
+    fix = str(error.problem) if isinstance(error, _RefusedError) else f"{_FIX} ({error.problem})"
     return errors.InputError(f"{where}: line {mark.line + 1}, column {mark.column + 1}", line, fix)
 
 
-class _TwiceError(yaml.MarkedYAMLError):
-    """A key that stands twice in one mapping."""
+class _RefusedError(yaml.MarkedYAMLError):
+    """What is YAML, but is not taken."""
+
+
+def _values(node: yaml.Node, known: dict[int, int]) -> int:
+    """How many values a node stands for, with those that aliases repeat; a node inside itself counts once."""
+    if id(node) not in known:
+        known[id(node)] = 1
+        if isinstance(node, yaml.MappingNode):
+            known[id(node)] += sum(_values(key, known) + _values(value, known) for key, value in node.value)
+        elif isinstance(node, yaml.SequenceNode):
+            known[id(node)] += sum(_values(one, known) for one in node.value)
+    return known[id(node)]
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML's plain values; a key stands once, and numbers are written as in JSON too."""
+    """YAML's plain values; a key stands once, numbers are written as in JSON too, and aliases do not pile up."""
+
+    def get_single_node(self) -> Any:
+        node = super().get_single_node()
+        if node is not None and _values(node, {}) > MAX_VALUES:
+            fix = f"its aliases stand for more than {MAX_VALUES:,} values; write fewer"
+            raise _RefusedError(problem=fix, problem_mark=node.start_mark)
+        return node
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
         node: yaml.MappingNode = super().compose_mapping_node(anchor)
@@ -67,7 +86,7 @@ class _Loader(yaml.SafeLoader):
             if isinstance(key, yaml.ScalarNode):
                 if key.value in seen:
                     fix = f"{key.value} stands twice in one mapping; keep one of them"
-                    raise _TwiceError(problem=fix, problem_mark=key.start_mark)
+                    raise _RefusedError(problem=fix, problem_mark=key.start_mark)
                 seen.add(key.value)
         return node
 

@@ -52,3 +52,16 @@ def test_what_no_document_can_be_is_refused(spelled: str) -> None:
     """Whatever the text, the error is of the one kind that the command line shows without a traceback."""
     with pytest.raises(errors.InputError, match=r"plan.yaml.* YAML or JSON"):
         document_text.load(spelled, "plan.yaml")
+
+
+def test_aliases_do_not_pile_up() -> None:
+    """A short text whose aliases of aliases stand for more values than memory holds is refused before it is shown."""
+    lines = ["- &a0 [x, x, x, x, x, x, x, x, x]"]
+    lines += [f"- &a{level + 1} [{', '.join([f'*a{level}'] * 9)}]" for level in range(12)]
+    with pytest.raises(errors.InputError, match="aliases stand for more than 10,000,000 values; write fewer"):
+        document_text.load("\n".join(lines), "plan.yaml")
+
+
+def test_a_menu_may_be_written_once() -> None:
+    """An alias repeats what its anchor names."""
+    assert document_text.load("[&menu {a: 1}, *menu]", "plan.yaml") == [{"a": 1}, {"a": 1}]
