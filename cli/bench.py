@@ -259,7 +259,10 @@ def report(
     except ImportError as error:
         fix = "it needs matplotlib and jinja2: pip install 'migsched[report]'"
         raise errors.SettingsError("report", error.name, fix) from error
-    written = page.write(found, out)
+    try:
+        written = page.write(found, out)
+    except OSError as error:
+        raise errors.SettingsError("out", str(out), f"name a folder that can be written ({error.strerror})") from error
     typer.echo(f"{written[0]} and {len(written) - 1} plots")
 
 

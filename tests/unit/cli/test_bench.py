@@ -25,6 +25,9 @@ def test_a_quick_run_is_measured_saved_and_reported(migsched: CommandLine, tmp_p
     assert made.code == 0
     assert "Fragmentation over time" in (tmp_path / "report" / "report.html").read_text(encoding="utf-8")
     assert (tmp_path / "report" / "fragmentation.png").exists()
+    refused = migsched.run("bench", "report", str(file), "--out", str(file / "report"))
+    assert (refused.code, refused.err.count("\n")) == (2, 1)
+    assert "--out: " in refused.err
 
 
 @pytest.mark.parametrize(("acceptance", "code"), [(0.92, 0), (0.5, 1)])
