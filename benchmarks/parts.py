@@ -98,6 +98,7 @@ def _scheduler(quick: bool, progress: Progress) -> Rows:
     wanted: list[dict[str, Any]] = [
         {"nodes": 1_000, "pods": 500, "runs": 5},
         {"nodes": 5_000, "pods": 300, "runs": 3},
+        {"nodes": 1_000, "pods": 500, "runs": 3, "shortlist": 1},
         *({"nodes": 1_000, "pods": 500, "runs": 3, "filled": True, "shortlist": k} for k in (10, 1_000)),
         *({"nodes": 1_000, "pods": 300, "runs": 2, "infeasible": n} for n in (100, 500)),
     ]

@@ -32,7 +32,7 @@ Recorded = Annotated[Path, typer.Argument(help="A file of `migsched bench all`."
 
 @app.command()
 def extender(
-    nodes: Annotated[list[int] | None, typer.Option(help="Cluster size; may be repeated.")] = None,
+    nodes: Annotated[list[int] | None, typer.Option(min=1, help="Cluster size; may be repeated.")] = None,
     cycles: Annotated[int, typer.Option(min=1, help="Scheduling cycles per size.")] = 400,
     form: Form = Format.TABLE,
 ) -> None:
@@ -47,7 +47,7 @@ def extender(
 
 @app.command()
 def interference(
-    nodes: Annotated[list[int] | None, typer.Option(help="Cluster size; may be repeated.")] = None,
+    nodes: Annotated[list[int] | None, typer.Option(min=1, help="Cluster size; may be repeated.")] = None,
     cycles: Annotated[int, typer.Option(min=1, help="Scheduling cycles per block.")] = 300,
     rounds: Annotated[int, typer.Option(min=1, help="Blocks of each kind, in turn.")] = 4,
     form: Form = Format.TABLE,
@@ -68,7 +68,8 @@ def scheduler(
     nodes: Annotated[int, typer.Option(min=1, help="Fake nodes of 8 GPUs.")] = 1000,
     pods: Annotated[int, typer.Option(min=1, help="Pods per run, one 1g slice each.")] = 500,
     runs: Annotated[int, typer.Option(min=1, help="Runs of each variant, in turn.")] = 3,
-    shortlist: Annotated[int, typer.Option(min=1, help="Nodes that filter answers with.")] = 10,
+    shortlist: Annotated[int, typer.Option(min=1, help="Most nodes that filter answers with.")] = 10,
+    filled: Annotated[bool, typer.Option("--filled", help="Fill the shortlist up with nodes that pack worse.")] = False,
     infeasible: Annotated[int, typer.Option(min=0, help="Pods that wait, refused, meanwhile.")] = 0,
     form: Form = Format.TABLE,
 ) -> None:
@@ -77,8 +78,10 @@ def scheduler(
     Example: migsched bench scheduler --nodes 1000 --pods 500 --runs 3 -o json
     """
     with progress.shown() as tell:
-        found = scheduler_bench.measure(nodes, pods, runs, shortlist=shortlist, infeasible=infeasible, progress=tell)
-    _show("scheduler", [found], form)
+        found = scheduler_bench.measure(
+            nodes, pods, runs, shortlist=shortlist, filled=filled, infeasible=infeasible, progress=tell
+        )
+    _show_one("scheduler", found, form)
 
 
 @app.command()
@@ -110,7 +113,7 @@ def sync(
     """
     with progress.shown() as tell:
         row = sync_bench.measure(nodes, slices, tell)
-    _show("sync", [row], form)
+    _show_one("sync", row, form)
 
 
 @app.command()
@@ -321,9 +324,19 @@ def _summary(found: Results, judged: Sequence[Verdict]) -> RenderableType:
 
 def _show(part: str, rows: Sequence[Mapping[str, Any]], form: Format) -> None:
     """Print the rows of one part, each with the bounds that are about it."""
-    bounds = [one for one in ranges.load() if one.measure == part]
-    judged = [{**row, "bounds": _bounds(bounds, row)} for row in rows]
+    judged = _judged(part, rows)
     output.show(form, lambda: {"rows": judged}, lambda: _table(judged))
+
+
+def _show_one(part: str, row: Mapping[str, Any], form: Format) -> None:
+    """Print the only row of a part, with the bounds that are about it."""
+    (judged,) = _judged(part, [row])
+    output.show(form, lambda: judged, lambda: _table([judged]))
+
+
+def _judged(part: str, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    bounds = [one for one in ranges.load() if one.measure == part]
+    return [{**row, "bounds": _bounds(bounds, row)} for row in rows]
 
 
 def _bounds(bounds: Sequence[ranges.Range], row: Mapping[str, Any]) -> list[str]:
