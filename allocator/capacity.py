@@ -87,6 +87,8 @@ def _described(value: Any, known: Mapping[str, Catalogue]) -> Saved:
         where = f"fleet[{number}]"
         entry = reading.mapping(entry, where, ("model", "nodes", "gpus_per_node"), required=("model", "nodes"))
         nodes.append(_nodes(entry, where, known))
+    if not nodes:
+        raise errors.InputError("fleet", value, "is empty; name at least one GPU model")
     if len({one.catalogue.model for one in nodes}) < len(nodes):
         raise errors.InputError(
             "fleet", [n.catalogue.model for n in nodes], "a model is there twice; merge its entries"

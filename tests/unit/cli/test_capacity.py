@@ -61,3 +61,11 @@ def test_a_document_that_cannot_be_read_ends_with_a_message(migsched: CommandLin
         ended = migsched.run(command, str(document))
         assert (ended.code, ended.err.count("\n")) == (2, 1)
         assert "is nested too deeply" in ended.err
+
+
+def test_a_fleet_of_nothing_is_refused(migsched: CommandLine, tmp_path: Path) -> None:
+    """A described fleet names at least one GPU model, as a plan's does."""
+    document = tmp_path / "asked.yaml"
+    document.write_text("fleet: []")
+    ended = migsched.run("capacity", str(document))
+    assert (ended.code, ended.err) == (2, "migsched: fleet: []: is empty; name at least one GPU model\n")
