@@ -1,9 +1,10 @@
 """Document text: a document as a person wrote it, YAML or JSON, taken to plain values without guessing.
 
 Stricter than YAML libraries are: a key that stands twice is refused instead of silently losing one of the two. And
-more faithful to JSON: `1e3` is a number. Called for the documents of the command line and for files of mixes.
+more faithful to JSON: `1e3` is a number. Called for the documents of the commands and of the API, and for mix files.
 """
 
+import functools
 import json
 import re
 from collections.abc import Sequence
@@ -22,7 +23,7 @@ def load(text: str, where: str) -> Any:
     text = text.removeprefix("\ufeff")
     try:
         if text.lstrip()[:1] in ("{", "["):
-            return json.loads(text, object_pairs_hook=lambda pairs: _mapping(pairs, where))
+            return _json(text, where)
     except (ValueError, RecursionError):
         pass  # YAML in braces, or an error that YAML's reader explains better
     try:
@@ -33,6 +34,24 @@ def load(text: str, where: str) -> Any:
         raise errors.InputError(where, text[:40], f"is nested too deeply; {_FIX}") from error
     except (yaml.YAMLError, ValueError) as error:
         raise errors.InputError(where, text[:40], f"{_FIX} ({str(error).splitlines()[0]})") from error
+
+
+def load_json(text: str, where: str) -> Any:
+    """The values in a text that is JSON and nothing else. Raises InputError."""
+    try:
+        return _json(text, where)
+    except (ValueError, RecursionError) as error:
+        raise errors.InputError(where, text[:40], f"must be JSON: {error}") from error
+
+
+def _json(text: str, where: str) -> Any:
+    return json.loads(
+        text, object_pairs_hook=lambda pairs: _mapping(pairs, where), parse_constant=functools.partial(_constant, where)
+    )
+
+
+def _constant(where: str, name: str) -> None:
+    raise errors.InputError(where, name, "is no number of JSON; write a finite one")
 
 
 def _mapping(pairs: Sequence[tuple[str, Any]], where: str) -> dict[str, Any]:

@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import IO, Any
 
 import msgspec
-import yaml
 
 from allocator import errors, snapshot_file
+from edge import document_text
 from scheduler.planner import frames
 from scheduler.planner.frames import Done, Failed, Outcome, OutOfMemory, Refused
 from scheduler.planner.port import Question, Terms
@@ -71,11 +71,11 @@ def read(question: Question) -> Any:
     """The question's document; an empty one is an empty mapping. Raises InputError for what cannot be read."""
     if not question.document.strip():
         return {}
-    kind = "JSON" if question.is_json else "YAML"
     try:
-        return msgspec.json.decode(question.document) if question.is_json else yaml.safe_load(question.document)
-    except (msgspec.DecodeError, yaml.YAMLError, RecursionError, ValueError) as error:
-        raise errors.InputError("document", _start(question.document), f"must be {kind}: {error}") from error
+        text = question.document.decode()
+    except UnicodeError as error:
+        raise errors.InputError("document", _start(question.document), f"must be UTF-8 text: {error}") from error
+    return (document_text.load_json if question.is_json else document_text.load)(text, "document")
 
 
 def _plain(text: str) -> str:

@@ -95,14 +95,16 @@ async def test_yaml_is_read_where_the_document_is_not_json(pool: Pool) -> None:
 @pytest.mark.parametrize(
     ("body", "is_json"),
     [(b"{", True), (b"\xff", True), (b"[" * 100_000, True), (b"a: [", False), (b"\xff\xfe\xfa", False),
-     (b"[" * 2_000, False), (b"2020-99-99", False)],
+     (b"[" * 2_000, False), (b"2020-99-99", False), (b'{"a": 1, "a": 2}', True), (b"a: 1\na: 2", False),
+     (b'{"a": NaN}', True), (b"a: &a [1, 1, 1, 1, 1, 1, 1, 1, 1, 1]\n" + b"".join(
+         b"%c: &%c [%s]\n" % (97 + n, 97 + n, b", ".join([b"*%c" % (96 + n)] * 10)) for n in range(1, 9)), False)],
 )  # fmt: skip
 async def test_what_cannot_be_read_is_refused(pool: Pool, body: bytes, is_json: bool) -> None:
-    """A body that is not what it claims to be is refused as the field `document`, and the worker lives on."""
+    """A body that is not what it claims to be, or could be read in two ways, is refused, and the worker lives on."""
     with pytest.raises(DocumentError) as refusal:
         await pool.ask(work.echo, now(Question(body, is_json=is_json)))
-    assert refusal.value.field == "document"
-    assert refusal.value.fix.startswith(f"must be {'JSON' if is_json else 'YAML'}: ")
+    assert refusal.value.field.startswith("document")
+    assert refusal.value.fix
 
 
 @pytest.mark.parametrize("body", [b'"\\ud800"', b'{"\\ud800": 1}'])
