@@ -31,6 +31,8 @@ class InputError(MigschedError):
         shown = repr(value)
         if len(shown) > _SHOWN:
             shown = shown[:_SHOWN] + "…"
+        if not field.isprintable():  # parts of it may be somebody's key, and the message may reach a terminal
+            field = field.encode("unicode_escape").decode()
         super().__init__(f"{field}: {shown}: {fix}")
         self.field = field
         self.value = value
