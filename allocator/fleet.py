@@ -23,6 +23,7 @@ from allocator.request import Request
 Rows = npt.NDArray[np.intp]
 Losses = npt.NDArray[np.float64]
 
+EQUAL = 1e-9  # losses no further apart are equal: sums of the same numbers in another order
 _NO_GPU = 0  # the number of "no such GPU here": nothing fits
 _MAX_JOINT = 64  # requests of several slices whose losses are kept, the latest
 
@@ -132,6 +133,21 @@ class Fleet:
             size = max(1, len(self._names))
             found = np.where(np.isfinite(found), (rows - first) % size / size, found)
         return found
+
+    def only_best(self, request: Request) -> str:
+        """The one node of the fleet where a request for one slice costs least, without a look at all the others' names.
+
+        Nothing where there is none or several, and where it takes `losses` to know.
+        """
+        counts = request.counts
+        if len(counts) != 1 or counts[0][1] != 1 or self.policy.order in (Order.FIRST, Order.CYCLIC):
+            return ""
+        best = self._best_of(counts[0][0])
+        least = best.min()
+        if not np.isfinite(least):
+            return ""
+        rows = np.flatnonzero(best <= least + EQUAL)
+        return self._names[rows[0]] or "" if len(rows) == 1 else ""
 
     def chose(self, node: str) -> None:
         """A request went to this node; unknown ones are no error."""

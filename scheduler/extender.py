@@ -23,7 +23,7 @@ import numpy as np
 import structlog
 
 from allocator import fitting, preemption
-from allocator.fleet import Losses, Rows
+from allocator.fleet import EQUAL, Losses, Rows
 from allocator.ledger import Claim
 from allocator.ledger import State as ClaimState
 from allocator.misfit import Misfit, Reason
@@ -38,7 +38,7 @@ _log = structlog.get_logger("extender")
 
 CHOICES = 20  # nodes to preempt on that kube-scheduler gets to choose from; it starts from some 100 candidates
 BEST_SCORE = 10  # kube-scheduler's MaxExtenderPriority
-_EQUAL = 1e-9  # losses no further apart are equal: sums of the same numbers in another order
+_NONE = np.empty(0)
 _LAST = 1e6  # loss of a node that fits only if its courtship comes to nothing: after all others, before none
 
 
@@ -94,13 +94,14 @@ class Extender:
         claim = self._state.inventory.ledger.get(known.uid)
         if claim is not None:
             return self._held(claim, known, names)
-        losses = self._losses(known.request, names)
-        ranked = self._ranked(known, names, losses, self._shortlist)
+        only = self._only_best(known, known.request, names)
+        losses = _NONE if only else self._losses(known.request, names)
+        ranked = only or self._ranked(known, names, losses, self._shortlist)
         if ranked:
             self._state.refused.discard(known.uid)
             self._court(known, names, ranked)
             self._decided("filter", "fit", "")
-            worst = ranked[0].loss + self._slack + _EQUAL
+            worst = ranked[0].loss + self._slack + EQUAL
             return FilterAnswer([names[one.position] for one in ranked if one.loss <= worst])
         answer = self._refusal(known.request, names, losses)
         if known.uid not in self._state.refused:  # it will be tried again and again: one line until it fits
@@ -149,7 +150,7 @@ class Extender:
         ranked = self._ranked(known, names, self._losses(known.request, names), len(names))
         score, before = BEST_SCORE, -math.inf
         for place, one in enumerate(ranked):
-            if place and one.loss > before + _EQUAL:
+            if place and one.loss > before + EQUAL:
                 score = max(0, score - 1)
             scores[names[one.position]], before = score, one.loss
         self._court(known, names, ranked)
@@ -216,6 +217,19 @@ class Extender:
         fleet = self._state.inventory.fleet
         return fleet.losses(request, fleet.rows_of(names))
 
+    def _only_best(self, known: KnownPod, request: Request, names: Sequence[str]) -> Sequence[_Ranked]:
+        """The node that is better than all others of the cluster, if it is asked about: the usual case, and cheap.
+
+        Nothing if that is not so, or if worse nodes are wanted too, or other pods' courtships need a closer look.
+        """
+        if self._slack or self._courts_of_others(known.uid):
+            return ()
+        node = self._state.inventory.fleet.only_best(request)
+        try:
+            return (_Ranked(0.0, names.index(node)),) if node else ()
+        except ValueError:
+            return ()
+
     def _ranked(self, known: KnownPod, names: Sequence[str], losses: Losses, count: int) -> Sequence[_Ranked]:
         """The best nodes, best first; one that another pod was just sent to is judged as if that pod lay there."""
         courts = self._courts_of_others(known.uid)
@@ -257,7 +271,7 @@ class Extender:
 
     def _court(self, known: KnownPod, names: Sequence[str], ranked: Sequence[_Ranked]) -> None:
         """Remember where a pod is about to go, if that is certain: between equals kube-scheduler chooses."""
-        if not ranked or (len(ranked) > 1 and ranked[1].loss <= ranked[0].loss + _EQUAL):
+        if not ranked or (len(ranked) > 1 and ranked[1].loss <= ranked[0].loss + EQUAL):
             return
         if known.request:
             profiles = tuple(slot.profile for slot in known.request.slots)

@@ -1,12 +1,15 @@
 """The fleet's rows and sums, one by one."""
 
+import random
+
 import numpy as np
 import pytest
 
 from allocator import geometry, gpu_models, policy
 from allocator.fitting import GpuState
-from allocator.fleet import Fleet
+from allocator.fleet import EQUAL, Fleet
 from allocator.inventory import Inventory
+from allocator.policy import Order
 from tests import builders
 from tests.unit.allocator import inventories
 
@@ -110,3 +113,30 @@ def test_round_robin_goes_on_after_the_last_choice() -> None:
     assert _order(inventory.fleet, "a", "b", "c") == ["c", "a", "b"]
     inventory.fleet.chose("c")
     assert _order(inventory.fleet, "a", "b", "c") == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("by", ["mfi", "best-fit", "first-fit", "round-robin"])
+def test_the_only_best_node_is_the_one_with_the_least_loss(by: str) -> None:
+    """The short way names a node exactly where the losses of all nodes have one least, for one slice by loss."""
+    fleet = Fleet(policy.find(by))
+    chance = random.Random(3)
+    answers = set()
+    for step in range(60):
+        taken = chance.choice([(), (("1g.5gb", 0),), (("3g.20gb", 4),), (("4g.20gb", 0),), (("7g.40gb", 0),)])
+        fleet.put(f"n{chance.randrange(4)}", [_gpu(*taken)])
+        if step % 7 == 6:
+            fleet.drop(f"n{chance.randrange(4)}")
+        for profile in ("1g.5gb", "2g.10gb", "3g.20gb", "7g.40gb", "9g.99gb"):
+            asked = builders.request(profile)
+            names = list(fleet.rows)
+            losses = fleet.losses(asked, fleet.rows_of(names))
+            least = losses.min(initial=np.inf)
+            best = [
+                name for name, loss in zip(names, losses, strict=True) if np.isfinite(loss) and loss <= least + EQUAL
+            ]
+            by_loss = fleet.policy.order not in (Order.FIRST, Order.CYCLIC)
+            expected = best[0] if len(best) == 1 and by_loss else ""
+            assert fleet.only_best(asked) == expected
+            answers.add(bool(expected))
+    assert fleet.only_best(builders.request("1g.5gb", "1g.5gb")) == ""
+    assert answers == ({True, False} if by in ("mfi", "best-fit") else {False})

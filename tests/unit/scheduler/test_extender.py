@@ -71,6 +71,18 @@ def test_filter_offers_the_best_nodes_and_none_that_packs_worse() -> None:
     assert (list(answer.nodes), answer.failed, answer.unresolvable) == (["n7"], {}, {})
 
 
+def test_the_best_node_of_the_cluster_is_not_offered_unless_it_was_asked_about() -> None:
+    """kube-scheduler may have ruled the best node out: then the best of those that are left is offered."""
+    verbs = Verbs(5)
+    verbs.hold("a", "n2", "4g.20gb")
+    verbs.hold("b", "n4", "1g.5gb")
+    assert list(verbs.extender.filter(a_pod("p", "3g.20gb"), verbs.names).nodes) == ["n2"]
+    others = [name for name in verbs.names if name != "n2"]
+    assert "n2" not in verbs.extender.filter(a_pod("q", "3g.20gb"), others).nodes
+    unknown = verbs.extender.filter(a_pod("r", "3g.20gb"), ["n9"])
+    assert (list(unknown.nodes), list(unknown.unresolvable or unknown.failed)) == ([], ["n9"])
+
+
 def test_slack_lets_worse_nodes_onto_the_shortlist_best_first() -> None:
     """With unlimited slack the shortlist is filled up with the next best; with a little, only as far as it reaches."""
     full = Verbs(50, shortlist=3, slack=math.inf)
