@@ -38,7 +38,6 @@ _log = structlog.get_logger("extender")
 
 CHOICES = 20  # nodes to preempt on that kube-scheduler gets to choose from; it starts from some 100 candidates
 BEST_SCORE = 10  # kube-scheduler's MaxExtenderPriority
-_NONE = np.empty(0)
 _LAST = 1e6  # loss of a node that fits only if its courtship comes to nothing: after all others, before none
 
 
@@ -94,17 +93,21 @@ class Extender:
         claim = self._state.inventory.ledger.get(known.uid)
         if claim is not None:
             return self._held(claim, known, names)
-        only = self._only_best(known, known.request, names)
-        losses = _NONE if only else self._losses(known.request, names)
-        ranked = only or self._ranked(known, names, losses, self._shortlist)
-        if ranked:
-            self._state.refused.discard(known.uid)
-            self._court(known, names, ranked)
-            self._decided("filter", "fit", "")
-            worst = ranked[0].loss + self._slack + EQUAL
-            return FilterAnswer([names[one.position] for one in ranked if one.loss <= worst])
-        answer = self._refusal(known.request, names, losses)
-        if known.uid not in self._state.refused:  # it will be tried again and again: one line until it fits
+        ranked = self._only_best(known, known.request, names)
+        if not ranked:
+            losses = self._losses(known.request, names)
+            ranked = self._ranked(known, names, losses, self._shortlist)
+            if not ranked:
+                return self._refused(known, self._refusal(known.request, names, losses))
+        self._state.refused.discard(known.uid)
+        self._court(known, names, ranked)
+        self._decided("filter", "fit", "")
+        worst = ranked[0].loss + self._slack + EQUAL
+        return FilterAnswer([names[one.position] for one in ranked if one.loss <= worst])
+
+    def _refused(self, known: KnownPod, answer: FilterAnswer) -> FilterAnswer:
+        """Remember and log a refusal: the pod will be tried again and again, so one line until it fits."""
+        if known.uid not in self._state.refused:
             self._state.refused.add(known.uid)
             reasons = Counter((*answer.failed.values(), *answer.unresolvable.values()))
             _log.info("refused", pod=f"{known.namespace}/{known.name}", uid=known.uid, reasons=dict(reasons))
