@@ -1,32 +1,13 @@
 """A container that asks for slices of two profiles, on a real kubelet and containerd: it sees both, whatever dies."""
 
-from collections.abc import Iterator
-
 import pytest
 
-from simulator.control_plane.control_plane import ControlPlane
-from simulator.real_node.real_node import RealNode
 from tests.e2e.real_node.agent_stack import AgentStack, is_restarted, is_running, pod
 
 pytestmark = pytest.mark.e2e
 
 BOTH = ["1g.5gb", "3g.20gb"]
 PODS = 8
-
-
-@pytest.fixture(scope="module")
-def whole(cluster: ControlPlane, node: RealNode, tmp_path_factory: pytest.TempPathFactory) -> Iterator[AgentStack]:
-    """Everything running, shared by the tests of this module."""
-    started = AgentStack(cluster, node, tmp_path_factory.mktemp("a"))
-    yield started
-    started.close()
-
-
-@pytest.fixture
-def stack(whole: AgentStack) -> Iterator[AgentStack]:
-    """The running stack without pods; what a test leaves is cleared and checked."""
-    yield whole
-    whole.clear()
 
 
 def profiles(stack: AgentStack, name: str) -> list[str]:
