@@ -8,6 +8,8 @@ them is for. Reading order:
     changes     what lists and watches say of them
     list_watch  list + watch of one collection, again and again
     access      where an API server is and how to be let in: by a `kubeconfig`, or a pod's `service_account`
+    http_connection  one HTTP/1.1 connection, one exchange after the other
+    http_client  calls and streams over a few kept connections
     kube        the connection to an API server
     settings    settings from flags, environment and a file
     logs        one structured line per decision

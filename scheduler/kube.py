@@ -20,6 +20,7 @@ PATHS: Mapping[Kind, str] = {
     Kind.MIG_NODE: f"/apis/{contract.GROUP}/{contract.VERSION}/{contract.PLURAL}",
 }
 
+GATHER_S = 0.03  # of a watch: no decision waits for it, since bind re-checks and refused pods are woken less often
 _BUDGETS = "/apis/policy/v1/poddisruptionbudgets"
 _DECODE_BUDGET = msgspec.json.Decoder(PodDisruptionBudget).decode
 _METADATA_ONLY = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
@@ -45,7 +46,7 @@ class KubeClient:
 
     def watch(self, kind: Kind, resource_version: str) -> AsyncGenerator[Change[Object], None]:
         """Changes after a resource version, until the server ends the watch. GoneError if that version is too old."""
-        return self._connection.watch(PATHS[kind], _DECODE[kind], resource_version)
+        return self._connection.watch(PATHS[kind], _DECODE[kind], resource_version, gather_s=GATHER_S)
 
     async def get_pod(self, namespace: str, name: str) -> Pod:
         """One pod, from the API server itself."""

@@ -130,7 +130,7 @@ async def test_a_server_that_is_not_there_is_unreachable(tmp_path: Path) -> None
     """A refused connection means that nobody knows, for calls and watches alike."""
     connection = await kube.Connection.connect(kubeconfig(tmp_path, "http://127.0.0.1:1"))
     for call in (connection.request("GET", NODES), watched(connection)):
-        with pytest.raises(errors.UnreachableError, match="ClientConnectorError"):
+        with pytest.raises(errors.UnreachableError, match="ConnectionRefusedError"):
             await call
     await connection.close()
 

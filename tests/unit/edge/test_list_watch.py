@@ -43,7 +43,7 @@ class Scripted:
                 raise event
             yield event
 
-    def replace(self, listing: Listing[str]) -> None:
+    async def replace(self, listing: Listing[str]) -> None:
         """See Collection."""
         self.told.append(f"replace {','.join(listing.items)}")
 

@@ -1,0 +1,161 @@
+"""One HTTP/1.1 connection that carries one exchange after the other. Opened, kept and given up by `http_client`.
+
+httptools, the parser under uvicorn, reads the answers; here is only who waits for what. asyncio calls the methods of
+`asyncio.Protocol`, httptools those named `on_…`.
+"""
+
+import asyncio
+from collections.abc import Callable
+
+import httptools
+
+HELD = 2**21  # bytes of a stream that may wait for their reader; then the server is kept waiting
+
+_LOST = "the server closed the connection before its answer was complete"
+_UNASKED = "the server spoke without being asked"
+
+
+class HttpConnection(asyncio.Protocol):
+    """A connection with at most one exchange on it: `send`, then either `answer`, or `head` and `chunk` by `chunk`."""
+
+    def __init__(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._new_waiter: Callable[[], asyncio.Future[None]] = loop.create_future
+        self._closed = loop.create_future()
+        self._parser = httptools.HttpResponseParser(self)
+        self._transport: asyncio.Transport | None = None
+        self._waiter: asyncio.Future[None] | None = None
+        self._awaited: Callable[[], bool] = self._is_complete
+        self._chunks: list[bytes] = []
+        self._held: int | None = None  # bytes in `_chunks` of a stream; an answer is held whatever its size
+        self._problem: Exception | None = None
+        self._complete = True
+        self.status = 0  # of the answer, once its head has come
+
+    # --- for the client -------------------------------------------------------------------------------------------
+
+    @property
+    def reusable(self) -> bool:
+        """Whether the last exchange is over and another may follow."""
+        return self._complete and self._problem is None
+
+    def send(self, request: bytes, *, streamed: bool = False) -> None:
+        """Begin an exchange. The request is one write: head and body in one segment wake the server once."""
+        self.status, self._complete = 0, False
+        self._held = 0 if streamed else None
+        if self._transport is not None:
+            self._transport.write(request)
+
+    async def answer(self) -> bytes:
+        """The whole body. Raises ConnectionError where the answer breaks off or is no HTTP."""
+        await self._until(self._is_complete)
+        return self._taken()
+
+    async def head(self) -> int:
+        """The status. Raises ConnectionError as `answer` does."""
+        await self._until(self._has_status)
+        return self.status
+
+    async def chunk(self) -> bytes:
+        """What has come of the body since the last time, at least a byte; nothing at its end. Raises as `answer`."""
+        await self._until(self._has_more)
+        return self._taken()
+
+    def listen(self, on: bool) -> None:
+        """Whether what comes is looked at; where not, it waits in the transport or at the server."""
+        if self._transport is not None and self._problem is None:
+            (self._transport.resume_reading if on else self._transport.pause_reading)()
+
+    def fail(self, problem: OSError) -> None:
+        """Give the connection up; whoever waits for an answer gets this problem instead."""
+        self._problem = self._problem or problem
+        self.close()
+
+    def close(self) -> None:
+        """Give the connection up at once: a polite farewell over TLS would outlive the event loop."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    async def wait_closed(self) -> None:
+        """Until the socket is closed."""
+        await asyncio.shield(self._closed)
+
+    async def _until(self, awaited: Callable[[], bool]) -> None:
+        while not awaited():
+            if self._problem is not None:
+                raise self._problem
+            self._awaited, self._waiter = awaited, self._new_waiter()
+            try:
+                await self._waiter
+            finally:
+                self._waiter = None
+
+    def _taken(self) -> bytes:
+        taken = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
+        self._chunks.clear()
+        if self._held is not None:
+            if self._held > HELD:
+                self.listen(True)
+            self._held = 0
+        return taken
+
+    def _is_complete(self) -> bool:
+        return self._complete
+
+    def _has_status(self) -> bool:
+        return self.status >= 200
+
+    def _has_more(self) -> bool:
+        return bool(self._chunks) or self._complete
+
+    # --- for asyncio ----------------------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # what a stream has
+        """The connection is there, over TLS where that was asked for."""
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        """A part of an answer."""
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserCallbackError:
+            self.fail(ConnectionAbortedError(_UNASKED))
+        except httptools.HttpParserError as error:
+            self.fail(ConnectionAbortedError(f"unreadable answer: {error}"))
+        if self._held is not None and self._held > HELD:
+            self.listen(False)
+        if self._waiter is not None and not self._waiter.done() and self._awaited():
+            self._waiter.set_result(None)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection is gone; whoever waits for an answer will not get one."""
+        self._problem = self._problem or exc or ConnectionResetError(_LOST)
+        if not self._closed.done():
+            self._closed.set_result(None)
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    # --- for httptools --------------------------------------------------------------------------------------------
+
+    def on_message_begin(self) -> None:
+        """An answer begins. Raises ConnectionAbortedError, which ends the parsing, for one that nobody waits for."""
+        if self._complete:
+            raise ConnectionAbortedError(_UNASKED)
+
+    def on_headers_complete(self) -> None:
+        """The head of an answer has come."""
+        self.status = self._parser.get_status_code()
+
+    def on_body(self, body: bytes) -> None:
+        """A part of a body."""
+        self._chunks.append(body)
+        if self._held is not None:
+            self._held += len(body)
+
+    def on_message_complete(self) -> None:
+        """An answer is complete; one with a status below 200 only announces the real one."""
+        if self.status < 200:
+            return
+        self._complete = True
+        if not self._parser.should_keep_alive():
+            self._problem = ConnectionResetError("the server ends the connection with this answer")
