@@ -47,6 +47,10 @@ class _VersionOnly(msgspec.Struct, frozen=True):
     version: int
 
 
+_VERSION_OF = msgspec.json.Decoder(_VersionOnly).decode
+_PLACEMENT = msgspec.json.Decoder(_Placement).decode
+
+
 def encode_placement(promises: Sequence[Promise]) -> str:
     """The annotation's text for these promises."""
     return msgspec.json.encode(_Placement(CONTRACT_VERSION, tuple(promises))).decode()
@@ -58,7 +62,7 @@ def decode_placement(text: str) -> tuple[Promise, ...]:
     if len(text) > MAX_ANNOTATION:
         raise errors.ContractError(where, f"{len(text)} characters", f"at most {MAX_ANNOTATION}")
     try:
-        version = msgspec.json.decode(text, type=_VersionOnly).version
+        version = _VERSION_OF(text).version
     except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
         raise errors.ContractError(where, text, f"not a placement: {error}") from error
     if version != CONTRACT_VERSION:
@@ -66,7 +70,7 @@ def decode_placement(text: str) -> tuple[Promise, ...]:
             f"{where}: version", version, f"this migsched reads version {CONTRACT_VERSION}; upgrade the older side"
         )
     try:
-        return msgspec.json.decode(text, type=_Placement).slices
+        return _PLACEMENT(text).slices
     except (msgspec.MsgspecError, UnicodeError) as error:
         raise errors.ContractError(where, text, f"not a placement: {error}") from error
 

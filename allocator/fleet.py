@@ -247,7 +247,10 @@ def gained(before: GpuState | None, after: GpuState) -> bool:
     """Whether a GPU can take a slice where it could not, or is new."""
     if before is None or before[0] is not after[0]:
         return True
-    if before[1] == after[1]:
-        return False
-    step = after[0].step
-    return bool(((step[after[1]] >= 0) & (step[before[1]] < 0)).any())
+    return before[1] != after[1] and _opened(after[0], before[1], after[1])
+
+
+@lru_cache(maxsize=8192)
+def _opened(geometry: Geometry, before: int, after: int) -> bool:
+    """Whether some placement is legal in one state and was not in the other."""
+    return bool(((geometry.step[after] >= 0) & (geometry.step[before] < 0)).any())

@@ -6,13 +6,13 @@ what was wrong; a traceback never leaves the process.
 """
 
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 
 import structlog
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -22,7 +22,8 @@ from scheduler.extender import Extender
 from scheduler.metrics import Metrics
 
 _log = structlog.get_logger("app")
-_JSON = "application/json"
+_JSON = ((b"content-type", b"application/json"),)
+_TOO_LARGE = 413
 
 Handler = Callable[[bytes], Awaitable[bytes]]
 
@@ -38,33 +39,34 @@ class Verb:
         self._ready = ready
         self._max_body = max_body
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, _: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         began = time.perf_counter()
-        response = await self._respond(Request(scope, receive))
-        await response(scope, receive, send)
+        status, answer = await self._answer(receive)
+        headers = [*_JSON, (b"content-length", str(len(answer)).encode())]
+        if status == _TOO_LARGE:
+            headers.append((b"connection", b"close"))
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": answer})
         self._seconds.observe(time.perf_counter() - began)
 
-    async def _respond(self, request: Request) -> Response:
+    async def _answer(self, receive: Receive) -> tuple[int, bytes]:
+        """Status and body."""
         try:
-            content = await body.read(request, self._max_body)
+            content = await body.read(receive, self._max_body)
             if not self._ready():
-                return _problem(503, "migsched is still reading the cluster; try again")
-            return Response(await self._handle(content), media_type=_JSON)
+                return 503, wire.encode_error("migsched is still reading the cluster; try again")
+            return 200, await self._handle(content)
         except body.BodyTooLargeError as error:
-            return _problem(413, str(error), {"Connection": "close"})
+            return _TOO_LARGE, wire.encode_error(str(error))
         except errors.ContractError as error:
             self._errors.inc()
-            return _problem(400, str(error))
+            return 400, wire.encode_error(str(error))
         except ClientDisconnect:
-            return _problem(400, "the client went away")
+            return 400, wire.encode_error("the client went away")
         except Exception:
             _log.exception("verb failed", verb=self._name)
-            return _problem(500, f"{self._name} failed; see the log of the migsched scheduler")
-
-
-def _problem(status: int, message: str, headers: Mapping[str, str] | None = None) -> Response:
-    return JSONResponse({"Error": message}, status_code=status, headers=headers)
+            return 500, wire.encode_error(f"{self._name} failed; see the log of the migsched scheduler")
 
 
 def build(extender: Extender, metrics: Metrics, ready: Callable[[], bool], *, max_body: int) -> ASGIApp:
@@ -78,9 +80,8 @@ def build(extender: Extender, metrics: Metrics, ready: Callable[[], bool], *, ma
 
     @rest.exception_handler(HTTPException)
     async def no_such_verb(_: Request, error: HTTPException) -> Response:
-        return _problem(
-            error.status_code, f"{error.detail}: the extender answers POST to {', '.join(verbs)}", error.headers
-        )
+        message = f"{error.detail}: the extender answers POST to {', '.join(verbs)}"
+        return Response(wire.encode_error(message), error.status_code, error.headers, "application/json")
 
     async def application(scope: Scope, receive: Receive, send: Send) -> None:
         """Straight to the verb; whatever else comes in is FastAPI's to refuse."""
@@ -120,9 +121,7 @@ class Verbs:
     async def bind(self, body: bytes) -> bytes:
         """POST /v1/bind."""
         args = wire.decode_binding(body)
-        return wire.encode_binding(
-            await self._extender.bind(args.pod_namespace, args.pod_name, args.pod_uid, args.node)
-        )
+        return wire.encode_error(await self._extender.bind(args.pod_namespace, args.pod_name, args.pod_uid, args.node))
 
     async def preempt(self, body: bytes) -> bytes:
         """POST /v1/preempt."""

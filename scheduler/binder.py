@@ -71,18 +71,21 @@ class Binder:
             request = await self._request(namespace, name, uid)
         except errors.MigschedError as error:
             return self._ended("error", "unknown_pod", str(error))
-        annotations = {}
+        annotations: dict[str, str] = {}
+        promises: tuple[contract.Promise, ...] = ()
         if request:
             claim = self._state.inventory.reserve(uid, namespace, name, request, node)
             if isinstance(claim, Misfit):
                 return self._ended("misfit", claim.reason.value, claim.message)
-            annotations[contract.PLACEMENT_ANNOTATION] = contract.encode_placement(held.promises(claim.holds))
+            promises = held.promises(claim.holds)
+            annotations[contract.PLACEMENT_ANNOTATION] = contract.encode_placement(promises)
         refusal = await self._until_definite(Binding(namespace, name, uid, node, annotations))
         if refusal:
             self._state.refuse(uid)
             return self._ended("error", "refused", refusal)
         self._confirm(uid)
-        _log.info("bound", pod=f"{namespace}/{name}", uid=uid, node=node, slices=_places(annotations))
+        slices = [f"{one.gpu}:{one.profile}@{one.start}" for one in promises]
+        _log.info("bound", pod=f"{namespace}/{name}", uid=uid, node=node, slices=slices)
         return self._ended("bound", "", "")
 
     async def _request(self, namespace: str, name: str, uid: str) -> Request:
@@ -134,11 +137,6 @@ class Binder:
     def _ended(self, outcome: str, reason: str, error: str) -> str:
         self._metrics.decisions.labels("bind", outcome, reason).inc()
         return error
-
-
-def _places(annotations: dict[str, str]) -> list[str]:
-    text = annotations.get(contract.PLACEMENT_ANNOTATION)
-    return [f"{p.gpu}:{p.profile}@{p.start}" for p in contract.decode_placement(text)] if text else []
 
 
 def _is_result(pod: Pod, binding: Binding) -> bool:

@@ -1,6 +1,7 @@
 """A request's body, read within a bound. Used by the extender's verbs and the API's routes."""
 
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect
+from starlette.types import Receive
 
 from allocator import errors
 
@@ -11,22 +12,23 @@ class BodyTooLargeError(errors.MigschedError):
     """A request body beyond the limit; reading it has stopped."""
 
 
-async def read(request: Request, limit: int) -> bytes:
+async def read(receive: Receive, limit: int) -> bytes:
     """The body. Raises BodyTooLargeError for a longer one, which is never held in memory; ClientDisconnect.
 
     What is too long is read on and thrown away, up to a point: a client that is cut off while it sends sees a reset
     connection instead of the answer.
     """
-    chunks = bytearray()
-    length = 0
-    async for chunk in request.stream():
+    chunks: list[bytes] = []
+    length, more = 0, True
+    while more and length <= limit + DRAINED:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        chunk, more = message.get("body", b""), message.get("more_body", False)
         length += len(chunk)
-        if length <= limit:
-            chunks += chunk
-        elif length > limit + DRAINED:
-            break
-        else:
+        chunks.append(chunk)
+        if length > limit:
             chunks.clear()
     if length > limit:
         raise BodyTooLargeError(f"request body: more than {limit} bytes; raise max_body_mib if it is real")
-    return bytes(chunks)
+    return b"".join(chunks)

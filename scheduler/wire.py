@@ -162,8 +162,8 @@ def encode_scores(scores: Mapping[str, int]) -> bytes:
     return _ENCODER.encode([{"Host": host, "Score": score} for host, score in scores.items()])
 
 
-def encode_binding(error: str) -> bytes:
-    """The reply of bind; an empty error is success."""
+def encode_error(error: str) -> bytes:
+    """The reply of bind, where an empty error is success, and of any verb that could not be answered."""
     return _ENCODER.encode({"Error": error})
 
 

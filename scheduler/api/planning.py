@@ -107,7 +107,7 @@ class _Desk:
 
     async def question(self, request: Request, time_limit_s: float | None) -> Question:
         """What a request's body asks. What is not said to be JSON is read as YAML, of which JSON is a part."""
-        document = await body.read(request, self._context.max_body)
+        document = await body.read(request.receive, self._context.max_body)
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         return Question(document, is_json=kind == JSON, time_limit_s=time_limit_s)
 
