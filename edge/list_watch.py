@@ -30,7 +30,7 @@ class Collection(Protocol[T]):
     def watch(self, resource_version: str) -> AsyncIterator[Change[T]]:
         """Changes after a resource version, until the server ends the watch. GoneError if that version is too old."""
 
-    def replace(self, listing: Listing[T]) -> None:
+    async def replace(self, listing: Listing[T]) -> None:
         """All objects, instead of what was known."""
 
     def apply(self, change: Change[T]) -> None:
@@ -75,7 +75,7 @@ class ListWatch(Generic[T]):
 
     async def _list(self) -> None:
         listing = await self._collection.list()
-        self._collection.replace(listing)
+        await self._collection.replace(listing)
         self._version = listing.resource_version
         if not self.synced.is_set():
             _log.info("synced", kind=self._name, objects=len(listing.items))

@@ -61,7 +61,7 @@ class Pods:
         """See Collection."""
         return self._cluster.watch_pods(self._node, resource_version)
 
-    def replace(self, listing: Listing[Pod]) -> None:
+    async def replace(self, listing: Listing[Pod]) -> None:
         """See Collection."""
         self.all = {pod.metadata.uid: pod for pod in listing.items}
         self._changed()

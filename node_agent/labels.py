@@ -71,7 +71,7 @@ class Labels:
         """See Collection."""
         return self._cluster.watch_node(self._node, resource_version)
 
-    def replace(self, listing: Listing[Node]) -> None:
+    async def replace(self, listing: Listing[Node]) -> None:
         """See Collection."""
         self._found = next((one.metadata.labels or {} for one in listing.items), None)
         self._news.set()

@@ -14,7 +14,10 @@ BACKOFF_MAX_S = 1.0  # back within a second of the API server's return
 class Sink(Protocol):
     """Where a reflector puts what it sees."""
 
-    def replace(self, kind: Kind, listing: Listing[Object]) -> None:
+    def expect(self, kind: Kind) -> None:
+        """A list of this kind is asked for."""
+
+    async def replace(self, kind: Kind, listing: Listing[Object]) -> None:
         """All objects of a kind, instead of what was known."""
 
     def apply(self, kind: Kind, change: Change[Object]) -> None:
@@ -38,15 +41,16 @@ class Reflector:
 
     async def list(self) -> Listing[Object]:
         """See Collection."""
+        self._sink.expect(self._kind)
         return await self._cluster.list(self._kind)
 
     def watch(self, resource_version: str) -> AsyncIterator[Change[Object]]:
         """See Collection."""
         return self._cluster.watch(self._kind, resource_version)
 
-    def replace(self, listing: Listing[Object]) -> None:
+    async def replace(self, listing: Listing[Object]) -> None:
         """See Collection."""
-        self._sink.replace(self._kind, listing)
+        await self._sink.replace(self._kind, listing)
 
     def apply(self, change: Change[Object]) -> None:
         """See Collection."""

@@ -5,7 +5,7 @@ Touched from the event loop alone. Whatever gives room rings `on_room`, so that 
 """
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
@@ -22,6 +22,7 @@ from edge.objects import Node, Pod
 from scheduler import pods
 from scheduler.cluster import Kind, MigNode, Object
 from scheduler.kube_scheduler_config import managed_resources
+from scheduler.pace import paced
 
 T = TypeVar("T")
 _log = structlog.get_logger("state")
@@ -55,6 +56,7 @@ class State:
         self.inventory = Inventory(by)
         self.pods: dict[str, KnownPod] = {}
         self.refused: set[str] = set()  # pods that fit nowhere when they last asked
+        self._newcomers: set[str] | None = None  # while pods are listed, those first heard of since it was asked for
         self._unseen: dict[str, float] = {}  # pods that only calls have shown, with when to forget them, oldest first
         self._reported: dict[str, int] = {}  # by node, the hash of its report's text
         self._on_room = on_room
@@ -63,22 +65,40 @@ class State:
 
     # --- from the reflectors ------------------------------------------------------------------------------------
 
-    def replace(self, kind: Kind, listing: Listing[Object]) -> None:
-        """All objects of a kind, instead of what was known: those not listed are gone."""
+    def expect(self, kind: Kind) -> None:
+        """A list of this kind is asked for: what comes to be known from now on may be too young for it."""
         if kind is Kind.POD:
-            listed = {item.metadata.uid for item in listing.items}
-            held = {claim.uid: claim.node for claim in self.inventory.ledger if claim.state is not ClaimState.RESERVED}
-            for uid, node in held.items() | {(pod.uid, pod.node) for pod in self.pods.values()}:
-                if uid not in listed:
-                    self._pod_gone(uid, node)
+            self._newcomers = set()
+
+    async def replace(self, kind: Kind, listing: Listing[Object]) -> None:
+        """All objects of a kind, instead of what was known: those not listed are gone.
+
+        In small steps, each of them whole: tens of thousands of pods take most of a second, and filter calls go in
+        between. What they and bind bring about meanwhile is newer than the list.
+        """
+        if kind is Kind.POD:
+            async for uid, node in paced(self._unlisted(listing)):
+                self._pod_gone(uid, node)
         else:
             listed = {item.metadata.name for item in listing.items}
             for name in self._known(kind) - listed:
                 self._forget(kind, name)
         waiting = {pod.node for pod in self.inventory.waiting()}  # they are tried again with any report
-        for item in listing.items:
+        async for item in paced(listing.items):
             if not isinstance(item, MigNode) or item.metadata.name in waiting or self._is_new(item):
                 self._take(item)
+
+    def _unlisted(self, listing: Listing[Object]) -> Sequence[tuple[str, str]]:
+        """Pods, with their nodes, that a list would show if they still were there.
+
+        Not those with a Binding on its way, and not those that came after it was asked for: the extender goes on
+        binding pods while a list is being made, and to forget one would give its place away a second time.
+        """
+        listed = {item.metadata.uid for item in listing.items}
+        held = {claim.uid: claim.node for claim in self.inventory.ledger if claim.state is not ClaimState.RESERVED}
+        known = held.items() | {(pod.uid, pod.node) for pod in self.pods.values()}
+        newcomers, self._newcomers = self._newcomers or (), None
+        return [(uid, node) for uid, node in known if uid not in listed and uid not in newcomers]
 
     def apply(self, kind: Kind, change: Change[Object]) -> None:
         """One change of the cluster."""
@@ -148,9 +168,7 @@ class State:
             return
         self._unseen.pop(meta.uid, None)
         known = self.pods.get(meta.uid)
-        known = (
-            self._read(pod) if known is None or known.node != pod.spec.node_name else self._with_facts_of(pod, known)
-        )
+        known = self._read(pod) if known is None else self._with_facts_of(pod, known)
         if not pod.spec.node_name:
             return
         self.refused.discard(meta.uid)
@@ -166,9 +184,9 @@ class State:
 
     def _with_facts_of(self, pod: Pod, known: KnownPod) -> KnownPod:
         """What is known of a pod, with what may have changed since it was first read."""
-        labels, movable = pods.labels_of(pod), pods.is_movable(pod)
-        if labels != known.labels or movable is not known.movable:
-            known = self.pods[known.uid] = replace(known, labels=labels, movable=movable)
+        node, labels, movable = pod.spec.node_name, pods.labels_of(pod), pods.is_movable(pod)
+        if node != known.node or labels != known.labels or movable is not known.movable:
+            known = self.pods[known.uid] = replace(known, node=node, labels=labels, movable=movable)
         return known
 
     def _pod_gone(self, uid: str, node: str) -> None:
@@ -230,6 +248,8 @@ class State:
             labels=pods.labels_of(pod),
         )
         new = meta.uid not in self.pods
+        if self._newcomers is not None:
+            self._newcomers.add(meta.uid)
         self.pods[meta.uid] = known
         if new and found and self.on_request is not None:
             self.on_request(found)

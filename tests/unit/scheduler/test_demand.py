@@ -7,7 +7,7 @@ from allocator import policy
 from allocator.fleet import Fleet
 from allocator.policy import Weights
 from allocator.request import Request
-from edge.changes import Listing
+from edge.changes import Change, ChangeType
 from scheduler import settings
 from scheduler.cluster import Kind
 from scheduler.demand import DemandFollower
@@ -22,7 +22,7 @@ def service(named: str) -> Service:
     """A service under a policy, over a cluster with one node, not started."""
     chosen = settings.load(policy=named, extender_port=0, api_port=0)
     made = Service(chosen, MemoryCluster(Server()))
-    made.state.replace(Kind.MIG_NODE, Listing((mig_node("n", status_of("n")),), "1"))
+    made.state.apply(Kind.MIG_NODE, Change(ChangeType.ADDED, mig_node("n", status_of("n")), "1"))
     return made
 
 

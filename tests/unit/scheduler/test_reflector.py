@@ -25,7 +25,11 @@ class Names:
         self.names: set[str] = set()
         self.lists = 0
 
-    def replace(self, kind: Kind, listing: Listing[Object]) -> None:
+    def expect(self, kind: Kind) -> None:
+        """A list is asked for."""
+        assert kind is Kind.NODE
+
+    async def replace(self, kind: Kind, listing: Listing[Object]) -> None:
         """All of them."""
         assert kind is Kind.NODE
         self.lists += 1

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from allocator import policy, snapshot_file
-from edge.changes import Change, ChangeType, Listing
+from edge.changes import Change, ChangeType
 from scheduler import pace
 from scheduler.cluster import Kind
 from scheduler.snapshots import Snapshots
@@ -24,7 +24,8 @@ def _smallest_steps(monkeypatch: pytest.MonkeyPatch) -> None:
 def known(*nodes: str) -> State:
     """A state with these nodes, one GPU each, and a pod on the first."""
     state = State(policy.DEFAULT, lambda: None)
-    state.replace(Kind.MIG_NODE, Listing(tuple(mig_node(name, status_of(name)) for name in nodes), "1"))
+    for name in nodes:
+        state.apply(Kind.MIG_NODE, Change(ChangeType.ADDED, mig_node(name, status_of(name)), "1"))
     state.apply(Kind.POD, Change(ChangeType.ADDED, pod("p", "n", annotation=promised(2)), "2"))
     return state
 

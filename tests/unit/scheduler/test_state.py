@@ -1,5 +1,6 @@
 """The cache: objects in, inventory and known pods out."""
 
+import asyncio
 import dataclasses
 import time
 
@@ -12,6 +13,7 @@ from allocator.report import NodeReport
 from allocator.request import Request
 from edge.changes import Change, ChangeType, Listing
 from edge.objects import Meta, Node, Pod
+from scheduler import pace
 from scheduler.cluster import Kind, MigNode
 from scheduler.state import UNSEEN_S, State
 from tests.builders import node
@@ -63,34 +65,72 @@ def fed() -> tuple[State, Bells]:
     """A state that knows node n and its GPU."""
     bells = Bells()
     state = State(policy.DEFAULT, bells.ring)
-    state.replace(Kind.MIG_NODE, Listing((mig_node("n", status_of("n")),), "1"))
+    state.apply(Kind.MIG_NODE, Change(ChangeType.ADDED, mig_node("n", status_of("n")), "1"))
     return state, bells
 
 
-def test_what_is_not_listed_any_more_is_gone() -> None:
+async def test_what_is_not_listed_any_more_is_gone() -> None:
     """A list replaces what was known: pods and MigNodes missing from it are forgotten, and their room is free."""
     state, bells = fed()
-    state.replace(
+    await state.replace(
         Kind.POD, Listing((pod("a", "n", annotation=promised(0)), pod("b", "n", annotation=promised(1))), "2")
     )
     assert sorted(c.name for c in state.inventory.ledger) == ["a", "b"]
     before = bells.rung
-    state.replace(Kind.POD, Listing((pod("b", "n", annotation=promised(1)),), "3"))
+    await state.replace(Kind.POD, Listing((pod("b", "n", annotation=promised(1)),), "3"))
     assert [c.name for c in state.inventory.ledger] == ["b"]
     assert bells.rung == before + 1
-    state.replace(Kind.MIG_NODE, Listing((), "4"))
+    await state.replace(Kind.MIG_NODE, Listing((), "4"))
     assert len(state.inventory.fleet) == 0
 
 
-def test_a_list_that_is_older_than_our_own_reservation_does_not_void_it() -> None:
+async def test_a_list_that_is_older_than_our_own_reservation_does_not_void_it() -> None:
     """A pod whose Binding is on its way is not in trouble because a list does not show it yet."""
     state, _ = fed()
     known = state.remember(pod("a"))
     assert known.request is not None
     state.inventory.reserve("uid-a", "default", "a", known.request, "n")
     state.pods.clear()
-    state.replace(Kind.POD, Listing((), "2"))
+    await state.replace(Kind.POD, Listing((), "2"))
     assert [c.name for c in state.inventory.ledger] == ["a"]
+
+
+async def test_a_list_does_not_void_what_was_bound_while_it_was_made() -> None:
+    """A pod that came and was bound after a list was asked for keeps its place; one that was known before is gone."""
+    state, _ = fed()
+    state.apply(Kind.POD, Change(ChangeType.ADDED, pod("old", "n", annotation=promised(0)), "2"))
+    state.expect(Kind.POD)
+    known = state.remember(pod("new"))
+    assert known.request is not None
+    state.inventory.reserve("uid-new", "default", "new", known.request, "n")
+    state.inventory.confirm("uid-new")
+    await state.replace(Kind.POD, Listing((), "2"))
+    assert [c.name for c in state.inventory.ledger] == ["new"]
+    state.expect(Kind.POD)
+    await state.replace(Kind.POD, Listing((), "9"))
+    assert [c.name for c in state.inventory.ledger] == []
+
+
+async def test_filter_calls_go_in_between_while_a_list_is_taken_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A list of many pods is taken in by small steps, and what is bound between two of them stays."""
+    monkeypatch.setattr(pace, "STEP_S", 0.0)
+    state, _ = fed()
+    state.apply(Kind.POD, Change(ChangeType.ADDED, pod("gone", "n", annotation=promised(6)), "2"))
+    listed = tuple(pod(f"p{start}", "n", annotation=promised(start)) for start in range(3))
+    state.expect(Kind.POD)
+    taking = asyncio.create_task(state.replace(Kind.POD, Listing(listed, "3")))
+    seen: list[int] = []
+    while not taking.done():
+        await asyncio.sleep(0)
+        seen.append(len(state.inventory.ledger))
+        known = state.remember(pod("new"))
+        if known.request is not None and state.inventory.ledger.get("uid-new") is None:
+            state.inventory.reserve("uid-new", "default", "new", known.request, "n")
+            state.inventory.confirm("uid-new")
+    await taking
+    assert len(set(seen)) > 2
+    assert sorted(c.name for c in state.inventory.ledger) == ["new", "p0", "p1", "p2"]
+    state.inventory.check()
 
 
 def test_a_finished_pod_gives_its_place_back_and_rings() -> None:
@@ -108,7 +148,7 @@ def test_a_promise_made_before_its_node_reported_is_kept_for_later() -> None:
     state = State(policy.DEFAULT, lambda: None)
     state.apply(Kind.POD, Change(ChangeType.ADDED, pod("a", "n", "Running", promised(3)), "1"))
     assert [p.name for p in state.inventory.waiting()] == ["a"]
-    state.replace(Kind.MIG_NODE, Listing((mig_node("n", status_of("n")),), "2"))
+    state.apply(Kind.MIG_NODE, Change(ChangeType.ADDED, mig_node("n", status_of("n")), "2"))
     assert [str(h.placement) for c in state.inventory.ledger for h in c.holds] == ["1g.5gb@3"]
     assert list(state.inventory.waiting()) == []
 
@@ -123,7 +163,7 @@ def test_demand_is_what_known_pods_ask_for() -> None:
     assert state.inventory.fleet.losses(Request(), state.inventory.fleet.rows_of(["n"])).tolist() == [0.0]
 
 
-def test_a_profile_that_kube_scheduler_does_not_ask_about_is_warned_of_once() -> None:
+async def test_a_profile_that_kube_scheduler_does_not_ask_about_is_warned_of_once() -> None:
     """A live catalogue with an unlisted profile means blind placement: the log says so, once."""
     known = gpu_models.find("a100-40gb")
     odd = dataclasses.replace(
@@ -134,8 +174,8 @@ def test_a_profile_that_kube_scheduler_does_not_ask_about_is_warned_of_once() ->
     status = contract.encode_status(seen, agent_version="t", mode="simulated")
     state = State(policy.DEFAULT, lambda: None)
     with structlog.testing.capture_logs() as logs:
-        state.replace(Kind.MIG_NODE, Listing((mig_node("n", status),), "1"))
-        state.replace(Kind.MIG_NODE, Listing((mig_node("n", status),), "2"))
+        await state.replace(Kind.MIG_NODE, Listing((mig_node("n", status),), "1"))
+        await state.replace(Kind.MIG_NODE, Listing((mig_node("n", status),), "2"))
     warned = [line["resource"] for line in logs if "managedResources" in line["event"]]
     assert warned == ["nvidia.com/mig-1g.3gb", "nvidia.com/mig-1g.3gb.me"]
 
@@ -183,7 +223,7 @@ def test_a_pod_that_was_gone_before_its_call_came_is_forgotten(monkeypatch: pyte
     assert set(state.pods) == state.refused == {"uid-seen"}
 
 
-def test_a_list_of_reports_that_say_nothing_new_is_not_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_list_of_reports_that_say_nothing_new_is_not_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """A new list costs what has changed: other reports, those of forgotten nodes, and those that pods wait for."""
     state, _ = fed()
     observed: list[str] = []
@@ -195,21 +235,21 @@ def test_a_list_of_reports_that_say_nothing_new_is_not_read_again(monkeypatch: p
 
     monkeypatch.setattr(state.inventory, "observe", note)
     same, other = mig_node("n", status_of("n")), mig_node("m", status_of("m"))
-    state.replace(Kind.MIG_NODE, Listing((same, other), "2"))
+    await state.replace(Kind.MIG_NODE, Listing((same, other), "2"))
     assert observed == ["m"]
     changed = contract.encode_status(node("n").gpu().foreign("1g.5gb", 0).report(), agent_version="t", mode="simulated")
-    state.replace(Kind.MIG_NODE, Listing((mig_node("n", changed),), "3"))
-    state.replace(Kind.MIG_NODE, Listing((mig_node("n", changed), other), "4"))
+    await state.replace(Kind.MIG_NODE, Listing((mig_node("n", changed),), "3"))
+    await state.replace(Kind.MIG_NODE, Listing((mig_node("n", changed), other), "4"))
     assert observed == ["m", "n", "m"]
     state.apply(Kind.POD, Change(ChangeType.ADDED, pod("waits", "m"), "5"))
-    state.replace(Kind.MIG_NODE, Listing((mig_node("n", changed), other), "6"))
+    await state.replace(Kind.MIG_NODE, Listing((mig_node("n", changed), other), "6"))
     assert observed == ["m", "n", "m", "m"]
 
 
 def test_room_that_a_pod_bound_by_others_leaves_is_told() -> None:
     """A reservation that is void since somebody else bound the pod elsewhere gives room, and that is told."""
     state, bells = fed()
-    state.replace(Kind.MIG_NODE, Listing((mig_node("n", status_of("n")), mig_node("m", status_of("m"))), "2"))
+    state.apply(Kind.MIG_NODE, Change(ChangeType.ADDED, mig_node("m", status_of("m")), "2"))
     known = state.remember(pod("a"))
     assert known.request is not None
     state.inventory.reserve("uid-a", "default", "a", known.request, "n")
