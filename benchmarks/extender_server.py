@@ -19,10 +19,14 @@ from allocator.ledger import Claim
 from allocator.request import Request, Slot
 from scheduler import app, service
 from scheduler.binder import Binder
+from scheduler.cluster import Cluster
 from scheduler.extender import Extender
 from scheduler.http_protocol import OneWriteProtocol
 from scheduler.metrics import Metrics
+from scheduler.preemptor import Preemptor
 from scheduler.state import State
+from simulator.memory_cluster.client import MemoryCluster
+from simulator.memory_cluster.server import Server as MemoryServer
 
 GPUS_PER_NODE = 8
 MODEL = "a100-40gb"
@@ -74,6 +78,12 @@ class Timed:
         self._times.setdefault(scope.get("path", ""), []).append((time.perf_counter() - began) * 1e3)
 
 
+def extender_of(state: State, metrics: Metrics, cluster: Cluster, shortlist: int = 10, slack: float = 0.0) -> Extender:
+    """An extender over a state; what it is asked here binds nothing and evicts nobody."""
+    binder, preemptor = Binder(state, cluster, metrics, timeout_s=1), Preemptor(state, cluster)
+    return Extender(state, binder, preemptor, metrics, shortlist=shortlist, slack=slack, courting_s=0.3)
+
+
 def main() -> None:
     """Build the fleet and serve until ended."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -83,8 +93,7 @@ def main() -> None:
     arguments = parser.parse_args()
     metrics = Metrics()
     state = half_full(arguments.nodes)
-    binder = Binder(state, cluster=None, metrics=metrics, timeout_s=1)  # type: ignore[arg-type]  # nothing is bound here
-    extender = Extender(state, binder, metrics, shortlist=arguments.shortlist, slack=arguments.slack, courting_s=0.3)
+    extender = extender_of(state, metrics, MemoryCluster(MemoryServer()), arguments.shortlist, arguments.slack)
     application = Timed(app.build(extender, metrics, ready=lambda: True, max_body=2**25))
     service.spare_the_collector()
     config = uvicorn.Config(

@@ -15,8 +15,6 @@ from benchmarks import extender_server
 from benchmarks.extender_server import Timed
 from scheduler import api, app, service
 from scheduler.api import Context
-from scheduler.binder import Binder
-from scheduler.extender import Extender
 from scheduler.http_protocol import OneWriteProtocol
 from scheduler.metrics import Metrics
 from scheduler.planner.pool import Pool
@@ -32,9 +30,7 @@ async def _serve(nodes: int) -> None:
     metrics = Metrics()
     state = extender_server.half_full(nodes)
     cluster = MemoryCluster(Server())  # nothing is bound, and there are no budgets to be read
-    extender = Extender(
-        state, Binder(state, cluster, metrics, timeout_s=1), metrics, shortlist=10, slack=0.0, courting_s=0.3
-    )
+    extender = extender_server.extender_of(state, metrics, cluster)
     context = Context(
         state=state,
         metrics=metrics,

@@ -11,6 +11,7 @@ awaits is atomic. Reading order:
     state       the cache: inventory + what is known of pods; fed by reflector
     reflector   keeps one kind of the cluster in the state
     extender    filter, prioritize, bind, preempt in domain words
+    preemptor   whom to evict so that a pod fits
     binder      one Binding carried to a definite end
     demand      what pods ask for, for policies that follow it
     waker       tells kube-scheduler that room arose
@@ -18,7 +19,7 @@ awaits is atomic. Reading order:
     http_protocol  uvicorn's, with one write per answer
     app         the extender's HTTP routes
     pace        long answers in small steps; body: a request's body within bounds
-    budgets     PodDisruptionBudgets: which pods each covers
+    budgets     PodDisruptionBudgets: which pods each covers, what it still allows
     snapshots   the cluster as a snapshot file
     planner     long questions, answered by processes of their own
     api         the API's HTTP routes

@@ -1,10 +1,11 @@
-"""PodDisruptionBudgets: which pods each covers, by the rules of Kubernetes. Called by `snapshots`.
+"""PodDisruptionBudgets: which pods each covers and what it still allows, by the rules of Kubernetes. Called by
+`snapshots` and `preemptor`.
 
 A budget covers pods of its own namespace that its label selector matches. No selector matches nothing, an empty one
 everything (policy/v1). A budget whose status is older than its spec allows nothing, as the eviction API has it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal, Protocol
 
 import msgspec
@@ -19,6 +20,10 @@ class Labelled(Protocol):
     @property
     def uid(self) -> str:
         """Its UID."""
+
+    @property
+    def name(self) -> str:
+        """Its name."""
 
     @property
     def namespace(self) -> str:
@@ -69,6 +74,7 @@ class _Spec(msgspec.Struct, frozen=True):
 class _Status(msgspec.Struct, frozen=True, rename="camel"):
     disruptions_allowed: int = 0
     observed_generation: int = 0
+    disrupted_pods: dict[str, msgspec.Raw] | None = None  # by name: on their way out, and counted already
 
 
 class PodDisruptionBudget(msgspec.Struct, frozen=True):
@@ -77,6 +83,36 @@ class PodDisruptionBudget(msgspec.Struct, frozen=True):
     metadata: _Meta
     spec: _Spec = _Spec()
     status: _Status = _Status()
+
+    @property
+    def allowed(self) -> int:
+        """How many of its pods may be disrupted now."""
+        current = self.status.observed_generation >= self.metadata.generation
+        return max(0, self.status.disruptions_allowed) if current else 0
+
+    def selects(self, labels: Mapping[str, str]) -> bool:
+        """Whether it covers pods of its namespace with these labels."""
+        return self.spec.selector is not None and self.spec.selector.matches(labels)
+
+
+class Allowance:
+    """What budgets still allow, while one pod after the other is taken away in thought."""
+
+    def __init__(self, budgets: Sequence[PodDisruptionBudget]) -> None:
+        self._left = [(one, [one.allowed]) for one in budgets]
+
+    def violated_by(self, pod: Labelled) -> bool:
+        """Take a pod away, and whether some budget that covers it did not allow that any more."""
+        violated = False
+        for budget, left in self._left:
+            if (
+                budget.metadata.namespace == pod.namespace
+                and budget.selects(pod.labels)
+                and pod.name not in (budget.status.disrupted_pods or ())
+            ):
+                left[0] -= 1
+                violated = violated or left[0] < 0
+        return violated
 
 
 class Groups:
@@ -92,11 +128,9 @@ class Groups:
 
     async def covered(self, budget: PodDisruptionBudget) -> DisruptionBudget:
         """A budget with those of the pods that it covers; in small steps, while nothing is added."""
-        meta, status, selector = budget.metadata, budget.status, budget.spec.selector
+        meta = budget.metadata
         found: list[str] = []
         async for labels, uids in paced(self._groups.get(meta.namespace, {}).values()):
-            if selector is not None and selector.matches(labels):
+            if budget.selects(labels):
                 found += uids
-        current = status.observed_generation >= meta.generation
-        allowed = max(0, status.disruptions_allowed) if current else 0
-        return DisruptionBudget(meta.namespace, meta.name, allowed, tuple(sorted(found)))
+        return DisruptionBudget(meta.namespace, meta.name, budget.allowed, tuple(sorted(found)))

@@ -11,7 +11,6 @@ other pods for a moment, since its Binding is on its way and two pods sent to on
 back-off. Courtship only ranks, it never refuses.
 """
 
-import asyncio
 import math
 import time
 from collections import Counter
@@ -22,7 +21,7 @@ from typing import NamedTuple
 import numpy as np
 import structlog
 
-from allocator import fitting, preemption
+from allocator import fitting
 from allocator.fleet import EQUAL, Losses, Rows
 from allocator.ledger import Claim
 from allocator.ledger import State as ClaimState
@@ -32,11 +31,11 @@ from edge.objects import Pod
 from scheduler import pods
 from scheduler.binder import Binder
 from scheduler.metrics import Metrics
+from scheduler.preemptor import Preemptor
 from scheduler.state import KnownPod, State
 
 _log = structlog.get_logger("extender")
 
-CHOICES = 20  # nodes to preempt on that kube-scheduler gets to choose from; it starts from some 100 candidates
 BEST_SCORE = 10  # kube-scheduler's MaxExtenderPriority
 _LAST = 1e6  # loss of a node that fits only if its courtship comes to nothing: after all others, before none
 
@@ -68,10 +67,19 @@ class Extender:
     """The verbs over one state."""
 
     def __init__(
-        self, state: State, binder: Binder, metrics: Metrics, *, shortlist: int, slack: float, courting_s: float
+        self,
+        state: State,
+        binder: Binder,
+        preemptor: Preemptor,
+        metrics: Metrics,
+        *,
+        shortlist: int,
+        slack: float,
+        courting_s: float,
     ) -> None:
         self._state = state
         self._binder = binder
+        self._preemptor = preemptor
         self._metrics = metrics
         self._shortlist = shortlist
         self._slack = slack
@@ -177,41 +185,15 @@ class Extender:
     async def preempt(
         self, pod: Pod, candidates: Mapping[str, tuple[Sequence[str], int]]
     ) -> Mapping[str, tuple[Sequence[str], int]]:
-        """Candidates on which evicting victims makes room for the pod's slices, with the victims that it takes.
-
-        kube-scheduler's victims are kept where they suffice. Where they do not, or none are named, pods of lower
-        priority are added: the fewest, lowest priority first. Nodes where nothing helps are dropped, and so are those
-        that come after enough to choose from. A node can take tens of milliseconds, so other calls go in between.
-        """
+        """By node, the victims (UIDs) whose eviction makes room for the pod, and how many of them violate a budget."""
         if not pods.is_ours(pod):
             return dict(candidates)
         known = self._state.remember(pod)
         if not known.request:
             return {} if known.request is None else dict(candidates)
-        kept = {}
-        for node, (victims, violations) in candidates.items():
-            needed = self._victims(known, known.request, node, victims)
-            if needed is not None:
-                kept[node] = (needed, violations)
-            if len(kept) == CHOICES:
-                break
-            await asyncio.sleep(0)
+        kept = await self._preemptor.preempt(known, known.request, candidates)
         self._decided("preempt", "fit" if kept else "misfit", "")
         return kept
-
-    def _victims(self, known: KnownPod, request: Request, node: str, named: Sequence[str]) -> Sequence[str] | None:
-        """The named victims, with those added that make room; None if nothing does."""
-        known_pods = self._state.pods
-        lower = [
-            preemption.Candidate(claim.uid, other.priority)
-            for claim in self._state.inventory.ledger.on_node(node)
-            if (other := known_pods.get(claim.uid)) is not None and other.priority < known.priority
-        ]
-        added = preemption.victims(self._state.inventory, request, node, frozenset(named), lower)
-        if added is None:
-            return None
-        chosen = [*named, *added]
-        return chosen or None  # nothing to evict means that it fits by now: no preemption, the next filter will say so
 
     # --- inside -----------------------------------------------------------------------------------------------------
 

@@ -31,6 +31,7 @@ from scheduler.http_protocol import OneWriteProtocol
 from scheduler.metrics import Metrics
 from scheduler.planner.pool import Pool
 from scheduler.planner.port import Task
+from scheduler.preemptor import Preemptor
 from scheduler.reflector import Reflector
 from scheduler.settings import Settings
 from scheduler.snapshots import Snapshots
@@ -57,6 +58,7 @@ class Service:
         extender = Extender(
             self.state,
             self._binder,
+            Preemptor(self.state, cluster),
             self.metrics,
             shortlist=settings.shortlist,
             slack=settings.shortlist_slack,

@@ -1,20 +1,21 @@
 """The verbs in domain words: shortlist, courtship, held pods, victims."""
 
 import math
-from typing import Any, cast
+from typing import Any
 
 import msgspec
-import pytest
 
 from allocator import policy
 from allocator.ledger import Claim
 from allocator.ledger import State as ClaimState
 from edge.objects import Pod
 from scheduler.binder import Binder
-from scheduler.cluster import Cluster
-from scheduler.extender import CHOICES, Extender
+from scheduler.extender import Extender
 from scheduler.metrics import Metrics
+from scheduler.preemptor import Preemptor
 from scheduler.state import State
+from simulator.memory_cluster.client import MemoryCluster
+from simulator.memory_cluster.server import Server
 from tests.builders import node, request
 
 
@@ -35,9 +36,16 @@ class Verbs:
         for name in self.names:
             self.state.inventory.nodes.add(name)
             self.state.inventory.observe(node(name).gpu("a100-40gb").report())
-        metrics = Metrics()
-        binder = Binder(self.state, cast(Cluster, None), metrics, timeout_s=1)
-        self.extender = Extender(self.state, binder, metrics, shortlist=shortlist, slack=slack, courting_s=courting_s)
+        metrics, cluster = Metrics(), MemoryCluster(Server())
+        self.extender = Extender(
+            self.state,
+            Binder(self.state, cluster, metrics, timeout_s=1),
+            Preemptor(self.state, cluster),
+            metrics,
+            shortlist=shortlist,
+            slack=slack,
+            courting_s=courting_s,
+        )
 
     def hold(self, name: str, where: str, *profiles: str, priority: int = 0) -> Claim:
         """A pod with a claim."""
@@ -158,38 +166,13 @@ def test_scores_never_fall_below_zero() -> None:
     assert sorted(scores.values(), reverse=True) == [10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0, 0, 0, 0, 0]
 
 
-@pytest.mark.parametrize(
-    ("named", "expected"),
-    [
-        (["uid-low"], ["uid-low", "uid-lower"]),  # kube-scheduler's victim is not enough: the fewest are added
-        ([], ["uid-low", "uid-lower"]),  # named by nobody, as kube-scheduler will do for nodes only we refused
-        (["uid-lower", "uid-low"], ["uid-lower", "uid-low"]),
-    ],
-)
-async def test_preempt_completes_victims_until_the_slices_fit(named: list[str], expected: list[str]) -> None:
-    """Victims are kept, lower pods are added where their places are needed, and higher ones are never touched."""
-    verbs = Verbs(2)
-    verbs.hold("low", "n0", "3g.20gb", priority=5)
-    verbs.hold("lower", "n0", "3g.20gb", priority=1)
-    verbs.hold("high", "n1", "1g.5gb", priority=100)
-    urgent = a_pod("urgent", "7g.40gb", priority=50)
-    answer = await verbs.extender.preempt(urgent, {"n0": (named, 1), "n1": ([], 0)})
-    assert {name: (sorted(uids), violations) for name, (uids, violations) in answer.items()} == {
-        "n0": (sorted(expected), 1)
-    }
-
-
 async def test_preempt_passes_pods_that_are_not_ours() -> None:
     """Candidates of a pod without slices go back as they came."""
     verbs = Verbs(1)
     assert await verbs.extender.preempt(a_pod("plain"), {"n0": (["x"], 2)}) == {"n0": (["x"], 2)}
 
 
-async def test_preempt_stops_once_there_is_enough_to_choose_from() -> None:
-    """Of thirty nodes on which an eviction helps, kube-scheduler gets some to choose from, not all."""
-    verbs = Verbs(30)
-    for name in verbs.names:
-        verbs.hold(f"low-{name}", name, "3g.20gb", priority=1)
-    answer = await verbs.extender.preempt(a_pod("urgent", "7g.40gb", priority=50), dict.fromkeys(verbs.names, ([], 0)))
-    assert len(answer) == CHOICES
-    assert all(list(victims) == [f"uid-low-{name}"] for name, (victims, _) in answer.items())
+async def test_preempt_refuses_a_pod_that_cannot_be_read() -> None:
+    """Nobody is evicted for a pod whose request spells no profile."""
+    verbs = Verbs(1)
+    assert await verbs.extender.preempt(a_pod("odd", "huge"), {"n0": (["x"], 2)}) == {}
