@@ -16,7 +16,7 @@ class ServiceProcess:
 
     def __init__(self, kubeconfig: Path, directory: Path, *, shortlist: int = 10, slack: float = 0.0) -> None:
         self._log = directory / "migsched-scheduler.log"
-        self._command = [sys.executable, "-m", "cli.main", "scheduler", "--kubeconfig", str(kubeconfig)]
+        self._command = [sys.executable, "-m", "cli", "scheduler", "--kubeconfig", str(kubeconfig)]
         self._command += ["--extender-port", "0", "--api-port", "0", "--api-host", "127.0.0.1"]
         self._command += ["--shortlist", str(shortlist), "--shortlist-slack", str(slack)]
         self._process: subprocess.Popen[bytes] | None = None

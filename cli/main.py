@@ -1,10 +1,12 @@
-"""The entry point `migsched`: finds the command's module, and turns errors into one line and an exit code.
+"""The command line behind `__main__`: finds the command's module, and turns errors into one line and an exit code.
 
 Exit codes: 0 done, 1 the answer is no, 2 the input cannot be used or what it names does not answer.
 """
 
+import errno
 import importlib
 import importlib.util
+import os
 import re
 import sys
 from typing import Any
@@ -28,6 +30,8 @@ COMMANDS = (
     "simulate",
     "bench",
 )
+
+_NOT_WRITTEN = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG})
 
 _SETTING = re.compile(r"[a-z]+(_[a-z]+)*")
 
@@ -79,6 +83,11 @@ def main() -> None:
         if known is None or unknown is not None:
             raise
         sys.exit(_say(_first(known)))
+    except OSError as error:
+        if error.errno not in _NOT_WRITTEN:
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left in it would fail again at the end
+        sys.exit(_say(errors.MigschedError(f"the answer cannot be written: {error.strerror}")))
 
 
 def _say(error: BaseException) -> int:
@@ -95,7 +104,3 @@ def _first(group: BaseExceptionGroup[errors.MigschedError]) -> BaseException:
     while isinstance(one, BaseExceptionGroup):
         one = one.exceptions[0]
     return one
-
-
-if __name__ == "__main__":
-    main()

@@ -194,6 +194,12 @@ class Service:
             self.metrics.stranded_slices.labels(model).set(stranded)
 
 
+def check_ports(settings: Settings) -> None:
+    """Raise SettingsError, naming the setting, for a port that is taken: before a cluster is made for a service."""
+    _listen(settings.extender_host, settings.extender_port, "extender_port").close()
+    _listen(settings.api_host, settings.api_port, "api_port").close()
+
+
 def _listen(host: str, port: int, setting: str) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edge.kube import Connection
-from scheduler import settings
+from scheduler import service, settings
 from scheduler.kube import KubeClient
 from scheduler.service import Service
 from simulator import nodes, planner_tasks
@@ -69,6 +69,7 @@ async def start(wishes: Wishes, progress: Callable[[str], None] = lambda _: None
     chosen = settings.load(
         extender_port=wishes.extender_port, api_host="127.0.0.1", api_port=wishes.api_port, policy=wishes.policy
     )
+    service.check_ports(chosen)
     async with AsyncExitStack() as stack:
         binaries = await asyncio.to_thread(build.ensure_built, progress)
         users = {SCHEDULER: _GROUPS, AGENT: _GROUPS}
@@ -80,15 +81,15 @@ async def start(wishes: Wishes, progress: Callable[[str], None] = lambda _: None
         await asyncio.to_thread(plane.start_controller_manager)
         await _simulate(stack, plane, fleet, wishes, progress)
         progress("starting migsched and kube-scheduler")
-        service = Service(chosen, await KubeClient.connect(plane.kubeconfig_of(SCHEDULER)), planner_tasks.simulate)
-        stack.push_async_callback(service.stop)
-        await service.start()
-        await service.synced()
-        await stack.enter_async_context(running(service.broken()))
-        config = scheduler_config.kube_scheduler_config(f"{service.extender_url}/v1", plane.kubeconfig_of(SCHEDULER))
+        extender = Service(chosen, await KubeClient.connect(plane.kubeconfig_of(SCHEDULER)), planner_tasks.simulate)
+        stack.push_async_callback(extender.stop)
+        await extender.start()
+        await extender.synced()
+        await stack.enter_async_context(running(extender.broken()))
+        config = scheduler_config.kube_scheduler_config(f"{extender.extender_url}/v1", plane.kubeconfig_of(SCHEDULER))
         server = await asyncio.to_thread(plane.start_scheduler, config)
         stack.push_async_callback(asyncio.to_thread, server.process.stop)
-        yield LocalCluster(plane, binaries.kubectl, service)
+        yield LocalCluster(plane, binaries.kubectl, extender)
 
 
 async def _simulate(

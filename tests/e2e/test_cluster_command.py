@@ -19,7 +19,7 @@ from simulator.control_plane import build
 
 pytestmark = pytest.mark.e2e
 
-COMMAND = [sys.executable, "-m", "cli.main"]
+COMMAND = [sys.executable, "-m", "cli"]
 MODEL = "h100-80gb"
 POD = """
 apiVersion: apps/v1

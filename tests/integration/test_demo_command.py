@@ -22,7 +22,7 @@ from edge import logs
 from simulator import demo as demos
 from simulator.demo import Wishes
 
-COMMAND = [sys.executable, "-m", "cli.main"]
+COMMAND = [sys.executable, "-m", "cli"]
 FREE_PORTS = ["--extender-port", "0", "--api-port", "0"]
 
 

@@ -15,7 +15,7 @@ def test_the_plan_in_the_readme_is_what_the_command_prints() -> None:
     )
     assert shown is not None
     done = subprocess.run(
-        [sys.executable, "-m", "cli.main", "plan", "-"],
+        [sys.executable, "-m", "cli", "plan", "-"],
         input=shown["demand"],
         capture_output=True,
         text=True,

@@ -247,7 +247,7 @@ class ExtenderProcess:
 
     def __init__(self, kubeconfig: Path, directory: Path, extender_port: int, api_port: int) -> None:
         self._log = directory / "extender.log"
-        self._command = [sys.executable, "-m", "cli.main", "scheduler", "--kubeconfig", str(kubeconfig)]
+        self._command = [sys.executable, "-m", "cli", "scheduler", "--kubeconfig", str(kubeconfig)]
         self._command += ["--extender-port", str(extender_port), "--api-port", str(api_port), "--api-host", "127.0.0.1"]
         self.url = f"http://127.0.0.1:{extender_port}"
         self.api_url = f"http://127.0.0.1:{api_port}"

@@ -8,7 +8,7 @@ import pytest
 
 import cli
 from allocator import errors
-from cli import main
+from cli import __main__, main
 from tests.unit.cli.command_line import CommandLine
 
 COMMANDS = [name for name in main.COMMANDS if (Path(cli.__file__).parent / f"{name}.py").exists()]
@@ -74,6 +74,34 @@ def test_bugs_are_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(main, "app", _raising(raised))
         with pytest.raises(type(raised)):
             main.main()
+
+
+@pytest.mark.parametrize("form", ["table", "json"])
+def test_an_answer_that_cannot_be_written_is_said(form: str) -> None:
+    """A full disk behind standard output is one line and exit code 2, at the end of the program too."""
+    question = "{demand: {1g.5gb: 1}, fleet: [{model: a100-40gb, count: 1}]}"
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "cli", "plan", "-", "-o", form],
+            input=question,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    assert (done.returncode, done.stderr) == (
+        2,
+        "migsched: the answer cannot be written: No space left on device\n",
+    )
+
+
+def test_ctrl_c_while_the_libraries_load_ends_quietly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever changes their mind at once gets the exit code of a signal and no traceback."""
+    monkeypatch.setattr(main, "main", _raising(KeyboardInterrupt()))
+    with pytest.raises(SystemExit) as ended:
+        __main__.main()
+    assert ended.value.code == 130
 
 
 def test_light_commands_do_not_wait_for_heavy_libraries() -> None:

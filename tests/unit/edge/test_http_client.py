@@ -1,9 +1,7 @@
-"""The HTTP client against a server that is scripted byte by byte."""
+"""Calls of the HTTP client against a server that is scripted byte by byte."""
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
 from itertools import accumulate, pairwise
 from pathlib import Path
 
@@ -14,98 +12,7 @@ from hypothesis import strategies as st
 from edge import http_client, http_connection
 from edge.http_client import HttpClient
 from simulator.control_plane import certificates
-
-Script = Callable[["Caller"], Awaitable[None]]
-OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
-
-
-class Caller:
-    """One connection as the server sees it."""
-
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.reader, self.writer = reader, writer
-
-    async def request(self) -> bytes:
-        """The next request, head and body; nothing if the client has hung up."""
-        try:
-            head = await self.reader.readuntil(b"\r\n\r\n")
-        except (asyncio.IncompleteReadError, ConnectionError):
-            return b""
-        lengths = [line.split(b":")[1] for line in head.split(b"\r\n") if line.startswith(b"Content-Length")]
-        return head + (await self.reader.readexactly(int(lengths[0])) if lengths else b"")
-
-    async def say(self, data: bytes) -> None:
-        """Send bytes as they are."""
-        self.writer.write(data)
-        await self.writer.drain()
-
-    async def hung_up(self) -> None:
-        """Until the client is gone."""
-        while await self.reader.read(2**16):
-            pass
-
-
-class Server:
-    """A listening socket whose connections each follow a script, counted."""
-
-    def __init__(self, script: Script) -> None:
-        self.script, self.connections = script, 0
-        self.requests: list[bytes] = []
-        self.port = 0
-
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Follow the script on one connection."""
-        self.connections += 1
-        try:
-            await self.script(Caller(reader, writer))
-        except (ConnectionError, asyncio.IncompleteReadError):
-            pass
-        finally:
-            writer.transport.abort()
-
-
-@asynccontextmanager
-async def serving(
-    script: Script, *, calls: int = 4, path: str = "", tls: ssl.SSLContext | None = None
-) -> AsyncIterator[tuple[HttpClient, Server]]:
-    """A client, and the server that it calls."""
-    server = Server(script)
-    listening = await asyncio.start_server(server.serve, "127.0.0.1", 0, ssl=tls)
-    server.port = listening.sockets[0].getsockname()[1]
-    client = HttpClient(f"http://127.0.0.1:{server.port}{path}", ssl.create_default_context(), calls=calls)
-    try:
-        async with asyncio.timeout(20):
-            yield client, server
-    finally:
-        await client.close()
-        listening.close()
-
-
-def answering(*answers: bytes) -> Script:
-    """One request after the other gets the next of these answers; then the connection is closed."""
-
-    async def script(caller: Caller) -> None:
-        for answer in answers:
-            if not await caller.request():
-                return
-            await caller.say(answer)
-
-    return script
-
-
-def always(answer: bytes) -> Script:
-    """Every request gets this answer."""
-
-    async def script(caller: Caller) -> None:
-        while await caller.request():
-            await caller.say(answer)
-
-    return script
-
-
-async def get(client: HttpClient, method: str = "GET", timeout_s: float = 10.0) -> tuple[int, bytes]:
-    """One call without a body."""
-    return await client.call(method, "/x", {}, timeout_s=timeout_s)
+from tests.unit.edge.scripted import OK, Caller, always, answering, chunk, get, serving
 
 
 async def test_a_call_is_what_it_says() -> None:
@@ -353,107 +260,6 @@ async def test_closing_ends_what_is_in_flight() -> None:
         with pytest.raises(ConnectionError):
             await call
         await gone.wait()
-
-
-HEAD = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
-
-
-def chunk(data: bytes) -> bytes:
-    """A body's chunk on the wire."""
-    return b"%x\r\n%s\r\n" % (len(data), data)
-
-
-async def test_a_stream_is_read_as_it_comes() -> None:
-    """Each part of a body is there before the next is sent, and the last one ends it."""
-    read = asyncio.Semaphore(0)
-
-    async def script(caller: Caller) -> None:
-        await caller.request()
-        await caller.say(HEAD)
-        for part in (b"a", b"bc", b"d"):
-            await caller.say(chunk(part))
-            await read.acquire()
-        await caller.say(b"0\r\n\r\n")
-
-    async with serving(script) as (client, _), client.stream("/x", {}, silence_s=10) as stream:
-        assert stream.status == 200
-        parts = []
-        async for part in stream:
-            parts.append(part)
-            read.release()
-    assert parts == [b"a", b"bc", b"d"]
-
-
-async def test_what_comes_soon_after_a_part_comes_as_one() -> None:
-    """The first of many parts is not late; those within the time to gather are read together."""
-    first = asyncio.Event()
-
-    async def script(caller: Caller) -> None:
-        await caller.request()
-        await caller.say(HEAD + chunk(b"a"))
-        await first.wait()
-        for part in (b"b", b"c", b"d"):
-            await caller.say(chunk(part))
-        await caller.say(b"0\r\n\r\n")
-
-    async with serving(script) as (client, _), client.stream("/x", {}, silence_s=10, gather_s=0.5) as stream:
-        parts = []
-        async for part in stream:
-            parts.append(part)
-            first.set()
-    assert parts == [b"a", b"bcd"]
-
-
-async def test_a_stream_that_nobody_reads_makes_the_server_wait(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No more than a bounded part of a stream is held for a slow reader, and none of it is lost."""
-    monkeypatch.setattr(http_connection, "HELD", 1000)
-    size, part = 400, b"x" * 2**16
-    sent = 0
-
-    async def script(caller: Caller) -> None:
-        nonlocal sent
-        await caller.request()
-        caller.writer.transport.set_write_buffer_limits(0)
-        await caller.say(HEAD)
-        for _ in range(size):
-            await caller.say(chunk(part))
-            sent += 1
-        await caller.say(b"0\r\n\r\n")
-
-    async with serving(script) as (client, _), client.stream("/x", {}, silence_s=10) as stream:
-        before = -1
-        while sent != before:  # until the server is stuck
-            before = sent
-            for _ in range(1000):
-                await asyncio.sleep(0)
-        assert sent < size
-        assert len(await stream.read()) == size * len(part)
-
-
-async def test_a_silent_stream_is_given_up() -> None:
-    """A stream without a byte for too long ends as a timeout."""
-
-    async def script(caller: Caller) -> None:
-        await caller.request()
-        await caller.say(HEAD + chunk(b"a"))
-        await caller.hung_up()
-
-    async with serving(script) as (client, _):
-        with pytest.raises(TimeoutError, match="no answer within"):
-            async with client.stream("/x", {}, silence_s=0.05) as stream:
-                await stream.read()
-
-
-async def test_a_stream_that_breaks_off_says_so() -> None:
-    """The end of the connection is not the end of a chunked body."""
-    async with (
-        serving(answering(HEAD + chunk(b"a"))) as (client, _),
-        client.stream("/x", {}, silence_s=10) as stream,
-    ):
-        parts = aiter(stream)
-        assert await anext(parts) == b"a"
-        with pytest.raises(ConnectionError):
-            await anext(parts)
 
 
 async def test_over_tls_the_server_must_be_who_it_says(tmp_path: Path) -> None:
