@@ -58,9 +58,18 @@ class _Event(msgspec.Struct, frozen=True):
     object: msgspec.Raw
 
 
+class _Cause(msgspec.Struct, frozen=True):
+    reason: str = ""
+
+
+class _Details(msgspec.Struct, frozen=True):
+    causes: tuple[_Cause, ...] | None = None
+
+
 class _Status(msgspec.Struct, frozen=True):
     message: str = ""
     code: int = 0
+    details: _Details | None = None
 
 
 class _Bookmark(msgspec.Struct, frozen=True):
@@ -152,7 +161,7 @@ class Connection:
         """Changes of a collection after a resource version, until the server ends the watch; `query` is a selector.
 
         `gather_s` is how late all but the first of many changes may be, so that they are read at once, which costs
-        a third less. Raises GoneError if that version is too old.
+        a third less. Raises GoneError if that version is too old, or of a future that the server does not know.
         """
         with _translated(f"watch {path}"):
             async with contextlib.aclosing(self.watch_raw(path, resource_version, query, gather_s)) as events:
@@ -175,6 +184,7 @@ class Connection:
             "timeoutSeconds": str(WATCH_TIMEOUT_S),
         }
         what = f"watch {path}"
+        await self._reached(path, resource_version)
         with _translated(what):
             headers = await self._headers(None, JSON)
             async with self._http.stream(path, headers, asked, silence_s=SILENCE_S, gather_s=gather_s) as stream:
@@ -182,6 +192,15 @@ class Connection:
                     raise _error(what, stream.status, await stream.read())
                 async for line in _lines(stream):
                     yield _event(what, line)
+
+    async def _reached(self, path: str, resource_version: str) -> None:
+        """Raise GoneError for a version that the server has not reached.
+
+        etcd was put back to an older state then. A watch from such a version is not refused: it is silent until the
+        server has come that far again. No selector goes with the question: a single object answers it.
+        """
+        asked = {"limit": "1", "resourceVersion": resource_version, "resourceVersionMatch": "NotOlderThan"}
+        await self.request("GET", path, query=asked)
 
     async def close(self) -> None:
         """Give back connections."""
@@ -233,11 +252,15 @@ def _translated(what: str) -> Iterator[None]:
 
 def _error(what: str, status: int, body: bytes) -> errors.ClusterError:
     """The ClusterError for an HTTP status."""
+    causes: tuple[_Cause, ...] = ()
     try:
-        message = _STATUS.decode(body).message
+        said = _STATUS.decode(body)
+        message, causes = said.message, (said.details and said.details.causes) or ()
     except msgspec.MsgspecError:
         message = body[:200].decode(errors="replace")
     text = f"{what}: HTTP {status}: {message}"
+    if any(one.reason == "ResourceVersionTooLarge" for one in causes):
+        return errors.GoneError(text)
     if status in _ERRORS:
         return _ERRORS[status](text)
     return errors.RefusedError(text) if status in _REFUSED else errors.UnreachableError(text)

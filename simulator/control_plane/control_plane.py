@@ -8,9 +8,10 @@ differ from a production cluster's.
 import asyncio
 import json
 import os
+import shutil
 import subprocess
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -183,6 +184,27 @@ class ControlPlane:
     def kill_apiserver(self) -> None:
         """SIGKILL kube-apiserver; `restart_apiserver` brings it back."""
         self._process("kube-apiserver").kill()
+
+    def save(self, to: Path) -> None:
+        """Copy all objects into a new directory; etcd and kube-apiserver are away meanwhile."""
+        self._without_etcd(lambda data: shutil.copytree(data, to))
+
+    def restore(self, saved: Path) -> None:
+        """Put all objects back as they were saved, as after a disaster; etcd and kube-apiserver are away meanwhile."""
+
+        def put_back(data: Path) -> None:
+            shutil.rmtree(data)
+            shutil.copytree(saved, data)
+
+        self._without_etcd(put_back)
+
+    def _without_etcd(self, work: Callable[[Path], object]) -> None:
+        server, etcd = self._process("kube-apiserver"), self._process("etcd")
+        server.stop()
+        etcd.stop()
+        work(self.directory / "etcd")
+        etcd.restart()
+        self.restart_apiserver()
 
     def kubectl(
         self,

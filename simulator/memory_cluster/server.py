@@ -66,6 +66,8 @@ class Server:
         """Changes of a kind after a version. Raises GoneError, RefusedError for what is no version."""
         if not resource_version.isdecimal():
             raise errors.RefusedError(f"resourceVersion: {resource_version!r}: use the version of a list or a change")
+        if int(resource_version) > self.version:
+            raise errors.GoneError(f"Too large resource version: {resource_version}, current: {self.version}")
         return self._history(kind).after(int(resource_version))
 
     # --- writing

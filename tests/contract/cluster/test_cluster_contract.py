@@ -53,6 +53,14 @@ async def test_watch_follows_a_list(ports: Ports) -> None:
     assert seen == [(ChangeType.ADDED, "", None), (ChangeType.MODIFIED, "n1", {"k": "v"})]
 
 
+async def test_a_version_that_the_server_has_not_reached_is_gone(ports: Ports) -> None:
+    """A watch from a future version, as after etcd was put back to an older state, is told to list again."""
+    version = int((await ports.cluster.list(Kind.POD)).resource_version)
+    watch = ports.cluster.watch(Kind.POD, str(version + 1_000_000))
+    with pytest.raises(errors.GoneError, match="Too large resource version"):
+        await anext(watch)
+
+
 async def test_bind_checks_the_uid(ports: Ports) -> None:
     """A Binding for another pod of that name is a conflict and binds nothing."""
     await ports.created()

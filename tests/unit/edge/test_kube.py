@@ -219,11 +219,28 @@ async def test_an_event_that_is_no_change_ends_the_watch(
             await watched(connection)
 
 
+async def test_a_watch_begins_where_the_server_is_or_was(tmp_path: Path) -> None:
+    """A version of the server's future is gone: it is asked about before the watch, which would only be silent."""
+    asked: list[dict[str, str]] = []
+
+    async def handler(request: web.Request) -> web.Response:
+        asked.append(dict(request.query))
+        details = {"causes": [{"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}]}
+        return web.json_response({"code": 504, "message": "Timeout", "details": details}, status=504)
+
+    async with served(tmp_path, handler) as connection:
+        with pytest.raises(errors.GoneError, match="Timeout"):
+            await watched(connection)
+    assert asked == [{"limit": "1", "resourceVersion": "1", "resourceVersionMatch": "NotOlderThan"}]
+
+
 async def test_a_watch_that_is_left_early_gives_its_connection_up(tmp_path: Path) -> None:
     """The server of a watch that nobody reads any more sees it end."""
     ended = asyncio.Event()
 
     async def handler(request: web.Request) -> web.StreamResponse:
+        if "watch" not in request.query:
+            return web.json_response({})
         response = web.StreamResponse()
         await response.prepare(request)
         try:
