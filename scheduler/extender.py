@@ -101,17 +101,22 @@ class Extender:
         claim = self._state.inventory.ledger.get(known.uid)
         if claim is not None:
             return self._held(claim, known, names)
-        ranked = self._only_best(known, known.request, names)
+        best = self._only_best(known, known.request, names)
+        if best:
+            self._court(known, best)
+            return self._offered(known, [best])
+        losses = self._losses(known.request, names)
+        ranked = self._ranked(known, names, losses, self._shortlist)
         if not ranked:
-            losses = self._losses(known.request, names)
-            ranked = self._ranked(known, names, losses, self._shortlist)
-            if not ranked:
-                return self._refused(known, self._refusal(known.request, names, losses))
-        self._state.refused.discard(known.uid)
-        self._court(known, names, ranked)
-        self._decided("filter", "fit", "")
+            return self._refused(known, self._refusal(known.request, names, losses))
+        self._court_if_only(known, names, ranked)
         worst = ranked[0].loss + self._slack + EQUAL
-        return FilterAnswer([names[one.position] for one in ranked if one.loss <= worst])
+        return self._offered(known, [names[one.position] for one in ranked if one.loss <= worst])
+
+    def _offered(self, known: KnownPod, nodes: Sequence[str]) -> FilterAnswer:
+        self._state.refused.discard(known.uid)
+        self._decided("filter", "fit", "")
+        return FilterAnswer(nodes)
 
     def _refused(self, known: KnownPod, answer: FilterAnswer) -> FilterAnswer:
         """Remember and log a refusal: the pod will be tried again and again, so one line until it fits."""
@@ -164,7 +169,7 @@ class Extender:
             if place and one.loss > before + EQUAL:
                 score = max(0, score - 1)
             scores[names[one.position]], before = score, one.loss
-        self._court(known, names, ranked)
+        self._court_if_only(known, names, ranked)
         return scores
 
     # --- bind -------------------------------------------------------------------------------------------------------
@@ -202,18 +207,15 @@ class Extender:
         fleet = self._state.inventory.fleet
         return fleet.losses(request, fleet.rows_of(names))
 
-    def _only_best(self, known: KnownPod, request: Request, names: Sequence[str]) -> Sequence[_Ranked]:
+    def _only_best(self, known: KnownPod, request: Request, names: Sequence[str]) -> str:
         """The node that is better than all others of the cluster, if it is asked about: the usual case, and cheap.
 
         Nothing if that is not so, or if worse nodes are wanted too, or other pods' courtships need a closer look.
         """
         if self._slack or self._courts_of_others(known.uid):
-            return ()
+            return ""
         node = self._state.inventory.fleet.only_best(request)
-        try:
-            return (_Ranked(0.0, names.index(node)),) if node else ()
-        except ValueError:
-            return ()
+        return node if node and node in names else ""
 
     def _ranked(self, known: KnownPod, names: Sequence[str], losses: Losses, count: int) -> Sequence[_Ranked]:
         """The best nodes, best first; one that another pod was just sent to is judged as if that pod lay there."""
@@ -254,13 +256,14 @@ class Extender:
             return _LAST
         return loss
 
-    def _court(self, known: KnownPod, names: Sequence[str], ranked: Sequence[_Ranked]) -> None:
+    def _court_if_only(self, known: KnownPod, names: Sequence[str], ranked: Sequence[_Ranked]) -> None:
         """Remember where a pod is about to go, if that is certain: between equals kube-scheduler chooses."""
-        if not ranked or (len(ranked) > 1 and ranked[1].loss <= ranked[0].loss + EQUAL):
-            return
+        if ranked and (len(ranked) == 1 or ranked[1].loss > ranked[0].loss + EQUAL):
+            self._court(known, names[ranked[0].position])
+
+    def _court(self, known: KnownPod, node: str) -> None:
         if known.request:
             profiles = tuple(slot.profile for slot in known.request.slots)
-            node = names[ranked[0].position]
             self._courted[known.uid] = _Courtship(node, profiles, time.monotonic() + self._courting_s)
 
     def _decided(self, verb: str, outcome: str, reason: str) -> None:

@@ -5,8 +5,8 @@ that we use are decoded, node objects stay raw. A reply always names `NodeNames`
 absent list for "no node fits".
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, TypeVar, overload
 
 import msgspec
 
@@ -28,17 +28,62 @@ class _NodeName(msgspec.Struct, frozen=True):
     metadata: _NodeMeta
 
 
+_NOTHING = msgspec.Raw(b"null")
+
+
+class Names(Sequence[str]):
+    """Node names as they came, decoded when all of them are looked at: mostly one question is asked, whether a certain
+    one is among them, and decoding thousands would be a third of a filter call.
+    """
+
+    def __init__(self, raw: msgspec.Raw) -> None:
+        self._raw = raw
+        self._decoded: list[str] | None = None
+
+    def __contains__(self, name: object) -> bool:
+        if self._decoded is None and isinstance(name, str) and name.isascii() and b"\\" not in bytes(self._raw):
+            return b'"%s"' % name.encode() in bytes(self._raw)  # what has no escapes lies between its quotes as it is
+        return name in self._names
+
+    @overload
+    def __getitem__(self, at: int) -> str: ...
+    @overload
+    def __getitem__(self, at: slice) -> list[str]: ...
+    def __getitem__(self, at: int | slice) -> str | list[str]:
+        return self._names[at]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    @property
+    def _names(self) -> list[str]:
+        if self._decoded is None:
+            self._decoded = _decode(_NAMES, self._raw) or []
+        return self._decoded
+
+
 class ExtenderArgs(msgspec.Struct, frozen=True, rename="pascal"):
     """Body of filter and prioritize. With nodeCacheCapable only `node_names` is set, else only `nodes`."""
 
     pod: Pod
     nodes: NodeItems | None = None
-    node_names: list[str] | None = None
+    node_names: msgspec.Raw = _NOTHING
 
-    def names(self) -> list[str]:
-        """The node names, however they came. Raises ContractError for a node without one."""
-        if self.node_names is not None:
-            return self.node_names
+    @property
+    def by_name(self) -> bool:
+        """Whether nodes came as names; if neither form came there are none, and names is what kube-scheduler expects."""
+        return self.node_names != _NOTHING or self.nodes is None
+
+    def names(self) -> Sequence[str]:
+        """The node names, however they came. Raises ContractError for a node without one.
+
+        Names that cannot be read are a ContractError when they are looked at.
+        """
+        if self.by_name:
+            return Names(self.node_names)
         items = self.nodes.items if self.nodes is not None else ()
         return [_decode(_NODE_NAME, raw).metadata.name for raw in items]
 
@@ -93,6 +138,7 @@ class PreemptionArgs(msgspec.Struct, frozen=True):
 
 _T = TypeVar("_T")
 _NODE_NAME = msgspec.json.Decoder(_NodeName)
+_NAMES = msgspec.json.Decoder(list[str] | None)
 _ARGS = msgspec.json.Decoder(ExtenderArgs)
 _BINDING = msgspec.json.Decoder(BindingArgs)
 _PREEMPTION = msgspec.json.Decoder(PreemptionArgs)
@@ -146,14 +192,14 @@ def encode_filter(
         "FailedAndUnresolvableNodes": unresolvable,
         "Error": "",
     }
-    if args.node_names is None and args.nodes is not None:
+    if not args.by_name and args.nodes is not None:
         kept = set(nodes)
         items = [raw for raw, name in zip(args.nodes.items, args.names(), strict=True) if name in kept]
         reply["Nodes"] = {"items": items}
         reply["NodeNames"] = None
     else:
         reply["Nodes"] = None
-        reply["NodeNames"] = nodes
+        reply["NodeNames"] = list(nodes)
     return _ENCODER.encode(reply)
 
 
