@@ -7,7 +7,7 @@ writes rows; read by the extender and the capacity tools.
 
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
-from itertools import repeat
+from itertools import islice, repeat
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +25,7 @@ Losses = npt.NDArray[np.float64]
 
 EQUAL = 1e-9  # losses no further apart are equal: sums of the same numbers in another order
 _NO_GPU = 0  # the number of "no such GPU here": nothing fits
+_LOOKED_AT = 64  # nodes, before all of them are looked at together
 _MAX_JOINT = 64  # requests of several slices whose losses are kept, the latest
 
 
@@ -95,10 +96,11 @@ class Fleet:
             wider = np.zeros((self._states.shape[0], len(numbers)), dtype=np.int32)
             wider[:, : self._states.shape[1]] = self._states
             self._states = wider
-        self._states[row] = _NO_GPU
-        self._states[row, : len(numbers)] = numbers
+        for column, number in enumerate(numbers):  # see `cheapest` for why not at once
+            self._states[row, column] = number
+        self._states[row, len(numbers) :] = _NO_GPU
         for profile, best in self._best.items():
-            best[row] = self._loss_of[profile][self._states[row]].min()
+            best[row] = min(map(self._loss_of[profile].item, numbers), default=np.inf)
 
     def drop(self, node: str) -> None:
         """Forget a node; unknown ones are no error."""
@@ -134,20 +136,36 @@ class Fleet:
             found = np.where(np.isfinite(found), (rows - first) % size / size, found)
         return found
 
-    def only_best(self, request: Request) -> str:
-        """The one node of the fleet where a request for one slice costs least, without a look at all the others' names.
+    def cheapest(self, request: Request, nodes: Sequence[str], count: int) -> Sequence[str]:
+        """The first `count` of these nodes where a request for one slice costs least, if they are plain to see.
 
-        Nothing where there is none or several, and where it takes `losses` to know.
+        They are where one node of the whole fleet is best, and is among them, or where enough of the first few are as
+        good as any. Nothing where it takes `losses` to know. Beside a busy kube-scheduler each call finds its code and
+        data gone from the processor's caches, so numpy's general machinery would cost twenty times what it does alone:
+        here are only plain loops and numpy's smallest calls.
         """
         counts = request.counts
         if len(counts) != 1 or counts[0][1] != 1 or self.policy.order in (Order.FIRST, Order.CYCLIC):
-            return ""
+            return ()
         best = self._best_of(counts[0][0])
-        least = best.min()
-        if not np.isfinite(least):
-            return ""
-        rows = np.flatnonzero(best <= least + EQUAL)
-        return self._names[rows[0]] or "" if len(rows) == 1 else ""
+        row = int(best.argmin())
+        least = best.item(row)
+        if least == np.inf:
+            return ()
+        best[row] = np.inf
+        next_best = best.item(best.argmin())
+        best[row] = least
+        if next_best > least + EQUAL:
+            name = self._names[row]
+            return (name,) if name is not None and name in nodes else ()
+        found = []
+        for name in islice(nodes, _LOOKED_AT):
+            row = self.rows.get(name, -1)
+            if row >= 0 and best.item(row) <= least + EQUAL:
+                found.append(name)
+                if len(found) == count:
+                    return found
+        return found if len(nodes) <= _LOOKED_AT else ()
 
     def chose(self, node: str) -> None:
         """A request went to this node; unknown ones are no error."""

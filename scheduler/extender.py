@@ -101,10 +101,11 @@ class Extender:
         claim = self._state.inventory.ledger.get(known.uid)
         if claim is not None:
             return self._held(claim, known, names)
-        best = self._only_best(known, known.request, names)
-        if best:
-            self._court(known, best)
-            return self._offered(known, [best])
+        plain = self._plain_to_see(known, known.request, names)
+        if plain:
+            if len(plain) == 1:
+                self._court(known, plain[0])
+            return self._offered(known, plain)
         losses = self._losses(known.request, names)
         ranked = self._ranked(known, names, losses, self._shortlist)
         if not ranked:
@@ -207,15 +208,14 @@ class Extender:
         fleet = self._state.inventory.fleet
         return fleet.losses(request, fleet.rows_of(names))
 
-    def _only_best(self, known: KnownPod, request: Request, names: Sequence[str]) -> str:
-        """The node that is better than all others of the cluster, if it is asked about: the usual case, and cheap.
+    def _plain_to_see(self, known: KnownPod, request: Request, names: Sequence[str]) -> Sequence[str]:
+        """The shortlist where it is plain to see, the usual case, and cheap.
 
-        Nothing if that is not so, or if worse nodes are wanted too, or other pods' courtships need a closer look.
+        Nothing if it is not, or if worse nodes are wanted too, or other pods' courtships need a closer look.
         """
         if self._slack or self._courts_of_others(known.uid):
-            return ""
-        node = self._state.inventory.fleet.only_best(request)
-        return node if node and node in names else ""
+            return ()
+        return self._state.inventory.fleet.cheapest(request, names, self._shortlist)
 
     def _ranked(self, known: KnownPod, names: Sequence[str], losses: Losses, count: int) -> Sequence[_Ranked]:
         """The best nodes, best first; one that another pod was just sent to is judged as if that pod lay there."""

@@ -74,7 +74,7 @@ class ExtenderArgs(msgspec.Struct, frozen=True, rename="pascal"):
 
     @property
     def by_name(self) -> bool:
-        """Whether nodes came as names; if neither form came there are none, and names is what kube-scheduler expects."""
+        """Whether nodes came as names. If they came in neither form there are none, and the answer has names."""
         return self.node_names != _NOTHING or self.nodes is None
 
     def names(self) -> Sequence[str]:

@@ -5,6 +5,7 @@ import random
 import numpy as np
 import pytest
 
+from allocator import fleet as fleets
 from allocator import geometry, gpu_models, policy
 from allocator.fitting import GpuState
 from allocator.fleet import EQUAL, Fleet
@@ -116,27 +117,33 @@ def test_round_robin_goes_on_after_the_last_choice() -> None:
 
 
 @pytest.mark.parametrize("by", ["mfi", "best-fit", "first-fit", "round-robin"])
-def test_the_only_best_node_is_the_one_with_the_least_loss(by: str) -> None:
-    """The short way names a node exactly where the losses of all nodes have one least, for one slice by loss."""
+@pytest.mark.parametrize("looked_at", [2, 64])
+def test_what_is_plain_to_see_is_what_the_losses_say(by: str, looked_at: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The short way names the first nodes of least loss, or nothing; nothing only where few nodes were looked at."""
+    monkeypatch.setattr(fleets, "_LOOKED_AT", looked_at)
     fleet = Fleet(policy.find(by))
+    by_loss = fleet.policy.order not in (Order.FIRST, Order.CYCLIC)
     chance = random.Random(3)
-    answers = set()
-    for step in range(60):
+    lengths = set()
+    for step in range(80):
         taken = chance.choice([(), (("1g.5gb", 0),), (("3g.20gb", 4),), (("4g.20gb", 0),), (("7g.40gb", 0),)])
-        fleet.put(f"n{chance.randrange(4)}", [_gpu(*taken)])
+        fleet.put(f"n{chance.randrange(6)}", [_gpu(*taken)])
         if step % 7 == 6:
-            fleet.drop(f"n{chance.randrange(4)}")
+            fleet.drop(f"n{chance.randrange(6)}")
+        everywhere = list(fleet.rows)
+        asked = ["stranger", *chance.sample(everywhere, chance.randint(1, len(everywhere)))] if everywhere else []
+        count = chance.randint(1, 3)
         for profile in ("1g.5gb", "2g.10gb", "3g.20gb", "7g.40gb", "9g.99gb"):
-            asked = builders.request(profile)
-            names = list(fleet.rows)
-            losses = fleet.losses(asked, fleet.rows_of(names))
-            least = losses.min(initial=np.inf)
+            wanted = builders.request(profile)
+            least = fleet.losses(wanted, fleet.rows_of(everywhere)).min(initial=np.inf)
+            losses = fleet.losses(wanted, fleet.rows_of(asked))
             best = [
-                name for name, loss in zip(names, losses, strict=True) if np.isfinite(loss) and loss <= least + EQUAL
+                name for name, loss in zip(asked, losses, strict=True) if np.isfinite(loss) and loss <= least + EQUAL
             ]
-            by_loss = fleet.policy.order not in (Order.FIRST, Order.CYCLIC)
-            expected = best[0] if len(best) == 1 and by_loss else ""
-            assert fleet.only_best(asked) == expected
-            answers.add(bool(expected))
-    assert fleet.only_best(builders.request("1g.5gb", "1g.5gb")) == ""
-    assert answers == ({True, False} if by in ("mfi", "best-fit") else {False})
+            found = list(fleet.cheapest(wanted, asked, count))
+            assert found in ([], best[:count])
+            if looked_at >= len(asked):
+                assert found == (best[:count] if by_loss else [])
+            lengths.add(len(found))
+    assert fleet.cheapest(builders.request("1g.5gb", "1g.5gb"), everywhere, 1) == ()
+    assert lengths == ({0} if not by_loss else {0, 1} if looked_at == 2 else {0, 1, 2, 3})
