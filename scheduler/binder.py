@@ -33,6 +33,8 @@ class Binder:
         self._cluster = cluster
         self._metrics = metrics
         self._timeout_s = timeout_s
+        self._log = _log.bind()  # put together once, not for each line
+        self._bound = metrics.decisions.labels("bind", "bound", "")
         self._attempts: dict[str, asyncio.Task[str]] = {}
 
     async def bind(self, namespace: str, name: str, uid: str, node: str) -> str:
@@ -85,8 +87,9 @@ class Binder:
             return self._ended("error", "refused", refusal)
         self._confirm(uid)
         slices = [f"{one.gpu}:{one.profile}@{one.start}" for one in promises]
-        _log.info("bound", pod=f"{namespace}/{name}", uid=uid, node=node, slices=slices)
-        return self._ended("bound", "", "")
+        self._log.info("bound", pod=f"{namespace}/{name}", uid=uid, node=node, slices=slices)
+        self._bound.inc()
+        return ""
 
     async def _request(self, namespace: str, name: str, uid: str) -> Request:
         """What the pod asks: from the cache, or from the API server if bind came before the watch."""

@@ -84,6 +84,7 @@ class Extender:
         self._shortlist = shortlist
         self._slack = slack
         self._courting_s = courting_s
+        self._fit = metrics.decisions.labels("filter", "fit", "")
         self._courted: dict[str, _Courtship] = {}
 
     # --- filter -----------------------------------------------------------------------------------------------------
@@ -116,7 +117,7 @@ class Extender:
 
     def _offered(self, known: KnownPod, nodes: Sequence[str]) -> FilterAnswer:
         self._state.refused.discard(known.uid)
-        self._decided("filter", "fit", "")
+        self._fit.inc()
         return FilterAnswer(nodes)
 
     def _refused(self, known: KnownPod, answer: FilterAnswer) -> FilterAnswer:
