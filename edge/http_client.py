@@ -42,9 +42,9 @@ class HttpStream:
                 return
             yield chunk
             if self._gather_s:
-                self._connection.listen(False)
+                self._connection.gather(True)
                 await asyncio.sleep(self._gather_s)
-                self._connection.listen(True)
+                self._connection.gather(False)
 
 
 class HttpClient:

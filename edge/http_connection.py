@@ -5,10 +5,12 @@ httptools, the parser under uvicorn, reads the answers; here is only who waits f
 """
 
 import asyncio
+import socket
 from collections.abc import Callable
 
 import httptools
 
+MUCH = 2**17  # bytes that are worth a wake-up at any time
 HELD = 2**21  # bytes of a stream that may wait for their reader; then the server is kept waiting
 
 _LOST = "the server closed the connection before its answer was complete"
@@ -61,10 +63,14 @@ class HttpConnection(asyncio.Protocol):
         await self._until(self._has_more)
         return self._taken()
 
-    def listen(self, on: bool) -> None:
-        """Whether what comes is looked at; where not, it waits in the transport or at the server."""
+    def gather(self, on: bool) -> None:
+        """Whether to be woken for much only, or the end, instead of for every byte.
+
+        The kernel gathers meanwhile (SO_RCVLOWAT); a transport that pauses would still be woken for each TLS record.
+        """
         if self._transport is not None and self._problem is None:
-            (self._transport.resume_reading if on else self._transport.pause_reading)()
+            sock = self._transport.get_extra_info("socket")
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, MUCH if on else 1)
 
     def fail(self, problem: OSError) -> None:
         """Give the connection up; whoever waits for an answer gets this problem instead."""
@@ -94,8 +100,8 @@ class HttpConnection(asyncio.Protocol):
         taken = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
         self._chunks.clear()
         if self._held is not None:
-            if self._held > HELD:
-                self.listen(True)
+            if self._held > HELD and self._transport is not None:
+                self._transport.resume_reading()
             self._held = 0
         return taken
 
@@ -122,8 +128,8 @@ class HttpConnection(asyncio.Protocol):
             self.fail(ConnectionAbortedError(_UNASKED))
         except httptools.HttpParserError as error:
             self.fail(ConnectionAbortedError(f"unreadable answer: {error}"))
-        if self._held is not None and self._held > HELD:
-            self.listen(False)
+        if self._held is not None and self._held > HELD and self._transport is not None:
+            self._transport.pause_reading()
         if self._waiter is not None and not self._waiter.done() and self._awaited():
             self._waiter.set_result(None)
 
