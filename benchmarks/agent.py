@@ -307,8 +307,8 @@ class _AgentProcess:
 
     async def until_cutting(self) -> None:
         """Until the driver has been in one call for a while."""
-        log = self._log.read_text().count('"event": "cut"')
-        await _until(lambda: self._log.read_text().count('"event": "cut"') > log, "a slice is cut")
+        log = self._log.read_text().count('"event":"cut"')
+        await _until(lambda: self._log.read_text().count('"event":"cut"') > log, "a slice is cut")
 
     def cpu_seconds(self) -> float:
         """User and system time so far."""

@@ -23,8 +23,8 @@ pytestmark = pytest.mark.e2e
 
 PODS = int(os.environ.get("MIGSCHED_CHURN_PODS", "200"))
 AT_ONCE = 20
-LOST = '"event": "cannot follow"'
-REGISTERED = '"nvidia.com/mig-3g.20gb", "event": "registered"'
+LOST = '"event":"cannot follow"'
+REGISTERED = '"nvidia.com/mig-3g.20gb","event":"registered"'
 MIX = [["1g.5gb"]] * 5 + [["1g.10gb"], ["1g.5gb+me"], ["2g.10gb"], ["2g.10gb"], ["3g.20gb"], ["3g.20gb"]]
 MIX += [["4g.20gb"], ["7g.40gb"], ["1g.5gb", "1g.5gb"], ["3g.20gb", "3g.20gb"]]
 

@@ -137,7 +137,7 @@ def test_a_driver_of_ten_seconds_delays_its_pod_only(stack: AgentStack) -> None:
 
 def cuts_of_ten_seconds(stack: AgentStack) -> int:
     """How many cuts took so long, as the agent's log says."""
-    return stack.agent.log.read_text().count('"seconds": 10.')
+    return stack.agent.log.read_text().count('"seconds":10.')
 
 
 def test_lost_events_are_made_up_for(stack: AgentStack) -> None:
