@@ -254,7 +254,7 @@ def test_two_cuts_at_once(bench: Bench) -> None:
             outcomes.append(exc)
 
     bench.devices.discover()
-    threads = [threading.Thread(target=cut) for _ in range(2)]
+    threads = [threading.Thread(target=cut, daemon=True) for _ in range(2)]
     for one in threads:
         one.start()
     for one in threads:
@@ -273,7 +273,7 @@ def test_a_slow_gpu_does_not_delay_another(bench: Bench) -> None:
         with suppress(device.DeadlineExceededError):
             bench.devices.create(first, bench.place("1g.5gb", 0))
 
-    thread = threading.Thread(target=cut)
+    thread = threading.Thread(target=cut, daemon=True)
     thread.start()
     assert gate.reached.wait(10)
     assert bench.devices.create(second, bench.place("1g.5gb", 0)).whole

@@ -51,7 +51,7 @@ sleep %s & wait $!
 give_back 0
 """
 
-_LAST = '"nvidia.com/mig-7g.40gb", "event": "registered"'  # of the resources, by name
+_LAST = '"nvidia.com/mig-7g.40gb","event":"registered"'  # of the resources, by name
 
 Document = dict[str, Any]
 
@@ -129,20 +129,27 @@ class AgentStack:
         self._trust = ssl.create_default_context(cafile=cluster.directory / "certificates" / "ca.crt")
         self.node = node
         self._cleanup = ExitStack()
-        cluster.apply(DEPLOY / "crd" / "mignodes.yaml")
         self.in_use = directory / "in-use"
+        try:
+            self._start(directory)
+        except BaseException:  # whoever wanted it has nothing to close
+            self.close()
+            raise
+
+    def _start(self, directory: Path) -> None:
+        self.cluster.apply(DEPLOY / "crd" / "mignodes.yaml")
         self.in_use.mkdir()
-        simulated = driver.simulate(f"a100-40gb:{gpus}", seed=node.name, pause=lambda s: self.during_call(s))
+        simulated = driver.simulate(f"a100-40gb:{self.gpus}", seed=self.node.name, pause=lambda s: self.during_call(s))
         sockets = Path(self._cleanup.enter_context(tempfile.TemporaryDirectory(prefix="migsched-")))
         self.hardware = self._cleanup.enter_context(Hardware(simulated, sockets / "gpus", self.in_use))
-        self.agent = Agent(cluster, node, self.hardware, directory)
+        self.agent = Agent(self.cluster, self.node, self.hardware, directory)
         self._cleanup.callback(self.agent.stop)
         self.agent.start()
-        self.extender = ExtenderProcess(cluster.kubeconfig, directory, *ports.choose_free(2))
+        self.extender = ExtenderProcess(self.cluster.kubeconfig, directory, *ports.choose_free(2))
         self._cleanup.callback(self.extender.stop)
         self.extender.start()
-        config = scheduler_config.kube_scheduler_config(f"{self.extender.url}/v1", cluster.kubeconfig)
-        server = cluster.start_scheduler(config, name="migsched-scheduler")
+        config = scheduler_config.kube_scheduler_config(f"{self.extender.url}/v1", self.cluster.kubeconfig)
+        server = self.cluster.start_scheduler(config, name="migsched-scheduler")
         self._cleanup.callback(server.process.stop)
         self.eventually(self.serves, "the agent's devices are allocatable")
 

@@ -1,6 +1,7 @@
 """Real nodes for the tests in this folder, which are skipped, saying what is missing, where no node can run."""
 
 from collections.abc import Iterator
+from contextlib import closing
 
 import pytest
 
@@ -63,9 +64,8 @@ def node(cluster: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> Ite
 @pytest.fixture(scope="module")
 def whole(cluster: ControlPlane, node: RealNode, tmp_path_factory: pytest.TempPathFactory) -> Iterator[AgentStack]:
     """Everything running, shared by the tests of this module."""
-    started = AgentStack(cluster, node, tmp_path_factory.mktemp("a"))
-    yield started
-    started.close()
+    with closing(AgentStack(cluster, node, tmp_path_factory.mktemp("a"))) as started:
+        yield started
 
 
 @pytest.fixture

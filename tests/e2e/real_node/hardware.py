@@ -42,7 +42,7 @@ class Hardware:
         self._listener = connection.Listener(str(socket), "AF_UNIX")
         self._open: list[connection.Connection[Any, Any]] = []
         self._threads: list[threading.Thread] = []
-        self._accepting = threading.Thread(target=self._accept, name="hardware")
+        self._accepting = threading.Thread(target=self._accept, name="hardware", daemon=True)
 
     def __enter__(self) -> "Hardware":
         self._accepting.start()
@@ -91,7 +91,7 @@ class Hardware:
             if self._closing:
                 accepted.close()
                 return
-            thread = threading.Thread(target=self._serve, args=(accepted,), name="hardware call")
+            thread = threading.Thread(target=self._serve, args=(accepted,), name="hardware call", daemon=True)
             thread.start()
             self._threads.append(thread)
 

@@ -6,6 +6,7 @@ tests/unit/node_agent/test_agent_crash.py.
 """
 
 from collections.abc import Iterator
+from contextlib import closing
 
 import pytest
 
@@ -32,9 +33,8 @@ class AbandonedError(OSError):
 @pytest.fixture(scope="module")
 def whole(cluster: ControlPlane, node: RealNode, tmp_path_factory: pytest.TempPathFactory) -> Iterator[AgentStack]:
     """Everything running, on a node with one GPU: what is needed has to be made room for."""
-    started = AgentStack(cluster, node, tmp_path_factory.mktemp("a"), gpus=1)
-    yield started
-    started.close()
+    with closing(AgentStack(cluster, node, tmp_path_factory.mktemp("a"), gpus=1)) as started:
+        yield started
 
 
 @pytest.fixture

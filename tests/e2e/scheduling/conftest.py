@@ -1,6 +1,7 @@
 """Stacks for the scheduling tests: one control plane per module, since starting one takes seconds."""
 
 from collections.abc import Iterator
+from contextlib import closing
 
 import pytest
 
@@ -22,9 +23,8 @@ def plane(binaries: build.Binaries, tmp_path_factory: pytest.TempPathFactory) ->
 @pytest.fixture(scope="module")
 def bare(plane: ControlPlane) -> Iterator[Stack]:
     """5 nodes × 8 A100-40GB without extender and scheduler."""
-    stack = Stack(plane, NODES, GPUS)
-    yield stack
-    stack.close()
+    with closing(Stack(plane, NODES, GPUS)) as stack:
+        yield stack
 
 
 @pytest.fixture(scope="module")

@@ -49,7 +49,7 @@ class LoopThread:
 
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="stack")
+        self._thread = threading.Thread(target=self._loop.run_forever, name="stack", daemon=True)
         self._thread.start()
 
     def run(self, work: Coroutine[Any, Any, _T], seconds: float = SECONDS) -> _T:
@@ -83,11 +83,20 @@ class Stack:
         logs.configure("json", "warning")
         self.plane = plane
         self.fleet = nodes.uniform(node_count, gpus, MODEL, seed=1)
+        self.api_url = ""
+        self.extender_url = ""
         self._cleanup = ExitStack()
-        plane.apply(DEPLOY / "crd" / "mignodes.yaml")
+        try:
+            self._start()
+        except BaseException:  # whoever wanted it has nothing to close
+            self.close()
+            raise
+
+    def _start(self) -> None:
+        self.plane.apply(DEPLOY / "crd" / "mignodes.yaml")
         self.loop = LoopThread()
         self._cleanup.callback(self.loop.close)
-        connection = self.loop.run(Connection.connect(plane.kubeconfig))
+        connection = self.loop.run(Connection.connect(self.plane.kubeconfig))
         self._cleanup.callback(lambda: self.loop.run(connection.close()))
         api = KubeApi(connection)
         self.loop.run(nodes.create(api, self.fleet))
@@ -96,8 +105,6 @@ class Stack:
         self.agents.on_ready.append(kubelets.look_at)
         self._cleanup.callback(self.loop.begin(self.agents.run()))
         self._cleanup.callback(self.loop.begin(kubelets.run()))
-        self.api_url = ""
-        self.extender_url = ""
         eventually(self._all_reported, "a report of every node")
 
     def _all_reported(self) -> bool:

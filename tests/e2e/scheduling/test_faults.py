@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +23,9 @@ PODS = 120
 @pytest.fixture
 def fresh(plane: ControlPlane) -> Iterator[Stack]:
     """Nodes and agents; the test starts extender and kube-scheduler as it needs them."""
-    stack = Stack(plane, 3, 8)
-    yield stack
-    stack.clear()
-    stack.close()
+    with closing(Stack(plane, 3, 8)) as stack:
+        yield stack
+        stack.clear()
     plane.kubectl("delete", "nodes,mignodes", "--all")
 
 
@@ -83,7 +83,7 @@ def test_an_api_server_restart_in_mid_burst_doubles_and_loses_nothing(fresh: Sta
     """The API server goes away and comes back while pods are bound; all of them end up placed."""
     service = fresh.serve()
     burst(fresh)
-    scheduling = threading.Thread(target=fresh.schedule)
+    scheduling = threading.Thread(target=fresh.schedule, daemon=True)
     with fresh.recorded() as seen:
         scheduling.start()
         eventually(lambda: len(bound(seen)) > PODS // 10, "a part of the burst bound")
@@ -106,7 +106,7 @@ def test_an_extender_killed_in_mid_burst_comes_back_with_the_same_books(fresh: S
     extender.start()
     try:
         fresh.schedule(extender.url)
-        creating = threading.Thread(target=burst, args=(fresh,))
+        creating = threading.Thread(target=burst, args=(fresh,), daemon=True)
         with fresh.recorded() as seen:
             creating.start()
             eventually(lambda: len(bound(seen)) > PODS // 10, "a part of the burst bound")

@@ -9,6 +9,7 @@ import os
 import threading
 import urllib.request
 from collections.abc import Iterator
+from contextlib import closing
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -51,7 +52,7 @@ class Recorder:
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
-        self._thread = threading.Thread(target=self._server.serve_forever)
+        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
         self._thread.start()
 
     def close(self) -> None:
@@ -64,10 +65,9 @@ class Recorder:
 @pytest.fixture
 def small(plane: ControlPlane) -> Iterator[Stack]:
     """Two nodes with one GPU each."""
-    stack = Stack(plane, 2, 1)
-    yield stack
-    stack.clear()
-    stack.close()
+    with closing(Stack(plane, 2, 1)) as stack:
+        yield stack
+        stack.clear()
     plane.kubectl("delete", "nodes,mignodes", "--all")
     plane.kubectl("delete", "priorityclass/urgent", "--ignore-not-found")
 

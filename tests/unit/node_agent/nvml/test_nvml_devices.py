@@ -251,7 +251,7 @@ def test_waiting_without_events_waits_no_longer(node: Node) -> None:
     """Where no GPU sends events a wait just ends empty, and closing ends it early."""
     node.driver.faults.fail(Call.EVENTS, device.NotSupportedError, times=99)
     assert node.devices.wait(0.01) == ()
-    waiting = threading.Thread(target=node.devices.wait, args=(60,))
+    waiting = threading.Thread(target=node.devices.wait, args=(60,), daemon=True)
     waiting.start()
     node.devices.close()
     waiting.join(20)
@@ -261,7 +261,7 @@ def test_waiting_without_events_waits_no_longer(node: Node) -> None:
 def test_closing_ends_a_wait(node: Node) -> None:
     """A wait for events ends soon after closing, long before its time."""
     node.devices.discover()
-    waiting = threading.Thread(target=node.devices.wait, args=(60,))
+    waiting = threading.Thread(target=node.devices.wait, args=(60,), daemon=True)
     waiting.start()
     node.devices.close()
     waiting.join(20)
@@ -314,7 +314,7 @@ def test_discovery_does_not_wait_for_a_gpu_that_is_being_cut(node: Node) -> None
     """While a GPU is being cut, discovery answers with what was known of it."""
     (before,) = node.devices.discover()
     gate = node.driver.faults.hold(Call.CREATE_GPU_INSTANCE)
-    cutting = threading.Thread(target=node.create, args=("1g.5gb", 0))
+    cutting = threading.Thread(target=node.create, args=("1g.5gb", 0), daemon=True)
     cutting.start()
     assert gate.reached.wait(20)
     assert node.devices.discover() == (before,)

@@ -115,7 +115,7 @@ def test_waiting_for_a_turn_counts(lane: Lane) -> None:
         begun.set()
         gate.wait()
 
-    patient = threading.Thread(target=lane.run, args=("cut", work, SOON_S))
+    patient = threading.Thread(target=lane.run, args=("cut", work, SOON_S), daemon=True)
     patient.start()
     begun.wait()
     with pytest.raises(device.DeadlineExceededError, match="busy: cut"):
