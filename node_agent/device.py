@@ -314,5 +314,5 @@ class MigDevices(Protocol):
         ...
 
     def close(self) -> None:
-        """Release the library. Instances stay as they are."""
+        """Release the library; a `wait` ends soon. Instances stay as they are."""
         ...

@@ -154,9 +154,10 @@ class SimulatedDriver:
         return queue
 
     def unlisten(self, queue: EventQueue) -> None:
-        """Drop a queue."""
+        """Drop a queue; whoever waits for an event of it stops waiting."""
         with self._lock:
             self._queues.remove(queue)
+        queue.end()
 
     def emit(self, event: Event) -> None:
         """Deliver an event to all that registered for it, unless events are being lost."""

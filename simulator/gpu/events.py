@@ -28,6 +28,7 @@ class EventQueue:
         self._kinds: dict[str, int] = {}
         self._events: deque[Event] = deque()
         self._arrived = threading.Condition()
+        self._ended = False
 
     def register(self, gpu: str, kinds: int) -> None:
         """Also listen to these kinds (a bit mask) of a GPU."""
@@ -41,7 +42,13 @@ class EventQueue:
                 self._arrived.notify()
 
     def get(self, timeout_s: float) -> Event | None:
-        """The oldest event, None if none came in time."""
+        """The oldest event, None if none came in time or the queue has ended."""
         with self._arrived:
-            self._arrived.wait_for(lambda: bool(self._events), timeout_s)
+            self._arrived.wait_for(lambda: bool(self._events) or self._ended, timeout_s)
             return self._events.popleft() if self._events else None
+
+    def end(self) -> None:
+        """No more events come; whoever waits for one stops waiting."""
+        with self._arrived:
+            self._ended = True
+            self._arrived.notify_all()

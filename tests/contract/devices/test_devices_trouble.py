@@ -1,5 +1,6 @@
 """How the port behaves when the driver hangs, is slow, or has something to say."""
 
+import threading
 import time
 from collections.abc import Callable
 
@@ -12,7 +13,7 @@ from node_agent.nvml.devices import Deadlines
 from simulator.gpu.driver import SimulatedDriver, simulate
 from simulator.gpu.faults import Call
 from simulator.gpu.gpu import SimulatedGpu
-from tests.contract.devices.benches import A100, Bench, Benches
+from tests.contract.devices.benches import A100, Bench, Benches, open_bench
 
 SOON_S = 20.0
 SHORT = Deadlines(read_s=0.5, change_s=0.5)
@@ -154,3 +155,14 @@ def test_events_after_a_restart_of_the_driver(bench: Bench) -> None:
     bench.devices.wait(0)
     bench.driver.xid(bench.uuid, 48)
     assert heard(bench, 1)[-1] == DeviceEvent(bench.uuid, EventKind.FAULT, 48)
+
+
+def test_closing_ends_a_wait(benches: Benches) -> None:
+    """A wait for events ends soon after closing, long before its time."""
+    devices = open_bench(benches.kind, simulate(A100)).devices  # not one that is closed after the test
+    devices.discover()
+    waiting = threading.Thread(target=devices.wait, args=(60,), daemon=True)
+    waiting.start()
+    devices.close()
+    waiting.join(20)
+    assert not waiting.is_alive()

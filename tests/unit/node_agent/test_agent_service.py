@@ -49,7 +49,8 @@ class Bench:
             plugin_registry_dir=self.root / "registry",
             **({"poll_s": 0.05, "grace_s": 0.01, "report_interval_s": 0.01, "retry_s": 0.05} | changes),  # type: ignore[arg-type]
         )
-        service = Service(settings, SimulatedDevices(self.driver), self.cluster, boot="b", simulated=True)
+        devices = SimulatedDevices(self.driver)
+        service = Service(settings, devices, self.cluster, boot="b", simulated=True)
         service.plugins._poll_s = 0.05
         task = asyncio.create_task(service.run())
         stopped = asyncio.Event()
@@ -59,6 +60,7 @@ class Bench:
         finally:
             if not task.done():
                 task.cancel()
+            devices.close()
             with suppress(asyncio.CancelledError):
                 await task
 

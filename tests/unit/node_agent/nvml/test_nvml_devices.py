@@ -258,16 +258,6 @@ def test_waiting_without_events_waits_no_longer(node: Node) -> None:
     assert not waiting.is_alive()
 
 
-def test_closing_ends_a_wait(node: Node) -> None:
-    """A wait for events ends soon after closing, long before its time."""
-    node.devices.discover()
-    waiting = threading.Thread(target=node.devices.wait, args=(60,), daemon=True)
-    waiting.start()
-    node.devices.close()
-    waiting.join(20)
-    assert not waiting.is_alive()
-
-
 def test_device_nodes_without_files(tmp_path: Path) -> None:
     """An instance that the driver's files do not show is stale, naming the file that was looked for."""
     with pytest.raises(device.StaleHandleError, match="gi3/access"):
