@@ -145,10 +145,13 @@ def _cut(index: int, gpu: GpuState, part: Part, counts: Counts, by: Policy) -> I
 def _place_one(gpus: Sequence[GpuState], name: str, by: Policy) -> tuple[Placed, ...] | None:
     """The best place for one slice: a look-up per GPU."""
     least, found = float("inf"), -1
+    kind: Geometry | None = None
     for index, (geometry, state) in enumerate(gpus):
-        profile = geometry.profile_index.get(name)
+        if geometry is not kind:  # mostly a node's GPUs are all of one kind
+            kind, profile = geometry, geometry.profile_index.get(name)
+            losses = policy.tables(by, geometry).loss
         if profile is not None:
-            loss = policy.tables(by, geometry).loss.item(state, profile)
+            loss = losses.item(state, profile)
             if loss < least:
                 least, found = loss, index
     if found < 0:

@@ -46,6 +46,12 @@ def promises(holds: Sequence[Hold]) -> tuple[Promise, ...]:
     return tuple(Promise(one.container, one.gpu, one.placement.profile, one.placement.start) for one in holds)
 
 
+def as_promised(holds: Sequence[Hold], promised: Sequence[Promise]) -> bool:
+    """Whether the holds lie where the promises say, whichever container has them."""
+    there = Counter((h.gpu, h.placement.profile, h.placement.start) for h in holds)
+    return there == Counter((one.gpu, one.profile, one.start) for one in promised)
+
+
 def overlap(one: Sequence[Hold], other: Sequence[Hold]) -> bool:
     """Whether some place of one cannot exist beside some place of the other."""
     return any(a.gpu == b.gpu and a.placement.overlaps(b.placement) for a in one for b in other)

@@ -100,7 +100,7 @@ class Inventory:
         is anybody's text. A pod whose promise cannot be taken over waits, and is tried again with the next report.
         """
         known = self.ledger.get(pod.uid)
-        if known is not None and known.node == pod.node and not _bound_otherwise(known, pod):
+        if known is not None and known.node == pod.node and _is_as_bound(known, pod):
             self._forget_waiting(pod.uid, pod.node)
             if known.state is not State.RELEASING:
                 self.ledger.apply(pod.uid, Event.CONFIRM)
@@ -393,8 +393,6 @@ class Inventory:
                 raise errors.LedgerError(f"the fleet's row of {node} was stale")
 
 
-def _bound_otherwise(claim: Claim, pod: BoundPod) -> bool:
-    """Whether a pod was bound by somebody else, with other promises than what we reserved."""
-    promised = Counter((one.gpu, one.profile, one.start) for one in pod.promises)
-    reserved = Counter((hold.gpu, hold.placement.profile, hold.placement.start) for hold in claim.holds)
-    return claim.state is State.RESERVED and promised != reserved
+def _is_as_bound(claim: Claim, pod: BoundPod) -> bool:
+    """Whether a pod was not bound by somebody else, with other promises than what we reserved."""
+    return claim.state is not State.RESERVED or held.as_promised(claim.holds, pod.promises)

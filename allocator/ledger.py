@@ -14,7 +14,7 @@ from allocator import errors
 from allocator.profile import Placement
 
 
-class State(enum.Enum):
+class State(enum.StrEnum):
     """Where a claim is in its life. The value is the metric label."""
 
     RESERVED = "reserved"  # chosen; the Binding is not confirmed yet
@@ -23,7 +23,7 @@ class State(enum.Enum):
     RELEASING = "releasing"  # the pod is over, but the agent still holds its slices
 
 
-class Event(enum.Enum):
+class Event(enum.StrEnum):
     """What can happen to a claim."""
 
     CONFIRM = "confirm"  # the pod was seen bound as reserved
@@ -123,6 +123,8 @@ class Ledger:
         if (claim.state, event) not in TRANSITIONS:
             raise errors.LedgerError(f"{claim.pod}: cannot {event.value} a claim that is {claim.state.value}")
         after = TRANSITIONS[claim.state, event]
+        if after is claim.state:
+            return claim
         if after is None:
             del self._claims[uid]
             del self._by_node[claim.node][uid]

@@ -30,6 +30,9 @@ class Container:
     resources: Mapping[str, str | int]
     restartable: bool = False
 
+    def __hash__(self) -> int:
+        return hash((self.name, frozenset(self.resources.items()), self.restartable))
+
 
 @dataclass(frozen=True, slots=True, order=True)
 class Slot:

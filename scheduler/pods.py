@@ -24,7 +24,13 @@ def is_ours(pod: Pod) -> bool:
 
 def request_of(pod: Pod) -> Request:
     """The slices a pod asks for. Raises RequestError naming container, resource and fix."""
-    return request.of_containers(containers.of(pod.spec.containers), containers.of(pod.spec.init_containers))
+    return _request(containers.of(pod.spec.containers), containers.of(pod.spec.init_containers))
+
+
+@lru_cache(maxsize=4096)
+def _request(main: tuple[request.Container, ...], init: tuple[request.Container, ...]) -> Request:
+    """Read once: most pods of a cluster come from a few templates."""
+    return request.of_containers(main, init)
 
 
 def promises_of(pod: Pod) -> tuple[Promise, ...]:
