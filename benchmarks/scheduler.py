@@ -56,8 +56,8 @@ def measure(
     infeasible: int = 0,
     progress: Progress = lambda _: None,
 ) -> dict[str, Any]:
-    """{"plain": [pods/s…], "extender": […], "ratio", "shortlist", "filled", "infeasible", "cpu_ms_per_pod":
-    {variant: {process: ms}}}.
+    """{"plain": [pods/s…], "extender": […], "ratios": […], "ratio", "shortlist", "filled", "infeasible",
+    "cpu_ms_per_pod": {variant: {process: ms}}}.
 
     The shortlist is what it is by default, at most `shortlist` equally good nodes; `filled` fills it up with the next
     best, so that kube-scheduler always has all of them to score. `infeasible` pods wait, refused by the extender, while
@@ -98,6 +98,7 @@ def _summary(found: dict[str, list[_Run]], nodes: int, extender: _Extender, infe
         "nodes": nodes,
         "plain": [round(r.pods_per_s, 1) for r in found["plain"]],
         "extender": [round(r.pods_per_s, 1) for r in found["extender"]],
+        "ratios": [round(one, 3) for one in ratios],
         "ratio": round(statistics.median(ratios), 3),
         "shortlist": extender.shortlist,
         "filled": extender.filled,

@@ -43,7 +43,7 @@ ROWS: dict[str, list[dict[str, Any]]] = {
     ],
     "scheduler": [
         {"nodes": 1000, "shortlist": 10, "filled": filled, "infeasible": 0, "plain": [150.0], "extender": [120.0],
-         "ratio": 0.8, "cpu_ms_per_pod": {"plain": {"etcd": 0.7}}}
+         "ratios": [0.8], "ratio": 0.8, "cpu_ms_per_pod": {"plain": {"etcd": 0.7}}}
         for filled in (False, True)
     ],
     "extender": [
