@@ -43,7 +43,8 @@ JOURNAL = "journal.json"
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _EVENT_WAIT_S = 1.0
 _FIRST_WAIT_S = 10.0  # for pods and PodResources before the first step; the API server may be away
-_RETRY_S = 0.1
+_RETRY_S = 0.1  # between two attempts at one Allocate, each of which looks at whole GPUs
+_FIRST_RETRY_S = 0.005  # and after the first, whose trouble mostly is over with the next step
 _PRESSING_S = 0.05  # a container's sandbox takes longer
 _REFRESH_S = 1.0  # a kubelet waits for it
 _log = structlog.get_logger("service")
@@ -153,6 +154,7 @@ class Service:
         began = loop.time()
         until = began + self._settings.allocate_timeout_s
         hindrance = "the driver is slow"
+        pause = _FIRST_RETRY_S
         while True:
             try:
                 edits = await self._attempt(resource, ids, until, hindrance)
@@ -163,6 +165,8 @@ class Service:
                     self._allocation_refused(resource, error, loop.time() - began)
                     raise
                 await self._next_step(min(until - loop.time(), 1.0))
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, _RETRY_S)
                 continue
             self.metrics.allocate_seconds.labels("ok").observe(loop.time() - began)
             self.wake()

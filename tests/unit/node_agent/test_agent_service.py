@@ -3,7 +3,7 @@
 import asyncio
 import json
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
@@ -15,16 +15,20 @@ from allocator import contract
 from allocator.contract import Promise
 from allocator.errors import SettingsError
 from edge.objects import Meta, Pod
+from node_agent.allocation import Allocation
+from node_agent.cdi import Edits
 from node_agent.service import Service, observe
 from node_agent.settings import Settings
 from simulator.device_manager import DeviceManager
 from simulator.gpu.devices import SimulatedDevices
 from simulator.gpu.driver import SimulatedDriver, simulate
 from simulator.gpu.faults import Call, Faults
+from simulator.gpu.users import Holder
 from tests.unit.node_agent.memory_cluster import OneNodeCluster, pod
 
 ONE = "nvidia.com/mig-1g.5gb"
 THREE = "nvidia.com/mig-3g.20gb"
+WHOLE = "nvidia.com/mig-7g.40gb"
 
 
 class Bench:
@@ -227,6 +231,28 @@ async def test_allocate_has_a_deadline_of_its_own(tmp_path: Path) -> None:
             slow.set()
         await bench.cluster.until(lambda: [state for _, state, _ in bench.cluster.slices()] == ["idle"])
     await bench.kubelet.stop()
+
+
+async def test_a_waiting_allocate_leaves_the_driver_in_peace(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While what is in the way goes on for long, it is tried about ten times a second, not without a pause."""
+    attempts: list[object] = []
+    allocate = Allocation.allocate
+
+    def counted(self: Allocation, resource: str, ids: Sequence[str]) -> Edits:
+        attempts.append(ids)
+        return allocate(self, resource, ids)
+
+    monkeypatch.setattr(Allocation, "allocate", counted)
+    async with bench.agent(allocate_timeout_s=1.0):
+        await bench.kubelet.until(ONE, WHOLE)
+        await bench.kubelet.allocate("a", WHOLE)
+        (made,) = bench.gpu.instances()
+        bench.gpu.hold(Holder("left", made.gi_id, 0))
+        bench.kubelet.held.clear()
+        attempts.clear()
+        with pytest.raises(grpc.aio.AioRpcError):
+            await bench.kubelet.allocate("b", ONE)
+    assert 2 <= len(attempts) <= 20
 
 
 async def test_runtimes_without_cdi_get_an_environment_variable(bench: Bench) -> None:
