@@ -188,6 +188,7 @@ class _Bench:
                 await self._end_pods()
                 self._agent.driver()
                 self._add([await self._allocate(profile) for _ in range(number)], own, waited)
+                await self._all_in_use(number)  # a report of before would let the next pods come within the grace
         return {"what": "with the cut"} | _quantiles(own, waited)
 
     # What the kubelet does
@@ -237,6 +238,12 @@ class _Bench:
     async def _all_owned(self) -> None:
         await self._reported(
             lambda slices: slices is not None and all("owner" in one for one in slices), "every slice has its owner"
+        )
+
+    async def _all_in_use(self, number: int) -> None:
+        await self._reported(
+            lambda slices: slices is not None and [one["state"] for one in slices] == ["allocated"] * number,
+            "every slice is in use",
         )
 
     async def _reported(self, wanted: Callable[[list[Row] | None], bool], what: str) -> None:
