@@ -1,4 +1,4 @@
-"""Quoted: the tables that docs/policies.md shows of the recorded full run. Called by `make recorded`.
+"""Quoted: the tables that the docs show of the recorded full run. Called by `make recorded`.
 
     python -m benchmarks.report.quoted
 
@@ -9,6 +9,7 @@ beside it are drawn anew. A test checks that this changes nothing.
 import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from benchmarks import results
 from benchmarks.report import plots, tables
@@ -16,7 +17,7 @@ from benchmarks.results import Results
 
 ROOT = Path(__file__).parents[2]
 FILE = ROOT / "benchmarks" / "results" / "full.json"
-PAGE = ROOT / "docs" / "policies.md"
+PAGES = (ROOT / "docs" / "policies.md", ROOT / "benchmarks" / "README.md")
 IMAGES = ROOT / "docs" / "images"
 PICTURES = {"acceptance-1": "acceptance.png", "fragmentation": "fragmentation.png"}  # plot → its name there
 
@@ -25,7 +26,7 @@ _TABLE = re.compile(r"(<!-- recorded: (?P<name>[\w.-]+) -->\n\n)(?:\|.*\n)*")
 
 def page(text: str, recorded: Results) -> str:
     """A page with the tables of these results. Raises KeyError for a name that stands for no table."""
-    return _TABLE.sub(lambda found: found[1] + _TABLES[found["name"]](recorded), text)
+    return _TABLE.sub(lambda found: found[1] + TABLES[found["name"]](recorded), text)
 
 
 def _policies(recorded: Results, profiles: int, load: float) -> str:
@@ -80,26 +81,143 @@ def _repacking(recorded: Results) -> str:
     )
 
 
+def _extender(recorded: Results) -> str:
+    """Server time by size and verb."""
+    by_nodes: dict[int, dict[str, Mapping[str, Any]]] = {}
+    for row in recorded.rows("extender"):
+        by_nodes.setdefault(row["nodes"], {})[row["verb"]] = row
+    verbs = ("filter", "prioritize", "cycle", "cycle of several profiles")
+    head = ["nodes × 8 GPUs", *(f"{verb} p50 / p99" for verb in (*verbs[:3], "several profiles")), "no-op p50"]
+    return _markdown(
+        head,
+        (
+            [
+                f"{nodes:,}",
+                *(f"{rows[verb]['p50_ms']:.2f} / {rows[verb]['p99_ms']:.2f}" for verb in verbs),
+                f"{rows['cycle']['noop_p50_ms']:.2f}",
+            ]
+            for nodes, rows in by_nodes.items()
+        ),
+    )
+
+
+def _scheduler(recorded: Results) -> str:
+    """Pods per second, their ratio, and where the processor time goes."""
+    lines = []
+    for row in recorded.rows("scheduler"):
+        cpu = row["cpu_ms_per_pod"]
+        lines.append(
+            [
+                f"{row['nodes']:,}",
+                f"{row['shortlist']:,}" + ", filled" * row["filled"],
+                str(row["infeasible"]),
+                *(f"{min(row[key]):.0f} to {max(row[key]):.0f}" for key in ("plain", "extender")),
+                f"**{row['ratio']:.2f}** ({min(row['ratios']):.2f} to {max(row['ratios']):.2f})",
+                *(
+                    " → ".join(f"{cpu[variant][process]:.1f}" for variant in ("plain", "extender"))
+                    for process in ("scheduler", "api-server", "etcd")
+                ),
+                f"{cpu['extender']['extender']:.1f}",
+            ]
+        )
+    head = ["nodes", "shortlist", "waiting", "without", "with", "ratio", "scheduler", "API server", "etcd", "extender"]
+    return _markdown(head, lines)
+
+
+def _agent(recorded: Results) -> str:
+    """Own time of Allocate, by what else goes on."""
+    named = {
+        "slice there": "the slice is there",
+        "others being cut": "while other GPUs are cut, 0.3 s each",
+        "with the cut": "what is there is destroyed and the slice cut in Allocate",
+    }
+    return _markdown(
+        ["", "Allocates", "p50", "p99", "longest"],
+        (
+            [
+                named[row["what"]],
+                str(row["count"]),
+                *(f"{row[key]:.2g}" if row[key] < 10 else f"{row[key]:.0f}" for key in ("p50_ms", "p99_ms", "most_ms")),
+            ]
+            for row in recorded.rows("agent")
+            if row["what"] in named
+        ),
+    )
+
+
+def _agent_rest(recorded: Results) -> str:
+    """What else the agent costs."""
+    rows = {row["what"]: row for row in recorded.rows("agent")}
+    start, memory = rows["start"], rows["memory"]
+    return _markdown(
+        ["registered after", "first report after", "idle", "memory", "at its peak"],
+        [
+            [
+                f"{start['registered_s']:.1f} s",
+                f"{start['reported_s']:.1f} s",
+                f"{rows['idle']['cpu_percent']:.2f} % of a core",
+                f"{memory['rss_mib']:.0f} MiB",
+                f"{memory['peak_mib']:.0f} MiB",
+            ]
+        ],
+    )
+
+
+def _sync(recorded: Results) -> str:
+    """The service's start."""
+    return _markdown(
+        ["nodes", "bound pods", "seconds", "memory"],
+        (
+            [f"{row['nodes']:,}", f"{row['pods']:,}", f"{row['seconds']:.1f}", f"{row['rss_mib']:.0f} MiB"]
+            for row in recorded.rows("sync")
+        ),
+    )
+
+
+def _interference(recorded: Results) -> str:
+    """Cycles while the planner works, beside those while it does not."""
+    return _markdown(
+        ["nodes", "meanwhile", "cycle p50 / p99", "÷ idle p50 / p99", "the planner's processors"],
+        (
+            [
+                f"{row['nodes']:,}",
+                row["meanwhile"],
+                f"{row['p50_ms']:.2f} / {row['p99_ms']:.2f}",
+                f"{row['p50_ratio']:.2f} / {row['p99_ratio']:.2f}",
+                f"{row['planner_cpu']:.2f}",
+            ]
+            for row in recorded.rows("interference")
+        ),
+    )
+
+
 def _markdown(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
     heads = list(head)
     lines = ["| " + " | ".join(line) + " |\n" for line in (heads, *rows)]
     return "".join([lines[0], "|---" * len(heads) + "|\n", *lines[1:]])
 
 
-_TABLES: Mapping[str, Callable[[Results], str]] = {
+TABLES: Mapping[str, Callable[[Results], str]] = {
     "five-1.0": lambda recorded: _policies(recorded, 5, 1.0),
     "five-0.85": lambda recorded: _policies(recorded, 5, 0.85),
     "six-1.0": lambda recorded: _policies(recorded, 6, 1.0),
     "decisions": _decisions,
     "fragmentation": _fragmentation,
     "repacking": _repacking,
+    "extender": _extender,
+    "scheduler": _scheduler,
+    "agent": _agent,
+    "agent-rest": _agent_rest,
+    "sync": _sync,
+    "interference": _interference,
 }
 
 
 def main() -> None:
-    """Write the page and its pictures."""
+    """Write the pages and their pictures."""
     recorded = results.read(FILE)
-    PAGE.write_text(page(PAGE.read_text(encoding="utf-8"), recorded), encoding="utf-8")
+    for file in PAGES:
+        file.write_text(page(file.read_text(encoding="utf-8"), recorded), encoding="utf-8")
     for plot in (one for drawn in plots.draw(recorded).values() for one in drawn if one.name in PICTURES):
         (IMAGES / PICTURES[plot.name]).write_bytes(plot.png())
 
