@@ -26,3 +26,8 @@ One process per GPU node. Reading order:
     footprint    memory and threads, so that little is taken from the node's workloads
     service      wires all of it; `run` is what `migsched agent` calls
 """
+
+import os
+
+# Before anybody imports grpc, which reads it then: its core would tell of every kubelet's restart past our log.
+os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
