@@ -4,6 +4,7 @@ Progress goes to standard error, so that `-o json` can be piped.
 """
 
 from collections.abc import Mapping, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -325,13 +326,13 @@ def _summary(found: Results, judged: Sequence[Verdict]) -> RenderableType:
 def _show(part: str, rows: Sequence[Mapping[str, Any]], form: Format) -> None:
     """Print the rows of one part, each with the bounds that are about it."""
     judged = _judged(part, rows)
-    output.show(form, lambda: {"rows": judged}, lambda: _table(judged))
+    output.show(form, lambda: {"rows": judged}, lambda: _tables(judged))
 
 
 def _show_one(part: str, row: Mapping[str, Any], form: Format) -> None:
     """Print the only row of a part, with the bounds that are about it."""
     (judged,) = _judged(part, [row])
-    output.show(form, lambda: judged, lambda: _table([judged]))
+    output.show(form, lambda: judged, lambda: _sheet(judged))
 
 
 def _judged(part: str, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -344,6 +345,20 @@ def _bounds(bounds: Sequence[ranges.Range], row: Mapping[str, Any]) -> list[str]
     return [
         f"{one.range.field} {one.range.text}" + ("" if one.ok else " BROKEN") for one in found if one.ok is not None
     ]
+
+
+def _tables(rows: Sequence[Mapping[str, Any]]) -> RenderableType:
+    """A table for each run of rows with the same fields."""
+    alike = [list(group) for _, group in groupby(rows, key=tuple)]
+    return Group(_table(alike[0]), *(part for group in alike[1:] for part in ("", _table(group))))
+
+
+def _sheet(row: Mapping[str, Any]) -> RenderableType:
+    """One row, a line for each field."""
+    sheet = Table(box=None, pad_edge=False, show_header=False)
+    for field, value in row.items():
+        sheet.add_row(field, _cell(value))
+    return sheet
 
 
 def _table(rows: Sequence[Mapping[str, Any]]) -> RenderableType:
@@ -359,7 +374,8 @@ def _table(rows: Sequence[Mapping[str, Any]]) -> RenderableType:
 
 def _cell(value: Any) -> str:
     if isinstance(value, Mapping):
-        return "\n".join(f"{key}: {_cell(one)}" for key, one in value.items())
+        inner = any(isinstance(one, Mapping) for one in value.values())
+        return ("\n" if inner else ", ").join(f"{key}: {_cell(one)}" for key, one in value.items())
     if isinstance(value, list):
         return _list(value)
     if isinstance(value, float):
