@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import pytest_asyncio
 
 from allocator import gpu_models, snapshot_file
 from scheduler.metrics import Metrics
@@ -35,6 +36,14 @@ LIMITS = Limits(deadline_s=30.0, memory_mib=2048)
 
 @pytest.fixture
 async def pool() -> AsyncIterator[Pool]:
+    made = Pool(LIMITS, Metrics())
+    yield made
+    await made.close()
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def shared() -> AsyncIterator[Pool]:
+    """A pool for questions that its workers survive: a new process takes half a second."""
     made = Pool(LIMITS, Metrics())
     yield made
     await made.close()
@@ -99,20 +108,23 @@ async def test_yaml_is_read_where_the_document_is_not_json(pool: Pool) -> None:
      (b'{"a": NaN}', True), (b"a: &a [1, 1, 1, 1, 1, 1, 1, 1, 1, 1]\n" + b"".join(
          b"%c: &%c [%s]\n" % (97 + n, 97 + n, b", ".join([b"*%c" % (96 + n)] * 10)) for n in range(1, 9)), False)],
 )  # fmt: skip
-async def test_what_cannot_be_read_is_refused(pool: Pool, body: bytes, is_json: bool) -> None:
+@pytest.mark.asyncio(loop_scope="module")
+async def test_what_cannot_be_read_is_refused(shared: Pool, body: bytes, is_json: bool) -> None:
     """A body that is not what it claims to be, or could be read in two ways, is refused, and the worker lives on."""
     with pytest.raises(DocumentError) as refusal:
-        await pool.ask(work.echo, now(Question(body, is_json=is_json)))
+        await shared.ask(work.echo, now(Question(body, is_json=is_json)))
+    assert (await asked(shared, work.echo, 1))["document"] == 1
     assert refusal.value.field.startswith("document")
     assert refusal.value.fix
 
 
 @pytest.mark.parametrize("body", [b'"\\ud800"', b'{"\\ud800": 1}'])
 @pytest.mark.parametrize("task", [work.echo, work.refuse, work.descend])
-async def test_half_a_character_is_refused(pool: Pool, task: Task, body: bytes) -> None:
+@pytest.mark.asyncio(loop_scope="module")
+async def test_half_a_character_is_refused(shared: Pool, task: Task, body: bytes) -> None:
     """What UTF-8 cannot hold is refused as input, whether an answer or an error would repeat it."""
     with pytest.raises(DocumentError) as refusal:
-        await pool.ask(task, now(Question(body, is_json=False)))
+        await shared.ask(task, now(Question(body, is_json=False)))
     assert str(refusal.value).encode()
 
 
@@ -156,10 +168,10 @@ async def test_what_a_task_prints_is_no_answer(pool: Pool) -> None:
 
 async def test_the_deadline_kills_the_work(tmp_path: Path) -> None:
     """A question that takes too long is LateError, its worker is gone, and the next one gets a new worker."""
-    pool = Pool(replace(LIMITS, deadline_s=5.0), Metrics())
+    pool = Pool(replace(LIMITS, deadline_s=2.0), Metrics())
     file = tmp_path / "began"
     await asked(pool, work.echo)  # the worker is up
-    with pytest.raises(LateError, match="no answer within 5 s"):
+    with pytest.raises(LateError, match="no answer within 2 s"):
         await asked(pool, work.endless, {"began": str(file)})
     assert not alive(int(file.read_text()))
     await pool.close()
