@@ -42,7 +42,7 @@ class Agent:
         self._specs = specs
         self._metrics = metrics
         self._modes = ModeSwitch(memory)
-        self._cutter = Cutter(memory.devices, memory.journal, metrics)
+        self._cutter = Cutter(memory.devices, memory.journal, metrics, memory.unsee)
         self._events: list[PodEvent] = []
         self._told: set[tuple[str, str, str]] = set()
         self._since: dict[str, float] = {}

@@ -6,7 +6,7 @@ process on a slice is never disturbed: such a slice is not destroyed, and its pl
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -32,12 +32,15 @@ class Failure:
 
 
 class Cutter:
-    """Changes GPUs and journal together."""
+    """Changes GPUs and journal together. `gone` is told of an instance that is there no more, before the journal is."""
 
-    def __init__(self, devices: device.MigDevices, journal: Journal, metrics: Metrics) -> None:
+    def __init__(
+        self, devices: device.MigDevices, journal: Journal, metrics: Metrics, gone: Callable[[Place], None]
+    ) -> None:
         self._devices = devices
         self._journal = journal
         self._metrics = metrics
+        self._gone = gone
         self._unused: set[Place] = set()  # in this run: looked at, and condemned
 
     def run(self, steps: Sequence[Step]) -> list[Failure]:
@@ -127,6 +130,7 @@ class Cutter:
         """Destroy an instance; one that is gone, or whose id names another place by now, needs no more."""
         with suppress(device.StaleHandleError):
             self._devices.destroy(place.gpu, instance.gi_id, place.placement)
+        self._gone(place)
 
     def _refuse_if_used(self, place: Place, instance: GpuInstance) -> None:
         pids = [str(p.pid) for p in self._devices.processes(place.gpu, instance.gi_id)]

@@ -8,7 +8,7 @@ changes what belongs to a GPU has its turn (`turns`).
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from allocator.catalogue import Catalogue
 from node_agent import demand, device, mode, naming, node_view, slices
@@ -151,6 +151,16 @@ class Memory:
         infos = [self._infos[uuid] for uuid in gpus if uuid in self._infos]
         seen = node_view.look(self.devices, infos, self.view.gpus)
         self.view = NodeView({**self.view.gpus, **seen}, self.view.trouble)
+
+    def unsee(self, place: Place) -> None:
+        """A slice is gone from a GPU whose turn the caller has. Unseen at once: an instance without a record would be
+        somebody else's, and in the way, for all who ask before the next look, which may be a driver call away.
+        """
+        gpu = self.view.gpus.get(place.gpu)
+        if gpu is None:
+            return
+        left = tuple(one for one in gpu.instances if one.placement != place.placement)
+        self.view = NodeView({**self.view.gpus, place.gpu: replace(gpu, instances=left)}, self.view.trouble)
 
     # Questions
 

@@ -95,6 +95,25 @@ def test_a_step_does_not_wait_for_a_gpu_on_which_allocate_is_at_work(two: World,
     assert two.instances(0) == ["1g.5gb@0", "3g.20gb@4"]
 
 
+def test_the_kubelet_is_sent_to_a_promised_place_that_is_being_cut(two: World, pool: ThreadPoolExecutor) -> None:
+    """Also between the end of the slice that was in the way and its own: what is gone is in nobody's way."""
+    old, new = two.place("1g.5gb", 6, gpu=0), two.place("1g.5gb+me", 6, gpu=0)
+    going = two.bind("old", "1g.5gb", at=(old,))
+    two.step()
+    two.end(going, gone=True)
+    two.bind("new", "1g.5gb+me", at=(new,))
+    gate = Gate(two)
+    step = pool.submit(two.step)
+    try:
+        assert gate.reached.wait(DEADLINE_S)
+        assert two.instances(0) == []
+        asked = pool.submit(two.allocation.prefer, resource_name("1g.5gb+me"), [*two.memory.offered()], [], 1)
+        assert asked.result(DEADLINE_S) == [naming.device_id(new)]
+    finally:
+        gate.open()
+    step.result(DEADLINE_S)
+
+
 def test_two_allocates_on_one_gpu_take_turns(two: World, pool: ThreadPoolExecutor) -> None:
     """The second waits until the first is done, and both stand."""
     gate = Gate(two)
