@@ -4,7 +4,7 @@ the same way.
 
 from collections.abc import Iterable
 
-from allocator import request
+from allocator import profile, request
 from edge import objects
 
 
@@ -16,6 +16,11 @@ def of(found: Iterable[objects.Container] | None) -> tuple[request.Container, ..
 
 
 def quantities(one: objects.Container) -> dict[str, str | int]:
-    """A container's extended resources: limits, which Kubernetes copies into requests, or requests where alone."""
+    """A container's MIG resources, well-formed or not: limits, which Kubernetes copies into requests, or requests where
+    alone. Others are left out: a container may have thousands, and what is made of this is hashed and kept.
+    """
     resources = one.resources
-    return {} if resources is None else {**(resources.requests or {}), **(resources.limits or {})}
+    if resources is None:
+        return {}
+    named = {**(resources.requests or {}), **(resources.limits or {})}
+    return {name: quantity for name, quantity in named.items() if profile.is_mig_resource(name)}

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
-from allocator import contract, errors, profile, request
+from allocator import contract, errors, request
 from allocator.contract import Promise
 from allocator.request import Request, Slot
 from edge import containers
@@ -65,7 +65,7 @@ def view(pod: Pod) -> PodView | None:
     """What we need to know of a pod; None if it names no MIG resource."""
     main = containers.of(pod.spec.containers)
     init = containers.of(pod.spec.init_containers)
-    if not any(profile.is_mig_resource(name) for one in (*main, *init) for name in one.resources):
+    if not any(one.resources for one in (*main, *init)):
         return None
     meta = pod.metadata
     asks, promises, problem = _asked(main, init, (meta.annotations or {}).get(contract.PLACEMENT_ANNOTATION))

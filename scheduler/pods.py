@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from functools import lru_cache
 
-from allocator import contract, profile, request
+from allocator import contract, request
 from allocator.contract import Promise
 from allocator.request import Request
 from edge import containers
@@ -15,11 +15,7 @@ _TEMPLATE_HASH = "pod-template-hash"  # the label that a Deployment gives to a R
 
 def is_ours(pod: Pod) -> bool:
     """Whether any container names a MIG resource, well-formed or not."""
-    return any(
-        profile.is_mig_resource(name)
-        for one in (*pod.spec.containers, *(pod.spec.init_containers or ()))
-        for name in containers.quantities(one)
-    )
+    return any(containers.quantities(one) for one in (*pod.spec.containers, *(pod.spec.init_containers or ())))
 
 
 def request_of(pod: Pod) -> Request:
