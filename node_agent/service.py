@@ -161,7 +161,7 @@ class Service:
             except (AllocationError, JournalError, cdi.CdiError) as error:
                 hindrance = str(error)
                 passing = getattr(error, "passing", False)
-                if not passing or loop.time() >= until:
+                if not passing or loop.time() + pause >= until:
                     self._allocation_refused(resource, error, loop.time() - began)
                     raise
                 await self._next_step(min(until - loop.time(), 1.0))
