@@ -349,8 +349,8 @@ def _bounds(bounds: Sequence[ranges.Range], row: Mapping[str, Any]) -> list[str]
 
 def _tables(rows: Sequence[Mapping[str, Any]]) -> RenderableType:
     """A table for each run of rows with the same fields."""
-    alike = [list(group) for _, group in groupby(rows, key=tuple)]
-    return Group(_table(alike[0]), *(part for group in alike[1:] for part in ("", _table(group))))
+    parts = [part for _, alike in groupby(rows, key=tuple) for part in ("", _table(list(alike)))]
+    return Group(*parts[1:])
 
 
 def _sheet(row: Mapping[str, Any]) -> RenderableType:
