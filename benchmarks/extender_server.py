@@ -20,6 +20,7 @@ from allocator.request import Request, Slot
 from scheduler import app, service
 from scheduler.binder import Binder
 from scheduler.cluster import Cluster
+from scheduler.courtship import Courtships
 from scheduler.extender import Extender
 from scheduler.http_protocol import OneWriteProtocol
 from scheduler.metrics import Metrics
@@ -80,8 +81,9 @@ class Timed:
 
 def extender_of(state: State, metrics: Metrics, cluster: Cluster, shortlist: int = 10, slack: float = 0.0) -> Extender:
     """An extender over a state; what it is asked here binds nothing and evicts nobody."""
-    binder, preemptor = Binder(state, cluster, metrics, timeout_s=1), Preemptor(state, cluster)
-    return Extender(state, binder, preemptor, metrics, shortlist=shortlist, slack=slack, courting_s=0.3)
+    courtships = Courtships(courting_s=0.3, choosing_s=0.0)  # no Binding comes, so none is waited for
+    binder, preemptor = Binder(state, cluster, courtships, metrics, timeout_s=1), Preemptor(state, cluster)
+    return Extender(state, binder, preemptor, courtships, metrics, shortlist=shortlist, slack=slack)
 
 
 def main() -> None:

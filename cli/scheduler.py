@@ -31,6 +31,7 @@ def scheduler(
     max_body_mib: Annotated[int | None, _flag("max_body_mib")] = None,
     bind_timeout_s: Annotated[float | None, _flag("bind_timeout_s")] = None,
     courting_s: Annotated[float | None, _flag("courting_s")] = None,
+    choosing_s: Annotated[float | None, _flag("choosing_s")] = None,
     wake_interval_s: Annotated[float | None, _flag("wake_interval_s")] = None,
     shutdown_s: Annotated[float | None, _flag("shutdown_s")] = None,
     planner_workers: Annotated[int | None, _flag("planner_workers")] = None,

@@ -17,6 +17,7 @@ from allocator.request import Request
 from edge.objects import Pod
 from scheduler import pods
 from scheduler.cluster import Binding, Cluster
+from scheduler.courtship import Courtships
 from scheduler.metrics import Metrics
 from scheduler.state import State
 
@@ -28,9 +29,12 @@ _AGAIN = wait_exponential_jitter(multiplier=2 * FIRST_RETRY_S, max=2.0, jitter=0
 class Binder:
     """Binds pods, several at once, one attempt per pod."""
 
-    def __init__(self, state: State, cluster: Cluster, metrics: Metrics, *, timeout_s: float) -> None:
+    def __init__(
+        self, state: State, cluster: Cluster, courtships: Courtships, metrics: Metrics, *, timeout_s: float
+    ) -> None:
         self._state = state
         self._cluster = cluster
+        self._courtships = courtships
         self._metrics = metrics
         self._timeout_s = timeout_s
         self._log = _log.bind()  # put together once, not for each line
@@ -70,17 +74,14 @@ class Binder:
 
     async def _attempt(self, namespace: str, name: str, uid: str, node: str) -> str:
         try:
-            request = await self._request(namespace, name, uid)
+            promises = await self._reserve(namespace, name, uid, node)
         except errors.MigschedError as error:
             return self._ended("error", "unknown_pod", str(error))
-        annotations: dict[str, str] = {}
-        promises: tuple[contract.Promise, ...] = ()
-        if request:
-            claim = self._state.inventory.reserve(uid, namespace, name, request, node)
-            if isinstance(claim, Misfit):
-                return self._ended("misfit", claim.reason.value, claim.message)
-            promises = held.promises(claim.holds)
-            annotations[contract.PLACEMENT_ANNOTATION] = contract.encode_placement(promises)
+        finally:
+            self._courtships.over(uid)
+        if isinstance(promises, Misfit):
+            return self._ended("misfit", promises.reason.value, promises.message)
+        annotations = {contract.PLACEMENT_ANNOTATION: contract.encode_placement(promises)} if promises else {}
         refusal = await self._until_definite(Binding(namespace, name, uid, node, annotations))
         if refusal:
             self._state.refuse(uid)
@@ -90,6 +91,14 @@ class Binder:
         self._log.info("bound", pod=f"{namespace}/{name}", uid=uid, node=node, slices=slices)
         self._bound.inc()
         return ""
+
+    async def _reserve(self, namespace: str, name: str, uid: str, node: str) -> tuple[contract.Promise, ...] | Misfit:
+        """The places that the pod gets, claimed; none if it asks for nothing of ours."""
+        request = await self._request(namespace, name, uid)
+        if not request:
+            return ()
+        claim = self._state.inventory.reserve(uid, namespace, name, request, node)
+        return claim if isinstance(claim, Misfit) else held.promises(claim.holds)
 
     async def _request(self, namespace: str, name: str, uid: str) -> Request:
         """What the pod asks: from the cache, or from the API server if bind came before the watch."""

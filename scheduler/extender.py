@@ -8,11 +8,11 @@ Filter offers the nodes that are best for packing, and no worse ones: between eq
 Filter and prioritize change nothing that decides about placements: kube-scheduler also calls them to try things
 out. The one thing they leave behind is courtship: a node offered to a pod as the only best one is ranked lower for
 other pods for a moment, since its Binding is on its way and two pods sent to one last place cost one of them a
-back-off. Courtship only ranks, it never refuses.
+back-off; and while kube-scheduler chooses between equals for one pod, the next pod's turn has not come.
+Courtship only ranks, it never refuses.
 """
 
 import math
-import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -30,6 +30,7 @@ from allocator.request import Request
 from edge.objects import Pod
 from scheduler import pods
 from scheduler.binder import Binder
+from scheduler.courtship import Courtship, Courtships
 from scheduler.metrics import Metrics
 from scheduler.preemptor import Preemptor
 from scheduler.state import KnownPod, State
@@ -49,13 +50,6 @@ class FilterAnswer:
     unresolvable: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class _Courtship:
-    node: str
-    profiles: tuple[str, ...]
-    until: float
-
-
 class _Ranked(NamedTuple):
     """A node, by its position among those asked about, and what the request costs there."""
 
@@ -71,23 +65,26 @@ class Extender:
         state: State,
         binder: Binder,
         preemptor: Preemptor,
+        courtships: Courtships,
         metrics: Metrics,
         *,
         shortlist: int,
         slack: float,
-        courting_s: float,
     ) -> None:
         self._state = state
         self._binder = binder
         self._preemptor = preemptor
+        self._courtships = courtships
         self._metrics = metrics
         self._shortlist = shortlist
         self._slack = slack
-        self._courting_s = courting_s
         self._fit = metrics.decisions.labels("filter", "fit", "")
-        self._courted: dict[str, _Courtship] = {}
 
     # --- filter -----------------------------------------------------------------------------------------------------
+
+    async def turn_of(self, pod: Pod) -> None:
+        """Until a filter call may be answered: once it is known where the pods before it go."""
+        await self._courtships.chosen(pod.metadata.uid)
 
     def filter(self, pod: Pod, names: Sequence[str]) -> FilterAnswer:
         """Which of these nodes a pod can use: the shortlist, best first; or why not, for every node."""
@@ -105,7 +102,7 @@ class Extender:
         plain = self._plain_to_see(known, known.request, names)
         if plain:
             if len(plain) == 1:
-                self._court(known, plain[0])
+                self._courtships.court(known.uid, known.request, plain[0])
             return self._offered(known, plain)
         losses = self._losses(known.request, names)
         ranked = self._ranked(known, names, losses, self._shortlist)
@@ -171,7 +168,8 @@ class Extender:
             if place and one.loss > before + EQUAL:
                 score = max(0, score - 1)
             scores[names[one.position]], before = score, one.loss
-        self._court_if_only(known, names, ranked)
+        if ranked and not self._court_if_only(known, names, ranked):
+            self._courtships.choose(known.uid)
         return scores
 
     # --- bind -------------------------------------------------------------------------------------------------------
@@ -181,7 +179,6 @@ class Extender:
 
         Safe to repeat: a pod bound to that node already is a success.
         """
-        self._courted.pop(uid, None)
         error = await self._binder.bind(namespace, name, uid, node)
         if error:
             _log.warning("bind refused", pod=f"{namespace}/{name}", uid=uid, node=node, error=error)
@@ -214,13 +211,13 @@ class Extender:
 
         Nothing if it is not, or if worse nodes are wanted too, or other pods' courtships need a closer look.
         """
-        if self._slack or self._courts_of_others(known.uid):
+        if self._slack or self._courtships.of_others(known.uid):
             return ()
         return self._state.inventory.fleet.cheapest(request, names, self._shortlist)
 
     def _ranked(self, known: KnownPod, names: Sequence[str], losses: Losses, count: int) -> Sequence[_Ranked]:
         """The best nodes, best first; one that another pod was just sent to is judged as if that pod lay there."""
-        courts = self._courts_of_others(known.uid)
+        courts = self._courtships.of_others(known.uid)
         best = _best(losses, count + min(count, len(courts)))
         ranked = list(map(_Ranked, losses[best].tolist(), best.tolist()))
         if not courts or known.request is None:
@@ -232,15 +229,7 @@ class Extender:
         ranked.sort(key=lambda one: one.loss)
         return ranked[:count]
 
-    def _courts_of_others(self, uid: str) -> Mapping[str, _Courtship]:
-        """The nodes that other pods were sent to a moment ago; what is older is forgotten."""
-        now = time.monotonic()
-        over = [other for other, court in self._courted.items() if court.until < now]
-        for other in over:
-            del self._courted[other]
-        return {court.node: court for other, court in self._courted.items() if other != uid}
-
-    def _loss_beside(self, court: _Courtship, request: Request) -> float:
+    def _loss_beside(self, court: Courtship, request: Request) -> float:
         """What a request would cost on a node once the pod that was just sent there is placed."""
         fleet = self._state.inventory.fleet
         gpus = list(fleet.gpus(court.node))
@@ -257,15 +246,12 @@ class Extender:
             return _LAST
         return loss
 
-    def _court_if_only(self, known: KnownPod, names: Sequence[str], ranked: Sequence[_Ranked]) -> None:
-        """Remember where a pod is about to go, if that is certain: between equals kube-scheduler chooses."""
-        if ranked and (len(ranked) == 1 or ranked[1].loss > ranked[0].loss + EQUAL):
-            self._court(known, names[ranked[0].position])
-
-    def _court(self, known: KnownPod, node: str) -> None:
-        if known.request:
-            profiles = tuple(slot.profile for slot in known.request.slots)
-            self._courted[known.uid] = _Courtship(node, profiles, time.monotonic() + self._courting_s)
+    def _court_if_only(self, known: KnownPod, names: Sequence[str], ranked: Sequence[_Ranked]) -> bool:
+        """Remember where a pod is about to go, and tell, if that is certain: between equals kube-scheduler chooses."""
+        certain = bool(ranked) and (len(ranked) == 1 or ranked[1].loss > ranked[0].loss + EQUAL)
+        if certain and known.request:
+            self._courtships.court(known.uid, known.request, names[ranked[0].position])
+        return certain
 
     def _decided(self, verb: str, outcome: str, reason: str) -> None:
         self._metrics.decisions.labels(verb, outcome, reason).inc()

@@ -25,6 +25,7 @@ from scheduler import api, app
 from scheduler.api import Context
 from scheduler.binder import Binder
 from scheduler.cluster import Cluster, Kind
+from scheduler.courtship import Courtships
 from scheduler.demand import DemandFollower
 from scheduler.extender import Extender
 from scheduler.http_protocol import OneWriteProtocol
@@ -54,15 +55,16 @@ class Service:
         self._waker = Waker(cluster, self.metrics, interval_s=settings.wake_interval_s)
         self.state = State(policy.find(settings.policy), self._waker.ring)
         self.demand = self._demand_follower(settings)
-        self._binder = Binder(self.state, cluster, self.metrics, timeout_s=settings.bind_timeout_s)
+        courtships = Courtships(courting_s=settings.courting_s, choosing_s=settings.choosing_s)
+        self._binder = Binder(self.state, cluster, courtships, self.metrics, timeout_s=settings.bind_timeout_s)
         extender = Extender(
             self.state,
             self._binder,
             Preemptor(self.state, cluster),
+            courtships,
             self.metrics,
             shortlist=settings.shortlist,
             slack=settings.shortlist_slack,
-            courting_s=settings.courting_s,
         )
         self._extender_app = app.build(extender, self.metrics, self.ready, max_body=settings.max_body_mib * _MIB)
         self.planner = Pool(settings.planner_limits(), self.metrics)

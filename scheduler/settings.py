@@ -54,6 +54,12 @@ class Settings(BaseSettings):
     courting_s: float = Field(
         0.3, ge=0, le=10, description="How long a node just offered as best to one pod is ranked lower for the next."
     )
+    choosing_s: float = Field(
+        0.05,
+        ge=0,
+        le=1,
+        description="How long a filter call waits to hear which of several equal nodes the pod before it goes to.",
+    )
     wake_interval_s: float = Field(
         0.3,
         gt=0,

@@ -1,72 +1,10 @@
 """The verbs in domain words: shortlist, courtship, held pods, victims."""
 
 import math
-from typing import Any
-
-import msgspec
 
 from allocator import policy
-from allocator.ledger import Claim
 from allocator.ledger import State as ClaimState
-from edge.objects import Pod
-from scheduler.binder import Binder
-from scheduler.extender import Extender
-from scheduler.metrics import Metrics
-from scheduler.preemptor import Preemptor
-from scheduler.state import State
-from simulator.memory_cluster.client import MemoryCluster
-from simulator.memory_cluster.server import Server
-from tests.builders import node, request
-
-
-class Verbs:
-    """An extender over nodes with one A100-40GB each."""
-
-    def __init__(
-        self,
-        nodes: int,
-        *,
-        shortlist: int = 10,
-        slack: float = 0,
-        courting_s: float = 60.0,
-        by: policy.Policy = policy.DEFAULT,
-    ) -> None:
-        self.names = [f"n{i}" for i in range(nodes)]
-        self.state = State(by, lambda: None)
-        for name in self.names:
-            self.state.inventory.nodes.add(name)
-            self.state.inventory.observe(node(name).gpu("a100-40gb").report())
-        metrics, cluster = Metrics(), MemoryCluster(Server())
-        self.extender = Extender(
-            self.state,
-            Binder(self.state, cluster, metrics, timeout_s=1),
-            Preemptor(self.state, cluster),
-            metrics,
-            shortlist=shortlist,
-            slack=slack,
-            courting_s=courting_s,
-        )
-
-    def hold(self, name: str, where: str, *profiles: str, priority: int = 0) -> Claim:
-        """A pod with a claim."""
-        pod = a_pod(name, *profiles, priority=priority)
-        self.state.remember(pod)
-        claim = self.state.inventory.reserve(pod.metadata.uid, "default", name, request(*profiles), where)
-        assert isinstance(claim, Claim)
-        return claim
-
-
-def a_pod(name: str, *profiles: str, priority: int = 0) -> Pod:
-    """A pending pod asking for these profiles in one container."""
-    limits: dict[str, str] = {}
-    for one in profiles:
-        resource = f"nvidia.com/mig-{one}"
-        limits[resource] = str(int(limits.get(resource, "0")) + 1)
-    document: dict[str, Any] = {
-        "metadata": {"name": name, "namespace": "default", "uid": f"uid-{name}"},
-        "spec": {"priority": priority, "containers": [{"name": "main", "resources": {"limits": limits}}]},
-    }
-    return msgspec.convert(document, Pod)
+from tests.unit.scheduler.verbs import Verbs, a_pod
 
 
 def test_filter_offers_the_best_nodes_and_none_that_packs_worse() -> None:

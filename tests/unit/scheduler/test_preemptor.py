@@ -16,7 +16,7 @@ from simulator.memory_cluster.client import MemoryCluster
 from simulator.memory_cluster.faults import Fault
 from simulator.memory_cluster.server import Server
 from tests.builders import node, request
-from tests.unit.scheduler.test_extender import a_pod
+from tests.unit.scheduler.verbs import a_pod
 
 
 class Budgets(MemoryCluster):
