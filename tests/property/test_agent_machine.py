@@ -288,5 +288,5 @@ def _overlap(one: Place, other: Place) -> bool:
     return one.gpu == other.gpu and one.placement.overlaps(other.placement)
 
 
-AgentMachine.TestCase.settings = settings(max_examples=220, stateful_step_count=50)
+AgentMachine.TestCase.settings = settings(max_examples=2 * settings().max_examples + 20, stateful_step_count=50)
 TestAgent = AgentMachine.TestCase

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from allocator import errors
+from edge import list_watch
 from edge.changes import Change, ChangeType, Listing
 from edge.list_watch import RELIST_AFTER
 from edge.objects import Node
@@ -108,8 +109,11 @@ async def test_after_410_everything_is_listed_again(followed: Followed) -> None:
     assert followed.sink.lists == 2
 
 
-async def test_an_api_server_that_is_away_is_asked_until_it_is_back(followed: Followed) -> None:
+async def test_an_api_server_that_is_away_is_asked_until_it_is_back(
+    followed: Followed, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Errors are waited out; after several in a row the version is doubted and a new list made."""
+    monkeypatch.setattr(list_watch, "BACKOFF_S", 0.001)
     followed.cluster.faults.add(
         Fault("watch", "nodes", error=errors.UnreachableError("connection refused"), times=RELIST_AFTER)
     )

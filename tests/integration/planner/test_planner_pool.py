@@ -28,7 +28,7 @@ from scheduler.planner.port import (
     Task,
     TooLargeError,
 )
-from tests.unit.scheduler.planner import work
+from tests.integration.planner import work
 from tests.waiting import eventually
 
 LIMITS = Limits(deadline_s=30.0, memory_mib=2048)
@@ -248,7 +248,7 @@ async def test_no_worker_outlives_a_service_that_is_killed(tmp_path: Path) -> No
         "from scheduler.metrics import Metrics\n"
         "from scheduler.planner.pool import Pool\n"
         "from scheduler.planner.port import Limits, Question\n"
-        "from tests.unit.scheduler.planner import work\n"
+        "from tests.integration.planner import work\n"
         "async def question(): return Question(json.dumps({'began': sys.argv[1]}).encode())\n"
         "async def main(): await Pool(Limits(), Metrics()).ask(work.endless, question)\n"
         "asyncio.run(main())\n"
