@@ -11,6 +11,7 @@ awaits is atomic. Reading order:
     state       the cache: inventory + what is known of pods; fed by reflector
     reflector   keeps one kind of the cluster in the state
     extender    filter, prioritize, bind, preempt in domain words
+    courtship   pods on their way to a node, their Binding not here yet
     preemptor   whom to evict so that a pod fits
     binder      one Binding carried to a definite end
     demand      what pods ask for, for policies that follow it
