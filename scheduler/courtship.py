@@ -1,8 +1,9 @@
 """Pods on their way to a node: offered one by filter, their Binding not here yet.
 
 The extender tells what it offered and asks where other pods are going; the binder tells when a pod has its claim, or
-will not get one: from then on the ledger knows better. Nothing here refuses a node, it only ranks: kube-scheduler may
-never send the Binding, so whatever is known here is forgotten after a moment (docs/adr/0006).
+will not get one: from then on the ledger knows better. No node is refused for what is known here: others are ranked by
+it, and the next filter call may wait for it. kube-scheduler may never send the Binding, so all of it is forgotten after
+a moment (docs/adr/0006).
 """
 
 import asyncio
