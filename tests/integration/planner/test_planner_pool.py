@@ -31,7 +31,7 @@ from scheduler.planner.port import (
 from tests.integration.planner import work
 from tests.waiting import eventually
 
-LIMITS = Limits(deadline_s=30.0, memory_mib=2048)
+LIMITS = Limits(deadline_s=30.0, memory_mib=2048, nice=0)  # as important as the tests beside it
 
 
 @pytest.fixture
@@ -73,13 +73,14 @@ async def begun(file: Path) -> int:
     return int(file.read_text())
 
 
-async def test_a_task_gets_the_document_and_its_terms(pool: Pool) -> None:
+async def test_a_task_gets_the_document_and_its_terms() -> None:
     """Document, snapshot, models and time limit reach the task; it runs in a humble process of its own."""
     a100 = gpu_models.find("a100-40gb")
     saved = snapshot_file.encode(snapshot_file.describe([(a100, 2, 1)])).encode()
-    found = await asked(
-        pool, work.echo, {"demand": 1}, snapshot=(saved[:100], saved[100:]), catalogues={"mine": a100}, time_limit_s=2.5
-    )
+    more: dict[str, Any] = {"snapshot": (saved[:100], saved[100:]), "catalogues": {"mine": a100}, "time_limit_s": 2.5}
+    pool = Pool(replace(LIMITS, nice=19), Metrics())
+    found = await asked(pool, work.echo, {"demand": 1}, **more)
+    await pool.close()
     assert found["document"] == {"demand": 1}
     assert found["nodes"] == ["a100-40gb-0000", "a100-40gb-0001"]
     assert (found["models"], found["limit_s"], found["nice"]) == (["mine"], 2.5, 19)
