@@ -63,7 +63,7 @@ class Courtships:
         """Until it is known where the pods before this one go, but no longer than their time.
 
         kube-scheduler has chosen for them before it asks about the next pod. Its bind call goes out beside the next
-        filter call and often comes in second; then this pod would be shown the room as it was before.
+        filter call and at times comes in second; then this pod would be shown the room as it was before.
         """
         self.over(uid)  # asked about again, so its last turn came to nothing
         if not self._choosing:

@@ -108,7 +108,8 @@ class Extender:
         ranked = self._ranked(known, names, losses, self._shortlist)
         if not ranked:
             return self._refused(known, self._refusal(known.request, names, losses))
-        self._court_if_only(known, names, ranked)
+        if _one_is_best(ranked):
+            self._courtships.court(known.uid, known.request, names[ranked[0].position])
         worst = ranked[0].loss + self._slack + EQUAL
         return self._offered(known, [names[one.position] for one in ranked if one.loss <= worst])
 
@@ -168,7 +169,9 @@ class Extender:
             if place and one.loss > before + EQUAL:
                 score = max(0, score - 1)
             scores[names[one.position]], before = score, one.loss
-        if ranked and not self._court_if_only(known, names, ranked):
+        if _one_is_best(ranked):
+            self._courtships.court(known.uid, known.request, names[ranked[0].position])
+        elif ranked:
             self._courtships.choose(known.uid)
         return scores
 
@@ -246,15 +249,13 @@ class Extender:
             return _LAST
         return loss
 
-    def _court_if_only(self, known: KnownPod, names: Sequence[str], ranked: Sequence[_Ranked]) -> bool:
-        """Remember where a pod is about to go, and tell, if that is certain: between equals kube-scheduler chooses."""
-        certain = bool(ranked) and (len(ranked) == 1 or ranked[1].loss > ranked[0].loss + EQUAL)
-        if certain and known.request:
-            self._courtships.court(known.uid, known.request, names[ranked[0].position])
-        return certain
-
     def _decided(self, verb: str, outcome: str, reason: str) -> None:
         self._metrics.decisions.labels(verb, outcome, reason).inc()
+
+
+def _one_is_best(ranked: Sequence[_Ranked]) -> bool:
+    """Whether it is certain where a pod goes: between equals kube-scheduler chooses."""
+    return len(ranked) == 1 or (len(ranked) > 1 and ranked[1].loss > ranked[0].loss + EQUAL)
 
 
 def _best(losses: Losses, count: int) -> Rows:

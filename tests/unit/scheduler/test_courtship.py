@@ -11,7 +11,7 @@ from edge.objects import Pod
 from scheduler import app
 from scheduler.courtship import Courtships
 from simulator import api
-from tests.unit.scheduler.verbs import Verbs
+from tests.unit.scheduler.verbs import Verbs, document
 
 TURNS = 20  # more turns of the event loop than any call needs that waits for nothing
 
@@ -25,10 +25,7 @@ class World(Verbs):
 
     def pod(self, name: str, profile: str) -> Pod:
         """A pending pod."""
-        limits = {f"nvidia.com/mig-{profile}": "1"}
-        spec = {"containers": [{"name": "main", "resources": {"limits": limits}}]}
-        made = self.server.create(api.POD, {"metadata": {"name": name, "namespace": "default"}, "spec": spec})
-        return msgspec.convert(made.document, Pod)
+        return msgspec.convert(self.server.create(api.POD, document(name, profile)).document, Pod)
 
     async def filter(self, pod: Pod) -> Sequence[str]:
         """The nodes that filter offers."""
@@ -46,8 +43,8 @@ class World(Verbs):
         return str(msgspec.json.decode(await self._routes.bind(msgspec.json.encode(args)))["Error"])
 
     def _question(self, pod: Pod) -> bytes:
-        document = self.server.get(api.POD, pod.metadata.name, "default").document
-        return msgspec.json.encode({"Pod": document, "NodeNames": self.names})
+        shown = self.server.get(api.POD, pod.metadata.name, "default").document
+        return msgspec.json.encode({"Pod": shown, "NodeNames": self.names})
 
 
 async def turns(count: int = TURNS) -> None:

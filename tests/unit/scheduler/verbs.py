@@ -1,7 +1,5 @@
 """An extender on its own, for tests of its verbs and of what they know of each other."""
 
-from typing import Any
-
 import msgspec
 
 from allocator import policy
@@ -13,6 +11,7 @@ from scheduler.extender import Extender
 from scheduler.metrics import Metrics
 from scheduler.preemptor import Preemptor
 from scheduler.state import State
+from simulator.api import Document
 from simulator.memory_cluster.client import MemoryCluster
 from simulator.memory_cluster.server import Server
 from tests.builders import node, request
@@ -37,13 +36,13 @@ class Verbs:
             self.state.inventory.nodes.add(name)
             self.state.inventory.observe(node(name).gpu("a100-40gb").report())
         self.server = Server()
-        self.courtships = Courtships(courting_s=courting_s, choosing_s=choosing_s)
+        courtships = Courtships(courting_s=courting_s, choosing_s=choosing_s)
         metrics, cluster = Metrics(), MemoryCluster(self.server)
         self.extender = Extender(
             self.state,
-            Binder(self.state, cluster, self.courtships, metrics, timeout_s=1),
+            Binder(self.state, cluster, courtships, metrics, timeout_s=1),
             Preemptor(self.state, cluster),
-            self.courtships,
+            courtships,
             metrics,
             shortlist=shortlist,
             slack=slack,
@@ -60,12 +59,16 @@ class Verbs:
 
 def a_pod(name: str, *profiles: str, priority: int = 0) -> Pod:
     """A pending pod asking for these profiles in one container."""
+    return msgspec.convert(document(name, *profiles, priority=priority), Pod)
+
+
+def document(name: str, *profiles: str, priority: int = 0) -> Document:
+    """That pod as the API server would have it, with a UID that follows from its name."""
     limits: dict[str, str] = {}
     for one in profiles:
         resource = f"nvidia.com/mig-{one}"
         limits[resource] = str(int(limits.get(resource, "0")) + 1)
-    document: dict[str, Any] = {
+    return {
         "metadata": {"name": name, "namespace": "default", "uid": f"uid-{name}"},
         "spec": {"priority": priority, "containers": [{"name": "main", "resources": {"limits": limits}}]},
     }
-    return msgspec.convert(document, Pod)
