@@ -72,6 +72,7 @@ imports: install
 manifests-check: control-plane ## every manifest: fits the agent's and the scheduler's settings, builds, and a real API server takes it
 	$(BIN)/pytest tests/unit/deploy tests/e2e/test_deploy_*.py tests/e2e/test_agent_kube.py $(ARGS)
 
+check: export HYPOTHESIS_PROFILE ?= ci
 check: lint types imports test ## what CI runs: format, lint, types, import contracts, all tests
 
 bench: control-plane ## every benchmark, checked against benchmarks/ranges.toml
