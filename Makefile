@@ -41,10 +41,10 @@ demo-picture: install ## draw the demo's picture for the README anew
 	@$(BIN)/migsched demo --svg docs/images/demo.svg
 
 control-plane: install ## build etcd, kube-apiserver, kube-scheduler, … into the cache (minutes, once)
-	@$(BIN)/python -m simulator.control_plane.build
+	@$(BIN)/python -m testbed.control_plane.build
 
 real-node: install ## build containerd and fetch runc and busybox into the cache, where this machine can run a node
-	@$(BIN)/python -m simulator.real_node
+	@$(BIN)/python -m testbed.node
 
 cluster: control-plane ## a real control plane with simulated GPU nodes (ARGS="--nodes 4 --gpus 8")
 	@$(BIN)/migsched cluster $(ARGS)

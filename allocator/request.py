@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from allocator import errors
-from allocator.profile import is_mig_resource, profile_name
+from allocator.mig.profile import is_mig_resource, profile_name
 
 MAX_SLICES_PER_POD = 128  # sixteen full GPUs; a larger count is a slip of the pen, and would cost every filter call
 

@@ -26,18 +26,18 @@ import msgspec
 import numpy as np
 import yaml
 
-from allocator import contract
-from allocator.contract import Promise
-from allocator.profile import Placement, resource_name
-from benchmarks.agent_process import Driver
-from benchmarks.service_process import cpu_seconds
-from edge import service_account
-from node_agent import naming
-from node_agent.slices import Place
-from simulator.control_plane import build
-from simulator.control_plane.control_plane import ControlPlane
-from simulator.device_manager import DeviceManager
+from allocator.claims import contract
+from allocator.claims.contract import Promise
+from allocator.mig.profile import Placement, resource_name
+from benchmarks.servers.agent_process import Driver
+from benchmarks.servers.service_process import cpu_seconds
+from kubeclient import service_account
+from node_agent.slices import naming
+from node_agent.slices.slices import Place
+from simulator.cluster.device_manager import DeviceManager
 from simulator.gpu import driver
+from testbed.control_plane import build
+from testbed.control_plane.control_plane import ControlPlane
 
 NODE = "bench"
 GPUS = 8
@@ -293,7 +293,7 @@ class _AgentProcess:
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> "_AgentProcess":
-        command = [sys.executable, "-m", "benchmarks.agent_process", f"{MODEL}:{GPUS}", str(self._account)]
+        command = [sys.executable, "-m", "benchmarks.servers.agent_process", f"{MODEL}:{GPUS}", str(self._account)]
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
                 command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, env=self._environment

@@ -9,10 +9,11 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from allocator import geometry, gpu_models, policy
-from allocator.geometry import Geometry
+import replay
+from allocator.mig import geometry, gpu_models
+from allocator.mig.geometry import Geometry
+from allocator.placement import policy
 from benchmarks.policies import Contender
-from simulator import replay
 
 GPUS = 100
 RUNS = 5

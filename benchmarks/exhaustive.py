@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
 from allocator import errors
-from allocator.geometry import Geometry
+from allocator.mig.geometry import Geometry
 
 Gpu = tuple[int, int]  # slices that stay and slices that may move, each as bits of placement indices
 Arrangement = tuple[Gpu, ...]

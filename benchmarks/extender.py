@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 import msgspec
 import numpy as np
 
-from benchmarks import extender_server
+from benchmarks.servers import extender_server
 
 SIZES = (100, 1_000, 5_000)
 PROFILES = ("1g.5gb", "2g.10gb", "3g.20gb", "7g.40gb")
@@ -118,7 +118,7 @@ class _Client:
 
 @contextmanager
 def _server(nodes: int) -> Any:
-    command = [sys.executable, "-m", "benchmarks.extender_server", "--nodes", str(nodes)]
+    command = [sys.executable, "-m", "benchmarks.servers.extender_server", "--nodes", str(nodes)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None  # asked for above

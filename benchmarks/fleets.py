@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from allocator import geometry, gpu_models
-from allocator.geometry import Geometry
-from allocator.profile import Placement
-from allocator.snapshot import GpuView, NodeView, Occupant, Snapshot
-from allocator.snapshot_file import PodFacts, Saved
+from allocator.claims.snapshot import GpuView, NodeView, Occupant, Snapshot
+from allocator.claims.snapshot_file import PodFacts, Saved
+from allocator.mig import geometry, gpu_models
+from allocator.mig.geometry import Geometry
+from allocator.mig.profile import Placement
 
 MODEL = "a100-40gb"
 GPUS_PER_NODE = 8

@@ -14,15 +14,16 @@ from typing import Any
 
 import numpy as np
 
-from allocator import fleet, geometry, gpu_models, policy
-from allocator.geometry import Geometry
+from allocator.mig import geometry, gpu_models
+from allocator.mig.geometry import Geometry
+from allocator.placement import fleet, policy
 from benchmarks.policies import Contender
-from simulator.replay import engine, mix
-from simulator.replay.engine import Rules
-from simulator.replay.generated import Generated
-from simulator.replay.pool import Pool
-from simulator.replay.series import Series
-from simulator.replay.tally import Tally
+from replay import engine, mix
+from replay.engine import Rules
+from replay.generated import Generated
+from replay.pool import Pool
+from replay.series import Series
+from replay.tally import Tally
 
 MODEL = "a100-40gb"
 GPUS = 100

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from simulator.replay.job import Job
+from replay.job import Job
 
 SIZES = (1, 2, 3, 4, 7)  # compute slices, in the order of a multiset here
 

@@ -21,8 +21,9 @@ from urllib.parse import urlsplit
 import msgspec
 import numpy as np
 
-from allocator import geometry, gpu_models
-from benchmarks import extender, extender_server, fleets, service_process
+from allocator.mig import geometry, gpu_models
+from benchmarks import extender, fleets
+from benchmarks.servers import extender_server, service_process
 
 SIZES = (1_000, 5_000)
 NOTHING, PLANS, CAPACITY = "nothing", "plans", "capacity of the cluster"
@@ -232,7 +233,7 @@ def long_plan(seed: int) -> dict[str, Any]:
 
 @contextmanager
 def _server(nodes: int) -> Iterator[_Server]:
-    command = [sys.executable, "-m", "benchmarks.interference_server", "--nodes", str(nodes)]
+    command = [sys.executable, "-m", "benchmarks.servers.interference_server", "--nodes", str(nodes)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None  # asked for above

@@ -13,12 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from allocator import geometry, gpu_models, planning, repack
-from allocator.geometry import Geometry
-from allocator.packing import patterns
-from allocator.packing.program import Program, relax
+from allocator.mig import geometry, gpu_models
+from allocator.mig.geometry import Geometry
+from allocator.planning import plan, repack
+from allocator.planning.packing import patterns
+from allocator.planning.packing.program import Program, relax
 from benchmarks import fleets
-from simulator.replay import report
+from replay import report
 
 MODEL = fleets.MODEL
 PROFILES = ("1g.5gb", "2g.10gb", "3g.20gb", "4g.20gb", "7g.40gb")
@@ -56,7 +57,7 @@ def measure(
     with its interval), and seconds (worst). `plan, three models`: 10,000 slices with 200 pinned GPUs, `large` of them:
     seconds and gap. `repack`: per fleet and question, seconds, cost, and the gap.
     """
-    planning.plan({"fleet": [{"model": MODEL}], "demand": {"1g.5gb": 1}})  # the solver is loaded on first use
+    plan.answer({"fleet": [{"model": MODEL}], "demand": {"1g.5gb": 1}})  # the solver is loaded on first use
     rows: list[dict[str, Any]] = []
     for number in slices:
         for mix in MIXES:
@@ -119,7 +120,7 @@ def _plans(mix: str, slices: int, seeds: int) -> list[dict[str, Any]]:
 
 def _planned(demand: Mapping[str, int]) -> int:
     """GPUs of an exact plan."""
-    found: int = planning.plan({"fleet": [{"model": MODEL}], "demand": dict(demand)})["gpus"][MODEL]
+    found: int = plan.answer({"fleet": [{"model": MODEL}], "demand": dict(demand)})["gpus"][MODEL]
     return found
 
 
@@ -173,7 +174,7 @@ def _large_plan(seed: int) -> dict[str, Any]:
         "goal": "cost",
     }
     started = time.perf_counter()
-    answer = planning.plan(document)
+    answer = plan.answer(document)
     seconds = time.perf_counter() - started
     return {
         "what": "plan, three models",

@@ -14,11 +14,11 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from allocator import geometry, gpu_models
+import replay
+from allocator.mig import geometry, gpu_models
 from benchmarks import full_repack
-from simulator import replay
-from simulator.replay import mix, report
-from simulator.replay.generated import Generated
+from replay import mix, report
+from replay.generated import Generated
 
 GPUS = 100
 FULL_REPACK = "full repack"

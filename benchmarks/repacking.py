@@ -1,7 +1,7 @@
 """Repacking: repacks of small fleets beside the cheapest there is, which `exhaustive` finds by trying everything.
 
 Called by `migsched bench repacking` and `bench all` through `measure`. Beside the planner stands the quick rule that
-clears one window (`allocator.migration`), to show what the planner is for.
+clears one window (`allocator.planning.migration`), to show what the planner is for.
 """
 
 import time
@@ -12,9 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from allocator import geometry, gpu_models, migration, policy, repack
-from allocator.geometry import Geometry
-from allocator.snapshot_file import Saved
+from allocator.claims.snapshot_file import Saved
+from allocator.mig import geometry, gpu_models
+from allocator.mig.geometry import Geometry
+from allocator.placement import policy
+from allocator.planning import migration, repack
 from benchmarks import exhaustive, fleets
 
 SIZES = (2, 3, 4)  # GPUs

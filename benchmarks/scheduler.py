@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import scheduler_load as load
-from benchmarks.service_process import ServiceProcess, cpu_seconds
-from edge.kube import Connection
-from simulator.control_plane import build, scheduler_config
-from simulator.control_plane.control_plane import ControlPlane
+from benchmarks.servers.service_process import ServiceProcess, cpu_seconds
+from kubeclient.kube import Connection
+from testbed.control_plane import build, scheduler_config
+from testbed.control_plane.control_plane import ControlPlane
 
 FEASIBLE = "nvidia.com/mig-1g.5gb"
 INFEASIBLE = "nvidia.com/mig-3g.47gb"  # no A100-40GB offers it, and the in-tree check lets it pass: nodes advertise it

@@ -13,11 +13,13 @@ from urllib.parse import quote
 
 import msgspec
 
-from allocator import contract, errors, gpu_models, report
-from edge.changes import ChangeType
-from edge.kube import MERGE_PATCH, Connection
-from scheduler.cluster import Kind
-from scheduler.kube import PATHS
+from allocator import errors
+from allocator.claims import contract, report
+from allocator.mig import gpu_models
+from kubeclient.changes import ChangeType
+from kubeclient.kube import MERGE_PATCH, Connection
+from scheduler.cache.cluster import Kind
+from scheduler.cache.kube import PATHS
 
 MODEL = "a100-40gb"
 GPUS_PER_NODE = 8

@@ -10,10 +10,10 @@ from typing import Any
 
 import yaml
 
-from benchmarks import static_api_server
-from benchmarks.service_process import ServiceProcess
-from benchmarks.static_api_server import StaticApiServer
-from scheduler.cluster import Kind
+from benchmarks.servers import static_api_server
+from benchmarks.servers.service_process import ServiceProcess
+from benchmarks.servers.static_api_server import StaticApiServer
+from scheduler.cache.cluster import Kind
 
 Progress = Callable[[str], None]
 

@@ -10,9 +10,10 @@ import msgspec
 import typer
 from rich.table import Table
 
-from allocator import contract
+from allocator.claims import contract
 from cli import output
-from node_agent import device, settings
+from node_agent import settings
+from node_agent.gpu import device
 
 _FIELDS = settings.Settings.model_fields
 
@@ -83,8 +84,8 @@ def agent(
 def _devices(simulate: str | None, wanted: settings.Settings) -> device.MigDevices:
     """Real or simulated GPUs."""
     if simulate is None:
-        from node_agent.nvml.binding import Binding
-        from node_agent.nvml.devices import NvmlDevices
+        from node_agent.gpu.nvml.binding import Binding
+        from node_agent.gpu.nvml.devices import NvmlDevices
 
         return NvmlDevices(Binding(root=wanted.driver_root))
     from simulator.gpu import devices, driver

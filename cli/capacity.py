@@ -8,7 +8,8 @@ import yaml
 from rich.console import RenderableType
 from rich.text import Text
 
-from allocator import errors, snapshot_file
+from allocator import errors
+from allocator.claims import snapshot_file
 from cli import api_client, documents, output
 from cli.output import Format
 
@@ -29,7 +30,7 @@ def capacity(
 
     Example: echo '{fleet: [{model: a100-40gb, nodes: 2, gpus_per_node: 8}]}' | migsched capacity -
     """
-    from allocator import capacity as answers  # OR-Tools is slow to load: not for --help
+    from allocator.planning import capacity as answers  # OR-Tools is slow to load: not for --help
 
     asked = documents.read(document)
     described = isinstance(asked, dict) and "fleet" in asked

@@ -15,8 +15,8 @@ from rich.text import Text
 
 from allocator import errors
 from cli import output
-from simulator import local_cluster
-from simulator.local_cluster import LocalCluster
+from simulator.cluster import local_cluster
+from simulator.cluster.local_cluster import LocalCluster
 
 
 def cluster(
@@ -42,7 +42,7 @@ def cluster(
 
     Example: migsched cluster --nodes 2 --gpus 4 --model h100-80gb
     """
-    from edge import logs
+    from config import logs
 
     logs.configure("console", "warning")
     with contextlib.nullcontext(directory) if directory else _temporary() as place:

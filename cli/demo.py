@@ -45,7 +45,7 @@ def demo(
 
     Example: migsched demo --nodes 2 --model h100-80gb
     """
-    from edge import logs
+    from config import logs
 
     logs.configure("console", "error")
     wishes = demos.Wishes(nodes, gpus, model, seed, examples, policy, extender_port, api_host, api_port)

@@ -9,10 +9,11 @@ from typing import Annotated, Any
 
 import typer
 
-from allocator import errors, snapshot_file
-from allocator.snapshot_file import Saved
+from allocator import errors
+from allocator.claims import snapshot_file
+from allocator.claims.snapshot_file import Saved
 from cli import api_client
-from edge import document_text
+from config import document_text
 
 MAX_BYTES = 256 * 2**20
 

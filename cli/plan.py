@@ -7,14 +7,14 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from allocator import planning
+from allocator.planning import plan as plans
 from cli import documents, output
 from cli.output import Format
 
 
 def plan(
     document: documents.Document = None,
-    time_limit: Annotated[float, typer.Option(help="Seconds to search at most.")] = planning.DEFAULT_TIME_LIMIT_S,
+    time_limit: Annotated[float, typer.Option(help="Seconds to search at most.")] = plans.DEFAULT_TIME_LIMIT_S,
     form: Annotated[Format, typer.Option("--output", "-o", help="How to print.")] = Format.TABLE,
 ) -> None:
     """Plan GPUs for a demand: counts per profile, services with a rate, or language models (docs/planning.md).
@@ -23,7 +23,7 @@ def plan(
 
     Example: echo '{demand: {3g.20gb: 20, 1g.5gb: 50}, fleet: [{model: a100-40gb, count: unlimited}]}' | migsched plan -
     """
-    answer = planning.plan(documents.read(document), time_limit)
+    answer = plans.answer(documents.read(document), time_limit)
     output.show(form, lambda: answer, lambda: _table(answer))
     if not answer.get("feasible", True):
         raise typer.Exit(1)

@@ -7,7 +7,7 @@ import yaml
 from rich.console import RenderableType
 from rich.text import Text
 
-from allocator import repack as answers
+from allocator.planning import repack as answers
 from cli import api_client, documents, output
 from cli.output import Format
 

@@ -9,10 +9,10 @@ from rich.progress import Progress
 from rich.table import Table
 from rich.text import Text
 
+import replay
 from cli import output
 from cli.output import Format
-from simulator import replay
-from simulator.replay import Backend, Config, Discipline
+from replay import Backend, Config, Discipline
 
 _DEFAULT = Config()
 

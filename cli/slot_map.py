@@ -13,7 +13,7 @@ from rich.console import Group, RenderableType
 from rich.panel import Panel
 from rich.text import Text
 
-from allocator.snapshot import GpuView, NodeView, Occupant
+from allocator.claims.snapshot import GpuView, NodeView, Occupant
 
 _CELL = 2  # characters per memory slice
 # Two shades per workload, so that neighbours of one workload can be told apart; readable under black text.

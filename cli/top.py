@@ -9,8 +9,8 @@ import typer
 from rich.console import Group, RenderableType
 from rich.table import Table
 
-from allocator import contract, inventory, snapshot
-from allocator.snapshot import NodeView
+from allocator.claims import contract, inventory, snapshot
+from allocator.claims.snapshot import NodeView
 from cli import api_client, output, slot_map
 from cli.output import Format
 
@@ -40,9 +40,9 @@ def _from_api(api_url: str) -> list[NodeView]:
 
 async def _from_cluster(kubeconfig: Path) -> list[NodeView]:
     """What the agents report; claims that are not cut yet are the scheduler's alone and do not show."""
-    from edge.kube import Connection  # slow to load
-    from simulator import api
-    from simulator.kube_api import KubeApi
+    from kubeclient.kube import Connection  # slow to load
+    from simulator.cluster import api
+    from simulator.cluster.kube_api import KubeApi
 
     connection = await Connection.connect(kubeconfig)
     try:

@@ -1,30 +1,17 @@
 """The node agent: cuts the slices that pods on its node were promised, hands them to the kubelet, takes them back.
 
-One process per GPU node. Reading order:
+One process per GPU node. Each package imports only packages below it:
 
-    device       the port to the GPUs; `nvml` is the driver behind it, simulator.gpu the other one
-    slices       a slice's life as the agent sees it: one transition table
-    journal      what the agent must not forget, written before every mutation; `journal_file`: on disk
-    naming       device ids: stable names of placements
-    cluster      the port to Kubernetes; the objects that cross it are in `edge`; `kube` is the real one
-    pods         from a pod object to what it asks and was promised
-    node_view    what was observed of the GPUs
-    plan         from observed and wanted to ordered steps; pure
-    ownership    when a slice may be taken back; pure
-    steering     which devices the kubelet should pick; pure
-    cutter       carries steps out, each journalled first
-    memory       what is known at the moment; `turns`: who may change what of it
-    sharing      which slices a container of several profiles sees; pure
-    cdi          specifications that tell the container runtime what a device id means
-    agent        observe, plan, actuate, report: one step; and Allocate
-    reporting    the MigNode status and what it says of the node
-    mode         which GPUs may be put into MIG mode; `mode_switch` does it
-    coexistence  who else manages this node's GPUs; `labels` keeps NVIDIA's components off the node
-    kubelet      device plugins and PodResources over gRPC
-    metrics      the collectors, in one table; `metered` counts driver calls
-    serving      probes and metrics over HTTP
-    footprint    memory and threads, so that little is taken from the node's workloads
     service      wires all of it; `run` is what `migsched agent` calls
+    kubelet/     device plugins and PodResources over gRPC
+    allocation   the kubelet's questions about devices; `inform`: pods in, reports out
+    agent        observe, plan, actuate, report: one step
+    containers/  what a container is given: CDI specifications and the slices that it sees
+    memory       what is known at the moment; `reporting`: the MigNode status
+    slices/      a slice's life: states, journal, plan, ownership
+    cluster/     the port to Kubernetes, and what is read from it
+    gpu/         the port to the GPUs; `gpu.nvml` is the driver behind it, simulator.gpu the other one
+    settings, metrics, serving, footprint, mode    what all of these lean on
 """
 
 import os

@@ -9,20 +9,22 @@ from collections.abc import Collection, Iterable, Sequence
 
 import structlog
 
-from allocator.report import Owner
-from node_agent import cdi, demand, injection, naming, plan, reporting, slices, steering
-from node_agent.cluster import PodEvent
-from node_agent.cutter import Cutter, Failure
-from node_agent.journal import JournalError
+from allocator.claims.report import Owner
+from node_agent import reporting
+from node_agent.cluster.cluster import PodEvent
+from node_agent.cluster.pods import PodView
+from node_agent.containers import cdi, injection
 from node_agent.memory import Memory
 from node_agent.metrics import Metrics
 from node_agent.mode_switch import ModeSwitch
-from node_agent.node_view import NodeView
-from node_agent.ownership import Holder, Listing, People, unlisted
-from node_agent.plan import Action, Misfit, Plan, Want
-from node_agent.pods import PodView
 from node_agent.reporting import Outcome, Reason
-from node_agent.slices import Event, Place, Record, State
+from node_agent.slices import demand, naming, plan, slices, steering
+from node_agent.slices.cutter import Cutter, Failure
+from node_agent.slices.journal import JournalError
+from node_agent.slices.node_view import NodeView
+from node_agent.slices.ownership import Holder, Listing, People, unlisted
+from node_agent.slices.plan import Action, Misfit, Plan, Want
+from node_agent.slices.slices import Event, Place, Record, State
 
 _log = structlog.get_logger("agent")
 

@@ -8,15 +8,17 @@ container, and gives ids of an ended pod to the next one before we noticed its e
 from collections.abc import Collection, Iterable, Sequence
 
 from allocator import errors
-from allocator.profile import profile_name
-from node_agent import cdi, device, injection, naming, plan, sharing, slices, steering
+from allocator.mig.profile import profile_name
 from node_agent.agent import Agent, waiting_for
-from node_agent.cutter import Failure
+from node_agent.containers import cdi, injection, sharing
+from node_agent.gpu import device
 from node_agent.memory import Memory
-from node_agent.node_view import NodeView
-from node_agent.ownership import People
-from node_agent.plan import Misfit, Want
-from node_agent.slices import Event, Place, State
+from node_agent.slices import naming, plan, slices, steering
+from node_agent.slices.cutter import Failure
+from node_agent.slices.node_view import NodeView
+from node_agent.slices.ownership import People
+from node_agent.slices.plan import Misfit, Want
+from node_agent.slices.slices import Event, Place, State
 
 
 class AllocationError(errors.MigschedError):

@@ -14,11 +14,11 @@ from typing import Any
 import structlog
 
 from allocator import errors
-from edge.changes import Change, ChangeType, Listing
-from edge.list_watch import ListWatch
-from edge.objects import Node, Pod
+from kubeclient.changes import Change, ChangeType, Listing
+from kubeclient.list_watch import ListWatch
+from kubeclient.objects import Node, Pod
 from node_agent import reporting
-from node_agent.cluster import Cluster, PodEvent
+from node_agent.cluster.cluster import Cluster, PodEvent
 from node_agent.reporting import Outcome
 
 _log = structlog.get_logger("inform")

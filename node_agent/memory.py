@@ -10,18 +10,20 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from allocator.catalogue import Catalogue
-from node_agent import demand, device, mode, naming, node_view, slices
-from node_agent.demand import Promised
-from node_agent.device import EventKind, GpuInfo, GpuState
-from node_agent.journal import Journal
+from allocator.mig.catalogue import Catalogue
+from node_agent import mode
+from node_agent.cluster.pods import PodView
+from node_agent.gpu import device
+from node_agent.gpu.device import EventKind, GpuInfo, GpuState
+from node_agent.gpu.turns import AsideDevices, Lock, Turns
 from node_agent.mode import Chosen
-from node_agent.node_view import GpuView, NodeView
-from node_agent.ownership import Listing
-from node_agent.pods import PodView
-from node_agent.slices import Place
-from node_agent.steering import Situation
-from node_agent.turns import AsideDevices, Lock, Turns
+from node_agent.slices import demand, naming, node_view, slices
+from node_agent.slices.demand import Promised
+from node_agent.slices.journal import Journal
+from node_agent.slices.node_view import GpuView, NodeView
+from node_agent.slices.ownership import Listing
+from node_agent.slices.slices import Place
+from node_agent.slices.steering import Situation
 
 
 @dataclass(frozen=True, slots=True)

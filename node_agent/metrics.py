@@ -6,7 +6,7 @@ agent's device ids to pods itself.
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from allocator.report import NodeReport
+from allocator.claims.report import NodeReport
 
 _SECONDS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 

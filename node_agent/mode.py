@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from node_agent.device import GpuInfo
+from node_agent.gpu.device import GpuInfo
 
 ALL = "all"
 

@@ -8,8 +8,8 @@ status of a call that succeeded. The agent never resets a GPU, and never switche
 
 import structlog
 
-from node_agent import device
-from node_agent.device import EventKind, GpuInfo, GpuState, ModeChange
+from node_agent.gpu import device
+from node_agent.gpu.device import EventKind, GpuInfo, GpuState, ModeChange
 from node_agent.memory import Memory
 
 _log = structlog.get_logger("mode")

@@ -9,16 +9,16 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from allocator import contract
-from allocator.report import GpuReport, MigMode, NodeReport, Owner, Slice, SliceState
-from node_agent import node_view, ownership
-from node_agent.cluster import PodEvent
-from node_agent.device import GpuInstance, GpuState
+from allocator.claims import contract
+from allocator.claims.report import GpuReport, MigMode, NodeReport, Owner, Slice, SliceState
+from node_agent.cluster.cluster import PodEvent
+from node_agent.cluster.pods import PodView
+from node_agent.gpu.device import GpuInstance, GpuState
 from node_agent.memory import Memory
-from node_agent.node_view import GpuView
-from node_agent.ownership import Listing
-from node_agent.pods import PodView
-from node_agent.slices import Place, Record, State
+from node_agent.slices import node_view, ownership
+from node_agent.slices.node_view import GpuView
+from node_agent.slices.ownership import Listing
+from node_agent.slices.slices import Place, Record, State
 
 _MODES = {
     GpuState.READY: MigMode.ENABLED,

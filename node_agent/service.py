@@ -16,27 +16,31 @@ from typing import Any
 import structlog
 
 from allocator import errors
-from edge import logs
-from edge.objects import Pod
-from node_agent import cdi, coexistence, device, footprint, mode, naming, pods, reporting, serving
+from config import logs
+from kubeclient.objects import Pod
+from node_agent import footprint, mode, reporting, serving
 from node_agent.agent import Agent
 from node_agent.allocation import Allocation, AllocationError
-from node_agent.cluster import Cluster
+from node_agent.cluster import coexistence, pods
+from node_agent.cluster.cluster import Cluster
+from node_agent.cluster.kube import KubeClient
+from node_agent.cluster.labels import Labels
+from node_agent.cluster.pods import PodView
+from node_agent.containers import cdi
+from node_agent.gpu import device
+from node_agent.gpu.metered import MeteredDevices
 from node_agent.inform import Pods, Reporter, now
-from node_agent.journal import Journal, JournalError
-from node_agent.journal_file import FileStore
-from node_agent.kube import KubeClient
 from node_agent.kubelet.channel import KubeletError
 from node_agent.kubelet.plugin import Given
 from node_agent.kubelet.plugins import Plugins
 from node_agent.kubelet.pod_resources import PodResources
-from node_agent.labels import Labels
 from node_agent.memory import Memory, Options
-from node_agent.metered import MeteredDevices
 from node_agent.metrics import Metrics
-from node_agent.pods import PodView
 from node_agent.reporting import Outcome, Reason
 from node_agent.settings import Settings
+from node_agent.slices import naming
+from node_agent.slices.journal import Journal, JournalError
+from node_agent.slices.journal_file import FileStore
 
 VERSION = "0.1.0"
 JOURNAL = "journal.json"

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from edge import settings as loader
+from config import settings as loader
 from node_agent import mode
 
 PREFIX = "MIGSCHED_AGENT_"

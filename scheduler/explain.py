@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from allocator.misfit import Misfit, Reason
+from allocator.placement.misfit import Misfit, Reason
 from allocator.request import Request
-from scheduler.state import KnownPod, State
+from scheduler.cache.state import KnownPod, State
 
 
 def find(state: State, name: str) -> KnownPod | None:

@@ -9,7 +9,8 @@ import re
 import sys
 from pathlib import Path
 
-from allocator import errors, gpu_models
+from allocator import errors
+from allocator.mig import gpu_models
 
 _KEY = "managedResources:"
 

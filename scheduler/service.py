@@ -18,26 +18,28 @@ import uvicorn
 import uvloop
 from starlette.types import ASGIApp
 
-from allocator import errors, policy
-from allocator.ledger import State as ClaimState
-from edge import logs
-from scheduler import api, app
+from allocator import errors
+from allocator.claims.ledger import State as ClaimState
+from allocator.placement import policy
+from config import logs
+from scheduler import api
 from scheduler.api import Context
-from scheduler.binder import Binder
-from scheduler.cluster import Cluster, Kind
-from scheduler.courtship import Courtships
-from scheduler.demand import DemandFollower
-from scheduler.extender import Extender
-from scheduler.http_protocol import OneWriteProtocol
+from scheduler.cache.cluster import Cluster, Kind
+from scheduler.cache.demand import DemandFollower
+from scheduler.cache.reflector import Reflector
+from scheduler.cache.state import State
+from scheduler.cache.waker import Waker
+from scheduler.extender import app
+from scheduler.extender.binder import Binder
+from scheduler.extender.courtship import Courtships
+from scheduler.extender.extender import Extender
+from scheduler.extender.http_protocol import OneWriteProtocol
+from scheduler.extender.preemptor import Preemptor
 from scheduler.metrics import Metrics
 from scheduler.planner.pool import Pool
 from scheduler.planner.port import Task
-from scheduler.preemptor import Preemptor
-from scheduler.reflector import Reflector
 from scheduler.settings import Settings
 from scheduler.snapshots import Snapshots
-from scheduler.state import State
-from scheduler.waker import Waker
 
 _log = structlog.get_logger("service")
 _MIB = 2**20
@@ -225,7 +227,7 @@ def run(settings: Settings, simulate: Task | None = None) -> None:
 
 
 async def _run(settings: Settings, simulate: Task | None) -> None:
-    from scheduler.kube import KubeClient  # half a second to load: not for those who bring another cluster
+    from scheduler.cache.kube import KubeClient  # half a second to load: not for those who bring another cluster
 
     service = Service(settings, await KubeClient.connect(settings.kubeconfig), simulate)
     stop = asyncio.Event()

@@ -11,8 +11,8 @@ from typing import Annotated, Any
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from allocator import policy
-from edge import settings as loader
+from allocator.placement import policy
+from config import settings as loader
 from scheduler.planner.port import Limits
 
 _Port = Annotated[int, Field(ge=0, le=65535)]

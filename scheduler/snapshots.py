@@ -9,13 +9,15 @@ from collections.abc import AsyncIterator
 
 import structlog
 
-from allocator import errors, snapshot
-from allocator.catalogue import Catalogue
-from allocator.snapshot_file import DisruptionBudget, PodFacts, Writer
-from scheduler import budgets, pace
-from scheduler.cluster import Cluster
+from allocator import errors
+from allocator.claims import snapshot
+from allocator.claims.snapshot_file import DisruptionBudget, PodFacts, Writer
+from allocator.mig.catalogue import Catalogue
+from scheduler import pace
+from scheduler.cache import budgets
+from scheduler.cache.cluster import Cluster
+from scheduler.cache.state import State
 from scheduler.pace import paced
-from scheduler.state import State
 
 _log = structlog.get_logger("snapshots")
 

@@ -12,16 +12,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from allocator import gpu_models, profile, snapshot
-from allocator.catalogue import Catalogue
-from allocator.ledger import State
-from allocator.profile import Profile
-from allocator.snapshot import NodeView
+from allocator.claims import snapshot
+from allocator.claims.ledger import State
+from allocator.claims.snapshot import NodeView
+from allocator.mig import gpu_models, profile
+from allocator.mig.catalogue import Catalogue
+from allocator.mig.profile import Profile
 from scheduler import explain, settings
-from simulator import api, embedded, nodes
-from simulator.api import Document
-from simulator.embedded import Embedded, Options
-from simulator.kube_scheduler.scheduler import Config
+from simulator.cluster import api, embedded, nodes
+from simulator.cluster.api import Document
+from simulator.cluster.embedded import Embedded, Options
+from simulator.cluster.kube_scheduler.scheduler import Config
 from simulator.workloads import expand, manifests
 from simulator.workloads.expand import Expansion
 

@@ -10,7 +10,7 @@ from scheduler.planner.port import Terms
 
 def simulate(document: Any, terms: Terms) -> Mapping[str, Any]:  # noqa: ARG001 - the port's signature
     """`migsched simulate`; it has no time limit of its own, only the planner's deadline."""
-    from simulator import replay  # needed in the worker alone
-    from simulator.replay import document as documents
+    import replay
+    from replay import document as documents
 
     return replay.run(documents.parse(document))

@@ -10,13 +10,13 @@ what it is about:
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from allocator import gpu_models
-from allocator.catalogue import Catalogue
-from allocator.contract import Promise
-from allocator.inventory import BoundPod
-from allocator.ledger import Claim, Hold, State
-from allocator.profile import Engines, Placement, Profile
-from allocator.report import GpuReport, MigMode, NodeReport, Owner, Slice, SliceState
+from allocator.claims.contract import Promise
+from allocator.claims.inventory import BoundPod
+from allocator.claims.ledger import Claim, Hold, State
+from allocator.claims.report import GpuReport, MigMode, NodeReport, Owner, Slice, SliceState
+from allocator.mig import gpu_models
+from allocator.mig.catalogue import Catalogue
+from allocator.mig.profile import Engines, Placement, Profile
 from allocator.request import Container, Request, Slot, of_containers
 
 NAMESPACE = "default"

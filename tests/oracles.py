@@ -15,7 +15,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from allocator.catalogue import Catalogue
+from allocator.mig.catalogue import Catalogue
 
 Item = tuple[str, int]  # profile name, start
 Items = frozenset[Item]

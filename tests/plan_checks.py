@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from allocator import geometry, gpu_models
+from allocator.mig import geometry, gpu_models
 
 
 def check(document: Mapping[str, Any], answer: Mapping[str, Any]) -> None:

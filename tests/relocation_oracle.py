@@ -4,10 +4,11 @@ import heapq
 import random
 from collections.abc import Iterator, Sequence
 
-from allocator import errors, geometry, gpu_models
-from allocator.geometry import Geometry
-from allocator.packing.relocation import Bin, Budget, Job, Place, Places, Question
-from allocator.profile import Placement
+from allocator import errors
+from allocator.mig import geometry, gpu_models
+from allocator.mig.geometry import Geometry
+from allocator.mig.profile import Placement
+from allocator.planning.packing.relocation import Bin, Budget, Job, Place, Places, Question
 
 _Positions = tuple[Places, ...]
 

@@ -4,12 +4,13 @@ from collections.abc import Sequence
 
 from hypothesis import strategies as st
 
-from allocator import fitting, geometry, gpu_models
-from allocator.catalogue import Catalogue
-from allocator.contract import Promise
-from allocator.geometry import Geometry
-from allocator.profile import Engines, Placement, Profile
-from allocator.report import GpuReport, MigMode, NodeReport, Owner, Slice, SliceState
+from allocator.claims.contract import Promise
+from allocator.claims.report import GpuReport, MigMode, NodeReport, Owner, Slice, SliceState
+from allocator.mig import geometry, gpu_models
+from allocator.mig.catalogue import Catalogue
+from allocator.mig.geometry import Geometry
+from allocator.mig.profile import Engines, Placement, Profile
+from allocator.placement import fitting
 from allocator.request import Request, Slot
 
 A100, A100_80, A30, H100, RTX = "a100-40gb", "a100-80gb", "a30-24gb", "h100-80gb", "rtx-pro-6000-blackwell-96gb"

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import jinja2
 
-from allocator import policy
+from allocator.placement import policy
 from benchmarks.report import plots, tables
 from benchmarks.report.style import Plot
 from benchmarks.report.tables import Table
 from benchmarks.results import PartResult, Results, Verdict
-from simulator.replay import mix
+from replay import mix
 
 TEMPLATE = "page.html.j2"
 _FEW = 6  # bounds that are shown at once; more are folded

@@ -8,7 +8,7 @@ import grpc.aio
 
 from node_agent.kubelet import channel
 from node_agent.kubelet import podresources_pb2 as pb
-from node_agent.ownership import Holder, Listing
+from node_agent.slices.ownership import Holder, Listing
 
 SOCKET = Path("/var/lib/kubelet/pod-resources/kubelet.sock")
 METHOD = "/v1.PodResourcesLister/List"

@@ -11,7 +11,7 @@ import msgspec
 from fastapi import FastAPI, HTTPException, Query, Response
 from fastapi.responses import StreamingResponse
 
-from allocator import snapshot
+from allocator.claims import snapshot
 from scheduler import explain, pace
 from scheduler.api.context import Context
 from scheduler.api.documentation import JSON, answers

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from allocator import errors
-from allocator.catalogue import Catalogue
-from allocator.snapshot_file import Saved
+from allocator.claims.snapshot_file import Saved
+from allocator.mig.catalogue import Catalogue
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,14 +12,14 @@ from scheduler.planner.port import Terms
 
 def plan(document: Any, terms: Terms) -> Mapping[str, Any]:
     """`migsched plan`, which also knows the GPU models of the cluster."""
-    from allocator import planning
+    from allocator.planning import plan as answers
 
-    return planning.plan(document, terms.time_limit_s(planning.DEFAULT_TIME_LIMIT_S), terms.catalogues)
+    return answers.answer(document, terms.time_limit_s(answers.DEFAULT_TIME_LIMIT_S), terms.catalogues)
 
 
 def capacity(document: Any, terms: Terms) -> Mapping[str, Any]:
     """`migsched capacity` on the cluster, or on the fleet that the document describes."""
-    from allocator import capacity as answers
+    from allocator.planning import capacity as answers
 
     limit_s = terms.time_limit_s(answers.DEFAULT_TIME_LIMIT_S)
     return answers.answer(document, terms.saved, limit_s, terms.catalogues)
@@ -27,7 +27,7 @@ def capacity(document: Any, terms: Terms) -> Mapping[str, Any]:
 
 def repack(document: Any, terms: Terms) -> Mapping[str, Any]:
     """`migsched repack` on the cluster. Raises InputError where no snapshot came with the question."""
-    from allocator import repack as answers
+    from allocator.planning import repack as answers
 
     if terms.saved is None:
         raise errors.InputError("snapshot", None, "is missing; a repack is about a cluster")

@@ -19,8 +19,9 @@ from typing import IO, Any
 
 import msgspec
 
-from allocator import errors, snapshot_file
-from edge import document_text
+from allocator import errors
+from allocator.claims import snapshot_file
+from config import document_text
 from scheduler.planner import frames
 from scheduler.planner.frames import Done, Failed, Outcome, OutOfMemory, Refused
 from scheduler.planner.port import Question, Terms

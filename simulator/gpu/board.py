@@ -8,8 +8,8 @@ on a filled value. What a driver knows also depends on its version: profiles wer
 import dataclasses
 import re
 
-from allocator.catalogue import Catalogue
-from allocator.profile import Engines, Profile
+from allocator.mig.catalogue import Catalogue
+from allocator.mig.profile import Engines, Profile
 
 _PRODUCTS = {
     "a30-24gb": "NVIDIA A30",

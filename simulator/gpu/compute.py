@@ -6,7 +6,7 @@ Their placement units are compute slices of the GPU instance; memory and media e
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from allocator.profile import Profile
+from allocator.mig.profile import Profile
 
 MAX_COMPUTE_INSTANCES = 8  # ids 0…7 in every GPU instance
 REV1 = 7  # NVML_COMPUTE_INSTANCE_PROFILE_1_SLICE_REV1

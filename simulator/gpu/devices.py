@@ -8,8 +8,8 @@ import dataclasses
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 
-from allocator.profile import Placement
-from node_agent import device
+from allocator.mig.profile import Placement
+from node_agent.gpu import device
 from simulator.gpu import compute, events
 from simulator.gpu.capabilities import MAJOR, ci_minor, gi_minor
 from simulator.gpu.driver import Privilege, SimulatedDriver, Virtualization

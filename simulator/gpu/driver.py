@@ -15,9 +15,10 @@ from enum import IntEnum
 from functools import partial
 from pathlib import Path
 
-from allocator import errors, gpu_models
-from allocator.catalogue import Catalogue
-from node_agent import device
+from allocator import errors
+from allocator.mig import gpu_models
+from allocator.mig.catalogue import Catalogue
+from node_agent.gpu import device
 from simulator.gpu import events
 from simulator.gpu.board import known_enums
 from simulator.gpu.capabilities import CapabilityTree

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from node_agent import device
+from node_agent.gpu import device
 
 
 class Call(StrEnum):

@@ -2,17 +2,18 @@
 
 Legality comes from the compiled automaton of the catalogue (overlap, profile limits, engine totals); what is
 simulated here is what the driver adds: the order of its checks, ids, UUIDs, MIG mode, refusals and who uses what.
-Every refusal is an error of `node_agent.device` with NVML's code.
+Every refusal is an error of `node_agent.gpu.device` with NVML's code.
 """
 
 import dataclasses
 import uuid as uuids
 from collections.abc import Callable
 
-from allocator import errors, geometry
-from allocator.catalogue import Catalogue
-from allocator.profile import Placement, Profile
-from node_agent import device
+from allocator import errors
+from allocator.mig import geometry
+from allocator.mig.catalogue import Catalogue
+from allocator.mig.profile import Placement, Profile
+from node_agent.gpu import device
 from simulator.gpu import board as boards
 from simulator.gpu import compute, spans
 from simulator.gpu.mode import ModeMachine

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from node_agent import device
+from node_agent.gpu import device
 
 
 @dataclass(frozen=True, slots=True)

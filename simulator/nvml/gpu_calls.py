@@ -2,7 +2,7 @@
 
 import ctypes
 
-from node_agent import device
+from node_agent.gpu import device
 from simulator.gpu.devices import pci_bus_id
 from simulator.gpu.driver import Privilege, Virtualization
 from simulator.gpu.faults import Call

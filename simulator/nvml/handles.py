@@ -8,7 +8,7 @@ import itertools
 import threading
 from dataclasses import dataclass
 
-from node_agent import device
+from node_agent.gpu import device
 from simulator.gpu.driver import MigDevice, SimulatedDriver
 from simulator.gpu.events import EventQueue
 from simulator.gpu.gpu import SimulatedGpu

@@ -5,8 +5,8 @@ Registered in exports. What a GPU of Ampere refuses to answer with MIG mode off,
 
 import ctypes
 
-from allocator.profile import Engines, Profile
-from node_agent import device
+from allocator.mig.profile import Engines, Profile
+from node_agent.gpu import device
 from simulator.gpu import compute
 from simulator.gpu.driver import Privilege
 from simulator.gpu.faults import Call

@@ -6,7 +6,7 @@ AttributeError, which pynvml turns into FUNCTION_NOT_FOUND.
 
 from typing import Any
 
-from node_agent import device
+from node_agent.gpu import device
 from simulator.gpu.driver import SimulatedDriver
 from simulator.nvml import event_calls, gpu_calls, instance_calls, mig_device_calls, system_calls
 from simulator.nvml.exports import EXPORTS, Export, pointer

@@ -2,8 +2,8 @@
 
 import ctypes
 
-from allocator.profile import Engines
-from node_agent import device
+from allocator.mig.profile import Engines
+from node_agent.gpu import device
 from simulator.gpu import events
 from simulator.gpu.driver import Privilege
 from simulator.gpu.faults import Call

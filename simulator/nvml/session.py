@@ -5,7 +5,7 @@ The call modules work on it; library makes it and exports them.
 
 import threading
 
-from node_agent import device
+from node_agent.gpu import device
 from simulator.gpu.driver import SimulatedDriver
 from simulator.gpu.faults import Call
 from simulator.nvml.handles import Handles

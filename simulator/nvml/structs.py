@@ -5,7 +5,7 @@ Used by the call modules to read and fill what the caller's pointers point to.
 
 import ctypes
 
-from node_agent import device
+from node_agent.gpu import device
 
 NAME_SIZE = 96
 UUID_SIZE = 96

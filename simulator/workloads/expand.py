@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from simulator.api import Document
+from simulator.cluster.api import Document
 from simulator.workloads import dynamo, fields, templates
 from simulator.workloads.fields import ManifestError, Place
 from simulator.workloads.manifests import Manifest

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from simulator.api import Document
+from simulator.cluster.api import Document
 from simulator.workloads import fields
 from simulator.workloads.fields import Place
 

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from simulator.control_plane import build, errors
-from simulator.control_plane.control_plane import ControlPlane
+from testbed import errors
+from testbed.control_plane import build
+from testbed.control_plane.control_plane import ControlPlane
 
 _OUTCOME = pytest.StashKey[build.Binaries | errors.BuildError]()
 

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import yaml
 
-from simulator.control_plane import build
-from simulator.control_plane.control_plane import ControlPlane
+from testbed.control_plane import build
+from testbed.control_plane.control_plane import ControlPlane
 from tests.unit.deploy import manifests
 
 SCHEDULER = "system:serviceaccount:migsched-system:migsched-scheduler"

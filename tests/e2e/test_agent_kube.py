@@ -8,18 +8,19 @@ from pathlib import Path
 
 import pytest
 
-from allocator import contract, errors
-from edge.changes import Change, ChangeType
-from edge.objects import Pod
-from node_agent import coexistence
-from node_agent.cluster import PodEvent
-from node_agent.kube import KubeClient
-from node_agent.labels import Labels
+from allocator import errors
+from allocator.claims import contract
+from kubeclient.changes import Change, ChangeType
+from kubeclient.objects import Pod
+from node_agent.cluster import coexistence
+from node_agent.cluster.cluster import PodEvent
+from node_agent.cluster.kube import KubeClient
+from node_agent.cluster.labels import Labels
 from node_agent.service import observe
-from simulator.control_plane import build
-from simulator.control_plane.control_plane import ControlPlane
 from simulator.gpu.devices import SimulatedDevices
 from simulator.gpu.driver import simulate
+from testbed.control_plane import build
+from testbed.control_plane.control_plane import ControlPlane
 from tests.e2e import deployed
 from tests.unit.deploy import manifests
 

@@ -14,8 +14,9 @@ from typing import IO, Any
 
 import pytest
 
-from allocator import contract, gpu_models
-from simulator.control_plane import build
+from allocator.claims import contract
+from allocator.mig import gpu_models
+from testbed.control_plane import build
 
 pytestmark = pytest.mark.e2e
 

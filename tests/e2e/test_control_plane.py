@@ -16,8 +16,9 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 
-from simulator.control_plane import build, errors, scheduler_config
-from simulator.control_plane.control_plane import ControlPlane
+from testbed import errors
+from testbed.control_plane import build, scheduler_config
+from testbed.control_plane.control_plane import ControlPlane
 
 pytestmark = pytest.mark.e2e
 
@@ -193,7 +194,7 @@ def test_nothing_outlives_a_killed_owner(binaries: build.Binaries, tmp_path: Pat
     """When the process that started a control plane is killed, every program of it ends by itself."""
     script = """
         import pathlib, sys, threading
-        from simulator.control_plane.control_plane import ControlPlane
+        from testbed.control_plane.control_plane import ControlPlane
         cluster = ControlPlane(pathlib.Path(sys.argv[1]))
         cluster.start()
         cluster.start_controller_manager()

@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
-from simulator.control_plane import build, errors
-from simulator.control_plane.control_plane import ControlPlane
+from testbed import errors
+from testbed.control_plane import build
+from testbed.control_plane.control_plane import ControlPlane
 from tests.e2e import deployed
 from tests.e2e.deployed import SLICE
 from tests.unit.deploy import manifests

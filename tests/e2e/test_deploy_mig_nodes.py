@@ -8,8 +8,8 @@ import httpx
 import pytest
 import yaml
 
-from simulator.control_plane import build
-from simulator.control_plane.control_plane import ControlPlane
+from testbed.control_plane import build
+from testbed.control_plane.control_plane import ControlPlane
 from tests.e2e import deployed
 from tests.unit.deploy import mig_nodes
 

@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 import yaml
 
-from allocator import contract
-from scheduler.cluster import Binding, Kind
-from scheduler.kube import KubeClient
-from simulator.control_plane import build, errors, ports
-from simulator.control_plane.control_plane import ControlPlane
+from allocator.claims import contract
+from scheduler.cache.cluster import Binding, Kind
+from scheduler.cache.kube import KubeClient
+from testbed import errors
+from testbed.control_plane import build, ports
+from testbed.control_plane.control_plane import ControlPlane
 from tests.e2e import deployed
 from tests.e2e.deployed import AGENT, SCHEDULER
 from tests.unit.deploy import manifests

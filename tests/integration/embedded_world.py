@@ -6,15 +6,17 @@ from typing import Any
 
 import msgspec
 
-from allocator import fitting, geometry, gpu_models
-from allocator.profile import Placement
-from edge import logs
-from edge.objects import Pod
-from scheduler import pods, settings
-from simulator import api, embedded, nodes
-from simulator.api import Document
-from simulator.embedded import Embedded, Options
-from simulator.kube_scheduler.scheduler import Config
+from allocator.mig import geometry, gpu_models
+from allocator.mig.profile import Placement
+from allocator.placement import fitting
+from config import logs
+from kubeclient.objects import Pod
+from scheduler import settings
+from scheduler.cache import pods
+from simulator.cluster import api, embedded, nodes
+from simulator.cluster.api import Document
+from simulator.cluster.embedded import Embedded, Options
+from simulator.cluster.kube_scheduler.scheduler import Config
 from tests.waiting import eventually
 
 MODEL = "a100-40gb"

@@ -16,9 +16,9 @@ from typing import Any
 
 import pytest
 
-from allocator import geometry, gpu_models
+from allocator.mig import geometry, gpu_models
 from cli import main
-from edge import logs
+from config import logs
 from simulator import demo as demos
 from simulator.demo import Wishes
 

@@ -4,9 +4,10 @@ import random
 
 import pytest
 
-from allocator import errors, gpu_models
-from simulator import api
-from simulator.memory_cluster.faults import Fault
+from allocator import errors
+from allocator.mig import gpu_models
+from simulator.cluster import api
+from simulator.cluster.memory_cluster.faults import Fault
 from tests.integration import embedded_world
 from tests.integration.embedded_world import (
     cluster,
@@ -17,7 +18,7 @@ from tests.integration.embedded_world import (
     running_pods,
     settled,
 )
-from tests.unit.simulator.cluster_world import pod
+from tests.unit.simulator.cluster.cluster_world import pod
 from tests.waiting import eventually
 
 LOST = errors.UnreachableError("connection reset by peer")

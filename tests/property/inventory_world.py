@@ -11,14 +11,17 @@ from dataclasses import dataclass, field, replace
 import msgspec
 from hypothesis import strategies as st
 
-from allocator import contract, errors, fitting, geometry, gpu_models
-from allocator.contract import Promise
-from allocator.fitting import GpuState
-from allocator.inventory import BoundPod, Inventory
-from allocator.ledger import Claim, State
-from allocator.misfit import Reason
-from allocator.profile import Placement
-from allocator.report import GpuReport, MigMode, NodeReport, Owner, Slice, SliceState
+from allocator import errors
+from allocator.claims import contract
+from allocator.claims.contract import Promise
+from allocator.claims.inventory import BoundPod, Inventory
+from allocator.claims.ledger import Claim, State
+from allocator.claims.report import GpuReport, MigMode, NodeReport, Owner, Slice, SliceState
+from allocator.mig import geometry, gpu_models
+from allocator.mig.profile import Placement
+from allocator.placement import fitting
+from allocator.placement.fitting import GpuState
+from allocator.placement.misfit import Reason
 from allocator.request import Request
 from tests import builders
 

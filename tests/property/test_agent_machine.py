@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from allocator import errors
-from allocator.report import SliceState
-from node_agent import device, slices
-from node_agent.slices import Place, State
+from allocator.claims.report import SliceState
+from node_agent.gpu import device
+from node_agent.slices import slices
+from node_agent.slices.slices import Place, State
 from simulator.gpu.faults import Call
 from tests.unit.node_agent.world import Crash, World
 

@@ -7,11 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from allocator import capacity, errors, fitting, geometry, gpu_models
-from allocator.ledger import State
-from allocator.packing.relocation import Bin, Job, Question
-from allocator.profile import Placement
-from allocator.snapshot_file import PodFacts, Saved
+from allocator import errors
+from allocator.claims.ledger import State
+from allocator.claims.snapshot_file import PodFacts, Saved
+from allocator.mig import geometry, gpu_models
+from allocator.mig.profile import Placement
+from allocator.placement import fitting
+from allocator.planning import capacity
+from allocator.planning.packing.relocation import Bin, Job, Question
 from tests import relocation_oracle
 from tests.clusters import ClusterBuilder, cluster
 

@@ -7,10 +7,11 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from allocator import contract, errors
-from allocator.contract import Promise
-from allocator.inventory import Inventory
-from allocator.report import NodeReport, SliceState
+from allocator import errors
+from allocator.claims import contract
+from allocator.claims.contract import Promise
+from allocator.claims.inventory import Inventory
+from allocator.claims.report import NodeReport, SliceState
 from tests import builders, strategies
 
 Json = Any

@@ -9,11 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from allocator import fitting, geometry, gpu_models, policy
-from allocator.fitting import GpuState
-from allocator.geometry import Geometry
-from allocator.policy import Policy
-from allocator.profile import Placement
+from allocator.mig import geometry, gpu_models
+from allocator.mig.geometry import Geometry
+from allocator.mig.profile import Placement
+from allocator.placement import fitting, policy
+from allocator.placement.fitting import GpuState
+from allocator.placement.policy import Policy
 from tests import oracles, strategies
 
 policies = st.sampled_from(list(policy.POLICIES.values()))

@@ -8,9 +8,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from allocator import fitting, gpu_models, policy
-from allocator.fitting import GpuState
-from allocator.fleet import Fleet
+from allocator.mig import gpu_models
+from allocator.placement import fitting, policy
+from allocator.placement.fitting import GpuState
+from allocator.placement.fleet import Fleet
 from allocator.request import Request
 from tests import builders, strategies
 

@@ -2,8 +2,8 @@
 
 from hypothesis import assume, example, given
 
-from allocator import geometry
-from allocator.catalogue import Catalogue
+from allocator.mig import geometry
+from allocator.mig.catalogue import Catalogue
 from tests import builders, oracles, strategies
 
 # The third slice of a kind is one too many: what was used makes itself felt only two steps later.

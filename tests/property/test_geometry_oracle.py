@@ -8,9 +8,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from allocator import catalogue, geometry, gpu_models
-from allocator.geometry import Geometry
-from allocator.profile import Placement
+from allocator.mig import catalogue, geometry, gpu_models
+from allocator.mig.geometry import Geometry
+from allocator.mig.profile import Placement
 from tests import oracles
 
 A100, A30, RTX = "a100-40gb", "a30-24gb", "rtx-pro-6000-blackwell-96gb"

@@ -7,14 +7,15 @@ from hypothesis import note, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from allocator import errors, fitting
-from allocator.contract import Promise
-from allocator.geometry import Geometry
-from allocator.inventory import Inventory
-from allocator.ledger import Claim, State
-from allocator.misfit import Misfit, Reason
-from allocator.profile import Placement
-from allocator.report import NodeReport, Slice, SliceState
+from allocator import errors
+from allocator.claims.contract import Promise
+from allocator.claims.inventory import Inventory
+from allocator.claims.ledger import Claim, State
+from allocator.claims.report import NodeReport, Slice, SliceState
+from allocator.mig.geometry import Geometry
+from allocator.mig.profile import Placement
+from allocator.placement import fitting
+from allocator.placement.misfit import Misfit, Reason
 from tests import builders
 from tests.property import inventory_world
 from tests.property.inventory_world import GPUS, NODES, World, WorldPod, one_of

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from allocator import errors
-from allocator.ledger import TRANSITIONS, Claim, Event, Hold, Ledger, State
+from allocator.claims.ledger import TRANSITIONS, Claim, Event, Hold, Ledger, State
 from tests import builders
 
 PODS = ("a", "b", "c", "d")

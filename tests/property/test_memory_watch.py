@@ -7,11 +7,11 @@ from hypothesis import stateful
 from hypothesis import strategies as st
 
 from allocator import errors
-from edge.changes import ChangeType
-from scheduler.cluster import Binding
-from simulator.api import POD, Change
-from simulator.memory_cluster.client import MemoryApi
-from simulator.memory_cluster.server import Server
+from kubeclient.changes import ChangeType
+from scheduler.cache.cluster import Binding
+from simulator.cluster.api import POD, Change
+from simulator.cluster.memory_cluster.client import MemoryApi
+from simulator.cluster.memory_cluster.server import Server
 
 NAMES = st.sampled_from(["a", "b", "c"])
 NODES = st.sampled_from(["n1", "n2"])

@@ -7,11 +7,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from allocator import errors, geometry, gpu_models, migration, policy, snapshot
-from allocator.geometry import Geometry
-from allocator.inventory import Inventory
-from allocator.migration import Layout, Plan
-from allocator.profile import Placement
+from allocator import errors
+from allocator.claims import snapshot
+from allocator.claims.inventory import Inventory
+from allocator.mig import geometry, gpu_models
+from allocator.mig.geometry import Geometry
+from allocator.mig.profile import Placement
+from allocator.placement import policy
+from allocator.planning import migration
+from allocator.planning.migration import Layout, Plan
 from tests import builders
 
 A100 = geometry.compiled(gpu_models.find("a100-40gb"))

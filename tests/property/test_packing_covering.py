@@ -6,12 +6,13 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from allocator import geometry, gpu_models, planning
-from allocator.geometry import Geometry
-from allocator.packing import covering, patterns
-from allocator.packing.covering import Demand, Supply
-from allocator.packing.program import Program, Status, solve
-from allocator.profile import Placement
+from allocator.mig import geometry, gpu_models
+from allocator.mig.geometry import Geometry
+from allocator.mig.profile import Placement
+from allocator.planning import plan
+from allocator.planning.packing import covering, patterns
+from allocator.planning.packing.covering import Demand, Supply
+from allocator.planning.packing.program import Program, Status, solve
 from tests import plan_checks, strategies
 
 SMALL = ("a30-24gb", "a100-40gb", "rtx-pro-6000-blackwell-96gb")
@@ -46,7 +47,7 @@ def test_no_plan_needs_fewer_gpus(asked: tuple[str, dict[str, int]]) -> None:
     """The plan's GPUs are exactly as many as trying everything finds, and the plan keeps all its promises."""
     model, demand = asked
     document = {"fleet": [{"model": model}], "demand": demand}
-    answer = planning.plan(document)
+    answer = plan.answer(document)
     plan_checks.check(document, answer)
     names = tuple(sorted(demand))
     kind = geometry.compiled(gpu_models.find(model))
@@ -99,7 +100,7 @@ def _pinned(draw: st.DrawFn, model: str) -> dict[str, Any]:
 @given(documents())
 def test_every_plan_keeps_its_promises(document: dict[str, Any]) -> None:
     """A plan is legal, serves everything, keeps the stock; and a refusal is right that more GPUs would do."""
-    answer = planning.plan(document)
+    answer = plan.answer(document)
     if answer["feasible"]:
         plan_checks.check(document, answer)
         return
@@ -109,7 +110,7 @@ def test_every_plan_keeps_its_promises(document: dict[str, Any]) -> None:
     assert any(needed[model] > count for model, count in stock.items())
     enough = [{**e, "count": max(needed[e["model"]], stock[e["model"]])} if e["model"] in stock else e
               for e in document["fleet"]]  # fmt: skip
-    assert planning.plan({**document, "fleet": enough})["feasible"]
+    assert plan.answer({**document, "fleet": enough})["feasible"]
 
 
 @given(strategies.models, st.data())

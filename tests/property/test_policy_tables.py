@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 
-from allocator import errors, geometry, gpu_models, policy
-from allocator.catalogue import Catalogue
-from allocator.geometry import Geometry
-from allocator.policy import Policy
+from allocator import errors
+from allocator.mig import geometry, gpu_models
+from allocator.mig.catalogue import Catalogue
+from allocator.mig.geometry import Geometry
+from allocator.placement import policy
+from allocator.placement.policy import Policy
 from tests import builders, oracles, strategies
 
 UNSORTED = builders.catalogue(6, 6).profile("1g.1gb", [4, 0, 5, 2]).profile("2g.2gb", [4, 0, 2], memory=2, compute=2)

@@ -5,10 +5,11 @@ from itertools import combinations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from allocator import fitting, preemption
-from allocator.inventory import Inventory
-from allocator.ledger import Claim
-from allocator.preemption import Candidate
+from allocator.claims.inventory import Inventory
+from allocator.claims.ledger import Claim
+from allocator.placement import fitting
+from allocator.planning import preemption
+from allocator.planning.preemption import Candidate
 from tests.builders import node, request
 
 PROFILES = ("1g.5gb", "1g.10gb", "2g.10gb", "3g.20gb", "4g.20gb", "7g.40gb")

@@ -3,10 +3,10 @@
 import pytest
 from hypothesis import settings
 
-from allocator.packing import rearrangement, relocation
-from allocator.packing.program import Status
-from allocator.packing.relocation import Found, Question
-from allocator.repack import focus, search
+from allocator.planning.packing import rearrangement, relocation
+from allocator.planning.packing.program import Status
+from allocator.planning.packing.relocation import Found, Question
+from allocator.planning.repack import focus, search
 from tests import relocation_oracle
 
 INSTANCES = 2 * settings().max_examples  # of each family

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from allocator.ledger import TRANSITIONS
+from allocator.claims.ledger import TRANSITIONS
 from scheduler.metrics import Metrics
 from scheduler.settings import Settings
 

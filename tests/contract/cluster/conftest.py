@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
-from edge.kube import Connection
-from scheduler.cluster import Cluster
-from scheduler.kube import KubeClient
-from simulator.api import POD, Api, Document
-from simulator.control_plane.control_plane import ControlPlane
-from simulator.kube_api import KubeApi
-from simulator.memory_cluster.client import MemoryApi, MemoryCluster
-from simulator.memory_cluster.server import Server
+from kubeclient.kube import Connection
+from scheduler.cache.cluster import Cluster
+from scheduler.cache.kube import KubeClient
+from simulator.cluster.api import POD, Api, Document
+from simulator.cluster.kube_api import KubeApi
+from simulator.cluster.memory_cluster.client import MemoryApi, MemoryCluster
+from simulator.cluster.memory_cluster.server import Server
+from testbed.control_plane.control_plane import ControlPlane
 
 CRD = Path(__file__).parents[3] / "deploy" / "crd" / "mignodes.yaml"
 

@@ -1,14 +1,14 @@
-"""The contract of `simulator.api.Api`, on every implementation."""
+"""The contract of `simulator.cluster.api.Api`, on every implementation."""
 
 from contextlib import aclosing
 
 import pytest
 
 from allocator import errors
-from edge.changes import ChangeType
-from scheduler.cluster import Binding
-from simulator import api
-from simulator.api import EVENT, MIG_NODE, NODE, POD, Change, Document
+from kubeclient.changes import ChangeType
+from scheduler.cache.cluster import Binding
+from simulator.cluster import api
+from simulator.cluster.api import EVENT, MIG_NODE, NODE, POD, Change, Document
 from tests.contract.cluster.conftest import Ports
 
 STATUS = {"contractVersion": 1, "agent": {"version": "1", "mode": "simulated"}}

@@ -1,4 +1,4 @@
-"""The contract of `scheduler.cluster.Cluster`, the scheduler service's port, on every implementation."""
+"""The contract of `scheduler.cache.cluster.Cluster`, the scheduler service's port, on every implementation."""
 
 from contextlib import aclosing
 
@@ -6,11 +6,11 @@ import msgspec
 import pytest
 
 from allocator import errors
-from edge.changes import ChangeType
-from edge.objects import Pod
-from scheduler.budgets import Selector
-from scheduler.cluster import Binding, Kind, MigNode
-from simulator.api import DISRUPTION_BUDGET, MIG_NODE, NODE, POD
+from kubeclient.changes import ChangeType
+from kubeclient.objects import Pod
+from scheduler.cache.budgets import Selector
+from scheduler.cache.cluster import Binding, Kind, MigNode
+from simulator.cluster.api import DISRUPTION_BUDGET, MIG_NODE, NODE, POD
 from tests.contract.cluster.conftest import Ports
 
 MIG = {"limits": {"nvidia.com/mig-1g.5gb": "1"}}

@@ -3,10 +3,10 @@
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from allocator.profile import Placement
-from node_agent import device
-from node_agent.nvml.binding import Binding
-from node_agent.nvml.devices import Deadlines, NvmlDevices
+from allocator.mig.profile import Placement
+from node_agent.gpu import device
+from node_agent.gpu.nvml.binding import Binding
+from node_agent.gpu.nvml.devices import Deadlines, NvmlDevices
 from simulator.gpu.devices import SimulatedDevices
 from simulator.gpu.driver import SimulatedDriver, simulate
 from simulator.gpu.gpu import SimulatedGpu

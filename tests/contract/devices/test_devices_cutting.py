@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from allocator import gpu_models
-from allocator.profile import Placement
-from node_agent import device
+from allocator.mig import gpu_models
+from allocator.mig.profile import Placement
+from node_agent.gpu import device
 from simulator.gpu.driver import SimulatedDriver, simulate
 from simulator.gpu.faults import Call
 from simulator.gpu.gpu import SimulatedGpu

@@ -4,9 +4,9 @@ import dataclasses
 
 import pytest
 
-from allocator import gpu_models
-from node_agent import device
-from node_agent.device import GpuState, MigMode
+from allocator.mig import gpu_models
+from node_agent.gpu import device
+from node_agent.gpu.device import GpuState, MigMode
 from simulator.gpu.driver import Privilege, SimulatedDriver, Virtualization, simulate
 from simulator.gpu.faults import Call
 from simulator.gpu.gpu import SimulatedGpu

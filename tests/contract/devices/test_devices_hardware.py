@@ -1,7 +1,7 @@
 """The reading half of the contract on the GPUs of this machine, and on what was recorded on others.
 
 `pytest --hardware tests/contract/devices` looks at real GPUs and changes nothing. `golden/*.json` are outputs of
-`python -m node_agent.nvml` on real machines, `golden/agent-*.json` of `migsched agent --observe --once -o json`:
+`python -m node_agent.gpu.nvml` on real machines, `golden/agent-*.json` of `migsched agent --observe --once -o json`:
 simulated GPUs of the same models must print the same.
 """
 
@@ -12,12 +12,13 @@ from typing import Any
 
 import pytest
 
-from allocator import gpu_models
-from node_agent import device, service
-from node_agent.device import GpuState
-from node_agent.nvml.binding import Binding
-from node_agent.nvml.devices import NvmlDevices
-from node_agent.nvml.observe import observe
+from allocator.mig import gpu_models
+from node_agent import service
+from node_agent.gpu import device
+from node_agent.gpu.device import GpuState
+from node_agent.gpu.nvml.binding import Binding
+from node_agent.gpu.nvml.devices import NvmlDevices
+from node_agent.gpu.nvml.observe import observe
 from simulator.gpu.driver import SimulatedDriver, Virtualization
 from simulator.gpu.gpu import SimulatedGpu
 from simulator.gpu.mode import ModeMachine

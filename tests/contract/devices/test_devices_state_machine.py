@@ -11,8 +11,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from allocator.profile import Placement
-from node_agent import device
+from allocator.mig.profile import Placement
+from node_agent.gpu import device
 from simulator.gpu.driver import simulate
 from tests import oracles
 from tests.contract.devices.benches import A30, A100, RTX, Bench, Kind, open_bench

@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 import pytest
 
-from allocator import gpu_models
-from node_agent import device
-from node_agent.device import DeviceEvent, EventKind, GpuState
-from node_agent.nvml.devices import Deadlines
+from allocator.mig import gpu_models
+from node_agent.gpu import device
+from node_agent.gpu.device import DeviceEvent, EventKind, GpuState
+from node_agent.gpu.nvml.devices import Deadlines
 from simulator.gpu.driver import SimulatedDriver, simulate
 from simulator.gpu.faults import Call
 from simulator.gpu.gpu import SimulatedGpu

@@ -7,12 +7,12 @@ import httpx
 import msgspec
 import pytest
 
-from allocator import contract
+from allocator.claims import contract
 from scheduler import settings
 from scheduler.service import Service
-from simulator import api
-from simulator.memory_cluster.client import MemoryCluster
-from simulator.memory_cluster.server import Server
+from simulator.cluster import api
+from simulator.cluster.memory_cluster.client import MemoryCluster
+from simulator.cluster.memory_cluster.server import Server
 from tests.builders import node
 
 Document = dict[str, Any]

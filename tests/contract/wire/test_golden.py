@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from simulator import api
+from simulator.cluster import api
 from tests.contract.wire.conftest import Wire
 
 GOLDEN = Path(__file__).parent / "golden"

@@ -6,13 +6,13 @@ from typing import Any
 import httpx
 import pytest
 
-from allocator import contract
+from allocator.claims import contract
 from scheduler import settings
 from scheduler.service import Service
-from simulator import api
-from simulator.memory_cluster.client import MemoryCluster
-from simulator.memory_cluster.faults import Fault
-from simulator.memory_cluster.server import Server
+from simulator.cluster import api
+from simulator.cluster.memory_cluster.client import MemoryCluster
+from simulator.cluster.memory_cluster.faults import Fault
+from simulator.cluster.memory_cluster.server import Server
 from tests.builders import node
 from tests.contract.wire.conftest import Wire, add_node, pod
 

@@ -12,7 +12,8 @@ import signal
 import sys
 from pathlib import Path
 
-from node_agent import journal_file, service, settings
+from node_agent import service, settings
+from node_agent.slices import journal_file
 from tests.e2e.real_node.hardware import RemoteDevices
 
 

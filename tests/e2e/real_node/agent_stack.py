@@ -16,17 +16,17 @@ from typing import Any
 
 import pytest
 
-from allocator import contract
-from allocator.contract import Promise
-from node_agent import slices
-from node_agent.cdi import Specs
-from node_agent.journal import Journal
-from node_agent.journal_file import FileStore
-from simulator.control_plane import ports, scheduler_config
-from simulator.control_plane.control_plane import ControlPlane
+from allocator.claims import contract
+from allocator.claims.contract import Promise
+from node_agent.containers.cdi import Specs
+from node_agent.slices import slices
+from node_agent.slices.journal import Journal
+from node_agent.slices.journal_file import FileStore
 from simulator.gpu import driver
-from simulator.real_node import image
-from simulator.real_node.real_node import RealNode
+from testbed.control_plane import ports, scheduler_config
+from testbed.control_plane.control_plane import ControlPlane
+from testbed.node import image
+from testbed.node.real_node import RealNode
 from tests.e2e.real_node.hardware import Hardware
 from tests.e2e.scheduling.stack import DEPLOY, ExtenderProcess
 

@@ -6,11 +6,11 @@ from contextlib import closing
 import pytest
 
 from allocator import errors
-from simulator.control_plane import build as control_plane_build
-from simulator.control_plane.control_plane import ControlPlane
-from simulator.real_node import errors as real_node_errors
-from simulator.real_node import preparation
-from simulator.real_node.real_node import RealNode
+from testbed.control_plane import build as control_plane_build
+from testbed.control_plane.control_plane import ControlPlane
+from testbed.node import errors as real_node_errors
+from testbed.node import preparation
+from testbed.node.real_node import RealNode
 from tests.e2e.real_node.agent_stack import AgentStack
 
 _OUTCOME = pytest.StashKey[errors.MigschedError | None]()

@@ -12,8 +12,8 @@ from multiprocessing import connection
 from pathlib import Path
 from typing import Any
 
-from allocator.profile import Placement
-from node_agent import device
+from allocator.mig.profile import Placement
+from node_agent.gpu import device
 from simulator.gpu import devices
 from simulator.gpu.driver import SimulatedDriver
 from simulator.gpu.gpu import SimulatedGpu

@@ -5,8 +5,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from simulator.control_plane.control_plane import ControlPlane
-from simulator.real_node import image
+from testbed.control_plane.control_plane import ControlPlane
+from testbed.node import image
 
 SECONDS = 30.0  # for a condition that kubelet and containerd bring about
 FOREVER = "trap 'exit 0' TERM; while :; do sleep 3600 & wait $!; done"

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import yaml
 
-from simulator.control_plane.control_plane import ControlPlane
-from simulator.real_node import image
-from simulator.real_node.real_node import RealNode
+from testbed.control_plane.control_plane import ControlPlane
+from testbed.node import image
+from testbed.node.real_node import RealNode
 from tests.e2e.real_node import pods
 from tests.unit.deploy import manifests
 

@@ -10,10 +10,10 @@ from contextlib import closing
 
 import pytest
 
-from node_agent.slices import State
-from simulator.control_plane.control_plane import ControlPlane
+from node_agent.slices.slices import State
 from simulator.gpu.faults import Call
-from simulator.real_node.real_node import RealNode
+from testbed.control_plane.control_plane import ControlPlane
+from testbed.node.real_node import RealNode
 from tests.e2e.real_node.agent_stack import AgentStack, Document, is_over, is_running, is_same_container, pod
 
 pytestmark = pytest.mark.e2e

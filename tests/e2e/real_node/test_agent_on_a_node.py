@@ -6,7 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from node_agent import device, slices
+from node_agent.gpu import device
+from node_agent.slices import slices
 from simulator.gpu.faults import Call
 from tests.e2e.real_node.agent_stack import (
     AgentStack,

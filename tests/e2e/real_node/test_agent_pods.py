@@ -4,15 +4,7 @@ import pytest
 
 from simulator.gpu import events
 from simulator.gpu.events import Event
-from tests.e2e.real_node.agent_stack import (
-    AgentStack,
-    container,
-    is_running,
-    is_same_container,
-    pod,
-    pod_of,
-    promises,
-)
+from tests.e2e.real_node.agent_stack import AgentStack, container, is_running, is_same_container, pod, pod_of, promises
 
 pytestmark = pytest.mark.e2e
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from node_agent import device
+from node_agent.gpu import device
 from simulator.gpu.driver import SimulatedDriver
 from simulator.gpu.faults import Call
 from simulator.gpu.gpu import SimulatedGpu

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from simulator.control_plane.control_plane import ControlPlane
-from simulator.real_node import build, errors
-from simulator.real_node.real_node import RealNode
+from testbed.control_plane.control_plane import ControlPlane
+from testbed.node import build, errors
+from testbed.node.real_node import RealNode
 from tests.e2e.real_node import pods
 from tests.e2e.real_node.device_plugin import DevicePlugin
 

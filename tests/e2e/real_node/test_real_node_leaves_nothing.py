@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from simulator.control_plane.control_plane import ControlPlane
-from simulator.real_node import configuration
-from simulator.real_node.layout import HIDDEN, Layout
-from simulator.real_node.real_node import RealNode
+from testbed.control_plane.control_plane import ControlPlane
+from testbed.node import configuration
+from testbed.node.layout import HIDDEN, Layout
+from testbed.node.real_node import RealNode
 from tests.e2e.real_node import pods
 
 pytestmark = pytest.mark.e2e
@@ -23,8 +23,8 @@ REPOSITORY = Path(__file__).parents[3]
 SUPERVISOR = """
 import sys, time
 from pathlib import Path
-from simulator.control_plane.control_plane import ControlPlane
-from simulator.real_node.real_node import RealNode
+from testbed.control_plane.control_plane import ControlPlane
+from testbed.node.real_node import RealNode
 from tests.e2e.real_node import pods
 
 directory = Path(sys.argv[1])

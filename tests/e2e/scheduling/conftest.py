@@ -5,8 +5,8 @@ from contextlib import closing
 
 import pytest
 
-from simulator.control_plane import build
-from simulator.control_plane.control_plane import ControlPlane
+from testbed.control_plane import build
+from testbed.control_plane.control_plane import ControlPlane
 from tests.e2e.scheduling.stack import Stack
 
 NODES, GPUS = 5, 8

@@ -20,21 +20,22 @@ from typing import Any, TypeVar
 
 import pytest
 
-from allocator import contract, gpu_models
-from allocator.profile import Placement
-from edge import logs
-from edge.changes import ChangeType
-from edge.kube import Connection
+from allocator.claims import contract
+from allocator.mig import gpu_models
+from allocator.mig.profile import Placement
+from config import logs
+from kubeclient.changes import ChangeType
+from kubeclient.kube import Connection
 from scheduler import settings
-from scheduler.cluster import Cluster
-from scheduler.kube import KubeClient
+from scheduler.cache.cluster import Cluster
+from scheduler.cache.kube import KubeClient
 from scheduler.service import Service
-from simulator import nodes
-from simulator.agents import Agents
-from simulator.control_plane import scheduler_config
-from simulator.control_plane.control_plane import ControlPlane
-from simulator.kube_api import KubeApi
-from simulator.kubelet import Kubelets
+from simulator.cluster import nodes
+from simulator.cluster.agents import Agents
+from simulator.cluster.kube_api import KubeApi
+from simulator.cluster.kubelet import Kubelets
+from testbed.control_plane import scheduler_config
+from testbed.control_plane.control_plane import ControlPlane
 
 DEPLOY = Path(__file__).parents[3] / "deploy"
 SECONDS = 60.0

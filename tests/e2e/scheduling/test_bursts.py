@@ -4,7 +4,8 @@ import random
 
 import pytest
 
-from allocator import fitting, geometry, gpu_models
+from allocator.mig import geometry, gpu_models
+from allocator.placement import fitting
 from tests.e2e.scheduling.conftest import GPUS, NODES
 from tests.e2e.scheduling.stack import MODEL, Stack, bound, eventually, placements, pod
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from allocator import contract
+from allocator.claims import contract
 from tests.e2e.scheduling.stack import DEPLOY, Stack, bound, eventually, placements
 
 pytestmark = pytest.mark.e2e

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from allocator import errors
-from scheduler.cluster import Binding
-from scheduler.kube import KubeClient
-from simulator.control_plane import ports
-from simulator.control_plane.control_plane import ControlPlane
+from scheduler.cache.cluster import Binding
+from scheduler.cache.kube import KubeClient
+from testbed.control_plane import ports
+from testbed.control_plane.control_plane import ControlPlane
 from tests.e2e.scheduling.stack import ExtenderProcess, Stack, bound, eventually, placements, pod
 
 pytestmark = pytest.mark.e2e

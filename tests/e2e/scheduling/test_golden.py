@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from simulator.control_plane.control_plane import ControlPlane
+from testbed.control_plane.control_plane import ControlPlane
 from tests.e2e.scheduling.stack import Stack, bound, eventually, pod
 
 pytestmark = pytest.mark.e2e

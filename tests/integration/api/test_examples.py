@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from allocator import snapshot_file
+from allocator.claims import snapshot_file
 from scheduler.api.documentation import EXAMPLES, Example
 from tests.integration.api import world
 from tests.integration.api.world import World

@@ -6,12 +6,14 @@ from pathlib import Path
 
 import httpx
 
-from allocator import contract, errors, gpu_models
+from allocator import errors
+from allocator.claims import contract
+from allocator.mig import gpu_models
 from scheduler import settings
 from scheduler.service import Service
-from simulator import api
-from simulator.memory_cluster.client import MemoryCluster
-from simulator.memory_cluster.faults import Fault
+from simulator.cluster import api
+from simulator.cluster.memory_cluster.client import MemoryCluster
+from simulator.cluster.memory_cluster.faults import Fault
 from tests.builders import node
 from tests.integration.api import world
 from tests.waiting import eventually

@@ -7,19 +7,21 @@ from typing import Any
 
 import httpx
 
-from allocator import contract, policy
+from allocator.claims import contract
+from allocator.placement import policy
 from scheduler import settings
 from scheduler.api import Context, build
+from scheduler.cache.state import State
 from scheduler.metrics import Metrics
 from scheduler.planner.pool import Pool
 from scheduler.planner.port import Limits
 from scheduler.service import Service
 from scheduler.snapshots import Snapshots
-from scheduler.state import State
-from simulator import api, planner_tasks
-from simulator.api import Document
-from simulator.memory_cluster.client import MemoryCluster
-from simulator.memory_cluster.server import Server
+from simulator import planner_tasks
+from simulator.cluster import api
+from simulator.cluster.api import Document
+from simulator.cluster.memory_cluster.client import MemoryCluster
+from simulator.cluster.memory_cluster.server import Server
 from tests.builders import NodeBuilder, node
 from tests.waiting import eventually
 

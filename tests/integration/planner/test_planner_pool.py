@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from allocator import gpu_models, snapshot_file
+from allocator.claims import snapshot_file
+from allocator.mig import gpu_models
 from scheduler.metrics import Metrics
 from scheduler.planner.pool import Pool
 from scheduler.planner.port import (

@@ -2,7 +2,7 @@
 
 import pytest
 
-from allocator.inventory import Inventory
+from allocator.claims.inventory import Inventory
 from tests import builders
 
 

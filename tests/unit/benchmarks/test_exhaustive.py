@@ -2,7 +2,7 @@
 
 import pytest
 
-from allocator import geometry, gpu_models
+from allocator.mig import geometry, gpu_models
 from benchmarks import exhaustive
 from benchmarks.exhaustive import Gpu
 from tests import relocation_oracle

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from allocator import geometry, gpu_models
+from allocator.mig import geometry, gpu_models
 from benchmarks import decisions, fragmentation, parts, planning, repacking
 from benchmarks.policies import Contender
 

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from allocator import fitting, geometry, gpu_models
-from allocator.geometry import Geometry
+from allocator.mig import geometry, gpu_models
+from allocator.mig.geometry import Geometry
+from allocator.placement import fitting
 from benchmarks import full_repack, policies, ranges
 from benchmarks.policies import Contender
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from allocator import snapshot_file
+from allocator.claims import snapshot_file
 from tests.unit.cli.command_line import CommandLine, serving
 
 CLUSTER = Path(__file__).parents[3] / "docs" / "examples" / "cluster.json"

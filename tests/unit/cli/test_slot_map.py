@@ -3,8 +3,8 @@
 import pytest
 from rich.console import Console
 
-from allocator.profile import Placement
-from allocator.snapshot import GpuView, NodeView, Occupant
+from allocator.claims.snapshot import GpuView, NodeView, Occupant
+from allocator.mig.profile import Placement
 from cli import slot_map
 
 

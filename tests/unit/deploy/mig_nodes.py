@@ -5,8 +5,9 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from allocator import contract, gpu_models, report
-from allocator.profile import Placement
+from allocator.claims import contract, report
+from allocator.mig import gpu_models
+from allocator.mig.profile import Placement
 
 Status = dict[str, Any]
 

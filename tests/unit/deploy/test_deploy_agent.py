@@ -7,8 +7,9 @@ import pytest
 from typer.testing import CliRunner
 
 from cli import main as cli
-from node_agent import coexistence, settings
-from node_agent.nvml import devices
+from node_agent import settings
+from node_agent.cluster import coexistence
+from node_agent.gpu.nvml import devices
 from tests.unit.deploy import manifests
 
 DAEMON_SET = manifests.one(manifests.DEPLOY / "agent" / "daemonset.yaml", "DaemonSet")

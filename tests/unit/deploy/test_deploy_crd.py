@@ -11,7 +11,8 @@ import jsonschema
 import msgspec
 import pytest
 
-from allocator import catalogue, contract
+from allocator.claims import contract
+from allocator.mig import catalogue
 from tests.unit.deploy import manifests, mig_nodes
 
 CRD = manifests.one(manifests.DEPLOY / "crd" / "mignodes.yaml", "CustomResourceDefinition")

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from allocator import gpu_models, request
+from allocator import request
+from allocator.mig import gpu_models
 from tests.unit.deploy import manifests
 
 A100 = gpu_models.find("a100-40gb")

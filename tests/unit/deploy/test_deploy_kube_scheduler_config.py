@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from allocator import errors, gpu_models, profile
+from allocator import errors
+from allocator.mig import gpu_models, profile
 from scheduler import kube_scheduler_config
 from tests.unit.deploy import manifests
 

@@ -7,7 +7,7 @@ import kubernetes_validate
 import pytest
 
 from scheduler import settings
-from simulator.control_plane import build
+from testbed.control_plane import build
 from tests.unit.deploy import manifests
 
 # OpenShift 4.18 is Kubernetes 1.31, the oldest that we say we install on.

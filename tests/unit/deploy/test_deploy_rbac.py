@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from scheduler import cluster
+from scheduler.cache import cluster
 from tests.unit.deploy import manifests
 
 Right = tuple[str, str, str]  # API group, resource, verb

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from node_agent.device import DeviceBusyError, NoRoomError
-from node_agent.pods import PodView
+from node_agent.cluster.pods import PodView
+from node_agent.gpu.device import DeviceBusyError, NoRoomError
 from simulator.gpu.faults import Call
 from tests.unit.node_agent.world import World
 

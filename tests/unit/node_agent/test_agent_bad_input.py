@@ -5,15 +5,16 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from allocator import contract
-from allocator.contract import Promise
-from edge.objects import Pod
-from node_agent import journal, pods
+from allocator.claims import contract
+from allocator.claims.contract import Promise
+from kubeclient.objects import Pod
 from node_agent.allocation import AllocationError
-from node_agent.cdi import CdiError, Specs
-from node_agent.journal import JournalError
-from node_agent.journal_file import FileStore
-from node_agent.slices import State
+from node_agent.cluster import pods
+from node_agent.containers.cdi import CdiError, Specs
+from node_agent.slices import journal
+from node_agent.slices.journal import JournalError
+from node_agent.slices.journal_file import FileStore
+from node_agent.slices.slices import State
 from simulator.gpu.faults import Call
 from tests.unit.node_agent.memory_cluster import pod
 from tests.unit.node_agent.world import World

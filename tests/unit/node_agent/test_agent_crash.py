@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from node_agent import slices
-from node_agent.slices import Event, Place, State
+from node_agent.slices import slices
+from node_agent.slices.slices import Event, Place, State
 from tests.unit.node_agent.crash_scenes import SCENES, Scene, adopt, hand_on, restore_for_nobody
 from tests.unit.node_agent.world import Crash, World
 

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from allocator.claims.report import MigMode
 from allocator.errors import SettingsError
-from allocator.report import MigMode
 from node_agent import mode, mode_switch, settings
-from node_agent.device import MigMode as DeviceMode
-from node_agent.device import NoPermissionError
+from node_agent.gpu.device import MigMode as DeviceMode
+from node_agent.gpu.device import NoPermissionError
 from simulator.gpu.faults import Call
 from simulator.gpu.users import Holder
 from tests.unit.node_agent.world import OPTIONS, World

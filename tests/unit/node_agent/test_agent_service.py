@@ -11,15 +11,15 @@ import grpc.aio
 import msgspec
 import pytest
 
-from allocator import contract
-from allocator.contract import Promise
+from allocator.claims import contract
+from allocator.claims.contract import Promise
 from allocator.errors import SettingsError
-from edge.objects import Meta, Pod
+from kubeclient.objects import Meta, Pod
 from node_agent.allocation import Allocation
-from node_agent.cdi import Edits
+from node_agent.containers.cdi import Edits
 from node_agent.service import Service, observe
 from node_agent.settings import Settings
-from simulator.device_manager import DeviceManager
+from simulator.cluster.device_manager import DeviceManager
 from simulator.gpu.devices import SimulatedDevices
 from simulator.gpu.driver import SimulatedDriver, simulate
 from simulator.gpu.faults import Call, Faults

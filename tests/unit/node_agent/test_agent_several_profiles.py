@@ -6,11 +6,12 @@ from dataclasses import replace
 import pytest
 
 from allocator.request import Request, Slot
-from edge import objects
-from node_agent import naming, pods
+from kubeclient import objects
 from node_agent.agent import Agent
-from node_agent.pods import PodView
-from node_agent.slices import Place
+from node_agent.cluster import pods
+from node_agent.cluster.pods import PodView
+from node_agent.slices import naming
+from node_agent.slices.slices import Place
 from tests.unit.node_agent.world import World
 
 SMALL, LARGE = "nvidia.com/mig-1g.5gb", "nvidia.com/mig-3g.20gb"

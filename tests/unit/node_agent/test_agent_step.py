@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from allocator.profile import Placement
-from allocator.report import SliceState
-from node_agent import naming, slices
+from allocator.claims.report import SliceState
+from allocator.mig.profile import Placement
 from node_agent.allocation import AllocationError
-from node_agent.device import DeadlineExceededError, DeviceBusyError, GpuInstance
-from node_agent.slices import Event, SliceError, State
+from node_agent.gpu.device import DeadlineExceededError, DeviceBusyError, GpuInstance
+from node_agent.slices import naming, slices
+from node_agent.slices.slices import Event, SliceError, State
 from simulator.gpu.faults import Call
 from tests.unit.node_agent.world import OPTIONS, World
 

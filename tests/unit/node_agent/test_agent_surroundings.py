@@ -9,13 +9,15 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from allocator import gpu_models
+from allocator.claims.report import Owner, SliceState
 from allocator.errors import SettingsError
-from allocator.report import Owner, SliceState
+from allocator.mig import gpu_models
 from cli import main as cli
-from edge.objects import Meta, Pod, PodStatus
-from node_agent import coexistence, footprint, naming, settings
-from node_agent.naming import MAX_ID
+from kubeclient.objects import Meta, Pod, PodStatus
+from node_agent import footprint, settings
+from node_agent.cluster import coexistence
+from node_agent.slices import naming
+from node_agent.slices.naming import MAX_ID
 from tests.unit.node_agent.world import OPTIONS, World
 
 GPU = "GPU-81345ab9-a6af-5a7e-b5a7-37d803b00ac0"

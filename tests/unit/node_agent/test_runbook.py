@@ -9,10 +9,12 @@ from types import ModuleType
 import pytest
 
 import allocator
-import edge
+import config
+import kubeclient
 import node_agent
 from allocator.errors import MigschedError
-from node_agent import agent, device, mode_switch
+from node_agent import agent, mode_switch
+from node_agent.gpu import device
 from node_agent.reporting import Reason
 
 TEXT = (Path(__file__).parents[3] / "docs" / "runbook.md").read_text(encoding="utf-8")
@@ -32,7 +34,7 @@ def error_classes() -> list[type[MigschedError]]:
     """Every error class that the agent, and what it is built on, can raise."""
     found = {
         value
-        for module in modules(allocator, edge, node_agent)
+        for module in modules(allocator, kubeclient, config, node_agent)
         for value in vars(module).values()
         if isinstance(value, type) and issubclass(value, MigschedError) and value.__module__ == module.__name__
     }

@@ -7,21 +7,21 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from allocator.contract import Promise
-from allocator.profile import Placement
+from allocator.claims.contract import Promise
+from allocator.mig.profile import Placement
 from allocator.request import Request, Slot
-from node_agent import naming
 from node_agent.agent import Agent
 from node_agent.allocation import Allocation, AllocationError
-from node_agent.cdi import Specs
-from node_agent.device import GpuInstance
-from node_agent.journal import Journal
+from node_agent.cluster.pods import PodView
+from node_agent.containers.cdi import Specs
+from node_agent.gpu.device import GpuInstance
 from node_agent.memory import Memory, Options
 from node_agent.metrics import Metrics
-from node_agent.ownership import Holder, Listing
-from node_agent.pods import PodView
 from node_agent.reporting import Outcome
-from node_agent.slices import Place
+from node_agent.slices import naming
+from node_agent.slices.journal import Journal
+from node_agent.slices.ownership import Holder, Listing
+from node_agent.slices.slices import Place
 from simulator.gpu.devices import SimulatedDevices
 from simulator.gpu.driver import SimulatedDriver, simulate
 

@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from allocator import joint_losses
-from edge.changes import Change, ChangeType
+from allocator.placement import joint_losses
+from kubeclient.changes import Change, ChangeType
 from scheduler import explain
-from scheduler.cluster import Kind
-from scheduler.state import State
-from tests.unit.scheduler.test_state import fed, pod, promised
+from scheduler.cache.cluster import Kind
+from scheduler.cache.state import State
+from tests.unit.scheduler.cache.test_state import fed, pod, promised
 
 
 def waiting() -> State:

@@ -8,12 +8,13 @@ from collections.abc import Iterator
 import pytest
 
 from allocator import errors
-from scheduler import kube, service, settings
+from scheduler import service, settings
+from scheduler.cache import kube
+from scheduler.cache.state import State
 from scheduler.settings import Settings
-from scheduler.state import State
-from simulator import api
-from simulator.memory_cluster.client import MemoryCluster
-from simulator.memory_cluster.server import Server
+from simulator.cluster import api
+from simulator.cluster.memory_cluster.client import MemoryCluster
+from simulator.cluster.memory_cluster.server import Server
 
 DEADLINE_S = 20
 

@@ -4,15 +4,16 @@ import asyncio
 
 import pytest
 
-from allocator import policy, snapshot_file
-from edge.changes import Change, ChangeType
+from allocator.claims import snapshot_file
+from allocator.placement import policy
+from kubeclient.changes import Change, ChangeType
 from scheduler import pace
-from scheduler.cluster import Kind
+from scheduler.cache.cluster import Kind
+from scheduler.cache.state import State
 from scheduler.snapshots import Snapshots
-from scheduler.state import State
-from simulator.memory_cluster.client import MemoryCluster
-from simulator.memory_cluster.server import Server
-from tests.unit.scheduler.test_state import mig_node, pod, promised, status_of
+from simulator.cluster.memory_cluster.client import MemoryCluster
+from simulator.cluster.memory_cluster.server import Server
+from tests.unit.scheduler.cache.test_state import mig_node, pod, promised, status_of
 
 
 @pytest.fixture(autouse=True)

@@ -2,18 +2,18 @@
 
 import msgspec
 
-from allocator import policy
-from allocator.ledger import Claim
-from edge.objects import Pod
-from scheduler.binder import Binder
-from scheduler.courtship import Courtships
-from scheduler.extender import Extender
+from allocator.claims.ledger import Claim
+from allocator.placement import policy
+from kubeclient.objects import Pod
+from scheduler.cache.state import State
+from scheduler.extender.binder import Binder
+from scheduler.extender.courtship import Courtships
+from scheduler.extender.extender import Extender
+from scheduler.extender.preemptor import Preemptor
 from scheduler.metrics import Metrics
-from scheduler.preemptor import Preemptor
-from scheduler.state import State
-from simulator.api import Document
-from simulator.memory_cluster.client import MemoryCluster
-from simulator.memory_cluster.server import Server
+from simulator.cluster.api import Document
+from simulator.cluster.memory_cluster.client import MemoryCluster
+from simulator.cluster.memory_cluster.server import Server
 from tests.builders import node, request
 
 

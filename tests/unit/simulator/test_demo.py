@@ -2,9 +2,9 @@
 
 import pytest
 
-from allocator import gpu_models
+from allocator.mig import gpu_models
 from simulator import demo
-from tests.unit.simulator.cluster_world import pod
+from tests.unit.simulator.cluster.cluster_world import pod
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from edge.objects import Pod
-from scheduler import pods
-from simulator.api import Document
+from kubeclient.objects import Pod
+from scheduler.cache import pods
+from simulator.cluster.api import Document
 from simulator.workloads import expand, manifests
 from simulator.workloads.expand import Expansion
 from simulator.workloads.fields import ManifestError

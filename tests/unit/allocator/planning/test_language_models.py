@@ -4,8 +4,8 @@ from fractions import Fraction
 
 import pytest
 
-from allocator import gpu_models
-from allocator.planning import language_models
+from allocator.mig import gpu_models
+from allocator.planning.plan import language_models
 
 GIB = 1024
 

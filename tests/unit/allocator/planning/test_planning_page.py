@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 import yaml
 
-from allocator import capacity, planning, repack, snapshot_file
+from allocator.claims import snapshot_file
+from allocator.planning import capacity, plan, repack
 
 DOCS = Path(__file__).parents[4] / "docs"
 EXAMPLE = re.compile(r"```yaml (plan|capacity|repack)\n(.*?)```\s*```json\n(.*?)```", re.DOTALL)
@@ -19,7 +20,7 @@ EXAMPLES = EXAMPLE.findall(PAGE)
 def answer(command: str, document: Any) -> Any:
     cluster = snapshot_file.decode((DOCS / "examples" / "cluster.json").read_text(encoding="utf-8"))
     if command == "plan":
-        return planning.plan(document)
+        return plan.answer(document)
     return capacity.answer(document, cluster) if command == "capacity" else repack.answer(document, cluster)
 
 

@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 
-from allocator import capacity, errors, repack
-from allocator.snapshot import Snapshot
-from allocator.snapshot_file import Saved
+from allocator import errors
+from allocator.claims.snapshot import Snapshot
+from allocator.claims.snapshot_file import Saved
+from allocator.planning import capacity, repack
 from tests.clusters import ClusterBuilder, cluster
 
 ROOM_FOR_4G = {"requests": [{"name": "train", "profiles": {"4g.20gb": 1}}]}

@@ -7,9 +7,11 @@ from dataclasses import replace
 
 import pytest
 
-from allocator import errors, gpu_models, snapshot, snapshot_file
-from allocator.inventory import Inventory
-from allocator.snapshot_file import Saved
+from allocator import errors
+from allocator.claims import snapshot, snapshot_file
+from allocator.claims.inventory import Inventory
+from allocator.claims.snapshot_file import Saved
+from allocator.mig import gpu_models
 from tests.builders import node, pod
 from tests.clusters import cluster
 
@@ -121,9 +123,10 @@ def test_a_described_fleet_is_empty_and_usable() -> None:
 def test_the_scheduler_s_path_never_loads_the_solver() -> None:
     """Importing any of the core, planners included, loads no solver; planning loads it when it solves."""
     code = (
-        "import sys; from allocator import capacity, inventory, snapshot_file, planning, repack;"
+        "import sys; from allocator.claims import inventory, snapshot_file;"
+        "from allocator.planning import capacity, plan, repack;"
         "assert 'ortools' not in sys.modules;"
-        "planning.plan({'fleet': [{'model': 'a30-24gb'}], 'demand': {'1g.6gb': 1}});"
+        "plan.answer({'fleet': [{'model': 'a30-24gb'}], 'demand': {'1g.6gb': 1}});"
         "assert 'ortools' in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

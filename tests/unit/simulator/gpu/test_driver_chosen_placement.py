@@ -4,9 +4,9 @@ import dataclasses
 
 import pytest
 
-from allocator import gpu_models
-from allocator.catalogue import Catalogue
-from node_agent import device
+from allocator.mig import gpu_models
+from allocator.mig.catalogue import Catalogue
+from node_agent.gpu import device
 from simulator.gpu.gpu import SimulatedGpu
 from simulator.gpu.spans import Orientation
 

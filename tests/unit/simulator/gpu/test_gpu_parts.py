@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from allocator import errors, gpu_models
-from node_agent import device
+from allocator import errors
+from allocator.mig import gpu_models
+from node_agent.gpu import device
 from simulator.gpu import board, capabilities, compute
 from simulator.gpu.driver import Privilege, SimulatedDriver, Virtualization, simulate
 from simulator.gpu.faults import Call

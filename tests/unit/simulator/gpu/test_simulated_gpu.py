@@ -2,9 +2,10 @@ import dataclasses
 
 import pytest
 
-from allocator import errors, gpu_models
-from allocator.profile import Placement
-from node_agent import device
+from allocator import errors
+from allocator.mig import gpu_models
+from allocator.mig.profile import Placement
+from node_agent.gpu import device
 from simulator.gpu.gpu import SimulatedGpu
 from simulator.gpu.spans import Orientation
 

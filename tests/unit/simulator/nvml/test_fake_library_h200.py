@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from allocator import gpu_models
-from node_agent.nvml.binding import Binding
+from allocator.mig import gpu_models
+from node_agent.gpu.nvml.binding import Binding
 from simulator.gpu.driver import SimulatedDriver, Virtualization
 from simulator.gpu.gpu import SimulatedGpu
 from simulator.gpu.mode import ModeMachine

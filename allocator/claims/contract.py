@@ -1,0 +1,335 @@
+"""What crosses the border between the scheduler and the node agents: the placement annotation and the MigNode status.
+
+Both are versioned JSON. The scheduler writes the annotation in the Binding and the agent reads it; the agent writes
+the MigNode status and the scheduler reads it. Text from a cluster is anybody's: decoding never trusts sizes, types
+or lengths, and raises ContractError naming the field. Schema of the MigNode: deploy/crd/mignodes.yaml.
+"""
+
+import dataclasses
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
+from typing import Annotated, Any
+
+import msgspec
+
+from allocator import errors
+from allocator.claims import report
+from allocator.mig import catalogue, profile
+
+GROUP = "migsched.io"
+VERSION = "v1alpha1"
+PLURAL = "mignodes"
+PLACEMENT_ANNOTATION = f"{GROUP}/placement"
+MOVABLE_ANNOTATION = f"{GROUP}/movable"
+WAKE_ANNOTATION = f"{GROUP}/wake"
+CONTRACT_VERSION = 1
+MAX_ANNOTATION = 32_768  # bytes; 128 slices with long names take less than 20,000
+
+_Name = Annotated[str, msgspec.Meta(min_length=1, max_length=253)]
+_Count = Annotated[int, msgspec.Meta(ge=0, le=4096)]
+_Text = Annotated[str, msgspec.Meta(max_length=1024)]
+
+
+class Promise(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One slice promised to a container by the placement annotation."""
+
+    container: _Name
+    gpu: _Name
+    profile: _Name
+    start: _Count
+
+
+class _Placement(msgspec.Struct, frozen=True):
+    version: int
+    slices: Annotated[tuple[Promise, ...], msgspec.Meta(min_length=1, max_length=1024)]
+
+
+class _VersionOnly(msgspec.Struct, frozen=True):
+    version: int
+
+
+_VERSION_OF = msgspec.json.Decoder(_VersionOnly).decode
+_PLACEMENT = msgspec.json.Decoder(_Placement).decode
+
+
+def encode_placement(promises: Sequence[Promise]) -> str:
+    """The annotation's text for these promises."""
+    return msgspec.json.encode(_Placement(CONTRACT_VERSION, tuple(promises))).decode()
+
+
+def decode_placement(text: str) -> tuple[Promise, ...]:
+    """The promises in an annotation. Raises ContractError for anything that is not a placement of our version."""
+    where = f"annotation {PLACEMENT_ANNOTATION}"
+    if len(text) > MAX_ANNOTATION:
+        raise errors.ContractError(where, f"{len(text)} characters", f"at most {MAX_ANNOTATION}")
+    try:
+        version = _VERSION_OF(text).version
+    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
+        raise errors.ContractError(where, text, f"not a placement: {error}") from error
+    if version != CONTRACT_VERSION:
+        raise errors.ContractError(
+            f"{where}: version", version, f"this migsched reads version {CONTRACT_VERSION}; upgrade the older side"
+        )
+    try:
+        return _PLACEMENT(text).slices
+    except (msgspec.MsgspecError, UnicodeError) as error:
+        raise errors.ContractError(where, text, f"not a placement: {error}") from error
+
+
+class _Wire(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
+    """Base of the MigNode structs: camelCase on the wire, fields unknown to us are ignored."""
+
+
+class _Engines(_Wire, frozen=True):
+    dec: _Count = 0
+    enc: _Count = 0
+    jpeg: _Count = 0
+    ofa: _Count = 0
+
+
+class _Profile(_Wire, frozen=True):
+    """Field for field a `profile.Profile`: `_profile` and `_wire_profile` go by these names."""
+
+    name: _Name
+    profile_id: _Count = msgspec.field(name="id")
+    compute_slices: _Count
+    memory_slices: _Count
+    max_instances: _Count
+    starts: Annotated[tuple[_Count, ...], msgspec.Meta(max_length=64)]
+    enum_index: _Count = 0
+    memory_mib: int | None = msgspec.field(default=None, name="memoryMiB")
+    engines: _Engines | None = None
+    sm: int | None = None
+    copy_engines: int | None = None
+
+
+class _Catalogue(_Wire, frozen=True):
+    """A catalogue that GPUs refer to by `name`: its model's, but where GPUs of one model differ in what they offer."""
+
+    name: _Name
+    memory_slices: _Count
+    compute_slices: _Count
+    profiles: Annotated[tuple[_Profile, ...], msgspec.Meta(max_length=catalogue.MAX_PROFILES)]
+    engine_totals: _Engines | None = None
+    total_memory_mib: int | None = msgspec.field(default=None, name="totalMemoryMiB")
+    model: Annotated[str, msgspec.Meta(max_length=253)] = ""  # where it is not the name
+
+
+class _Owner(_Wire, frozen=True):
+    namespace: _Name
+    pod: _Name
+    uid: _Name
+    container: str = ""
+
+
+class _Slice(_Wire, frozen=True):
+    profile: _Name
+    start: _Count
+    size: _Count
+    state: report.SliceState
+    mig_uuid: _Text = msgspec.field(default="", name="migUUID")
+    gpu_instance_id: int | None = None
+    compute_instance_id: int | None = None
+    owner: _Owner | None = None
+
+
+class _Gpu(_Wire, frozen=True):
+    uuid: _Name
+    index: _Count
+    product: _Text = ""
+    catalogue: str = ""
+    mig_mode: report.MigMode = report.MigMode.UNSUPPORTED
+    healthy: bool = True
+    message: _Text = ""
+    slices: Annotated[tuple[_Slice, ...], msgspec.Meta(max_length=64)] = ()
+
+
+class _Summary(_Wire, frozen=True, omit_defaults=False):
+    models: str
+    gpus: int
+    slices: int
+    allocated: int
+    free_memory_slices: int
+
+
+class _Agent(_Wire, frozen=True):
+    version: _Text = ""
+    mode: _Text = ""
+
+
+class Status(_Wire, frozen=True):
+    """The status of a MigNode, as JSON has it. Decode with `msgspec`, make sense of it with `node_report`."""
+
+    contract_version: int = 0
+    agent: _Agent | None = None
+    summary: _Summary | None = None
+    catalogues: Annotated[tuple[_Catalogue, ...], msgspec.Meta(max_length=64)] = ()
+    gpus: Annotated[tuple[_Gpu, ...], msgspec.Meta(max_length=64)] = ()
+
+
+def decode_status(raw: bytes | msgspec.Raw, node: str) -> report.NodeReport:
+    """The report in a MigNode's raw status. Never raises: a status that cannot be read is a report with a problem."""
+    try:
+        version = msgspec.json.decode(raw, type=_ContractVersion).contract_version
+        if version != CONTRACT_VERSION:
+            raise errors.ContractError(
+                "status.contractVersion", version, f"this migsched reads version {CONTRACT_VERSION}; upgrade it"
+            )
+        return node_report(msgspec.json.decode(raw, type=Status), node)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError, errors.MigschedError) as error:
+        return report.NodeReport(node, (), problem=f"MigNode {node}: {error}")
+
+
+class _ContractVersion(_Wire, frozen=True):
+    contract_version: int = 0
+
+
+def node_report(status: Status, node: str) -> report.NodeReport:
+    """The report that a decoded status makes. Raises CatalogueError or ContractError naming what contradicts itself.
+
+    A single GPU whose slices contradict its catalogue is kept, marked unhealthy, so that the others stay usable.
+    """
+    models = [c.name for c in status.catalogues]
+    if len(set(models)) != len(models):
+        raise errors.ContractError("status.catalogues[].name", models, "must be distinct")
+    catalogues = {c.name: _catalogue(c) for c in status.catalogues}
+    uuids = [g.uuid for g in status.gpus]
+    if len(set(uuids)) != len(uuids):
+        raise errors.ContractError("status.gpus[].uuid", uuids, "must be distinct")
+    return report.NodeReport(node, tuple(_gpu(g, catalogues) for g in status.gpus))
+
+
+@lru_cache(maxsize=256)
+def _catalogue(wire: _Catalogue) -> catalogue.Catalogue:
+    return catalogue.Catalogue(
+        model=wire.model or wire.name,
+        memory_slices=wire.memory_slices,
+        compute_slices=wire.compute_slices,
+        profiles=tuple(_profile(p) for p in wire.profiles),
+        engine_totals=_engines(wire.engine_totals),
+        total_memory_mib=wire.total_memory_mib,
+    )
+
+
+def _profile(wire: _Profile) -> profile.Profile:
+    return profile.Profile(**{**msgspec.structs.asdict(wire), "engines": _engines(wire.engines)})
+
+
+def _engines(wire: _Engines | None) -> profile.Engines | None:
+    return None if wire is None else profile.Engines(wire.dec, wire.enc, wire.jpeg, wire.ofa)
+
+
+def _gpu(wire: _Gpu, catalogues: dict[str, catalogue.Catalogue]) -> report.GpuReport:
+    gpu = report.GpuReport(
+        uuid=wire.uuid,
+        index=wire.index,
+        product=wire.product,
+        mig_mode=wire.mig_mode,
+        catalogue=catalogues.get(wire.catalogue),
+        slices=tuple(_slice(s) for s in wire.slices),
+        healthy=wire.healthy,
+        message=wire.message,
+    )
+    contradiction = gpu.contradiction()
+    if contradiction:
+        return dataclasses.replace(gpu, healthy=False, message=contradiction)
+    return gpu
+
+
+def _slice(wire: _Slice) -> report.Slice:
+    owner = wire.owner
+    return report.Slice(
+        placement=profile.Placement(wire.profile, wire.start, wire.size),
+        state=wire.state,
+        owner=None if owner is None else report.Owner(owner.namespace, owner.pod, owner.uid, owner.container),
+        mig_uuid=wire.mig_uuid,
+        gpu_instance_id=wire.gpu_instance_id,
+        compute_instance_id=wire.compute_instance_id,
+    )
+
+
+def encode_status(seen: report.NodeReport, *, agent_version: str, mode: str) -> dict[str, Any]:
+    """The MigNode status of a report, as a JSON-able mapping. The inverse of `decode_status`."""
+    names = _names(gpu.catalogue for gpu in seen.gpus if gpu.catalogue is not None)
+    status = Status(
+        contract_version=CONTRACT_VERSION,
+        agent=_Agent(agent_version, mode),
+        summary=_summary(seen, names),
+        catalogues=tuple(_wire_catalogue(one, name) for one, name in names.items()),
+        gpus=tuple(_wire_gpu(g, names[g.catalogue] if g.catalogue else "") for g in seen.gpus),
+    )
+    found: dict[str, Any] = msgspec.to_builtins(status)
+    return found
+
+
+def _names(catalogues: Iterable[catalogue.Catalogue]) -> dict[catalogue.Catalogue, str]:
+    """A name for each: its model's, numbered where GPUs of one model do not offer the same."""
+    names: dict[catalogue.Catalogue, str] = {}
+    for one in catalogues:
+        if one not in names:
+            numbered = (f"{one.model}#{number}" for number in itertools.count(2))
+            taken = set(names.values())
+            names[one] = next(name for name in itertools.chain((one.model,), numbered) if name not in taken)
+    return names
+
+
+def _summary(seen: report.NodeReport, names: Mapping[catalogue.Catalogue, str]) -> _Summary:
+    slices = [s for g in seen.gpus for s in g.slices]
+    taken = [s for g in seen.gpus if g.usable for s in g.slices if s.state is not report.SliceState.IDLE]
+    total = sum(g.catalogue.memory_slices for g in seen.gpus if g.usable and g.catalogue)
+    return _Summary(
+        models=",".join(dict.fromkeys(one.model for one in names)),
+        gpus=len(seen.gpus),
+        slices=len(slices),
+        allocated=sum(s.state is report.SliceState.ALLOCATED for s in slices),
+        free_memory_slices=total - sum(s.placement.size for s in taken),
+    )
+
+
+def _wire_catalogue(one: catalogue.Catalogue, name: str) -> _Catalogue:
+    return _Catalogue(
+        name=name,
+        model="" if name == one.model else one.model,
+        memory_slices=one.memory_slices,
+        compute_slices=one.compute_slices,
+        profiles=tuple(_wire_profile(p) for p in one.profiles),
+        engine_totals=_wire_engines(one.engine_totals),
+        total_memory_mib=one.total_memory_mib,
+    )
+
+
+def _wire_profile(one: profile.Profile) -> _Profile:
+    same = {name: getattr(one, name) for name in _Profile.__struct_fields__}
+    return _Profile(**{**same, "engines": _wire_engines(one.engines)})
+
+
+def _wire_engines(engines: profile.Engines | None) -> _Engines | None:
+    return None if engines is None else _Engines(*engines.values())
+
+
+def _wire_gpu(gpu: report.GpuReport, catalogue_name: str) -> _Gpu:
+    return _Gpu(
+        uuid=gpu.uuid,
+        index=gpu.index,
+        product=gpu.product,
+        catalogue=catalogue_name,
+        mig_mode=gpu.mig_mode,
+        healthy=gpu.healthy,
+        message=gpu.message,
+        slices=tuple(_wire_slice(s) for s in gpu.slices),
+    )
+
+
+def _wire_slice(one: report.Slice) -> _Slice:
+    owner = one.owner
+    return _Slice(
+        profile=one.placement.profile,
+        start=one.placement.start,
+        size=one.placement.size,
+        state=one.state,
+        mig_uuid=one.mig_uuid,
+        gpu_instance_id=one.gpu_instance_id,
+        compute_instance_id=one.compute_instance_id,
+        owner=None if owner is None else _Owner(owner.namespace, owner.pod, owner.uid, owner.container),
+    )

@@ -1,0 +1,400 @@
+"""Inventory: the one mutable whole — agents' reports, the ledger of claims, and the fleet of GPU states they make.
+
+Owned by the scheduler service (one per process, used from one thread) and by simulators. Every method is a step that
+either happens whole or raises and changes nothing. A memory slice of a GPU counts as taken if a claim holds it, or
+the report shows on it a slice that is foreign or belongs to a pod without a claim. Idle slices count as free: the
+agent destroys them when their room is wanted.
+"""
+
+from collections import Counter
+from collections.abc import Container, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from allocator import errors
+from allocator.claims import held
+from allocator.claims.contract import Promise
+from allocator.claims.homes import Homes
+from allocator.claims.ledger import Claim, Event, Hold, Ledger, State
+from allocator.claims.report import GpuReport, NodeReport, SliceState
+from allocator.mig import geometry
+from allocator.mig.catalogue import Catalogue
+from allocator.mig.geometry import Geometry
+from allocator.mig.profile import Placement
+from allocator.placement import fitting, fleet, misfit
+from allocator.placement.fitting import GpuState
+from allocator.placement.misfit import Misfit, Reason
+from allocator.placement.policy import DEFAULT, Policy
+from allocator.request import Request
+
+
+@dataclass(frozen=True, slots=True)
+class BoundPod:
+    """A pod that a node has: what it asks, and what its placement annotation promises."""
+
+    uid: str
+    namespace: str
+    name: str
+    node: str
+    request: Request
+    promises: tuple[Promise, ...]
+
+
+class Inventory:
+    """Reports, claims and GPU states. `check` proves that the three agree."""
+
+    def __init__(self, by: Policy = DEFAULT) -> None:
+        self.ledger = Ledger()
+        self.fleet = fleet.Fleet(by)
+        self.nodes: set[str] = set()  # nodes of the cluster, reported or not
+        self.gains = 0  # counts the times that a node got room it had not
+        self._reports: dict[str, NodeReport] = {}
+        self._shown: dict[str, Mapping[str, tuple[Hold, ...]]] = {}  # what each report shows of each pod, by UID
+        self._usable: dict[str, tuple[tuple[str, GpuState], ...]] = {}
+        self._kinds: dict[str, tuple[Geometry, ...]] = {}  # of the usable GPUs; made when asked for
+        self._conflicts: dict[str, dict[str, str]] = {}
+        self._homes = Homes()
+        self._waiting: dict[str, dict[str, BoundPod]] = {}
+
+    # --- what the cluster tells -------------------------------------------------------------------------------
+
+    def report(self, node: str) -> NodeReport | None:
+        """The last report of a node."""
+        return self._reports.get(node)
+
+    def reports(self) -> Iterable[NodeReport]:
+        """All reports."""
+        return self._reports.values()
+
+    def conflicts(self, node: str) -> dict[str, str]:
+        """GPUs (by UUID) of a node that take no new work because what is known of them contradicts itself, and why."""
+        return self._conflicts.get(node, {})
+
+    def waiting(self) -> Iterable[BoundPod]:
+        """Bound pods whose promised placement could not be taken over, yet."""
+        return (pod for pods in self._waiting.values() for pod in pods.values())
+
+    def observe(self, seen: NodeReport) -> None:
+        """Take in an agent's report: claims follow it, and pods that waited for it are taken over."""
+        self._reports[seen.node] = seen
+        elsewhere = self._homes.report(seen.node, (gpu.uuid for gpu in seen.gpus))
+        shown = self._shown[seen.node] = held.shown(seen)
+        moved = [c for c in tuple(self.ledger.on_node(seen.node)) if self._follow(c, shown.get(c.uid, ()))]
+        self._displace(seen.node, moved, shown)
+        for node, gpus in {seen.node: None, **elsewhere}.items():
+            self._refresh(node, gpus)
+        for pod in tuple(self._waiting.get(seen.node, {}).values()):
+            self.adopt(pod)
+
+    def forget_report(self, node: str) -> None:
+        """A node's MigNode is gone: nothing new there; its claims stay until their pods are over."""
+        self._shown.pop(node, None)
+        elsewhere = self._homes.report(node, ())
+        if self._reports.pop(node, None) is not None:
+            for claim in tuple(self.ledger.on_node(node)):
+                if claim.state is State.RELEASING:
+                    self.ledger.apply(claim.uid, Event.FREE)
+            for one, gpus in {node: None, **elsewhere}.items():
+                self._refresh(one, gpus)
+
+    def adopt(self, pod: BoundPod) -> str:
+        """Take over a pod found bound, as its annotation promises. Returns why not, or nothing.
+
+        A promise is believed only if it is what the pod asks for, lies on this node, is legal and free: an annotation
+        is anybody's text. A pod whose promise cannot be taken over waits, and is tried again with the next report.
+        """
+        known = self.ledger.get(pod.uid)
+        if known is not None and known.node == pod.node and _is_as_bound(known, pod):
+            self._forget_waiting(pod.uid, pod.node)
+            if known.state is not State.RELEASING:
+                self.ledger.apply(pod.uid, Event.CONFIRM)
+            return ""
+        if known is not None:  # we reserved another place, and somebody else bound the pod here
+            self.ledger.apply(pod.uid, Event.FREE)
+            self._refresh(known.node)
+        holds, problem = self._believed(pod)
+        if problem:
+            self._waiting.setdefault(pod.node, {})[pod.uid] = pod
+            return problem
+        self._forget_waiting(pod.uid, pod.node)
+        claim = Claim(pod.uid, pod.namespace, pod.name, pod.node, holds, State.BOUND)
+        self.ledger.open(claim)
+        shown = self._shown[pod.node]
+        self._follow(claim, shown.get(pod.uid, ()))
+        changed = self._displace(pod.node, (claim,), shown)
+        self._refresh(pod.node, changed | {hold.gpu for hold in (*holds, *shown.get(pod.uid, ()))})
+        return ""
+
+    def end(self, uid: str, node: str = "") -> bool:
+        """A pod is over or gone. Returns whether that freed room at once."""
+        self._forget_waiting(uid, node)
+        claim = self.ledger.get(uid)
+        if claim is None:
+            return False
+        still_held = uid in self._shown.get(claim.node, {})
+        self.ledger.apply(uid, Event.END if still_held else Event.FREE)
+        self._refresh(claim.node, {hold.gpu for hold in claim.holds})
+        return not still_held
+
+    # --- what the scheduler decides ---------------------------------------------------------------------------
+
+    def reserve(self, uid: str, namespace: str, name: str, request: Request, node: str) -> Claim | Misfit:
+        """Choose placements for a pod on a node and claim them, RESERVED; or say why not.
+
+        Asked again for the same pod and node it answers with the claim there is.
+        """
+        known = self.ledger.get(uid)
+        if known is not None:
+            return known if known.node == node else Misfit(Reason.BOUND_ELSEWHERE, str(request))
+        usable = self._usable.get(node, ())
+        try:
+            placed = fitting.place([s for _, s in usable], [s.profile for s in request.slots], self.fleet.policy)
+        except fitting.TooComplexError:
+            return Misfit(Reason.TOO_COMPLEX, str(request))
+        if placed is None or not usable:
+            return self.explain(request, node)
+        holds = tuple(
+            Hold(slot.container, usable[one.gpu][0], one.placement)
+            for slot, one in zip(request.slots, placed, strict=True)
+        )
+        claim = Claim(uid, namespace, name, node, holds, State.RESERVED)
+        self.ledger.open(claim)
+        self._refresh(node, {hold.gpu for hold in holds})
+        self.fleet.chose(node)
+        return claim
+
+    def confirm(self, uid: str) -> None:
+        """The API server has the binding. Raises LedgerError if nothing was reserved."""
+        self.ledger.apply(uid, Event.CONFIRM)
+
+    def refuse(self, uid: str) -> None:
+        """The binding was refused: the reservation is void. Raises LedgerError if the claim is past that."""
+        claim = self.ledger.get(uid)
+        self.ledger.apply(uid, Event.REFUSE)
+        if claim is not None:
+            self._refresh(claim.node, {hold.gpu for hold in claim.holds})
+
+    def explain(self, request: Request, node: str) -> Misfit:
+        """Why a request does not fit a node, given that it does not."""
+        return Misfit(self.reason(request, node), str(request))
+
+    def reason(self, request: Request, node: str) -> Reason:
+        """The reason alone."""
+        seen = self._reports.get(node)
+        if seen is None:
+            return Reason.NO_REPORT if node in self.nodes else Reason.UNKNOWN_NODE
+        kinds = self._kinds_of(node)
+        if not kinds:
+            return Reason.BAD_REPORT if seen.problem or self._conflicts.get(node) else Reason.NO_MIG
+        return misfit.on_empty(kinds, request.counts)
+
+    def by_reason(self, request: Request, nodes: Iterable[str]) -> Mapping[Reason, Sequence[str]]:
+        """The nodes by the reason why the request does not fit them, given that it does not.
+
+        Those with the same kinds of GPUs are judged once: 5,000 nodes cost a millisecond or two.
+        """
+        groups: dict[Reason, list[str]] = {}
+        judged: dict[tuple[Geometry, ...], list[str]] = {}
+        for node in nodes:
+            kinds = self._kinds_of(node)
+            group = judged.get(kinds) if kinds else None
+            if group is None:
+                group = groups.setdefault(self.reason(request, node), [])
+                if kinds:
+                    judged[kinds] = group
+            group.append(node)
+        return groups
+
+    def gpus_without(self, node: str, gone: frozenset[str]) -> tuple[GpuState, ...]:
+        """The GPU states of a node as they would be without the slices of these pods (by UID)."""
+        seen = self._reports.get(node)
+        if seen is None:
+            return ()
+        gpus = seen.by_uuid()
+        return tuple(
+            (kind, kind.state_of(self._taken(node, gpus[uuid], gone))) for uuid, (kind, _) in self._usable[node]
+        )
+
+    # --- inside -----------------------------------------------------------------------------------------------
+
+    def _kinds_of(self, node: str) -> tuple[Geometry, ...]:
+        kinds = self._kinds.get(node)
+        if kinds is None:
+            kinds = tuple(kind for _, (kind, _) in self._usable.get(node, ()))
+            if kinds:
+                self._kinds[node] = kinds
+        return kinds
+
+    def _follow(self, claim: Claim, shown: tuple[Hold, ...]) -> bool:
+        """Move a claim along with what the report shows of its pod. Returns whether it lies elsewhere now."""
+        if claim.state is State.RELEASING:
+            if not shown:
+                self.ledger.apply(claim.uid, Event.FREE)
+            return False
+        as_claimed = shown == claim.holds  # the rule, and a fraction of what the comparisons below cost
+        if not as_claimed and held.profiles(shown) != held.profiles(claim.holds):
+            if claim.state is State.READY:
+                self.ledger.apply(claim.uid, Event.LOSE)
+            return False
+        self.ledger.apply(claim.uid, Event.CUT)
+        if as_claimed or held.places(shown) == held.places(claim.holds):
+            return False
+        self.ledger.rehold(claim.uid, shown)
+        return True
+
+    def _displace(self, node: str, before: Sequence[Claim], shown: Mapping[str, tuple[Hold, ...]]) -> set[str]:
+        """Promises on places that the report shows to be other pods' are void. `before` are those pods' former claims.
+        Returns the GPUs (by UUID) of the claims that lost or changed theirs.
+
+        Promises of one profile may have been given to each other's pods: then a pod whose own is void has what one of
+        the others left. Otherwise it waits for its own report.
+        """
+        true = {claim.uid for claim in before}
+        holds = [hold for uid in true for hold in shown.get(uid, ())]
+        left = [one for claim in before for one in claim.holds if not held.overlap((one,), holds)]
+        changed: set[str] = set()
+        for other in tuple(self.ledger.on_node(node)):
+            if other.uid in true or not held.overlap(other.holds, holds):
+                continue
+            changed.update(hold.gpu for hold in other.holds)
+            swapped = held.swapped(other.holds, holds, left) if other.state is State.BOUND else ()
+            if swapped and not self._not_free(other.uid, other.node, swapped):
+                self.ledger.rehold(other.uid, swapped)
+                changed.update(hold.gpu for hold in swapped)
+                left = [one for one in left if not held.overlap((one,), swapped)]
+                continue
+            self.ledger.apply(other.uid, Event.FREE)
+            if other.state in (State.BOUND, State.READY):
+                pod = BoundPod(
+                    other.uid,
+                    other.namespace,
+                    other.name,
+                    other.node,
+                    held.asked(other.holds),
+                    held.promises(other.holds),
+                )
+                self._waiting.setdefault(other.node, {})[other.uid] = pod
+        return changed
+
+    def _believed(self, pod: BoundPod) -> tuple[tuple[Hold, ...], str]:
+        """The holds that a bound pod's promises make, or why they cannot be believed."""
+        seen = self._reports.get(pod.node)
+        if seen is None:
+            return (), "its node has no report"
+        asked = Counter(dict(pod.request.counts))
+        shown = self._shown[pod.node].get(pod.uid, ())
+        if shown and held.profiles(shown) == asked:
+            return shown, ""
+        if Counter(p.profile for p in pod.promises) != asked:
+            return (), f"its annotation does not promise what it asks for ({pod.request})"
+        gpus = seen.by_uuid()
+        holds = []
+        for one in pod.promises:
+            gpu = gpus.get(one.gpu)
+            if gpu is None or gpu.catalogue is None:
+                return (), f"its annotation names GPU {one.gpu[:80]!r}, which the node does not report"
+            try:
+                geometry.compiled(gpu.catalogue)
+                holds.append(Hold(one.container, one.gpu, gpu.catalogue.placement(one.profile, one.start)))
+            except errors.CatalogueError as error:
+                return (), str(error)
+        taken = self._not_free(pod.uid, pod.node, holds)
+        return ((), f"its promised place is taken: {taken}") if taken else (tuple(holds), "")
+
+    def _not_free(self, uid: str, node: str, holds: Sequence[Hold]) -> str:
+        """Why a pod cannot hold these places of a reported node beside all others; nothing if it can."""
+        gpus = self._reports[node].by_uuid()
+        for uuid in sorted({one.gpu for one in holds}):
+            gpu = gpus.get(uuid)
+            if gpu is None or gpu.catalogue is None:
+                return f"GPU {uuid} is not reported"
+            taken = self._taken(node, gpu, frozenset((uid,)))
+            try:
+                geometry.compiled(gpu.catalogue).state_of([*taken, *(h.placement for h in holds if h.gpu == uuid)])
+            except errors.MigschedError as error:
+                return str(error)
+        return ""
+
+    def _taken(self, node: str, gpu: GpuReport, ignore: frozenset[str] = frozenset()) -> list[Placement]:
+        """Placements of a GPU that nobody else may get; those of the pods `ignore` (by UID) are left out."""
+        taken = {
+            (claim.uid, hold.placement)
+            for claim in self.ledger.on_node(node)
+            if claim.uid not in ignore
+            for hold in claim.holds
+            if hold.gpu == gpu.uuid
+        }
+        for one in gpu.slices:
+            uid = one.owner.uid if one.owner else ""
+            if one.state is SliceState.FOREIGN or (one.state is SliceState.ALLOCATED and uid not in ignore):
+                taken.add((uid, one.placement))
+        return [placement for _, placement in sorted(taken)]
+
+    def _refresh(self, node: str, changed: Container[str] | None = None) -> None:
+        """Recompute a node's row of the fleet; of the GPUs (by UUID) whose claims changed, where only they did."""
+        self._kinds.pop(node, None)
+        seen = self._reports.get(node)
+        if seen is None:
+            self.fleet.drop(node)
+            self._usable.pop(node, None)
+            self._conflicts.pop(node, None)
+            return
+        before = dict(self._usable.get(node, ()))
+        usable: list[tuple[str, GpuState]] = []
+        conflicts: dict[str, str] = {}
+        gained = False
+        for gpu in seen.gpus:
+            if gpu.catalogue is None or not gpu.usable:
+                continue
+            known = before.get(gpu.uuid)
+            if known is not None and changed is not None and gpu.uuid not in changed:
+                usable.append((gpu.uuid, known))
+                continue
+            try:
+                state = self._state(node, gpu, gpu.catalogue)
+            except errors.MigschedError as error:
+                conflicts[gpu.uuid] = str(error)
+                continue
+            usable.append((gpu.uuid, state))
+            gained = gained or fleet.gained(known, state)
+        self.gains += gained
+        self._usable[node] = tuple(usable)
+        self._conflicts[node] = conflicts
+        self.fleet.put(node, [state for _, state in usable])
+
+    def _state(self, node: str, gpu: GpuReport, catalogue: Catalogue) -> GpuState:
+        """The state of a usable GPU. Raises MigschedError if what is known of it contradicts itself."""
+        other = self._homes.elsewhere(node, gpu.uuid)
+        if other:
+            raise errors.ContractError(
+                "uuid", gpu.uuid, f"{other} reports the same GPU; delete the MigNode that is stale"
+            )
+        kind = geometry.compiled(catalogue)
+        return kind, kind.state_of(self._taken(node, gpu))
+
+    def _forget_waiting(self, uid: str, node: str) -> None:
+        for name in [node] if node else list(self._waiting):
+            pods = self._waiting.get(name, {})
+            pods.pop(uid, None)
+            if not pods:
+                self._waiting.pop(name, None)
+
+    def check(self) -> None:
+        """Raise LedgerError if two claims share a memory slice, or the fleet disagrees with ledger and reports."""
+        self.ledger.check()
+        taken: dict[tuple[str, str], tuple[int, str]] = {}
+        for claim in self.ledger:
+            for hold in claim.holds:
+                mask, pods = taken.get((claim.node, hold.gpu), (0, ""))
+                if mask & hold.placement.mask:
+                    raise errors.LedgerError(f"{claim.pod} shares {hold.gpu} {hold.placement} with {pods}")
+                taken[claim.node, hold.gpu] = (mask | hold.placement.mask, f"{pods} {claim.pod}".strip())
+        for node in self._reports:
+            before = self.fleet.gpus(node)
+            self._refresh(node)
+            if self.fleet.gpus(node) != before:
+                raise errors.LedgerError(f"the fleet's row of {node} was stale")
+
+
+def _is_as_bound(claim: Claim, pod: BoundPod) -> bool:
+    """Whether a pod was not bound by somebody else, with other promises than what we reserved."""
+    return claim.state is not State.RESERVED or held.as_promised(claim.holds, pod.promises)

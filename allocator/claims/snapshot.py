@@ -1,0 +1,158 @@
+"""Snapshot: an immutable view of nodes, GPUs and who holds what, for people and planners.
+
+Taken from an inventory by `take`, or node by node with `view`; shown by the API, `migsched top` and the demo; fed to
+the planners, which must not touch the live state.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from allocator.claims.inventory import Inventory
+from allocator.claims.report import GpuReport, NodeReport, SliceState
+from allocator.mig.catalogue import Catalogue
+from allocator.mig.profile import Placement
+
+_OCCUPANT_FIELDS = ("state", "namespace", "pod", "container", "uid")
+_GPU_FIELDS = ("uuid", "index", "product", "model", "memory_slices", "mask", "problem")
+
+
+@dataclass(frozen=True, slots=True)
+class Occupant:
+    """A slice on a GPU: where, whose, and in which state (a claim's, or `idle`, `foreign`, `unclaimed`)."""
+
+    placement: Placement
+    state: str
+    namespace: str = ""
+    pod: str = ""
+    container: str = ""
+    uid: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class GpuView:
+    """One GPU: what it is, what is on it, and why it takes no new work, if so. `mask`: a bit per taken slice."""
+
+    node: str
+    uuid: str
+    index: int
+    product: str
+    model: str
+    memory_slices: int
+    mask: int
+    occupants: tuple[Occupant, ...]
+    problem: str = ""
+    catalogue: Catalogue | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NodeView:
+    """One node's GPUs; `problem` is set where its report could not be read."""
+
+    name: str
+    gpus: tuple[GpuView, ...]
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """All nodes in name order."""
+
+    nodes: tuple[NodeView, ...]
+
+    def gpus(self) -> Iterable[GpuView]:
+        """All GPUs, node by node."""
+        return (gpu for node in self.nodes for gpu in node.gpus)
+
+
+def take(inventory: Inventory) -> Snapshot:
+    """The inventory as it is now."""
+    return Snapshot(tuple(view(inventory, seen) for seen in sorted(inventory.reports(), key=lambda seen: seen.node)))
+
+
+def view(inventory: Inventory, seen: NodeReport) -> NodeView:
+    """One node of the inventory as it is now."""
+    return NodeView(seen.node, tuple(_gpu(inventory, seen.node, gpu) for gpu in seen.gpus), seen.problem)
+
+
+def _gpu(inventory: Inventory, node: str, gpu: GpuReport) -> GpuView:
+    occupants = {}
+    for claim in inventory.ledger.on_node(node):
+        for hold in claim.holds:
+            if hold.gpu == gpu.uuid:
+                occupants[claim.uid, hold.placement] = Occupant(
+                    hold.placement, claim.state.value, claim.namespace, claim.name, hold.container, claim.uid
+                )
+    for one in gpu.slices:
+        owner = one.owner
+        uid = owner.uid if owner else ""
+        if (uid, one.placement) in occupants:
+            continue
+        state = one.state.value if one.state is not SliceState.ALLOCATED else "unclaimed"
+        occupants[uid, one.placement] = Occupant(
+            one.placement,
+            state,
+            owner.namespace if owner else "",
+            owner.pod if owner else "",
+            owner.container if owner else "",
+            uid,
+        )
+    mask = 0
+    for one_there in occupants.values():
+        if one_there.state != SliceState.IDLE.value:
+            mask |= one_there.placement.mask
+    return GpuView(
+        node=node,
+        uuid=gpu.uuid,
+        index=gpu.index,
+        product=gpu.product,
+        model=gpu.catalogue.model if gpu.catalogue else "",
+        memory_slices=gpu.catalogue.memory_slices if gpu.catalogue else 0,
+        mask=mask,
+        occupants=tuple(sorted(occupants.values(), key=lambda o: (o.placement.start, o.uid))),
+        problem=_problem(inventory, node, gpu),
+        catalogue=gpu.catalogue,
+    )
+
+
+def _problem(inventory: Inventory, node: str, gpu: GpuReport) -> str:
+    if not gpu.healthy:
+        return gpu.message or "unhealthy"
+    if gpu.catalogue is None:
+        return gpu.message or "no catalogue"
+    if not gpu.usable:
+        return f"MIG mode {gpu.mig_mode.value.lower()}"
+    return inventory.conflicts(node).get(gpu.uuid, "")
+
+
+def to_document(node: NodeView) -> dict[str, Any]:
+    """A node as plain values, as GET /api/v1/nodes and `migsched top -o json` answer; catalogues are left out."""
+    return {"name": node.name, "problem": node.problem, "gpus": [_gpu_document(gpu) for gpu in node.gpus]}
+
+
+def _gpu_document(gpu: GpuView) -> dict[str, Any]:
+    return {
+        **{name: getattr(gpu, name) for name in _GPU_FIELDS},
+        "slices": [
+            {
+                "profile": one.placement.profile,
+                "start": one.placement.start,
+                "size": one.placement.size,
+                **{name: getattr(one, name) for name in _OCCUPANT_FIELDS},
+            }
+            for one in gpu.occupants
+        ],
+    }
+
+
+def of_document(node: Mapping[str, Any]) -> NodeView:
+    """The node that `to_document` told of. Raises KeyError for a field that is missing."""
+    return NodeView(node["name"], tuple(_gpu_of(node["name"], gpu) for gpu in node["gpus"]), node["problem"])
+
+
+def _gpu_of(node: str, gpu: Mapping[str, Any]) -> GpuView:
+    occupants = tuple(
+        Occupant(Placement(one["profile"], one["start"], one["size"]), *(one[name] for name in _OCCUPANT_FIELDS))
+        for one in gpu["slices"]
+    )
+    return GpuView(node=node, occupants=occupants, **{name: gpu[name] for name in _GPU_FIELDS})

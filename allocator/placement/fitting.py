@@ -1,0 +1,171 @@
+"""Exact joint placement of several slices on the GPUs of one node.
+
+One slice is a table look-up; several are a small packing question over the node's GPUs, answered exactly: `fits`
+says whether all slices of a request fit together, `place` chooses where, at the least loss by the policy. Called by
+inventory (where at bind), the extender and the planners; fleet answers `place`'s loss for all nodes at once.
+"""
+
+import operator
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache, reduce
+
+import numpy as np
+
+from allocator.mig.geometry import Geometry
+from allocator.mig.profile import Placement
+from allocator.placement import parts, policy
+from allocator.placement.parts import Counts, Losses, Part
+from allocator.placement.policy import Policy
+
+GpuState = tuple[Geometry, int]
+
+TooComplexError = parts.TooComplexError  # what every question here raises rather than guess
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """Where one slice goes: index of the GPU among those given, placement, and what it costs by the policy."""
+
+    gpu: int
+    placement: Placement
+    loss: float
+
+
+def fits(gpus: Sequence[GpuState], counts: Mapping[str, int]) -> bool:
+    """Whether slices of these profiles fit on these GPUs together. Raises TooComplexError rather than guess."""
+    wanted = tuple(sorted((name, n) for name, n in counts.items() if n > 0))
+    if not wanted:
+        return True
+    return _fits(tuple(sorted(gpus, key=lambda gs: (id(gs[0]), gs[1]))), wanted)
+
+
+@lru_cache(maxsize=16_384)
+def _fits(gpus: tuple[GpuState, ...], counts: Counts) -> bool:
+    if any(sum(_room(g, s, name) for g, s in gpus) < n for name, n in counts):
+        return False
+    if len(counts) == 1:
+        return True
+    if sum(g.free_slices(s) for g, s in gpus) < sum(n * _size(gpus, name) for name, n in counts):
+        return False
+    parts.check(counts)
+    held = 1  # bit i: the GPUs so far can take the part with number i
+    for geometry, state in gpus:
+        held = reduce(operator.or_, ((held & bits) << number for number, bits in _parts_in(geometry, state, counts)))
+    return held >> (parts.number(counts) - 1) != 0
+
+
+@lru_cache(maxsize=8_192)
+def _parts_in(geometry: Geometry, state: int, counts: Counts) -> tuple[tuple[int, int], ...]:
+    """The parts that fit a state, each as its number and the numbers, as bits, of the parts it can be added to."""
+    table = parts.losses(policy.DEFAULT, geometry, counts)  # whatever the policy: what is legal costs less than inf
+    return tuple(_numbered(part, counts) for part, losses in table.items() if np.isfinite(losses[state]))
+
+
+@lru_cache(maxsize=8_192)
+def _numbered(part: Part, counts: Counts) -> tuple[int, int]:
+    """Parts are numbered like digits; bits has a one for every part whose sum with this one the request contains."""
+    number, bits, unit = 0, 1, 1
+    for taken, (_, n) in zip(part, counts, strict=True):
+        number += taken * unit
+        bits = sum(bits << more * unit for more in range(n - taken + 1))
+        unit *= n + 1
+    return number, bits
+
+
+def place(gpus: Sequence[GpuState], profiles: Sequence[str], by: Policy) -> tuple[Placed, ...] | None:
+    """A place for each of these slices, in the order given; None if they do not fit together.
+
+    The sum of their losses is the least there is, over all legal placements of all of them, where each GPU's slices
+    are cut from large to small and each costs the policy's loss in the state that it finds (`parts.losses`). Of equal
+    sums that one is chosen whose first GPUs take most, large slices before small. Raises TooComplexError rather than
+    guess.
+    """
+    if len(profiles) == 1:
+        return _place_one(gpus, profiles[0], by)
+    return _place(tuple(gpus), tuple(profiles), by) if profiles else ()
+
+
+@lru_cache(maxsize=4096)
+def _place(gpus: tuple[GpuState, ...], profiles: tuple[str, ...], by: Policy) -> tuple[Placed, ...] | None:
+    counts = tuple(sorted(Counter(profiles).items()))
+    if not fits(gpus, dict(counts)):
+        return None
+    parts.check(counts)
+    found: dict[str, list[Placed]] = {name: [] for name, _ in counts}
+    for index, part in enumerate(_shares(gpus, counts, by)):
+        for one in _cut(index, gpus[index], part, counts, by):
+            found[one.placement.profile].append(one)
+    following = {name: iter(places) for name, places in found.items()}
+    return tuple(next(following[name]) for name in profiles)
+
+
+def _shares(gpus: Sequence[GpuState], counts: Counts, by: Policy) -> list[Part]:
+    """The part of each GPU, where the request fits and the sum of the losses is least."""
+    tables = [parts.losses(by, geometry, counts) for geometry, _ in gpus]
+    cut = tuple(dict.fromkeys(part for table in tables for part in table))
+    sharing = parts.Sharing(counts, cut)
+    losses = [
+        {part: found.item(state) for part, found in table.items()}
+        for table, (_, state) in zip(tables, gpus, strict=True)
+    ]
+    onward: list[Losses] = []  # the sums of the GPUs from the last one to each, the first left out
+    for known in reversed(losses[1:]):
+        column = np.array([[known.get(part, np.inf)] for part in cut])
+        onward.append(sharing.add(onward[-1], column) if onward else sharing.first(column))
+    left = tuple(n for _, n in counts)
+    chosen = []
+    for (geometry, _), known, following in zip(gpus[:-1], losses[:-1], reversed(onward), strict=True):
+        order = parts.large_first(geometry, counts)
+        least, found = np.inf, left
+        for part in sorted(known, key=lambda part: [part[position] for position in order], reverse=True):
+            rest = tuple(map(int.__sub__, left, part))
+            if min(rest) >= 0 and known[part] + following[rest].item() < least:
+                least, found = known[part] + following[rest].item(), part
+        chosen.append(found)
+        left = tuple(map(int.__sub__, left, found))
+    return [*chosen, left]
+
+
+def _cut(index: int, gpu: GpuState, part: Part, counts: Counts, by: Policy) -> Iterator[Placed]:
+    """The placements of one GPU's part that cost least, from large to small."""
+    geometry, state = gpu
+    losses = parts.losses(by, geometry, counts)
+    for position in parts.large_first(geometry, counts):
+        for _ in range(part[position]):
+            rest = (*part[:position], part[position] - 1, *part[position + 1 :])
+            steps = parts.step_losses(by, geometry, state)
+            columns = geometry.placements_of(counts[position][0])
+            best = min(columns, key=lambda i: steps[i] + losses[rest][geometry.step[state, i]])
+            yield Placed(index, geometry.placements[best], steps.item(best))
+            state, part = int(geometry.step[state, best]), rest
+
+
+def _place_one(gpus: Sequence[GpuState], name: str, by: Policy) -> tuple[Placed, ...] | None:
+    """The best place for one slice: a look-up per GPU."""
+    least, found = float("inf"), -1
+    kind: Geometry | None = None
+    for index, (geometry, state) in enumerate(gpus):
+        if geometry is not kind:  # mostly a node's GPUs are all of one kind
+            kind, profile = geometry, geometry.profile_index.get(name)
+            losses = policy.tables(by, geometry).loss
+        if profile is not None:
+            loss = losses.item(state, profile)
+            if loss < least:
+                least, found = loss, index
+    if found < 0:
+        return None
+    geometry, state = gpus[found]
+    choice = policy.tables(by, geometry).choice.item(state, geometry.profile_index[name])
+    return (Placed(found, geometry.placements[choice], least),)
+
+
+def _size(gpus: Sequence[GpuState], name: str) -> int:
+    """Memory slices of a profile, on the GPU where it takes least: a name may be 1 slice of one model, 2 of another."""
+    return min(g.catalogue.by_name[name].memory_slices for g, _ in gpus if name in g.catalogue.by_name)
+
+
+def _room(geometry: Geometry, state: int, name: str) -> int:
+    index = geometry.profile_index.get(name)
+    return 0 if index is None else int(geometry.room[state, index])

@@ -1,0 +1,274 @@
+"""Fleet: the GPU states of all nodes in one array, and the vectorised answer to "where does this fit, and how well?".
+
+A row per node, a column per GPU, a number per GPU state; all geometries share one numbering, so a policy's losses
+are one array per profile and a filter call over thousands of nodes is one gather. Owned by `inventory`, which
+writes rows; read by the extender and the capacity tools.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
+from itertools import islice, repeat
+
+import numpy as np
+import numpy.typing as npt
+
+from allocator.mig.geometry import Geometry
+from allocator.placement import joint_losses, policy
+from allocator.placement.fitting import GpuState
+from allocator.placement.joint_losses import JointLosses
+from allocator.placement.parts import Counts
+from allocator.placement.policy import Order, Policy
+from allocator.request import Request
+
+Rows = npt.NDArray[np.intp]
+Losses = npt.NDArray[np.float64]
+
+EQUAL = 1e-9  # losses no further apart are equal: sums of the same numbers in another order
+_NO_GPU = 0  # the number of "no such GPU here": nothing fits
+_LOOKED_AT = 64  # nodes, before all of them are looked at together
+_MAX_JOINT = 64  # requests of several slices whose losses are kept, the latest
+
+
+class Fleet:
+    """All nodes' GPU states under one policy. Rows of forgotten nodes are reused."""
+
+    def __init__(self, by: Policy) -> None:
+        self.policy = by
+        self.rows: dict[str, int] = {}
+        self._names: list[str | None] = []
+        self._free_rows: list[int] = []
+        self._gpus: list[tuple[GpuState, ...]] = []
+        self._states = np.zeros((64, 8), dtype=np.int32)
+        self._offsets: dict[Geometry, int] = {}
+        self._size = 1
+        self._next = 0  # the row after the one that was chosen last, for policies that go round
+        self._loss_of: dict[str, Losses] = {}  # profile → loss per global state
+        self._best: dict[str, Losses] = {}  # profile → best loss per row, kept current by put and drop
+        self._joint: dict[Counts, JointLosses] = {}  # of requests of several slices, the latest last
+        self._versions = np.zeros(64, dtype=np.int64)  # per row, the number of the change that made it what it is
+        self._changes = 0
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __contains__(self, node: str) -> bool:
+        return node in self.rows
+
+    @property
+    def geometries(self) -> tuple[Geometry, ...]:
+        """The kinds of GPU that there are, or were."""
+        return tuple(self._offsets)
+
+    def use(self, by: Policy) -> None:
+        """Score by another policy from now on.
+
+        What is kept for single profiles is worked out anew here, so that the next call finds it; requests of several
+        slices are when they next come.
+        """
+        self.policy = by
+        self._joint.clear()
+        for profile in self._best:
+            self._loss_of[profile] = self._losses_by_state(profile)
+            self._best[profile] = self._loss_of[profile][self._states].min(axis=1)
+
+    def name(self, row: int) -> str:
+        """The node of a row. Raises KeyError for a row in no use."""
+        found = self._names[row]
+        if found is None:
+            raise KeyError(row)
+        return found
+
+    def gpus(self, node: str) -> tuple[GpuState, ...]:
+        """The GPU states of a node as last put. Raises KeyError for an unknown node."""
+        return self._gpus[self.rows[node]]
+
+    def put(self, node: str, gpus: Sequence[GpuState]) -> None:
+        """Set a node's GPUs; only those that may take new slices."""
+        row = self.rows.get(node)
+        if row is None:
+            row = self._new_row(node)
+        elif self._gpus[row] == tuple(gpus):
+            return
+        self._gpus[row] = tuple(gpus)
+        self._changed(row)
+        numbers = [self._offset(g) + s for g, s in gpus]
+        if len(numbers) > self._states.shape[1]:
+            wider = np.zeros((self._states.shape[0], len(numbers)), dtype=np.int32)
+            wider[:, : self._states.shape[1]] = self._states
+            self._states = wider
+        for column, number in enumerate(numbers):  # see `cheapest` for why not at once
+            self._states[row, column] = number
+        self._states[row, len(numbers) :] = _NO_GPU
+        for profile, best in self._best.items():
+            best[row] = min(map(self._loss_of[profile].item, numbers), default=np.inf)
+
+    def drop(self, node: str) -> None:
+        """Forget a node; unknown ones are no error."""
+        row = self.rows.pop(node, None)
+        if row is None:
+            return
+        self._names[row] = None
+        self._gpus[row] = ()
+        self._changed(row)
+        self._states[row] = _NO_GPU
+        self._free_rows.append(row)
+        for best in self._best.values():
+            best[row] = np.inf
+
+    def rows_of(self, nodes: Sequence[str]) -> Rows:
+        """Row per node name, -1 for unknown ones."""
+        return np.fromiter(map(self.rows.get, nodes, repeat(-1)), dtype=np.intp, count=len(nodes))
+
+    def losses(self, request: Request, rows: Rows) -> Losses:
+        """The policy's loss of the request's best placement per row; inf where it does not fit, or the row is -1.
+
+        A row whose joint answer would cost too much is -inf; see `too_complex`. Where the policy does not go by loss
+        at all, the loss of a row is how late its turn is, in [0, 1).
+        """
+        counts = request.counts
+        if len(counts) == 1 and counts[0][1] == 1:
+            found: Losses = np.append(self._best_of(counts[0][0]), np.inf)[rows]
+        else:
+            found = self._joint_losses(counts, rows)
+        if self.policy.order in (Order.FIRST, Order.CYCLIC):
+            first = self._next if self.policy.order is Order.CYCLIC else 0
+            size = max(1, len(self._names))
+            found = np.where(np.isfinite(found), (rows - first) % size / size, found)
+        return found
+
+    def cheapest(self, request: Request, nodes: Sequence[str], count: int) -> Sequence[str]:
+        """The first `count` of these nodes where a request for one slice costs least, if they are plain to see.
+
+        They are where one node of the whole fleet is best, and is among them, or where enough of the first few are as
+        good as any. Nothing where it takes `losses` to know. Beside a busy kube-scheduler each call finds its code and
+        data gone from the processor's caches, so numpy's general machinery would cost twenty times what it does alone:
+        here are only plain loops and numpy's smallest calls.
+        """
+        counts = request.counts
+        if len(counts) != 1 or counts[0][1] != 1 or self.policy.order in (Order.FIRST, Order.CYCLIC):
+            return ()
+        best = self._best_of(counts[0][0])
+        row = int(best.argmin())
+        least = best.item(row)
+        if least == np.inf:
+            return ()
+        best[row] = np.inf
+        next_best = best.item(best.argmin())
+        best[row] = least
+        if next_best > least + EQUAL:
+            name = self._names[row]
+            return (name,) if name is not None and name in nodes else ()
+        found = []
+        for name in islice(nodes, _LOOKED_AT):
+            row = self.rows.get(name, -1)
+            if row >= 0 and best.item(row) <= least + EQUAL:
+                found.append(name)
+                if len(found) == count:
+                    return found
+        return found if len(nodes) <= _LOOKED_AT else ()
+
+    def chose(self, node: str) -> None:
+        """A request went to this node; unknown ones are no error."""
+        self._next = self.rows.get(node, self._next - 1) + 1
+
+    @staticmethod
+    def too_complex(losses: Losses) -> npt.NDArray[np.bool_]:
+        """Which answers of `losses` were refused as too costly."""
+        refused: npt.NDArray[np.bool_] = losses == joint_losses.TOO_COMPLEX
+        return refused
+
+    def _joint_losses(self, counts: Counts, rows: Rows) -> Losses:
+        found = np.full(len(rows), np.inf)
+        known = rows >= 0
+        kept = self._joint.pop(counts, None) or JointLosses(self.policy, counts)
+        found[known] = kept.of(rows[known], self._states, self._versions, self._offsets)
+        self._joint[counts] = kept
+        if len(self._joint) > _MAX_JOINT:
+            del self._joint[next(iter(self._joint))]
+        return found
+
+    def free_and_stranded(self, demanded: Iterable[str]) -> Mapping[str, tuple[int, int]]:
+        """By GPU model: free memory slices, and those of them that no demanded profile can use any more.
+
+        GPUs in the same state are judged once: 80,000 GPUs cost a millisecond.
+        """
+        wanted = frozenset(demanded)
+        found: dict[str, tuple[int, int]] = {}
+        numbers = np.bincount(self._states.ravel(), minlength=self._size)
+        for geometry, offset in self._offsets.items():
+            for state in np.flatnonzero(numbers[offset : offset + geometry.states]).tolist():
+                number = int(numbers[offset + state])
+                free, lost = found.get(geometry.catalogue.model, (0, 0))
+                stranded = stranded_slices(geometry, state, wanted) if wanted else 0
+                found[geometry.catalogue.model] = (
+                    free + number * geometry.free_slices(state),
+                    lost + number * stranded,
+                )
+        return found
+
+    def _best_of(self, profile: str) -> Losses:
+        if profile not in self._best:
+            self._loss_of[profile] = self._losses_by_state(profile)
+            self._best[profile] = self._loss_of[profile][self._states].min(axis=1)
+        return self._best[profile]
+
+    def _losses_by_state(self, profile: str) -> Losses:
+        table = np.full(self._size, np.inf)
+        for geometry, offset in self._offsets.items():
+            index = geometry.profile_index.get(profile)
+            if index is not None:
+                loss = policy.tables(self.policy, geometry).loss[:, index]
+                table[offset : offset + geometry.states] = loss
+        return table
+
+    def _offset(self, geometry: Geometry) -> int:
+        if geometry not in self._offsets:
+            self._offsets[geometry] = self._size
+            self._size += geometry.states
+            for profile in self._loss_of:
+                self._loss_of[profile] = self._losses_by_state(profile)
+        return self._offsets[geometry]
+
+    def _changed(self, row: int) -> None:
+        self._changes += 1
+        self._versions[row] = self._changes
+
+    def _new_row(self, node: str) -> int:
+        if self._free_rows:
+            row = self._free_rows.pop()
+            self._names[row] = node
+        else:
+            row = len(self._names)
+            self._names.append(node)
+            self._gpus.append(())
+            if row == self._states.shape[0]:
+                self._states = np.vstack([self._states, np.zeros_like(self._states)])
+                self._versions = np.append(self._versions, np.zeros_like(self._versions))
+                for profile, best in self._best.items():
+                    self._best[profile] = np.append(best, np.full(len(best), np.inf))
+        self.rows[node] = row
+        return row
+
+
+@lru_cache(maxsize=8192)
+def stranded_slices(geometry: Geometry, state: int, wanted: frozenset[str]) -> int:
+    """Free memory slices of one GPU that no legal placement of a wanted profile covers."""
+    covered = 0
+    for index, after in enumerate(geometry.step[state]):
+        if after >= 0 and geometry.placements[index].profile in wanted:
+            covered |= geometry.placements[index].mask
+    full = (1 << geometry.catalogue.memory_slices) - 1
+    return (full & ~int(geometry.masks[state]) & ~covered).bit_count()
+
+
+def gained(before: GpuState | None, after: GpuState) -> bool:
+    """Whether a GPU can take a slice where it could not, or is new."""
+    if before is None or before[0] is not after[0]:
+        return True
+    return before[1] != after[1] and _opened(after[0], before[1], after[1])
+
+
+@lru_cache(maxsize=8192)
+def _opened(geometry: Geometry, before: int, after: int) -> bool:
+    """Whether some placement is legal in one state and was not in the other."""
+    return bool(((geometry.step[after] >= 0) & (geometry.step[before] < 0)).any())

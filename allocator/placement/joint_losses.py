@@ -1,0 +1,139 @@
+"""Joint losses: what a request of several slices costs on each node of a fleet, kept as the nodes change.
+
+A node's least loss is the least sum over all ways to share the request out among its GPUs (`parts`), computed for
+all nodes at once. What was computed for a node holds until it changes, so that a filter call between two bindings
+costs one node, not thousands. Owned by fleet, one per request that was asked for lately.
+"""
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+import numpy.typing as npt
+
+from allocator.mig.geometry import Geometry
+from allocator.placement import parts
+from allocator.placement.parts import Counts, Losses, Part, Sharing
+from allocator.placement.policy import Policy
+
+Rows = npt.NDArray[np.intp]
+States = npt.NDArray[np.int32]  # nodes × GPUs: the fleet's numbers of GPU states
+Versions = npt.NDArray[np.int64]
+
+TOO_COMPLEX = -math.inf  # the loss of a node whose answer was refused
+MAX_ADDITIONS = 60_000_000  # per question, about 0.1 s; nodes beyond are refused now and go on at the next question
+MAX_PORTIONS = 5  # of so many additions, as long as no node fits
+
+_ALIKE = 8_000_000  # sums from which it pays to look for nodes that are alike
+_CELLS = 2**16  # sums held at a time: they stay in the processor's cache
+
+
+class JointLosses:
+    """The least losses of one request under one policy, by row."""
+
+    def __init__(self, by: Policy, counts: Counts) -> None:
+        self._policy = by
+        self._counts = counts
+        self._kinds = -1
+        self._known: Losses = np.empty(0)
+        self._as_of: Versions = np.empty(0, dtype=np.int64)
+
+    def of(self, rows: Rows, states: States, versions: Versions, offsets: Mapping[Geometry, int]) -> Losses:
+        """The least loss per row of `rows`: inf where the request does not fit, TOO_COMPLEX where that is not known.
+
+        `states` and `versions` have all rows of the fleet; a row's version, at least 1, changes with its states.
+        `offsets` is the number of each geometry's state 0; number 0 stands for no GPU.
+        """
+        if len(offsets) != self._kinds:
+            self._tabulate(offsets)
+        if len(versions) > len(self._known):
+            new = len(versions) - len(self._known)
+            self._known = np.append(self._known, np.full(new, np.inf))
+            self._as_of = np.append(self._as_of, np.zeros(new, dtype=np.int64))
+        stale = rows[self._as_of[rows] != versions[rows]]
+        if len(stale):
+            self._known[stale], answered = self._answers(states[stale])
+            self._as_of[stale] = np.where(answered, versions[stale], 0)
+        return self._known[rows]
+
+    def _tabulate(self, offsets: Mapping[Geometry, int]) -> None:
+        """Collect the tables of all GPU models, by the fleet's numbers of their states."""
+        tables: dict[Geometry, Mapping[Part, Losses]] = {}
+        size = 1 + sum(geometry.states for geometry in offsets)
+        self._beyond = np.zeros(size, dtype=np.bool_)  # states of GPUs that have no table
+        for geometry, offset in offsets.items():
+            try:
+                tables[geometry] = parts.losses(self._policy, geometry, self._counts)
+            except parts.TooComplexError:
+                self._beyond[offset : offset + geometry.states] = True
+        nothing = (0,) * len(self._counts)
+        cut = tuple(dict.fromkeys([nothing, *(part for table in tables.values() for part in table)]))
+        self._losses = np.full((len(cut), size), np.inf)
+        self._losses[0] = 0.0  # nothing, which costs nothing on no GPU either
+        for geometry, offset in offsets.items():
+            for index, part in enumerate(cut):
+                if part in tables.get(geometry, ()):
+                    self._losses[index, offset : offset + geometry.states] = tables[geometry][part]
+        self._sharing = Sharing(self._counts, cut)
+        self._measure(np.array(cut), offsets)
+        self._kinds = len(offsets)
+
+    def _measure(self, cut: npt.NDArray[np.int64], offsets: Mapping[Geometry, int]) -> None:
+        """Note the most that a GPU takes in each state, and what the request needs: of each profile, and of memory."""
+        sizes = {p.name: p.memory_slices for geometry in offsets for p in geometry.catalogue.profiles}
+        memory = [sizes.get(name, 1) for name, _ in self._counts]
+        measures = np.vstack([np.eye(len(self._counts), dtype=np.int64), np.array(memory, dtype=np.int64)])
+        self._needs = measures @ np.array([n for _, n in self._counts], dtype=np.int64)
+        weights = cut @ measures.T
+        fits = np.isfinite(self._losses)
+        self._most = np.array([np.where(fits, weight[:, None], 0).max(axis=0) for weight in weights.T])
+
+    def _answers(self, states: States) -> tuple[Losses, npt.NDArray[np.bool_]]:
+        """The least loss of each of these nodes, and whether it was computed: by and by, if they are too many."""
+        losses = np.full(len(states), np.inf)
+        answered = np.ones(len(states), dtype=np.bool_)
+        beyond = self._beyond[states].any(axis=1)
+        losses[beyond] = TOO_COMPLEX
+        left = np.flatnonzero(~beyond & self._could_fit(states))
+        if parts.number(self._counts) > parts.MAX_PARTS:
+            losses[left] = TOO_COMPLEX
+            return losses, answered
+        cost = self._sharing.additions * states.shape[1]
+        if cost * len(left) > _ALIKE:
+            alike, where = np.unique(np.sort(states[left], axis=1), axis=0, return_inverse=True)
+        else:
+            alike, where = states[left], np.arange(len(left))
+        least = self._least_in_portions(alike, max(1, MAX_ADDITIONS // cost))
+        losses[left] = np.append(least, np.full(len(alike) - len(least), TOO_COMPLEX))[where.ravel()]
+        answered[left] = where.ravel() < len(least)
+        return losses, answered
+
+    def _least_in_portions(self, states: States, portion: int) -> Losses:
+        """The least loss of the first nodes: a portion, and more of them until one fits."""
+        found = np.empty(0)
+        for first in range(0, min(len(states), portion * MAX_PORTIONS), portion):
+            found = np.append(found, self._least(states[first : first + portion]))
+            if np.isfinite(found).any():
+                break
+        return found
+
+    def _could_fit(self, states: States) -> npt.NDArray[np.bool_]:
+        """Whether no sum over a node's GPUs rules the request out: what must hold if it fits."""
+        found = np.ones(len(states), dtype=np.bool_)
+        for most, needed in zip(self._most, self._needs, strict=True):
+            found &= most[states].sum(axis=1) >= needed
+        return found
+
+    def _least(self, states: States) -> Losses:
+        """The least loss of each of these nodes."""
+        gpus = [column for column in states.T if column.any()]
+        gpus += [np.zeros(len(states), dtype=np.int32)] * (2 - len(gpus))
+        at_once = max(1, _CELLS // parts.number(self._counts))
+        found = [np.empty(0)]
+        for first in range(0, len(states), at_once):
+            losses = [np.take(self._losses, gpu[first : first + at_once], axis=1) for gpu in gpus]
+            sums = self._sharing.first(losses[0])
+            for more in losses[1:-1]:
+                sums = self._sharing.add(sums, more)
+            found.append(self._sharing.whole(sums, losses[-1]))
+        return np.concatenate(found)

@@ -1,0 +1,159 @@
+"""Exchange: which GPUs of a large fleet are worth clearing, and what clearing them costs at least.
+
+A relaxation of `relocation`: GPUs that look alike are one class, and where the cleared pods go is left out. So it is
+small at any fleet size; its cost is a lower bound of every repack, and the GPUs it clears are where to look.
+Called by `repack.focus`.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import combinations
+
+from allocator.mig.geometry import Geometry
+from allocator.mig.profile import Placement
+from allocator.planning.packing import patterns
+from allocator.planning.packing.patterns import Counts, Names
+from allocator.planning.packing.program import Program, Status, solve
+from allocator.planning.packing.relocation import Budget, Question
+
+_Burden = tuple[int, ...]  # cost, then use of each budget that all jobs share, in parts of a whole
+_Movable = tuple[tuple[Placement, _Burden], ...]  # what may leave a GPU, each with the least that moving it takes
+_Class = tuple[Geometry, tuple[Placement, ...], _Movable]
+
+_PARTS = 60  # a pod with several slices shares its cost among them; 60 divides by 1…6
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """The least any repack costs, the GPUs (indices) that a cheapest relaxed one uses, all others by their cost.
+
+    `used` says of each GPU what leaves it, `to_empty` are those that end up empty; the `next_best` are worth a try
+    too. `status` is INFEASIBLE where not even the relaxation has an answer: then no repack has.
+    """
+
+    status: Status
+    cost: int = 0
+    used: Mapping[int, tuple[Placement, ...]] = field(default_factory=dict)
+    to_empty: frozenset[int] = frozenset()
+    next_best: tuple[int, ...] = ()
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Clearing:
+    """One way to use a GPU of a class: what it then takes, whether it is empty, what that costs and uses up."""
+
+    takes: Counts
+    empty: int
+    burden: _Burden
+    leaves: tuple[Placement, ...] = field(compare=False)
+
+    @property
+    def cost(self) -> int:
+        """In parts."""
+        return self.burden[0]
+
+
+def bound(asked: Question, time_limit_s: float) -> Bound:
+    """The relaxation's answer."""
+    wanted = [name for request in asked.requests for name in request.profiles]
+    names = tuple(sorted(set(wanted)))
+    classes = _classes(asked)
+    ways = {kind: tuple(_clearings(kind, names)) for kind in classes}
+    program, columns = _program(asked, classes, ways, tuple(wanted.count(n) for n in names))
+    found = solve(program, time_limit_s)
+    if found.status is Status.INFEASIBLE:
+        return Bound(found.status, seconds=found.seconds)
+    used: dict[int, tuple[Placement, ...]] = {}
+    to_empty: set[int] = set()
+    for (kind, way), column in columns.items():
+        number = found.values[column] if found.values else 0
+        if number and (any(way.takes) or any(way.burden)):  # one that is empty already may stay out of it
+            open_to = (w for w in classes[kind] if w not in used and (way.empty or w not in asked.emptied))
+            chosen = sorted(open_to, key=lambda where: (where not in asked.emptied, where))[:number]
+            used |= dict.fromkeys(chosen, way.leaves)
+            to_empty |= set(chosen) if way.empty else set()
+    cheap = sorted(
+        (way.cost / (sum(way.takes) + way.empty), where)
+        for kind, members in classes.items()
+        for way in ways[kind]
+        if any(way.takes) or any(way.burden)
+        for where in members[:4]
+    )
+    rest = tuple(dict.fromkeys(where for _, where in cheap if where not in used))
+    return Bound(found.status, -(-found.bound // _PARTS), used, frozenset(to_empty), rest, found.seconds)
+
+
+def _classes(asked: Question) -> Mapping[_Class, list[int]]:
+    shared = _shared_budgets(asked)
+    leaving: list[list[tuple[Placement, _Burden]]] = [[] for _ in asked.bins]
+    for number, job in enumerate(asked.jobs):
+        whole = (job.cost, *(budget.weights[number] for budget in shared))
+        for where, placement in job.home:
+            leaving[where].append((placement, tuple(part * _PARTS // len(job.home) for part in whole)))
+    classes: dict[_Class, list[int]] = {}
+    for where, gpu in enumerate(asked.bins):
+        kind = (gpu.geometry, tuple(sorted(gpu.fixed)), tuple(sorted(leaving[where])))
+        classes.setdefault(kind, []).append(where)
+    return classes
+
+
+def _clearings(kind: _Class, names: Names) -> Iterator[_Clearing]:
+    """The undominated ways to use a GPU."""
+    gpu, fixed, movable = kind
+    found: set[_Clearing] = set()
+    for number in range(0 if names else len(movable), len(movable) + 1):
+        for kept in combinations(movable, len(movable) - number):
+            state = gpu.state_of([*fixed, *(placement for placement, _ in kept)])
+            burden = _less([b for _, b in movable], [b for _, b in kept])
+            leaves = tuple(placement for placement, _ in movable if all(placement != stays for stays, _ in kept))
+            found |= {_Clearing(takes, 0, burden, leaves) for takes in patterns.maximal(gpu, state, names)}
+            if not fixed and not kept:
+                found.add(_Clearing((0,) * len(names), 1, burden, leaves))
+    for way in sorted(found, key=lambda one: (one.takes, one.empty, one.burden)):
+        if (any(way.takes) or way.empty) and not any(other != way and _beats(other, way) for other in found):
+            yield way
+
+
+def _less(all_of: Sequence[_Burden], kept: Sequence[_Burden]) -> _Burden:
+    """The burden of those that are not kept."""
+    if not all_of:
+        return (0,)
+    return tuple(sum(b[i] for b in all_of) - sum(b[i] for b in kept) for i in range(len(all_of[0])))
+
+
+def _beats(one: _Clearing, other: _Clearing) -> bool:
+    """Whether a way gives as much for no more of anything."""
+    return (
+        one.empty >= other.empty
+        and patterns.covers(one.takes, other.takes)
+        and all(a <= b for a, b in zip(one.burden, other.burden, strict=True))
+    )
+
+
+def _shared_budgets(asked: Question) -> list[Budget]:
+    """The budgets that every job draws on."""
+    return [budget for budget in asked.budgets if len(budget.weights) == len(asked.jobs)]
+
+
+def _program(
+    asked: Question, classes: Mapping[_Class, Sequence[int]], ways: Mapping[_Class, Sequence[_Clearing]], wanted: Counts
+) -> tuple[Program, dict[tuple[_Class, _Clearing], int]]:
+    program = Program()
+    columns: dict[tuple[_Class, _Clearing], int] = {}
+    for kind, members in classes.items():
+        for way in ways[kind]:
+            columns[kind, way] = program.column(len(members), way.cost)
+        own = [(columns[kind, way], 1) for way in ways[kind]]
+        program.row(own, high=len(members))
+        forced = sum(where in asked.emptied for where in members)
+        if forced:
+            program.row(((columns[kind, way], 1) for way in ways[kind] if way.empty), low=forced)
+    for position, number in enumerate(wanted):
+        terms = ((c, way.takes[position]) for (_, way), c in columns.items() if way.takes[position])
+        program.row(terms, low=number)
+    program.row(((c, 1) for (_, way), c in columns.items() if way.empty), low=asked.empty)
+    for number, budget in enumerate(_shared_budgets(asked), 1):
+        terms = ((c, way.burden[number]) for (_, way), c in columns.items() if any(way.burden))
+        program.row(terms, high=budget.limit * _PARTS)
+    return program, columns

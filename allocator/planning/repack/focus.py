@@ -1,0 +1,223 @@
+"""Focus: the few GPUs of a large fleet on which a repack is searched exactly.
+
+Small fleets are searched as they are. Beyond, `packing.exchange` says which GPUs are worth clearing and what
+any repack costs at least; these, the next best, and the fullest GPUs that can take what is cleared become the scope.
+If the cost found there meets that bound it is the optimum of the whole fleet; otherwise the gap is stated. Called by
+`repack.planner`.
+"""
+
+from collections import Counter
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+
+from allocator.planning.packing import covering, exchange, rearrangement, relocation
+from allocator.planning.packing.covering import Demand, Supply
+from allocator.planning.packing.program import Status
+from allocator.planning.packing.relocation import Bin, Budget, Found, Job, Move, Places, Question
+from allocator.planning.repack import joint, search
+
+WHOLE = 64  # GPUs that are searched without choosing among them
+WHOLE_WIDE = 12  # the same where pods with several slices make the search harder
+_SCOPES = ((6, 4), (16, 24), (30, 34))  # GPUs to clear, GPUs to take what is cleared; each wider than the one before
+
+
+def cheapest(asked: Question, max_moves: int, time_limit_s: float) -> Found:
+    """As `search.cheapest`, at any fleet size; UNKNOWN where nothing was found and nothing is proven."""
+    if not asked.empty and not asked.emptied:
+        placed = joint.at_once(asked)
+        if placed is not None:
+            return Found(Status.OPTIMAL, placed=placed)
+    slices_alone = rearrangement.applies(asked)
+    if slices_alone and len(asked.bins) <= WHOLE:
+        return search.cheapest(asked, max_moves, time_limit_s)
+    if _hopeless(asked, time_limit_s / 8):
+        return Found(Status.INFEASIBLE)
+    if not slices_alone and len(asked.bins) <= WHOLE_WIDE:
+        return search.cheapest(asked, max_moves, time_limit_s)
+    least = exchange.bound(asked, time_limit_s / 2)
+    if least.status is Status.INFEASIBLE:
+        return Found(Status.INFEASIBLE)
+    best = _straight(asked, least)
+    left = 0.75 * time_limit_s - least.seconds
+    for clear, take in _SCOPES:
+        if left <= 0 or best.status is Status.OPTIMAL:
+            break
+        scope = _Scope(asked, _chosen(asked, least, clear, take))
+        found = search.cheapest(scope.question, max_moves, left)
+        left -= found.seconds
+        if found.status in search.SOLVED and (best.status is Status.UNKNOWN or found.cost < best.cost):
+            best = _judged(scope.outside(found), least)
+    return best
+
+
+def _hopeless(asked: Question, time_limit_s: float) -> bool:
+    """Whether not even placing everything movable anew, slice by slice, would hold it all: counts alone prove it."""
+    if any(asked.bins[where].fixed for where in asked.emptied):
+        return True
+    kinds = Counter(
+        (gpu.geometry, gpu.geometry.state_of(gpu.fixed))
+        for where, gpu in enumerate(asked.bins)
+        if where not in asked.emptied
+    )
+    supplies = [Supply(kind, state, n, int(state == kind.EMPTY)) for (kind, state), n in kinds.items()]
+    wanted = Counter(name for job in (*asked.jobs, *asked.requests) for name in job.profiles)
+    held = covering.cover(supplies, Demand(wanted), time_limit_s)
+    could_be_empty = sum(n for (kind, state), n in kinds.items() if state == kind.EMPTY)
+    must_be_empty = asked.empty - len(asked.emptied)
+    return held.status is Status.INFEASIBLE or held.bound > could_be_empty - max(0, must_be_empty)
+
+
+def _judged(found: Found, least: exchange.Bound) -> Found:
+    """An answer with what the whole fleet's bound says of it."""
+    bound = min(least.cost, found.cost)
+    return replace(found, bound=bound, status=Status.OPTIMAL if bound == found.cost else Status.FEASIBLE)
+
+
+def _straight(asked: Question, least: exchange.Bound) -> Found:
+    """The relaxation taken at its word: clear what it clears, put the requests there, the pods wherever they fit.
+
+    In a fleet with some room that is an answer, and then it costs no more than its bound. UNKNOWN if it is none.
+    """
+    leaving = [
+        number
+        for number, job in enumerate(asked.jobs)
+        if any(placement in least.used.get(where, ()) for where, placement in job.home)
+    ]
+    open_question = Found(Status.UNKNOWN, bound=least.cost)
+    if any(sum(b.weights.get(n, 0) for n in leaving) > b.limit for b in asked.budgets):
+        return open_question
+    staying = joint.without(asked, leaving, closed=_kept_empty(asked, least))
+    placed = joint.at_once(staying)
+    if placed is None:
+        return open_question
+    displaced = joint.with_placed(staying, placed, [asked.jobs[n] for n in leaving])
+    anew = joint.at_once(displaced)
+    if anew is None or not _emptied_enough(asked, joint.with_placed(displaced, anew, ())):
+        return open_question
+    moves = [
+        Move(n, places)
+        for n, places in zip(leaving, anew, strict=True)
+        if sorted(places, key=str) != sorted(asked.jobs[n].home, key=str)
+    ]
+    ordered = relocation.order(asked, moves)
+    if ordered is None:
+        return open_question
+    cost = sum(asked.jobs[move.job].cost for move in ordered)
+    return _judged(Found(Status.FEASIBLE, ordered, placed, cost), least)
+
+
+def _kept_empty(asked: Question, least: exchange.Bound) -> frozenset[int]:
+    """GPUs on which nothing may be put: those to be emptied, and, where GPUs are to be emptied, all empty ones."""
+    if not asked.empty:
+        return asked.emptied
+    states = joint.standing(asked)
+    empty_now = {where for where, state in enumerate(states) if state == asked.bins[where].geometry.EMPTY}
+    return frozenset(asked.emptied | empty_now | least.to_empty)
+
+
+def _emptied_enough(asked: Question, after: Question) -> bool:
+    """Whether the GPUs that had to be emptied are, when things stand as in `after`."""
+    empty = {where for where, gpu in enumerate(after.bins) if not gpu.fixed}
+    return asked.emptied <= empty and len(empty) >= asked.empty
+
+
+def _chosen(asked: Question, least: exchange.Bound, clear: int, take: int) -> list[int]:
+    """The GPUs of a scope: whole nodes where pods hold several slices, else single GPUs."""
+    cleared = [*least.used, *asked.emptied, *least.next_best][: max(clear, len(least.used) + len(asked.emptied))]
+    if any(len(job.profiles) > 1 for job in asked.requests):
+        cleared += _whole_nodes(asked, cleared, clear)
+    inside = set(cleared)
+    leaving = {name for job in asked.jobs if any(w in inside for w, _ in job.home) for name in job.profiles}
+    takers = dict.fromkeys(_takers(asked, leaving, inside, take))
+    takers |= dict.fromkeys(_roomiest(asked))  # they may have to make room themselves
+    return sorted(inside | set([w for w in takers if w not in inside][: max(take, clear + take - len(inside))]))
+
+
+def _whole_nodes(asked: Question, cleared: Sequence[int], most: int) -> list[int]:
+    """All GPUs of the nodes of the first cleared GPUs and of the nodes with most free memory."""
+    free: dict[int, int] = {}
+    for gpu, there in zip(asked.bins, joint.standing(asked), strict=True):
+        free[gpu.node] = free.get(gpu.node, 0) + gpu.geometry.free_slices(there)
+    nodes = {asked.bins[where].node for where in cleared[: most // 6]}
+    nodes |= set(sorted(free, key=lambda node: -free[node])[: most // 6])
+    return [where for where, gpu in enumerate(asked.bins) if gpu.node in nodes]
+
+
+def _takers(asked: Question, names: Collection[str], inside: Collection[int], most: int) -> list[int]:
+    """The fullest GPUs with room for what leaves, a few for each profile."""
+    states = joint.standing(asked)
+    order = sorted(
+        (where for where in range(len(asked.bins)) if where not in inside),
+        key=lambda where: (asked.bins[where].geometry.free_slices(states[where]), where),
+    )
+    found: list[int] = []
+    for name in sorted(names):
+        room = (w for w in order if _room(asked.bins[w], states[w], name))
+        found += [where for where, _ in zip(room, range(max(1, most // len(names))), strict=False)]
+    return found
+
+
+def _roomiest(asked: Question) -> list[int]:
+    """All GPUs, those with most free memory first."""
+    states = joint.standing(asked)
+    free = [gpu.geometry.free_slices(state) for gpu, state in zip(asked.bins, states, strict=True)]
+    return sorted(range(len(free)), key=lambda where: (-free[where], where))
+
+
+def _room(gpu: Bin, state: int, name: str) -> int:
+    index = gpu.geometry.profile_index.get(name)
+    return 0 if index is None else int(gpu.geometry.room[state, index])
+
+
+@dataclass(frozen=True, slots=True)
+class _Scope:
+    """A question about some of the GPUs. Pods that are not wholly inside stay where they are."""
+
+    whole: Question
+    chosen: list[int]
+
+    @property
+    def jobs(self) -> list[int]:
+        """The jobs (by index) that lie inside."""
+        inside = set(self.chosen)
+        return [n for n, job in enumerate(self.whole.jobs) if all(where in inside for where, _ in job.home)]
+
+    @property
+    def question(self) -> Question:
+        """The question, GPUs and jobs renumbered."""
+        new = {where: number for number, where in enumerate(self.chosen)}
+        jobs = self.jobs
+        numbers = {job: number for number, job in enumerate(jobs)}
+        fixed = {where: list(self.whole.bins[where].fixed) for where in self.chosen}
+        for number, job in enumerate(self.whole.jobs):
+            for where, placement in job.home if number not in numbers else ():
+                if where in fixed:
+                    fixed[where].append(placement)
+        used = {where for job in self.whole.jobs for where, _ in job.home}
+        empty_outside = sum(
+            where not in new and where not in used and not gpu.fixed for where, gpu in enumerate(self.whole.bins)
+        )
+        return Question(
+            bins=tuple(replace(self.whole.bins[where], fixed=tuple(fixed[where])) for where in self.chosen),
+            jobs=tuple(_renumbered(self.whole.jobs[n], new) for n in jobs),
+            requests=self.whole.requests,
+            empty=max(0, self.whole.empty - empty_outside),
+            emptied=frozenset(new[where] for where in self.whole.emptied),
+            budgets=tuple(
+                Budget(b.limit, {numbers[j]: w for j, w in b.weights.items() if j in numbers})
+                for b in self.whole.budgets
+            ),
+        )
+
+    def outside(self, found: Found) -> Found:
+        """An answer in the numbers of the whole question."""
+        jobs = self.jobs
+        moves = tuple(Move(jobs[move.job], self._places(move.places)) for move in found.moves)
+        return replace(found, moves=moves, placed=tuple(self._places(places) for places in found.placed))
+
+    def _places(self, places: Places) -> Places:
+        return tuple((self.chosen[where], placement) for where, placement in places)
+
+
+def _renumbered(job: Job, new: dict[int, int]) -> Job:
+    return replace(job, home=tuple((new[where], placement) for where, placement in job.home))

@@ -1,0 +1,147 @@
+"""Problem: a snapshot seen as GPUs to move pods on: who may move, who may not and why, which budgets bind.
+
+Called by `repack.planner` and the capacity answers.
+"""
+
+import enum
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+from allocator.claims.ledger import State
+from allocator.claims.snapshot import GpuView, Occupant, Snapshot
+from allocator.claims.snapshot_file import IDLE, PodFacts, Saved
+from allocator.mig import geometry
+from allocator.mig.profile import Placement
+from allocator.planning.packing.relocation import Bin, Budget, Job, Place
+
+PER_MOVE = 1  # what one restart costs beside the compute slices that it moves
+
+_SETTLED = (State.BOUND.value, State.READY.value)
+_UNKNOWN = PodFacts()
+
+
+class Rule(enum.Enum):
+    """What keeps pods in place. In the order in which a refusal tries to do without them."""
+
+    BUDGETS = "the budgets (moves, compute slices, pods per service, PodDisruptionBudgets)"
+    PRIORITY = "pods of higher priority"
+    MOVABLE = "pods that are not marked movable"
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a repack may spend. None: no limit beside the pods' own budgets."""
+
+    moves: int
+    gpc: int | None = None
+    pods_per_service: int | None = None
+    priority: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Pod:
+    """A pod that may move, with its slices: container, GPU (index) and placement of each."""
+
+    uid: str
+    name: str
+    facts: PodFacts
+    gpc: int
+    containers: tuple[str, ...]
+    places: tuple[Place, ...]
+
+    @property
+    def namespace(self) -> str:
+        """The pod's namespace, to which its service's name belongs."""
+        return self.name.partition("/")[0]
+
+    @property
+    def job(self) -> Job:
+        """What the packing sees."""
+        return Job(tuple(p.profile for _, p in self.places), self.places, PER_MOVE + self.gpc)
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """The usable GPUs, in node and index order, and the pods on them that may move."""
+
+    gpus: tuple[GpuView, ...]
+    bins: tuple[Bin, ...]
+    pods: tuple[Pod, ...]
+
+    def budgets(self, saved: Saved, limits: Limits) -> tuple[Budget, ...]:
+        """Everything that limits which of the pods may move, and how often, together."""
+        numbers = range(len(self.pods))
+        found = [Budget(limits.moves, dict.fromkeys(numbers, 1))]
+        if limits.gpc is not None:
+            found.append(Budget(limits.gpc, {n: self.pods[n].gpc for n in numbers}))
+        if limits.pods_per_service is not None:
+            services: dict[tuple[str, str], dict[int, int]] = {}
+            for n in numbers:
+                if self.pods[n].facts.service:
+                    services.setdefault((self.pods[n].namespace, self.pods[n].facts.service), {})[n] = 1
+            found += [Budget(limits.pods_per_service, of_service) for _, of_service in sorted(services.items())]
+        for budget in saved.budgets:
+            covered = frozenset(budget.pods)
+            found.append(
+                Budget(max(0, budget.disruptions_allowed), {n: 1 for n in numbers if self.pods[n].uid in covered})
+            )
+        return tuple(budget for budget in found if budget.weights)
+
+
+def usable(snapshot: Snapshot) -> tuple[GpuView, ...]:
+    """The GPUs that may be cut."""
+    return tuple(gpu for gpu in snapshot.gpus() if gpu.catalogue is not None and not gpu.problem)
+
+
+def build(saved: Saved, limits: Limits, ignored: Collection[Rule] = ()) -> Problem:
+    """The problem that a snapshot poses; rules that are ignored keep nobody in place."""
+    gpus = usable(saved.snapshot)
+    index = {gpu.uuid: number for number, gpu in enumerate(gpus)}
+    of_pod: dict[str, list[tuple[GpuView, Occupant]]] = {}
+    for gpu in saved.snapshot.gpus():
+        for one in gpu.occupants:
+            if one.uid:
+                of_pod.setdefault(one.uid, []).append((gpu, one))
+    pods = tuple(
+        _pod(uid, held, saved.pods.get(uid, _UNKNOWN), index)
+        for uid, held in of_pod.items()
+        if _may_move(held, saved.pods.get(uid, _UNKNOWN), index, limits, ignored)
+    )
+    moving = {pod.uid for pod in pods}
+    nodes = {name: number for number, name in enumerate(dict.fromkeys(gpu.node for gpu in gpus))}
+    bins = tuple(
+        Bin(geometry.compiled(gpu.catalogue), _fixed(gpu, moving), nodes[gpu.node]) for gpu in gpus if gpu.catalogue
+    )
+    return Problem(gpus, bins, pods)
+
+
+def _may_move(
+    held: list[tuple[GpuView, Occupant]],
+    facts: PodFacts,
+    usable_gpus: Mapping[str, int],
+    limits: Limits,
+    ignored: Collection[Rule],
+) -> bool:
+    settled = all(one.state in _SETTLED and gpu.uuid in usable_gpus for gpu, one in held)
+    return (
+        settled
+        and (facts.movable or Rule.MOVABLE in ignored)
+        and (facts.priority <= limits.priority or Rule.PRIORITY in ignored)
+    )
+
+
+def _pod(uid: str, held: list[tuple[GpuView, Occupant]], facts: PodFacts, index: Mapping[str, int]) -> Pod:
+    gpc = sum(gpu.catalogue.profile(one.placement.profile).compute_slices for gpu, one in held if gpu.catalogue)
+    first = held[0][1]
+    return Pod(
+        uid=uid,
+        name=f"{first.namespace}/{first.pod}",
+        facts=facts,
+        gpc=gpc,
+        containers=tuple(one.container for _, one in held),
+        places=tuple((index[gpu.uuid], one.placement) for gpu, one in held),
+    )
+
+
+def _fixed(gpu: GpuView, moving: Collection[str]) -> tuple[Placement, ...]:
+    return tuple(one.placement for one in gpu.occupants if one.state != IDLE and one.uid not in moving)

@@ -1,0 +1,78 @@
+"""The server that the interference benchmark measures: extender, API and planner of one service over a half-full fleet.
+
+Run as a process of its own by `benchmarks.interference`. A line with the extender's and the API's URL on standard
+output says that it is ready; GET /timings of the extender gives the server times since the last call.
+"""
+
+import argparse
+import asyncio
+
+import uvicorn
+import uvloop
+from starlette.types import ASGIApp
+
+from benchmarks.servers import extender_server
+from benchmarks.servers.extender_server import Timed
+from scheduler import api, service
+from scheduler.api import Context
+from scheduler.extender import app
+from scheduler.extender.http_protocol import OneWriteProtocol
+from scheduler.metrics import Metrics
+from scheduler.planner.pool import Pool
+from scheduler.planner.port import Limits
+from scheduler.snapshots import Snapshots
+from simulator.cluster.memory_cluster.client import MemoryCluster
+from simulator.cluster.memory_cluster.server import Server
+
+MAX_BODY = 2**25
+
+
+async def _serve(nodes: int) -> None:
+    metrics = Metrics()
+    state = extender_server.half_full(nodes)
+    cluster = MemoryCluster(Server())  # nothing is bound, and there are no budgets to be read
+    extender = extender_server.extender_of(state, metrics, cluster)
+    context = Context(
+        state=state,
+        metrics=metrics,
+        ready=lambda: True,
+        refresh=lambda: None,
+        snapshots=Snapshots(state, cluster),
+        planner=Pool(Limits(), metrics),
+        simulate=None,
+        max_body=MAX_BODY,
+    )
+    applications = (Timed(app.build(extender, metrics, ready=lambda: True, max_body=MAX_BODY)), api.build(context))
+    servers = [_server(application) for application in applications]
+    sockets = [server.config.bind_socket() for server in servers]
+    service.spare_the_collector()
+    for sock in sockets:
+        sock.listen()  # so that a client told the address now is never refused
+    print(*(f"http://127.0.0.1:{sock.getsockname()[1]}" for sock in sockets), flush=True)  # noqa: T201  # read by the parent
+    await asyncio.gather(*(server.serve(sockets=[sock]) for server, sock in zip(servers, sockets, strict=True)))
+
+
+def _server(application: ASGIApp) -> uvicorn.Server:
+    return uvicorn.Server(
+        uvicorn.Config(
+            application,
+            port=0,
+            http=OneWriteProtocol,
+            log_level="warning",
+            access_log=False,
+            proxy_headers=False,
+            lifespan="off",
+            timeout_keep_alive=service.KEEP_ALIVE_S,
+        )
+    )
+
+
+def main() -> None:
+    """Build the fleet and serve until ended."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--nodes", type=int, required=True)
+    uvloop.run(_serve(parser.parse_args().nodes))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,27 @@
+"""From a pod's containers to the core's: what each asks for. Used by the `pods` of either edge, so that both read a pod
+the same way.
+"""
+
+from collections.abc import Iterable
+
+from allocator import request
+from allocator.mig import profile
+from kubeclient import objects
+
+
+def of(found: Iterable[objects.Container] | None) -> tuple[request.Container, ...]:
+    """Containers, or init containers, as the effective-request rule takes them."""
+    return tuple(
+        request.Container(one.name, quantities(one), restartable=one.restart_policy == "Always") for one in found or ()
+    )
+
+
+def quantities(one: objects.Container) -> dict[str, str | int]:
+    """A container's MIG resources, well-formed or not: limits, which Kubernetes copies into requests, or requests where
+    alone. Others are left out: a container may have thousands, and what is made of this is hashed and kept.
+    """
+    resources = one.resources
+    if resources is None:
+        return {}
+    named = {**(resources.requests or {}), **(resources.limits or {})}
+    return {name: quantity for name, quantity in named.items() if profile.is_mig_resource(name)}

@@ -1,0 +1,103 @@
+"""List + watch of one collection, for ever: resync after 410, back-off while the API server is away.
+
+One ListWatch per collection runs as a task of the service: `scheduler.cache.reflector` and `node_agent.inform` use it.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from typing import Generic, Protocol, TypeVar
+
+import structlog
+
+from allocator import errors
+from kubeclient.changes import Change, ChangeType, Listing
+
+T = TypeVar("T")
+_log = structlog.get_logger("list-watch")
+
+BACKOFF_S = 0.05
+SHORT_WATCH_S = 1.0  # a server ends watches after minutes; sooner, something in between cuts them off
+RELIST_AFTER = 5  # failures in a row, after which the version itself is doubted
+
+
+class Collection(Protocol[T]):
+    """What is followed, and what becomes of it. `list` and `watch` raise the ClusterError that fits."""
+
+    async def list(self) -> Listing[T]:
+        """All objects."""
+
+    def watch(self, resource_version: str) -> AsyncIterator[Change[T]]:
+        """Changes after a resource version, until the server ends the watch. GoneError if that version is too old."""
+
+    async def replace(self, listing: Listing[T]) -> None:
+        """All objects, instead of what was known."""
+
+    def apply(self, change: Change[T]) -> None:
+        """One change; never a bookmark."""
+
+    def relisting(self, cause: str) -> None:
+        """All objects will be listed again: the version is `gone`, or doubted since the server was `unreachable`."""
+
+
+class ListWatch(Generic[T]):
+    """Follows one collection. `synced` is set once it was listed."""
+
+    def __init__(self, name: str, collection: Collection[T], *, backoff_max_s: float) -> None:
+        self._name = name
+        self._collection = collection
+        self._backoff_max_s = backoff_max_s
+        self._version = ""  # where the watch goes on; empty: list first
+        self._failures = 0  # in a row, with nothing that came in between
+        self.synced = asyncio.Event()
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            try:
+                if not self._version:
+                    await self._list()
+                await self._watch()
+            except errors.GoneError:
+                self._relist("gone")
+                await self._back_off(at_once=1)
+            except errors.ClusterError as error:
+                _log.warning("cannot follow", kind=self._name, failures=self._failures + 1, error=str(error))
+                await self._back_off()
+                if self._failures % RELIST_AFTER == 0:
+                    self._relist("unreachable")
+
+    async def _back_off(self, at_once: int = 0) -> None:
+        """Count a failure, and wait the longer the more there were; after the first `at_once` of them not at all."""
+        self._failures += 1
+        if self._failures > at_once:
+            await asyncio.sleep(min(self._backoff_max_s, BACKOFF_S * 2 ** min(self._failures, 10)))
+
+    async def _list(self) -> None:
+        listing = await self._collection.list()
+        await self._collection.replace(listing)
+        self._version = listing.resource_version
+        if not self.synced.is_set():
+            _log.info("synced", kind=self._name, objects=len(listing.items))
+            self.synced.set()
+
+    async def _watch(self) -> None:
+        """Until the server ends the watch, which it does every few minutes; then it goes on where it was.
+
+        Raises UnreachableError for one that ends at once and brought nothing: asked again at once, it would go on so.
+        """
+        began = time.monotonic()
+        came = False
+        async for change in self._collection.watch(self._version):
+            came = True
+            self._failures = 0
+            if change.type is not ChangeType.BOOKMARK:
+                self._collection.apply(change)
+            self._version = change.resource_version or self._version
+        if not came and time.monotonic() - began < SHORT_WATCH_S:
+            raise errors.UnreachableError("the watch ended at once and brought nothing")
+        self._failures = 0
+
+    def _relist(self, cause: str) -> None:
+        self._version = ""
+        self._collection.relisting(cause)

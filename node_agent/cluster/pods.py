@@ -1,0 +1,120 @@
+"""From a pod of this node to what the agent needs to know of it: whether it lives, what it asks, what it was promised.
+
+A promise is believed only if it is what the pod asks for. An annotation is anybody's text: what cannot be believed
+becomes `problem`, and the pod then counts as one that nobody promised anything. Used by agent, ownership, steering.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+
+from allocator import errors, request
+from allocator.claims import contract
+from allocator.claims.contract import Promise
+from allocator.request import Request, Slot
+from kubeclient import containers
+from kubeclient.objects import Pod
+
+_OVER = frozenset({"Succeeded", "Failed"})
+NOTHING = Request()
+
+
+@dataclass(frozen=True)
+class PodView:
+    """A pod that asks for slices. `over`: its containers are finished for good. `leaving`: it is being deleted. `init`:
+    the names of its ordinary init containers, which PodResources does not list.
+    """
+
+    uid: str
+    namespace: str
+    name: str
+    created: str = ""
+    over: bool = False
+    leaving: bool = False
+    asks: Request = NOTHING
+    promises: tuple[Promise, ...] = ()
+    problem: str = ""
+    init: frozenset[str] = frozenset()
+
+    @property
+    def title(self) -> str:
+        """`namespace/name`, for people."""
+        return f"{self.namespace}/{self.name}"
+
+    @property
+    def waits(self) -> bool:
+        """It may still be started by the kubelet."""
+        return not (self.over or self.leaving)
+
+    @cached_property
+    def wanted(self) -> Mapping[str, int]:
+        """How many slices of each profile it asks for."""
+        return dict(self.asks.counts)
+
+    @cached_property
+    def mixed(self) -> Mapping[str, Counter[str]]:
+        """How many slices of each profile, for each container that asks for several profiles and is listed."""
+        by_container: dict[str, Counter[str]] = {}
+        for slot in self.asks.slots:
+            if slot.container not in self.init:
+                by_container.setdefault(slot.container, Counter())[slot.profile] += 1
+        return {name: wanted for name, wanted in by_container.items() if len(wanted) > 1}
+
+
+def view(pod: Pod) -> PodView | None:
+    """What we need to know of a pod; None if it names no MIG resource."""
+    main = containers.of(pod.spec.containers)
+    init = containers.of(pod.spec.init_containers)
+    if not any(one.resources for one in (*main, *init)):
+        return None
+    meta = pod.metadata
+    asks, promises, problem = _asked(main, init, (meta.annotations or {}).get(contract.PLACEMENT_ANNOTATION))
+    return PodView(
+        meta.uid,
+        meta.namespace,
+        meta.name,
+        meta.creation_timestamp or "",
+        pod.status.phase in _OVER,
+        meta.deletion_timestamp is not None,
+        asks,
+        promises,
+        problem,
+        frozenset(one.name for one in init if not one.restartable),
+    )
+
+
+def _asked(
+    main: tuple[request.Container, ...], init: tuple[request.Container, ...], annotation: str | None
+) -> tuple[Request, tuple[Promise, ...], str]:
+    """What is asked, what of the promises is believed, and why not."""
+    try:
+        asks = request.of_containers(main, init)
+    except errors.RequestError as error:
+        return Request(), (), str(error)
+    if annotation is None:
+        return asks, (), ""
+    try:
+        promises = _decoded(annotation)
+        _check(promises, asks)
+    except errors.ContractError as error:
+        return asks, (), str(error)
+    return asks, promises, ""
+
+
+@lru_cache(maxsize=1024)
+def _decoded(annotation: str) -> tuple[Promise, ...]:
+    return contract.decode_placement(annotation)
+
+
+def _check(promises: tuple[Promise, ...], asks: Request) -> None:
+    if Counter(Slot(one.container, one.profile) for one in promises) != Counter(asks.slots):
+        promised = ", ".join(f"{one.profile} for {one.container}" for one in promises)
+        raise errors.ContractError(
+            f"annotation {contract.PLACEMENT_ANNOTATION}", promised, f"must promise what the pod asks for: {asks}"
+        )
+
+
+def in_order(pods: Iterable[PodView]) -> list[PodView]:
+    """Those that came first, first: they win where two were promised one place."""
+    return sorted(pods, key=lambda one: (one.created, one.uid))

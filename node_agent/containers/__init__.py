@@ -1,0 +1,1 @@
+"""What a container is given: CDI specifications, and which slices it sees."""

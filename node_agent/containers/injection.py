@@ -1,0 +1,78 @@
+"""Injection: what containers get for the ids they were given: UUIDs to see and device nodes. Used by agent and
+allocation.
+"""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from node_agent.containers import sharing
+from node_agent.containers.cdi import Edits
+from node_agent.gpu import device
+from node_agent.gpu.device import DeviceNode
+from node_agent.memory import Memory
+from node_agent.slices import naming, node_view
+from node_agent.slices.slices import Place, State
+
+_COMMON = ("/dev/nvidiactl", "/dev/nvidia-uvm", "/dev/nvidia-uvm-tools")
+
+
+def wanted(memory: Memory) -> dict[str, Edits | None]:
+    """The specifications there should be, by name: one for every grant. None where it cannot be said anew just now,
+    because the slices do not stand, the GPU does not answer, or it is not known with which others a container sees
+    them: what is written stays.
+    """
+    places = memory.places()
+    shares = sharing.Shares(memory.journal.records, memory.pods or {})
+    found: dict[str, Edits | None] = {}
+    for ids in memory.journal.grants:
+        granted = [places[one] for one in ids if one in places]
+        found[naming.set_name(ids)] = None
+        if len(granted) != len(ids) or not all(stands(memory, one) for one in granted):
+            continue
+        seen = shares.seen_with(granted)
+        if seen is not None and all(stands(memory, one) for one in seen):
+            try:
+                found[naming.set_name(ids)] = for_slices(memory, seen)
+            except device.DeviceError:
+                continue
+    return found
+
+
+def stands(memory: Memory, place: Place) -> bool:
+    """Whether a container's slice is there, whole, and the recorded one."""
+    record = memory.journal.records.get(place)
+    there = memory.view.instance(place)
+    return (
+        record is not None
+        and record.state is State.ALLOCATED
+        and there is not None
+        and there.whole
+        and node_view.is_it(record, there)
+    )
+
+
+def for_slices(memory: Memory, places: Sequence[Place]) -> Edits:
+    """What a container with these slices gets. Raises DeviceError if the driver does not tell the device nodes."""
+    uuids: list[str] = []
+    nodes: list[DeviceNode] = []
+    for place in places:
+        record = memory.journal.records[place]
+        uuids.append(record.mig_uuid)
+        if memory.options.real_nodes and record.gi_id is not None:
+            nodes += _of_gpu(memory, place.gpu)
+            nodes += memory.devices.device_nodes(place.gpu, record.gi_id)
+    return Edits(tuple(uuids), tuple(dict.fromkeys(nodes)))
+
+
+def for_gpus(memory: Memory, uuids: Iterable[str]) -> Edits:
+    """What a container with whole GPUs gets."""
+    names = tuple(uuids)
+    nodes = [node for uuid in names for node in _of_gpu(memory, uuid)] if memory.options.real_nodes else []
+    return Edits(names, tuple(dict.fromkeys(nodes)))
+
+
+def _of_gpu(memory: Memory, gpu: str) -> list[DeviceNode]:
+    """The nodes that every user of a GPU needs, as far as this host has them."""
+    minor = memory.view.gpus[gpu].info.minor
+    own = () if minor is None else (f"/dev/nvidia{minor}",)
+    return [DeviceNode(path, minor or 0) for path in (*_COMMON, *own) if Path(path).exists()]

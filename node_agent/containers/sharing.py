@@ -1,0 +1,61 @@
+"""Sharing out: which slices a container sees, when it asks for slices of several profiles. Pure; used by injection and
+allocation.
+
+The kubelet asks for each resource by itself and does not say for which container, and of several CDI devices the last
+NVIDIA_VISIBLE_DEVICES wins. So every CDI name that a container gets must mean all of its slices. Whose a name is,
+PodResources tells only after the kubelet was answered. Until then a name that may belong to such a container is left
+without a specification: the runtime refuses a container whose device it does not know, and the kubelet tries again.
+A guess could show one container the slice of another.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+
+from node_agent.cluster.pods import PodView
+from node_agent.slices import slices
+from node_agent.slices.slices import Place, Record
+
+_Container = tuple[str, str]  # UID of the pod, name
+
+
+class Shares:
+    """Who has which slices, by what the journal and the node's pods say at one moment."""
+
+    def __init__(self, records: Mapping[Place, Record], pods: Mapping[str, PodView]) -> None:
+        self._records = records
+        self._pods = pods
+        self._had: dict[_Container, list[Place]] = defaultdict(list)
+        for place, record in records.items():
+            if record.owner is not None and record.state in slices.HELD:
+                self._had[record.owner.uid, record.owner.container].append(place)
+
+    def seen_with(self, places: Sequence[Place]) -> tuple[Place, ...] | None:
+        """All slices that the container with these ones (given to it in one go) sees; None while nobody can tell.
+
+        Containers that PodResources never lists, ordinary init containers, see what they were given in one go.
+        """
+        owners = {self._records[one].owner for one in places}
+        owner = next(iter(owners)) if len(owners) == 1 else None
+        if owner is None:
+            asked = {one.placement.profile for one in places}
+            return None if any(self._lacks(pod, asked) for pod in self._pods.values()) else tuple(sorted(places))
+        mine = self._had[owner.uid, owner.container]
+        pod = self._pods.get(owner.uid)
+        wanted = pod.mixed.get(owner.container) if pod is not None else None
+        if wanted and wanted - _profiles(mine):
+            return None
+        return tuple(sorted(mine))
+
+    def _lacks(self, pod: PodView, asked: set[str]) -> bool:
+        """Whether a container of the pod asks for several profiles and is not known to have all of one of these."""
+        if not pod.waits:
+            return False
+        for container, wanted in pod.mixed.items():
+            has = _profiles(self._had[pod.uid, container])
+            if any(wanted[profile] > has[profile] for profile in asked):
+                return True
+        return False
+
+
+def _profiles(places: Sequence[Place]) -> Counter[str]:
+    return Counter(place.placement.profile for place in places)

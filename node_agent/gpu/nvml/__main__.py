@@ -1,0 +1,26 @@
+"""`python -m node_agent.gpu.nvml`: print as JSON what the driver says about every GPU. Read-only.
+
+Exit code 0, or 2 with a message on stderr where there is no usable driver.
+"""
+
+import json
+import sys
+
+from node_agent.gpu import device
+from node_agent.gpu.nvml.binding import Binding
+from node_agent.gpu.nvml.observe import observe
+
+
+def main() -> int:
+    """Print and return the exit code."""
+    try:
+        told = observe(Binding())
+    except device.DeviceError as exc:
+        sys.stderr.write(f"cannot observe: {exc}\n")
+        return 2
+    sys.stdout.write(json.dumps(told, indent=2) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,112 @@
+"""Inventory: the instances that are on a GPU, read through GPU instances. Used by devices and cutting.
+
+Never through MIG devices: a GPU instance without a compute instance has none. Instances can vanish while they are
+read, by another's hand; such a one is left out.
+"""
+
+from contextlib import suppress
+
+from allocator.mig.catalogue import Catalogue
+from allocator.mig.profile import Profile
+from node_agent.gpu import device
+from node_agent.gpu.nvml.binding import Binding, ComputeProfileInfo, Handle, InstanceInfo
+
+_COMPUTE_ENUMS = 16  # NVML knows 9 today
+_SPECIAL = frozenset({7, 8})  # 1_SLICE_REV1 and 7_SLICE_NVL: second kinds of a full-size compute instance
+ComputeProfiles = tuple[ComputeProfileInfo, ...]
+_GONE = (device.StaleHandleError, device.InvalidArgumentError)
+
+
+class Inventory:
+    """Reads one GPU. Keeps the compute profiles of each GPU instance profile, which do not change."""
+
+    def __init__(self, binding: Binding, handle: Handle, catalogue: Catalogue) -> None:
+        self._binding = binding
+        self._handle = handle
+        self._catalogue = catalogue
+        self._compute_profiles: dict[int, ComputeProfiles] = {}
+
+    def read(self) -> tuple[device.GpuInstance, ...]:
+        """Every GPU instance, by id; none while MIG mode is off."""
+        found: list[tuple[Profile, Handle]] = []
+        for profile in self._catalogue.profiles:
+            with suppress(device.NotSupportedError):  # Ampere with MIG mode off
+                listed = self._binding.gpu_instances(self._handle, profile.profile_id, profile.max_instances)
+                found += [(profile, one) for one in listed]
+        uuids = self.mig_uuids() if found else {}
+        instances = []
+        for profile, handle in found:
+            with suppress(*_GONE):
+                instances.append(self.describe(profile, handle, uuids))
+        return tuple(sorted(instances, key=lambda one: one.gi_id))
+
+    def describe(self, profile: Profile, instance: Handle, uuids: dict[tuple[int, int], str]) -> device.GpuInstance:
+        """A GPU instance with its compute instances. `uuids` are those of `mig_uuids`."""
+        info = self._binding.gpu_instance_info(instance)
+        parts = [part for _, part in self.compute_instances(profile.profile_id, instance)]
+        return device.GpuInstance(
+            gi_id=info.number,
+            profile=profile.name,
+            profile_id=info.profile_id,
+            start=info.start,
+            size=info.size,
+            compute_slices=profile.compute_slices,
+            compute_instances=tuple(
+                device.ComputeInstance(
+                    part.number, part.profile_id, part.start, part.size, uuids.get((info.number, part.number))
+                )
+                for part in sorted(parts, key=lambda one: one.number)
+            ),
+        )
+
+    def compute_instances(self, profile_id: int, instance: Handle) -> list[tuple[Handle, InstanceInfo]]:
+        """The compute instances in a GPU instance, of whatever profile."""
+        found = []
+        for kind in self.compute_profiles(profile_id, instance):
+            for one in self._binding.compute_instances(instance, kind.profile_id, kind.max_instances):
+                with suppress(*_GONE):
+                    found.append((one, self._binding.compute_instance_info(one)))
+        return found
+
+    def compute_profiles(self, profile_id: int, instance: Handle) -> ComputeProfiles:
+        """Into what GPU instances of a profile can be split."""
+        if profile_id not in self._compute_profiles:
+            found = []
+            for enum in range(_COMPUTE_ENUMS):
+                try:
+                    found.append(self._binding.compute_profile(instance, enum))
+                except device.NotSupportedError:
+                    continue
+                except device.InvalidArgumentError:
+                    break
+            if not found:  # the instance vanished: do not remember that
+                return ()
+            self._compute_profiles[profile_id] = tuple(found)
+        return self._compute_profiles[profile_id]
+
+    def full_compute_profile(self, profile: Profile, instance: Handle) -> ComputeProfileInfo:
+        """The compute profile that takes all of a GPU instance.
+
+        Of several that span all its compute slices, the one with the most multiprocessors: in a double-memory 1g
+        instance of Hopper only the second kind, 1_SLICE_REV1, has them all. Of equal ones the plain kind.
+        Raises NotSupportedError if the driver lists none.
+        """
+        whole = [
+            one
+            for one in self.compute_profiles(profile.profile_id, instance)
+            if one.compute_slices == profile.compute_slices
+        ]
+        if not whole:
+            raise device.NotSupportedError(f"{profile.name} lists no full-size compute instance profile")
+        return max(whole, key=lambda one: (one.sm, one.enum_index not in _SPECIAL))
+
+    def mig_uuids(self) -> dict[tuple[int, int], str]:
+        """MIG UUID by GPU instance id and compute instance id.
+
+        By walking the MIG devices: the handle in a compute instance's info is the parent GPU's. Slow on a busy GPU.
+        """
+        found = {}
+        for gi_id, ci_id, handle in self._binding.mig_devices(self._handle):
+            with suppress(*_GONE):
+                found[gi_id, ci_id] = self._binding.uuid(handle)
+        return found

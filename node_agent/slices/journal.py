@@ -1,0 +1,243 @@
+"""Journal: what the agent must not forget, on disk before it happens on the GPU.
+
+It holds every slice that is ours with its state, and the sets of device ids given to containers together. Intents to
+change a GPU, and what a container is given, are written whole and synced before memory changes and before the caller
+goes on. What was only seen (that a cut succeeded, that nobody has a slice any more) is written with the next intent, or
+by `flush`: after a crash it is seen again. So a crash leaves an intent, never a surprise. A journal that cannot be read
+stops the agent: guessing whose a slice is could destroy somebody's work. Used by agent, allocation and cutter; on disk
+it is a `journal_file`.
+"""
+
+import dataclasses
+from collections.abc import Iterable
+from typing import Annotated, Any, Protocol
+
+import msgspec
+
+from allocator import errors
+from allocator.claims.report import Owner
+from allocator.mig.profile import Placement
+from node_agent.slices import slices
+from node_agent.slices.slices import Event, Place, Record, State
+
+VERSION = 1
+MAX_BYTES = 4 * 2**20  # sixteen full GPUs take less than 100 kB
+
+_Text = Annotated[str, msgspec.Meta(max_length=1024)]
+_Name = Annotated[str, msgspec.Meta(min_length=1, max_length=253)]
+_Slot = Annotated[int, msgspec.Meta(ge=0, le=31)]
+_Id = Annotated[int, msgspec.Meta(ge=0, le=4096)]
+
+
+class JournalError(errors.MigschedError):
+    """The journal cannot be read or written; nothing on the GPUs was touched."""
+
+
+class Store(Protocol):
+    """Where the journal's bytes are."""
+
+    def read(self) -> bytes | None:
+        """All of it; None if there never was one."""
+
+    def write(self, content: bytes) -> None:
+        """Replace all of it, durably or not at all."""
+
+
+class _Owner(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    namespace: _Name
+    pod: _Name
+    uid: _Name
+    container: _Text = ""
+
+
+class _Slice(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    gpu: _Name
+    profile: _Name
+    start: _Slot
+    size: Annotated[int, msgspec.Meta(ge=1, le=32)]
+    state: State
+    gi: _Id | None = None
+    ci: _Id | None = None
+    mig: _Text = ""
+    owner: _Owner | None = None
+
+
+class _Version(msgspec.Struct, frozen=True):
+    version: int
+
+
+class _Document(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    version: int
+    boot: _Text
+    slices: tuple[_Slice, ...] = ()
+    grants: tuple[tuple[_Name, ...], ...] = ()
+
+
+class Journal:
+    """The slices that are ours, by place, and the sets granted to containers. Load it before use.
+
+    `boot` names the running of the driver: no instance outlives it, so under another one only what containers have
+    is kept, to be cut again. Methods that write (`cut`, `hand_out`, `flush`, `apply` and `doom` of an intent) raise
+    JournalError, having changed nothing, if they cannot.
+    """
+
+    def __init__(self, store: Store, boot: str) -> None:
+        self._store = store
+        self._boot = boot
+        self.records: dict[Place, Record] = {}
+        self.grants: frozenset[tuple[str, ...]] = frozenset()
+        self._unwritten = False
+
+    def load(self) -> None:
+        """Read what was written. Raises JournalError for what is not a journal of our version."""
+        content = self._store.read()
+        if content is None:
+            return
+        document = _decode(content)
+        records = [_record(one) for one in document.slices]
+        if len({r.place for r in records}) != len(records):
+            raise JournalError(_unusable("it names a place twice"))
+        if document.boot != self._boot:
+            records = [
+                dataclasses.replace(r, state=State.ALLOCATED, gi_id=None, ci_id=None, mig_uuid="")
+                for r in records
+                if r.state in slices.HELD
+            ]
+        self.records = {r.place: r for r in records}
+        self.grants = frozenset(document.grants)
+
+    def cut(self, place: Place) -> None:
+        """The intent to cut a slice where there is none of ours. Raises SliceError if there is one."""
+        if place in self.records:
+            raise slices.SliceError(f"there is a slice of ours at {place} already")
+        self._write({**self.records, place: Record(place, State.CUTTING)}, self.grants)
+
+    def adopt(self, record: Record) -> None:
+        """Take over a slice that a container has and the journal lacks. Raises SliceError if it has it."""
+        if record.place in self.records:
+            raise slices.SliceError(f"there is a slice of ours at {record.place} already")
+        self._note({**self.records, record.place: record}, self.grants)
+
+    def apply(self, place: Place, event: Event, **changes: Any) -> Record | None:
+        """Let an event happen to a slice, with changes of its record; the record after it, None where it ended.
+
+        Raises SliceError for an event that the slice's state does not have.
+        """
+        records = dict(self.records)
+        changed = _applied(records, place, event, changes)
+        if event in slices.INTENTS:
+            self._write(records, self.grants)
+        else:
+            self._note(records, self.grants)
+        return changed
+
+    def doom(self, places: Iterable[Place]) -> None:
+        """The intent to destroy idle slices, in one write. Raises SliceError, and changes nothing, if one is not."""
+        records = dict(self.records)
+        for place in places:
+            _applied(records, place, Event.DOOM, {})
+        if records != self.records:
+            self._write(records, self.grants)
+
+    def own(self, place: Place, owner: Owner) -> None:
+        """Note which container has an allocated slice."""
+        record = self.records[place]
+        if record.owner != owner:
+            self._note({**self.records, place: dataclasses.replace(record, owner=owner)}, self.grants)
+
+    def hand_out(self, places: Iterable[Place], ids: tuple[str, ...]) -> None:
+        """A container gets slices together, in one write. Whose they are, nobody knows until PodResources names it.
+
+        Raises SliceError, and changes nothing, for one that cannot be taken.
+        """
+        records = dict(self.records)
+        for place in places:
+            record = records[place]
+            state = slices.after(record.state, Event.TAKE)
+            if state is not None:
+                records[place] = dataclasses.replace(record, state=state, owner=None)
+        self._write(records, self.grants | {ids})
+
+    def grant(self, ids: tuple[str, ...]) -> None:
+        """Note that a container got these ids together."""
+        if ids not in self.grants:
+            self._note(self.records, self.grants | {ids})
+
+    def revoke(self, ids: Iterable[str]) -> None:
+        """Forget every grant in which one of these ids is."""
+        gone = set(ids)
+        left = frozenset(one for one in self.grants if not gone & set(one))
+        if left != self.grants:
+            self._note(self.records, left)
+
+    def flush(self) -> None:
+        """Write what was noted since the last write."""
+        if self._unwritten:
+            self._write(self.records, self.grants)
+
+    def _note(self, records: dict[Place, Record], grants: frozenset[tuple[str, ...]]) -> None:
+        self.records, self.grants, self._unwritten = records, grants, True
+
+    def _write(self, records: dict[Place, Record], grants: frozenset[tuple[str, ...]]) -> None:
+        document = _Document(VERSION, self._boot, tuple(_wire(r) for r in records.values()), tuple(sorted(grants)))
+        self._store.write(msgspec.json.encode(document))
+        self.records, self.grants, self._unwritten = records, grants, False
+
+
+def _applied(records: dict[Place, Record], place: Place, event: Event, changes: dict[str, Any]) -> Record | None:
+    """Let an event happen to one of the records; the record after it."""
+    record = records.get(place)
+    if record is None:
+        raise slices.SliceError(f"there is no slice of ours at {place}")
+    state = slices.after(record.state, event)
+    if state is None:
+        del records[place]
+        return None
+    records[place] = dataclasses.replace(record, state=state, **changes)
+    return records[place]
+
+
+def _decode(content: bytes) -> _Document:
+    if len(content) > MAX_BYTES:
+        raise JournalError(_unusable(f"it is larger than {MAX_BYTES} bytes"))
+    try:
+        version = msgspec.json.decode(content, type=_Version).version
+        if version != VERSION:
+            raise JournalError(_unusable(f"it has version {version}, this agent reads {VERSION}"))
+        return msgspec.json.decode(content, type=_Document)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError) as exc:
+        raise JournalError(_unusable(str(exc))) from exc
+
+
+def _unusable(why: str) -> str:
+    return (
+        f"the journal cannot be used: {why}. Nothing was destroyed. Move its files away to start without it: slices "
+        "that the kubelet lists are taken over, all others then count as foreign and stay"
+    )
+
+
+def _record(wire: _Slice) -> Record:
+    owner = wire.owner
+    return Record(
+        Place(wire.gpu, Placement(wire.profile, wire.start, wire.size)),
+        wire.state,
+        wire.gi,
+        wire.ci,
+        wire.mig,
+        None if owner is None else Owner(owner.namespace, owner.pod, owner.uid, owner.container),
+    )
+
+
+def _wire(record: Record) -> _Slice:
+    owner, placement = record.owner, record.place.placement
+    return _Slice(
+        gpu=record.place.gpu,
+        profile=placement.profile,
+        start=placement.start,
+        size=placement.size,
+        state=record.state,
+        gi=record.gi_id,
+        ci=record.ci_id,
+        mig=record.mig_uuid,
+        owner=None if owner is None else _Owner(owner.namespace, owner.pod, owner.uid, owner.container),
+    )

@@ -1,0 +1,152 @@
+"""What was observed of a node's GPUs in one look, and the questions asked of it. Made by agent; read by plan, steering
+and reporting.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from allocator import errors
+from allocator.mig import geometry
+from allocator.mig.catalogue import Catalogue
+from allocator.mig.geometry import Geometry
+from allocator.mig.profile import Placement
+from node_agent.gpu import device
+from node_agent.gpu.device import GpuInfo, GpuInstance, GpuState
+from node_agent.slices.slices import Place, Record
+
+WHOLE = frozenset({GpuState.MIG_OFF, GpuState.NOT_CAPABLE})
+
+
+@dataclass(frozen=True)
+class GpuView:
+    """One GPU. `readable`: its instances are known now; otherwise they are as last seen, and nothing is changed."""
+
+    info: GpuInfo
+    instances: tuple[GpuInstance, ...] = ()
+    readable: bool = True
+    trouble: str = ""
+
+    @property
+    def uuid(self) -> str:
+        """The GPU's UUID."""
+        return self.info.uuid
+
+    @property
+    def catalogue(self) -> Catalogue | None:
+        """What it can be cut into."""
+        return self.info.catalogue
+
+    @property
+    def cuttable(self) -> bool:
+        """Slices can be cut on it now."""
+        return self.readable and self.info.state is GpuState.READY and self.catalogue is not None
+
+    @cached_property
+    def by_placement(self) -> Mapping[Placement, GpuInstance]:
+        """Its instances by where they lie."""
+        return {one.placement: one for one in self.instances}
+
+    def why_not(self) -> str:
+        """Why slices cannot be cut on it, in words; nothing if they can."""
+        if self.cuttable:
+            return ""
+        return self.trouble or self.info.detail or f"GPU {self.uuid} is {self.info.state.value}"
+
+
+@dataclass(frozen=True)
+class NodeView:
+    """All GPUs of the node by UUID."""
+
+    gpus: Mapping[str, GpuView] = field(default_factory=dict)
+    trouble: str = ""
+
+    def instance(self, place: Place) -> GpuInstance | None:
+        """The instance that lies exactly there."""
+        gpu = self.gpus.get(place.gpu)
+        return None if gpu is None else gpu.by_placement.get(place.placement)
+
+    def catalogues(self) -> dict[str, Catalogue]:
+        """Catalogues of the GPUs that can be cut, by UUID."""
+        return {g.uuid: g.catalogue for g in self.gpus.values() if g.cuttable and g.catalogue is not None}
+
+
+def is_it(record: Record, instance: GpuInstance | None) -> bool:
+    """Whether an instance at a record's place is the recorded one. One with unknown ids is never somebody else's."""
+    return instance is not None and record.gi_id is not None and record.gi_id == instance.gi_id
+
+
+def legal(kind: Geometry, present: Iterable[Placement], added: Placement | None = None) -> bool:
+    """Whether these slices, and one more, can exist together. What the catalogue does not list blocks its slots."""
+    listed, odd = [], 0
+    for one in present:
+        if one in kind.placement_index:
+            listed.append(one)
+        else:
+            odd |= one.mask
+    wanted = listed if added is None else [*listed, added]
+    if any(one.mask & odd for one in wanted):
+        return False
+    try:
+        kind.state_of(wanted)
+    except errors.GeometryError:
+        return False
+    return True
+
+
+def compiled(gpu: GpuView) -> Geometry | None:
+    """The geometry of a GPU; None where it has no usable catalogue."""
+    if gpu.catalogue is None:
+        return None
+    try:
+        return geometry.compiled(gpu.catalogue)
+    except errors.CatalogueError:
+        return None
+
+
+def look(devices: device.MigDevices, infos: Iterable[GpuInfo], last: Mapping[str, GpuView]) -> dict[str, GpuView]:
+    """A view of each GPU; where one cannot be read, as it was last seen."""
+    return {info.uuid: _look(devices, info, last.get(info.uuid)) for info in infos}
+
+
+_LISTABLE = frozenset({GpuState.READY, GpuState.MODE_PENDING, GpuState.OLD_DRIVER})
+_EMPTY = frozenset({GpuState.MIG_OFF, GpuState.NOT_CAPABLE, GpuState.VGPU})
+
+
+def _look(devices: device.MigDevices, info: GpuInfo, last: GpuView | None) -> GpuView:
+    trouble = info.detail
+    if info.state in _EMPTY:
+        return GpuView(info)
+    if info.state in _LISTABLE:
+        try:
+            return GpuView(info, devices.instances(info.uuid))
+        except device.NotSupportedError as exc:
+            if info.state is GpuState.MODE_PENDING:
+                return GpuView(info, trouble=str(exc))
+            trouble = str(exc)
+        except device.DeviceError as exc:
+            trouble = str(exc)
+    return _as_last_seen(info, last, trouble or f"GPU {info.uuid} is {info.state.value}")
+
+
+def _as_last_seen(info: GpuInfo, last: GpuView | None, trouble: str) -> GpuView:
+    if last is None:
+        return GpuView(info, (), readable=False, trouble=trouble)
+    kept = info if info.catalogue is not None else _with_catalogue(info, last.catalogue)
+    return GpuView(kept, last.instances, readable=False, trouble=trouble)
+
+
+def _with_catalogue(info: GpuInfo, catalogue: Catalogue | None) -> GpuInfo:
+    return GpuInfo(
+        info.uuid,
+        info.index,
+        info.minor,
+        info.product,
+        info.pci_bus_id,
+        info.memory_mib,
+        info.state,
+        info.detail,
+        info.mode,
+        catalogue,
+        info.live,
+    )

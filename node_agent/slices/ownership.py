@@ -1,0 +1,111 @@
+"""Ownership: which container has a slice, and when it may be taken back. Pure; called by agent.
+
+The kubelet never says that devices are given back. A slice is free only when its pod is over, AND PodResources no
+longer lists its id, AND no process uses it. Who it belongs to PodResources says by name, and the node's pods by UID.
+Between Allocate and the first listing, and for init containers, which are never listed, nobody is named: then it
+stays with the pods that may be meant, for as long as they live.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from allocator.claims.report import Owner
+from node_agent.cluster.pods import PodView
+from node_agent.slices import naming
+from node_agent.slices.slices import Place, Record
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """The container that PodResources lists with a device."""
+
+    namespace: str
+    pod: str
+    container: str
+
+
+@dataclass(frozen=True)
+class Listing:
+    """One answer of PodResources: holders by resource and device id; `asked_at` is when it was asked, in seconds."""
+
+    asked_at: float
+    holders: Mapping[tuple[str, str], Holder] = field(default_factory=dict)
+
+    def holder(self, place: Place) -> Holder | None:
+        """Who holds a placement."""
+        return self.holders.get((naming.resource(place), naming.device_id(place)))
+
+    def together(self, resource: str, holder: Holder) -> tuple[str, ...]:
+        """The ids of a resource that a container holds, in order: what it was given in one go."""
+        return tuple(sorted(one for (name, one), who in self.holders.items() if name == resource and who == holder))
+
+    def ids(self, resource: str) -> frozenset[str]:
+        """The ids of a resource that somebody holds."""
+        return frozenset(one for name, one in self.holders if name == resource)
+
+
+@dataclass(frozen=True)
+class People:
+    """The node's pods that ask for slices, and what PodResources says of them."""
+
+    pods: Mapping[str, PodView]
+    listing: Listing
+
+    def owner(self, record: Record, holder: Holder) -> Owner | None:
+        """Which pod the listed holder is; None while the node's pods do not show it.
+
+        A pod of the same name may have come since: the kubelet knows only names. Who had the slice keeps it until
+        it is handed out anew.
+        """
+        had = record.owner
+        if had is not None and (had.namespace, had.pod, had.container) == (
+            holder.namespace,
+            holder.pod,
+            holder.container,
+        ):
+            return had
+        named = [p for p in self.pods.values() if (p.namespace, p.name) == (holder.namespace, holder.pod)]
+        if not named:
+            return None
+        uid = had.uid if had is not None and any(p.uid == had.uid for p in named) else _likeliest(named).uid
+        return Owner(holder.namespace, holder.pod, uid, holder.container)
+
+    def wants_back(self, record: Record) -> bool:
+        """Whether the pod that has, or may have, an unlisted slice still lives."""
+        if record.owner is not None:
+            pod = self.pods.get(record.owner.uid)
+            return pod is not None and not pod.over
+        return self._may_be_somebodys(record.place)
+
+    def _may_be_somebodys(self, place: Place) -> bool:
+        profile = place.placement.profile
+        for pod in self.pods.values():
+            if pod.over or not pod.wanted.get(profile):
+                continue
+            if any((p.gpu, p.profile, p.start) == (place.gpu, profile, place.placement.start) for p in pod.promises):
+                return True
+            if self._listed[pod.namespace, pod.name, naming.resource(place)] < pod.wanted[profile]:
+                return True
+        return False
+
+    @cached_property
+    def _listed(self) -> Counter[tuple[str, str, str]]:
+        return Counter((h.namespace, h.pod, resource) for (resource, _), h in self.listing.holders.items())
+
+
+def named(holder: Holder, pods: Mapping[str, PodView]) -> Owner | None:
+    """The listed holder with its pod's UID; None while the node's pods do not show it."""
+    found = [p for p in pods.values() if (p.namespace, p.name) == (holder.namespace, holder.pod)]
+    return Owner(holder.namespace, holder.pod, _likeliest(found).uid, holder.container) if found else None
+
+
+def _likeliest(named: Iterable[PodView]) -> PodView:
+    """Of pods with one name: one that is not over, the youngest."""
+    return max(named, key=lambda p: (not p.over, p.created))
+
+
+def unlisted(record: Record, listing: Listing, taken_at: float, grace_s: float) -> bool:
+    """Whether PodResources, asked late enough after the slice was handed out, does not list it."""
+    return listing.holder(record.place) is None and listing.asked_at > taken_at + grace_s

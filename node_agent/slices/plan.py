@@ -1,0 +1,203 @@
+"""Plan: from what was observed and what is wanted to ordered steps. Pure; called by agent.
+
+First the journal is brought in line with the GPU (an intent whose outcome is now seen, a slice that vanished), then
+room is made and slices are cut, wants in the order given: the first has it. Idle slices are destroyed only where
+their room is wanted. What is not ours is never touched, and neither is a GPU that cannot be read.
+"""
+
+import enum
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from allocator.mig.geometry import Geometry
+from allocator.mig.profile import Placement
+from node_agent.gpu.device import GpuInstance
+from node_agent.slices import node_view, slices
+from node_agent.slices.node_view import GpuView, NodeView
+from node_agent.slices.slices import Event, Place, Record, State
+
+
+class Action(enum.Enum):
+    """What a step does."""
+
+    NOTE = "note"  # only the journal: `event` happened meanwhile
+    UNDO = "undo"  # destroy what is left of a cut that was not finished
+    DESTROY = "destroy"
+    CUT = "cut"
+    RESTORE = "restore"  # cut again what a container has
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step at a place; `instance` is what was seen there."""
+
+    action: Action
+    place: Place
+    event: Event | None = None
+    instance: GpuInstance | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Want:
+    """A slice that should exist, for the pod with UID `who`. With `cut` false its room is only kept free of others."""
+
+    place: Place
+    cut: bool = True
+    who: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Misfit:
+    """Why a want cannot be had: in words, and the places of ours that are in its way."""
+
+    place: Place
+    why: str
+    blockers: tuple[Place, ...] = ()
+    who: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Steps in order, and the wants that had to be left out."""
+
+    steps: tuple[Step, ...]
+    misfits: tuple[Misfit, ...]
+
+
+def plan(view: NodeView, records: Mapping[Place, Record], wants: Sequence[Want], stuck: Collection[Place] = ()) -> Plan:
+    """The steps towards the wants. `stuck` are places whose slices could not be destroyed lately: leave them."""
+    steps: list[Step] = []
+    misfits: list[Misfit] = []
+    for uuid in sorted({w.place.gpu for w in wants} | {p.gpu for p in records} | set(view.gpus)):
+        ours = [r for p, r in records.items() if p.gpu == uuid]
+        here = [w for w in wants if w.place.gpu == uuid]
+        gpu = view.gpus.get(uuid)
+        if gpu is None or not gpu.readable:
+            why = gpu.why_not() if gpu else f"there is no GPU {uuid} on this node"
+            misfits += [Misfit(w.place, why, who=w.who) for w in here if w.cut]
+            continue
+        one = _Gpu(gpu, stuck)
+        one.reconcile(ours)
+        one.satisfy(here)
+        steps += one.steps
+        misfits += one.misfits
+    return Plan(tuple(steps), tuple(misfits))
+
+
+@dataclass
+class _Gpu:
+    """The plan for one GPU. `kept` stays whatever comes; `idle` may go."""
+
+    gpu: GpuView
+    stuck: Collection[Place]
+    steps: list[Step] = field(default_factory=list)
+    misfits: list[Misfit] = field(default_factory=list)
+    kept: dict[Placement, str] = field(default_factory=dict)
+    idle: dict[Placement, GpuInstance] = field(default_factory=dict)
+
+    def reconcile(self, ours: Sequence[Record]) -> None:
+        """Bring what is remembered in line with what is there."""
+        known = {r.place.placement for r in ours if self._is_ours(r)}
+        for one in self.gpu.instances:
+            if one.placement not in known:
+                self.kept[one.placement] = "a slice that migsched did not make"
+        for record in ours:
+            if record.state not in slices.HELD:
+                self._reconcile_free(record)
+        held = [r for r in ours if r.state in slices.HELD]
+        for record in held:
+            if self._is_ours(record):
+                self._reconcile_present(record)
+        for record in held:
+            if not self._is_ours(record):
+                self._restore(record)
+
+    def _is_ours(self, record: Record) -> bool:
+        """Whether the instance at a record's place is the recorded one, or the outcome of its unfinished cut."""
+        there = self.gpu.by_placement.get(record.place.placement)
+        if record.state in (State.CUTTING, State.RESTORING):
+            return there is not None
+        return node_view.is_it(record, there)
+
+    def _reconcile_free(self, record: Record) -> None:
+        place, there = record.place, self.gpu.by_placement.get(record.place.placement)
+        ours = self._is_ours(record)
+        if there is None or not ours:
+            self._note(place, Event.FAILED if record.state is State.CUTTING else Event.GONE)
+        elif record.state is State.CUTTING and there.whole:
+            self._note(place, Event.MADE, there)
+            self.idle[place.placement] = there
+        elif place in self.stuck:
+            self.kept[place.placement] = "a slice that could not be destroyed"
+        elif record.state is State.CUTTING:
+            self.steps.append(Step(Action.UNDO, place, instance=there))
+        elif record.state is State.DESTROYING or not there.whole:
+            self.steps.append(Step(Action.DESTROY, place, instance=there))
+        else:
+            self.idle[place.placement] = there
+
+    def _reconcile_present(self, record: Record) -> None:
+        place, there = record.place, self.gpu.by_placement[record.place.placement]
+        owner = record.owner
+        self.kept[place.placement] = f"the slice of {owner.namespace}/{owner.pod}" if owner else "a container's slice"
+        if record.state is State.RESTORING and there.whole:
+            self._note(place, Event.MADE, there)
+        elif not there.whole and self.gpu.cuttable and place not in self.stuck:
+            self.steps += [Step(Action.UNDO, place, instance=there), Step(Action.RESTORE, place)]
+
+    def _restore(self, record: Record) -> None:
+        if record.state is State.RESTORING:
+            self._note(record.place, Event.FAILED)
+        self._make(Want(record.place), Action.RESTORE)
+
+    def satisfy(self, wants: Sequence[Want]) -> None:
+        """Make room for what is wanted, and cut it."""
+        wanted = {w.place.placement for w in wants}
+        for want in wants:
+            placement = want.place.placement
+            if placement in self.idle:
+                self.kept[placement] = "a slice promised to another pod"
+                del self.idle[placement]
+            else:
+                self._make(want, Action.CUT, wanted)
+
+    def _make(self, want: Want, action: Action, wanted: Collection[Placement] = ()) -> None:
+        kind = node_view.compiled(self.gpu)
+        placement = want.place.placement
+        if not self.gpu.cuttable or kind is None:
+            self._misfit(want, self.gpu.why_not())
+        elif placement not in kind.placement_index:
+            self._misfit(want, f"{placement} is not a placement of {kind.catalogue.model}")
+        elif not node_view.legal(kind, self.kept, placement):
+            self._misfit(want, self._in_the_way(placement), self._blockers(placement))
+        else:
+            if want.cut:
+                self._evict(kind, placement, wanted)
+                self.steps.append(Step(action, want.place))
+            self.kept[placement] = "a slice promised to another pod"
+
+    def _evict(self, kind: Geometry, placement: Placement, wanted: Collection[Placement]) -> None:
+        """Destroy idle slices until the new one fits: those that overlap it, then, unwanted first, any other."""
+        order = sorted(self.idle, key=lambda one: (not one.overlaps(placement), one in wanted, one))
+        for one in order:
+            if not one.overlaps(placement) and node_view.legal(kind, [*self.kept, *self.idle], placement):
+                return
+            there = self.idle.pop(one)
+            self.steps.append(Step(Action.DESTROY, Place(self.gpu.uuid, one), instance=there))
+
+    def _in_the_way(self, placement: Placement) -> str:
+        for one, who in self.kept.items():
+            if one.overlaps(placement):
+                return f"{who} is in the way at {one}"
+        return "what is on the GPU leaves no room for it"
+
+    def _blockers(self, placement: Placement) -> tuple[Place, ...]:
+        over = [one for one in self.kept if one.overlaps(placement)] or list(self.kept)
+        return tuple(Place(self.gpu.uuid, one) for one in over)
+
+    def _misfit(self, want: Want, why: str, blockers: tuple[Place, ...] = ()) -> None:
+        if want.cut:
+            self.misfits.append(Misfit(want.place, f"{want.place}: {why}", blockers, want.who))
+
+    def _note(self, place: Place, event: Event, instance: GpuInstance | None = None) -> None:
+        self.steps.append(Step(Action.NOTE, place, event, instance))

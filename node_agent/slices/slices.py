@@ -1,0 +1,106 @@
+"""Slices as the agent remembers them: where, in which state of their life, whose.
+
+Everything that changes a slice's state is an event in `TRANSITIONS`; `journal` applies and writes it down before the
+GPU is touched. The table in docs/node-agent.md is generated from here (`python -m node_agent.slices.slices`).
+"""
+
+import enum
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from allocator import errors
+from allocator.claims.report import Owner
+from allocator.mig.profile import Placement
+
+
+class SliceError(errors.MigschedError):
+    """A slice was asked to make a step that its life does not have."""
+
+
+class State(enum.Enum):
+    """Where a slice is in its life. CUTTING, RESTORING and DESTROYING are intents: the GPU may be before or after."""
+
+    CUTTING = "cutting"
+    IDLE = "idle"
+    ALLOCATED = "allocated"
+    RESTORING = "restoring"
+    DESTROYING = "destroying"
+
+
+class Event(enum.Enum):
+    """What can happen to a slice."""
+
+    MADE = "made"  # it stands, whole
+    FAILED = "failed"  # it was not made, and nothing of it is left
+    TAKE = "take"  # the kubelet gave it to a container
+    FREE = "free"  # nobody has it any more
+    RESTORE = "restore"  # it vanished or broke while a container has it: cut it again
+    DOOM = "doom"  # its room is wanted
+    REFUSED = "refused"  # the driver would not destroy it
+    GONE = "gone"  # nothing is left of it
+
+
+TRANSITIONS: Mapping[tuple[State, Event], State | None] = {
+    (State.CUTTING, Event.MADE): State.IDLE,
+    (State.CUTTING, Event.FAILED): None,
+    (State.IDLE, Event.TAKE): State.ALLOCATED,
+    (State.IDLE, Event.DOOM): State.DESTROYING,
+    (State.IDLE, Event.GONE): None,  # a reboot, or somebody else destroyed it
+    (State.ALLOCATED, Event.TAKE): State.ALLOCATED,  # handed on by an init container, or given to the next pod
+    (State.ALLOCATED, Event.FREE): State.IDLE,
+    (State.ALLOCATED, Event.RESTORE): State.RESTORING,
+    (State.RESTORING, Event.MADE): State.ALLOCATED,
+    (State.RESTORING, Event.FAILED): State.ALLOCATED,
+    (State.RESTORING, Event.FREE): State.CUTTING,  # its pod is over while nobody knows what stands on the GPU
+    (State.DESTROYING, Event.GONE): None,
+    (State.DESTROYING, Event.REFUSED): State.IDLE,
+}
+
+HELD = frozenset({State.ALLOCATED, State.RESTORING})  # some container has it
+INTENTS = frozenset({Event.RESTORE, Event.DOOM})  # events that must be on disk before the GPU is touched
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Place:
+    """A placement on a GPU of this node."""
+
+    gpu: str
+    placement: Placement
+
+    def __str__(self) -> str:
+        return f"{self.placement} on {self.gpu}"
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One slice that the agent made, makes or destroys. The ids are None while nobody knows them.
+
+    `owner` is None while allocated until PodResources has named the container.
+    """
+
+    place: Place
+    state: State
+    gi_id: int | None = None
+    ci_id: int | None = None
+    mig_uuid: str = ""
+    owner: Owner | None = None
+
+
+def after(state: State, event: Event) -> State | None:
+    """The state after an event, None where the slice's life ends. Raises SliceError for what the table lacks."""
+    if (state, event) not in TRANSITIONS:
+        raise SliceError(f"a slice that is {state.value} cannot be told {event.value}")
+    return TRANSITIONS[state, event]
+
+
+def table() -> str:
+    """The transition table in Markdown."""
+    lines = ["| state | event | then |", "|---|---|---|", "| – | cut | cutting |", "| – | adopt | allocated |"]
+    for (state, event), then in TRANSITIONS.items():
+        lines.append(f"| {state.value} | {event.value} | {then.value if then else '–'} |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.stdout.write(table() + "\n")

@@ -1,0 +1,120 @@
+"""Steering: which devices the kubelet should pick. Pure; called by agent for GetPreferredAllocation.
+
+The kubelet does not say for which pod it asks. Promises of one profile on one node are interchangeable, so any that
+is outstanding will do; PodResources tells afterwards who got what. Where no promise can be kept, a place is chosen
+as the scheduler would, beside what is taken and what is promised to others.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from allocator import errors
+from allocator.mig.profile import Placement
+from allocator.placement import fitting, policy
+from allocator.placement.fitting import GpuState
+from node_agent.slices import naming, node_view
+from node_agent.slices.demand import Promised
+from node_agent.slices.node_view import NodeView
+from node_agent.slices.slices import Place
+
+_TRIES = 8  # how often a place that the kubelet no longer offers is passed over
+
+
+@dataclass(frozen=True)
+class Situation:
+    """What steering goes by: the GPUs, the placements that stay on them whatever comes, and promises to be kept.
+
+    `promisees` are pods (by UID) by the device ids promised to them, kept or not.
+    """
+
+    view: NodeView
+    taken: frozenset[Place]
+    promised: Sequence[Promised]
+    promisees: Mapping[str, str] = field(default_factory=dict)
+
+
+def prefer(now: Situation, profile: str, available: Iterable[str], must: Sequence[str], size: int) -> list[str]:
+    """The ids the kubelet should take, at most `size`; fewer where there is no room for more."""
+    free = set(available) - set(must)
+    chosen = list(must)[:size]
+    offered = naming.offered(now.view.catalogues())
+    chosen += _promised(now, profile, free, chosen, size - len(chosen))
+    missing = size - len(chosen)
+    if missing > 0:
+        kept = frozenset(offered[one] for one in chosen if one in offered)
+        chosen += _elsewhere(now, profile, free - set(chosen), kept, missing)
+    if len(chosen) < size:  # better where one was promised, and what is in the way may be going, than just anywhere
+        owed = [naming.device_id(one.place) for one in now.promised if one.place.placement.profile == profile]
+        chosen += [one for one in dict.fromkeys(owed) if one in free and one not in chosen][: size - len(chosen)]
+    return chosen
+
+
+def _promised(now: Situation, profile: str, free: set[str], chosen: Sequence[str], need: int) -> list[str]:
+    """Ids promised to one container: of the pod that has some already, of the right number, of the oldest pod.
+
+    Where these are too few, because another pod got some of them, those promised to others follow: all are owed.
+    """
+    groups: dict[tuple[str, str], list[str]] = {}
+    for one in now.promised:
+        if one.place.placement.profile == profile and _possible(now, one.place, now.taken):
+            found = naming.device_id(one.place)
+            if found in free:
+                groups.setdefault((one.pod.uid, one.container), []).append(found)
+    if need <= 0 or not groups:
+        return []
+    reusing = {now.promisees.get(one) for one in chosen}  # an init container's ids, handed on
+    order = {key: n for n, key in enumerate(groups)}
+    key = min(groups, key=lambda k: (k[0] not in reusing, len(groups[k]) != need, order[k]))
+    others = [one for other, ids in groups.items() if other != key for one in ids]
+    return [*groups[key], *others][:need]
+
+
+def _possible(now: Situation, place: Place, kept: Iterable[Place]) -> bool:
+    gpu = now.view.gpus.get(place.gpu)
+    kind = None if gpu is None or not gpu.cuttable else node_view.compiled(gpu)
+    if kind is None:
+        return False
+    return node_view.legal(kind, (p.placement for p in kept if p.gpu == place.gpu), place.placement)
+
+
+def room(now: Situation, profile: str, number: int = 1, kept: Iterable[Place] = ()) -> tuple[Place, ...]:
+    """Where that many slices of a profile would go beside everything taken and promised; nothing if they do not fit."""
+    kept = {*now.taken, *kept}  # promises that contradict each other: the first counts
+    for one in now.promised:
+        if _possible(now, one.place, kept):
+            kept.add(one.place)
+    states = _states(now, kept)
+    try:
+        placed = fitting.place([state for _, state in states], [profile] * number, policy.DEFAULT)
+    except fitting.TooComplexError:
+        return ()
+    return tuple(Place(states[one.gpu][0], one.placement) for one in placed or ())
+
+
+def _elsewhere(now: Situation, profile: str, free: set[str], kept: frozenset[Place], need: int) -> list[str]:
+    """Places nobody was promised, as many as are needed or none; those that the kubelet does not offer are avoided."""
+    avoid = set(kept)
+    for _ in range(_TRIES):
+        places = room(now, profile, need, avoid)
+        gone = [one for one in places if naming.device_id(one) not in free]
+        if not gone:
+            return [naming.device_id(one) for one in places]
+        avoid |= set(gone)
+    return []
+
+
+def _states(now: Situation, kept: Iterable[Place]) -> list[tuple[str, GpuState]]:
+    """The GPUs that can be cut, each in the state that what stays on it makes."""
+    by_gpu: dict[str, list[Placement]] = {}
+    for place in sorted(set(kept)):
+        by_gpu.setdefault(place.gpu, []).append(place.placement)
+    states = []
+    for uuid, gpu in sorted(now.view.gpus.items(), key=lambda item: item[1].info.index):
+        kind = node_view.compiled(gpu) if gpu.cuttable else None
+        if kind is None:
+            continue
+        try:
+            states.append((uuid, (kind, kind.state_of(by_gpu.get(uuid, ())))))
+        except errors.GeometryError:
+            continue  # it holds what its catalogue does not explain: nothing new there
+    return states

@@ -1,0 +1,69 @@
+"""Report: the outcomes of all runs as the answer that people and tools get. Called by `sweep`."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from replay.config import Config
+from replay.tally import Outcome
+
+# Two-sided 97.5 % points of Student's t for 1, 2, … degrees of freedom; from 30 on the normal one is within 4 %.
+_T = (
+    12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228, 2.201, 2.179, 2.160, 2.145, 2.131,
+    2.120, 2.110, 2.101, 2.093, 2.086, 2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045,
+)  # fmt: skip
+_NORMAL = 1.960
+
+
+def of_runs(config: Config, seeds: Sequence[int], outcomes: Sequence[Outcome]) -> dict[str, Any]:
+    """The answer as plain JSON types.
+
+    `metrics` holds, per name, the mean over the runs and half the width of its 95 % interval: null where there is
+    nothing to count, or only one run. `stranded_over_time` is the mean over the runs, [seconds, share] per bin.
+    """
+    names = outcomes[0].metrics
+    return {
+        "policy": config.policy,
+        "moves": config.moves,
+        "model": config.model,
+        "gpus": config.gpus,
+        "discipline": config.discipline.value,
+        "workload": _workload(config),
+        "seeds": list(seeds),
+        "metrics": {name: interval([one.metrics[name] for one in outcomes]) for name in names},
+        "per_profile": {
+            profile: {
+                "offered": sum(one.offered[profile] for one in outcomes),
+                "accepted": sum(one.accepted[profile] for one in outcomes),
+            }
+            for profile in outcomes[0].offered
+        },
+        "stranded_over_time": _over_time(outcomes),
+    }
+
+
+def interval(values: Sequence[float]) -> dict[str, float | None]:
+    """Mean and half the width of its 95 % interval (Student's t over independent runs); NaN is left out."""
+    good = np.array([value for value in values if not math.isnan(value)])
+    if not len(good):
+        return {"mean": None, "ci95": None}
+    if len(good) == 1:
+        return {"mean": float(good[0]), "ci95": None}
+    t = _T[len(good) - 2] if len(good) - 2 < len(_T) else _NORMAL
+    return {"mean": float(good.mean()), "ci95": float(t * good.std(ddof=1) / math.sqrt(len(good)))}
+
+
+def _workload(config: Config) -> dict[str, Any]:
+    if config.trace is not None:
+        return {"trace": config.trace}
+    mix = config.mix if isinstance(config.mix, str) else dict(config.mix)
+    return {"mix": mix, "load": config.load}
+
+
+def _over_time(outcomes: Sequence[Outcome]) -> list[list[float]]:
+    bins = min(len(one.stranded) for one in outcomes)
+    return [
+        [outcomes[0].stranded[i][0], sum(one.stranded[i][1] for one in outcomes) / len(outcomes)] for i in range(bins)
+    ]

@@ -1,0 +1,82 @@
+"""The port to Kubernetes: what the scheduler service needs of a cluster, and what crosses it beside
+`kubeclient.objects`.
+
+Implemented by `scheduler.cache.kube` (the real API server) and `simulator.cluster.memory_cluster` (in memory, with
+fault injection); one contract suite runs on both.
+"""
+
+import enum
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import msgspec
+
+from kubeclient.changes import Change, Listing
+from kubeclient.objects import Meta, Node, Pod
+from scheduler.cache.budgets import PodDisruptionBudget
+
+
+class MigNode(msgspec.Struct, frozen=True):
+    """A MigNode; its status stays raw until `allocator.claims.contract` reads it."""
+
+    metadata: Meta
+    status: msgspec.Raw = msgspec.Raw(b"{}")
+
+
+Object = Pod | Node | MigNode
+
+
+class Kind(enum.Enum):
+    """The kinds we follow."""
+
+    POD = "pods"
+    NODE = "nodes"
+    MIG_NODE = "mignodes"
+
+
+TYPES: Mapping[Kind, type[Pod] | type[Node] | type[MigNode]] = {
+    Kind.POD: Pod,
+    Kind.NODE: Node,
+    Kind.MIG_NODE: MigNode,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """A pod bound to a node, with annotations in the same write; `uid` is a precondition."""
+
+    namespace: str
+    name: str
+    uid: str
+    node: str
+    annotations: Mapping[str, str]
+
+
+class Cluster(Protocol):
+    """What the scheduler service asks of Kubernetes.
+
+    Every method raises the ClusterError that fits: ConflictError, NotFoundError, GoneError, RefusedError, or
+    UnreachableError where nobody knows whether it was done.
+    """
+
+    async def list(self, kind: Kind) -> Listing[Object]:
+        """All objects of a kind."""
+
+    def watch(self, kind: Kind, resource_version: str) -> AsyncIterator[Change[Object]]:
+        """Changes after a resource version, until the server ends the watch. GoneError if that version is too old."""
+
+    async def get_pod(self, namespace: str, name: str) -> Pod:
+        """One pod, from the API server itself."""
+
+    async def disruption_budgets(self) -> Sequence[PodDisruptionBudget]:
+        """All PodDisruptionBudgets. RefusedError where the service may not read them."""
+
+    async def bind(self, binding: Binding) -> None:
+        """Write nodeName and annotations in one step. ConflictError if it is bound, deleting or another's namesake."""
+
+    async def annotate_node(self, node: str, key: str, value: str) -> None:
+        """Set one annotation of one node."""
+
+    async def close(self) -> None:
+        """Give back connections."""

@@ -1,0 +1,87 @@
+"""The port to Kubernetes over the real API server, on a `kubeclient.kube.Connection`."""
+
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from pathlib import Path
+from urllib.parse import quote
+
+import msgspec
+
+from allocator.claims import contract
+from kubeclient import kube
+from kubeclient.changes import Change, Listing
+from kubeclient.objects import Pod
+from scheduler.cache import cluster
+from scheduler.cache.budgets import PodDisruptionBudget
+from scheduler.cache.cluster import Binding, Kind, Object
+
+PATHS: Mapping[Kind, str] = {
+    Kind.POD: "/api/v1/pods",
+    Kind.NODE: "/api/v1/nodes",
+    Kind.MIG_NODE: f"/apis/{contract.GROUP}/{contract.VERSION}/{contract.PLURAL}",
+}
+
+GATHER_S = 0.03  # of a watch: no decision waits for it, since bind re-checks and refused pods are woken less often
+_BUDGETS = "/apis/policy/v1/poddisruptionbudgets"
+_DECODE_BUDGET = msgspec.json.Decoder(PodDisruptionBudget).decode
+_METADATA_ONLY = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
+_DECODE: Mapping[Kind, Callable[[bytes | msgspec.Raw], Object]] = {
+    kind: msgspec.json.Decoder(type_).decode for kind, type_ in cluster.TYPES.items()
+}
+
+
+class KubeClient:
+    """`scheduler.cache.cluster.Cluster` over a connection, which goes when this is closed."""
+
+    def __init__(self, connection: kube.Connection) -> None:
+        self._connection = connection
+
+    @classmethod
+    async def connect(cls, kubeconfig: Path | None = None) -> "KubeClient":
+        """Over a connection of its own. Raises SettingsError if the configuration cannot be read."""
+        return cls(await kube.Connection.connect(kubeconfig))
+
+    async def list(self, kind: Kind) -> Listing[Object]:
+        """All objects of a kind, page by page."""
+        return await self._connection.list(PATHS[kind], _DECODE[kind])
+
+    def watch(self, kind: Kind, resource_version: str) -> AsyncGenerator[Change[Object], None]:
+        """Changes after a resource version, until the server ends the watch. GoneError if that version is too old."""
+        return self._connection.watch(PATHS[kind], _DECODE[kind], resource_version, gather_s=GATHER_S)
+
+    async def get_pod(self, namespace: str, name: str) -> Pod:
+        """One pod, from the API server itself."""
+        return await self._connection.get(_pod_path(namespace, name), Pod)
+
+    async def disruption_budgets(self) -> Sequence[PodDisruptionBudget]:
+        """All PodDisruptionBudgets, page by page."""
+        return (await self._connection.list(_BUDGETS, _DECODE_BUDGET)).items
+
+    async def bind(self, binding: Binding) -> None:
+        """POST the Binding: nodeName and annotations in one write, if the pod still has that UID."""
+        body = {
+            "apiVersion": "v1",
+            "kind": "Binding",
+            "metadata": {
+                "name": binding.name,
+                "namespace": binding.namespace,
+                "uid": binding.uid,
+                "annotations": binding.annotations,
+            },
+            "target": {"apiVersion": "v1", "kind": "Node", "name": binding.node},
+        }
+        path = _pod_path(binding.namespace, binding.name) + "/binding"
+        await self._connection.request("POST", path, body=msgspec.json.encode(body))
+
+    async def annotate_node(self, node: str, key: str, value: str) -> None:
+        """Set one annotation of one node."""
+        body = msgspec.json.encode({"metadata": {"annotations": {key: value}}})
+        path = f"{PATHS[Kind.NODE]}/{quote(node, safe='')}"
+        await self._connection.request("PATCH", path, body=body, content_type=kube.MERGE_PATCH, accept=_METADATA_ONLY)
+
+    async def close(self) -> None:
+        """Give back connections."""
+        await self._connection.close()
+
+
+def _pod_path(namespace: str, name: str) -> str:
+    return f"/api/v1/namespaces/{quote(namespace, safe='')}/pods/{quote(name, safe='')}"

@@ -1,0 +1,72 @@
+"""From a pod object to the core's words: what it asks, what it was promised, whose it is, whether it is over."""
+
+from collections.abc import Mapping
+from functools import lru_cache
+
+from allocator import request
+from allocator.claims import contract
+from allocator.claims.contract import Promise
+from allocator.request import Request
+from kubeclient import containers
+from kubeclient.objects import Pod
+
+OVER = frozenset({"Succeeded", "Failed"})
+_TEMPLATE_HASH = "pod-template-hash"  # the label that a Deployment gives to a ReplicaSet's pods; the name ends in it
+
+
+def is_ours(pod: Pod) -> bool:
+    """Whether any container names a MIG resource, well-formed or not."""
+    return any(containers.quantities(one) for one in (*pod.spec.containers, *(pod.spec.init_containers or ())))
+
+
+def request_of(pod: Pod) -> Request:
+    """The slices a pod asks for. Raises RequestError naming container, resource and fix."""
+    return _request(containers.of(pod.spec.containers), containers.of(pod.spec.init_containers))
+
+
+@lru_cache(maxsize=4096)
+def _request(main: tuple[request.Container, ...], init: tuple[request.Container, ...]) -> Request:
+    """Read once: most pods of a cluster come from a few templates."""
+    return request.of_containers(main, init)
+
+
+def promises_of(pod: Pod) -> tuple[Promise, ...]:
+    """The pod's placement annotation, or nothing if it has none. Raises ContractError if it cannot be read."""
+    text = (pod.metadata.annotations or {}).get(contract.PLACEMENT_ANNOTATION)
+    return () if text is None else contract.decode_placement(text)
+
+
+def is_over(pod: Pod) -> bool:
+    """Whether the pod's containers are finished for good."""
+    return pod.status.phase in OVER
+
+
+def title(pod: Pod) -> str:
+    """`namespace/name`, for people."""
+    return f"{pod.metadata.namespace}/{pod.metadata.name}"
+
+
+def is_movable(pod: Pod) -> bool:
+    """Whether the pod's owner allows it to be restarted elsewhere."""
+    return (pod.metadata.annotations or {}).get(contract.MOVABLE_ANNOTATION) == "true"
+
+
+def service_of(pod: Pod) -> str:
+    """What a pod belongs to, such as `Deployment/chat`: its controller, for a ReplicaSet the Deployment above it."""
+    owner = next((one for one in pod.metadata.owner_references or () if one.controller), None)
+    if owner is None:
+        return ""
+    suffix = "-" + (pod.metadata.labels or {}).get(_TEMPLATE_HASH, "")
+    if owner.kind == "ReplicaSet" and suffix != "-" and owner.name.endswith(suffix):
+        return f"Deployment/{owner.name.removesuffix(suffix)}"
+    return f"{owner.kind}/{owner.name}"
+
+
+def labels_of(pod: Pod) -> Mapping[str, str]:
+    """A pod's labels; equal ones are kept once, since pods of one owner mostly share them."""
+    return _shared(tuple((pod.metadata.labels or {}).items()))
+
+
+@lru_cache(maxsize=4096)
+def _shared(labels: tuple[tuple[str, str], ...]) -> Mapping[str, str]:
+    return dict(labels)

@@ -1,0 +1,61 @@
+"""Keeps one kind of the cluster in the state, for ever. One reflector per kind runs as a task of the service."""
+
+from collections.abc import AsyncIterator
+from typing import Protocol
+
+from kubeclient.changes import Change, Listing
+from kubeclient.list_watch import ListWatch
+from scheduler.cache.cluster import Cluster, Kind, Object
+from scheduler.metrics import Metrics
+
+BACKOFF_MAX_S = 1.0  # back within a second of the API server's return
+
+
+class Sink(Protocol):
+    """Where a reflector puts what it sees."""
+
+    def expect(self, kind: Kind) -> None:
+        """A list of this kind is asked for."""
+
+    async def replace(self, kind: Kind, listing: Listing[Object]) -> None:
+        """All objects of a kind, instead of what was known."""
+
+    def apply(self, kind: Kind, change: Change[Object]) -> None:
+        """One change."""
+
+
+class Reflector:
+    """One kind of a cluster and the sink it goes to: the collection that its list + watch follows."""
+
+    def __init__(self, cluster: Cluster, kind: Kind, sink: Sink, metrics: Metrics) -> None:
+        self._cluster = cluster
+        self._kind = kind
+        self._sink = sink
+        self._metrics = metrics
+        self._following = ListWatch(kind.value, self, backoff_max_s=BACKOFF_MAX_S)
+        self.synced = self._following.synced
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        await self._following.run()
+
+    async def list(self) -> Listing[Object]:
+        """See Collection."""
+        self._sink.expect(self._kind)
+        return await self._cluster.list(self._kind)
+
+    def watch(self, resource_version: str) -> AsyncIterator[Change[Object]]:
+        """See Collection."""
+        return self._cluster.watch(self._kind, resource_version)
+
+    async def replace(self, listing: Listing[Object]) -> None:
+        """See Collection."""
+        await self._sink.replace(self._kind, listing)
+
+    def apply(self, change: Change[Object]) -> None:
+        """See Collection."""
+        self._sink.apply(self._kind, change)
+
+    def relisting(self, cause: str) -> None:
+        """See Collection."""
+        self._metrics.watch_restarts.labels(self._kind.value, cause).inc()

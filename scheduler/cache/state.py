@@ -1,0 +1,271 @@
+"""The cache: the inventory, and what is known of pods beside their claims. Fed by reflectors, asked by the extender
+and the API.
+
+Touched from the event loop alone. Whatever gives room rings `on_room`, so that refused pods are woken.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TypeVar
+
+import structlog
+
+from allocator import errors
+from allocator.claims import contract
+from allocator.claims.inventory import BoundPod, Inventory
+from allocator.claims.ledger import State as ClaimState
+from allocator.claims.report import NodeReport
+from allocator.placement.policy import Policy
+from allocator.request import Request
+from kubeclient.changes import Change, ChangeType, Listing
+from kubeclient.objects import Node, Pod
+from scheduler.cache import pods
+from scheduler.cache.cluster import Kind, MigNode, Object
+from scheduler.kube_scheduler_config import managed_resources
+from scheduler.pace import paced
+
+T = TypeVar("T")
+_log = structlog.get_logger("state")
+UNSEEN_S = 300.0  # how long a pod is known that only calls have shown; a watch is never so late
+_NO_STATUS = (b"", b"{}", b"null")  # a MigNode that its agent has made and not written yet
+
+
+@dataclass(frozen=True, slots=True)
+class KnownPod:
+    """A MIG pod of the cluster that is not over. `request` is None, and `problem` says why, where it cannot be read.
+
+    `service` is what owns it; see `pods.service_of`.
+    """
+
+    uid: str
+    namespace: str
+    name: str
+    node: str
+    priority: int
+    movable: bool
+    request: Request | None
+    problem: str = ""
+    service: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+class State:
+    """The inventory and the pods of the cluster."""
+
+    def __init__(self, by: Policy, on_room: Callable[[], None]) -> None:
+        self.inventory = Inventory(by)
+        self.pods: dict[str, KnownPod] = {}
+        self.refused: set[str] = set()  # pods that fit nowhere when they last asked
+        self._newcomers: set[str] | None = None  # while pods are listed, those first heard of since it was asked for
+        self._unseen: dict[str, float] = {}  # pods that only calls have shown, with when to forget them, oldest first
+        self._reported: dict[str, int] = {}  # by node, the hash of its report's text
+        self._on_room = on_room
+        self.on_request: Callable[[Request], None] | None = None  # told what each new pod asks for
+        self._managed = set(managed_resources())
+
+    # --- from the reflectors ------------------------------------------------------------------------------------
+
+    def expect(self, kind: Kind) -> None:
+        """A list of this kind is asked for: what comes to be known from now on may be too young for it."""
+        if kind is Kind.POD:
+            self._newcomers = set()
+
+    async def replace(self, kind: Kind, listing: Listing[Object]) -> None:
+        """All objects of a kind, instead of what was known: those not listed are gone.
+
+        In small steps, each of them whole: tens of thousands of pods take most of a second, and filter calls go in
+        between. What they and bind bring about meanwhile is newer than the list.
+        """
+        if kind is Kind.POD:
+            async for uid, node in paced(self._unlisted(listing)):
+                self._pod_gone(uid, node)
+        else:
+            listed = {item.metadata.name for item in listing.items}
+            for name in self._known(kind) - listed:
+                self._forget(kind, name)
+        waiting = {pod.node for pod in self.inventory.waiting()}  # they are tried again with any report
+        async for item in paced(listing.items):
+            if not isinstance(item, MigNode) or item.metadata.name in waiting or self._is_new(item):
+                self._take(item)
+
+    def _unlisted(self, listing: Listing[Object]) -> Sequence[tuple[str, str]]:
+        """Pods, with their nodes, that a list would show if they still were there.
+
+        Not those with a Binding on its way, and not those that came after it was asked for: the extender goes on
+        binding pods while a list is being made, and to forget one would give its place away a second time.
+        """
+        listed = {item.metadata.uid for item in listing.items}
+        held = {claim.uid: claim.node for claim in self.inventory.ledger if claim.state is not ClaimState.RESERVED}
+        known = held.items() | {(pod.uid, pod.node) for pod in self.pods.values()}
+        newcomers, self._newcomers = self._newcomers or (), None
+        return [(uid, node) for uid, node in known if uid not in listed and uid not in newcomers]
+
+    def apply(self, kind: Kind, change: Change[Object]) -> None:
+        """One change of the cluster."""
+        self._forget_unseen()
+        if change.item is None:
+            return
+        if change.type is not ChangeType.DELETED:
+            self._take(change.item)
+        elif isinstance(change.item, Pod):
+            self._pod_gone(change.item.metadata.uid, change.item.spec.node_name)
+        else:
+            self._forget(kind, change.item.metadata.name)
+
+    def _known(self, kind: Kind) -> set[str]:
+        if kind is Kind.NODE:
+            return set(self.inventory.nodes)
+        return {seen.node for seen in self.inventory.reports()}
+
+    def _forget(self, kind: Kind, name: str) -> None:
+        if kind is Kind.NODE:
+            self.inventory.nodes.discard(name)
+        else:
+            self._reported.pop(name, None)
+            self._watching_room(lambda: self.inventory.forget_report(name))
+
+    def _is_new(self, item: MigNode) -> bool:
+        """Whether a report says anything else than the last one: most do not, and reading all takes seconds."""
+        return self._reported.get(item.metadata.name) != hash(bytes(item.status))
+
+    def _take(self, item: Object) -> None:
+        if isinstance(item, Pod):
+            self._take_pod(item)
+        elif isinstance(item, MigNode):
+            self._take_report(item)
+        elif isinstance(item, Node):
+            self.inventory.nodes.add(item.metadata.name)
+
+    def _take_report(self, item: MigNode) -> None:
+        if bytes(item.status) in _NO_STATUS:
+            self._forget(Kind.MIG_NODE, item.metadata.name)
+            return
+        seen = contract.decode_status(item.status, item.metadata.name)
+        before = self.inventory.report(seen.node)
+        if seen.problem and (before is None or before.problem != seen.problem):
+            _log.warning("bad report", node=seen.node, problem=seen.problem)
+        self._warn_of_unmanaged(seen)
+        self._watching_room(lambda: self.inventory.observe(seen))
+        self._reported[item.metadata.name] = hash(bytes(item.status))
+
+    def _warn_of_unmanaged(self, seen: NodeReport) -> None:
+        """Say once per profile that kube-scheduler does not ask us about it: its pods would be placed blindly."""
+        offered = {p.resource for gpu in seen.gpus if gpu.catalogue is not None for p in gpu.catalogue.profiles}
+        for resource in sorted(offered - self._managed):
+            self._managed.add(resource)
+            _log.warning(
+                "profile not in the shipped managedResources; add it to kube-scheduler's configuration",
+                node=seen.node,
+                resource=resource,
+            )
+
+    def _take_pod(self, pod: Pod) -> None:
+        meta = pod.metadata
+        if not pods.is_ours(pod):
+            return
+        if pods.is_over(pod):
+            self._pod_gone(meta.uid, pod.spec.node_name)
+            return
+        self._unseen.pop(meta.uid, None)
+        known = self.pods.get(meta.uid)
+        known = self._read(pod) if known is None else self._with_facts_of(pod, known)
+        if not pod.spec.node_name:
+            return
+        self.refused.discard(meta.uid)
+        try:
+            promises = pods.promises_of(pod)
+        except errors.ContractError as error:
+            _log.warning("bad placement annotation", pod=pods.title(pod), error=str(error))
+            promises = ()
+        bound = BoundPod(meta.uid, meta.namespace, meta.name, pod.spec.node_name, known.request or Request(), promises)
+        problem = self._watching_room(lambda: self.inventory.adopt(bound))
+        if problem:
+            _log.warning("not adopted", pod=pods.title(pod), uid=meta.uid, node=pod.spec.node_name, problem=problem)
+
+    def _with_facts_of(self, pod: Pod, known: KnownPod) -> KnownPod:
+        """What is known of a pod, with what may have changed since it was first read."""
+        node, labels, movable = pod.spec.node_name, pods.labels_of(pod), pods.is_movable(pod)
+        if node != known.node or labels != known.labels or movable is not known.movable:
+            known = self.pods[known.uid] = replace(known, node=node, labels=labels, movable=movable)
+        return known
+
+    def _pod_gone(self, uid: str, node: str) -> None:
+        self._forget_pod(uid)
+        self._watching_room(lambda: self.inventory.end(uid, node))
+
+    def _watching_room(self, step: Callable[[], T]) -> T:
+        before = self.inventory.gains
+        done = step()
+        if self.inventory.gains != before:
+            self._on_room()
+        return done
+
+    def _forget_pod(self, uid: str) -> None:
+        self.pods.pop(uid, None)
+        self.refused.discard(uid)
+        self._unseen.pop(uid, None)
+
+    def _forget_unseen(self) -> None:
+        """Forget pods of calls that the watch never showed: they were gone before the call came, which may be late."""
+        now = time.monotonic()
+        while self._unseen:
+            oldest = next(iter(self._unseen))
+            if self._unseen[oldest] > now:
+                return
+            self._forget_pod(oldest)
+
+    # --- for the extender ---------------------------------------------------------------------------------------
+
+    def remember(self, pod: Pod) -> KnownPod:
+        """What is known of a MIG pod that a call brought, read once per UID: its containers cannot change.
+
+        What the watch has shown of it counts more than the call, which may be late.
+        """
+        known = self.pods.get(pod.metadata.uid)
+        if known is None:
+            self._forget_unseen()
+            known = self._read(pod)
+            self._unseen[known.uid] = time.monotonic() + UNSEEN_S
+        return known
+
+    def _read(self, pod: Pod) -> KnownPod:
+        meta = pod.metadata
+        found, problem = None, ""
+        try:
+            found = pods.request_of(pod)
+        except errors.RequestError as error:
+            problem = str(error)
+        known = KnownPod(
+            uid=meta.uid,
+            namespace=meta.namespace,
+            name=meta.name,
+            node=pod.spec.node_name,
+            priority=pod.spec.priority or 0,
+            movable=pods.is_movable(pod),
+            request=found,
+            problem=problem,
+            service=pods.service_of(pod),
+            labels=pods.labels_of(pod),
+        )
+        new = meta.uid not in self.pods
+        if self._newcomers is not None:
+            self._newcomers.add(meta.uid)
+        self.pods[meta.uid] = known
+        if new and found and self.on_request is not None:
+            self.on_request(found)
+        return known
+
+    def refuse(self, uid: str) -> None:
+        """A pod's Binding was refused: its reservation, if it still has one, is void, and others may have the room."""
+        claim = self.inventory.ledger.get(uid)
+        if claim is not None and claim.state is ClaimState.RESERVED:
+            self._watching_room(lambda: self.inventory.refuse(uid))
+
+    def requests(self) -> Iterable[Request]:
+        """What the known pods ask for."""
+        return [pod.request for pod in self.pods.values() if pod.request]
+
+    def demanded(self) -> Iterable[str]:
+        """Profiles that any known pod asks for: what "in demand" means for stranded slices."""
+        return {name for pod in self.pods.values() if pod.request for name, _ in pod.request.counts}

@@ -1,0 +1,162 @@
+"""One Binding carried to a definite end: reserve, POST, and, if the reply is lost, again until the API server has
+answered.
+
+Called by the extender. Between the POST and a definite answer the claim stays RESERVED, so nobody else gets its
+place; kube-scheduler may meanwhile time out and ask again, and then joins the same attempt.
+"""
+
+import asyncio
+
+import structlog
+from tenacity import AsyncRetrying, retry_if_exception_type, wait_exponential_jitter
+
+from allocator import errors
+from allocator.claims import contract, held
+from allocator.claims.ledger import State as ClaimState
+from allocator.placement.misfit import Misfit
+from allocator.request import Request
+from kubeclient.objects import Pod
+from scheduler.cache import pods
+from scheduler.cache.cluster import Binding, Cluster
+from scheduler.cache.state import State
+from scheduler.extender.courtship import Courtships
+from scheduler.metrics import Metrics
+
+_log = structlog.get_logger("binder")
+FIRST_RETRY_S = 0.1
+_AGAIN = wait_exponential_jitter(multiplier=2 * FIRST_RETRY_S, max=2.0, jitter=0.1)
+
+
+class Binder:
+    """Binds pods, several at once, one attempt per pod."""
+
+    def __init__(
+        self, state: State, cluster: Cluster, courtships: Courtships, metrics: Metrics, *, timeout_s: float
+    ) -> None:
+        self._state = state
+        self._cluster = cluster
+        self._courtships = courtships
+        self._metrics = metrics
+        self._timeout_s = timeout_s
+        self._log = _log.bind()  # put together once, not for each line
+        self._bound = metrics.decisions.labels("bind", "bound", "")
+        self._attempts: dict[str, asyncio.Task[str]] = {}
+
+    async def bind(self, namespace: str, name: str, uid: str, node: str) -> str:
+        """Bind a pod to a node. Returns what went wrong, or nothing.
+
+        Answers within the time limit: an attempt that has no definite end by then goes on, and so does its
+        reservation.
+        """
+        claim = self._state.inventory.ledger.get(uid)
+        if claim is not None and claim.node != node:
+            return f"pod holds slices on {claim.node}"
+        if claim is not None and claim.state is not ClaimState.RESERVED:
+            return ""
+        attempt = self._attempts.get(uid)
+        if attempt is None:
+            attempt = asyncio.create_task(self._attempt(namespace, name, uid, node), name=f"bind {namespace}/{name}")
+            self._attempts[uid] = attempt
+            attempt.add_done_callback(lambda _: self._attempts.pop(uid, None))
+        done, _ = await asyncio.wait((attempt,), timeout=self._timeout_s)
+        if not done:
+            self._metrics.decisions.labels("bind", "unconfirmed", "").inc()
+            return f"the API server has not confirmed binding to {node} yet; its place stays reserved"
+        return attempt.result()
+
+    async def drain(self, timeout_s: float) -> int:
+        """Wait for attempts in flight; how many are left without an end."""
+        if not self._attempts:
+            return 0
+        _, left = await asyncio.wait(tuple(self._attempts.values()), timeout=timeout_s)
+        for attempt in left:
+            attempt.cancel()
+        return len(left)
+
+    async def _attempt(self, namespace: str, name: str, uid: str, node: str) -> str:
+        try:
+            promises = await self._reserve(namespace, name, uid, node)
+        except errors.MigschedError as error:
+            return self._ended("error", "unknown_pod", str(error))
+        finally:
+            self._courtships.over(uid)
+        if isinstance(promises, Misfit):
+            return self._ended("misfit", promises.reason.value, promises.message)
+        annotations = {contract.PLACEMENT_ANNOTATION: contract.encode_placement(promises)} if promises else {}
+        refusal = await self._until_definite(Binding(namespace, name, uid, node, annotations))
+        if refusal:
+            self._state.refuse(uid)
+            return self._ended("error", "refused", refusal)
+        self._confirm(uid)
+        slices = [f"{one.gpu}:{one.profile}@{one.start}" for one in promises]
+        self._log.info("bound", pod=f"{namespace}/{name}", uid=uid, node=node, slices=slices)
+        self._bound.inc()
+        return ""
+
+    async def _reserve(self, namespace: str, name: str, uid: str, node: str) -> tuple[contract.Promise, ...] | Misfit:
+        """The places that the pod gets, claimed; none if it asks for nothing of ours."""
+        request = await self._request(namespace, name, uid)
+        if not request:
+            return ()
+        claim = self._state.inventory.reserve(uid, namespace, name, request, node)
+        return claim if isinstance(claim, Misfit) else held.promises(claim.holds)
+
+    async def _request(self, namespace: str, name: str, uid: str) -> Request:
+        """What the pod asks: from the cache, or from the API server if bind came before the watch."""
+        known = self._state.pods.get(uid)
+        if known is None:
+            pod = await self._cluster.get_pod(namespace, name)
+            if pod.metadata.uid != uid:
+                raise errors.ConflictError(f"{namespace}/{name} is another pod by now ({pod.metadata.uid})")
+            if not pods.is_ours(pod):
+                return Request()
+            known = self._state.remember(pod)
+        if known.request is None:
+            raise errors.RequestError(f"{namespace}/{name}", uid, known.problem)
+        return known.request
+
+    async def _until_definite(self, binding: Binding) -> str:
+        """POST the Binding until the API server has answered for certain. Returns why it was refused, or nothing."""
+        try:
+            return await self._post(binding)
+        except errors.UnreachableError:  # only now is the machinery of retries worth its cost
+            await asyncio.sleep(FIRST_RETRY_S)
+            again = AsyncRetrying(retry=retry_if_exception_type(errors.UnreachableError), wait=_AGAIN)
+            return await again(self._post, binding)
+
+    async def _post(self, binding: Binding) -> str:
+        """POST the Binding once. Returns why it was refused, or nothing; raises UnreachableError without an answer."""
+        try:
+            await self._cluster.bind(binding)
+        except errors.ConflictError as error:
+            return await self._after_conflict(binding, error)
+        except (errors.NotFoundError, errors.RefusedError) as error:
+            return str(error)
+        return ""
+
+    async def _after_conflict(self, binding: Binding, error: errors.ConflictError) -> str:
+        """A conflict may be our own success, whose reply was lost: the pod itself says."""
+        try:
+            pod = await self._cluster.get_pod(binding.namespace, binding.name)
+        except errors.NotFoundError:
+            return f"pod {binding.namespace}/{binding.name} is gone"
+        return "" if _is_result(pod, binding) else str(error)
+
+    def _confirm(self, uid: str) -> None:
+        claim = self._state.inventory.ledger.get(uid)
+        if claim is not None and claim.state is ClaimState.RESERVED:
+            self._state.inventory.confirm(uid)
+
+    def _ended(self, outcome: str, reason: str, error: str) -> str:
+        self._metrics.decisions.labels("bind", outcome, reason).inc()
+        return error
+
+
+def _is_result(pod: Pod, binding: Binding) -> bool:
+    """Whether a pod is what this Binding would have made of it."""
+    key = contract.PLACEMENT_ANNOTATION
+    return (
+        pod.metadata.uid == binding.uid
+        and pod.spec.node_name == binding.node
+        and (pod.metadata.annotations or {}).get(key) == binding.annotations.get(key)
+    )

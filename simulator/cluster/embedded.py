@@ -1,0 +1,119 @@
+"""A whole cluster in one process: API server in memory, nodes, agents, kubelets, scheduler stand-in, and our extender.
+
+Only Kubernetes and the hardware are stood in for: the scheduler service is the real one, called over HTTP on loopback.
+Used by `migsched demo` and by the integration tests.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+
+from allocator import errors
+from scheduler.service import Service
+from scheduler.settings import Settings
+from simulator import planner_tasks
+from simulator.cluster import api, nodes
+from simulator.cluster.agents import Agents
+from simulator.cluster.api import Document
+from simulator.cluster.kube_scheduler.scheduler import Config, KubeScheduler
+from simulator.cluster.kubelet import Kubelets
+from simulator.cluster.memory_cluster.client import MemoryApi, MemoryCluster
+from simulator.cluster.memory_cluster.server import Server
+from simulator.cluster.nodes import Node
+from simulator.cluster.running import running
+
+
+@dataclass(frozen=True)
+class Options:
+    """What an embedded cluster is made of. `scheduler.extender_url` is filled in at the start."""
+
+    fleet: tuple[Node, ...]
+    settings: Settings
+    scheduler: Config = field(default_factory=lambda: Config(extender_url=""))
+    job_seconds: float | None = None
+    seed: int = 0
+
+
+class Embedded:
+    """A running cluster. Make one with `start`."""
+
+    def __init__(self, options: Options) -> None:
+        self.options = options
+        self._nodes = frozenset(node.name for node in options.fleet)
+        self.server = Server(seed=options.seed)
+        self.api = MemoryApi(self.server)
+        self.agents = Agents(MemoryApi(self.server), options.fleet)
+        self.kubelets = Kubelets(MemoryApi(self.server), options.fleet, self.agents, job_seconds=options.job_seconds)
+        self.agents.on_ready.append(self.kubelets.look_at)
+        self.cluster = MemoryCluster(self.server)  # the extender's connection, with its faults
+        self.service = Service(options.settings, self.cluster, planner_tasks.simulate)
+        self.scheduler = KubeScheduler(MemoryApi(self.server), options.scheduler)
+
+    async def start_extender(self) -> None:
+        """Start the scheduler service, again too: with nothing but what the API server knows, at the same address."""
+        settings = self.options.settings
+        if self.service.extender_url:
+            port = int(self.service.extender_url.rpartition(":")[2])
+            settings = settings.model_copy(update={"extender_port": port})
+            self.cluster = MemoryCluster(self.server)
+            self.service = Service(settings, self.cluster, planner_tasks.simulate)
+        await self.service.start()
+
+    async def apply(self, pods: Sequence[Document]) -> None:
+        """Create pods; those that exist stay as they are."""
+        for pod in pods:
+            try:
+                await self.api.create(api.POD, pod)
+            except errors.ConflictError:
+                continue
+
+    async def settled(self) -> None:
+        """Until every pod runs, is over, or was refused, and nothing is under way that could change that."""
+        while not self.is_settled():
+            await self._any_change()
+
+    def is_settled(self) -> bool:
+        """Whether every pod runs, is over, or was refused, and nothing is under way that could change that."""
+        if not self.scheduler.idle:
+            return False
+        return all(self._is_settled(one.document) for one in self.server.list(api.POD))
+
+    def _is_settled(self, pod: Document) -> bool:
+        spec, status = pod["spec"], pod["status"]
+        if pod["metadata"].get("deletionTimestamp"):
+            return spec.get("nodeName") not in self._nodes
+        if spec.get("nodeName"):
+            known = spec["nodeName"] in self._nodes
+            return not known or status.get("phase") != "Pending" or bool(self.agents.problem(pod["metadata"]["uid"]))
+        if spec.get("schedulerName") != self.options.scheduler.scheduler_name:
+            return True
+        conditions: list[Document] = status.get("conditions") or []
+        return any(one["type"] == "PodScheduled" for one in conditions)
+
+    async def _any_change(self) -> None:
+        """Until something changes in the cluster, or a moment has passed."""
+        watch = self.server.watch(api.POD, str(self.server.version))
+        try:
+            async with asyncio.timeout(0.05):
+                async for _ in watch:
+                    return
+        except TimeoutError:
+            return
+
+
+@asynccontextmanager
+async def start(options: Options) -> AsyncIterator[Embedded]:
+    """A cluster that runs as long as the block. Raises SettingsError where a port is taken."""
+    cluster = Embedded(options)
+    await nodes.create(cluster.api, options.fleet)
+    try:
+        await cluster.start_extender()
+        cluster.scheduler = KubeScheduler(
+            MemoryApi(cluster.server), replace(options.scheduler, extender_url=f"{cluster.service.extender_url}/v1")
+        )
+        async with running(cluster.agents.run(), cluster.kubelets.run(), cluster.scheduler.run()):
+            await cluster.service.synced()
+            yield cluster
+    finally:
+        await cluster.service.stop()

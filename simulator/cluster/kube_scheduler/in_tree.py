@@ -1,0 +1,157 @@
+"""What kube-scheduler judges by itself: unschedulable nodes, taints, affinity, resource counts. Used by scheduler.
+
+The messages are kube-scheduler's own. Resources are counted in thousandths, as whole numbers.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from simulator.cluster import quantity
+from simulator.cluster.api import Document
+
+Amounts = Mapping[str, int]
+_MILLI = 1000
+_UNSCHEDULABLE_TAINT = {"key": "node.kubernetes.io/unschedulable", "effect": "NoSchedule"}
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a node does not do, and whether evicting pods could change that."""
+
+    reasons: tuple[str, ...]
+    resolvable: bool
+
+
+@dataclass(slots=True)
+class NodeInfo:
+    """A node with what the pods on it, or assumed to be, ask for."""
+
+    document: Document
+    allocatable: Amounts
+    requested: Counter[str] = field(default_factory=Counter)
+    pods: int = 0
+
+    def add(self, asked: Amounts) -> None:
+        """One more pod."""
+        self.requested.update(asked)
+        self.pods += 1
+
+    def remove(self, asked: Amounts) -> None:
+        """One pod less."""
+        self.requested.subtract(asked)
+        self.pods -= 1
+
+
+def node_info(document: Document) -> NodeInfo:
+    """A node without pods."""
+    return NodeInfo(document, _amounts(document.get("status", {}).get("allocatable") or {}))
+
+
+def requests_of(pod: Document) -> Amounts:
+    """What a pod asks for: the larger of its containers' sum and its greediest moment of initialisation."""
+    running: Counter[str] = Counter()
+    peak: Counter[str] = Counter()
+    for one in pod["spec"].get("initContainers") or ():
+        asked = _requests(one)
+        if one.get("restartPolicy") == "Always":
+            running.update(asked)
+            peak |= running
+        else:
+            peak |= running + Counter(asked)
+    for one in pod["spec"]["containers"]:
+        running.update(_requests(one))
+    return running | peak
+
+
+def refusal(pod: Document, asked: Amounts, node: NodeInfo) -> Refusal | None:
+    """Why a node does not do for a pod, by the first plugin that says so; None if it does."""
+    spec, labels = node.document.get("spec") or {}, node.document["metadata"].get("labels") or {}
+    tolerations = pod["spec"].get("tolerations") or ()
+    if spec.get("unschedulable") and not _tolerated(_UNSCHEDULABLE_TAINT, tolerations):
+        return Refusal(("node(s) were unschedulable",), resolvable=False)
+    for taint in spec.get("taints") or ():
+        if taint["effect"] != "PreferNoSchedule" and not _tolerated(taint, tolerations):
+            words = f"node(s) had untolerated taint {{{taint['key']}: {taint.get('value', '')}}}"
+            return Refusal((words,), resolvable=False)
+    if not _affine(pod["spec"], labels, node.document["metadata"]["name"]):
+        return Refusal(("node(s) didn't match Pod's node affinity/selector",), resolvable=False)
+    return _unfit(asked, node)
+
+
+def most_allocated(asked: Amounts, node: NodeInfo) -> int:
+    """0…100: how full of CPU and memory the node would be, as the shipped profile scores it."""
+    shares = []
+    for resource in ("cpu", "memory"):
+        there = node.allocatable.get(resource, 0)
+        wanted = node.requested[resource] + asked.get(resource, 0)
+        shares.append(min(100, wanted * 100 // there) if there else 0)
+    return sum(shares) // len(shares)
+
+
+def _unfit(asked: Amounts, node: NodeInfo) -> Refusal | None:
+    reasons = []
+    resolvable = True
+    if (node.pods + 1) * _MILLI > node.allocatable.get("pods", 0):
+        reasons.append("Too many pods")
+    for resource, amount in asked.items():
+        if amount > node.allocatable.get(resource, 0) - node.requested[resource]:
+            reasons.append(f"Insufficient {resource}")
+            resolvable = resolvable and amount <= node.allocatable.get(resource, 0)
+    return Refusal(tuple(reasons), resolvable) if reasons else None
+
+
+def _tolerated(taint: Document, tolerations: Sequence[Document]) -> bool:
+    return any(
+        one.get("effect") in (None, "", taint["effect"])
+        and one.get("key") in (None, "", taint["key"])
+        and (
+            one.get("operator") == "Exists"
+            or (one.get("key") == taint["key"] and one.get("value", "") == taint.get("value", ""))
+        )
+        for one in tolerations
+    )
+
+
+def _affine(spec: Document, labels: Mapping[str, str], name: str) -> bool:
+    if any(labels.get(key) != value for key, value in (spec.get("nodeSelector") or {}).items()):
+        return False
+    affinity = (spec.get("affinity") or {}).get("nodeAffinity") or {}
+    required = affinity.get("requiredDuringSchedulingIgnoredDuringExecution")
+    if required is None:
+        return True
+    fields = {"metadata.name": name}
+    return any(
+        all(_matches(one, labels) for one in term.get("matchExpressions") or ())
+        and all(_matches(one, fields) for one in term.get("matchFields") or ())
+        for term in required["nodeSelectorTerms"]
+        if term.get("matchExpressions") or term.get("matchFields")
+    )
+
+
+def _matches(expression: Document, labels: Mapping[str, str]) -> bool:
+    value = labels.get(expression["key"])
+    values: list[str] = expression.get("values") or []
+    match expression["operator"]:
+        case "In":
+            return value in values
+        case "NotIn":
+            return value not in values
+        case "Exists":
+            return value is not None
+        case "DoesNotExist":
+            return value is None
+        case "Gt":
+            return value is not None and value.isdecimal() and int(value) > int(values[0])
+        case "Lt":
+            return value is not None and value.isdecimal() and int(value) < int(values[0])
+    return False
+
+
+def _requests(container: Document) -> dict[str, int]:
+    resources = container.get("resources") or {}
+    return _amounts((resources.get("limits") or {}) | (resources.get("requests") or {}))
+
+
+def _amounts(quantities: Mapping[str, object]) -> dict[str, int]:
+    return {name: int(quantity.parse(amount, name) * _MILLI) for name, amount in quantities.items()}

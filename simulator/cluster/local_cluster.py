@@ -1,0 +1,136 @@
+"""A genuine control plane on this machine with simulated GPU nodes, our extender and the unmodified kube-scheduler.
+
+Genuine are etcd, kube-apiserver, kube-controller-manager, kube-scheduler, kubectl and migsched's scheduler service with
+its own RBAC; stood in for are kubelets, node agents and GPUs. Called by `migsched cluster`.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from kubeclient.kube import Connection
+from scheduler import service, settings
+from scheduler.cache.kube import KubeClient
+from scheduler.service import Service
+from simulator import planner_tasks
+from simulator.cluster import nodes
+from simulator.cluster.agents import Agents
+from simulator.cluster.kube_api import KubeApi
+from simulator.cluster.kubelet import Kubelets
+from simulator.cluster.running import running
+from testbed.control_plane import build, scheduler_config
+from testbed.control_plane.control_plane import ControlPlane
+
+SCHEDULER = "system:serviceaccount:migsched-system:migsched-scheduler"
+AGENT = "system:serviceaccount:migsched-agents:migsched-agent"
+_GROUPS = ("system:serviceaccounts", "system:authenticated")
+_DEPLOY = Path(__file__).parents[2] / "deploy"
+_OBJECTS = (
+    ("--filename", "crd/mignodes.yaml"),
+    ("--filename", "kustomize/namespace.yaml"),
+    ("--kustomize", "rbac/agent"),
+    ("--kustomize", "rbac/scheduler"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """What the cluster is to be. In `directory` lie its data, logs and credentials; it comes back as it was left."""
+
+    directory: Path
+    nodes: int = 4
+    gpus: int = 8
+    model: str = "a100-40gb"
+    seed: int = 0
+    policy: str | None = None
+    extender_port: int | None = None
+    api_port: int | None = None
+    job_seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LocalCluster:
+    """A running cluster."""
+
+    control_plane: ControlPlane
+    kubectl: Path
+    service: Service
+
+
+@asynccontextmanager
+async def start(wishes: Wishes, progress: Callable[[str], None] = lambda _: None) -> AsyncIterator[LocalCluster]:
+    """The cluster, running as long as the block. `progress` is told what is being done.
+
+    Raises InputError for wishes that cannot be, BuildError or StartError where a program cannot be had or started.
+    """
+    fleet = nodes.uniform(wishes.nodes, wishes.gpus, wishes.model, seed=wishes.seed)
+    chosen = settings.load(
+        extender_port=wishes.extender_port, api_host="127.0.0.1", api_port=wishes.api_port, policy=wishes.policy
+    )
+    service.check_ports(chosen)
+    async with AsyncExitStack() as stack:
+        binaries = await asyncio.to_thread(build.ensure_built, progress)
+        users = {SCHEDULER: _GROUPS, AGENT: _GROUPS}
+        plane = ControlPlane(wishes.directory, users=users, binaries=binaries)
+        progress("starting etcd and kube-apiserver")
+        await stack.enter_async_context(plane)
+        await asyncio.to_thread(_apply, plane)
+        progress("starting kube-controller-manager")
+        await asyncio.to_thread(plane.start_controller_manager)
+        await _simulate(stack, plane, fleet, wishes, progress)
+        progress("starting migsched and kube-scheduler")
+        extender = Service(chosen, await KubeClient.connect(plane.kubeconfig_of(SCHEDULER)), planner_tasks.simulate)
+        stack.push_async_callback(extender.stop)
+        await extender.start()
+        await extender.synced()
+        await stack.enter_async_context(running(extender.broken()))
+        config = scheduler_config.kube_scheduler_config(f"{extender.extender_url}/v1", plane.kubeconfig_of(SCHEDULER))
+        server = await asyncio.to_thread(plane.start_scheduler, config)
+        stack.push_async_callback(asyncio.to_thread, server.process.stop)
+        yield LocalCluster(plane, binaries.kubectl, extender)
+
+
+async def _simulate(
+    stack: AsyncExitStack,
+    plane: ControlPlane,
+    fleet: tuple[nodes.Node, ...],
+    wishes: Wishes,
+    progress: Callable[[str], None],
+) -> None:
+    """Nodes, their kubelets and their agents, the agents with the rights that the deployed ones have."""
+    as_kubelets = await _connect(stack, plane.kubeconfig)
+    as_agents = await _connect(stack, plane.kubeconfig_of(AGENT))
+    progress(f"making {len(fleet)} simulated nodes")
+    await nodes.create(as_kubelets, fleet)
+    agents = Agents(as_agents, fleet)
+    kubelets = Kubelets(as_kubelets, fleet, agents, job_seconds=wishes.job_seconds)
+    agents.on_ready.append(kubelets.look_at)
+    await stack.enter_async_context(running(agents.run(), kubelets.run()))
+
+
+async def _connect(stack: AsyncExitStack, kubeconfig: Path) -> KubeApi:
+    connection = await Connection.connect(kubeconfig)
+    stack.push_async_callback(connection.close)
+    return KubeApi(connection)
+
+
+def _apply(plane: ControlPlane) -> None:
+    """What an administrator applies: the CRD and who may do what."""
+    for flag, path in _OBJECTS:
+        plane.kubectl("apply", "--server-side", "--validate=strict", f"{flag}={_DEPLOY / path}")
+    plane.kubectl("wait", "--for=condition=Established", "crd/mignodes.migsched.io")
+
+
+async def until_stopped(cluster: LocalCluster, stop: asyncio.Event, every_s: float = 1.0) -> str:
+    """Until told to stop. Returns the name of a program that ended by itself, should one."""
+    while not stop.is_set():
+        for process in cluster.control_plane.children:
+            if not process.running:
+                return process.name
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(every_s):
+                await stop.wait()
+    return ""

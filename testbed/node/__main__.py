@@ -1,0 +1,31 @@
+"""Builds and fetches what a real node needs, telling the terminal about it; for `make real-node`.
+
+Where the machine cannot run a node, it says why and makes nothing: the tests that need one skip.
+"""
+
+import sys
+
+from testbed import errors as control_plane_errors
+from testbed.node import errors, preparation
+
+
+def main() -> int:
+    """Return the exit status: 0 also where there is nothing to make because no node could run."""
+    try:
+        prepared = preparation.ensure(_say)
+    except errors.MachineError as exc:
+        _say("no real node on this machine, and its tests will be skipped:", *(f"  - {one}" for one in exc.missing))
+        return 0
+    except control_plane_errors.BuildError as exc:
+        _say(str(exc))
+        return 1
+    print(prepared.programs.containerd.parent)  # noqa: T201 - a command's output
+    return 0
+
+
+def _say(*lines: str) -> None:
+    print(*lines, sep="\n", file=sys.stderr, flush=True)  # noqa: T201
+
+
+if __name__ == "__main__":
+    sys.exit(main())

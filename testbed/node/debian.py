@@ -1,0 +1,115 @@
+"""Finds runc and busybox, or unpacks Debian's packages of them into the cache. Called by `make`, `RealNode` and tests.
+
+runc is partly C and busybox is all C, so they are not built from Go modules. What is on PATH is used. Where it is not,
+`apt-get download` fetches the packages, checked against the distribution's signed lists, and `dpkg -x` unpacks them
+into the cache: nothing is installed, and neither step needs root. Machines without package lists (container images are
+often so) get some in the cache, for the time of the download.
+"""
+
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from testbed import build_cache
+from testbed import errors as control_plane_errors
+from testbed.node import elf, errors
+
+PACKAGES = ("runc", "busybox-static")
+
+_SECONDS = 300.0
+ADMIN_DIRECTORIES = "/usr/local/sbin:/usr/sbin:/sbin"  # often missing from a user's PATH
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """Paths of the programs that are not built from source."""
+
+    runc: Path
+    busybox: Path  # linked statically: an image holds nothing else
+
+
+def ensure_installed(progress: build_cache.Progress | None = None, *, cache: Path | None = None) -> Tools:
+    """Return runc and a static busybox, unpacking packages into the cache where PATH has none.
+
+    Args:
+        progress: told what is fetched.
+        cache: the cache's root, in place of MIGSCHED_CACHE and `.cache`.
+
+    Raises:
+        MachineError: they are not there and cannot be had; it says what to install.
+    """
+    tell = progress or (lambda _line: None)
+    runc, busybox = _on_path()
+    if runc and busybox:
+        return Tools(runc, busybox)
+    try:
+        unpacked = build_cache.entry(
+            (cache or build_cache.root()) / "debian" / "-".join(PACKAGES),
+            lambda partial: _unpack(partial, tell),
+            tell,
+            what=" and ".join(PACKAGES),
+        )
+    except control_plane_errors.BuildError as exc:
+        raise errors.MachineError([str(exc)]) from exc
+    return Tools(runc or unpacked / "usr/sbin/runc", busybox or unpacked / "bin/busybox")
+
+
+def _on_path() -> tuple[Path | None, Path | None]:
+    runc = shutil.which("runc") or shutil.which("runc", path=ADMIN_DIRECTORIES)
+    busybox = shutil.which("busybox")
+    static = busybox is not None and elf.is_static(Path(busybox))
+    return Path(runc) if runc else None, Path(busybox) if busybox and static else None
+
+
+def _unpack(directory: Path, tell: build_cache.Progress) -> None:
+    if not shutil.which("apt-get") or not shutil.which("dpkg"):
+        raise errors.MachineError([f"{_wanted()}, which can only be fetched with apt-get and dpkg on Debian or Ubuntu"])
+    tell(f"fetching the packages {', '.join(PACKAGES)}")
+    fetched = directory / "packages"
+    fetched.mkdir()
+    if _failure(["apt-get", "download", "--quiet", *PACKAGES], fetched):
+        lists = _own_lists(directory / "apt")
+        for step in (["update"], ["download", *PACKAGES]):
+            failure = _failure(["apt-get", *lists, "--quiet", *step], fetched)
+            if failure:
+                raise errors.MachineError([f"{_wanted()}: apt-get {step[0]} failed: {failure}"])
+        shutil.rmtree(directory / "apt")
+    for package in fetched.glob("*.deb"):
+        failure = _failure(["dpkg", "--extract", str(package), str(directory)], fetched)
+        if failure:
+            raise errors.MachineError([f"{_wanted()}: cannot unpack {package.name}: {failure}"])
+    shutil.rmtree(fetched)
+    failure = _failure([str(directory / "usr/sbin/runc"), "--version"], directory)
+    if failure:
+        raise errors.MachineError([f"{_wanted()}: the unpacked runc does not run: {failure}"])
+
+
+def _own_lists(directory: Path) -> list[str]:
+    """Return the options that make apt keep package lists in `directory` and leave the system's alone."""
+    for name in ("lists/partial", "cache/archives/partial"):
+        (directory / name).mkdir(parents=True)
+    return ["-o", f"Dir::State::Lists={directory / 'lists'}", "-o", f"Dir::Cache={directory / 'cache'}"]
+
+
+def _failure(command: list[str], directory: Path) -> str | None:
+    """Run a command in `directory`; return None where it went well, else what it wrote last."""
+    try:
+        done = subprocess.run(
+            command,
+            cwd=directory,
+            capture_output=True,
+            text=True,
+            timeout=_SECONDS,
+            check=False,
+            stdin=subprocess.DEVNULL,
+        )
+    except subprocess.TimeoutExpired:
+        return f"no end after {_SECONDS:g} s"
+    except OSError as exc:
+        return str(exc)
+    return None if done.returncode == 0 else (done.stderr or done.stdout).strip() or f"exit status {done.returncode}"
+
+
+def _wanted() -> str:
+    return f"runc and a statically linked busybox are needed: install {' and '.join(PACKAGES)}"

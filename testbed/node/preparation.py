@@ -1,0 +1,35 @@
+"""Everything that a real node needs, checked, fetched and built. Called by `RealNode`, `make real-node` and tests.
+
+Cheap checks come first, so that a machine that cannot run a node learns so before it builds for minutes.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from testbed import build_cache
+from testbed.control_plane import build as control_plane_build
+from testbed.node import build, debian, machine
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """The programs of a node."""
+
+    kubelet: Path
+    programs: build.Binaries
+    tools: debian.Tools
+
+
+def ensure(progress: build_cache.Progress | None = None) -> Prepared:
+    """Return the programs of a node, making those that are not in the cache yet.
+
+    Args:
+        progress: told what is fetched and built.
+
+    Raises:
+        MachineError: this machine cannot run a node; the message says what is missing.
+        BuildError: a program could not be built; the message says why and what to do, and names the log.
+    """
+    machine.require()
+    tools = debian.ensure_installed(progress)
+    return Prepared(control_plane_build.ensure_built(progress).kubelet, build.ensure_built(progress), tools)

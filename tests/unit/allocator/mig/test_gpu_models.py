@@ -1,0 +1,98 @@
+"""The built-in catalogues against the published values in tests/data/mig_profiles.json."""
+
+from typing import Any
+
+import pytest
+
+from allocator import errors
+from allocator.mig import gpu_models
+from allocator.mig.profile import Engines
+from tests import oracles
+
+UNPLACED = tuple(m for m, row in oracles.PUBLISHED.items() if any(p["placements"] is None for p in row["profiles"]))
+
+
+def _engines(values: dict[str, Any] | None) -> Engines | None:
+    if values is None or any(values[e] is None for e in oracles.ENGINES):
+        return None
+    return Engines(*(values[e] for e in oracles.ENGINES))
+
+
+def test_exactly_the_models_with_published_placements_are_known() -> None:
+    """Every model whose placements are published is known, and no other."""
+    assert set(gpu_models.known()) == set(oracles.PUBLISHED) - set(UNPLACED)
+
+
+@pytest.mark.parametrize("model", gpu_models.known())
+def test_the_board_is_as_published(model: str) -> None:
+    """Slices, memory, engines, PCI ids and the need of a reset equal the published values."""
+    known, row = gpu_models.find(model), oracles.PUBLISHED[model]
+    assert known.model == model
+    assert known.memory_slices == row["memory_slices"]
+    assert known.compute_slices == row["compute_slices"]
+    assert known.total_memory_mib == row["total_memory_mib"]
+    assert known.toggle_needs_reset == row["mig_toggle_needs_reset"]
+    assert known.engine_totals == _engines(row["max_engines"])
+    assert list(known.pci_ids) == row["pci_ids"]
+
+
+@pytest.mark.parametrize("model", gpu_models.known())
+def test_every_profile_is_as_published(model: str) -> None:
+    """Names, ids, sizes, counts, placements, memory and engines of every profile equal the published values."""
+    known, rows = gpu_models.find(model), oracles.PUBLISHED[model]["profiles"]
+    assert {p.name for p in known.profiles} == {row["name"] for row in rows}
+    for row in rows:
+        one = known.profile(row["name"])
+        assert one.profile_id == row["id"]
+        assert one.enum_index == row["nvml_profile"]
+        assert one.compute_slices == row["compute_slices"]
+        assert one.memory_slices == row["memory_slices"]
+        assert one.max_instances == row["instances"]
+        assert [[start, one.memory_slices] for start in one.starts] == row["placements"]
+        assert one.memory_mib == row["memory_mib"]
+        assert one.engines == _engines(row["attributes"])
+        assert one.sm == row["attributes"]["sm"]
+        assert one.copy_engines == row["attributes"]["ce"]
+
+
+@pytest.mark.parametrize("model", gpu_models.known())
+def test_profile_ids_are_distinct(model: str) -> None:
+    """No two profiles of a model share a profile id or an enum index, which the driver keys on."""
+    found = gpu_models.find(model).profiles
+    assert len({p.profile_id for p in found}) == len({p.enum_index for p in found}) == len(found)
+
+
+@pytest.mark.parametrize("spelling", ["A100-40GB", " a100-40gb ", "a100-40gb"])
+def test_models_are_found_in_any_case(spelling: str) -> None:
+    """A model's name may be written in any case, with blanks around it."""
+    assert gpu_models.find(spelling).model == "a100-40gb"
+
+
+@pytest.mark.parametrize("model", UNPLACED)
+def test_models_without_published_placements_are_refused(model: str) -> None:
+    """Nothing is planned on a guess: such a model needs its live catalogue, and the error says so."""
+    with pytest.raises(errors.CatalogueError, match="placements are not published; use the catalogue that the live"):
+        gpu_models.find(model)
+
+
+@pytest.mark.parametrize("model", ["", "a100", "v100-16gb", "a100-40gb;"])
+def test_an_unknown_model_is_answered_with_those_there_are(model: str) -> None:
+    """An unknown model is refused with the names of all known ones."""
+    with pytest.raises(errors.CatalogueError) as caught:
+        gpu_models.find(model)
+    assert caught.value.fix == "use one of " + ", ".join(gpu_models.known())
+
+
+@pytest.mark.parametrize("model", gpu_models.known())
+def test_boards_are_found_by_pci_id(model: str) -> None:
+    """Every published PCI id leads to its model, in upper and lower case."""
+    for pci_id in oracles.PUBLISHED[model]["pci_ids"]:
+        assert gpu_models.by_pci_id(pci_id).model == model
+        assert gpu_models.by_pci_id(pci_id.lower()).model == model
+
+
+@pytest.mark.parametrize("pci_id", ["", "0x0", "0x20B0", "nonsense"])
+def test_an_unknown_pci_id_is_refused(pci_id: str) -> None:
+    """A board that nobody knows must tell its catalogue itself."""
+    with pytest.raises(errors.CatalogueError, match="not a board with a known catalogue; report it live"):
+        gpu_models.by_pci_id(pci_id)

@@ -1,0 +1,165 @@
+"""Requests of several slices on a whole fleet: kept as nodes change, and bounded in what one question costs."""
+
+import random
+
+import numpy as np
+import pytest
+
+from allocator.mig import geometry, gpu_models
+from allocator.mig.geometry import Geometry
+from allocator.placement import fitting, joint_losses, parts, policy
+from allocator.placement.fitting import GpuState
+from allocator.placement.fleet import Fleet
+from tests import builders
+
+A100 = geometry.compiled(gpu_models.find("a100-40gb"))
+SOME = ("1g.5gb", "1g.5gb", "2g.10gb", "3g.20gb")
+MANY = (*["1g.5gb"] * 5, *["1g.5gb+me", "1g.10gb", "2g.10gb", "3g.20gb", "4g.20gb", "7g.40gb"] * 4)
+
+
+def _random(chance: random.Random, gpus: int = 3) -> list[GpuState]:
+    return [(A100, chance.randrange(A100.states)) for _ in range(gpus)]
+
+
+def _fleet(nodes: int) -> Fleet:
+    """Nodes with random GPUs, each under a name like its number."""
+    chance = random.Random(nodes)
+    fleet = Fleet(policy.DEFAULT)
+    for number in range(nodes):
+        fleet.put(str(number), _random(chance))
+    return fleet
+
+
+def _losses(fleet: Fleet, *profiles: str) -> list[float]:
+    """The losses of all nodes, in the order in which they became known."""
+    found: list[float] = fleet.losses(builders.request(*profiles), fleet.rows_of(list(fleet.rows))).tolist()
+    return found
+
+
+def _alone(fleet: Fleet, *profiles: str) -> list[float]:
+    """The same, each node placed by itself."""
+    placed = [fitting.place(fleet.gpus(node), profiles, fleet.policy) for node in fleet.rows]
+    return [np.inf if one is None else sum(slice_.loss for slice_ in one) for one in placed]
+
+
+@pytest.mark.parametrize("by", policy.POLICIES.values(), ids=lambda by: by.name)
+def test_any_request_under_any_policy_costs_what_placing_it_costs(by: policy.Policy) -> None:
+    """The least sum of a node among many is exactly the sum of the places it is given by itself."""
+    fleet = _fleet(40)
+    for wanted in (SOME, ("2g.10gb",) * 3, ("1g.5gb+me", "1g.5gb+me", "1g.10gb"), ("3g.20gb", "4g.20gb", "9g.99gb")):
+        told = joint_losses.JointLosses(by, builders.request(*wanted).counts)
+        rows = fleet.rows_of(list(fleet.rows))
+        states = np.array([[1 + s for _, s in fleet.gpus(node)] for node in fleet.rows], dtype=np.int32)
+        losses = told.of(rows, states, np.ones(len(rows), dtype=np.int64), {A100: 1})
+        placed = [fitting.place(fleet.gpus(node), wanted, by) for node in fleet.rows]
+        assert losses.tolist() == [np.inf if one is None else sum(s.loss for s in one) for one in placed]
+
+
+def test_what_changed_is_answered_anew() -> None:
+    """After each change of a node, its answer and everybody else's are those of the nodes as they are."""
+    fleet, chance = _fleet(20), random.Random(1)
+    for _ in range(30):
+        changed = str(chance.randrange(25))
+        if chance.random() < 0.3:
+            fleet.drop(changed)
+        else:
+            fleet.put(changed, _random(chance, gpus=chance.randrange(4)))
+        assert _losses(fleet, *SOME) == _alone(fleet, *SOME)
+
+
+def test_a_row_of_a_forgotten_node_holds_nothing() -> None:
+    """Who still has the row of a node that is gone is told that nothing fits there."""
+    fleet = Fleet(policy.DEFAULT)
+    fleet.put("gone", [(A100, Geometry.EMPTY)])
+    row = fleet.rows_of(["gone"])
+    assert np.isfinite(fleet.losses(builders.request(*SOME), row)).all()
+    fleet.drop("gone")
+    assert np.isposinf(fleet.losses(builders.request(*SOME), row)).all()
+
+
+def test_a_model_that_comes_later_is_answered_too() -> None:
+    """A node with GPUs of a new model is judged by that model's own placements."""
+    fleet = _fleet(3)
+    before = _losses(fleet, "1g.5gb", "1g.5gb")
+    a30 = geometry.compiled(gpu_models.find("a30-24gb"))
+    fleet.put("new", [(a30, Geometry.EMPTY), (A100, Geometry.EMPTY)])
+    assert np.isfinite(_losses(fleet, "1g.5gb", "1g.6gb")[3])
+    assert np.isinf(_losses(fleet, "1g.5gb", "1g.6gb")[:3]).all()
+    assert _losses(fleet, "1g.5gb", "1g.5gb")[:3] == before
+
+
+def test_many_requests_are_kept_apart() -> None:
+    """However many different requests were asked for in between, each gets its own answer."""
+    fleet = _fleet(4)
+    first = _losses(fleet, *SOME)
+    for number in range(2, 100):
+        assert len(_losses(fleet, *["1g.5gb"] * number)) == 4
+    fleet.put("0", [(A100, Geometry.EMPTY)] * 3)
+    assert _losses(fleet, *SOME) == _alone(fleet, *SOME)
+    assert _losses(fleet, *SOME)[1:] == first[1:]
+
+
+@pytest.mark.parametrize(("cells", "alike"), [(1, 10**9), (100, 10**9), (2**16, 0), (100, 0)])
+def test_how_it_is_computed_does_not_matter(cells: int, alike: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In small portions or large, with equal nodes judged once or each, the answers are the same."""
+    fleet = _fleet(60)
+    for number in range(60):
+        fleet.put(f"again-{number}", list(reversed(fleet.gpus(str(number)))))
+    monkeypatch.setattr(joint_losses, "_CELLS", cells)
+    monkeypatch.setattr(joint_losses, "_ALIKE", alike)
+    assert _losses(fleet, *SOME) == _alone(fleet, *SOME)
+
+
+def test_a_costly_question_is_answered_by_and_by(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One question costs so much and no more: nodes beyond are marked, and answered when asked again."""
+    fleet = _fleet(10)
+    true = _alone(fleet, *SOME)
+    monkeypatch.setattr(joint_losses, "MAX_ADDITIONS", 1)  # one node at a time
+    left = []
+    for _ in range(11):
+        losses = _losses(fleet, *SOME)
+        marked = Fleet.too_complex(np.array(losses))
+        assert all(loss == truth for loss, truth, open_ in zip(losses, true, marked, strict=True) if not open_)
+        left.append(int(marked.sum()))
+    assert left[0] >= 3
+    assert left == [*range(left[0], 0, -1), *[0] * (11 - left[0])]
+
+
+def test_a_costly_question_goes_on_until_a_node_fits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where nothing fits so far, more nodes are judged in the same question, to a limit."""
+    monkeypatch.setattr(joint_losses, "MAX_ADDITIONS", 1)
+    monkeypatch.setattr(joint_losses, "MAX_PORTIONS", 3)
+    fleet = Fleet(policy.DEFAULT)
+    split = A100.state_of([A100.catalogue.placement("1g.5gb", 4)])  # a 2g slice fits here, but not beside a 3g one
+    for number in range(7):
+        fleet.put(str(number), [(A100, Geometry.EMPTY if number in (2, 6) else split)] * 2)
+    wanted = ("1g.10gb", "2g.10gb", "3g.20gb", "3g.20gb")
+    asked = [["fits" if np.isfinite(x) else "open" if x < 0 else "no" for x in _losses(fleet, *wanted)] for _ in "123"]
+    assert asked[0] == ["no", "no", "fits", "open", "open", "open", "open"]
+    assert asked[1] == ["no", "no", "fits", "no", "no", "no", "open"]
+    assert asked[2] == ["no", "no", "fits", "no", "no", "no", "fits"]
+
+
+def test_a_request_too_complex_holds_up_no_other_node() -> None:
+    """Where a request has too many parts, the nodes that sums cannot rule out are marked; the others are refused."""
+    fleet = _fleet(2)
+    fleet.put("hard", [(A100, Geometry.EMPTY)] * 16)
+    losses = np.array(_losses(fleet, *MANY))
+    assert Fleet.too_complex(losses).tolist() == [False, False, True]
+    assert np.isposinf(losses[:2]).all()
+    fleet.put("hard", [(A100, Geometry.EMPTY)] * 8)
+    assert np.isposinf(_losses(fleet, *MANY)).all()
+
+
+def test_a_gpu_beyond_tabulating_holds_up_no_other_node(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nodes with a GPU that has too many states to tabulate are marked; the others are answered."""
+    fleet = _fleet(5)
+    true = _alone(fleet, *SOME)
+    monkeypatch.setattr(parts, "MAX_CELLS", 1000)  # fewer than an A100 takes; those that are known stay so
+    made = Geometry(A100.catalogue)
+    fleet.put("odd", [(made, Geometry.EMPTY), (A100, Geometry.EMPTY)])
+    losses = _losses(fleet, *SOME)
+    assert losses[:5] == true
+    assert losses[5] == joint_losses.TOO_COMPLEX
+    with pytest.raises(fitting.TooComplexError, match="a100-40gb"):
+        fitting.place(fleet.gpus("odd"), SOME, policy.DEFAULT)

@@ -1,0 +1,67 @@
+"""Loading of settings: flag > environment > file > default; what is wrong is named."""
+
+from pathlib import Path
+
+import pytest
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from allocator import errors
+from config import settings
+
+
+class Form(BaseSettings):
+    """Four numbers."""
+
+    model_config = SettingsConfigDict(env_prefix="FORM_", extra="forbid", frozen=True)
+
+    flag: int = Field(0, ge=0, le=9)
+    variable: int = 0
+    file: int = 0
+    default: int = 4
+
+
+def test_flags_win_over_environment_over_file_over_default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each source is overruled by the one before it; a flag that is None was not given."""
+    file = tmp_path / "settings.yaml"
+    file.write_text("{flag: 3, variable: 3, file: 3}")
+    for name in ("flag", "variable"):
+        monkeypatch.setenv(f"FORM_{name.upper()}", "2")
+    found = settings.load(Form, file, {"flag": 1, "variable": None})
+    assert (found.flag, found.variable, found.file, found.default) == (1, 2, 3, 4)
+
+
+def test_an_empty_file_sets_nothing(tmp_path: Path) -> None:
+    """A file with comments alone is no error."""
+    file = tmp_path / "settings.yaml"
+    file.write_text("# flag: 3\n")
+    assert settings.load(Form, file, {}).default == 4
+
+
+@pytest.mark.parametrize(
+    ("text", "field"),
+    [
+        ("flag: 10", "flag"),
+        ("flag: much", "flag"),
+        ("no_such_setting: 1", "no_such_setting"),
+        ("- a list", "settings file"),
+        ("7: a number for a name", "settings file"),
+        ("a: [", "settings file"),
+    ],
+)
+def test_a_setting_that_cannot_be_used_is_named(tmp_path: Path, text: str, field: str) -> None:
+    """Wrong value, unknown key, unreadable file: SettingsError with the field in front."""
+    file = tmp_path / "settings.yaml"
+    file.write_text(text)
+    with pytest.raises(errors.SettingsError, match=f"^{field}: "):
+        settings.load(Form, file, {})
+
+
+@pytest.mark.parametrize("content", [None, b"\xff\xfe"], ids=["missing", "not UTF-8"])
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, content: bytes | None) -> None:
+    """A file that is not there or not text is an error, not an empty configuration."""
+    file = tmp_path / "settings.yaml"
+    if content is not None:
+        file.write_bytes(content)
+    with pytest.raises(errors.SettingsError, match=r"^settings file: .*cannot be read"):
+        settings.load(Form, file, {})

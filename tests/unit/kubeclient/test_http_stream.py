@@ -1,0 +1,101 @@
+"""Streams of the HTTP client against a server that is scripted byte by byte."""
+
+import asyncio
+
+import pytest
+
+from kubeclient import http_connection
+from tests.unit.kubeclient.scripted import HEAD, Caller, answering, chunk, serving
+
+
+async def test_a_stream_is_read_as_it_comes() -> None:
+    """Each part of a body is there before the next is sent, and the last one ends it."""
+    read = asyncio.Semaphore(0)
+
+    async def script(caller: Caller) -> None:
+        await caller.request()
+        await caller.say(HEAD)
+        for part in (b"a", b"bc", b"d"):
+            await caller.say(chunk(part))
+            await read.acquire()
+        await caller.say(b"0\r\n\r\n")
+
+    async with serving(script) as (client, _), client.stream("/x", {}, silence_s=10) as stream:
+        assert stream.status == 200
+        parts = []
+        async for part in stream:
+            parts.append(part)
+            read.release()
+    assert parts == [b"a", b"bc", b"d"]
+
+
+async def test_what_comes_soon_after_a_part_comes_as_one() -> None:
+    """The first of many parts is not late; those within the time to gather are read together."""
+    first = asyncio.Event()
+
+    async def script(caller: Caller) -> None:
+        await caller.request()
+        await caller.say(HEAD + chunk(b"a"))
+        await first.wait()
+        for part in (b"b", b"c", b"d"):
+            await caller.say(chunk(part))
+        await caller.say(b"0\r\n\r\n")
+
+    async with serving(script) as (client, _), client.stream("/x", {}, silence_s=10, gather_s=0.5) as stream:
+        parts = []
+        async for part in stream:
+            parts.append(part)
+            first.set()
+    assert parts == [b"a", b"bcd"]
+
+
+async def test_a_stream_that_nobody_reads_makes_the_server_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No more than a bounded part of a stream is held for a slow reader, and none of it is lost."""
+    monkeypatch.setattr(http_connection, "HELD", 1000)
+    size, part = 400, b"x" * 2**16
+    sent = 0
+
+    async def script(caller: Caller) -> None:
+        nonlocal sent
+        await caller.request()
+        caller.writer.transport.set_write_buffer_limits(0)
+        await caller.say(HEAD)
+        for _ in range(size):
+            await caller.say(chunk(part))
+            sent += 1
+        await caller.say(b"0\r\n\r\n")
+
+    async with serving(script) as (client, _), client.stream("/x", {}, silence_s=10) as stream:
+        before = -1
+        while sent != before:  # until the server is stuck
+            before = sent
+            for _ in range(1000):
+                await asyncio.sleep(0)
+        assert sent < size
+        assert len(await stream.read()) == size * len(part)
+
+
+async def test_a_silent_stream_is_given_up() -> None:
+    """A stream without a byte for too long ends as a timeout."""
+
+    async def script(caller: Caller) -> None:
+        await caller.request()
+        await caller.say(HEAD + chunk(b"a"))
+        await caller.hung_up()
+
+    async with serving(script) as (client, _):
+        with pytest.raises(TimeoutError, match="no answer within"):
+            async with client.stream("/x", {}, silence_s=0.05) as stream:
+                await stream.read()
+
+
+async def test_a_stream_that_breaks_off_says_so() -> None:
+    """The end of the connection is not the end of a chunked body."""
+    async with (
+        serving(answering(HEAD + chunk(b"a"))) as (client, _),
+        client.stream("/x", {}, silence_s=10) as stream,
+    ):
+        parts = aiter(stream)
+        assert await anext(parts) == b"a"
+        with pytest.raises(ConnectionError):
+            await anext(parts)

@@ -1,0 +1,275 @@
+"""The connection to an API server, over HTTP on loopback: pages, watches, headers, and each kind of failure."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import aclosing, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+import yaml
+from aiohttp import test_utils, web
+
+from allocator import errors
+from kubeclient import kube
+from kubeclient.changes import Change, ChangeType
+from kubeclient.objects import Node
+
+NODES = "/api/v1/nodes"
+DECODE = msgspec.json.Decoder(Node).decode
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+def kubeconfig(directory: Path, url: str) -> Path:
+    """A kubeconfig of a user with a token."""
+    file = directory / "kubeconfig"
+    parts = {
+        "clusters": [{"name": "c", "cluster": {"server": url}}],
+        "users": [{"name": "u", "user": {"token": "secret"}}],
+        "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
+    }
+    file.write_text(yaml.safe_dump({"apiVersion": "v1", "kind": "Config", "current-context": "x", **parts}))
+    return file
+
+
+@asynccontextmanager
+async def served(directory: Path, handler: Handler) -> AsyncIterator[kube.Connection]:
+    """A connection to an API server that answers everything with a handler."""
+    application = web.Application()
+    application.router.add_route("*", "/{path:.*}", handler)
+    async with test_utils.TestServer(application) as server:
+        connection = await kube.Connection.connect(kubeconfig(directory, str(server.make_url("/"))), user_agent="me")
+        yield connection
+        await connection.close()
+
+
+def answering(status: int = 200, body: bytes = b"{}") -> Handler:
+    """Always the same answer."""
+
+    async def handler(_: web.Request) -> web.Response:
+        return web.Response(status=status, body=body)
+
+    return handler
+
+
+def streaming(*chunks: bytes) -> Handler:
+    """A watch that sends chunks, each by itself, and ends."""
+
+    async def handler(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        for chunk in chunks:
+            await response.write(chunk)
+        return response
+
+    return handler
+
+
+def event(type_: str, **of: Any) -> bytes:
+    """One line of a watch."""
+    return json.dumps({"type": type_, "object": of}).encode() + b"\n"
+
+
+def node(name: str, version: str = "1") -> dict[str, Any]:
+    """A node in JSON."""
+    return {"kind": "Node", "metadata": {"name": name, "resourceVersion": version}, "status": {"capacity": {}}}
+
+
+async def watched(connection: kube.Connection) -> list[tuple[ChangeType, str, str]]:
+    """(type, name, version) of all changes."""
+    changes: list[Change[Node]] = [one async for one in connection.watch(NODES, DECODE, "1")]
+    return [(one.type, one.item.metadata.name if one.item else "", one.resource_version) for one in changes]
+
+
+async def test_a_call_says_who_asks_and_what_it_sends(tmp_path: Path) -> None:
+    """Token, user agent and content type go with a call; the body of the answer comes back as it is."""
+    seen: list[web.Request] = []
+
+    async def handler(request: web.Request) -> web.Response:
+        seen.append(request)
+        return web.Response(status=201, body=await request.read())
+
+    async with served(tmp_path, handler) as connection:
+        body = await connection.request("PATCH", NODES, body=b"[1]", content_type=kube.MERGE_PATCH, query={"a": "b c"})
+    assert body == b"[1]"
+    (request,) = seen
+    assert (request.method, request.path_qs) == ("PATCH", f"{NODES}?a=b+c")
+    names = ("Authorization", "User-Agent", "Content-Type", "Accept")
+    assert [request.headers[name] for name in names] == ["Bearer secret", "me", kube.MERGE_PATCH, kube.JSON]
+
+
+@pytest.mark.parametrize(
+    ("status", "error"),
+    [
+        (400, errors.RefusedError),
+        (401, errors.RefusedError),
+        (403, errors.RefusedError),
+        (422, errors.RefusedError),
+        (404, errors.NotFoundError),
+        (409, errors.ConflictError),
+        (410, errors.GoneError),
+        (429, errors.UnreachableError),
+        (500, errors.UnreachableError),
+        (503, errors.UnreachableError),
+    ],
+)
+async def test_each_status_is_the_error_that_fits(tmp_path: Path, status: int, error: type[Exception]) -> None:
+    """The status decides the kind of error, and the server's words are in it, from JSON or plain text."""
+    for body in (b'{"kind": "Status", "message": "no way"}', b"no way"):
+        async with served(tmp_path, answering(status, body)) as connection:
+            with pytest.raises(error, match=rf"GET {NODES}: HTTP {status}: no way") as caught:
+                await connection.request("GET", NODES)
+            assert type(caught.value) is error
+            with pytest.raises(error, match="no way"):
+                await watched(connection)
+
+
+async def test_a_server_that_is_not_there_is_unreachable(tmp_path: Path) -> None:
+    """A refused connection means that nobody knows, for calls and watches alike."""
+    connection = await kube.Connection.connect(kubeconfig(tmp_path, "http://127.0.0.1:1"))
+    for call in (connection.request("GET", NODES), watched(connection)):
+        with pytest.raises(errors.UnreachableError, match="ConnectionRefusedError"):
+            await call
+    await connection.close()
+
+
+@pytest.mark.parametrize("body", [b"<html>", b'{"items": 1}', b'{"items": [{"metadata": {}}]}'])
+async def test_an_answer_that_cannot_be_read_is_unreachable(tmp_path: Path, body: bytes) -> None:
+    """What is no list, or a list of something else, is an error of ours and not of the decoder."""
+    async with served(tmp_path, answering(body=body)) as connection:
+        with pytest.raises(errors.UnreachableError, match="unreadable answer"):
+            await connection.list(NODES, DECODE)
+
+
+@pytest.mark.parametrize("of", [{}, {"metadata": {"name": 5}}])
+async def test_one_object_is_decoded_in_part_or_unreachable(tmp_path: Path, of: dict[str, Any]) -> None:
+    """A node has the fields we read; what has not is an error of ours."""
+    async with served(tmp_path, answering(body=json.dumps(node("n1")).encode())) as connection:
+        assert (await connection.get(f"{NODES}/n1", Node)).metadata.name == "n1"
+    async with served(tmp_path, answering(body=json.dumps(of).encode())) as connection:
+        with pytest.raises(errors.UnreachableError, match=f"GET {NODES}/n1: unreadable answer"):
+            await connection.get(f"{NODES}/n1", Node)
+
+
+async def test_a_list_is_all_pages_at_the_version_of_the_last(tmp_path: Path) -> None:
+    """Pages are followed with the selector that was asked for until there are no more."""
+    pages = {
+        "": {"items": [node("a"), node("b")], "metadata": {"resourceVersion": "5", "continue": "p2"}},
+        "p2": {"items": None, "metadata": {"resourceVersion": "5", "continue": "p3"}},
+        "p3": {"items": [node("c")], "metadata": {"resourceVersion": "6"}},
+    }
+    asked: list[tuple[str, str]] = []
+
+    async def handler(request: web.Request) -> web.Response:
+        asked.append((request.query["fieldSelector"], request.query["limit"]))
+        return web.json_response(pages[request.query.get("continue", "")])
+
+    async with served(tmp_path, handler) as connection:
+        listing = await connection.list(NODES, DECODE, {"fieldSelector": "x=y"})
+    assert [item.metadata.name for item in listing.items] == ["a", "b", "c"]
+    assert listing.resource_version == "6"
+    assert asked == [("x=y", str(kube.PAGE))] * 3
+
+
+@pytest.mark.parametrize("size", [1, 7, 10**6])
+async def test_a_watch_is_lines_however_they_are_cut(tmp_path: Path, size: int) -> None:
+    """Chunks may end anywhere and hold many lines; a bookmark has no object."""
+    sent = (
+        event("ADDED", **node("a", "2"))
+        + event("MODIFIED", **node("a", "3"))
+        + event("BOOKMARK", **node("", "4"))
+        + event("DELETED", **node("a", "5"))
+    )
+    chunks = [sent[at : at + size] for at in range(0, len(sent), size)]
+    async with served(tmp_path, streaming(*chunks)) as connection:
+        assert await watched(connection) == [
+            (ChangeType.ADDED, "a", "2"),
+            (ChangeType.MODIFIED, "a", "3"),
+            (ChangeType.BOOKMARK, "", "4"),
+            (ChangeType.DELETED, "a", "5"),
+        ]
+
+
+async def test_a_long_object_is_one_event(tmp_path: Path) -> None:
+    """An object may be longer than any buffer of the transport."""
+    async with served(tmp_path, streaming(event("ADDED", **node("a"), filler="x" * 2**23))) as connection:
+        assert await watched(connection) == [(ChangeType.ADDED, "a", "1")]
+
+
+@pytest.mark.parametrize(
+    ("line", "error"),
+    [
+        (event("ERROR", kind="Status", code=410, message="too old"), errors.GoneError),
+        (event("ERROR", kind="Status", code=500, message="etcd"), errors.UnreachableError),
+        (event("RENAMED", **node("a")), errors.UnreachableError),
+        (event("ADDED", metadata={}), errors.UnreachableError),
+        (event("BOOKMARK"), errors.UnreachableError),
+        (b"<html>\n", errors.UnreachableError),
+    ],
+    ids=["too old", "error", "unknown type", "no name", "bookmark of nothing", "no JSON"],
+)
+async def test_an_event_that_is_no_change_ends_the_watch(
+    tmp_path: Path, line: bytes, error: type[errors.ClusterError]
+) -> None:
+    """An error event is the error that it names; an event that cannot be read is unreachable, never a crash."""
+    async with served(tmp_path, streaming(event("ADDED", **node("a")), line)) as connection:
+        with pytest.raises(error, match=f"watch {NODES}"):
+            await watched(connection)
+
+
+async def test_a_watch_begins_where_the_server_is_or_was(tmp_path: Path) -> None:
+    """A version of the server's future is gone: it is asked about before the watch, which would only be silent."""
+    asked: list[dict[str, str]] = []
+
+    async def handler(request: web.Request) -> web.Response:
+        asked.append(dict(request.query))
+        details = {"causes": [{"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}]}
+        return web.json_response({"code": 504, "message": "Timeout", "details": details}, status=504)
+
+    async with served(tmp_path, handler) as connection:
+        with pytest.raises(errors.GoneError, match="Timeout"):
+            await watched(connection)
+    assert asked == [{"limit": "1", "resourceVersion": "1", "resourceVersionMatch": "NotOlderThan"}]
+
+
+async def test_a_watch_that_is_left_early_gives_its_connection_up(tmp_path: Path) -> None:
+    """The server of a watch that nobody reads any more sees it end."""
+    ended = asyncio.Event()
+
+    async def handler(request: web.Request) -> web.StreamResponse:
+        if "watch" not in request.query:
+            return web.json_response({})
+        response = web.StreamResponse()
+        await response.prepare(request)
+        try:
+            await response.write(event("ADDED", **node("a")))
+            while request.transport is not None:
+                await asyncio.sleep(0)
+        finally:
+            ended.set()
+        return response
+
+    async with served(tmp_path, handler) as connection, asyncio.timeout(20):
+        async with aclosing(connection.watch(NODES, DECODE, "1")) as changes:
+            assert (await anext(changes)).resource_version == "1"
+        await ended.wait()
+
+
+@pytest.mark.parametrize("text", [None, "- no kubeconfig", "apiVersion: v1\nkind: Config\n", "a: ["])
+async def test_a_kubeconfig_that_cannot_be_used_is_named(tmp_path: Path, text: str | None) -> None:
+    """A missing file and one that configures nothing are errors that name the file."""
+    file = tmp_path / "kubeconfig"
+    if text is not None:
+        file.write_text(text)
+    why = "cannot be used: .*No such file" if text is None else "cannot be used"
+    with pytest.raises(errors.SettingsError, match=f"^kubeconfig: '{file}': {why}"):
+        await kube.Connection.connect(file)
+
+
+async def test_outside_of_a_cluster_a_kubeconfig_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a file the pod's service account is used, and its absence is said."""
+    monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
+    with pytest.raises(errors.SettingsError, match="service account"):
+        await kube.Connection.connect()

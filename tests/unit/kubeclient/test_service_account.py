@@ -1,0 +1,113 @@
+"""Access from within a pod, over TLS on loopback: what is mounted into it lets the agent in, and is read anew."""
+
+import shutil
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from aiohttp import test_utils, web
+
+from allocator import errors
+from kubeclient import kube, service_account
+from kubeclient.objects import Node
+from testbed.control_plane import certificates
+
+
+@pytest.fixture
+def mounted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """What Kubernetes mounts into a container, in a directory of the test."""
+    directory = tmp_path / "serviceaccount"
+    directory.mkdir()
+    shutil.copy(certificates.ensure(tmp_path).authority, directory / "ca.crt")
+    (directory / "token").write_text("first\n")
+    monkeypatch.setattr(service_account, "DIRECTORY", directory)
+    monkeypatch.setenv(service_account.HOST, "127.0.0.1")
+    monkeypatch.setenv(service_account.PORT, "1")
+    return directory
+
+
+@asynccontextmanager
+async def api_server(made_in: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[list[str]]:
+    """A server of one node, over TLS; the Authorization headers it got."""
+    seen: list[str] = []
+
+    async def answer(request: web.Request) -> web.Response:
+        seen.append(request.headers["Authorization"])
+        return web.json_response({"metadata": {"name": "n1"}})
+
+    made = certificates.ensure(made_in)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(made.serving, made.serving_key)
+    application = web.Application()
+    application.router.add_get("/api/v1/nodes/n1", answer)
+    server = test_utils.TestServer(application, scheme="https")
+    await server.start_server(ssl=context)
+    monkeypatch.setenv(service_account.PORT, str(server.port))
+    try:
+        yield seen
+    finally:
+        await server.close()
+
+
+@asynccontextmanager
+async def connected() -> AsyncIterator[kube.Connection]:
+    """A connection as a pod makes it."""
+    connection = await kube.Connection.connect()
+    try:
+        yield connection
+    finally:
+        await connection.close()
+
+
+async def test_the_mounted_token_lets_in(mounted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server is trusted by the mounted authority and is shown the token; a renewed one is used from then on."""
+    monkeypatch.setattr(kube, "AUTHENTICATED_S", 0.0)
+    async with api_server(tmp_path, monkeypatch) as seen, connected() as connection:
+        assert (await connection.get("/api/v1/nodes/n1", Node)).metadata.name == "n1"
+        (mounted / "token").write_text("second")
+        await connection.get("/api/v1/nodes/n1", Node)
+    assert seen == ["Bearer first", "Bearer second"]
+
+
+@pytest.mark.usefixtures("mounted")
+async def test_another_authority_is_not_trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server whose certificate somebody else signed does not get the token."""
+    (tmp_path / "other").mkdir()
+    async with api_server(tmp_path / "other", monkeypatch) as seen, connected() as connection:
+        with pytest.raises(errors.UnreachableError, match="certificate verify failed"):
+            await connection.get("/api/v1/nodes/n1", Node)
+    assert seen == []
+
+
+async def test_a_token_that_vanishes_is_an_unreachable_server(mounted: Path) -> None:
+    """It is tried again as any server that does not answer."""
+    async with connected() as connection:
+        (mounted / "token").unlink()
+        with pytest.raises(errors.UnreachableError, match="token"):
+            await connection.get("/api/v1/nodes/n1", Node)
+
+
+@pytest.mark.parametrize(
+    ("damage", "named"),
+    [
+        (lambda at: (at / "ca.crt").unlink(), "No such file"),
+        (lambda at: (at / "ca.crt").write_text("nothing"), "serviceaccount"),
+        (lambda at: (at / "token").unlink(), "token"),
+        (lambda at: (at / "token").write_text(" \n"), "token is empty"),
+    ],
+)
+async def test_what_is_missing_is_named(mounted: Path, damage: object, named: str) -> None:
+    """A mount that cannot be used is a setting that cannot be meant, and says what would help."""
+    assert callable(damage)
+    damage(mounted)
+    with pytest.raises(errors.SettingsError, match=f"service account.*{named}.*kubeconfig file"):
+        await kube.Connection.connect()
+
+
+async def test_an_ipv6_address_is_bracketed(mounted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """IPv6 clusters name the server by an address that a URL takes in brackets only."""
+    monkeypatch.setenv(service_account.HOST, "fd00::1")
+    monkeypatch.setenv(service_account.PORT, "443")
+    assert service_account.ServiceAccount(mounted).host == "https://[fd00::1]:443"

@@ -1,0 +1,72 @@
+"""Refused pods are woken once room arises, seldom, and never while nobody waits."""
+
+import asyncio
+
+from allocator import errors
+from allocator.claims import contract
+from allocator.placement import policy
+from scheduler.cache.state import State
+from scheduler.cache.waker import Waker
+from scheduler.metrics import Metrics
+from simulator.cluster import api
+from simulator.cluster.memory_cluster.client import MemoryCluster
+from simulator.cluster.memory_cluster.faults import Fault
+from simulator.cluster.memory_cluster.server import Server
+
+
+class Room:
+    """A waker over a cluster of one node."""
+
+    def __init__(self) -> None:
+        self.server = Server()
+        self.server.create(api.NODE, {"metadata": {"name": "n"}})
+        self.cluster = MemoryCluster(self.server)
+        self.metrics = Metrics()
+        self.waker = Waker(self.cluster, self.metrics, interval_s=0.01)
+        self.state = State(policy.DEFAULT, self.waker.ring)
+        self.state.inventory.nodes.add("n")
+
+    def wakes(self) -> float:
+        """How often the node was patched."""
+        return float(self.metrics.registry.get_sample_value("migsched_wakes_total") or 0)
+
+    def annotation(self) -> str | None:
+        """What the patch left."""
+        annotations = self.server.get(api.NODE, "n").document["metadata"].get("annotations") or {}
+        found: str | None = annotations.get(contract.WAKE_ANNOTATION)
+        return found
+
+
+async def test_many_rings_are_one_patch_and_none_while_nobody_waits() -> None:
+    """Without refused pods nothing is sent; with one, a hundred rings at once are one patch."""
+    room = Room()
+    task = asyncio.create_task(room.waker.run(room.state))
+    room.waker.ring()
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert room.annotation() is None
+    room.state.refused.add("uid")
+    for _ in range(100):
+        room.waker.ring()
+    async with asyncio.timeout(5):
+        while room.wakes() < 1:
+            await asyncio.sleep(0)
+    assert room.wakes() == 1
+    assert room.annotation() is not None
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_a_wake_up_that_failed_is_sent_again() -> None:
+    """An API server that is away does not lose the wake-up."""
+    room = Room()
+    fault = room.cluster.faults.add(Fault("patch", "nodes", error=errors.UnreachableError("away")))
+    room.state.refused.add("uid")
+    task = asyncio.create_task(room.waker.run(room.state))
+    room.waker.ring()
+    async with asyncio.timeout(5):
+        while room.wakes() < 1:
+            await asyncio.sleep(0)
+    assert fault.met == 1
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)

@@ -1,0 +1,156 @@
+"""A Binding is carried to a definite end, whatever happens to its replies."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from allocator import errors
+from allocator.claims import contract
+from allocator.claims.ledger import State as ClaimState
+from scheduler import settings
+from scheduler.service import Service
+from simulator.cluster import api
+from simulator.cluster.memory_cluster.client import MemoryCluster
+from simulator.cluster.memory_cluster.faults import Fault
+from simulator.cluster.memory_cluster.server import Server
+from tests.builders import node
+
+
+class Bench:
+    """A service over one node with one GPU, and pods to bind."""
+
+    def __init__(self, server: Server, cluster: MemoryCluster, service: Service) -> None:
+        self.server = server
+        self.cluster = cluster
+        self.service = service
+        self.binder = service._binder
+        self.ledger = service.state.inventory.ledger
+
+    def pod(self, name: str, profile: str = "3g.20gb") -> str:
+        """Create a pending pod; its UID."""
+        made = self.server.create(
+            api.POD,
+            {
+                "metadata": {"name": name, "namespace": "default"},
+                "spec": {"containers": [{"name": "main", "resources": {"limits": {f"nvidia.com/mig-{profile}": "1"}}}]},
+            },
+        )
+        return str(made.document["metadata"]["uid"])
+
+    async def bind(self, name: str, uid: str, where: str = "node-1") -> str:
+        """One bind call."""
+        return await self.binder.bind("default", name, uid, where)
+
+    def bound_to(self, name: str) -> str:
+        """The node that the API server has for a pod."""
+        return str(self.server.get(api.POD, name, "default").document["spec"].get("nodeName", ""))
+
+
+@pytest.fixture
+async def bench() -> AsyncIterator[Bench]:
+    """See Bench."""
+    server = Server()
+    server.create(api.NODE, {"metadata": {"name": "node-1"}})
+    server.create(api.MIG_NODE, {"metadata": {"name": "node-1"}})
+    status = contract.encode_status(node("node-1").gpu("a100-40gb").report(), agent_version="test", mode="simulated")
+    server.patch_status(api.MIG_NODE, "node-1", {"status": status})
+    cluster = MemoryCluster(server)
+    service = Service(
+        settings.load(extender_port=0, api_port=0, api_host="127.0.0.1", bind_timeout_s=0.2, shutdown_s=1), cluster
+    )
+    await service.start()
+    await service.synced()
+    yield Bench(server, cluster, service)
+    cluster.faults.clear()
+    await service.stop()
+
+
+async def test_a_lost_reply_is_asked_again_and_found_to_be_our_own_success(bench: Bench) -> None:
+    """The Binding was done and its reply lost: the pod is bound once and the claim confirmed."""
+    uid = bench.pod("p")
+    fault = bench.cluster.faults.add(Fault("bind", error=errors.UnreachableError("lost"), done=True, times=2))
+    assert await bench.bind("p", uid) == "" or await bench.bind("p", uid) == ""
+    assert fault.met >= 1
+    assert bench.bound_to("p") == "node-1"
+    claim = bench.ledger.get(uid)
+    assert claim is not None
+    assert claim.state is ClaimState.BOUND
+
+
+async def test_without_an_answer_the_place_stays_reserved_and_the_next_call_joins(bench: Bench) -> None:
+    """While the API server is away bind answers in time, nobody else gets the place, and one attempt goes on."""
+    uid = bench.pod("p", "7g.40gb")
+    gate = asyncio.Event()
+    fault = bench.cluster.faults.add(Fault("bind", hold=gate))
+    assert "its place stays reserved" in await bench.bind("p", uid)
+    claim = bench.ledger.get(uid)
+    assert claim is not None
+    assert claim.state is ClaimState.RESERVED
+    rival = bench.pod("rival", "7g.40gb")
+    assert await bench.bind("rival", rival) == "no free 7g.40gb placement on any GPU"
+    again = asyncio.create_task(bench.bind("p", uid))
+    gate.set()
+    assert await again == ""
+    assert fault.met == 1
+    assert bench.bound_to("p") == "node-1"
+
+
+async def test_a_refused_binding_gives_its_place_back(bench: Bench) -> None:
+    """A pod that is gone, or another one by now, is refused, and its reservation is void."""
+    uid = bench.pod("p", "7g.40gb")
+    bench.server.delete(api.POD, "p", "default", grace_seconds=0)
+    error = await bench.bind("p", uid)
+    assert "p" in error
+    assert len(bench.ledger) == 0
+    reborn = bench.pod("p", "7g.40gb")
+    assert "is another pod by now" in await bench.bind("p", uid)
+    assert await bench.bind("p", reborn) == ""
+
+
+async def test_room_that_a_refused_binding_leaves_wakes_those_who_wait(bench: Bench) -> None:
+    """A pod that was refused while another's Binding had no answer is woken once that one is void."""
+    uid, gate = bench.pod("p", "7g.40gb"), asyncio.Event()
+    bench.cluster.faults.add(Fault("bind", hold=gate, error=errors.RefusedError("a webhook says no")))
+    assert "its place stays reserved" in await bench.bind("p", uid)
+    bench.service.state.refused.add(bench.pod("rival", "7g.40gb"))
+    gate.set()
+    async with asyncio.timeout(10):
+        while not bench.server.get(api.NODE, "node-1").document["metadata"].get("annotations"):
+            await asyncio.sleep(0.005)
+    assert len(bench.ledger) == 0
+
+
+async def test_a_pod_bound_by_somebody_else_is_not_ours(bench: Bench) -> None:
+    """If another scheduler bound the pod first, our Binding is refused and the place is free again."""
+    bench.server.create(api.NODE, {"metadata": {"name": "elsewhere"}})
+    uid = bench.pod("p", "7g.40gb")
+    gate = asyncio.Event()
+    bench.cluster.faults.add(Fault("bind", hold=gate))
+    first = asyncio.create_task(bench.bind("p", uid))
+    while bench.ledger.get(uid) is None:
+        await asyncio.sleep(0)
+    from scheduler.cache.cluster import Binding
+
+    bench.server.bind(Binding("default", "p", uid, "elsewhere", {}))
+    gate.set()
+    assert "assigned" in (await first).lower() or await bench.bind("p", uid) != ""
+    async with asyncio.timeout(5):
+        while len(bench.ledger):
+            await asyncio.sleep(0.005)
+    assert await bench.bind("rival", bench.pod("rival", "7g.40gb")) == ""
+
+
+async def test_stopping_finishes_bindings_in_flight(bench: Bench) -> None:
+    """Drain waits for an attempt that still gets its answer, and counts those that do not."""
+    uid = bench.pod("p")
+    gate = asyncio.Event()
+    bench.cluster.faults.add(Fault("bind", hold=gate))
+    call = asyncio.create_task(bench.bind("p", uid))
+    while bench.ledger.get(uid) is None:
+        await asyncio.sleep(0)
+    drained = asyncio.create_task(bench.binder.drain(5))
+    gate.set()
+    assert await drained == 0
+    assert await call == ""
+    assert bench.bound_to("p") == "node-1"

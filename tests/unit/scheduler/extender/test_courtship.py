@@ -1,0 +1,141 @@
+"""Pods that come one close after the other: what filter knows of those whose Binding is still on its way."""
+
+import asyncio
+from collections.abc import Sequence
+
+import msgspec
+import pytest
+
+from allocator.request import Request
+from kubeclient.objects import Pod
+from scheduler.extender import app
+from scheduler.extender.courtship import Courtships
+from simulator.cluster import api
+from tests.unit.scheduler.verbs import Verbs, document
+
+TURNS = 20  # more turns of the event loop than any call needs that waits for nothing
+
+
+class World(Verbs):
+    """The verbs asked in kube-scheduler's JSON, about pods that the API server has."""
+
+    def __init__(self, nodes: int, *, choosing_s: float = 60.0) -> None:
+        super().__init__(nodes, choosing_s=choosing_s)
+        self._routes = app.Verbs(self.extender)
+
+    def pod(self, name: str, profile: str) -> Pod:
+        """A pending pod."""
+        return msgspec.convert(self.server.create(api.POD, document(name, profile)).document, Pod)
+
+    async def filter(self, pod: Pod) -> Sequence[str]:
+        """The nodes that filter offers."""
+        answer = msgspec.json.decode(await self._routes.filter(self._question(pod)))
+        return list(answer["NodeNames"])
+
+    async def prioritize(self, pod: Pod) -> None:
+        """After this kube-scheduler chooses among equals."""
+        await self._routes.prioritize(self._question(pod))
+
+    async def bind(self, pod: Pod, where: str) -> str:
+        """What went wrong."""
+        meta = pod.metadata
+        args = {"PodName": meta.name, "PodNamespace": meta.namespace, "PodUID": meta.uid, "Node": where}
+        return str(msgspec.json.decode(await self._routes.bind(msgspec.json.encode(args)))["Error"])
+
+    def _question(self, pod: Pod) -> bytes:
+        shown = self.server.get(api.POD, pod.metadata.name, "default").document
+        return msgspec.json.encode({"Pod": shown, "NodeNames": self.names})
+
+
+async def turns(count: int = TURNS) -> None:
+    """Let everything run that waits for nothing."""
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+async def test_the_next_pod_is_answered_once_the_one_before_has_its_node() -> None:
+    """Two empty nodes are equal, so kube-scheduler chooses; the next filter call may overtake the bind call, and is
+    answered with that choice known: the second pod lies beside the first, and opens no second GPU.
+    """
+    world = World(2)
+    first, second = world.pod("first", "1g.5gb"), world.pod("second", "1g.5gb")
+    assert await world.filter(first) == ["n0", "n1"]
+    await world.prioritize(first)
+    overtaking = asyncio.create_task(world.filter(second))
+    await turns()
+    assert not overtaking.done()
+    assert await world.bind(first, "n1") == ""
+    assert await overtaking == ["n1"]
+
+
+async def test_a_binding_that_does_not_come_holds_up_the_next_pod_for_a_moment_only() -> None:
+    """It may wait for a volume: after its time the next pod is answered, and the one after that at once."""
+    world = World(2, choosing_s=0.01)
+    first = world.pod("first", "1g.5gb")
+    await world.filter(first)
+    await world.prioritize(first)
+    assert await world.filter(world.pod("second", "1g.5gb")) == ["n0", "n1"]
+    third = asyncio.create_task(world.filter(world.pod("third", "1g.5gb")))
+    await turns()
+    assert third.done()
+
+
+async def test_a_pod_does_not_wait_for_itself() -> None:
+    """Asked about again, a pod has lost its last turn: nobody waits for that Binding any more."""
+    world = World(2)
+    first = world.pod("first", "1g.5gb")
+    await world.filter(first)
+    await world.prioritize(first)
+    again = asyncio.create_task(world.filter(first))
+    await turns()
+    assert again.done()
+
+
+@pytest.mark.parametrize("where", ["n0", "gone"])
+async def test_a_refused_binding_lets_the_next_pod_go_on(where: str) -> None:
+    """The room was taken meanwhile, or the node is gone: the next one hears at once what is left."""
+    world = World(2)
+    first, second = world.pod("first", "7g.40gb"), world.pod("second", "7g.40gb")
+    await world.filter(first)
+    await world.prioritize(first)
+    waiting = asyncio.create_task(world.filter(second))
+    await turns()
+    assert not waiting.done()
+    world.hold("rival", "n0", "1g.5gb")
+    assert await world.bind(first, where) != ""
+    assert await waiting == ["n1"]
+
+
+@pytest.mark.parametrize("turn", range(TURNS))
+async def test_between_courtship_and_claim_there_is_no_gap(turn: int) -> None:
+    """Whenever a filter call comes while a Binding is being made, the place that it will take counts as taken."""
+    world = World(2)
+    world.hold("half", "n0", "4g.20gb")
+    first = world.pod("first", "3g.20gb")
+    assert await world.filter(first) == ["n0"]
+    binding = asyncio.create_task(world.bind(first, "n0"))
+    await turns(turn)
+    assert await world.filter(world.pod("second", "3g.20gb")) == ["n1"]
+    assert await binding == ""
+
+
+async def test_those_who_wait_are_told_when_the_last_choice_is_made() -> None:
+    """With two pods on their way a third waits for both."""
+    courtships = Courtships(courting_s=1, choosing_s=60)
+    courtships.choose("a")
+    courtships.choose("b")
+    waiting = asyncio.create_task(courtships.chosen("c"))
+    await turns()
+    courtships.over("a")
+    await turns()
+    assert not waiting.done()
+    courtships.over("b")
+    await turns()
+    assert waiting.done()
+
+
+def test_what_is_courted_is_forgotten_after_its_time() -> None:
+    """A Binding that has not come by then may never come."""
+    courtships = Courtships(courting_s=0.0, choosing_s=0)
+    courtships.court("a", Request(), "n0")
+    assert courtships.of_others("b") == {}

@@ -1,0 +1,159 @@
+"""Whom to evict: kube-scheduler's victims completed, budgets respected where that is possible, and counted."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+import pytest
+
+from allocator import errors
+from allocator.claims.ledger import Claim
+from allocator.placement import policy
+from scheduler.cache.budgets import PodDisruptionBudget
+from scheduler.cache.state import KnownPod, State
+from scheduler.extender import preemptor
+from scheduler.extender.preemptor import CHOICES, Preemptor
+from simulator.cluster.memory_cluster.client import MemoryCluster
+from simulator.cluster.memory_cluster.faults import Fault
+from simulator.cluster.memory_cluster.server import Server
+from tests.builders import node, request
+from tests.unit.scheduler.verbs import a_pod
+
+
+class Budgets(MemoryCluster):
+    """A cluster with budgets; how often they were read."""
+
+    def __init__(self, *budgets: PodDisruptionBudget) -> None:
+        super().__init__(Server())
+        self.budgets: Sequence[PodDisruptionBudget] = budgets
+        self.read = 0
+
+    async def disruption_budgets(self) -> Sequence[PodDisruptionBudget]:
+        """These, unless a fault is due."""
+        self.read += 1
+        return (*self.budgets, *await super().disruption_budgets())
+
+
+class World:
+    """Nodes with one A100-40GB each, pods on them, and budgets."""
+
+    def __init__(self, nodes: int, *budgets: PodDisruptionBudget) -> None:
+        self.cluster = Budgets(*budgets)
+        self.state = State(policy.DEFAULT, lambda: None)
+        self.names = [f"n{number}" for number in range(nodes)]
+        for name in self.names:
+            self.state.inventory.observe(node(name).gpu("a100-40gb").report())
+        self.preemptor = Preemptor(self.state, self.cluster)
+
+    def hold(self, name: str, where: str, profile: str, priority: int = 0, **labels: str) -> None:
+        """A pod with a claim."""
+        pod = a_pod(name, profile, priority=priority)
+        self.state.remember(msgspec.structs.replace(pod, metadata=msgspec.structs.replace(pod.metadata, labels=labels)))
+        claim = self.state.inventory.reserve(pod.metadata.uid, "default", name, request(profile), where)
+        assert isinstance(claim, Claim)
+
+    async def preempt(self, candidates: dict[str, tuple[list[str], int]]) -> dict[str, tuple[list[str], int]]:
+        """Ask for a pod of priority 50 that needs a whole GPU."""
+        urgent: KnownPod = self.state.remember(a_pod("urgent", "7g.40gb", priority=50))
+        assert urgent.request is not None
+        found = await self.preemptor.preempt(urgent, urgent.request, candidates)
+        return {name: (sorted(uids), violations) for name, (uids, violations) in found.items()}
+
+
+def budget(allowed: int, name: str = "pdb", disrupted: Sequence[str] = (), **labels: str) -> PodDisruptionBudget:
+    """A budget over pods with these labels."""
+    document: dict[str, Any] = {
+        "metadata": {"name": name, "namespace": "default"},
+        "spec": {"selector": {"matchLabels": labels}},
+        "status": {"disruptionsAllowed": allowed, "disruptedPods": dict.fromkeys(disrupted, "2026-01-01T00:00:00Z")},
+    }
+    return msgspec.json.decode(msgspec.json.encode(document), type=PodDisruptionBudget)
+
+
+@pytest.mark.parametrize(
+    ("named", "expected"),
+    [
+        (["uid-low"], ["uid-low", "uid-lower"]),  # kube-scheduler's victim is not enough: the fewest are added
+        ([], ["uid-low", "uid-lower"]),  # named by nobody, as kube-scheduler will do for nodes only we refused
+        (["uid-lower", "uid-low"], ["uid-lower", "uid-low"]),
+    ],
+)
+async def test_victims_are_completed_until_the_slices_fit(named: list[str], expected: list[str]) -> None:
+    """Victims are kept, lower pods are added where their places are needed, and higher ones are never touched."""
+    world = World(2)
+    world.hold("low", "n0", "3g.20gb", priority=5)
+    world.hold("lower", "n0", "3g.20gb", priority=1)
+    world.hold("high", "n1", "1g.5gb", priority=100)
+    assert await world.preempt({"n0": (named, 1), "n1": ([], 0)}) == {"n0": (sorted(expected), 1)}
+
+
+async def test_a_node_where_nobody_has_to_go_is_dropped() -> None:
+    """Where the pod fits by now nothing is evicted: the next filter call will say so."""
+    assert await World(1).preempt({"n0": ([], 0)}) == {}
+
+
+async def test_there_is_an_end_once_there_is_enough_to_choose_from() -> None:
+    """Of thirty nodes on which an eviction helps, kube-scheduler gets some to choose from, not all."""
+    world = World(30)
+    for name in world.names:
+        world.hold(f"low-{name}", name, "3g.20gb", priority=1)
+    answer = await world.preempt({name: ([], 0) for name in world.names})
+    assert len(answer) == CHOICES
+    assert all(victims == [f"uid-low-{name}"] for name, (victims, _) in answer.items())
+
+
+async def test_a_protected_pod_is_spared_where_others_are_enough() -> None:
+    """Of two pods either of which would do, the one that no budget protects goes, though its priority is higher."""
+    world = World(1, budget(0, app="chat"))
+    for name, priority, app in (("guarded", 1, "chat"), ("free", 2, "batch")):
+        world.hold(name, "n0", "3g.20gb", priority, app=app)
+    urgent = world.state.remember(a_pod("urgent", "3g.20gb", priority=50))
+    assert urgent.request is not None
+    found = await world.preemptor.preempt(urgent, urgent.request, {"n0": ([], 0)})
+    assert {name: (list(uids), violations) for name, (uids, violations) in found.items()} == {"n0": (["uid-free"], 0)}
+
+
+@pytest.mark.parametrize(
+    ("budgets", "named", "violations"),
+    [
+        ((budget(0, app="a"),), [], 2),  # neither may go
+        ((budget(1, app="a"),), [], 1),  # one may
+        ((budget(2, app="a"),), [], 0),
+        ((budget(1, app="a"),), ["uid-x"], 8),  # the one that may go is kube-scheduler's own victim
+        ((budget(0, app="a"), budget(0, "other", app="a")), [], 2),  # a pod that violates two budgets counts once
+        ((budget(0, disrupted=["x"], app="a"),), [], 1),  # x is on its way out, and counted already
+        ((budget(0, app="b"),), [], 0),
+        ((), [], 0),
+    ],
+)
+async def test_victims_that_violate_a_budget_are_counted(
+    budgets: tuple[PodDisruptionBudget, ...], named: list[str], violations: int
+) -> None:
+    """Pods that we add count as kube-scheduler counts its own, after what its victims took of the budgets."""
+    world = World(1, *budgets)
+    for name in ("x", "y"):
+        world.hold(name, "n0", "3g.20gb", app="a")
+    before = 7 if named else 0
+    assert await world.preempt({"n0": (named, before)}) == {"n0": (["uid-x", "uid-y"], violations)}
+
+
+async def test_budgets_are_read_once_for_many_pods(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A burst of preemptions costs the API server one list; after a moment it is read anew."""
+    world = World(1)
+    world.hold("low", "n0", "3g.20gb")
+    for _ in range(3):
+        await world.preempt({"n0": ([], 0)})
+    assert world.cluster.read == 1
+    monkeypatch.setattr(preemptor, "BUDGETS_S", 0.0)
+    world.preemptor = Preemptor(world.state, world.cluster)
+    for _ in range(2):
+        await world.preempt({"n0": ([], 0)})
+    assert world.cluster.read == 3
+
+
+async def test_without_the_right_to_read_budgets_victims_are_found_all_the_same() -> None:
+    """A refused or lost list of budgets is not in the way of a preemption."""
+    world = World(1)
+    world.hold("low", "n0", "3g.20gb")
+    world.cluster.faults.add(Fault("list", "poddisruptionbudgets", errors.RefusedError("forbidden")))
+    assert await world.preempt({"n0": ([], 0)}) == {"n0": (["uid-low"], 0)}
