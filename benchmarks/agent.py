@@ -32,8 +32,8 @@ from allocator.mig.profile import Placement, resource_name
 from benchmarks.servers.agent_process import Driver
 from benchmarks.servers.service_process import cpu_seconds
 from kubeclient import service_account
-from node_agent.slices import naming
-from node_agent.slices.slices import Place
+from node_agent.slices import device_ids
+from node_agent.slices.states import Place
 from simulator.cluster.device_manager import DeviceManager
 from simulator.gpu import driver
 from testbed.control_plane import build
@@ -167,7 +167,7 @@ class _Bench:
         await self._agent.until_cutting()
         began = time.monotonic()
         places = [one for one in self._small if one.gpu in {uuid for uuid, _ in self._gpus[half:]}]
-        spans = [await self._allocate_at(SMALL, naming.device_id(one)) for one in places]
+        spans = [await self._allocate_at(SMALL, device_ids.device_id(one)) for one in places]
         elapsed = time.monotonic() - began
         own: list[float] = []
         waited: list[float] = []

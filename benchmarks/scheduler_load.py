@@ -18,8 +18,8 @@ from allocator.claims import contract, report
 from allocator.mig import gpu_models
 from kubeclient.changes import ChangeType
 from kubeclient.kube import MERGE_PATCH, Connection
-from scheduler.cache.cluster import Kind
 from scheduler.cache.kube import PATHS
+from scheduler.cache.port import Kind
 
 MODEL = "a100-40gb"
 GPUS_PER_NODE = 8

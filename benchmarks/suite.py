@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 from importlib import metadata
 
 from benchmarks import ranges, results
-from benchmarks.parts import Part, Progress
 from benchmarks.ranges import Range
+from benchmarks.registry import Part, Progress
 from benchmarks.results import Machine, PartResult, Results
 
 Saver = Callable[[Results], None]

@@ -13,7 +13,7 @@ import yaml
 from benchmarks.servers import static_api_server
 from benchmarks.servers.service_process import ServiceProcess
 from benchmarks.servers.static_api_server import StaticApiServer
-from scheduler.cache.cluster import Kind
+from scheduler.cache.port import Kind
 
 Progress = Callable[[str], None]
 

@@ -84,8 +84,8 @@ def agent(
 def _devices(simulate: str | None, wanted: settings.Settings) -> device.MigDevices:
     """Real or simulated GPUs."""
     if simulate is None:
-        from node_agent.gpu.nvml.binding import Binding
         from node_agent.gpu.nvml.devices import NvmlDevices
+        from node_agent.gpu.nvml.driver import Binding
 
         return NvmlDevices(Binding(root=wanted.driver_root))
     from simulator.gpu import devices, driver

@@ -15,10 +15,10 @@ from rich.table import Table
 
 from allocator import errors
 from benchmarks import extender as extender_bench
-from benchmarks import parts, ranges, results, suite
+from benchmarks import ranges, registry, results, suite
 from benchmarks import scheduler as scheduler_bench
 from benchmarks import sync as sync_bench
-from benchmarks.parts import PARTS, Part
+from benchmarks.registry import PARTS, Part
 from benchmarks.results import Results, Verdict
 from cli import output, progress
 from cli.output import Format
@@ -214,7 +214,7 @@ def everything(
 
     Example: migsched bench all --quick
     """
-    chosen = parts.find(only or ())
+    chosen = registry.find(only or ())
     known = results.read(file) if update and file.exists() else None
     if known is not None and known.quick != quick:
         raise errors.SettingsError("update", str(file), "quick results and full ones do not go into one file")
@@ -270,12 +270,12 @@ def report(
     typer.echo(f"{written[0]} and {len(written) - 1} plots")
 
 
-def _say_what_is_left_out(found: Results, chosen: Sequence[Part], tell: parts.Progress) -> None:
+def _say_what_is_left_out(found: Results, chosen: Sequence[Part], tell: registry.Progress) -> None:
     if found.quick:
         tell("This was a quick run. It left out:")
         for part in chosen:
             tell(f"  {part.name}: {part.quick}")
-    absent = [part.name for part in parts.PARTS if part.name not in found.parts]
+    absent = [part.name for part in registry.PARTS if part.name not in found.parts]
     if absent:
         tell("Not run: " + ", ".join(absent))
 

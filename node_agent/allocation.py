@@ -9,16 +9,16 @@ from collections.abc import Collection, Iterable, Sequence
 
 from allocator import errors
 from allocator.mig.profile import profile_name
-from node_agent.agent import Agent, waiting_for
-from node_agent.containers import cdi, injection, sharing
+from node_agent.containers import cdi, injection, visibility
 from node_agent.gpu import device
-from node_agent.memory import Memory
-from node_agent.slices import naming, plan, slices, steering
-from node_agent.slices.cutter import Failure
-from node_agent.slices.node_view import NodeView
+from node_agent.reconciler import Agent, waiting_for
+from node_agent.slices import device_ids, preferred_allocation, states, steps
+from node_agent.slices.executor import Failure
+from node_agent.slices.observed import NodeView
 from node_agent.slices.ownership import People
-from node_agent.slices.plan import Misfit, Want
-from node_agent.slices.slices import Event, Place, State
+from node_agent.slices.states import Event, Place, State
+from node_agent.slices.steps import Misfit, Want
+from node_agent.state import Memory
 
 
 class AllocationError(errors.MigschedError):
@@ -46,34 +46,34 @@ class Allocation:
         with self._memory.lock:
             found: dict[str, dict[str, bool]] = {}
             for name, place in self._memory.offered().items():
-                found.setdefault(naming.resource(place), {})[name] = True
+                found.setdefault(device_ids.resource(place), {})[name] = True
             whole = self._memory.whole_gpus()
             if whole:
-                found[naming.WHOLE_GPU] = whole
+                found[device_ids.WHOLE_GPU] = whole
             return found
 
     def expects(self, resource: str, available: Collection[str], size: int) -> bool:
         """Whether as many promises of a resource as are asked for are known and can be kept with the ids available."""
         with self._memory.lock:
             self._memory.take_in()
-            promised = [one.place for one in self._memory.promised() if naming.resource(one.place) == resource]
-            return sum(naming.device_id(one) in available for one in promised) >= size
+            promised = [one.place for one in self._memory.promised() if device_ids.resource(one.place) == resource]
+            return sum(device_ids.device_id(one) in available for one in promised) >= size
 
     def prefer(self, resource: str, available: Sequence[str], must: Sequence[str], size: int) -> list[str]:
         """The ids the kubelet should pick."""
-        if resource == naming.WHOLE_GPU:
+        if resource == device_ids.WHOLE_GPU:
             rest = [one for one in sorted(available) if one not in must]
             return [*must, *rest][:size]
         with self._memory.lock:
             self._memory.take_in()
-            return steering.prefer(self._memory.situation(), profile_name(resource), available, must, size)
+            return preferred_allocation.prefer(self._memory.situation(), profile_name(resource), available, must, size)
 
     def allocate(self, resource: str, ids: Sequence[str]) -> cdi.Edits:
         """Cut what is not there yet and hand it out, all or nothing. One attempt.
 
         Raises AllocationError, and JournalError or CdiError where these cannot be written.
         """
-        if resource == naming.WHOLE_GPU:
+        if resource == device_ids.WHOLE_GPU:
             with self._memory.turns.of(ids):
                 return self._whole(ids)
         with self._memory.lock:
@@ -88,7 +88,7 @@ class Allocation:
     def refused(self, resource: str, why: str) -> None:
         """Allocate was refused for good: tell the pod, if it is clear which one it was."""
         with self._memory.lock:
-            if resource != naming.WHOLE_GPU:
+            if resource != device_ids.WHOLE_GPU:
                 pods = waiting_for(list((self._memory.pods or {}).values()), profile_name(resource))
                 if len(pods) == 1:
                     self._agent.blame(pods[0], why)
@@ -107,7 +107,7 @@ class Allocation:
 
     def _place(self, resource: str, name: str) -> Place:
         place = self._memory.places().get(name)
-        if place is None or naming.resource(place) != resource:
+        if place is None or device_ids.resource(place) != resource:
             raise AllocationError(f"{resource}: device {name[:80]!r} is none of this node's GPUs")
         return place
 
@@ -123,7 +123,7 @@ class Allocation:
     def _cut(self, places: Sequence[Place]) -> None:
         """Bring these GPUs to where all these slices stand, beside what others were promised."""
         gpus = {one.gpu for one in places}
-        planned = plan.plan(
+        planned = steps.plan(
             NodeView({uuid: gpu for uuid, gpu in self._memory.view.gpus.items() if uuid in gpus}),
             {p: r for p, r in self._memory.journal.records.items() if p.gpu in gpus},
             [*self._promises_beside(places), *(Want(one) for one in places if not self._held(one))],
@@ -149,7 +149,7 @@ class Allocation:
 
     def _held(self, place: Place) -> bool:
         record = self._memory.journal.records.get(place)
-        return record is not None and record.state in slices.HELD
+        return record is not None and record.state in states.HELD
 
     def _ready(self, place: Place) -> bool:
         record = self._memory.journal.records.get(place)
@@ -185,12 +185,12 @@ class Allocation:
     def _hand_out(self, places: Sequence[Place]) -> cdi.Edits:
         journal, now = self._memory.journal, self._memory.clock()
         fresh = [one for one in places if not self._held(one)]
-        ids = tuple(sorted(naming.device_id(one) for one in places))
+        ids = tuple(sorted(device_ids.device_id(one) for one in places))
         try:
             edits = self._edits(places)
             journal.hand_out(places, ids)
             self._memory.taken_at.update(dict.fromkeys(places, now))
-            self._specify(naming.set_name(ids), places, edits)
+            self._specify(device_ids.set_name(ids), places, edits)
         except (cdi.CdiError, AllocationError):
             if ids in journal.grants:
                 journal.revoke(ids)
@@ -204,7 +204,7 @@ class Allocation:
         """Say what the name means; where the container may see other slices too, the next step will."""
         if self._specs is None:
             return
-        if sharing.Shares(self._memory.journal.records, self._memory.pods or {}).seen_with(places) is None:
+        if visibility.Shares(self._memory.journal.records, self._memory.pods or {}).seen_with(places) is None:
             self._specs.drop(name)
         else:
             self._specs.put(name, edits)

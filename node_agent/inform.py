@@ -18,7 +18,7 @@ from kubeclient.changes import Change, ChangeType, Listing
 from kubeclient.list_watch import ListWatch
 from kubeclient.objects import Node, Pod
 from node_agent import reporting
-from node_agent.cluster.cluster import Cluster, PodEvent
+from node_agent.cluster.port import Cluster, PodEvent
 from node_agent.reporting import Outcome
 
 _log = structlog.get_logger("inform")

@@ -10,7 +10,7 @@ import structlog
 
 from node_agent.gpu import device
 from node_agent.gpu.device import EventKind, GpuInfo, GpuState, ModeChange
-from node_agent.memory import Memory
+from node_agent.state import Memory
 
 _log = structlog.get_logger("mode")
 

@@ -11,14 +11,14 @@ from typing import Any
 
 from allocator.claims import contract
 from allocator.claims.report import GpuReport, MigMode, NodeReport, Owner, Slice, SliceState
-from node_agent.cluster.cluster import PodEvent
 from node_agent.cluster.pods import PodView
+from node_agent.cluster.port import PodEvent
 from node_agent.gpu.device import GpuInstance, GpuState
-from node_agent.memory import Memory
-from node_agent.slices import node_view, ownership
-from node_agent.slices.node_view import GpuView
+from node_agent.slices import observed, ownership
+from node_agent.slices.observed import GpuView
 from node_agent.slices.ownership import Listing
-from node_agent.slices.slices import Place, Record, State
+from node_agent.slices.states import Place, Record, State
+from node_agent.state import Memory
 
 _MODES = {
     GpuState.READY: MigMode.ENABLED,
@@ -116,7 +116,7 @@ def _whose(
 ) -> tuple[SliceState, Owner | None]:
     if record is None:
         return SliceState.FOREIGN, None
-    if record.state in (State.CUTTING, State.RESTORING) or node_view.is_it(record, there):
+    if record.state in (State.CUTTING, State.RESTORING) or observed.is_it(record, there):
         if record.state in (State.ALLOCATED, State.RESTORING):
             return SliceState.ALLOCATED, record.owner
         return (SliceState.ALLOCATED if place in stuck else SliceState.IDLE), None

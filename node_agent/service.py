@@ -18,29 +18,29 @@ import structlog
 from allocator import errors
 from config import logs
 from kubeclient.objects import Pod
-from node_agent import footprint, mode, reporting, serving
-from node_agent.agent import Agent
+from node_agent import mode, process_tuning, reporting, serving
 from node_agent.allocation import Allocation, AllocationError
 from node_agent.cluster import coexistence, pods
-from node_agent.cluster.cluster import Cluster
 from node_agent.cluster.kube import KubeClient
 from node_agent.cluster.labels import Labels
 from node_agent.cluster.pods import PodView
+from node_agent.cluster.port import Cluster
 from node_agent.containers import cdi
 from node_agent.gpu import device
-from node_agent.gpu.metered import MeteredDevices
+from node_agent.gpu.instrumented import MeteredDevices
 from node_agent.inform import Pods, Reporter, now
 from node_agent.kubelet.channel import KubeletError
 from node_agent.kubelet.plugin import Given
 from node_agent.kubelet.plugins import Plugins
 from node_agent.kubelet.pod_resources import PodResources
-from node_agent.memory import Memory, Options
 from node_agent.metrics import Metrics
+from node_agent.reconciler import Agent
 from node_agent.reporting import Outcome, Reason
 from node_agent.settings import Settings
-from node_agent.slices import naming
+from node_agent.slices import device_ids
 from node_agent.slices.journal import Journal, JournalError
 from node_agent.slices.journal_file import FileStore
+from node_agent.state import Memory, Options
 
 VERSION = "0.1.0"
 JOURNAL = "journal.json"
@@ -191,8 +191,8 @@ class Service:
         self.wake()
 
     def _given(self, resource: str, ids: Sequence[str], edits: cdi.Edits) -> Given:
-        if resource != naming.WHOLE_GPU and self._settings.inject == "cdi":
-            return Given(cdi=(cdi.qualified(naming.set_name(ids)),))
+        if resource != device_ids.WHOLE_GPU and self._settings.inject == "cdi":
+            return Given(cdi=(cdi.qualified(device_ids.set_name(ids)),))
         existing = tuple(one.path for one in edits.nodes if Path(one.path).exists())
         return Given(env={cdi.VISIBLE: edits.env}, nodes=existing)
 
@@ -206,7 +206,7 @@ class Service:
 
     async def _hear(self, resource: str, available: frozenset[str], size: int) -> None:
         """Be as far as the kubelet: its watch may have shown it the pod in question before ours did."""
-        if resource == naming.WHOLE_GPU:
+        if resource == device_ids.WHOLE_GPU:
             return
         self._tell_pods()
         if await asyncio.to_thread(self._allocation.expects, resource, available, size):
@@ -331,10 +331,10 @@ async def run(
 ) -> None:
     """The agent on a real node, until SIGTERM or SIGINT. What runs in containers goes on without it."""
     logs.configure(settings.log_format, settings.log_level)
-    footprint.be_quick()
+    process_tuning.be_quick()
     cluster = await KubeClient.connect(settings.kubeconfig)
     made = devices()
-    service = Service(settings, made, cluster, boot=boot, simulated=simulated, loaded=footprint.shrink)
+    service = Service(settings, made, cluster, boot=boot, simulated=simulated, loaded=process_tuning.shrink)
     task = asyncio.create_task(service.run(), name="agent")
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -8,7 +8,7 @@ import numpy as np
 
 from allocator.placement.misfit import Misfit, Reason
 from allocator.request import Request
-from scheduler.cache.state import KnownPod, State
+from scheduler.cache.cluster_cache import KnownPod, State
 
 
 def find(state: State, name: str) -> KnownPod | None:

@@ -24,16 +24,16 @@ from allocator.placement import policy
 from config import logs
 from scheduler import api
 from scheduler.api import Context
-from scheduler.cache.cluster import Cluster, Kind
-from scheduler.cache.demand import DemandFollower
+from scheduler.cache.cluster_cache import State
+from scheduler.cache.demand_follower import DemandFollower
+from scheduler.cache.port import Cluster, Kind
 from scheduler.cache.reflector import Reflector
-from scheduler.cache.state import State
-from scheduler.cache.waker import Waker
+from scheduler.cache.requeuer import Waker
 from scheduler.extender import app
 from scheduler.extender.binder import Binder
-from scheduler.extender.courtship import Courtships
 from scheduler.extender.extender import Extender
-from scheduler.extender.http_protocol import OneWriteProtocol
+from scheduler.extender.nominations import Courtships
+from scheduler.extender.one_write import OneWriteProtocol
 from scheduler.extender.preemptor import Preemptor
 from scheduler.metrics import Metrics
 from scheduler.planner.pool import Pool

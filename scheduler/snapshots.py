@@ -13,11 +13,11 @@ from allocator import errors
 from allocator.claims import snapshot
 from allocator.claims.snapshot_file import DisruptionBudget, PodFacts, Writer
 from allocator.mig.catalogue import Catalogue
-from scheduler import pace
+from scheduler import cooperative
 from scheduler.cache import budgets
-from scheduler.cache.cluster import Cluster
-from scheduler.cache.state import State
-from scheduler.pace import paced
+from scheduler.cache.cluster_cache import State
+from scheduler.cache.port import Cluster
+from scheduler.cooperative import paced
 
 _log = structlog.get_logger("snapshots")
 
@@ -31,7 +31,7 @@ class Snapshots:
 
     async def text(self) -> list[bytes]:
         """A snapshot file of the cluster as it is about now, in blocks."""
-        return await pace.blocks(self._parts())
+        return await cooperative.blocks(self._parts())
 
     async def _parts(self) -> AsyncIterator[bytes]:
         writer, groups = Writer(), budgets.Groups()

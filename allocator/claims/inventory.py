@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from allocator import errors
 from allocator.claims import held
 from allocator.claims.contract import Promise
-from allocator.claims.homes import Homes
+from allocator.claims.gpu_reporters import Homes
 from allocator.claims.ledger import Claim, Event, Hold, Ledger, State
 from allocator.claims.report import GpuReport, NodeReport, SliceState
 from allocator.mig import geometry

@@ -15,13 +15,13 @@ import numpy as np
 
 from allocator.mig.geometry import Geometry
 from allocator.mig.profile import Placement
-from allocator.placement import parts, policy
-from allocator.placement.parts import Counts, Losses, Part
+from allocator.placement import policy, splits
 from allocator.placement.policy import Policy
+from allocator.placement.splits import Counts, Losses, Part
 
 GpuState = tuple[Geometry, int]
 
-TooComplexError = parts.TooComplexError  # what every question here raises rather than guess
+TooComplexError = splits.TooComplexError  # what every question here raises rather than guess
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,17 +49,17 @@ def _fits(gpus: tuple[GpuState, ...], counts: Counts) -> bool:
         return True
     if sum(g.free_slices(s) for g, s in gpus) < sum(n * _size(gpus, name) for name, n in counts):
         return False
-    parts.check(counts)
+    splits.check(counts)
     held = 1  # bit i: the GPUs so far can take the part with number i
     for geometry, state in gpus:
         held = reduce(operator.or_, ((held & bits) << number for number, bits in _parts_in(geometry, state, counts)))
-    return held >> (parts.number(counts) - 1) != 0
+    return held >> (splits.number(counts) - 1) != 0
 
 
 @lru_cache(maxsize=8_192)
 def _parts_in(geometry: Geometry, state: int, counts: Counts) -> tuple[tuple[int, int], ...]:
     """The parts that fit a state, each as its number and the numbers, as bits, of the parts it can be added to."""
-    table = parts.losses(policy.DEFAULT, geometry, counts)  # whatever the policy: what is legal costs less than inf
+    table = splits.losses(policy.DEFAULT, geometry, counts)  # whatever the policy: what is legal costs less than inf
     return tuple(_numbered(part, counts) for part, losses in table.items() if np.isfinite(losses[state]))
 
 
@@ -78,7 +78,7 @@ def place(gpus: Sequence[GpuState], profiles: Sequence[str], by: Policy) -> tupl
     """A place for each of these slices, in the order given; None if they do not fit together.
 
     The sum of their losses is the least there is, over all legal placements of all of them, where each GPU's slices
-    are cut from large to small and each costs the policy's loss in the state that it finds (`parts.losses`). Of equal
+    are cut from large to small and each costs the policy's loss in the state that it finds (`splits.losses`). Of equal
     sums that one is chosen whose first GPUs take most, large slices before small. Raises TooComplexError rather than
     guess.
     """
@@ -92,7 +92,7 @@ def _place(gpus: tuple[GpuState, ...], profiles: tuple[str, ...], by: Policy) ->
     counts = tuple(sorted(Counter(profiles).items()))
     if not fits(gpus, dict(counts)):
         return None
-    parts.check(counts)
+    splits.check(counts)
     found: dict[str, list[Placed]] = {name: [] for name, _ in counts}
     for index, part in enumerate(_shares(gpus, counts, by)):
         for one in _cut(index, gpus[index], part, counts, by):
@@ -103,9 +103,9 @@ def _place(gpus: tuple[GpuState, ...], profiles: tuple[str, ...], by: Policy) ->
 
 def _shares(gpus: Sequence[GpuState], counts: Counts, by: Policy) -> list[Part]:
     """The part of each GPU, where the request fits and the sum of the losses is least."""
-    tables = [parts.losses(by, geometry, counts) for geometry, _ in gpus]
+    tables = [splits.losses(by, geometry, counts) for geometry, _ in gpus]
     cut = tuple(dict.fromkeys(part for table in tables for part in table))
-    sharing = parts.Sharing(counts, cut)
+    sharing = splits.Sharing(counts, cut)
     losses = [
         {part: found.item(state) for part, found in table.items()}
         for table, (_, state) in zip(tables, gpus, strict=True)
@@ -117,7 +117,7 @@ def _shares(gpus: Sequence[GpuState], counts: Counts, by: Policy) -> list[Part]:
     left = tuple(n for _, n in counts)
     chosen = []
     for (geometry, _), known, following in zip(gpus[:-1], losses[:-1], reversed(onward), strict=True):
-        order = parts.large_first(geometry, counts)
+        order = splits.large_first(geometry, counts)
         least, found = np.inf, left
         for part in sorted(known, key=lambda part: [part[position] for position in order], reverse=True):
             rest = tuple(map(int.__sub__, left, part))
@@ -131,11 +131,11 @@ def _shares(gpus: Sequence[GpuState], counts: Counts, by: Policy) -> list[Part]:
 def _cut(index: int, gpu: GpuState, part: Part, counts: Counts, by: Policy) -> Iterator[Placed]:
     """The placements of one GPU's part that cost least, from large to small."""
     geometry, state = gpu
-    losses = parts.losses(by, geometry, counts)
-    for position in parts.large_first(geometry, counts):
+    losses = splits.losses(by, geometry, counts)
+    for position in splits.large_first(geometry, counts):
         for _ in range(part[position]):
             rest = (*part[:position], part[position] - 1, *part[position + 1 :])
-            steps = parts.step_losses(by, geometry, state)
+            steps = splits.step_losses(by, geometry, state)
             columns = geometry.placements_of(counts[position][0])
             best = min(columns, key=lambda i: steps[i] + losses[rest][geometry.step[state, i]])
             yield Placed(index, geometry.placements[best], steps.item(best))

@@ -16,8 +16,8 @@ from allocator.mig.geometry import Geometry
 from allocator.placement import joint_losses, policy
 from allocator.placement.fitting import GpuState
 from allocator.placement.joint_losses import JointLosses
-from allocator.placement.parts import Counts
 from allocator.placement.policy import Order, Policy
+from allocator.placement.splits import Counts
 from allocator.request import Request
 
 Rows = npt.NDArray[np.intp]

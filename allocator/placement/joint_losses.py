@@ -12,9 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from allocator.mig.geometry import Geometry
-from allocator.placement import parts
-from allocator.placement.parts import Counts, Losses, Part, Sharing
+from allocator.placement import splits
 from allocator.placement.policy import Policy
+from allocator.placement.splits import Counts, Losses, Part, Sharing
 
 Rows = npt.NDArray[np.intp]
 States = npt.NDArray[np.int32]  # nodes × GPUs: the fleet's numbers of GPU states
@@ -63,8 +63,8 @@ class JointLosses:
         self._beyond = np.zeros(size, dtype=np.bool_)  # states of GPUs that have no table
         for geometry, offset in offsets.items():
             try:
-                tables[geometry] = parts.losses(self._policy, geometry, self._counts)
-            except parts.TooComplexError:
+                tables[geometry] = splits.losses(self._policy, geometry, self._counts)
+            except splits.TooComplexError:
                 self._beyond[offset : offset + geometry.states] = True
         nothing = (0,) * len(self._counts)
         cut = tuple(dict.fromkeys([nothing, *(part for table in tables.values() for part in table)]))
@@ -95,7 +95,7 @@ class JointLosses:
         beyond = self._beyond[states].any(axis=1)
         losses[beyond] = TOO_COMPLEX
         left = np.flatnonzero(~beyond & self._could_fit(states))
-        if parts.number(self._counts) > parts.MAX_PARTS:
+        if splits.number(self._counts) > splits.MAX_PARTS:
             losses[left] = TOO_COMPLEX
             return losses, answered
         cost = self._sharing.additions * states.shape[1]
@@ -128,7 +128,7 @@ class JointLosses:
         """The least loss of each of these nodes."""
         gpus = [column for column in states.T if column.any()]
         gpus += [np.zeros(len(states), dtype=np.int32)] * (2 - len(gpus))
-        at_once = max(1, _CELLS // parts.number(self._counts))
+        at_once = max(1, _CELLS // splits.number(self._counts))
         found = [np.empty(0)]
         for first in range(0, len(states), at_once):
             losses = [np.take(self._losses, gpu[first : first + at_once], axis=1) for gpu in gpus]

@@ -17,8 +17,8 @@ import msgspec
 
 from kubeclient import service_account
 from node_agent import service, settings
-from node_agent.gpu.nvml.binding import Binding
 from node_agent.gpu.nvml.devices import NvmlDevices
+from node_agent.gpu.nvml.driver import Binding
 from simulator.gpu import driver
 from simulator.gpu.driver import SimulatedDriver
 from simulator.gpu.faults import Call

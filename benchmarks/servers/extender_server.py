@@ -20,13 +20,13 @@ from allocator.mig import gpu_models
 from allocator.placement import policy
 from allocator.request import Request, Slot
 from scheduler import service
-from scheduler.cache.cluster import Cluster
-from scheduler.cache.state import State
+from scheduler.cache.cluster_cache import State
+from scheduler.cache.port import Cluster
 from scheduler.extender import app
 from scheduler.extender.binder import Binder
-from scheduler.extender.courtship import Courtships
 from scheduler.extender.extender import Extender
-from scheduler.extender.http_protocol import OneWriteProtocol
+from scheduler.extender.nominations import Courtships
+from scheduler.extender.one_write import OneWriteProtocol
 from scheduler.extender.preemptor import Preemptor
 from scheduler.metrics import Metrics
 from simulator.cluster.memory_cluster.client import MemoryCluster

@@ -16,7 +16,7 @@ from benchmarks.servers.extender_server import Timed
 from scheduler import api, service
 from scheduler.api import Context
 from scheduler.extender import app
-from scheduler.extender.http_protocol import OneWriteProtocol
+from scheduler.extender.one_write import OneWriteProtocol
 from scheduler.metrics import Metrics
 from scheduler.planner.pool import Pool
 from scheduler.planner.port import Limits

@@ -17,8 +17,8 @@ from allocator.claims.contract import Promise
 from allocator.mig import gpu_models
 from allocator.mig.profile import Placement
 from kubeclient.kube import PAGE
-from scheduler.cache.cluster import Kind
 from scheduler.cache.kube import PATHS
+from scheduler.cache.port import Kind
 
 MODEL = "a100-40gb"
 GPUS_PER_NODE = 8

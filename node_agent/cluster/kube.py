@@ -18,7 +18,7 @@ from allocator.claims import contract
 from kubeclient import kube
 from kubeclient.changes import Change, Listing
 from kubeclient.objects import Node, Pod
-from node_agent.cluster.cluster import PodEvent
+from node_agent.cluster.port import PodEvent
 
 CALLS = 8
 
@@ -31,7 +31,7 @@ _NODE = msgspec.json.Decoder(Node).decode
 
 
 class KubeClient:
-    """`node_agent.cluster.cluster.Cluster` over a connection, which goes when this is closed."""
+    """`node_agent.cluster.port.Cluster` over a connection, which goes when this is closed."""
 
     def __init__(self, connection: kube.Connection) -> None:
         self._connection = connection

@@ -15,7 +15,7 @@ from kubeclient.changes import Change, ChangeType, Listing
 from kubeclient.list_watch import ListWatch
 from kubeclient.objects import Node
 from node_agent.cluster import coexistence
-from node_agent.cluster.cluster import Cluster
+from node_agent.cluster.port import Cluster
 
 _log = structlog.get_logger("labels")
 

@@ -5,13 +5,13 @@ allocation.
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from node_agent.containers import sharing
+from node_agent.containers import visibility
 from node_agent.containers.cdi import Edits
 from node_agent.gpu import device
 from node_agent.gpu.device import DeviceNode
-from node_agent.memory import Memory
-from node_agent.slices import naming, node_view
-from node_agent.slices.slices import Place, State
+from node_agent.slices import device_ids, observed
+from node_agent.slices.states import Place, State
+from node_agent.state import Memory
 
 _COMMON = ("/dev/nvidiactl", "/dev/nvidia-uvm", "/dev/nvidia-uvm-tools")
 
@@ -22,17 +22,17 @@ def wanted(memory: Memory) -> dict[str, Edits | None]:
     them: what is written stays.
     """
     places = memory.places()
-    shares = sharing.Shares(memory.journal.records, memory.pods or {})
+    shares = visibility.Shares(memory.journal.records, memory.pods or {})
     found: dict[str, Edits | None] = {}
     for ids in memory.journal.grants:
         granted = [places[one] for one in ids if one in places]
-        found[naming.set_name(ids)] = None
+        found[device_ids.set_name(ids)] = None
         if len(granted) != len(ids) or not all(stands(memory, one) for one in granted):
             continue
         seen = shares.seen_with(granted)
         if seen is not None and all(stands(memory, one) for one in seen):
             try:
-                found[naming.set_name(ids)] = for_slices(memory, seen)
+                found[device_ids.set_name(ids)] = for_slices(memory, seen)
             except device.DeviceError:
                 continue
     return found
@@ -47,7 +47,7 @@ def stands(memory: Memory, place: Place) -> bool:
         and record.state is State.ALLOCATED
         and there is not None
         and there.whole
-        and node_view.is_it(record, there)
+        and observed.is_it(record, there)
     )
 
 

@@ -17,8 +17,8 @@ import msgspec
 from allocator import errors
 from allocator.claims.report import Owner
 from allocator.mig.profile import Placement
-from node_agent.slices import slices
-from node_agent.slices.slices import Event, Place, Record, State
+from node_agent.slices import states
+from node_agent.slices.states import Event, Place, Record, State
 
 VERSION = 1
 MAX_BYTES = 4 * 2**20  # sixteen full GPUs take less than 100 kB
@@ -101,7 +101,7 @@ class Journal:
             records = [
                 dataclasses.replace(r, state=State.ALLOCATED, gi_id=None, ci_id=None, mig_uuid="")
                 for r in records
-                if r.state in slices.HELD
+                if r.state in states.HELD
             ]
         self.records = {r.place: r for r in records}
         self.grants = frozenset(document.grants)
@@ -109,13 +109,13 @@ class Journal:
     def cut(self, place: Place) -> None:
         """The intent to cut a slice where there is none of ours. Raises SliceError if there is one."""
         if place in self.records:
-            raise slices.SliceError(f"there is a slice of ours at {place} already")
+            raise states.SliceError(f"there is a slice of ours at {place} already")
         self._write({**self.records, place: Record(place, State.CUTTING)}, self.grants)
 
     def adopt(self, record: Record) -> None:
         """Take over a slice that a container has and the journal lacks. Raises SliceError if it has it."""
         if record.place in self.records:
-            raise slices.SliceError(f"there is a slice of ours at {record.place} already")
+            raise states.SliceError(f"there is a slice of ours at {record.place} already")
         self._note({**self.records, record.place: record}, self.grants)
 
     def apply(self, place: Place, event: Event, **changes: Any) -> Record | None:
@@ -125,7 +125,7 @@ class Journal:
         """
         records = dict(self.records)
         changed = _applied(records, place, event, changes)
-        if event in slices.INTENTS:
+        if event in states.INTENTS:
             self._write(records, self.grants)
         else:
             self._note(records, self.grants)
@@ -153,7 +153,7 @@ class Journal:
         records = dict(self.records)
         for place in places:
             record = records[place]
-            state = slices.after(record.state, Event.TAKE)
+            state = states.after(record.state, Event.TAKE)
             if state is not None:
                 records[place] = dataclasses.replace(record, state=state, owner=None)
         self._write(records, self.grants | {ids})
@@ -188,8 +188,8 @@ def _applied(records: dict[Place, Record], place: Place, event: Event, changes: 
     """Let an event happen to one of the records; the record after it."""
     record = records.get(place)
     if record is None:
-        raise slices.SliceError(f"there is no slice of ours at {place}")
-    state = slices.after(record.state, event)
+        raise states.SliceError(f"there is no slice of ours at {place}")
+    state = states.after(record.state, event)
     if state is None:
         del records[place]
         return None

@@ -13,8 +13,8 @@ from functools import cached_property
 
 from allocator.claims.report import Owner
 from node_agent.cluster.pods import PodView
-from node_agent.slices import naming
-from node_agent.slices.slices import Place, Record
+from node_agent.slices import device_ids
+from node_agent.slices.states import Place, Record
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class Listing:
 
     def holder(self, place: Place) -> Holder | None:
         """Who holds a placement."""
-        return self.holders.get((naming.resource(place), naming.device_id(place)))
+        return self.holders.get((device_ids.resource(place), device_ids.device_id(place)))
 
     def together(self, resource: str, holder: Holder) -> tuple[str, ...]:
         """The ids of a resource that a container holds, in order: what it was given in one go."""
@@ -86,7 +86,7 @@ class People:
                 continue
             if any((p.gpu, p.profile, p.start) == (place.gpu, profile, place.placement.start) for p in pod.promises):
                 return True
-            if self._listed[pod.namespace, pod.name, naming.resource(place)] < pod.wanted[profile]:
+            if self._listed[pod.namespace, pod.name, device_ids.resource(place)] < pod.wanted[profile]:
                 return True
         return False
 

@@ -3,7 +3,7 @@
 from fastapi import FastAPI, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from scheduler.api import documentation, inventory, planning, problems
+from scheduler.api import cluster, documentation, planning, problems
 from scheduler.api.context import Context
 from scheduler.api.models import HealthModel
 
@@ -16,7 +16,7 @@ def build(context: Context) -> FastAPI:
         version="v1",
     )
     _health_routes(app, context)
-    inventory.add(app, context)
+    cluster.add(app, context)
     planning.add(app, context)
     problems.handle(app)
     documentation.publish(app)

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from scheduler.api.problems import NotReadyError
-from scheduler.cache.state import State
+from scheduler.cache.cluster_cache import State
 from scheduler.metrics import Metrics
 from scheduler.planner.port import Planner, Task
 from scheduler.snapshots import Snapshots

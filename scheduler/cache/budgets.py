@@ -11,7 +11,7 @@ from typing import Literal, Protocol
 import msgspec
 
 from allocator.claims.snapshot_file import DisruptionBudget
-from scheduler.pace import paced
+from scheduler.cooperative import paced
 
 
 class Labelled(Protocol):

@@ -10,9 +10,9 @@ from allocator.claims import contract
 from kubeclient import kube
 from kubeclient.changes import Change, Listing
 from kubeclient.objects import Pod
-from scheduler.cache import cluster
+from scheduler.cache import port
 from scheduler.cache.budgets import PodDisruptionBudget
-from scheduler.cache.cluster import Binding, Kind, Object
+from scheduler.cache.port import Binding, Kind, Object
 
 PATHS: Mapping[Kind, str] = {
     Kind.POD: "/api/v1/pods",
@@ -25,12 +25,12 @@ _BUDGETS = "/apis/policy/v1/poddisruptionbudgets"
 _DECODE_BUDGET = msgspec.json.Decoder(PodDisruptionBudget).decode
 _METADATA_ONLY = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 _DECODE: Mapping[Kind, Callable[[bytes | msgspec.Raw], Object]] = {
-    kind: msgspec.json.Decoder(type_).decode for kind, type_ in cluster.TYPES.items()
+    kind: msgspec.json.Decoder(type_).decode for kind, type_ in port.TYPES.items()
 }
 
 
 class KubeClient:
-    """`scheduler.cache.cluster.Cluster` over a connection, which goes when this is closed."""
+    """`scheduler.cache.port.Cluster` over a connection, which goes when this is closed."""
 
     def __init__(self, connection: kube.Connection) -> None:
         self._connection = connection

@@ -5,7 +5,7 @@ from typing import Protocol
 
 from kubeclient.changes import Change, Listing
 from kubeclient.list_watch import ListWatch
-from scheduler.cache.cluster import Cluster, Kind, Object
+from scheduler.cache.port import Cluster, Kind, Object
 from scheduler.metrics import Metrics
 
 BACKOFF_MAX_S = 1.0  # back within a second of the API server's return

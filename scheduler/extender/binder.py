@@ -17,9 +17,9 @@ from allocator.placement.misfit import Misfit
 from allocator.request import Request
 from kubeclient.objects import Pod
 from scheduler.cache import pods
-from scheduler.cache.cluster import Binding, Cluster
-from scheduler.cache.state import State
-from scheduler.extender.courtship import Courtships
+from scheduler.cache.cluster_cache import State
+from scheduler.cache.port import Binding, Cluster
+from scheduler.extender.nominations import Courtships
 from scheduler.metrics import Metrics
 
 _log = structlog.get_logger("binder")

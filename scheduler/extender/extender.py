@@ -29,9 +29,9 @@ from allocator.placement.misfit import Misfit, Reason
 from allocator.request import Request
 from kubeclient.objects import Pod
 from scheduler.cache import pods
-from scheduler.cache.state import KnownPod, State
+from scheduler.cache.cluster_cache import KnownPod, State
 from scheduler.extender.binder import Binder
-from scheduler.extender.courtship import Courtship, Courtships
+from scheduler.extender.nominations import Courtship, Courtships
 from scheduler.extender.preemptor import Preemptor
 from scheduler.metrics import Metrics
 

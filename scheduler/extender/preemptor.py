@@ -15,8 +15,8 @@ from allocator import errors
 from allocator.planning import preemption
 from allocator.request import Request
 from scheduler.cache.budgets import Allowance, PodDisruptionBudget
-from scheduler.cache.cluster import Cluster
-from scheduler.cache.state import KnownPod, State
+from scheduler.cache.cluster_cache import KnownPod, State
+from scheduler.cache.port import Cluster
 
 _log = structlog.get_logger("preemptor")
 

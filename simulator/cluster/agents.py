@@ -17,8 +17,8 @@ from kubeclient.changes import ChangeType
 from kubeclient.objects import Pod
 from scheduler.cache import pods
 from simulator.cluster import api
-from simulator.cluster.agent import Agent
 from simulator.cluster.api import Api, Document
+from simulator.cluster.fake_agent import Agent
 from simulator.cluster.informer import Informer
 from simulator.cluster.nodes import Node
 from simulator.cluster.work_queue import WorkQueue

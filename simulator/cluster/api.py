@@ -1,6 +1,6 @@
 """Api: the port through which everything simulated talks to Kubernetes: agents, kubelet, scheduler stand-in, demo.
 
-Unlike the scheduler service's narrow port (`scheduler.cache.cluster`) it knows whole objects, as JSON documents, and
+Unlike the scheduler service's narrow port (`scheduler.cache.port`) it knows whole objects, as JSON documents, and
 every verb that a controller uses. Implemented by `simulator.cluster.memory_cluster` and, over the real API server, by
 `simulator.cluster.kube_api`; one contract suite (tests/contract/cluster) runs on both. Documents that come in and go
 out are the caller's own: changing one changes nothing in the cluster.
@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 from allocator.claims import contract
 from kubeclient.changes import ChangeType
-from scheduler.cache.cluster import Binding
+from scheduler.cache.port import Binding
 
 Document = dict[str, Any]
 
@@ -62,7 +62,7 @@ class Page:
 
 
 class Api(Protocol):
-    """The verbs. Every method raises the ClusterError that fits, as `scheduler.cache.cluster.Cluster` does."""
+    """The verbs. Every method raises the ClusterError that fits, as `scheduler.cache.port.Cluster` does."""
 
     async def create(self, kind: Kind, document: Document) -> Document:
         """Create an object; `metadata.generateName` asks for a name. ConflictError if the name is taken."""

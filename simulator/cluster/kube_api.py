@@ -10,8 +10,8 @@ import msgspec
 
 from kubeclient import kube
 from kubeclient.changes import ChangeType
-from scheduler.cache.cluster import Binding
 from scheduler.cache.kube import KubeClient
+from scheduler.cache.port import Binding
 from simulator.cluster import api
 from simulator.cluster.api import Document, Kind
 

@@ -13,9 +13,9 @@ from allocator.claims import contract
 from kubeclient.changes import Change, ChangeType
 from kubeclient.objects import Pod
 from node_agent.cluster import coexistence
-from node_agent.cluster.cluster import PodEvent
 from node_agent.cluster.kube import KubeClient
 from node_agent.cluster.labels import Labels
+from node_agent.cluster.port import PodEvent
 from node_agent.service import observe
 from simulator.gpu.devices import SimulatedDevices
 from simulator.gpu.driver import simulate

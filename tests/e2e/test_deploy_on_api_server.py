@@ -11,8 +11,8 @@ import pytest
 import yaml
 
 from allocator.claims import contract
-from scheduler.cache.cluster import Binding, Kind
 from scheduler.cache.kube import KubeClient
+from scheduler.cache.port import Binding, Kind
 from testbed import errors
 from testbed.control_plane import build, ports
 from testbed.control_plane.control_plane import ControlPlane

@@ -15,8 +15,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from allocator import errors
 from allocator.claims.report import SliceState
 from node_agent.gpu import device
-from node_agent.slices import slices
-from node_agent.slices.slices import Place, State
+from node_agent.slices import states
+from node_agent.slices.states import Place, State
 from simulator.gpu.faults import Call
 from tests.unit.node_agent.world import Crash, World
 
@@ -213,7 +213,7 @@ class AgentMachine(RuleBasedStateMachine):
         if hasattr(self, "world"):
             for uid in self._admitted():
                 for place in self.world.places_of(self.world.pods[uid].view):
-                    assert self.world.journal.records[place].state in slices.HELD
+                    assert self.world.journal.records[place].state in states.HELD
 
     @invariant()
     def what_is_used_is_not_called_idle(self) -> None:
@@ -255,7 +255,7 @@ class AgentMachine(RuleBasedStateMachine):
                 there = self.world.instance(place)
                 blocked = any(f.gpu == place.gpu and f.placement.overlaps(place.placement) for f in foreign)
                 assert blocked or (there is not None and there.whole)
-        held = {p for p, r in records.items() if r.state in slices.HELD}
+        held = {p for p, r in records.items() if r.state in states.HELD}
         mine = {p for pod in self.world.pods.values() for p in self.world.places_of(pod.view)}
         lingering = {p for places in self.running.values() for p in places}
         assert held <= mine | lingering | self._may_be_somebodys()

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from allocator import errors
 from kubeclient.changes import ChangeType
-from scheduler.cache.cluster import Binding
+from scheduler.cache.port import Binding
 from simulator.cluster.api import POD, Change
 from simulator.cluster.memory_cluster.client import MemoryApi
 from simulator.cluster.memory_cluster.server import Server

@@ -13,7 +13,7 @@ from allocator.claims.snapshot_file import Saved
 from allocator.planning import reading
 from allocator.planning.packing.program import Status
 from allocator.planning.packing.relocation import Found, Job, Question
-from allocator.planning.repack import document, focus, problem, render, search
+from allocator.planning.repack import document, neighbourhood, problem, render, search
 from allocator.planning.repack.document import Wanted
 from allocator.planning.repack.problem import Limits, Problem, Rule
 
@@ -69,7 +69,7 @@ def solve(
         budgets=budgets,
     )
     moves = document.MAX_MOVES if Rule.BUDGETS in ignored else limits.moves
-    return Solved(posed, question, focus.cheapest(question, moves, time_limit_s))
+    return Solved(posed, question, neighbourhood.cheapest(question, moves, time_limit_s))
 
 
 def check_offered(requests: Sequence[Wanted], gpus: Sequence[GpuView], where: str) -> None:

@@ -7,7 +7,7 @@ import json
 import sys
 
 from node_agent.gpu import device
-from node_agent.gpu.nvml.binding import Binding
+from node_agent.gpu.nvml.driver import Binding
 from node_agent.gpu.nvml.observe import observe
 
 

@@ -13,7 +13,7 @@ from allocator.mig import gpu_models
 from allocator.mig.catalogue import Catalogue
 from allocator.mig.profile import Engines, Profile
 from node_agent.gpu import device
-from node_agent.gpu.nvml.binding import Binding, Handle, ProfileInfo
+from node_agent.gpu.nvml.driver import Binding, Handle, ProfileInfo
 
 _MOST_ENUMS = 64  # NVML knows 18 today; past the last one it says so
 _PROFILE_NAME = re.compile(r"[1-9][0-9]?g\.[0-9]{1,4}gb(?:[+-][a-z]+(?:\.[a-z]+)*)?", re.ASCII)

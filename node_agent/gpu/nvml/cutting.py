@@ -4,8 +4,8 @@ from contextlib import suppress
 
 from allocator.mig.profile import Placement, Profile
 from node_agent.gpu import device
-from node_agent.gpu.nvml.binding import Binding, Handle
-from node_agent.gpu.nvml.inventory import Inventory
+from node_agent.gpu.nvml.driver import Binding, Handle
+from node_agent.gpu.nvml.instances import Inventory
 from node_agent.gpu.nvml.lane import Ticket
 
 

@@ -19,8 +19,8 @@ from allocator.mig.profile import Placement, Profile
 from node_agent.gpu import device
 from node_agent.gpu.device import GpuState
 from node_agent.gpu.nvml import capabilities, catalogue, cutting
-from node_agent.gpu.nvml.binding import Binding, Handle
-from node_agent.gpu.nvml.inventory import Inventory
+from node_agent.gpu.nvml.driver import Binding, Handle
+from node_agent.gpu.nvml.instances import Inventory
 from node_agent.gpu.nvml.lane import Lane, Ticket
 from node_agent.gpu.nvml.watching import Watch
 

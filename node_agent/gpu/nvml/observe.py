@@ -8,8 +8,8 @@ import dataclasses
 from typing import Any
 
 from node_agent.gpu import device
-from node_agent.gpu.nvml.binding import Binding
 from node_agent.gpu.nvml.devices import NvmlDevices
+from node_agent.gpu.nvml.driver import Binding
 
 
 def observe(binding: Binding) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import time
 from contextlib import suppress
 
 from node_agent.gpu import device
-from node_agent.gpu.nvml.binding import Binding, Handle, RawEvent, address
+from node_agent.gpu.nvml.driver import Binding, Handle, RawEvent, address
 from node_agent.gpu.nvml.lane import Lane
 
 _SLICE_S = 1.0  # a wait inside the driver cannot be interrupted, so waits are cut into such pieces

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from allocator import errors
 from kubeclient.changes import ChangeType
 from scheduler import kube_scheduler_config
-from scheduler.cache.cluster import Binding
+from scheduler.cache.port import Binding
 from simulator.cluster import api
 from simulator.cluster.api import Api, Document
 from simulator.cluster.informer import Informer

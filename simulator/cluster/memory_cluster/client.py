@@ -7,36 +7,36 @@ import msgspec
 from allocator import errors
 from kubeclient.changes import Change, ChangeType, Listing
 from kubeclient.objects import Pod
-from scheduler.cache import cluster
+from scheduler.cache import port
 from scheduler.cache.budgets import PodDisruptionBudget
-from scheduler.cache.cluster import Binding, Object
+from scheduler.cache.port import Binding, Object
 from simulator.cluster import api
 from simulator.cluster.api import Document, Kind
 from simulator.cluster.memory_cluster.faults import Faults
 from simulator.cluster.memory_cluster.server import Server
 
-_KINDS = {cluster.Kind.POD: api.POD, cluster.Kind.NODE: api.NODE, cluster.Kind.MIG_NODE: api.MIG_NODE}
-_DECODERS = {kind: msgspec.json.Decoder(type_) for kind, type_ in cluster.TYPES.items()}
+_KINDS = {port.Kind.POD: api.POD, port.Kind.NODE: api.NODE, port.Kind.MIG_NODE: api.MIG_NODE}
+_DECODERS = {kind: msgspec.json.Decoder(type_) for kind, type_ in port.TYPES.items()}
 
 _DECODE_BUDGET = msgspec.json.Decoder(PodDisruptionBudget).decode
 
 
 class MemoryCluster:
-    """`scheduler.cache.cluster.Cluster` over a server in memory. `faults` says what goes wrong between the two."""
+    """`scheduler.cache.port.Cluster` over a server in memory. `faults` says what goes wrong between the two."""
 
     def __init__(self, server: Server) -> None:
         self.server = server
         self.faults = Faults()
         self._closed = False
 
-    async def list(self, kind: cluster.Kind) -> Listing[Object]:
+    async def list(self, kind: port.Kind) -> Listing[Object]:
         """All objects of a kind."""
         self._need_open()
         async with self.faults.around("list", kind.value):
             items = tuple(_DECODERS[kind].decode(one.raw) for one in self.server.list(_KINDS[kind]))
             return Listing(items, str(self.server.version))
 
-    async def watch(self, kind: cluster.Kind, resource_version: str) -> AsyncGenerator[Change[Object], None]:
+    async def watch(self, kind: port.Kind, resource_version: str) -> AsyncGenerator[Change[Object], None]:
         """Changes after a resource version, until the server ends the watch."""
         self._need_open()
         async with self.faults.around("watch", kind.value):

@@ -15,7 +15,7 @@ import msgspec
 
 from allocator import errors
 from kubeclient.changes import ChangeType
-from scheduler.cache.cluster import Binding
+from scheduler.cache.port import Binding
 from simulator.cluster import api
 from simulator.cluster.api import Document, Kind
 from simulator.cluster.memory_cluster import objects

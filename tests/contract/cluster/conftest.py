@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from kubeclient.kube import Connection
-from scheduler.cache.cluster import Cluster
 from scheduler.cache.kube import KubeClient
+from scheduler.cache.port import Cluster
 from simulator.cluster.api import POD, Api, Document
 from simulator.cluster.kube_api import KubeApi
 from simulator.cluster.memory_cluster.client import MemoryApi, MemoryCluster

@@ -6,7 +6,7 @@ import pytest
 
 from allocator import errors
 from kubeclient.changes import ChangeType
-from scheduler.cache.cluster import Binding
+from scheduler.cache.port import Binding
 from simulator.cluster import api
 from simulator.cluster.api import EVENT, MIG_NODE, NODE, POD, Change, Document
 from tests.contract.cluster.conftest import Ports

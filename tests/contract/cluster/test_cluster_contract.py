@@ -1,4 +1,4 @@
-"""The contract of `scheduler.cache.cluster.Cluster`, the scheduler service's port, on every implementation."""
+"""The contract of `scheduler.cache.port.Cluster`, the scheduler service's port, on every implementation."""
 
 from contextlib import aclosing
 
@@ -9,7 +9,7 @@ from allocator import errors
 from kubeclient.changes import ChangeType
 from kubeclient.objects import Pod
 from scheduler.cache.budgets import Selector
-from scheduler.cache.cluster import Binding, Kind, MigNode
+from scheduler.cache.port import Binding, Kind, MigNode
 from simulator.cluster.api import DISRUPTION_BUDGET, MIG_NODE, NODE, POD
 from tests.contract.cluster.conftest import Ports
 

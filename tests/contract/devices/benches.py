@@ -5,8 +5,8 @@ from enum import StrEnum
 
 from allocator.mig.profile import Placement
 from node_agent.gpu import device
-from node_agent.gpu.nvml.binding import Binding
 from node_agent.gpu.nvml.devices import Deadlines, NvmlDevices
+from node_agent.gpu.nvml.driver import Binding
 from simulator.gpu.devices import SimulatedDevices
 from simulator.gpu.driver import SimulatedDriver, simulate
 from simulator.gpu.gpu import SimulatedGpu

@@ -16,8 +16,8 @@ from allocator.mig import gpu_models
 from node_agent import service
 from node_agent.gpu import device
 from node_agent.gpu.device import GpuState
-from node_agent.gpu.nvml.binding import Binding
 from node_agent.gpu.nvml.devices import NvmlDevices
+from node_agent.gpu.nvml.driver import Binding
 from node_agent.gpu.nvml.observe import observe
 from simulator.gpu.driver import SimulatedDriver, Virtualization
 from simulator.gpu.gpu import SimulatedGpu

@@ -19,7 +19,7 @@ import pytest
 from allocator.claims import contract
 from allocator.claims.contract import Promise
 from node_agent.containers.cdi import Specs
-from node_agent.slices import slices
+from node_agent.slices import states
 from node_agent.slices.journal import Journal
 from node_agent.slices.journal_file import FileStore
 from simulator.gpu import driver
@@ -220,7 +220,7 @@ class AgentStack:
         waiting: set[str] = set()
         found: set[str] = set()
         for record in self.journal().records.values():
-            if record.owner is not None and record.state in slices.HELD:
+            if record.owner is not None and record.state in states.HELD:
                 (found if record.mig_uuid in used else waiting).add(record.owner.pod)
         return found - waiting
 

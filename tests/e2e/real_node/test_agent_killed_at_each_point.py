@@ -10,7 +10,7 @@ from contextlib import closing
 
 import pytest
 
-from node_agent.slices.slices import State
+from node_agent.slices.states import State
 from simulator.gpu.faults import Call
 from testbed.control_plane.control_plane import ControlPlane
 from testbed.node.real_node import RealNode

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from node_agent.gpu import device
-from node_agent.slices import slices
+from node_agent.slices import states
 from simulator.gpu.faults import Call
 from tests.e2e.real_node.agent_stack import (
     AgentStack,
@@ -88,7 +88,7 @@ def _after(stack: AgentStack, last: tuple[list[Document], set[str]]) -> tuple[li
 
 
 def _held_slices_are_apart(stack: AgentStack) -> None:
-    held = sorted(p for p, record in stack.journal().records.items() if record.state in slices.HELD)
+    held = sorted(p for p, record in stack.journal().records.items() if record.state in states.HELD)
     for n, one in enumerate(held):
         clash = [other for other in held[:n] if other.gpu == one.gpu and other.placement.overlaps(one.placement)]
         assert clash == [], f"{one} is held beside {clash}"

@@ -27,8 +27,8 @@ from config import logs
 from kubeclient.changes import ChangeType
 from kubeclient.kube import Connection
 from scheduler import settings
-from scheduler.cache.cluster import Cluster
 from scheduler.cache.kube import KubeClient
+from scheduler.cache.port import Cluster
 from scheduler.service import Service
 from simulator.cluster import nodes
 from simulator.cluster.agents import Agents

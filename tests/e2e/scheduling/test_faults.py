@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from allocator import errors
-from scheduler.cache.cluster import Binding
 from scheduler.cache.kube import KubeClient
+from scheduler.cache.port import Binding
 from testbed.control_plane import ports
 from testbed.control_plane.control_plane import ControlPlane
 from tests.e2e.scheduling.stack import ExtenderProcess, Stack, bound, eventually, placements, pod

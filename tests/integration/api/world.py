@@ -11,7 +11,7 @@ from allocator.claims import contract
 from allocator.placement import policy
 from scheduler import settings
 from scheduler.api import Context, build
-from scheduler.cache.state import State
+from scheduler.cache.cluster_cache import State
 from scheduler.metrics import Metrics
 from scheduler.planner.pool import Pool
 from scheduler.planner.port import Limits

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from benchmarks import parts, results
+from benchmarks import registry, results
 from benchmarks.results import Machine, PartResult, Results, Verdict
 
 MIXES = ("uniform", "bimodal")
@@ -70,7 +70,7 @@ def results_of(*names: str, quick: bool = False) -> Results:
             "",
             ROWS[one.name],
         )
-        for one in parts.PARTS
+        for one in registry.PARTS
         if one.name in (names or ROWS) and one.name in ROWS
     }
     verdicts = [

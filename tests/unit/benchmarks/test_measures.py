@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from allocator.mig import geometry, gpu_models
-from benchmarks import decisions, fragmentation, parts, planning, repacking
+from benchmarks import decisions, fragmentation, planning, registry, repacking
 from benchmarks.policies import Contender
 
 Rows = Sequence[Mapping[str, Any]]
@@ -45,7 +45,7 @@ def measured_once() -> Mapping[str, Rows]:
 @pytest.mark.parametrize("part", SMALL)
 def test_every_column_is_explained(part: str, small: Mapping[str, Rows]) -> None:
     """A row has no field that its part does not explain, and the part explains no field that no row has."""
-    explained = set(next(one.columns for one in parts.PARTS if one.name == part))
+    explained = set(next(one.columns for one in registry.PARTS if one.name == part))
     assert {key for row in small[part] for key in row} == explained
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from allocator import errors
-from benchmarks import parts, ranges
+from benchmarks import ranges, registry
 from benchmarks.ranges import Range
 
 BOUND = Range("extender", (("nodes", 5000),), "p50_ms", "why", "source", most=4.0)
@@ -25,13 +25,13 @@ def test_the_shipped_bounds_are_readable() -> None:
     """benchmarks/ranges.toml has bounds, each with a reason and a source, about parts that there are."""
     found = ranges.load()
     assert all(one.why and one.source for one in found)
-    assert {one.measure for one in found} <= {part.name for part in parts.PARTS}
+    assert {one.measure for one in found} <= {part.name for part in registry.PARTS}
     assert len(set(found)) == len(found) > 100
 
 
 def test_the_shipped_bounds_are_about_fields_that_are_measured() -> None:
     """Each bound names columns that its part has, its slack too."""
-    columns = {part.name: part.columns for part in parts.PARTS}
+    columns = {part.name: part.columns for part in registry.PARTS}
     for one in ranges.load():
         named = {one.field, *(key for key, _ in one.where), *([one.slack] if one.slack else [])}
         assert named <= set(columns[one.measure]), one

@@ -2,7 +2,7 @@
 
 import pytest
 
-from benchmarks import parts, ranges, results, suite
+from benchmarks import ranges, registry, results, suite
 from benchmarks.report import quoted
 from benchmarks.results import Results
 
@@ -17,7 +17,7 @@ def _recorded() -> Results:
 def test_the_recorded_run_is_a_full_one(recorded: Results) -> None:
     """It is no quick run, and each of its parts is one there is, with rows whose fields it explains."""
     assert not recorded.quick
-    assert {"policies", "planning", "repacking"} <= set(recorded.parts) <= {part.name for part in parts.PARTS}
+    assert {"policies", "planning", "repacking"} <= set(recorded.parts) <= {part.name for part in registry.PARTS}
     for part in recorded.parts.values():
         assert part.rows
         assert not part.failed

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import parts
+from benchmarks import registry
 from benchmarks.report import page, plots
 from tests.unit.benchmarks import small_results
 
@@ -91,13 +91,13 @@ def test_the_page_has_every_part_and_needs_no_other_file(made: list[Path]) -> No
     found = parsed(made[0])
     assert found.ids == [
         "short",
-        *(name for name in (p.name for p in parts.PARTS) if name in small_results.ROWS),
+        *(name for name in (p.name for p in registry.PARTS) if name in small_results.ROWS),
         "words",
     ]
     assert {f"#{one}" for one in found.ids} - {"#short"} == set(found.links)
     assert all(one.startswith("#") for one in found.loads)
     assert found.pictures == len(PICTURES)
-    for one in parts.PARTS:
+    for one in registry.PARTS:
         assert (one.question in found.text) == (one.name in small_results.ROWS)
 
 
@@ -145,7 +145,7 @@ def test_a_quick_report_says_what_it_left_out(tmp_path: Path) -> None:
     """A quick run is called one, with what each part left out."""
     found = parsed(page.write(small_results.results_of("decisions", "extender", quick=True), tmp_path)[0])
     assert "A quick run." in found.text
-    for one in parts.find(["decisions", "extender"]):
+    for one in registry.find(["decisions", "extender"]):
         assert one.quick in found.text
 
 

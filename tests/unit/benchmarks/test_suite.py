@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from allocator import errors
-from benchmarks import parts, results, suite
-from benchmarks.parts import Part, Progress, Rows
+from benchmarks import registry, results, suite
 from benchmarks.ranges import Range
+from benchmarks.registry import Part, Progress, Rows
 from benchmarks.results import Results
 
 BOUNDS = (
@@ -108,17 +108,17 @@ def test_files_that_are_no_results_are_refused(tmp_path: Path, content: str | No
 
 def test_parts_are_found_by_name() -> None:
     """Parts come in their order whatever the order of the names; no name means all; a stranger is refused."""
-    assert [one.name for one in parts.find(["planning", "policies"])] == ["policies", "planning"]
-    assert parts.find(()) == parts.PARTS
+    assert [one.name for one in registry.find(["planning", "policies"])] == ["policies", "planning"]
+    assert registry.find(()) == registry.PARTS
     with pytest.raises(errors.SettingsError, match="use one of policies"):
-        parts.find(["polices"])
+        registry.find(["polices"])
 
 
 def _texts(one: Part) -> Mapping[str, Any]:
     return {"title": one.title, "question": one.question, "method": one.method, "quick": one.quick}
 
 
-@pytest.mark.parametrize("one", parts.PARTS, ids=lambda one: one.name)
+@pytest.mark.parametrize("one", registry.PARTS, ids=lambda one: one.name)
 def test_every_part_explains_itself(one: Part) -> None:
     """Each part has a title, a question that ends as one, a method, what quick leaves out, and columns."""
     assert all(_texts(one).values())

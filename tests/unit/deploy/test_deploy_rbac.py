@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from scheduler.cache import cluster
+from scheduler.cache import port
 from tests.unit.deploy import manifests
 
 Right = tuple[str, str, str]  # API group, resource, verb
@@ -42,7 +42,7 @@ def rights(path: Path, kind: str, name: str) -> set[Right]:
 
 def test_the_scheduler_may_do_what_its_port_does() -> None:
     """The role has the rights of the port's methods, each of them and no other."""
-    methods = {name for name in vars(cluster.Cluster) if not name.startswith("_")}
+    methods = {name for name in vars(port.Cluster) if not name.startswith("_")}
     assert methods == SCHEDULER.keys()
     assert rights(RBAC / "scheduler" / "extender.yaml", "ClusterRole", "migsched-scheduler") == set().union(
         *SCHEDULER.values()

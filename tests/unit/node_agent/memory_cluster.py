@@ -9,13 +9,13 @@ from allocator.claims import contract
 from allocator.claims.contract import Promise
 from kubeclient.changes import Change, ChangeType, Listing
 from kubeclient.objects import Container, Meta, Node, Pod, PodSpec, PodStatus, Resources
-from node_agent.cluster.cluster import PodEvent
+from node_agent.cluster.port import PodEvent
 
 DEADLINE_S = 20.0
 
 
 class OneNodeCluster:
-    """`node_agent.cluster.cluster.Cluster`. `down` makes every call fail as if the API server were away."""
+    """`node_agent.cluster.port.Cluster`. `down` makes every call fail as if the API server were away."""
 
     def __init__(self, node: str = "n1") -> None:
         self.name = node

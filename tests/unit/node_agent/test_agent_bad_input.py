@@ -14,7 +14,7 @@ from node_agent.containers.cdi import CdiError, Specs
 from node_agent.slices import journal
 from node_agent.slices.journal import JournalError
 from node_agent.slices.journal_file import FileStore
-from node_agent.slices.slices import State
+from node_agent.slices.states import State
 from simulator.gpu.faults import Call
 from tests.unit.node_agent.memory_cluster import pod
 from tests.unit.node_agent.world import World

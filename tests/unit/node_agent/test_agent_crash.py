@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from node_agent.slices import slices
-from node_agent.slices.slices import Event, Place, State
+from node_agent.slices import states
+from node_agent.slices.states import Event, Place, State
 from tests.unit.node_agent.crash_scenes import SCENES, Scene, adopt, hand_on, restore_for_nobody
 from tests.unit.node_agent.world import Crash, World
 
@@ -37,7 +37,7 @@ def _disarm(world: World) -> None:
 def test_the_scenes_pass_every_transition(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The points come from the code: no state and event of the table of a slice's life is left out."""
     passed: set[tuple[State, Event]] = set()
-    table = slices.after
+    table = states.after
 
     def after(state: State, event: Event) -> State | None:
         passed.add((state, event))
@@ -46,9 +46,9 @@ def test_the_scenes_pass_every_transition(tmp_path: Path, monkeypatch: pytest.Mo
     for scene in SCENES:
         made = scene(tmp_path / scene.__name__)
         with monkeypatch.context() as patched:
-            patched.setattr(slices, "after", after)
+            patched.setattr(states, "after", after)
             made.act()
-    assert passed == slices.TRANSITIONS.keys()
+    assert passed == states.TRANSITIONS.keys()
 
 
 @pytest.mark.parametrize("scene", SCENES, ids=lambda one: str(one.__name__))

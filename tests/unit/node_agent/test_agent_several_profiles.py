@@ -7,11 +7,11 @@ import pytest
 
 from allocator.request import Request, Slot
 from kubeclient import objects
-from node_agent.agent import Agent
 from node_agent.cluster import pods
 from node_agent.cluster.pods import PodView
-from node_agent.slices import naming
-from node_agent.slices.slices import Place
+from node_agent.reconciler import Agent
+from node_agent.slices import device_ids
+from node_agent.slices.states import Place
 from tests.unit.node_agent.world import World
 
 SMALL, LARGE = "nvidia.com/mig-1g.5gb", "nvidia.com/mig-3g.20gb"
@@ -19,7 +19,7 @@ SMALL, LARGE = "nvidia.com/mig-1g.5gb", "nvidia.com/mig-3g.20gb"
 
 def seen(world: World, *places: Place) -> set[str] | None:
     """The MIG UUIDs behind the CDI name of ids given in one go; None without a specification."""
-    name = naming.set_name([naming.device_id(one) for one in places])
+    name = device_ids.set_name([device_ids.device_id(one) for one in places])
     path = world.specs.directory / f"migsched-slice-{name}.json"
     if not path.exists():
         return None
@@ -69,13 +69,13 @@ def test_a_name_means_nothing_while_its_container_is_not_known(world: World) -> 
     small, large = places(world)
     pod = mixed(world)
     world.step()
-    world.allocation.allocate(SMALL, [naming.device_id(small)])
+    world.allocation.allocate(SMALL, [device_ids.device_id(small)])
     assert seen(world, small) is None
-    world.pods[pod.uid].devices["main", SMALL] = (naming.device_id(small),)
+    world.pods[pod.uid].devices["main", SMALL] = (device_ids.device_id(small),)
     assert world.step().pressing
     assert seen(world, small) is None
-    world.allocation.allocate(LARGE, [naming.device_id(large)])
-    world.pods[pod.uid].devices["main", LARGE] = (naming.device_id(large),)
+    world.allocation.allocate(LARGE, [device_ids.device_id(large)])
+    world.pods[pod.uid].devices["main", LARGE] = (device_ids.device_id(large),)
     assert not world.step().pressing
     assert seen(world, small) == uuids(world, small, large)
 
@@ -84,7 +84,7 @@ def test_looking_often_ends_when_no_container_can_wait_any_more(world: World) ->
     """A name that stays without a container does not keep the agent busy."""
     mixed(world)
     world.step()
-    world.allocation.allocate(SMALL, [naming.device_id(places(world)[0])])
+    world.allocation.allocate(SMALL, [device_ids.device_id(places(world)[0])])
     assert world.step().pressing
     assert not world.step(10.0).pressing
 
@@ -134,11 +134,11 @@ def test_what_was_listed_before_a_slice_changed_hands_is_not_believed(world: Wor
     after = world.bind("after", "1g.5gb", at=(small,))
     world.now += 1.0
     world.memory.see_pods({uid: pod.view for uid, pod in world.pods.items()})
-    world.allocation.allocate(SMALL, [naming.device_id(small)])
+    world.allocation.allocate(SMALL, [device_ids.device_id(small)])
     world.memory.see_listing(stale)
     world.agent.step()
     assert seen(world, small) == uuids(world, small)
-    world.pods[after.uid].devices["main", SMALL] = (naming.device_id(small),)
+    world.pods[after.uid].devices["main", SMALL] = (device_ids.device_id(small),)
     world.step()
     assert seen(world, small) == uuids(world, small)
 
@@ -154,7 +154,7 @@ def test_a_name_handed_on_loses_its_old_meaning_at_once(world: World) -> None:
     world.end(first)
     mixed(world)
     world.hear()
-    world.allocation.allocate(SMALL, [naming.device_id(small)])
+    world.allocation.allocate(SMALL, [device_ids.device_id(small)])
     assert seen(world, small) is None
 
 
@@ -186,8 +186,8 @@ def test_containers_of_one_pod_see_their_own(world: World) -> None:
     world.pods[pod.uid].view = apart
     world.hear()
     for container, resource, place in (("one", SMALL, small), ("two", LARGE, large)):
-        world.allocation.allocate(resource, [naming.device_id(place)])
-        world.pods[pod.uid].devices[container, resource] = (naming.device_id(place),)
+        world.allocation.allocate(resource, [device_ids.device_id(place)])
+        world.pods[pod.uid].devices[container, resource] = (device_ids.device_id(place),)
     world.step()
     assert seen(world, small) == uuids(world, small)
     assert seen(world, large) == uuids(world, large)
@@ -205,7 +205,7 @@ def test_an_init_container_is_not_waited_for(world: World) -> None:
     world.memory.see_pods({pod.uid: pod})
     small, large = places(world)
     for resource, place in ((SMALL, small), (LARGE, large)):
-        world.allocation.allocate(resource, [naming.device_id(place)])
+        world.allocation.allocate(resource, [device_ids.device_id(place)])
         assert seen(world, place) == uuids(world, place)
 
 
@@ -219,5 +219,5 @@ def test_without_cdi_the_pod_is_told_what_it_will_not_see(world: World) -> None:
 
 def test_names_without_a_specification_are_told(world: World) -> None:
     """Specifications that are asked to stay as they are, but are not there, are named."""
-    world.specs.put("there", world.allocation.allocate(SMALL, [naming.device_id(places(world)[0])]))
+    world.specs.put("there", world.allocation.allocate(SMALL, [device_ids.device_id(places(world)[0])]))
     assert world.specs.sync({"there": None, "missing": None}) == {"missing"}

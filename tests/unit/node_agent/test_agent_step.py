@@ -9,8 +9,8 @@ from allocator.claims.report import SliceState
 from allocator.mig.profile import Placement
 from node_agent.allocation import AllocationError
 from node_agent.gpu.device import DeadlineExceededError, DeviceBusyError, GpuInstance
-from node_agent.slices import naming, slices
-from node_agent.slices.slices import Event, SliceError, State
+from node_agent.slices import device_ids, states
+from node_agent.slices.states import Event, SliceError, State
 from simulator.gpu.faults import Call
 from tests.unit.node_agent.world import OPTIONS, World
 
@@ -88,7 +88,7 @@ def test_a_pod_of_whose_slices_another_got_one_gets_one_of_the_others(world: Wor
     pair = world.bind("pair", "1g.5gb", "1g.5gb", at=(world.place("1g.5gb", 4), world.place("1g.5gb", 5)))
     other = world.bind("other", "1g.5gb", at=(world.place("1g.5gb", 6),))
     world.step()
-    first = naming.device_id(world.place("1g.5gb", 4))
+    first = device_ids.device_id(world.place("1g.5gb", 4))
     world.allocation.allocate("nvidia.com/mig-1g.5gb", [first])
     world.pods[other.uid].devices["main", "nvidia.com/mig-1g.5gb"] = (first,)
     assert world.admit(pair)
@@ -104,7 +104,7 @@ def test_a_promise_in_the_way_of_which_a_pod_is_going_is_preferred_to_any_place(
     world.bind("new", "2g.10gb", at=(world.place("2g.10gb", 4),))
     world.hear()
     (chosen,) = world.choose("nvidia.com/mig-2g.10gb", 1)
-    assert chosen == naming.device_id(world.place("2g.10gb", 4))
+    assert chosen == device_ids.device_id(world.place("2g.10gb", 4))
     with pytest.raises(AllocationError) as stays:
         world.allocation.allocate("nvidia.com/mig-2g.10gb", [chosen])
     assert not stays.value.passing
@@ -142,7 +142,7 @@ def test_the_room_of_a_pod_that_is_over_is_worth_waiting_for(world: World) -> No
     world.step()
     world.end(old, gone=True)
     world.hear()
-    name = naming.device_id(world.place("1g.5gb", 0))
+    name = device_ids.device_id(world.place("1g.5gb", 0))
     with pytest.raises(AllocationError) as caught:
         world.allocation.allocate("nvidia.com/mig-1g.5gb", [name])
     assert caught.value.passing
@@ -154,7 +154,7 @@ def test_allocate_is_idempotent(world: World) -> None:
     """The same ids again, as for a container after an init container, give the same slice and change nothing."""
     world.bind("a", "1g.5gb", at=(world.place("1g.5gb", 2),))
     world.step()
-    name = naming.device_id(world.place("1g.5gb", 2))
+    name = device_ids.device_id(world.place("1g.5gb", 2))
     first = world.allocation.allocate("nvidia.com/mig-1g.5gb", [name])
     assert world.allocation.allocate("nvidia.com/mig-1g.5gb", [name]) == first
     assert world.instances() == ["1g.5gb@2"]
@@ -166,14 +166,14 @@ def test_an_init_containers_slice_is_part_of_the_containers_set(world: World) ->
     world.bind("other", "1g.5gb", at=(world.place("1g.5gb", 1),))
     world.bind("a", "1g.5gb", "1g.5gb", at=at)
     world.step()
-    first = naming.device_id(at[0])
+    first = device_ids.device_id(at[0])
     world.allocation.allocate("nvidia.com/mig-1g.5gb", [first])
     offered = list(world.allocation.offers()["nvidia.com/mig-1g.5gb"])
     chosen = world.allocation.prefer("nvidia.com/mig-1g.5gb", offered, [first], 2)
-    assert chosen == [naming.device_id(one) for one in at]
+    assert chosen == [device_ids.device_id(one) for one in at]
     edits = world.allocation.allocate("nvidia.com/mig-1g.5gb", chosen)
     assert len(edits.visible) == 2
-    assert world.specs.names() == {first, naming.set_name(chosen)}
+    assert world.specs.names() == {first, device_ids.set_name(chosen)}
 
 
 def test_a_slice_still_in_use_is_not_given_to_the_next_pod(world: World) -> None:
@@ -184,7 +184,7 @@ def test_a_slice_still_in_use_is_not_given_to_the_next_pod(world: World) -> None
     world.run(old)
     world.end(old, phase_only=True)
     with pytest.raises(AllocationError, match="used by process 101") as caught:
-        world.allocation.allocate("nvidia.com/mig-1g.5gb", [naming.device_id(world.place("1g.5gb", 0))])
+        world.allocation.allocate("nvidia.com/mig-1g.5gb", [device_ids.device_id(world.place("1g.5gb", 0))])
     assert caught.value.passing
 
 
@@ -303,10 +303,10 @@ def test_what_the_kubelet_lists_is_held_whatever_the_journal_says(world: World) 
     pod = world.bind("a", "1g.5gb", at=(world.place("1g.5gb", 0),))
     world.step()
     place = world.place("1g.5gb", 0)
-    world.pods[pod.uid].devices["main", "nvidia.com/mig-1g.5gb"] = (naming.device_id(place),)
+    world.pods[pod.uid].devices["main", "nvidia.com/mig-1g.5gb"] = (device_ids.device_id(place),)
     outcome = world.step()
     assert outcome.report.gpus[0].slices[0].state is SliceState.ALLOCATED
-    assert world.specs.names() == {naming.device_id(place)}
+    assert world.specs.names() == {device_ids.device_id(place)}
 
 
 def test_a_cut_that_ends_after_its_deadline_is_ours(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -383,10 +383,10 @@ def test_slices_are_counted_and_joinable(world: World) -> None:
 def test_the_table_of_a_slices_life_is_in_the_documentation() -> None:
     """docs/node-agent.md shows the transition table as the code has it."""
     text = (Path(__file__).parents[3] / "docs" / "node-agent.md").read_text(encoding="utf-8")
-    assert slices.table() in text
+    assert states.table() in text
 
 
 def test_an_event_the_table_lacks_changes_nothing() -> None:
     """A slice that is idle cannot be freed again."""
     with pytest.raises(SliceError, match="idle cannot be told free"):
-        slices.after(State.IDLE, Event.FREE)
+        states.after(State.IDLE, Event.FREE)

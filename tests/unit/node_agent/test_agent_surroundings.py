@@ -14,10 +14,10 @@ from allocator.errors import SettingsError
 from allocator.mig import gpu_models
 from cli import main as cli
 from kubeclient.objects import Meta, Pod, PodStatus
-from node_agent import footprint, settings
+from node_agent import process_tuning, settings
 from node_agent.cluster import coexistence
-from node_agent.slices import naming
-from node_agent.slices.naming import MAX_ID
+from node_agent.slices import device_ids
+from node_agent.slices.device_ids import MAX_ID
 from tests.unit.node_agent.world import OPTIONS, World
 
 GPU = "GPU-81345ab9-a6af-5a7e-b5a7-37d803b00ac0"
@@ -27,7 +27,7 @@ GPU = "GPU-81345ab9-a6af-5a7e-b5a7-37d803b00ac0"
 def test_device_ids_are_short_distinct_and_fit_for_cdi(model: str) -> None:
     """Every placement of every model has an id of its own, within the kubelet's limit, of characters CDI takes."""
     catalogue = gpu_models.find(model)
-    offered = naming.offered({GPU: catalogue})
+    offered = device_ids.offered({GPU: catalogue})
     assert len(offered) == len(list(catalogue.placements()))
     assert all(len(one) <= MAX_ID for one in offered)
     assert all(one.replace("-", "").replace(".", "").isalnum() for one in offered)
@@ -35,8 +35,8 @@ def test_device_ids_are_short_distinct_and_fit_for_cdi(model: str) -> None:
 
 def test_a_set_has_one_name_whatever_the_order() -> None:
     """Ids given together have one name that does not depend on their order; a single id has its own."""
-    assert naming.set_name(["b", "a"]) == naming.set_name(["a", "b"])
-    assert naming.set_name(["a"]) == "a"
+    assert device_ids.set_name(["b", "a"]) == device_ids.set_name(["a", "b"])
+    assert device_ids.set_name(["a"]) == "a"
 
 
 @pytest.mark.parametrize("labels", [{"app": "nvidia-device-plugin-daemonset"}, {"app": "nvidia-mig-manager"}])
@@ -112,7 +112,7 @@ def test_an_observed_slice_names_its_pod_by_a_true_uid_or_not_at_all(tmp_path: P
 def test_what_was_loaded_is_set_apart_once() -> None:
     """After giving memory back, the collector leaves alone what is there."""
     try:
-        footprint.shrink()
+        process_tuning.shrink()
         assert gc.get_freeze_count() > 0
     finally:
         gc.unfreeze()
@@ -122,7 +122,7 @@ def test_threads_take_turns_sooner_than_by_default() -> None:
     """An Allocate that passes through several threads does not wait five milliseconds at each."""
     before = sys.getswitchinterval()
     try:
-        footprint.be_quick()
+        process_tuning.be_quick()
         assert sys.getswitchinterval() < before
     finally:
         sys.setswitchinterval(before)

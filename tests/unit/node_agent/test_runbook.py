@@ -13,13 +13,13 @@ import config
 import kubeclient
 import node_agent
 from allocator.errors import MigschedError
-from node_agent import agent, mode_switch
+from node_agent import mode_switch, reconciler
 from node_agent.gpu import device
 from node_agent.reporting import Reason
 
 TEXT = (Path(__file__).parents[3] / "docs" / "runbook.md").read_text(encoding="utf-8")
 ROWS = [line for line in TEXT.splitlines() if line.startswith("|")]
-EVENTS = sorted(str(value) for name, value in vars(agent).items() if name.endswith("_EVENT"))
+EVENTS = sorted(str(value) for name, value in vars(reconciler).items() if name.endswith("_EVENT"))
 
 
 def modules(*packages: ModuleType) -> Iterator[ModuleType]:

@@ -10,18 +10,18 @@ from pathlib import Path
 from allocator.claims.contract import Promise
 from allocator.mig.profile import Placement
 from allocator.request import Request, Slot
-from node_agent.agent import Agent
 from node_agent.allocation import Allocation, AllocationError
 from node_agent.cluster.pods import PodView
 from node_agent.containers.cdi import Specs
 from node_agent.gpu.device import GpuInstance
-from node_agent.memory import Memory, Options
 from node_agent.metrics import Metrics
+from node_agent.reconciler import Agent
 from node_agent.reporting import Outcome
-from node_agent.slices import naming
+from node_agent.slices import device_ids
 from node_agent.slices.journal import Journal
 from node_agent.slices.ownership import Holder, Listing
-from node_agent.slices.slices import Place
+from node_agent.slices.states import Place
+from node_agent.state import Memory, Options
 from simulator.gpu.devices import SimulatedDevices
 from simulator.gpu.driver import SimulatedDriver, simulate
 
@@ -236,7 +236,7 @@ class World:
 
     def places_of(self, pod: PodView) -> list[Place]:
         """Where the pod's devices lie, by their ids."""
-        offered = naming.offered({gpu.uuid: gpu.catalogue for gpu in self.driver.gpus.values()})
+        offered = device_ids.offered({gpu.uuid: gpu.catalogue for gpu in self.driver.gpus.values()})
         return [offered[one] for ids in self.pods[pod.uid].devices.values() for one in ids]
 
     def instance(self, place: Place) -> GpuInstance | None:

@@ -6,9 +6,9 @@ import pytest
 from allocator.placement import joint_losses
 from kubeclient.changes import Change, ChangeType
 from scheduler import explain
-from scheduler.cache.cluster import Kind
-from scheduler.cache.state import State
-from tests.unit.scheduler.cache.test_state import fed, pod, promised
+from scheduler.cache.cluster_cache import State
+from scheduler.cache.port import Kind
+from tests.unit.scheduler.cache.test_cluster_cache import fed, pod, promised
 
 
 def waiting() -> State:

@@ -10,7 +10,7 @@ import pytest
 from allocator import errors
 from scheduler import service, settings
 from scheduler.cache import kube
-from scheduler.cache.state import State
+from scheduler.cache.cluster_cache import State
 from scheduler.settings import Settings
 from simulator.cluster import api
 from simulator.cluster.memory_cluster.client import MemoryCluster

@@ -7,19 +7,19 @@ import pytest
 from allocator.claims import snapshot_file
 from allocator.placement import policy
 from kubeclient.changes import Change, ChangeType
-from scheduler import pace
-from scheduler.cache.cluster import Kind
-from scheduler.cache.state import State
+from scheduler import cooperative
+from scheduler.cache.cluster_cache import State
+from scheduler.cache.port import Kind
 from scheduler.snapshots import Snapshots
 from simulator.cluster.memory_cluster.client import MemoryCluster
 from simulator.cluster.memory_cluster.server import Server
-from tests.unit.scheduler.cache.test_state import mig_node, pod, promised, status_of
+from tests.unit.scheduler.cache.test_cluster_cache import mig_node, pod, promised, status_of
 
 
 @pytest.fixture(autouse=True)
 def _smallest_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     """The loop is given back after every item."""
-    monkeypatch.setattr(pace, "STEP_S", 0.0)
+    monkeypatch.setattr(cooperative, "STEP_S", 0.0)
 
 
 def known(*nodes: str) -> State:
@@ -41,7 +41,7 @@ async def test_others_have_their_turn_between_two_items() -> None:
             await asyncio.sleep(0)
 
     task = asyncio.create_task(other())
-    async for item in pace.paced(["a", "b", "c"]):
+    async for item in cooperative.paced(["a", "b", "c"]):
         order.append(item)  # noqa: PERF401 - in between is what it is about
     await task
     assert order == ["a", "other 0", "b", "other 1", "c", "other 2"]
@@ -49,10 +49,10 @@ async def test_others_have_their_turn_between_two_items() -> None:
 
 async def test_items_within_one_step_are_not_interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
     """While there is time left in a step, the loop is not given back."""
-    monkeypatch.setattr(pace, "STEP_S", 60.0)
+    monkeypatch.setattr(cooperative, "STEP_S", 60.0)
     ran: list[int] = []
     asyncio.get_running_loop().call_soon(ran.append, 1)
-    assert [item async for item in pace.paced(range(100))] == list(range(100))
+    assert [item async for item in cooperative.paced(range(100))] == list(range(100))
     assert ran == []
 
 

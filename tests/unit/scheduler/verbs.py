@@ -5,10 +5,10 @@ import msgspec
 from allocator.claims.ledger import Claim
 from allocator.placement import policy
 from kubeclient.objects import Pod
-from scheduler.cache.state import State
+from scheduler.cache.cluster_cache import State
 from scheduler.extender.binder import Binder
-from scheduler.extender.courtship import Courtships
 from scheduler.extender.extender import Extender
+from scheduler.extender.nominations import Courtships
 from scheduler.extender.preemptor import Preemptor
 from scheduler.metrics import Metrics
 from simulator.cluster.api import Document

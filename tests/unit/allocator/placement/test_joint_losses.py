@@ -7,7 +7,7 @@ import pytest
 
 from allocator.mig import geometry, gpu_models
 from allocator.mig.geometry import Geometry
-from allocator.placement import fitting, joint_losses, parts, policy
+from allocator.placement import fitting, joint_losses, policy, splits
 from allocator.placement.fitting import GpuState
 from allocator.placement.fleet import Fleet
 from tests import builders
@@ -155,7 +155,7 @@ def test_a_gpu_beyond_tabulating_holds_up_no_other_node(monkeypatch: pytest.Monk
     """Nodes with a GPU that has too many states to tabulate are marked; the others are answered."""
     fleet = _fleet(5)
     true = _alone(fleet, *SOME)
-    monkeypatch.setattr(parts, "MAX_CELLS", 1000)  # fewer than an A100 takes; those that are known stay so
+    monkeypatch.setattr(splits, "MAX_CELLS", 1000)  # fewer than an A100 takes; those that are known stay so
     made = Geometry(A100.catalogue)
     fleet.put("odd", [(made, Geometry.EMPTY), (A100, Geometry.EMPTY)])
     losses = _losses(fleet, *SOME)

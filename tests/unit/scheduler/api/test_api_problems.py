@@ -8,7 +8,7 @@ import pytest
 from allocator.placement import policy
 from scheduler.api import Context, build
 from scheduler.api.documentation import EXAMPLES
-from scheduler.cache.state import State
+from scheduler.cache.cluster_cache import State
 from scheduler.metrics import Metrics
 from scheduler.planner.port import (
     Asking,

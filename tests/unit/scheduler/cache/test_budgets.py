@@ -7,7 +7,7 @@ import pytest
 
 from scheduler.cache import budgets
 from scheduler.cache.budgets import PodDisruptionBudget
-from scheduler.cache.state import KnownPod
+from scheduler.cache.cluster_cache import KnownPod
 
 
 def known(name: str, namespace: str = "default", **labels: str) -> KnownPod:

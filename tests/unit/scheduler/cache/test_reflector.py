@@ -10,7 +10,7 @@ from kubeclient import list_watch
 from kubeclient.changes import Change, ChangeType, Listing
 from kubeclient.list_watch import RELIST_AFTER
 from kubeclient.objects import Node
-from scheduler.cache.cluster import Kind, Object
+from scheduler.cache.port import Kind, Object
 from scheduler.cache.reflector import Reflector
 from scheduler.metrics import Metrics
 from simulator.cluster import api

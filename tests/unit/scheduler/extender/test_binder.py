@@ -130,7 +130,7 @@ async def test_a_pod_bound_by_somebody_else_is_not_ours(bench: Bench) -> None:
     first = asyncio.create_task(bench.bind("p", uid))
     while bench.ledger.get(uid) is None:
         await asyncio.sleep(0)
-    from scheduler.cache.cluster import Binding
+    from scheduler.cache.port import Binding
 
     bench.server.bind(Binding("default", "p", uid, "elsewhere", {}))
     gate.set()

@@ -10,7 +10,7 @@ from allocator import errors
 from allocator.claims.ledger import Claim
 from allocator.placement import policy
 from scheduler.cache.budgets import PodDisruptionBudget
-from scheduler.cache.state import KnownPod, State
+from scheduler.cache.cluster_cache import KnownPod, State
 from scheduler.extender import preemptor
 from scheduler.extender.preemptor import CHOICES, Preemptor
 from simulator.cluster.memory_cluster.client import MemoryCluster

@@ -4,7 +4,7 @@ from typing import Any
 
 from allocator.claims import contract
 from allocator.claims.contract import Promise
-from scheduler.cache.cluster import Binding
+from scheduler.cache.port import Binding
 from simulator.cluster import api
 from simulator.cluster.api import Document
 from simulator.cluster.memory_cluster.client import MemoryApi

@@ -7,7 +7,7 @@ import pytest
 
 from allocator import errors
 from kubeclient.changes import ChangeType
-from scheduler.cache.cluster import Binding, Kind
+from scheduler.cache.port import Binding, Kind
 from simulator.cluster.api import NODE, POD, Change, Document
 from simulator.cluster.memory_cluster.client import MemoryApi, MemoryCluster
 from simulator.cluster.memory_cluster.faults import Fault

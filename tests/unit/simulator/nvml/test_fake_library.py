@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from node_agent.gpu.nvml.binding import Binding
+from node_agent.gpu.nvml.driver import Binding
 from simulator.gpu.driver import Privilege, SimulatedDriver, simulate
 from simulator.gpu.faults import Call
 from simulator.gpu.users import Holder

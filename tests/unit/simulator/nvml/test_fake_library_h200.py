@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from allocator.mig import gpu_models
-from node_agent.gpu.nvml.binding import Binding
+from node_agent.gpu.nvml.driver import Binding
 from simulator.gpu.driver import SimulatedDriver, Virtualization
 from simulator.gpu.gpu import SimulatedGpu
 from simulator.gpu.mode import ModeMachine

@@ -11,7 +11,7 @@ from allocator.mig.catalogue import Catalogue
 from allocator.mig.profile import Engines
 from node_agent.gpu import device
 from node_agent.gpu.nvml import catalogue
-from node_agent.gpu.nvml.binding import Binding, ProfileInfo
+from node_agent.gpu.nvml.driver import Binding, ProfileInfo
 from simulator.gpu.driver import SimulatedDriver, simulate
 from simulator.gpu.gpu import SimulatedGpu
 from simulator.gpu.mode import ModeMachine

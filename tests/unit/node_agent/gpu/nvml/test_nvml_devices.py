@@ -11,9 +11,9 @@ from allocator.mig import gpu_models
 from node_agent.gpu import device
 from node_agent.gpu.device import GpuState
 from node_agent.gpu.nvml import capabilities
-from node_agent.gpu.nvml.binding import Binding, ComputeProfileInfo
 from node_agent.gpu.nvml.devices import Deadlines, NvmlDevices
-from node_agent.gpu.nvml.inventory import Inventory
+from node_agent.gpu.nvml.driver import Binding, ComputeProfileInfo
+from node_agent.gpu.nvml.instances import Inventory
 from simulator.gpu.driver import Privilege, SimulatedDriver, simulate
 from simulator.gpu.faults import Call
 from simulator.gpu.gpu import SimulatedGpu

@@ -7,7 +7,7 @@ import pytest
 
 from node_agent.gpu.device import DriverNotLoadedError
 from node_agent.gpu.nvml import library_file
-from node_agent.gpu.nvml.binding import Binding
+from node_agent.gpu.nvml.driver import Binding
 
 
 def some_library() -> str:

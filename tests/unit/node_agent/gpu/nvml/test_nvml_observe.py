@@ -4,7 +4,7 @@ import pytest
 
 from node_agent.gpu import device
 from node_agent.gpu.nvml import __main__ as command
-from node_agent.gpu.nvml.binding import Binding
+from node_agent.gpu.nvml.driver import Binding
 from node_agent.gpu.nvml.observe import observe
 from simulator.gpu.driver import SimulatedDriver, simulate
 from simulator.gpu.faults import Call

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 from aiohttp import web
 
-from scheduler.cache.cluster import Binding
+from scheduler.cache.port import Binding
 from simulator.cluster import api, nodes
 from simulator.cluster.kube_scheduler.scheduler import Config, KubeScheduler
 from simulator.cluster.running import running

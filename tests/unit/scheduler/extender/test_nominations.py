@@ -9,7 +9,7 @@ import pytest
 from allocator.request import Request
 from kubeclient.objects import Pod
 from scheduler.extender import app
-from scheduler.extender.courtship import Courtships
+from scheduler.extender.nominations import Courtships
 from simulator.cluster import api
 from tests.unit.scheduler.verbs import Verbs, document
 

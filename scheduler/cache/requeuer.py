@@ -12,8 +12,8 @@ import structlog
 
 from allocator import errors
 from allocator.claims import contract
-from scheduler.cache.cluster import Cluster
-from scheduler.cache.state import State
+from scheduler.cache.cluster_cache import State
+from scheduler.cache.port import Cluster
 from scheduler.metrics import Metrics
 
 _log = structlog.get_logger("waker")

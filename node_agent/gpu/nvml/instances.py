@@ -9,7 +9,7 @@ from contextlib import suppress
 from allocator.mig.catalogue import Catalogue
 from allocator.mig.profile import Profile
 from node_agent.gpu import device
-from node_agent.gpu.nvml.binding import Binding, ComputeProfileInfo, Handle, InstanceInfo
+from node_agent.gpu.nvml.driver import Binding, ComputeProfileInfo, Handle, InstanceInfo
 
 _COMPUTE_ENUMS = 16  # NVML knows 9 today
 _SPECIAL = frozenset({7, 8})  # 1_SLICE_REV1 and 7_SLICE_NVL: second kinds of a full-size compute instance

@@ -16,9 +16,9 @@ from allocator.mig.profile import resource_name
 from node_agent.allocation import AllocationError
 from node_agent.containers.cdi import Edits
 from node_agent.gpu.device import DeviceEvent, EventKind, GpuInstance
-from node_agent.gpu.turns import Lock, Turns
-from node_agent.slices import naming
-from node_agent.slices.slices import HELD, Place, State
+from node_agent.gpu.gpu_locks import Lock, Turns
+from node_agent.slices import device_ids
+from node_agent.slices.states import HELD, Place, State
 from tests.unit.node_agent.world import World
 
 DEADLINE_S = 20.0
@@ -57,7 +57,7 @@ class Gate:
 
 def allocate(world: World, place: Place) -> Edits:
     """The kubelet asks for one place."""
-    return world.allocation.allocate(resource_name(place.placement.profile), [naming.device_id(place)])
+    return world.allocation.allocate(resource_name(place.placement.profile), [device_ids.device_id(place)])
 
 
 def test_allocate_does_not_wait_for_another_gpu_that_is_being_cut(two: World, pool: ThreadPoolExecutor) -> None:
@@ -108,7 +108,7 @@ def test_the_kubelet_is_sent_to_a_promised_place_that_is_being_cut(two: World, p
         assert gate.reached.wait(DEADLINE_S)
         assert two.instances(0) == []
         asked = pool.submit(two.allocation.prefer, resource_name("1g.5gb+me"), [*two.memory.offered()], [], 1)
-        assert asked.result(DEADLINE_S) == [naming.device_id(new)]
+        assert asked.result(DEADLINE_S) == [device_ids.device_id(new)]
     finally:
         gate.open()
     step.result(DEADLINE_S)

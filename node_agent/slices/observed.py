@@ -13,7 +13,7 @@ from allocator.mig.geometry import Geometry
 from allocator.mig.profile import Placement
 from node_agent.gpu import device
 from node_agent.gpu.device import GpuInfo, GpuInstance, GpuState
-from node_agent.slices.slices import Place, Record
+from node_agent.slices.states import Place, Record
 
 WHOLE = frozenset({GpuState.MIG_OFF, GpuState.NOT_CAPABLE})
 

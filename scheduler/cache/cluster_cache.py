@@ -21,9 +21,9 @@ from allocator.request import Request
 from kubeclient.changes import Change, ChangeType, Listing
 from kubeclient.objects import Node, Pod
 from scheduler.cache import pods
-from scheduler.cache.cluster import Kind, MigNode, Object
+from scheduler.cache.port import Kind, MigNode, Object
+from scheduler.cooperative import paced
 from scheduler.kube_scheduler_config import managed_resources
-from scheduler.pace import paced
 
 T = TypeVar("T")
 _log = structlog.get_logger("state")

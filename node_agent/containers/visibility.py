@@ -12,8 +12,8 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 
 from node_agent.cluster.pods import PodView
-from node_agent.slices import slices
-from node_agent.slices.slices import Place, Record
+from node_agent.slices import states
+from node_agent.slices.states import Place, Record
 
 _Container = tuple[str, str]  # UID of the pod, name
 
@@ -26,7 +26,7 @@ class Shares:
         self._pods = pods
         self._had: dict[_Container, list[Place]] = defaultdict(list)
         for place, record in records.items():
-            if record.owner is not None and record.state in slices.HELD:
+            if record.owner is not None and record.state in states.HELD:
                 self._had[record.owner.uid, record.owner.container].append(place)
 
     def seen_with(self, places: Sequence[Place]) -> tuple[Place, ...] | None:

@@ -10,7 +10,7 @@ import pytest
 
 from node_agent.gpu import device
 from node_agent.gpu.nvml import failures
-from node_agent.gpu.nvml.binding import NEEDED, Binding, address
+from node_agent.gpu.nvml.driver import NEEDED, Binding, address
 from simulator.gpu.driver import SimulatedDriver, simulate
 from simulator.gpu.faults import Call
 from simulator.nvml.library import FakeLibrary

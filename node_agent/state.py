@@ -15,15 +15,15 @@ from node_agent import mode
 from node_agent.cluster.pods import PodView
 from node_agent.gpu import device
 from node_agent.gpu.device import EventKind, GpuInfo, GpuState
-from node_agent.gpu.turns import AsideDevices, Lock, Turns
+from node_agent.gpu.gpu_locks import AsideDevices, Lock, Turns
 from node_agent.mode import Chosen
-from node_agent.slices import demand, naming, node_view, slices
-from node_agent.slices.demand import Promised
+from node_agent.slices import device_ids, observed, promises, states
 from node_agent.slices.journal import Journal
-from node_agent.slices.node_view import GpuView, NodeView
+from node_agent.slices.observed import GpuView, NodeView
 from node_agent.slices.ownership import Listing
-from node_agent.slices.slices import Place
-from node_agent.slices.steering import Situation
+from node_agent.slices.preferred_allocation import Situation
+from node_agent.slices.promises import Promised
+from node_agent.slices.states import Place
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +151,7 @@ class Memory:
     def look_again(self, gpus: Iterable[str]) -> None:
         """Look at some GPUs, whose turn the caller has."""
         infos = [self._infos[uuid] for uuid in gpus if uuid in self._infos]
-        seen = node_view.look(self.devices, infos, self.view.gpus)
+        seen = observed.look(self.devices, infos, self.view.gpus)
         self.view = NodeView({**self.view.gpus, **seen}, self.view.trouble)
 
     def unsee(self, place: Place) -> None:
@@ -172,24 +172,24 @@ class Memory:
             gpu.uuid: gpu.catalogue
             for gpu in self.view.gpus.values()
             if gpu.catalogue is not None
-            and gpu.info.state not in node_view.WHOLE
+            and gpu.info.state not in observed.WHOLE
             and (gpu.info.mode is None or gpu.info.mode.current)
         }
 
     def places(self) -> dict[str, Place]:
         """Every place that a device id may mean, by id: what is offered, and what was once."""
-        return {naming.device_id(place): place for place in self.journal.records} | self.offered()
+        return {device_ids.device_id(place): place for place in self.journal.records} | self.offered()
 
     def offered(self) -> dict[str, Place]:
         """Every place that is offered, by device id."""
         catalogues = self.catalogues()
         if catalogues != self._offered[0]:
-            self._offered = catalogues, naming.offered(catalogues)
+            self._offered = catalogues, device_ids.offered(catalogues)
         return self._offered[1]
 
     def whole_gpus(self) -> dict[str, bool]:
         """GPUs to be given away whole, by UUID, and whether they are well."""
-        held = {r.place.gpu for r in self.journal.records.values() if r.state in slices.HELD}
+        held = {r.place.gpu for r in self.journal.records.values() if r.state in states.HELD}
         chosen = self.options.manage_mig_mode
         return {
             gpu.uuid: gpu.uuid not in self.faults
@@ -206,21 +206,23 @@ class Memory:
         listing = self.listing
         given = self.gpu_taken_at.get(gpu, float("-inf"))
         return (
-            listing is None or listing.asked_at <= given + self.options.grace_s or gpu in listing.ids(naming.WHOLE_GPU)
+            listing is None
+            or listing.asked_at <= given + self.options.grace_s
+            or gpu in listing.ids(device_ids.WHOLE_GPU)
         )
 
     def promised(self) -> list[Promised]:
         """Promises that still have to be kept."""
-        return demand.outstanding(self.pods or {}, self.journal.records, self.listing, self.catalogues())
+        return promises.outstanding(self.pods or {}, self.journal.records, self.listing, self.catalogues())
 
     def taken(self) -> frozenset[Place]:
         """Places that nothing new may touch: containers' slices, foreign ones, stuck ones."""
         records = self.journal.records
-        taken = {p for p, r in records.items() if r.state in slices.HELD} | set(self.stuck)
+        taken = {p for p, r in records.items() if r.state in states.HELD} | set(self.stuck)
         for gpu in self.view.gpus.values():
             for one in gpu.instances:
                 record = records.get(Place(gpu.uuid, one.placement))
-                if record is None or (record.gi_id is not None and not node_view.is_it(record, one)):
+                if record is None or (record.gi_id is not None and not observed.is_it(record, one)):
                     taken.add(Place(gpu.uuid, one.placement))
         return frozenset(taken)
 
@@ -235,7 +237,7 @@ class Memory:
                 profile = catalogue.by_name.get(one.profile) if catalogue is not None else None
                 if catalogue is not None and profile is not None and one.start in profile.starts:
                     place = Place(one.gpu, catalogue.placement(one.profile, one.start))
-                    promisees[naming.device_id(place)] = pod.uid
+                    promisees[device_ids.device_id(place)] = pod.uid
         return Situation(self.view, self.taken(), self.promised(), promisees)
 
     def pids(self, place: Place) -> tuple[int, ...] | None:

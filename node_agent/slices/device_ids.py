@@ -11,7 +11,7 @@ from functools import lru_cache
 
 from allocator.mig.catalogue import Catalogue
 from allocator.mig.profile import RESOURCE_PREFIX, resource_name
-from node_agent.slices.slices import Place
+from node_agent.slices.states import Place
 
 MAX_ID = 63  # characters; the kubelet's limit
 WHOLE_GPU = "nvidia.com/gpu"

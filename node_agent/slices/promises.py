@@ -13,9 +13,9 @@ from allocator.claims.contract import Promise
 from allocator.mig.catalogue import Catalogue
 from node_agent.cluster import pods
 from node_agent.cluster.pods import PodView
-from node_agent.slices import naming, slices
+from node_agent.slices import device_ids, states
 from node_agent.slices.ownership import Listing
-from node_agent.slices.slices import Place, Record
+from node_agent.slices.states import Place, Record
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ def _swapped(left: Sequence[Promised], vacated: Sequence[Place], records: Mappin
 
 
 def _is_held(record: Record | None) -> bool:
-    return record is not None and record.state in slices.HELD
+    return record is not None and record.state in states.HELD
 
 
 def problem(pod: PodView, gpus: Mapping[str, Catalogue | None]) -> str:
@@ -96,7 +96,7 @@ def _unmet(
     """The promises of a pod that nothing it has stands for, and the places of those for which it got another one."""
     unmet: list[Promised] = []
     vacated: list[Place] = []
-    promised_ids = {naming.device_id(one.place) for one in mine}
+    promised_ids = {device_ids.device_id(one.place) for one in mine}
     elsewhere = Counter(
         resource
         for (namespace, name, resource, one), _ in listed.items()
@@ -104,8 +104,8 @@ def _unmet(
     )
     for one in mine:
         record = records.get(one.place)
-        resource = naming.resource(one.place)
-        if record is not None and record.state in slices.HELD and _is_its(record, pod):
+        resource = device_ids.resource(one.place)
+        if record is not None and record.state in states.HELD and _is_its(record, pod):
             continue
         if elsewhere[resource]:
             elsewhere[resource] -= 1

@@ -12,10 +12,10 @@ from allocator import errors
 from allocator.mig.profile import Placement
 from allocator.placement import fitting, policy
 from allocator.placement.fitting import GpuState
-from node_agent.slices import naming, node_view
-from node_agent.slices.demand import Promised
-from node_agent.slices.node_view import NodeView
-from node_agent.slices.slices import Place
+from node_agent.slices import device_ids, observed
+from node_agent.slices.observed import NodeView
+from node_agent.slices.promises import Promised
+from node_agent.slices.states import Place
 
 _TRIES = 8  # how often a place that the kubelet no longer offers is passed over
 
@@ -37,14 +37,14 @@ def prefer(now: Situation, profile: str, available: Iterable[str], must: Sequenc
     """The ids the kubelet should take, at most `size`; fewer where there is no room for more."""
     free = set(available) - set(must)
     chosen = list(must)[:size]
-    offered = naming.offered(now.view.catalogues())
+    offered = device_ids.offered(now.view.catalogues())
     chosen += _promised(now, profile, free, chosen, size - len(chosen))
     missing = size - len(chosen)
     if missing > 0:
         kept = frozenset(offered[one] for one in chosen if one in offered)
         chosen += _elsewhere(now, profile, free - set(chosen), kept, missing)
     if len(chosen) < size:  # better where one was promised, and what is in the way may be going, than just anywhere
-        owed = [naming.device_id(one.place) for one in now.promised if one.place.placement.profile == profile]
+        owed = [device_ids.device_id(one.place) for one in now.promised if one.place.placement.profile == profile]
         chosen += [one for one in dict.fromkeys(owed) if one in free and one not in chosen][: size - len(chosen)]
     return chosen
 
@@ -57,7 +57,7 @@ def _promised(now: Situation, profile: str, free: set[str], chosen: Sequence[str
     groups: dict[tuple[str, str], list[str]] = {}
     for one in now.promised:
         if one.place.placement.profile == profile and _possible(now, one.place, now.taken):
-            found = naming.device_id(one.place)
+            found = device_ids.device_id(one.place)
             if found in free:
                 groups.setdefault((one.pod.uid, one.container), []).append(found)
     if need <= 0 or not groups:
@@ -71,10 +71,10 @@ def _promised(now: Situation, profile: str, free: set[str], chosen: Sequence[str
 
 def _possible(now: Situation, place: Place, kept: Iterable[Place]) -> bool:
     gpu = now.view.gpus.get(place.gpu)
-    kind = None if gpu is None or not gpu.cuttable else node_view.compiled(gpu)
+    kind = None if gpu is None or not gpu.cuttable else observed.compiled(gpu)
     if kind is None:
         return False
-    return node_view.legal(kind, (p.placement for p in kept if p.gpu == place.gpu), place.placement)
+    return observed.legal(kind, (p.placement for p in kept if p.gpu == place.gpu), place.placement)
 
 
 def room(now: Situation, profile: str, number: int = 1, kept: Iterable[Place] = ()) -> tuple[Place, ...]:
@@ -96,9 +96,9 @@ def _elsewhere(now: Situation, profile: str, free: set[str], kept: frozenset[Pla
     avoid = set(kept)
     for _ in range(_TRIES):
         places = room(now, profile, need, avoid)
-        gone = [one for one in places if naming.device_id(one) not in free]
+        gone = [one for one in places if device_ids.device_id(one) not in free]
         if not gone:
-            return [naming.device_id(one) for one in places]
+            return [device_ids.device_id(one) for one in places]
         avoid |= set(gone)
     return []
 
@@ -110,7 +110,7 @@ def _states(now: Situation, kept: Iterable[Place]) -> list[tuple[str, GpuState]]
         by_gpu.setdefault(place.gpu, []).append(place.placement)
     states = []
     for uuid, gpu in sorted(now.view.gpus.items(), key=lambda item: item[1].info.index):
-        kind = node_view.compiled(gpu) if gpu.cuttable else None
+        kind = observed.compiled(gpu) if gpu.cuttable else None
         if kind is None:
             continue
         try:

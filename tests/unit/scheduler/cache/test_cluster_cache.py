@@ -15,9 +15,9 @@ from allocator.placement import policy
 from allocator.request import Request
 from kubeclient.changes import Change, ChangeType, Listing
 from kubeclient.objects import Meta, Node, Pod
-from scheduler import pace
-from scheduler.cache.cluster import Kind, MigNode
-from scheduler.cache.state import UNSEEN_S, State
+from scheduler import cooperative
+from scheduler.cache.cluster_cache import UNSEEN_S, State
+from scheduler.cache.port import Kind, MigNode
 from tests.builders import node
 
 
@@ -115,7 +115,7 @@ async def test_a_list_does_not_void_what_was_bound_while_it_was_made() -> None:
 
 async def test_filter_calls_go_in_between_while_a_list_is_taken_in(monkeypatch: pytest.MonkeyPatch) -> None:
     """A list of many pods is taken in by small steps, and what is bound between two of them stays."""
-    monkeypatch.setattr(pace, "STEP_S", 0.0)
+    monkeypatch.setattr(cooperative, "STEP_S", 0.0)
     state, _ = fed()
     state.apply(Kind.POD, Change(ChangeType.ADDED, pod("gone", "n", annotation=promised(6)), "2"))
     listed = tuple(pod(f"p{start}", "n", annotation=promised(start)) for start in range(3))

@@ -5,8 +5,8 @@ import asyncio
 from allocator import errors
 from allocator.claims import contract
 from allocator.placement import policy
-from scheduler.cache.state import State
-from scheduler.cache.waker import Waker
+from scheduler.cache.cluster_cache import State
+from scheduler.cache.requeuer import Waker
 from scheduler.metrics import Metrics
 from simulator.cluster import api
 from simulator.cluster.memory_cluster.client import MemoryCluster

@@ -1,7 +1,7 @@
 """Slices as the agent remembers them: where, in which state of their life, whose.
 
 Everything that changes a slice's state is an event in `TRANSITIONS`; `journal` applies and writes it down before the
-GPU is touched. The table in docs/node-agent.md is generated from here (`python -m node_agent.slices.slices`).
+GPU is touched. The table in docs/node-agent.md is generated from here (`python -m node_agent.slices.states`).
 """
 
 import enum

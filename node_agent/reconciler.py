@@ -11,20 +11,20 @@ import structlog
 
 from allocator.claims.report import Owner
 from node_agent import reporting
-from node_agent.cluster.cluster import PodEvent
 from node_agent.cluster.pods import PodView
+from node_agent.cluster.port import PodEvent
 from node_agent.containers import cdi, injection
-from node_agent.memory import Memory
 from node_agent.metrics import Metrics
 from node_agent.mode_switch import ModeSwitch
 from node_agent.reporting import Outcome, Reason
-from node_agent.slices import demand, naming, plan, slices, steering
-from node_agent.slices.cutter import Cutter, Failure
+from node_agent.slices import device_ids, preferred_allocation, promises, states, steps
+from node_agent.slices.executor import Cutter, Failure
 from node_agent.slices.journal import JournalError
-from node_agent.slices.node_view import NodeView
+from node_agent.slices.observed import NodeView
 from node_agent.slices.ownership import Holder, Listing, People, unlisted
-from node_agent.slices.plan import Action, Misfit, Plan, Want
-from node_agent.slices.slices import Event, Place, Record, State
+from node_agent.slices.states import Event, Place, Record, State
+from node_agent.slices.steps import Action, Misfit, Plan, Want
+from node_agent.state import Memory
 
 _log = structlog.get_logger("agent")
 
@@ -107,7 +107,7 @@ class Agent:
                     self._take_in(listing, listed.get(gpu, ()))
                     self._take_back(listing, gpu)
         with memory.lock:
-            held = {naming.device_id(p) for p, r in memory.journal.records.items() if r.state in slices.HELD}
+            held = {device_ids.device_id(p) for p, r in memory.journal.records.items() if r.state in states.HELD}
             memory.journal.revoke({one for ids in memory.journal.grants for one in ids} - held)
             planned = self._plan(memory.view.gpus)
         misfits = list(planned.misfits)
@@ -121,13 +121,13 @@ class Agent:
             if self._specs is not None:
                 lacking = self._specs.sync(injection.wanted(memory))
                 self._pressing = any(
-                    self._is_fresh(ids) for ids in memory.journal.grants if naming.set_name(ids) in lacking
+                    self._is_fresh(ids) for ids in memory.journal.grants if device_ids.set_name(ids) in lacking
                 )
 
     def _plan(self, gpus: Collection[str]) -> Plan:
         """Towards what pods on these GPUs were promised and have."""
         memory, now = self._memory, self._memory.clock()
-        return plan.plan(
+        return steps.plan(
             NodeView({uuid: gpu for uuid, gpu in memory.view.gpus.items() if uuid in gpus}),
             {place: record for place, record in memory.journal.records.items() if place.gpu in gpus},
             [
@@ -175,7 +175,7 @@ class Agent:
         gpus = {gpu.uuid: gpu.catalogue for gpu in self._memory.view.gpus.values()}
         for pod in pods.values():
             if pod.waits:
-                why = demand.problem(pod, gpus)
+                why = promises.problem(pod, gpus)
                 if why:
                     self._tell(pod, FAILED_EVENT, why)
                 if self._specs is None:
@@ -189,7 +189,7 @@ class Agent:
         places = memory.places()
         for (resource, name), holder in (memory.listing.holders if memory.listing is not None else {}).items():
             place = places.get(name)
-            if place is not None and naming.resource(place) == resource:
+            if place is not None and device_ids.resource(place) == resource:
                 found.setdefault(place.gpu, []).append((place, holder))
         return found
 
@@ -201,10 +201,10 @@ class Agent:
                 continue  # it was handed out since: to somebody else, perhaps
             record = memory.journal.records.get(place)
             if record is None and self._adopt(place):
-                memory.journal.grant(listing.together(naming.resource(place), holder))
+                memory.journal.grant(listing.together(device_ids.resource(place), holder))
             elif record is not None and record.state is State.IDLE:
                 memory.journal.apply(place, Event.TAKE)
-                memory.journal.grant(listing.together(naming.resource(place), holder))
+                memory.journal.grant(listing.together(device_ids.resource(place), holder))
             self._name_owner(place, holder, listing)
 
     def _adopt(self, place: Place) -> bool:
@@ -224,7 +224,7 @@ class Agent:
 
     def _name_owner(self, place: Place, holder: Holder, listing: Listing) -> None:
         record = self._memory.journal.records.get(place)
-        if record is None or record.state not in slices.HELD:
+        if record is None or record.state not in states.HELD:
             return
         owner = People(self._memory.pods or {}, listing).owner(record, holder)
         if owner is None or owner == record.owner:
@@ -241,7 +241,7 @@ class Agent:
         for place, record in tuple(memory.journal.records.items()):
             if (
                 place.gpu == gpu
-                and record.state in slices.HELD
+                and record.state in states.HELD
                 and unlisted(record, listing, memory.taken_at.get(place, memory.began), memory.options.grace_s)
                 and not people.wants_back(record)
             ):
@@ -259,7 +259,7 @@ class Agent:
             if leak not in self._leaked:
                 _log.warning("leak", slice=leak)
             return
-        self._memory.journal.revoke([naming.device_id(record.place)])
+        self._memory.journal.revoke([device_ids.device_id(record.place)])
         self._memory.journal.apply(record.place, Event.FREE, owner=None)
         _log.info(
             "freed", place=str(record.place), owner=record.owner and f"{record.owner.namespace}/{record.owner.pod}"
@@ -278,7 +278,7 @@ class Agent:
             if pod is not None and now is not None:
                 profile = one.place.placement.profile
                 if profile not in room:
-                    room[profile] = bool(steering.room(now, profile))
+                    room[profile] = bool(preferred_allocation.room(now, profile))
                 if not room[profile]:
                     self._tell(pod, FAILED_EVENT, f"{one.why}; and there is no room elsewhere on this node")
             elif record is not None and record.owner is not None:

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from allocator.mig.geometry import Geometry
 from allocator.mig.profile import Placement
 from node_agent.gpu.device import GpuInstance
-from node_agent.slices import node_view, slices
-from node_agent.slices.node_view import GpuView, NodeView
-from node_agent.slices.slices import Event, Place, Record, State
+from node_agent.slices import observed, states
+from node_agent.slices.observed import GpuView, NodeView
+from node_agent.slices.states import Event, Place, Record, State
 
 
 class Action(enum.Enum):
@@ -102,9 +102,9 @@ class _Gpu:
             if one.placement not in known:
                 self.kept[one.placement] = "a slice that migsched did not make"
         for record in ours:
-            if record.state not in slices.HELD:
+            if record.state not in states.HELD:
                 self._reconcile_free(record)
-        held = [r for r in ours if r.state in slices.HELD]
+        held = [r for r in ours if r.state in states.HELD]
         for record in held:
             if self._is_ours(record):
                 self._reconcile_present(record)
@@ -117,7 +117,7 @@ class _Gpu:
         there = self.gpu.by_placement.get(record.place.placement)
         if record.state in (State.CUTTING, State.RESTORING):
             return there is not None
-        return node_view.is_it(record, there)
+        return observed.is_it(record, there)
 
     def _reconcile_free(self, record: Record) -> None:
         place, there = record.place, self.gpu.by_placement.get(record.place.placement)
@@ -162,13 +162,13 @@ class _Gpu:
                 self._make(want, Action.CUT, wanted)
 
     def _make(self, want: Want, action: Action, wanted: Collection[Placement] = ()) -> None:
-        kind = node_view.compiled(self.gpu)
+        kind = observed.compiled(self.gpu)
         placement = want.place.placement
         if not self.gpu.cuttable or kind is None:
             self._misfit(want, self.gpu.why_not())
         elif placement not in kind.placement_index:
             self._misfit(want, f"{placement} is not a placement of {kind.catalogue.model}")
-        elif not node_view.legal(kind, self.kept, placement):
+        elif not observed.legal(kind, self.kept, placement):
             self._misfit(want, self._in_the_way(placement), self._blockers(placement))
         else:
             if want.cut:
@@ -180,7 +180,7 @@ class _Gpu:
         """Destroy idle slices until the new one fits: those that overlap it, then, unwanted first, any other."""
         order = sorted(self.idle, key=lambda one: (not one.overlaps(placement), one in wanted, one))
         for one in order:
-            if not one.overlaps(placement) and node_view.legal(kind, [*self.kept, *self.idle], placement):
+            if not one.overlaps(placement) and observed.legal(kind, [*self.kept, *self.idle], placement):
                 return
             there = self.idle.pop(one)
             self.steps.append(Step(Action.DESTROY, Place(self.gpu.uuid, one), instance=there))

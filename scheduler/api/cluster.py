@@ -12,11 +12,11 @@ from fastapi import FastAPI, HTTPException, Query, Response
 from fastapi.responses import StreamingResponse
 
 from allocator.claims import snapshot
-from scheduler import explain, pace
+from scheduler import cooperative, explain
 from scheduler.api.context import Context
 from scheduler.api.documentation import JSON, answers
 from scheduler.api.models import ExplanationModel, NodeModel
-from scheduler.pace import paced
+from scheduler.cooperative import paced
 
 
 def add(app: FastAPI, context: Context) -> None:
@@ -65,7 +65,7 @@ async def _array(items: AsyncIterator[Any]) -> Response:
             before = b",\n"
         yield b"[]" if before == b"[" else b"]"
 
-    return _streamed(await pace.blocks(parts()))
+    return _streamed(await cooperative.blocks(parts()))
 
 
 def _streamed(blocks: Sequence[bytes]) -> Response:

@@ -9,13 +9,13 @@ from allocator.placement.policy import Weights
 from allocator.request import Request
 from kubeclient.changes import Change, ChangeType
 from scheduler import settings
-from scheduler.cache.cluster import Kind
-from scheduler.cache.demand import DemandFollower
+from scheduler.cache.demand_follower import DemandFollower
+from scheduler.cache.port import Kind
 from scheduler.service import Service
 from simulator.cluster.memory_cluster.client import MemoryCluster
 from simulator.cluster.memory_cluster.server import Server
 from tests.builders import node, request
-from tests.unit.scheduler.cache.test_state import mig_node, pod, status_of
+from tests.unit.scheduler.cache.test_cluster_cache import mig_node, pod, status_of
 
 
 def service(named: str) -> Service:

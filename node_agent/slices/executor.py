@@ -16,8 +16,8 @@ from node_agent.gpu import device
 from node_agent.gpu.device import GpuInstance
 from node_agent.metrics import Metrics
 from node_agent.slices.journal import Journal
-from node_agent.slices.plan import Action, Step
-from node_agent.slices.slices import Event, Place, State
+from node_agent.slices.states import Event, Place, State
+from node_agent.slices.steps import Action, Step
 
 _log = structlog.get_logger("cutter")
 
