@@ -23,7 +23,7 @@ _FACTORS = {"": 1, "k": 10**3, "M": 10**6}
 
 
 @dataclass(frozen=True, slots=True)
-class Container:
+class ContainerRequest:
     """What the rule looks at: a container's name, its MIG limits, and for init containers whether it keeps running."""
 
     name: str
@@ -35,7 +35,7 @@ class Container:
 
 
 @dataclass(frozen=True, slots=True, order=True)
-class Slot:
+class SliceRequest:
     """One slice asked for by one container."""
 
     container: str
@@ -46,7 +46,7 @@ class Slot:
 class Request:
     """The slices of one pod; equal requests are interchangeable for a node's fit, whatever the containers' names."""
 
-    slots: tuple[Slot, ...] = field(default=())
+    slots: tuple[SliceRequest, ...] = field(default=())
 
     @cached_property
     def counts(self) -> tuple[tuple[str, int], ...]:
@@ -60,13 +60,13 @@ class Request:
         return " + ".join(name if n == 1 else f"{n} × {name}" for name, n in self.counts) or "nothing"
 
 
-def of_containers(containers: Sequence[Container], init: Sequence[Container] = ()) -> Request:
+def of_containers(containers: Sequence[ContainerRequest], init: Sequence[ContainerRequest] = ()) -> Request:
     """The request of a pod with these containers.
 
     Raises RequestError, naming container, resource and fix, for a resource under `nvidia.com/mig-` that spells no
     profile, for a quantity that is no whole number, is negative or huge.
     """
-    slots: list[Slot] = []
+    slots: list[SliceRequest] = []
     started: Counter[str] = Counter()
     peaks: dict[str, tuple[int, str]] = {}
     for one in init:
@@ -83,7 +83,7 @@ def of_containers(containers: Sequence[Container], init: Sequence[Container] = (
         slots += _slots(one.name, _mig(one))
     steady = Counter(s.profile for s in slots)
     for name, (needed, owner) in sorted(peaks.items()):
-        slots += [Slot(owner, name)] * (needed - steady[name])
+        slots += [SliceRequest(owner, name)] * (needed - steady[name])
     if len(slots) > MAX_SLICES_PER_POD:
         raise errors.RequestError(
             "slices of one pod",
@@ -93,11 +93,11 @@ def of_containers(containers: Sequence[Container], init: Sequence[Container] = (
     return Request(tuple(slots))
 
 
-def _slots(container: str, asked: Mapping[str, int]) -> list[Slot]:
-    return [Slot(container, name) for name, number in sorted(asked.items()) for _ in range(number)]
+def _slots(container: str, asked: Mapping[str, int]) -> list[SliceRequest]:
+    return [SliceRequest(container, name) for name, number in sorted(asked.items()) for _ in range(number)]
 
 
-def _mig(container: Container) -> Counter[str]:
+def _mig(container: ContainerRequest) -> Counter[str]:
     asked: Counter[str] = Counter()
     for resource, quantity in container.resources.items():
         if is_mig_resource(resource):

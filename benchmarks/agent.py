@@ -29,11 +29,11 @@ import yaml
 from allocator.claims import contract
 from allocator.claims.contract import Promise
 from allocator.mig.profile import Placement, resource_name
-from benchmarks.servers.agent_process import Driver
+from benchmarks.servers.agent_process import DriverUse
 from benchmarks.servers.service_process import cpu_seconds
 from kubeclient import service_account
 from node_agent.slices import device_ids
-from node_agent.slices.states import Place
+from node_agent.slices.states import GpuPlacement
 from simulator.cluster.device_manager import DeviceManager
 from simulator.gpu import driver
 from testbed.control_plane import build
@@ -222,7 +222,7 @@ class _Bench:
 
     # Pods and reports
 
-    def _bind(self, promised: Iterable[Sequence[Place]]) -> None:
+    def _bind(self, promised: Iterable[Sequence[GpuPlacement]]) -> None:
         """Pods bound to the node, promised these places."""
         self._pods += 1
         self._plane.apply([_pod(f"pod-{self._pods}-{n}", places) for n, places in enumerate(promised)])
@@ -263,10 +263,10 @@ class _Bench:
     def _starts(self, profile: str) -> Sequence[int]:
         return self._gpus[0][1].by_name[profile].starts
 
-    def _place(self, gpu: int, profile: str, start: int) -> Place:
+    def _place(self, gpu: int, profile: str, start: int) -> GpuPlacement:
         uuid, catalogue = self._gpus[gpu]
         placement: Placement = catalogue.placement(profile, start)
-        return Place(uuid, placement)
+        return GpuPlacement(uuid, placement)
 
 
 class _AgentProcess:
@@ -304,7 +304,7 @@ class _AgentProcess:
         self._running.terminate()
         self._running.wait(60)
 
-    def driver(self) -> Driver:
+    def driver(self) -> DriverUse:
         """What the driver did since this was asked last. Raises RuntimeError if the agent has ended."""
         return self._ask("driver")
 
@@ -333,13 +333,13 @@ class _AgentProcess:
             raise RuntimeError("the agent was not started")
         return self._process
 
-    def _ask(self, line: str) -> Driver:
+    def _ask(self, line: str) -> DriverUse:
         process = self._running
         if process.stdin is None or process.stdout is None or process.poll() is not None:
             raise RuntimeError(f"the agent has ended:\n{self._log.read_text()[-2000:]}")
         process.stdin.write(f"{line}\n".encode())
         process.stdin.flush()
-        return msgspec.json.decode(process.stdout.readline(), type=Driver)
+        return msgspec.json.decode(process.stdout.readline(), type=DriverUse)
 
 
 def _mount_account(kubeconfig: Path, directory: Path) -> SplitResult:
@@ -376,7 +376,7 @@ def _count(slices: list[Row] | None, profile: str) -> int:
     return sum(one["profile"] == profile for one in slices or ())
 
 
-def _pod(name: str, places: Sequence[Place]) -> Row:
+def _pod(name: str, places: Sequence[GpuPlacement]) -> Row:
     promises = [Promise("main", one.gpu, one.placement.profile, one.placement.start) for one in places]
     limits = {resource_name(one.placement.profile): "1" for one in places}
     return {

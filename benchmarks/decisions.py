@@ -47,7 +47,7 @@ def _row(model: str, one: Contender) -> dict[str, Any]:
     tables_s = time.process_time() - began
     spent, placed = [], []
     for seed in range(RUNS):
-        config = replay.Config(
+        config = replay.RunConfig(
             mix="uniform",
             model=model,
             gpus=GPUS,

@@ -21,7 +21,7 @@ from benchmarks.policies import Contender
 from replay import engine, mix
 from replay.engine import Rules
 from replay.generated import Generated
-from replay.pool import Pool
+from replay.pool import GpuPool
 from replay.series import Series
 from replay.tally import Tally
 
@@ -50,7 +50,7 @@ class _Watch(Tally):
         self._shares = _by_memory(known, shares)
         self._lost: dict[int, float] = {}  # slices on a GPU → memory slices that a request cannot use
 
-    def advance(self, now_s: float, pool: Pool) -> None:
+    def advance(self, now_s: float, pool: GpuPool) -> None:
         """Time passed with the GPUs as they are."""
         self.unusable.add(min(now_s, self._last_s), sum(map(self._of, pool.slices)))
         super().advance(now_s, pool)
@@ -99,7 +99,7 @@ def _run(one: Contender, name: str, gpus: int, seed: int) -> tuple[list[float], 
     workload = Generated(mix.shares(name, catalogue), lifetime_s=LIFETIME_S, warmup=0.0, horizon=HORIZON)
     known = geometry.compiled(catalogue.restricted(workload.profiles))
     tally = _Watch(known, gpus, workload.window_s, workload.shares)
-    pool = Pool(known, gpus, policy.find(one.policy))
+    pool = GpuPool(known, gpus, policy.find(one.policy))
     engine.replay(workload.jobs(known, gpus, seed), pool, Rules(moves=one.moves), tally)
     unusable = tally.unusable.means()
     memory = gpus * catalogue.memory_slices

@@ -103,7 +103,7 @@ SIX_PROFILES = Setting(
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class PolicyRow:
     """One contender on one mix and load. `gpc_ci95` is the half width of the 95 % interval, None for one run."""
 
     profiles: int
@@ -159,7 +159,9 @@ def rows(
 
 
 @contextmanager
-def _pool(workers: int | None) -> Iterator[Callable[[Callable[[_Cell], Row], Sequence[_Cell]], Iterable[Row]]]:
+def _pool(
+    workers: int | None,
+) -> Iterator[Callable[[Callable[[_Cell], PolicyRow], Sequence[_Cell]], Iterable[PolicyRow]]]:
     """A map over the cells, in order, in this process or in several."""
     number = workers or os.cpu_count() or 1
     if number == 1:
@@ -170,11 +172,11 @@ def _pool(workers: int | None) -> Iterator[Callable[[Callable[[_Cell], Row], Seq
         yield executor.map
 
 
-def _row(cell: _Cell) -> Row:
+def _row(cell: _Cell) -> PolicyRow:
     setting, contender = cell.setting, cell.contender
     if contender is None:
         return _ceiling(cell)
-    config = replay.Config(
+    config = replay.RunConfig(
         mix=setting.mixes[cell.mix],
         load=cell.load,
         model=setting.model,
@@ -187,7 +189,7 @@ def _row(cell: _Cell) -> Row:
         workers=1,
     )
     found = replay.run(config)["metrics"]
-    return Row(
+    return PolicyRow(
         setting.profiles,
         cell.name,
         cell.mix,
@@ -201,7 +203,7 @@ def _row(cell: _Cell) -> Row:
     )
 
 
-def _ceiling(cell: _Cell) -> Row:
+def _ceiling(cell: _Cell) -> PolicyRow:
     setting = cell.setting
     workload = Generated(setting.mixes[cell.mix], load=cell.load)
     compiled = geometry.compiled(gpu_models.find(setting.model).restricted(workload.profiles))
@@ -211,4 +213,4 @@ def _ceiling(cell: _Cell) -> Row:
             for seed in range(cell.seeds)
         ]
     )
-    return Row(setting.profiles, cell.name, cell.mix, cell.load, cell.seeds, found["mean"] or 0.0, found["ci95"])
+    return PolicyRow(setting.profiles, cell.name, cell.mix, cell.load, cell.seeds, found["mean"] or 0.0, found["ci95"])

@@ -76,7 +76,7 @@ class PartResult(msgspec.Struct):
     rows: list[dict[str, Any]] = []
 
 
-class Verdict(msgspec.Struct):
+class RecordedVerdict(msgspec.Struct):
     """What became of one bound; see `ranges.Verdict`."""
 
     measure: str
@@ -99,7 +99,7 @@ class Results(msgspec.Struct):
     quick: bool
     machine: Machine
     parts: dict[str, PartResult] = {}
-    verdicts: list[Verdict] = []
+    verdicts: list[RecordedVerdict] = []
 
     def rows(self, part: str) -> list[dict[str, Any]]:
         """The rows of a part; none if it was not run."""

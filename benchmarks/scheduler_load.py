@@ -19,7 +19,7 @@ from allocator.mig import gpu_models
 from kubeclient.changes import ChangeType
 from kubeclient.kube import MERGE_PATCH, Connection
 from scheduler.cache.kube import PATHS
-from scheduler.cache.port import Kind
+from scheduler.cache.port import WatchedKind
 
 MODEL = "a100-40gb"
 GPUS_PER_NODE = 8
@@ -52,16 +52,16 @@ async def create_nodes(connection: Connection, names: Iterable[str]) -> None:
             "metadata": {"name": name, "labels": {"kubernetes.io/hostname": name}},
             "status": {"allocatable": allocatable, "capacity": allocatable},
         }
-        await connection.request("POST", PATHS[Kind.NODE], body=msgspec.json.encode(node))
+        await connection.request("POST", PATHS[WatchedKind.NODE], body=msgspec.json.encode(node))
         gpus = tuple(
             report.GpuReport(f"GPU-{name}-{g}", g, "NVIDIA A100-SXM4-40GB", report.MigMode.ENABLED, catalogue)
             for g in range(GPUS_PER_NODE)
         )
         group = f"{contract.GROUP}/{contract.VERSION}"
         mig_node = {"apiVersion": group, "kind": "MigNode", "metadata": {"name": name}}
-        await connection.request("POST", PATHS[Kind.MIG_NODE], body=msgspec.json.encode(mig_node))
+        await connection.request("POST", PATHS[WatchedKind.MIG_NODE], body=msgspec.json.encode(mig_node))
         status = contract.encode_status(report.NodeReport(name, gpus), agent_version="bench", mode="simulated")
-        path = f"{PATHS[Kind.MIG_NODE]}/{quote(name)}/status"
+        path = f"{PATHS[WatchedKind.MIG_NODE]}/{quote(name)}/status"
         await connection.request("PATCH", path, body=msgspec.json.encode({"status": status}), content_type=MERGE_PATCH)
 
     await _all(create(name) for name in names)

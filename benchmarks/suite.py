@@ -45,7 +45,7 @@ def run(
 def judge(found: Results, bounds: Sequence[Range]) -> None:
     """Set the verdicts of results, for what they hold."""
     measured = {name: part.rows for name, part in found.parts.items()}
-    found.verdicts = [results.Verdict(**one.document()) for one in ranges.judge(bounds, measured)]
+    found.verdicts = [results.RecordedVerdict(**one.document()) for one in ranges.judge(bounds, measured)]
 
 
 def _run(part: Part, quick: bool, progress: Progress) -> PartResult:

@@ -13,7 +13,7 @@ import yaml
 from benchmarks.servers import static_api_server
 from benchmarks.servers.service_process import ServiceProcess
 from benchmarks.servers.static_api_server import StaticApiServer
-from scheduler.cache.port import Kind
+from scheduler.cache.port import WatchedKind
 
 Progress = Callable[[str], None]
 
@@ -22,9 +22,9 @@ def measure(nodes: int = 5_000, slices_per_node: int = 8, progress: Progress = l
     """{nodes, pods, seconds, cpu_s, rss_mib, peak_mib}."""
     progress(f"sync: making {nodes} nodes and {nodes * slices_per_node} bound pods")
     lists = {
-        Kind.NODE: static_api_server.pages(static_api_server.nodes(nodes)),
-        Kind.MIG_NODE: static_api_server.pages(static_api_server.mig_nodes(nodes, slices_per_node)),
-        Kind.POD: static_api_server.pages(static_api_server.pods(nodes, slices_per_node)),
+        WatchedKind.NODE: static_api_server.pages(static_api_server.nodes(nodes)),
+        WatchedKind.MIG_NODE: static_api_server.pages(static_api_server.mig_nodes(nodes, slices_per_node)),
+        WatchedKind.POD: static_api_server.pages(static_api_server.pods(nodes, slices_per_node)),
     }
     with tempfile.TemporaryDirectory(prefix="migsched-bench-") as folder, StaticApiServer(lists) as server:
         directory = Path(folder)

@@ -85,9 +85,9 @@ def _devices(simulate: str | None, wanted: settings.Settings) -> device.MigDevic
     """Real or simulated GPUs."""
     if simulate is None:
         from node_agent.gpu.nvml.devices import NvmlDevices
-        from node_agent.gpu.nvml.driver import Binding
+        from node_agent.gpu.nvml.driver import Driver
 
-        return NvmlDevices(Binding(root=wanted.driver_root))
+        return NvmlDevices(Driver(root=wanted.driver_root))
     from simulator.gpu import devices, driver
 
     return devices.SimulatedDevices(driver.simulate(simulate, seed=wanted.node))
@@ -95,7 +95,7 @@ def _devices(simulate: str | None, wanted: settings.Settings) -> device.MigDevic
 
 def _table(status: dict[str, Any]) -> Table:
     """The report for people: a row per GPU and slice."""
-    seen = contract.node_report(msgspec.convert(status, contract.Status), "")
+    seen = contract.node_report(msgspec.convert(status, contract.MigNodeStatus), "")
     table = Table("gpu", "product", "MIG mode", "slice", "state", "MIG UUID", "owner", "message")
     table.caption = status["conditions"][0]["message"]
     for gpu in seen.gpus:

@@ -19,7 +19,7 @@ from benchmarks import ranges, registry, results, suite
 from benchmarks import scheduler as scheduler_bench
 from benchmarks import sync as sync_bench
 from benchmarks.registry import PARTS, Part
-from benchmarks.results import Results, Verdict
+from benchmarks.results import RecordedVerdict, Results
 from cli import output, progress
 from cli.output import Format
 
@@ -292,7 +292,7 @@ def _verdicts(found: Results, form: Format) -> None:
         raise typer.Exit(1)
 
 
-def _summary(found: Results, judged: Sequence[Verdict]) -> RenderableType:
+def _summary(found: Results, judged: Sequence[RecordedVerdict]) -> RenderableType:
     """How many bounds of each part hold, and each that does not."""
     counts = []
     for name, part in found.parts.items():

@@ -46,7 +46,9 @@ def cluster(
 
     logs.configure("console", "warning")
     with contextlib.nullcontext(directory) if directory else _temporary() as place:
-        wishes = local_cluster.Wishes(place, nodes, gpus, model, seed, policy, extender_port, api_port, job_seconds)
+        wishes = local_cluster.LocalClusterOptions(
+            place, nodes, gpus, model, seed, policy, extender_port, api_port, job_seconds
+        )
         asyncio.run(_run(wishes))
 
 
@@ -63,7 +65,7 @@ def _temporary() -> Iterator[Path]:
     shutil.rmtree(place, ignore_errors=True)
 
 
-async def _run(wishes: local_cluster.Wishes) -> None:
+async def _run(wishes: local_cluster.LocalClusterOptions) -> None:
     """Until a signal. One that comes while the cluster is still starting breaks that off."""
     stop, starting, task = asyncio.Event(), True, asyncio.current_task()
 
@@ -92,7 +94,7 @@ def _tell(line: str) -> None:
     print(line, file=sys.stderr)  # noqa: T201 - progress, for people
 
 
-def _summary(running: LocalCluster, wishes: local_cluster.Wishes) -> Text:
+def _summary(running: LocalCluster, wishes: local_cluster.LocalClusterOptions) -> Text:
     plane = running.control_plane
     return Text.assemble(
         ("migsched cluster", "bold"),

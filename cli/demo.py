@@ -16,7 +16,7 @@ from rich.text import Text
 from cli import api_client, output, slot_map
 from cli.output import Format
 from simulator import demo as demos
-from simulator.demo import Demo, Picture, PodView
+from simulator.demo import Demo, Picture, PodRow
 
 _SETTLING_SECONDS = 120.0  # `--once` does not wait longer for the last pod
 _REFRESH_SECONDS = 0.2
@@ -48,12 +48,12 @@ def demo(
     from config import logs
 
     logs.configure("console", "error")
-    wishes = demos.Wishes(nodes, gpus, model, seed, examples, policy, extender_port, api_host, api_port)
+    wishes = demos.DemoOptions(nodes, gpus, model, seed, examples, policy, extender_port, api_host, api_port)
     if not asyncio.run(_run(wishes, form, svg, once=once or svg is not None)):
         raise typer.Exit(1)
 
 
-async def _run(wishes: demos.Wishes, form: Format, svg: Path | None, *, once: bool) -> bool:
+async def _run(wishes: demos.DemoOptions, form: Format, svg: Path | None, *, once: bool) -> bool:
     """Serve until told to stop. Returns whether the cluster came to rest in time, where that was waited for."""
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -82,7 +82,7 @@ async def _rest(running: Demo, stop: asyncio.Event) -> bool:
     return settled in done
 
 
-async def _live(running: Demo, wishes: demos.Wishes, stop: asyncio.Event) -> None:
+async def _live(running: Demo, wishes: demos.DemoOptions, stop: asyncio.Event) -> None:
     """Redraw while things change."""
     shown = None
     with Live(console=output.console(), auto_refresh=False) as live:
@@ -96,7 +96,7 @@ async def _live(running: Demo, wishes: demos.Wishes, stop: asyncio.Event) -> Non
                     await stop.wait()
 
 
-def _render(running: Demo, wishes: demos.Wishes, picture: Picture) -> RenderableType:
+def _render(running: Demo, wishes: demos.DemoOptions, picture: Picture) -> RenderableType:
     service = running.cluster.service
     head = Text.assemble(
         ("migsched demo", "bold"),
@@ -139,7 +139,7 @@ def _placed(picture: Picture) -> Table:
     return table
 
 
-def _waiting(pods: list[PodView]) -> Table:
+def _waiting(pods: list[PodRow]) -> Table:
     table = Table(box=None, pad_edge=False, header_style="dim")
     table.add_column("PENDING", style="bold red", no_wrap=True)
     table.add_column("WHY")

@@ -12,9 +12,9 @@ from rich.text import Text
 import replay
 from cli import output
 from cli.output import Format
-from replay import Backend, Config, Discipline
+from replay import Backend, Discipline, RunConfig
 
-_DEFAULT = Config()
+_DEFAULT = RunConfig()
 
 
 def simulate(
@@ -46,7 +46,7 @@ def simulate(
 
     Example: migsched simulate --mix skew-small --load 1.0 --policy mfi --moves 1 --seeds 4
     """
-    config = Config(
+    config = RunConfig(
         trace=None if trace is None else str(trace),
         mix=mix,
         load=load,

@@ -9,10 +9,11 @@ from allocator.mig import profile
 from kubeclient import objects
 
 
-def of(found: Iterable[objects.Container] | None) -> tuple[request.Container, ...]:
+def of(found: Iterable[objects.Container] | None) -> tuple[request.ContainerRequest, ...]:
     """Containers, or init containers, as the effective-request rule takes them."""
     return tuple(
-        request.Container(one.name, quantities(one), restartable=one.restart_policy == "Always") for one in found or ()
+        request.ContainerRequest(one.name, quantities(one), restartable=one.restart_policy == "Always")
+        for one in found or ()
     )
 
 

@@ -11,14 +11,14 @@ from allocator import errors
 from allocator.mig.profile import profile_name
 from node_agent.containers import cdi, injection, visibility
 from node_agent.gpu import device
-from node_agent.reconciler import Agent, waiting_for
+from node_agent.reconciler import Reconciler, waiting_for
 from node_agent.slices import device_ids, preferred_allocation, states, steps
 from node_agent.slices.executor import Failure
-from node_agent.slices.observed import NodeView
-from node_agent.slices.ownership import People
-from node_agent.slices.states import Event, Place, State
-from node_agent.slices.steps import Misfit, Want
-from node_agent.state import Memory
+from node_agent.slices.observed import ObservedNode
+from node_agent.slices.ownership import PodIndex
+from node_agent.slices.states import GpuPlacement, RecordState, SliceEvent
+from node_agent.slices.steps import Blocked, Want
+from node_agent.state import AgentState
 
 
 class AllocationError(errors.MigschedError):
@@ -32,7 +32,7 @@ class AllocationError(errors.MigschedError):
 class Allocation:
     """What the device plugins ask. Blocks on the driver: call it from a thread."""
 
-    def __init__(self, memory: Memory, agent: Agent, specs: cdi.Specs | None) -> None:
+    def __init__(self, memory: AgentState, agent: Reconciler, specs: cdi.Specs | None) -> None:
         self._memory = memory
         self._agent = agent
         self._specs = specs
@@ -105,13 +105,13 @@ class Allocation:
         self._memory.gpu_taken_at.update(dict.fromkeys(ids, now))
         return injection.for_gpus(self._memory, ids)
 
-    def _place(self, resource: str, name: str) -> Place:
+    def _place(self, resource: str, name: str) -> GpuPlacement:
         place = self._memory.places().get(name)
         if place is None or device_ids.resource(place) != resource:
             raise AllocationError(f"{resource}: device {name[:80]!r} is none of this node's GPUs")
         return place
 
-    def _refuse_if_used(self, places: Iterable[Place]) -> None:
+    def _refuse_if_used(self, places: Iterable[GpuPlacement]) -> None:
         """A slice may still be used by a pod that the kubelet has forgotten already."""
         for place in places:
             if place in self._memory.journal.records and self._memory.view.instance(place) is not None:
@@ -120,11 +120,11 @@ class Allocation:
                     running = ", ".join(map(str, pids))
                     raise AllocationError(f"{place} is still used by process {running}", passing=True)
 
-    def _cut(self, places: Sequence[Place]) -> None:
+    def _cut(self, places: Sequence[GpuPlacement]) -> None:
         """Bring these GPUs to where all these slices stand, beside what others were promised."""
         gpus = {one.gpu for one in places}
         planned = steps.plan(
-            NodeView({uuid: gpu for uuid, gpu in self._memory.view.gpus.items() if uuid in gpus}),
+            ObservedNode({uuid: gpu for uuid, gpu in self._memory.view.gpus.items() if uuid in gpus}),
             {p: r for p, r in self._memory.journal.records.items() if p.gpu in gpus},
             [*self._promises_beside(places), *(Want(one) for one in places if not self._held(one))],
             self._memory.stuck,
@@ -137,7 +137,7 @@ class Allocation:
             if not self._ready(place):
                 raise self._failed(place, failures)
 
-    def _promises_beside(self, places: Sequence[Place]) -> list[Want]:
+    def _promises_beside(self, places: Sequence[GpuPlacement]) -> list[Want]:
         """Room to keep for other promises; not for those that contradict a promise now redeemed."""
         promised = [one.place for one in self._memory.promised()]
         redeemed = [one for one in places if one in promised]
@@ -147,22 +147,22 @@ class Allocation:
             if one not in places and not any(p.gpu == one.gpu and p.placement.overlaps(one.placement) for p in redeemed)
         ]
 
-    def _held(self, place: Place) -> bool:
+    def _held(self, place: GpuPlacement) -> bool:
         record = self._memory.journal.records.get(place)
         return record is not None and record.state in states.HELD
 
-    def _ready(self, place: Place) -> bool:
+    def _ready(self, place: GpuPlacement) -> bool:
         record = self._memory.journal.records.get(place)
         there = self._memory.view.instance(place)
         return (
             record is not None
-            and record.state in (State.IDLE, State.ALLOCATED)
+            and record.state in (RecordState.IDLE, RecordState.ALLOCATED)
             and there is not None
             and there.whole
             and record.gi_id == there.gi_id
         )
 
-    def _failed(self, place: Place, failures: Sequence[Failure]) -> AllocationError:
+    def _failed(self, place: GpuPlacement, failures: Sequence[Failure]) -> AllocationError:
         for one in failures:
             if one.step.place.gpu == place.gpu:
                 return AllocationError(f"cannot cut {place}: {one.why}", passing=not one.hopeless)
@@ -170,19 +170,19 @@ class Allocation:
         why = gpu.why_not() if gpu is not None else ""
         return AllocationError(f"cannot cut {place}: {why or 'the GPU holds something else there'}", passing=True)
 
-    def _will_pass(self, misfit: Misfit) -> bool:
+    def _will_pass(self, misfit: Blocked) -> bool:
         """Whether all that is in the way is about to go: slices of pods that are over, or that are stuck."""
         return bool(misfit.blockers) and all(self._is_going(one) for one in misfit.blockers)
 
-    def _is_going(self, place: Place) -> bool:
+    def _is_going(self, place: GpuPlacement) -> bool:
         if place in self._memory.stuck:
             return True
         record, pods, listing = self._memory.journal.records.get(place), self._memory.pods, self._memory.listing
         if record is None:
             return False
-        return pods is None or listing is None or not People(pods, listing).wants_back(record)
+        return pods is None or listing is None or not PodIndex(pods, listing).wants_back(record)
 
-    def _hand_out(self, places: Sequence[Place]) -> cdi.Edits:
+    def _hand_out(self, places: Sequence[GpuPlacement]) -> cdi.Edits:
         journal, now = self._memory.journal, self._memory.clock()
         fresh = [one for one in places if not self._held(one)]
         ids = tuple(sorted(device_ids.device_id(one) for one in places))
@@ -196,11 +196,11 @@ class Allocation:
                 journal.revoke(ids)
             for place in fresh:
                 if self._held(place):
-                    journal.apply(place, Event.FREE, owner=None)
+                    journal.apply(place, SliceEvent.FREE, owner=None)
             raise
         return edits
 
-    def _specify(self, name: str, places: Sequence[Place], edits: cdi.Edits) -> None:
+    def _specify(self, name: str, places: Sequence[GpuPlacement], edits: cdi.Edits) -> None:
         """Say what the name means; where the container may see other slices too, the next step will."""
         if self._specs is None:
             return
@@ -209,7 +209,7 @@ class Allocation:
         else:
             self._specs.put(name, edits)
 
-    def _edits(self, places: Sequence[Place]) -> cdi.Edits:
+    def _edits(self, places: Sequence[GpuPlacement]) -> cdi.Edits:
         try:
             return injection.for_slices(self._memory, sorted(places))
         except device.DeviceError as error:

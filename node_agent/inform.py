@@ -19,7 +19,7 @@ from kubeclient.list_watch import ListWatch
 from kubeclient.objects import Node, Pod
 from node_agent import reporting
 from node_agent.cluster.port import Cluster, PodEvent
-from node_agent.reporting import Outcome
+from node_agent.reporting import StepOutcome
 
 _log = structlog.get_logger("inform")
 
@@ -90,7 +90,7 @@ class Reporter:
         self._mode = mode
         self._interval_s = interval_s
         self._node: Node | None = None
-        self._wanted: Outcome | None = None
+        self._wanted: StepOutcome | None = None
         self._written: dict[str, Any] | None = None
         self._ready: tuple[bool, str] = (False, "")
         self._since = ""
@@ -102,7 +102,7 @@ class Reporter:
         """Whether there was an outcome to report at all."""
         return self._wanted is not None
 
-    def report(self, outcome: Outcome) -> None:
+    def report(self, outcome: StepOutcome) -> None:
         """This is how things are now."""
         self._wanted = outcome
         self._events.extend(outcome.events)
@@ -143,7 +143,7 @@ class Reporter:
                 _log.warning("event refused", pod=f"{event.namespace}/{event.pod}", error=str(error))
             self._events.popleft()
 
-    def _status(self, outcome: Outcome) -> dict[str, Any]:
+    def _status(self, outcome: StepOutcome) -> dict[str, Any]:
         """The status, with the time at which Ready took its present value."""
         ready = (outcome.ready, outcome.reason)
         if ready != self._ready:

@@ -10,7 +10,7 @@ import structlog
 
 from node_agent.gpu import device
 from node_agent.gpu.device import EventKind, GpuInfo, GpuState, ModeChange
-from node_agent.state import Memory
+from node_agent.state import AgentState
 
 _log = structlog.get_logger("mode")
 
@@ -25,7 +25,7 @@ PENDING = {
 class ModeSwitch:
     """Puts the chosen GPUs into MIG mode, each in its turn. The caller does not hold the memory's lock."""
 
-    def __init__(self, memory: Memory) -> None:
+    def __init__(self, memory: AgentState) -> None:
         self._memory = memory
         self._asked_at: dict[str, float] = {}
         self._absent: list[str] = []

@@ -1,4 +1,4 @@
-"""Agent: one step of observe, plan, actuate, report. `service` calls `start` once and `step` on every change.
+"""Reconciler: one step of observe, plan, actuate, report. `service` calls `start` once and `step` on every change.
 
 A step brings the GPUs to what containers have and what bound pods were promised, takes back what nobody has any
 more, and says what it saw. It keeps nothing in mind that a restart could not find out again from the journal, the
@@ -16,15 +16,15 @@ from node_agent.cluster.port import PodEvent
 from node_agent.containers import cdi, injection
 from node_agent.metrics import Metrics
 from node_agent.mode_switch import ModeSwitch
-from node_agent.reporting import Outcome, Reason
+from node_agent.reporting import ReadyReason, StepOutcome
 from node_agent.slices import device_ids, preferred_allocation, promises, states, steps
-from node_agent.slices.executor import Cutter, Failure
+from node_agent.slices.executor import Executor, Failure
 from node_agent.slices.journal import JournalError
-from node_agent.slices.observed import NodeView
-from node_agent.slices.ownership import Holder, Listing, People, unlisted
-from node_agent.slices.states import Event, Place, Record, State
-from node_agent.slices.steps import Action, Misfit, Plan, Want
-from node_agent.state import Memory
+from node_agent.slices.observed import ObservedNode
+from node_agent.slices.ownership import Holder, PodIndex, PodResourcesView, unlisted
+from node_agent.slices.states import GpuPlacement, Record, RecordState, SliceEvent
+from node_agent.slices.steps import Action, Blocked, Steps, Want
+from node_agent.state import AgentState
 
 _log = structlog.get_logger("agent")
 
@@ -36,15 +36,15 @@ STARTING_S = 10.0  # after Allocate, until its container surely has a sandbox
 MAX_EVENTS = 50  # of one step: a node full of false promises must not flood the API server
 
 
-class Agent:
+class Reconciler:
     """The step over a memory. `specs` is None where containers get environment variables instead of CDI."""
 
-    def __init__(self, memory: Memory, specs: cdi.Specs | None, metrics: Metrics) -> None:
+    def __init__(self, memory: AgentState, specs: cdi.Specs | None, metrics: Metrics) -> None:
         self._memory = memory
         self._specs = specs
         self._metrics = metrics
         self._modes = ModeSwitch(memory)
-        self._cutter = Cutter(memory.devices, memory.journal, metrics, memory.unsee)
+        self._cutter = Executor(memory.devices, memory.journal, metrics, memory.unsee)
         self._events: list[PodEvent] = []
         self._told: set[tuple[str, str, str]] = set()
         self._since: dict[str, float] = {}
@@ -61,7 +61,7 @@ class Agent:
         with self._memory.lock:
             self._memory.taken_at = dict.fromkeys(self._memory.journal.records, self._memory.clock())
 
-    def step(self) -> Outcome:
+    def step(self) -> StepOutcome:
         """One round. Never raises a MigschedError: what went wrong is in the outcome."""
         memory = self._memory
         with memory.lock:
@@ -71,25 +71,25 @@ class Agent:
             self._leaked, self._leaks = self._leaks, []
             self._pressing = False
         memory.look()
-        reason, message = Reason.READY, "cuts what placements ask for"
+        reason, message = ReadyReason.READY, "cuts what placements ask for"
         if memory.options.observer:
-            reason, message = Reason.OBSERVING, "reports only; cuts nothing"
+            reason, message = ReadyReason.OBSERVING, "reports only; cuts nothing"
         else:
             try:
                 self._act()
             except JournalError as error:
-                reason, message = Reason.JOURNAL_UNUSABLE, str(error)
+                reason, message = ReadyReason.JOURNAL_UNUSABLE, str(error)
             except cdi.CdiError as error:
-                reason, message = Reason.CDI_UNWRITABLE, str(error)
+                reason, message = ReadyReason.CDI_UNWRITABLE, str(error)
         with memory.lock:
             if memory.view.trouble:
-                reason, message = Reason.NO_DRIVER, memory.view.trouble
+                reason, message = ReadyReason.NO_DRIVER, memory.view.trouble
             report = reporting.report(memory)
             events, self._events = tuple(self._events), []
         self._metrics.show(report)
         self._metrics.leaks.set(len(self._leaks))
-        ready = reason in (Reason.READY, Reason.OBSERVING)
-        return Outcome(report, ready, reason, message, events, tuple(self._leaks), self._pressing)
+        ready = reason in (ReadyReason.READY, ReadyReason.OBSERVING)
+        return StepOutcome(report, ready, reason, message, events, tuple(self._leaks), self._pressing)
 
     def _act(self) -> None:
         """See to each GPU in its turn; one whose turn somebody has is left for the next step."""
@@ -124,11 +124,11 @@ class Agent:
                     self._is_fresh(ids) for ids in memory.journal.grants if device_ids.set_name(ids) in lacking
                 )
 
-    def _plan(self, gpus: Collection[str]) -> Plan:
+    def _plan(self, gpus: Collection[str]) -> Steps:
         """Towards what pods on these GPUs were promised and have."""
         memory, now = self._memory, self._memory.clock()
         return steps.plan(
-            NodeView({uuid: gpu for uuid, gpu in memory.view.gpus.items() if uuid in gpus}),
+            ObservedNode({uuid: gpu for uuid, gpu in memory.view.gpus.items() if uuid in gpus}),
             {place: record for place, record in memory.journal.records.items() if place.gpu in gpus},
             [
                 Want(one.place, memory.retry.get(one.place, 0.0) <= now, one.pod.uid)
@@ -138,7 +138,7 @@ class Agent:
             memory.stuck,
         )
 
-    def _see_to(self, gpu: str) -> list[Misfit]:
+    def _see_to(self, gpu: str) -> list[Blocked]:
         """Bring one GPU, whose turn this is, to where it should be, from what is on it now; what does not fit."""
         self._memory.look_again([gpu])
         planned = self._plan([gpu])
@@ -150,7 +150,7 @@ class Agent:
         taken = (self._memory.taken_at.get(place) for name, place in self._memory.places().items() if name in ids)
         return any(at is not None and self._memory.clock() - at < STARTING_S for at in taken)
 
-    def carry_out(self, planned: Plan) -> list[Failure]:
+    def carry_out(self, planned: Steps) -> list[Failure]:
         """Do a plan's steps, remember what failed, and look at what changed. The GPUs' turns are the caller's."""
         failures = self._cutter.run(planned.steps)
         later = self._memory.clock() + self._memory.options.retry_s
@@ -182,10 +182,10 @@ class Agent:
                     for container in pod.mixed:
                         self._tell(pod, HIDDEN_EVENT, f"container {container} asks for several profiles: {_HIDDEN}")
 
-    def _listed(self) -> dict[str, list[tuple[Place, Holder]]]:
+    def _listed(self) -> dict[str, list[tuple[GpuPlacement, Holder]]]:
         """Who is listed with which place of ours, by GPU."""
         memory = self._memory
-        found: dict[str, list[tuple[Place, Holder]]] = {}
+        found: dict[str, list[tuple[GpuPlacement, Holder]]] = {}
         places = memory.places()
         for (resource, name), holder in (memory.listing.holders if memory.listing is not None else {}).items():
             place = places.get(name)
@@ -193,7 +193,7 @@ class Agent:
                 found.setdefault(place.gpu, []).append((place, holder))
         return found
 
-    def _take_in(self, listing: Listing, listed: Iterable[tuple[Place, Holder]]) -> None:
+    def _take_in(self, listing: PodResourcesView, listed: Iterable[tuple[GpuPlacement, Holder]]) -> None:
         """Slices that PodResources lists are held, whatever the journal says: it may be lost, or older."""
         memory = self._memory
         for place, holder in listed:
@@ -202,42 +202,42 @@ class Agent:
             record = memory.journal.records.get(place)
             if record is None and self._adopt(place):
                 memory.journal.grant(listing.together(device_ids.resource(place), holder))
-            elif record is not None and record.state is State.IDLE:
-                memory.journal.apply(place, Event.TAKE)
+            elif record is not None and record.state is RecordState.IDLE:
+                memory.journal.apply(place, SliceEvent.TAKE)
                 memory.journal.grant(listing.together(device_ids.resource(place), holder))
             self._name_owner(place, holder, listing)
 
-    def _adopt(self, place: Place) -> bool:
+    def _adopt(self, place: GpuPlacement) -> bool:
         """The kubelet has given away what the journal does not know: the slice there is ours, or must be cut."""
         there = self._memory.view.instance(place)
         gpu = self._memory.view.gpus.get(place.gpu)
         if gpu is None or not gpu.readable or (there is not None and not there.whole):
             return False
-        record = Record(place, State.ALLOCATED)
+        record = Record(place, RecordState.ALLOCATED)
         if there is not None:
             ci = there.compute_instances[0].ci_id
-            record = Record(place, State.ALLOCATED, there.gi_id, ci, there.mig_uuid or "")
+            record = Record(place, RecordState.ALLOCATED, there.gi_id, ci, there.mig_uuid or "")
         self._memory.journal.adopt(record)
         self._memory.taken_at[place] = self._memory.clock()
         _log.warning("took over a slice that the kubelet lists and the journal lacks", place=str(place))
         return True
 
-    def _name_owner(self, place: Place, holder: Holder, listing: Listing) -> None:
+    def _name_owner(self, place: GpuPlacement, holder: Holder, listing: PodResourcesView) -> None:
         record = self._memory.journal.records.get(place)
         if record is None or record.state not in states.HELD:
             return
-        owner = People(self._memory.pods or {}, listing).owner(record, holder)
+        owner = PodIndex(self._memory.pods or {}, listing).owner(record, holder)
         if owner is None or owner == record.owner:
             return
         self._memory.journal.own(place, owner)
         self._tell_ready(record, owner)
 
-    def _take_back(self, listing: Listing, gpu: str) -> None:
+    def _take_back(self, listing: PodResourcesView, gpu: str) -> None:
         """Free a GPU's slices whose pod is over, that PodResources no longer lists, and on which nothing runs."""
         memory, pods = self._memory, self._memory.pods
         if pods is None:
             return
-        people = People(pods, listing)
+        people = PodIndex(pods, listing)
         for place, record in tuple(memory.journal.records.items()):
             if (
                 place.gpu == gpu
@@ -260,14 +260,14 @@ class Agent:
                 _log.warning("leak", slice=leak)
             return
         self._memory.journal.revoke([device_ids.device_id(record.place)])
-        self._memory.journal.apply(record.place, Event.FREE, owner=None)
+        self._memory.journal.apply(record.place, SliceEvent.FREE, owner=None)
         _log.info(
             "freed", place=str(record.place), owner=record.owner and f"{record.owner.namespace}/{record.owner.pod}"
         )
 
     # Telling pods
 
-    def _complain(self, misfits: Sequence[Misfit]) -> None:
+    def _complain(self, misfits: Sequence[Blocked]) -> None:
         """Tell pods whose slice cannot be had: a promise without room elsewhere, or one that vanished for good."""
         now = self._memory.situation() if misfits else None
         pods = self._memory.pods or {}

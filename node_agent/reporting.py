@@ -15,10 +15,10 @@ from node_agent.cluster.pods import PodView
 from node_agent.cluster.port import PodEvent
 from node_agent.gpu.device import GpuInstance, GpuState
 from node_agent.slices import observed, ownership
-from node_agent.slices.observed import GpuView
-from node_agent.slices.ownership import Listing
-from node_agent.slices.states import Place, Record, State
-from node_agent.state import Memory
+from node_agent.slices.observed import ObservedGpu
+from node_agent.slices.ownership import PodResourcesView
+from node_agent.slices.states import GpuPlacement, Record, RecordState
+from node_agent.state import AgentState
 
 _MODES = {
     GpuState.READY: MigMode.ENABLED,
@@ -29,7 +29,7 @@ _MODES = {
 _WELL = frozenset({GpuState.READY, GpuState.MIG_OFF, GpuState.NOT_CAPABLE, GpuState.VGPU})
 
 
-class Reason(StrEnum):
+class ReadyReason(StrEnum):
     """Reasons of the Ready condition of a MigNode; docs/runbook.md says what to do about each."""
 
     READY = "Ready"
@@ -42,7 +42,7 @@ class Reason(StrEnum):
 
 
 @dataclass(frozen=True)
-class Outcome:
+class StepOutcome:
     """What a step came to. `reason` and `message` are those of the Ready condition; `leaks` name slices in words.
 
     `pressing`: a container is about to start that waits for what PodResources will say.
@@ -50,14 +50,14 @@ class Outcome:
 
     report: NodeReport
     ready: bool
-    reason: Reason
+    reason: ReadyReason
     message: str
     events: tuple[PodEvent, ...] = ()
     leaks: tuple[str, ...] = ()
     pressing: bool = False
 
 
-def status(outcome: Outcome, *, version: str, mode: str, since: str) -> dict[str, Any]:
+def status(outcome: StepOutcome, *, version: str, mode: str, since: str) -> dict[str, Any]:
     """The MigNode status of an outcome; `since` is when Ready took its present value."""
     ready = {
         "type": "Ready",
@@ -69,13 +69,13 @@ def status(outcome: Outcome, *, version: str, mode: str, since: str) -> dict[str
     return contract.encode_status(outcome.report, agent_version=version, mode=mode) | {"conditions": [ready]}
 
 
-def report(memory: Memory) -> NodeReport:
+def report(memory: AgentState) -> NodeReport:
     """The report of what was seen last."""
     gpus = sorted(memory.view.gpus.values(), key=lambda gpu: gpu.info.index)
     return NodeReport(memory.node, tuple(_gpu(gpu, memory) for gpu in gpus))
 
 
-def _gpu(gpu: GpuView, memory: Memory) -> GpuReport:
+def _gpu(gpu: ObservedGpu, memory: AgentState) -> GpuReport:
     info = gpu.info
     message = memory.faults.get(gpu.uuid, "") or memory.mode_notes.get(gpu.uuid, "") or gpu.trouble or info.detail
     healthy = gpu.readable and info.state in _WELL and gpu.uuid not in memory.faults
@@ -84,7 +84,7 @@ def _gpu(gpu: GpuView, memory: Memory) -> GpuReport:
     if memory.options.observer:
         slices = [_observed(one, memory.listing, memory.pods or {}) for one in gpu.instances]
     else:
-        slices = [_slice(Place(gpu.uuid, one.placement), one, memory) for one in gpu.instances]
+        slices = [_slice(GpuPlacement(gpu.uuid, one.placement), one, memory) for one in gpu.instances]
     return GpuReport(
         uuid=gpu.uuid,
         index=info.index,
@@ -97,7 +97,7 @@ def _gpu(gpu: GpuView, memory: Memory) -> GpuReport:
     )
 
 
-def _mode(gpu: GpuView) -> MigMode:
+def _mode(gpu: ObservedGpu) -> MigMode:
     mode = gpu.info.mode
     if gpu.info.state in _MODES:
         return _MODES[gpu.info.state]
@@ -106,24 +106,24 @@ def _mode(gpu: GpuView) -> MigMode:
     return MigMode.ENABLED if gpu.instances else MigMode.UNSUPPORTED
 
 
-def _slice(place: Place, there: GpuInstance, memory: Memory) -> Slice:
+def _slice(place: GpuPlacement, there: GpuInstance, memory: AgentState) -> Slice:
     state, owner = _whose(memory.journal.records.get(place), there, memory.stuck, place)
     return _made(there, state, owner)
 
 
 def _whose(
-    record: Record | None, there: GpuInstance, stuck: Mapping[Place, object], place: Place
+    record: Record | None, there: GpuInstance, stuck: Mapping[GpuPlacement, object], place: GpuPlacement
 ) -> tuple[SliceState, Owner | None]:
     if record is None:
         return SliceState.FOREIGN, None
-    if record.state in (State.CUTTING, State.RESTORING) or observed.is_it(record, there):
-        if record.state in (State.ALLOCATED, State.RESTORING):
+    if record.state in (RecordState.CUTTING, RecordState.RESTORING) or observed.is_it(record, there):
+        if record.state in (RecordState.ALLOCATED, RecordState.RESTORING):
             return SliceState.ALLOCATED, record.owner
         return (SliceState.ALLOCATED if place in stuck else SliceState.IDLE), None
     return SliceState.FOREIGN, None
 
 
-def _observed(there: GpuInstance, listing: Listing | None, pods: Mapping[str, PodView]) -> Slice:
+def _observed(there: GpuInstance, listing: PodResourcesView | None, pods: Mapping[str, PodView]) -> Slice:
     """Beside NVIDIA's own plugin, whose device ids are MIG UUIDs. PodResources names pods; one whose UID the API server
     does not tell is left out, and the slice is allocated without an owner.
     """

@@ -27,20 +27,20 @@ from node_agent.cluster.pods import PodView
 from node_agent.cluster.port import Cluster
 from node_agent.containers import cdi
 from node_agent.gpu import device
-from node_agent.gpu.instrumented import MeteredDevices
+from node_agent.gpu.instrumented import InstrumentedDevices
 from node_agent.inform import Pods, Reporter, now
 from node_agent.kubelet.channel import KubeletError
-from node_agent.kubelet.plugin import Given
+from node_agent.kubelet.plugin import AllocateResponse
 from node_agent.kubelet.plugins import Plugins
 from node_agent.kubelet.pod_resources import PodResources
 from node_agent.metrics import Metrics
-from node_agent.reconciler import Agent
-from node_agent.reporting import Outcome, Reason
+from node_agent.reconciler import Reconciler
+from node_agent.reporting import ReadyReason, StepOutcome
 from node_agent.settings import Settings
 from node_agent.slices import device_ids
 from node_agent.slices.journal import Journal, JournalError
 from node_agent.slices.journal_file import FileStore
-from node_agent.state import Memory, Options
+from node_agent.state import AgentOptions, AgentState
 
 VERSION = "0.1.0"
 JOURNAL = "journal.json"
@@ -74,8 +74,8 @@ class Service:
         self._cluster = cluster
         self._loaded = loaded
         self.metrics = Metrics()
-        self._devices = MeteredDevices(devices, self.metrics)
-        options = Options(
+        self._devices = InstrumentedDevices(devices, self.metrics)
+        options = AgentOptions(
             grace_s=settings.grace_s,
             retry_s=settings.retry_s,
             manage_mig_mode=mode.parse(settings.manage_mig_mode),
@@ -83,9 +83,9 @@ class Service:
             real_nodes=not simulated,
         )
         journal = Journal(FileStore(settings.state_dir / JOURNAL), boot)
-        self.memory = Memory(settings.node, self._devices, journal, options)
+        self.memory = AgentState(settings.node, self._devices, journal, options)
         specs = cdi.Specs(settings.cdi_dir) if settings.inject == "cdi" else None
-        self.agent = Agent(self.memory, specs, self.metrics)
+        self.agent = Reconciler(self.memory, specs, self.metrics)
         self._allocation = Allocation(self.memory, self.agent, specs)
         self._pods = Pods(cluster, settings.node, self.wake)
         role = "observer" if settings.observer else "simulated" if simulated else "managed"
@@ -99,7 +99,7 @@ class Service:
         self._stepped = asyncio.Condition()
         self._kubelet_trouble = ""
         self._rival = ""
-        self._reported: Outcome | None = None
+        self._reported: StepOutcome | None = None
         self._viewed: dict[str, tuple[Pod, PodView | None]] = {}
         self._refusals: list[tuple[str, str]] = []  # to be told to pods with the next step
 
@@ -152,7 +152,7 @@ class Service:
         await self._hear(resource, frozenset(available), size - len(must))
         return await asyncio.to_thread(self._allocation.prefer, resource, available, must, size)
 
-    async def allocate(self, resource: str, ids: Sequence[str]) -> Given:
+    async def allocate(self, resource: str, ids: Sequence[str]) -> AllocateResponse:
         """See kubelet.plugin.Answers. Tried until it succeeds, is hopeless, or the deadline has passed."""
         loop = asyncio.get_running_loop()
         began = loop.time()
@@ -190,11 +190,11 @@ class Service:
         self._refusals.append((resource, f"the kubelet could not be given {resource}: {error}"))
         self.wake()
 
-    def _given(self, resource: str, ids: Sequence[str], edits: cdi.Edits) -> Given:
+    def _given(self, resource: str, ids: Sequence[str], edits: cdi.Edits) -> AllocateResponse:
         if resource != device_ids.WHOLE_GPU and self._settings.inject == "cdi":
-            return Given(cdi=(cdi.qualified(device_ids.set_name(ids)),))
+            return AllocateResponse(cdi=(cdi.qualified(device_ids.set_name(ids)),))
         existing = tuple(one.path for one in edits.nodes if Path(one.path).exists())
-        return Given(env={cdi.VISIBLE: edits.env}, nodes=existing)
+        return AllocateResponse(env={cdi.VISIBLE: edits.env}, nodes=existing)
 
     async def _next_step(self, timeout_s: float) -> None:
         """Until the next step is done: what was in the way may be gone then."""
@@ -265,26 +265,28 @@ class Service:
             self._stepped.notify_all()
         return outcome.pressing
 
-    def _report(self, outcome: Outcome) -> None:
+    def _report(self, outcome: StepOutcome) -> None:
         """Have it reported if it is news: encoding a full node takes longer than looking at it."""
         if outcome.events or outcome != self._reported:
             self._reported = outcome
             self._reporter.report(outcome)
 
-    def _blame_and_step(self, refusals: Sequence[tuple[str, str]]) -> Outcome:
+    def _blame_and_step(self, refusals: Sequence[tuple[str, str]]) -> StepOutcome:
         for resource, why in refusals:
             self._allocation.refused(resource, why)
         return self.agent.step()
 
-    def _with_surroundings(self, outcome: Outcome) -> Outcome:
+    def _with_surroundings(self, outcome: StepOutcome) -> StepOutcome:
         """The outcome, not ready where the kubelet is silent or somebody else serves the GPUs too."""
         if not outcome.ready or self._settings.observer:
             return outcome
         if self._rival:
-            return Outcome(outcome.report, False, Reason.RIVAL, self._rival, outcome.events, outcome.leaks)
+            return StepOutcome(outcome.report, False, ReadyReason.RIVAL, self._rival, outcome.events, outcome.leaks)
         if self._kubelet_trouble:
             message = f"{self._kubelet_trouble}; slices are not freed meanwhile"
-            return Outcome(outcome.report, False, Reason.NO_POD_RESOURCES, message, outcome.events, outcome.leaks)
+            return StepOutcome(
+                outcome.report, False, ReadyReason.NO_POD_RESOURCES, message, outcome.events, outcome.leaks
+            )
         return outcome
 
     def _views(self) -> dict[str, PodView]:
@@ -321,8 +323,8 @@ def boot_id() -> str:
 def observe(devices: device.MigDevices, node: str) -> dict[str, Any]:
     """One look at the GPUs, changing nothing: an observer's MigNode status. What cannot be seen is said in it."""
     unused = Journal(FileStore(Path(JOURNAL)), boot="")  # an observer neither reads nor writes it
-    memory = Memory(node, devices, unused, Options(observer=True))
-    outcome = Agent(memory, None, Metrics()).step()
+    memory = AgentState(node, devices, unused, AgentOptions(observer=True))
+    outcome = Reconciler(memory, None, Metrics()).step()
     return reporting.status(outcome, version=VERSION, mode="observer", since=now())
 
 

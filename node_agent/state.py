@@ -1,4 +1,4 @@
-"""Memory: what the agent knows at the moment, shared by its step and its answers to the kubelet. Made by service.
+"""AgentState: what the agent knows at the moment, shared by its step and its answers to the kubelet. Made by service.
 
 The journal is what survives a crash; all else here is found out again: the GPUs as last seen, the node's pods, what
 PodResources listed, and when something was tried last. Whoever reads or changes any of it holds `lock`, and whoever
@@ -15,19 +15,19 @@ from node_agent import mode
 from node_agent.cluster.pods import PodView
 from node_agent.gpu import device
 from node_agent.gpu.device import EventKind, GpuInfo, GpuState
-from node_agent.gpu.gpu_locks import AsideDevices, Lock, Turns
+from node_agent.gpu.gpu_locks import AsideDevices, GpuLocks, Lock
 from node_agent.mode import Chosen
 from node_agent.slices import device_ids, observed, promises, states
 from node_agent.slices.journal import Journal
-from node_agent.slices.observed import GpuView, NodeView
-from node_agent.slices.ownership import Listing
-from node_agent.slices.preferred_allocation import Situation
-from node_agent.slices.promises import Promised
-from node_agent.slices.states import Place
+from node_agent.slices.observed import ObservedGpu, ObservedNode
+from node_agent.slices.ownership import PodResourcesView
+from node_agent.slices.preferred_allocation import AllocationContext
+from node_agent.slices.promises import OutstandingPromise
+from node_agent.slices.states import GpuPlacement
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class AgentOptions:
     """How the agent behaves; times in seconds."""
 
     grace_s: float = 30.0  # how long after Allocate an id may be missing from PodResources
@@ -38,7 +38,7 @@ class Options:
     real_nodes: bool = True  # device nodes exist; with simulated GPUs there are none
 
 
-class Memory:
+class AgentState:
     """Everything one agent knows."""
 
     def __init__(
@@ -46,32 +46,32 @@ class Memory:
         node: str,
         devices: device.MigDevices,
         journal: Journal,
-        options: Options | None = None,
+        options: AgentOptions | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.node = node
         self.lock = Lock()
-        self.turns = Turns(self.lock)
+        self.turns = GpuLocks(self.lock)
         self.devices = AsideDevices(devices, self.lock)
         self.journal = journal
-        self.options = options or Options()
+        self.options = options or AgentOptions()
         self.clock = clock
         self._mail = threading.Lock()
         self._new_pods: Mapping[str, PodView] | None = None
-        self._new_listing: Listing | None = None
+        self._new_listing: PodResourcesView | None = None
         self._new_events: list[device.DeviceEvent] = []
-        self.view = NodeView()
+        self.view = ObservedNode()
         self.pods: Mapping[str, PodView] | None = None
-        self.listing: Listing | None = None
-        self.taken_at: dict[Place, float] = {}
+        self.listing: PodResourcesView | None = None
+        self.taken_at: dict[GpuPlacement, float] = {}
         self.gpu_taken_at: dict[str, float] = {}
-        self.stuck: dict[Place, tuple[float, str]] = {}  # until when, and why
-        self.retry: dict[Place, float] = {}
+        self.stuck: dict[GpuPlacement, tuple[float, str]] = {}  # until when, and why
+        self.retry: dict[GpuPlacement, float] = {}
         self.faults: dict[str, str] = {}
         self.mode_notes: dict[str, str] = {}  # by GPU: why MIG mode is not in force though asked for
         self.began = clock()
         self._infos: dict[str, GpuInfo] = {}
-        self._offered: tuple[dict[str, Catalogue], dict[str, Place]] = {}, {}
+        self._offered: tuple[dict[str, Catalogue], dict[str, GpuPlacement]] = {}, {}
         self._looked: float | None = None  # when all GPUs were looked at last
         self._changed: set[str] = set()  # GPUs of which something was reported, or that were left out, since
 
@@ -82,7 +82,7 @@ class Memory:
         with self._mail:
             self._new_pods = pods
 
-    def see_listing(self, listing: Listing) -> None:
+    def see_listing(self, listing: PodResourcesView) -> None:
         """What PodResources answered; older than what is known is ignored."""
         with self._mail:
             if self._new_listing is None or listing.asked_at >= self._new_listing.asked_at:
@@ -140,21 +140,21 @@ class Memory:
         except device.DeviceError as error:
             self._looked = None
             blind = {
-                uuid: GpuView(gpu.info, gpu.instances, readable=False, trouble=str(error))
+                uuid: ObservedGpu(gpu.info, gpu.instances, readable=False, trouble=str(error))
                 for uuid, gpu in self.view.gpus.items()
             }
-            self.view = NodeView(blind, str(error))
+            self.view = ObservedNode(blind, str(error))
             return
         self._infos = found
-        self.view = NodeView({uuid: gpu for uuid, gpu in self.view.gpus.items() if uuid in found})
+        self.view = ObservedNode({uuid: gpu for uuid, gpu in self.view.gpus.items() if uuid in found})
 
     def look_again(self, gpus: Iterable[str]) -> None:
         """Look at some GPUs, whose turn the caller has."""
         infos = [self._infos[uuid] for uuid in gpus if uuid in self._infos]
         seen = observed.look(self.devices, infos, self.view.gpus)
-        self.view = NodeView({**self.view.gpus, **seen}, self.view.trouble)
+        self.view = ObservedNode({**self.view.gpus, **seen}, self.view.trouble)
 
-    def unsee(self, place: Place) -> None:
+    def unsee(self, place: GpuPlacement) -> None:
         """A slice is gone from a GPU whose turn the caller has. Unseen at once: an instance without a record would be
         somebody else's, and in the way, for all who ask before the next look, which may be a driver call away.
         """
@@ -162,7 +162,7 @@ class Memory:
         if gpu is None:
             return
         left = tuple(one for one in gpu.instances if one.placement != place.placement)
-        self.view = NodeView({**self.view.gpus, place.gpu: replace(gpu, instances=left)}, self.view.trouble)
+        self.view = ObservedNode({**self.view.gpus, place.gpu: replace(gpu, instances=left)}, self.view.trouble)
 
     # Questions
 
@@ -176,11 +176,11 @@ class Memory:
             and (gpu.info.mode is None or gpu.info.mode.current)
         }
 
-    def places(self) -> dict[str, Place]:
+    def places(self) -> dict[str, GpuPlacement]:
         """Every place that a device id may mean, by id: what is offered, and what was once."""
         return {device_ids.device_id(place): place for place in self.journal.records} | self.offered()
 
-    def offered(self) -> dict[str, Place]:
+    def offered(self) -> dict[str, GpuPlacement]:
         """Every place that is offered, by device id."""
         catalogues = self.catalogues()
         if catalogues != self._offered[0]:
@@ -211,22 +211,22 @@ class Memory:
             or gpu in listing.ids(device_ids.WHOLE_GPU)
         )
 
-    def promised(self) -> list[Promised]:
+    def promised(self) -> list[OutstandingPromise]:
         """Promises that still have to be kept."""
         return promises.outstanding(self.pods or {}, self.journal.records, self.listing, self.catalogues())
 
-    def taken(self) -> frozenset[Place]:
+    def taken(self) -> frozenset[GpuPlacement]:
         """Places that nothing new may touch: containers' slices, foreign ones, stuck ones."""
         records = self.journal.records
         taken = {p for p, r in records.items() if r.state in states.HELD} | set(self.stuck)
         for gpu in self.view.gpus.values():
             for one in gpu.instances:
-                record = records.get(Place(gpu.uuid, one.placement))
+                record = records.get(GpuPlacement(gpu.uuid, one.placement))
                 if record is None or (record.gi_id is not None and not observed.is_it(record, one)):
-                    taken.add(Place(gpu.uuid, one.placement))
+                    taken.add(GpuPlacement(gpu.uuid, one.placement))
         return frozenset(taken)
 
-    def situation(self) -> Situation:
+    def situation(self) -> AllocationContext:
         """What steering goes by."""
         found = self.pods or {}
         promisees = {}
@@ -236,11 +236,11 @@ class Memory:
                 catalogue = catalogues.get(one.gpu)
                 profile = catalogue.by_name.get(one.profile) if catalogue is not None else None
                 if catalogue is not None and profile is not None and one.start in profile.starts:
-                    place = Place(one.gpu, catalogue.placement(one.profile, one.start))
+                    place = GpuPlacement(one.gpu, catalogue.placement(one.profile, one.start))
                     promisees[device_ids.device_id(place)] = pod.uid
-        return Situation(self.view, self.taken(), self.promised(), promisees)
+        return AllocationContext(self.view, self.taken(), self.promised(), promisees)
 
-    def pids(self, place: Place) -> tuple[int, ...] | None:
+    def pids(self, place: GpuPlacement) -> tuple[int, ...] | None:
         """Processes on the slice at a place; None where nobody can tell now."""
         gpu = self.view.gpus.get(place.gpu)
         if gpu is None or not gpu.readable:

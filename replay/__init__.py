@@ -1,6 +1,6 @@
 """Replay: workloads against policies on simulated GPUs, by discrete events; what `migsched simulate` runs.
 
-    config      Config: what can be asked for, checked
+    config      RunConfig: what can be asked for, checked
     sweep       run: one simulation, a run per seed, here or on a backend
     report      the answer, with 95 % intervals
     job         Job, and Workload: where jobs come from
@@ -16,7 +16,7 @@ A replay has no clock of its own and no kubelet, agent or driver: slices are cut
 with the scheduler is the geometry, the policies and the bounded migration of `allocator`.
 """
 
-from replay.config import Backend, Config, Discipline
+from replay.config import Backend, Discipline, RunConfig
 from replay.sweep import run
 
-__all__ = ["Backend", "Config", "Discipline", "run"]
+__all__ = ["Backend", "Discipline", "RunConfig", "run"]

@@ -13,11 +13,11 @@ from concurrent.futures import Executor, ProcessPoolExecutor
 from contextlib import contextmanager
 
 from allocator import errors
-from replay.config import Backend, Config
+from replay.config import Backend, RunConfig
 
 
 @contextmanager
-def executor(config: Config, runs: int) -> Iterator[Executor | None]:
+def executor(config: RunConfig, runs: int) -> Iterator[Executor | None]:
     """Where to compute this many runs; None for here, in this process.
 
     Raises SettingsError if Dask is wanted and not installed, or its scheduler cannot be reached.

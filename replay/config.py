@@ -1,4 +1,4 @@
-"""Config: what `migsched simulate` and its API can ask for, checked. Read by `sweep`."""
+"""RunConfig: what `migsched simulate` and its API can ask for, checked. Read by `sweep`."""
 
 import enum
 from collections.abc import Mapping
@@ -28,7 +28,7 @@ class Backend(enum.Enum):
 
 
 @dataclass(frozen=True)
-class Config:
+class RunConfig:
     """One simulation. Either `trace` (a CSV file, see `trace`) or `mix` and `load` (see `generated`).
 
     `mix` is uniform, skew-small, skew-big, bimodal, a YAML or JSON file, or a mapping of profiles to weights.

@@ -1,4 +1,4 @@
-"""Document: a simulation asked for as a mapping, as POST /api/v1/simulate gets it; its keys are those of a `Config`.
+"""Document: a simulation asked for as a mapping, as POST /api/v1/simulate gets it; its keys are those of a `RunConfig`.
 
     {mix: skew-small, load: 1.0, gpus: 100, model: a100-40gb, policy: mfi, moves: 1, seeds: 4}
 
@@ -13,14 +13,21 @@ from allocator.mig import gpu_models
 from allocator.placement import policy
 from allocator.planning import migration, reading
 from replay import mix
-from replay.config import MAX_GPUS, MAX_SEEDS, Config, Discipline
+from replay.config import MAX_GPUS, MAX_SEEDS, Discipline, RunConfig
 
-_NUMBERS = ("load", "lifetime_s", "warmup", "horizon", "lifetime_error", "restart_s")  # Config says which may be what
+_NUMBERS = (
+    "load",
+    "lifetime_s",
+    "warmup",
+    "horizon",
+    "lifetime_error",
+    "restart_s",
+)  # RunConfig says which may be what
 KEYS = ("mix", *_NUMBERS, "model", "gpus", "policy", "weights", "discipline", "moves", "seeds", "first_seed")
 SEEDS = 4  # unless told otherwise: an answer while one waits
 
 
-def parse(value: Any) -> Config:
+def parse(value: Any) -> RunConfig:
     """The simulation of a parsed document. Raises InputError for anything that cannot be meant."""
     top = reading.mapping(value, "", KEYS)
     given: dict[str, Any] = {
@@ -45,7 +52,7 @@ def parse(value: Any) -> Config:
         if name in top:
             given[name] = reading.count(top[name], name, least, most)
     seeds = reading.count(top.get("seeds", SEEDS), "seeds", 1, MAX_SEEDS)
-    return Config(**given, seeds=seeds, workers=1)
+    return RunConfig(**given, seeds=seeds, workers=1)
 
 
 def _mix(value: Any) -> str | dict[str, float]:

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 from allocator.placement.demand import Demand
 from allocator.planning import migration
-from allocator.planning.migration import Layout
+from allocator.planning.migration import GpuLayout
 from replay.job import Job
-from replay.pool import NO_GPU, Pool
+from replay.pool import NO_GPU, GpuPool
 from replay.tally import Tally
 from replay.waiting import Waiting
 
@@ -37,7 +37,7 @@ class Rules:
 
 
 def replay(
-    jobs: Iterable[Job], pool: Pool, rules: Rules, tally: Tally, progress: Callable[[float], None] | None = None
+    jobs: Iterable[Job], pool: GpuPool, rules: Rules, tally: Tally, progress: Callable[[float], None] | None = None
 ) -> float:
     """Run all jobs to their end; the seconds of processor time that took. `progress` gets the simulated time.
 
@@ -54,7 +54,7 @@ def replay(
 
 
 class _Run:
-    def __init__(self, pool: Pool, rules: Rules, tally: Tally) -> None:
+    def __init__(self, pool: GpuPool, rules: Rules, tally: Tally) -> None:
         self._pool = pool
         self._rules = rules
         self._tally = tally
@@ -122,7 +122,7 @@ class _Run:
         """Make room by moving others. The alternative that moves least is taken."""
         pool = self._pool
         layouts = [
-            Layout(pool.geometry, slices, slices & ~pinned)
+            GpuLayout(pool.geometry, slices, slices & ~pinned)
             for slices, pinned in zip(pool.slices, self._pinned, strict=True)
         ]
         plans = (

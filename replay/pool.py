@@ -1,4 +1,4 @@
-"""Pool: the GPUs of a replay, and which of them a policy chooses.
+"""GpuPool: the GPUs of a replay, and which of them a policy chooses.
 
 All GPUs are of one geometry. GPUs that the policy cannot tell apart are kept together as the bits of one integer, so
 a choice costs the same for ten GPUs and for ten thousand: the lowest bit of the best group that is not empty. Every
@@ -15,7 +15,7 @@ from allocator.placement.policy import Order, Policy
 NO_GPU = -1
 
 
-class Pool:
+class GpuPool:
     """What is on every GPU, and the policy's choice among them.
 
     A slice is a number: GPU × placements + placement index. `slices[gpu]` are the placements on a GPU as bits.

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from replay.config import Config
-from replay.tally import Outcome
+from replay.config import RunConfig
+from replay.tally import RunOutcome
 
 # Two-sided 97.5 % points of Student's t for 1, 2, … degrees of freedom; from 30 on the normal one is within 4 %.
 _T = (
@@ -17,7 +17,7 @@ _T = (
 _NORMAL = 1.960
 
 
-def of_runs(config: Config, seeds: Sequence[int], outcomes: Sequence[Outcome]) -> dict[str, Any]:
+def of_runs(config: RunConfig, seeds: Sequence[int], outcomes: Sequence[RunOutcome]) -> dict[str, Any]:
     """The answer as plain JSON types.
 
     `metrics` holds, per name, the mean over the runs and half the width of its 95 % interval: null where there is
@@ -55,14 +55,14 @@ def interval(values: Sequence[float]) -> dict[str, float | None]:
     return {"mean": float(good.mean()), "ci95": float(t * good.std(ddof=1) / math.sqrt(len(good)))}
 
 
-def _workload(config: Config) -> dict[str, Any]:
+def _workload(config: RunConfig) -> dict[str, Any]:
     if config.trace is not None:
         return {"trace": config.trace}
     mix = config.mix if isinstance(config.mix, str) else dict(config.mix)
     return {"mix": mix, "load": config.load}
 
 
-def _over_time(outcomes: Sequence[Outcome]) -> list[list[float]]:
+def _over_time(outcomes: Sequence[RunOutcome]) -> list[list[float]]:
     bins = min(len(one.stranded) for one in outcomes)
     return [
         [outcomes[0].stranded[i][0], sum(one.stranded[i][1] for one in outcomes) / len(outcomes)] for i in range(bins)

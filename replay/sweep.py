@@ -13,17 +13,17 @@ from allocator.mig.catalogue import Catalogue
 from allocator.placement import policy
 from allocator.placement.policy import Policy
 from replay import backends, engine, mix, report, trace
-from replay.config import Config, Discipline
+from replay.config import Discipline, RunConfig
 from replay.engine import Rules
 from replay.generated import Generated
 from replay.job import Workload
-from replay.pool import Pool
-from replay.tally import Outcome, Tally
+from replay.pool import GpuPool
+from replay.tally import RunOutcome, Tally
 
 Progress = Callable[[float], None]  # gets the share that is done, 0…1
 
 
-def run(config: Config, progress: Progress | None = None) -> dict[str, Any]:
+def run(config: RunConfig, progress: Progress | None = None) -> dict[str, Any]:
     """Simulate; the answer as plain JSON types (see `report.of_runs`).
 
     The same configuration gives the same answer, `decisions_per_s` aside. Raises InputError for a workload that
@@ -42,7 +42,7 @@ def run(config: Config, progress: Progress | None = None) -> dict[str, Any]:
     return report.of_runs(config, seeds, [outcomes[seed] for seed in seeds])
 
 
-def _workload(config: Config, catalogue: Catalogue) -> Workload:
+def _workload(config: RunConfig, catalogue: Catalogue) -> Workload:
     if config.trace is not None:
         return trace.survey(config.trace, catalogue)
     return Generated(
@@ -55,7 +55,7 @@ def _workload(config: Config, catalogue: Catalogue) -> Workload:
     )
 
 
-def _policy(config: Config, offered: Catalogue) -> Policy:
+def _policy(config: RunConfig, offered: Catalogue) -> Policy:
     """The policy; with given weights it no longer follows the demand."""
     by = policy.find(config.policy)
     if not config.weights or by.weigh is None:
@@ -66,8 +66,8 @@ def _policy(config: Config, offered: Catalogue) -> Policy:
 
 
 def _outcomes(
-    config: Config, workload: Workload, offered: Catalogue, by: Policy, seeds: range, progress: Progress | None
-) -> Iterator[tuple[int, Outcome]]:
+    config: RunConfig, workload: Workload, offered: Catalogue, by: Policy, seeds: range, progress: Progress | None
+) -> Iterator[tuple[int, RunOutcome]]:
     """Seed and outcome of every run, as they end."""
     with backends.executor(config, len(seeds)) as executor:
         if executor is None:
@@ -89,8 +89,8 @@ def _within(progress: Progress | None, done: int, runs: int) -> Progress | None:
 
 
 def _one(
-    config: Config, workload: Workload, offered: Catalogue, by: Policy, seed: int, progress: Progress | None = None
-) -> Outcome:
+    config: RunConfig, workload: Workload, offered: Catalogue, by: Policy, seed: int, progress: Progress | None = None
+) -> RunOutcome:
     """One run."""
     compiled = geometry.compiled(offered)
     tally = Tally(compiled, config.gpus, workload.window_s)
@@ -98,7 +98,7 @@ def _one(
     last = workload.last_arrival_s or 1.0
     told = None if progress is None else lambda now_s: progress(min(1.0, now_s / last))
     spent_s = engine.replay(
-        workload.jobs(compiled, config.gpus, seed), Pool(compiled, config.gpus, by), rules, tally, told
+        workload.jobs(compiled, config.gpus, seed), GpuPool(compiled, config.gpus, by), rules, tally, told
     )
     if progress is not None:
         progress(1.0)

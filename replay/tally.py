@@ -12,12 +12,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from allocator.mig.geometry import Geometry
-from replay.pool import Pool
+from replay.pool import GpuPool
 from replay.series import Series
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class RunOutcome:
     """One run in numbers. `offered` and `accepted` are jobs per profile asked for; NaN where nothing was counted."""
 
     metrics: Mapping[str, float]
@@ -69,7 +69,7 @@ class Tally:
         """A job is done."""
         self._last_end = now_s
 
-    def advance(self, now_s: float, pool: Pool) -> None:
+    def advance(self, now_s: float, pool: GpuPool) -> None:
         """The time from the last call until now passed with the GPUs as they are. Call it before they change."""
         until = now_s if now_s < self._until else self._until
         passed = until - self._now
@@ -79,12 +79,12 @@ class Tally:
             self._series.add(until, pool.stranded_memory)
             self._now = until
 
-    def close(self, pool: Pool) -> None:
+    def close(self, pool: GpuPool) -> None:
         """Nothing happens any more: the rest of the window passes."""
         if self._until != math.inf:
             self.advance(self._until, pool)
 
-    def outcome(self, spent_s: float) -> Outcome:
+    def outcome(self, spent_s: float) -> RunOutcome:
         """The numbers of the run, which took so many seconds of processor time."""
         compute = [self._geometry.catalogue.profile(name).compute_slices for name in self._geometry.profiles]
         accepted = sum(self._accepted)
@@ -104,7 +104,7 @@ class Tally:
             "decisions_per_s": _ratio(self._decided, spent_s),
         }
         names = self._geometry.profiles
-        return Outcome(
+        return RunOutcome(
             metrics,
             dict(zip(names, self._offered, strict=True)),
             dict(zip(names, self._accepted, strict=True)),

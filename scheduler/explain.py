@@ -8,10 +8,10 @@ import numpy as np
 
 from allocator.placement.misfit import Misfit, Reason
 from allocator.request import Request
-from scheduler.cache.cluster_cache import KnownPod, State
+from scheduler.cache.cluster_cache import ClusterCache, KnownPod
 
 
-def find(state: State, name: str) -> KnownPod | None:
+def find(state: ClusterCache, name: str) -> KnownPod | None:
     """A MIG pod that is not over, by UID, `namespace/name`, or a name that only one pod has."""
     if name in state.pods:
         return state.pods[name]
@@ -19,7 +19,7 @@ def find(state: State, name: str) -> KnownPod | None:
     return matches[0] if len(matches) == 1 else None
 
 
-def explain(state: State, pod: KnownPod) -> dict[str, Any]:
+def explain(state: ClusterCache, pod: KnownPod) -> dict[str, Any]:
     """The explanation of one pod: phase, reason, and per node why not, as a JSON-able mapping."""
     answer, pending = _where(state, pod)
     if pending is None:
@@ -28,7 +28,7 @@ def explain(state: State, pod: KnownPod) -> dict[str, Any]:
     return answer | {"nodes": nodes, "reason": _summary(state, nodes)}
 
 
-def every(state: State) -> Iterator[dict[str, Any]]:
+def every(state: ClusterCache) -> Iterator[dict[str, Any]]:
     """The explanations of all pods, by name, without their nodes: thousands for each of hundreds of pods that wait.
 
     Pods that ask the same are looked at together.
@@ -43,7 +43,7 @@ def every(state: State) -> Iterator[dict[str, Any]]:
         yield answer
 
 
-def _where(state: State, pod: KnownPod) -> tuple[dict[str, Any], Request | None]:
+def _where(state: ClusterCache, pod: KnownPod) -> tuple[dict[str, Any], Request | None]:
     """Where a pod lies or why it can lie nowhere; and for one that waits what it asks for, its reason left open."""
     answer: dict[str, Any] = {
         "namespace": pod.namespace,
@@ -77,7 +77,7 @@ def _where(state: State, pod: KnownPod) -> tuple[dict[str, Any], Request | None]
     return answer, pod.request
 
 
-def _misfits(state: State, request: Request) -> dict[str, str]:
+def _misfits(state: ClusterCache, request: Request) -> dict[str, str]:
     """Why each node refuses a request; nodes that would take it are left out."""
     inventory = state.inventory
     names = sorted(inventory.nodes)
@@ -90,7 +90,7 @@ def _misfits(state: State, request: Request) -> dict[str, str]:
     }
 
 
-def _summary(state: State, nodes: dict[str, str]) -> str:
+def _summary(state: ClusterCache, nodes: dict[str, str]) -> str:
     if len(nodes) < len(state.inventory.nodes):
         fitting = len(state.inventory.nodes) - len(nodes)
         return f"{fitting} of {len(state.inventory.nodes)} nodes have room; kube-scheduler has not bound it yet"

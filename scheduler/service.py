@@ -19,24 +19,24 @@ import uvloop
 from starlette.types import ASGIApp
 
 from allocator import errors
-from allocator.claims.ledger import State as ClaimState
+from allocator.claims.ledger import ClaimState
 from allocator.placement import policy
 from config import logs
 from scheduler import api
 from scheduler.api import Context
-from scheduler.cache.cluster_cache import State
+from scheduler.cache.cluster_cache import ClusterCache
 from scheduler.cache.demand_follower import DemandFollower
-from scheduler.cache.port import Cluster, Kind
+from scheduler.cache.port import Cluster, WatchedKind
 from scheduler.cache.reflector import Reflector
-from scheduler.cache.requeuer import Waker
+from scheduler.cache.requeuer import Requeuer
 from scheduler.extender import app
 from scheduler.extender.binder import Binder
 from scheduler.extender.extender import Extender
-from scheduler.extender.nominations import Courtships
+from scheduler.extender.nominations import Nominations
 from scheduler.extender.one_write import OneWriteProtocol
 from scheduler.extender.preemptor import Preemptor
 from scheduler.metrics import Metrics
-from scheduler.planner.pool import Pool
+from scheduler.planner.pool import PlannerPool
 from scheduler.planner.port import Task
 from scheduler.settings import Settings
 from scheduler.snapshots import Snapshots
@@ -44,7 +44,7 @@ from scheduler.snapshots import Snapshots
 _log = structlog.get_logger("service")
 _MIB = 2**20
 KEEP_ALIVE_S = 120  # longer than the 90 s after which kube-scheduler drops idle connections: Go does not repeat a POST
-_LIST_ORDER = (Kind.NODE, Kind.MIG_NODE, Kind.POD)
+_LIST_ORDER = (WatchedKind.NODE, WatchedKind.MIG_NODE, WatchedKind.POD)
 
 
 class Service:
@@ -54,10 +54,10 @@ class Service:
         self._settings = settings
         self._cluster = cluster
         self.metrics = Metrics()
-        self._waker = Waker(cluster, self.metrics, interval_s=settings.wake_interval_s)
-        self.state = State(policy.find(settings.policy), self._waker.ring)
+        self._waker = Requeuer(cluster, self.metrics, interval_s=settings.wake_interval_s)
+        self.state = ClusterCache(policy.find(settings.policy), self._waker.ring)
         self.demand = self._demand_follower(settings)
-        courtships = Courtships(courting_s=settings.courting_s, choosing_s=settings.choosing_s)
+        courtships = Nominations(courting_s=settings.courting_s, choosing_s=settings.choosing_s)
         self._binder = Binder(self.state, cluster, courtships, self.metrics, timeout_s=settings.bind_timeout_s)
         extender = Extender(
             self.state,
@@ -69,7 +69,7 @@ class Service:
             slack=settings.shortlist_slack,
         )
         self._extender_app = app.build(extender, self.metrics, self.ready, max_body=settings.max_body_mib * _MIB)
-        self.planner = Pool(settings.planner_limits(), self.metrics)
+        self.planner = PlannerPool(settings.planner_limits(), self.metrics)
         self._api_app = api.build(
             Context(
                 state=self.state,

@@ -13,7 +13,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from allocator.placement import policy
 from config import settings as loader
-from scheduler.planner.port import Limits
+from scheduler.planner.port import PoolLimits
 
 _Port = Annotated[int, Field(ge=0, le=65535)]
 
@@ -95,9 +95,9 @@ class Settings(BaseSettings):
     log_format: str = Field("json", pattern="^(json|console)$", description="json for machines, console for people.")
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$", description="Lowest level that is logged.")
 
-    def planner_limits(self) -> Limits:
+    def planner_limits(self) -> PoolLimits:
         """What the planner may take."""
-        return Limits(
+        return PoolLimits(
             workers=self.planner_workers,
             queue=self.planner_queue,
             deadline_s=self.planner_deadline_s,

@@ -15,7 +15,7 @@ from allocator.claims.snapshot_file import DisruptionBudget, PodFacts, Writer
 from allocator.mig.catalogue import Catalogue
 from scheduler import cooperative
 from scheduler.cache import budgets
-from scheduler.cache.cluster_cache import State
+from scheduler.cache.cluster_cache import ClusterCache
 from scheduler.cache.port import Cluster
 from scheduler.cooperative import paced
 
@@ -25,7 +25,7 @@ _log = structlog.get_logger("snapshots")
 class Snapshots:
     """Makes snapshots of one state."""
 
-    def __init__(self, state: State, cluster: Cluster) -> None:
+    def __init__(self, state: ClusterCache, cluster: Cluster) -> None:
         self._state = state
         self._cluster = cluster
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from allocator.claims import snapshot
-from allocator.claims.ledger import State
+from allocator.claims.ledger import ClaimState
 from allocator.claims.snapshot import NodeView
 from allocator.mig import gpu_models, profile
 from allocator.mig.catalogue import Catalogue
@@ -21,8 +21,8 @@ from allocator.mig.profile import Profile
 from scheduler import explain, settings
 from simulator.cluster import api, embedded, nodes
 from simulator.cluster.api import Document
-from simulator.cluster.embedded import Embedded, Options
-from simulator.cluster.kube_scheduler.scheduler import Config
+from simulator.cluster.embedded import Embedded, EmbeddedOptions
+from simulator.cluster.kube_scheduler.scheduler import SchedulerConfig
 from simulator.workloads import expand, manifests
 from simulator.workloads.expand import Expansion
 
@@ -31,7 +31,7 @@ EXAMPLES_MODEL = "a100-40gb"  # the GPU whose profiles the shipped examples name
 
 
 @dataclass(frozen=True, slots=True)
-class Wishes:
+class DemoOptions:
     """What the demo is to show. Without `examples` the shipped ones are used, with the profiles of the model."""
 
     nodes: int = 4
@@ -57,7 +57,7 @@ class SliceView:
 
 
 @dataclass(frozen=True, slots=True)
-class PodView:
+class PodRow:
     """A pod, where it is, and in plain words why it is nowhere."""
 
     namespace: str
@@ -72,7 +72,7 @@ class PodView:
 class Picture:
     """All pods and all GPUs at one moment."""
 
-    pods: tuple[PodView, ...]
+    pods: tuple[PodRow, ...]
     nodes: tuple[NodeView, ...]
 
     def document(self) -> dict[str, Any]:
@@ -117,7 +117,7 @@ class Demo:
         """Until every pod runs or was refused, and every slice is reported."""
         while True:
             await self.cluster.settled()
-            if all(claim.state is State.READY for claim in self.cluster.service.state.inventory.ledger):
+            if all(claim.state is ClaimState.READY for claim in self.cluster.service.state.inventory.ledger):
                 return
             await asyncio.sleep(0.01)
 
@@ -134,14 +134,14 @@ class Demo:
         pods = (one.document for one in self.cluster.server.list(api.POD))
         return Picture(tuple(self._pod(pod, slices) for pod in pods), seen)
 
-    def _pod(self, pod: Document, slices: dict[str, list[SliceView]]) -> PodView:
+    def _pod(self, pod: Document, slices: dict[str, list[SliceView]]) -> PodRow:
         meta, uid = pod["metadata"], pod["metadata"]["uid"]
         phase = "Terminating" if meta.get("deletionTimestamp") else str(pod["status"].get("phase", ""))
         node = str(pod["spec"].get("nodeName", ""))
         reason = ""
         if phase == "Pending":
             reason = self._reason_on_node(node, uid) if node else self._reason(pod)
-        return PodView(meta["namespace"], meta["name"], phase, node, reason, tuple(slices.get(uid, ())))
+        return PodRow(meta["namespace"], meta["name"], phase, node, reason, tuple(slices.get(uid, ())))
 
     def _reason_on_node(self, node: str, uid: str) -> str:
         """Why a pod that has a node does not run."""
@@ -166,7 +166,7 @@ class Demo:
 
 
 @asynccontextmanager
-async def start(wishes: Wishes) -> AsyncIterator[Demo]:
+async def start(wishes: DemoOptions) -> AsyncIterator[Demo]:
     """The demo, running as long as the block; the examples are applied. Raises InputError for wishes that cannot be."""
     fleet = nodes.uniform(wishes.nodes, wishes.gpus, wishes.model, seed=wishes.seed)
     expansion = expand.expand(manifests.read(wishes.examples or EXAMPLES), seed=wishes.seed)
@@ -179,8 +179,8 @@ async def start(wishes: Wishes) -> AsyncIterator[Demo]:
         policy=wishes.policy,
         courting_s=0.0,  # pods are bound one after the other: none needs to be kept from another's node
     )
-    config = Config(extender_url="", serial=True, seed=wishes.seed)
-    async with embedded.start(Options(fleet, chosen, config, seed=wishes.seed)) as cluster:
+    config = SchedulerConfig(extender_url="", serial=True, seed=wishes.seed)
+    async with embedded.start(EmbeddedOptions(fleet, chosen, config, seed=wishes.seed)) as cluster:
         await cluster.apply(expansion.pods)
         yield Demo(cluster, expansion)
 

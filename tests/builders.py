@@ -12,12 +12,12 @@ from dataclasses import dataclass, field, replace
 
 from allocator.claims.contract import Promise
 from allocator.claims.inventory import BoundPod
-from allocator.claims.ledger import Claim, Hold, State
+from allocator.claims.ledger import Claim, ClaimState, Hold
 from allocator.claims.report import GpuReport, MigMode, NodeReport, Owner, Slice, SliceState
 from allocator.mig import gpu_models
 from allocator.mig.catalogue import Catalogue
 from allocator.mig.profile import Engines, Placement, Profile
-from allocator.request import Container, Request, Slot, of_containers
+from allocator.request import ContainerRequest, Request, SliceRequest, of_containers
 
 NAMESPACE = "default"
 CONTAINER = "main"
@@ -30,16 +30,16 @@ def placement(profile: str, start: int, model: str = "a100-40gb") -> Placement:
 
 def request(*profiles: str, container: str = CONTAINER) -> Request:
     """A request of one container for these slices."""
-    return Request(tuple(Slot(container, name) for name in profiles))
+    return Request(tuple(SliceRequest(container, name) for name in profiles))
 
 
-def container(name: str = CONTAINER, *, sidecar: bool = False, **slices: str | int) -> Container:
+def container(name: str = CONTAINER, *, sidecar: bool = False, **slices: str | int) -> ContainerRequest:
     """A container asking for slices; keywords spell profiles with `_` for `.`: `container(_1g_5gb=2)`."""
     asked = {f"nvidia.com/mig-{name.lstrip('_').replace('_', '.')}": n for name, n in slices.items()}
-    return Container(name, asked, restartable=sidecar)
+    return ContainerRequest(name, asked, restartable=sidecar)
 
 
-def containers_request(containers: Sequence[Container], init: Sequence[Container] = ()) -> Request:
+def containers_request(containers: Sequence[ContainerRequest], init: Sequence[ContainerRequest] = ()) -> Request:
     """What a pod of these containers asks for."""
     return of_containers(containers, init)
 
@@ -49,7 +49,7 @@ def hold(gpu: str, profile: str, start: int, *, container: str = CONTAINER, mode
     return Hold(container, gpu, placement(profile, start, model))
 
 
-def claim(name: str, node: str, *holds: Hold, state: State = State.RESERVED) -> Claim:
+def claim(name: str, node: str, *holds: Hold, state: ClaimState = ClaimState.RESERVED) -> Claim:
     """A claim of the pod of that name, whose UID is `uid-<name>`."""
     return Claim(uid_of(name), NAMESPACE, name, node, holds, state)
 
@@ -93,7 +93,7 @@ def pod(name: str, *profiles: str) -> PodBuilder:
 
 def bound_as(claimed: Claim) -> BoundPod:
     """The pod that the Binding of a claim makes: bound to its node, annotated with its holds."""
-    asks = Request(tuple(Slot(h.container, h.placement.profile) for h in claimed.holds))
+    asks = Request(tuple(SliceRequest(h.container, h.placement.profile) for h in claimed.holds))
     promises = tuple(Promise(h.container, h.gpu, h.placement.profile, h.placement.start) for h in claimed.holds)
     return BoundPod(claimed.uid, claimed.namespace, claimed.name, claimed.node, asks, promises)
 

@@ -8,12 +8,12 @@ from allocator import errors
 from allocator.mig import geometry, gpu_models
 from allocator.mig.geometry import Geometry
 from allocator.mig.profile import Placement
-from allocator.planning.packing.relocation import Bin, Budget, Job, Place, Places, Question
+from allocator.planning.packing.relocation import Bin, Budget, MovableJob, Place, Places, RelocationProblem
 
 _Positions = tuple[Places, ...]
 
 
-def cheapest(asked: Question, max_moves: int) -> int | None:
+def cheapest(asked: RelocationProblem, max_moves: int) -> int | None:
     """The least cost of any legal sequence of at most so many restarts that answers the question; None if none does."""
     options = [_everywhere(asked, job) for job in asked.jobs]
     spots = [_everywhere(asked, request) for request in asked.requests]
@@ -38,7 +38,7 @@ def cheapest(asked: Question, max_moves: int) -> int | None:
     return None
 
 
-def answers(asked: Question, at: Sequence[Places], spots: Sequence[Sequence[Places]] = ()) -> bool:
+def answers(asked: RelocationProblem, at: Sequence[Places], spots: Sequence[Sequence[Places]] = ()) -> bool:
     """Whether all requests fit beside the pods at these positions, and enough GPUs are then empty.
 
     `spots` are all places of each request, where somebody knows them already.
@@ -57,7 +57,7 @@ def answers(asked: Question, at: Sequence[Places], spots: Sequence[Sequence[Plac
     return place(0, ())
 
 
-def legal(asked: Question, at: Sequence[Places]) -> bool:
+def legal(asked: RelocationProblem, at: Sequence[Places]) -> bool:
     """Whether all these slices can exist together."""
     there = [list(gpu.fixed) for gpu in asked.bins]
     for places in at:
@@ -71,7 +71,7 @@ def legal(asked: Question, at: Sequence[Places]) -> bool:
     return True
 
 
-def _everywhere(asked: Question, job: Job) -> list[Places]:
+def _everywhere(asked: RelocationProblem, job: MovableJob) -> list[Places]:
     """Every way to place a pod on one node, legal or not."""
     found = set()
     for node in {gpu.node for gpu in asked.bins}:
@@ -80,7 +80,7 @@ def _everywhere(asked: Question, job: Job) -> list[Places]:
     return sorted(found)
 
 
-def _ways(asked: Question, bins: Sequence[int], profiles: Sequence[str]) -> Iterator[Places]:
+def _ways(asked: RelocationProblem, bins: Sequence[int], profiles: Sequence[str]) -> Iterator[Places]:
     if not profiles:
         yield ()
         return
@@ -93,7 +93,7 @@ def _ways(asked: Question, bins: Sequence[int], profiles: Sequence[str]) -> Iter
                     yield tuple(sorted((one, *rest)))
 
 
-def instance(family: str, seed: int) -> tuple[Question, int]:
+def instance(family: str, seed: int) -> tuple[RelocationProblem, int]:
     """A small question and its budget of moves. Families: `scattered`, `scrambled` (solvable), `tight` (blocking)."""
     draw = random.Random(f"{family} {seed}")
     return {"scattered": _scattered, "scrambled": _scrambled, "tight": _tight}[family](draw)
@@ -121,12 +121,12 @@ def _filled(draw: random.Random, kind: Geometry, stop: float) -> list[Placement]
     return placed
 
 
-def _job(kind: Geometry, *places: Place) -> Job:
+def _job(kind: Geometry, *places: Place) -> MovableJob:
     profiles = tuple(p.profile for _, p in places)
-    return Job(profiles, places, 1 + sum(kind.catalogue.profile(name).compute_slices for name in profiles))
+    return MovableJob(profiles, places, 1 + sum(kind.catalogue.profile(name).compute_slices for name in profiles))
 
 
-def _scattered(draw: random.Random) -> tuple[Question, int]:
+def _scattered(draw: random.Random) -> tuple[RelocationProblem, int]:
     """Half-full GPUs, some pods with two slices on a node, some that stay, budgets; asks anything."""
     kind = _kind(draw, "a30-24gb", "a30-24gb", "a100-40gb", "rtx-pro-6000-blackwell-96gb")
     density = draw.choice([0.5, 0.65, 0.8, 0.9])
@@ -150,7 +150,7 @@ def _scattered(draw: random.Random) -> tuple[Question, int]:
             jobs.append(_job(kind, one))
     large = [p.name for p in kind.catalogue.profiles if p.memory_slices > 1]
     requests = [
-        Job(tuple(draw.choice(large) for _ in range(draw.choice([1, 1, 1, 2]))))
+        MovableJob(tuple(draw.choice(large) for _ in range(draw.choice([1, 1, 1, 2]))))
         for _ in range(draw.choice([0, 1, 1, 2]))
     ]
     empty = draw.randint(1, max(1, number // 2)) if not requests or draw.random() < 0.2 else 0
@@ -158,10 +158,10 @@ def _scattered(draw: random.Random) -> tuple[Question, int]:
     budgets = [Budget(moves, dict.fromkeys(range(len(jobs)), 1))]
     if draw.random() < 0.3:
         budgets.append(Budget(draw.randint(0, 1), {job: 1 for job in range(len(jobs)) if draw.random() < 0.5}))
-    return Question(tuple(bins), tuple(jobs), tuple(requests), empty, frozenset(), tuple(budgets)), moves
+    return RelocationProblem(tuple(bins), tuple(jobs), tuple(requests), empty, frozenset(), tuple(budgets)), moves
 
 
-def _scrambled(draw: random.Random) -> tuple[Question, int]:
+def _scrambled(draw: random.Random) -> tuple[RelocationProblem, int]:
     """A fleet that once held the request, its pods moved about since: mostly solvable, mostly not at once."""
     kind = _kind(draw, "a30-24gb", "a100-40gb", "rtx-pro-6000-blackwell-96gb")
     number = 2 if kind.catalogue.model == "a100-40gb" else draw.randint(2, 4)
@@ -175,30 +175,30 @@ def _scrambled(draw: random.Random) -> tuple[Question, int]:
         at = draw.randrange(len(moving))
         index = draw.choice(kind.placements_of(moving[at][1].profile))
         after = [*moving[:at], (draw.randrange(number), kind.placements[index]), *moving[at + 1 :]]
-        if legal(Question(bins, ()), [(place,) for place in after]):
+        if legal(RelocationProblem(bins, ()), [(place,) for place in after]):
             moving = after
     moves = draw.randint(2, 4)
     jobs = tuple(_job(kind, place) for place in moving)
     budget = Budget(moves, dict.fromkeys(range(len(jobs)), 1))
-    return Question(bins, jobs, (Job((wanted[1].profile,)),), 0, frozenset(), (budget,)), moves
+    return RelocationProblem(bins, jobs, (MovableJob((wanted[1].profile,)),), 0, frozenset(), (budget,)), moves
 
 
-def _tight(draw: random.Random) -> tuple[Question, int]:
+def _tight(draw: random.Random) -> tuple[RelocationProblem, int]:
     """A full GPU, and one to park on that must be empty in the end: pods block each other, often for good."""
     while True:
         kind = _kind(draw, "a100-40gb", "a100-40gb", "a30-24gb")
         stays: list[Placement] = []
-        jobs: list[Job] = []
+        jobs: list[MovableJob] = []
         for one in _filled(draw, kind, 0.02):
             if draw.random() < 0.5 or len(jobs) >= 3:
                 stays.append(one)
             else:
                 jobs.append(_job(kind, (0, one)))
         moves = draw.randint(2, 3)
-        request = Job((draw.choice(kind.profiles),))
+        request = MovableJob((draw.choice(kind.profiles),))
         budget = Budget(moves, dict.fromkeys(range(len(jobs)), 1))
         bins = (Bin(kind, tuple(stays), 0), Bin(kind, (), 0))
-        asked = Question(bins, tuple(jobs), (request,), 0, frozenset([1]), (budget,))
+        asked = RelocationProblem(bins, tuple(jobs), (request,), 0, frozenset([1]), (budget,))
         there = [one.size for one in stays] + [place[1].size for job in jobs for place in job.home]
         free = kind.catalogue.memory_slices - sum(there)
         fits_by_size = kind.catalogue.profile(request.profiles[0]).memory_slices <= free

@@ -11,7 +11,7 @@ from allocator.mig.catalogue import Catalogue
 from allocator.mig.geometry import Geometry
 from allocator.mig.profile import Engines, Placement, Profile
 from allocator.placement import fitting
-from allocator.request import Request, Slot
+from allocator.request import Request, SliceRequest
 
 A100, A100_80, A30, H100, RTX = "a100-40gb", "a100-80gb", "a30-24gb", "h100-80gb", "rtx-pro-6000-blackwell-96gb"
 MODELS = (A100, A100_80, A30, H100, RTX)  # 1g.10gb and 2g.20gb mean different sizes on the first two
@@ -97,7 +97,7 @@ def requests(draw: st.DrawFn, model: str = A100, max_size: int = 3) -> Request:
     """A request for slices of one model, by one or two containers."""
     offered = [p.name for p in gpu_models.find(model).profiles]
     asked = draw(wishes(offered, max_size))
-    return Request(tuple(Slot(draw(st.sampled_from(["main", "helper"])), name) for name in asked))
+    return Request(tuple(SliceRequest(draw(st.sampled_from(["main", "helper"])), name) for name in asked))
 
 
 @st.composite

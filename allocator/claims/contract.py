@@ -158,7 +158,7 @@ class _Agent(_Wire, frozen=True):
     mode: _Text = ""
 
 
-class Status(_Wire, frozen=True):
+class MigNodeStatus(_Wire, frozen=True):
     """The status of a MigNode, as JSON has it. Decode with `msgspec`, make sense of it with `node_report`."""
 
     contract_version: int = 0
@@ -176,7 +176,7 @@ def decode_status(raw: bytes | msgspec.Raw, node: str) -> report.NodeReport:
             raise errors.ContractError(
                 "status.contractVersion", version, f"this migsched reads version {CONTRACT_VERSION}; upgrade it"
             )
-        return node_report(msgspec.json.decode(raw, type=Status), node)
+        return node_report(msgspec.json.decode(raw, type=MigNodeStatus), node)
     except (msgspec.MsgspecError, UnicodeError, RecursionError, errors.MigschedError) as error:
         return report.NodeReport(node, (), problem=f"MigNode {node}: {error}")
 
@@ -185,7 +185,7 @@ class _ContractVersion(_Wire, frozen=True):
     contract_version: int = 0
 
 
-def node_report(status: Status, node: str) -> report.NodeReport:
+def node_report(status: MigNodeStatus, node: str) -> report.NodeReport:
     """The report that a decoded status makes. Raises CatalogueError or ContractError naming what contradicts itself.
 
     A single GPU whose slices contradict its catalogue is kept, marked unhealthy, so that the others stay usable.
@@ -252,7 +252,7 @@ def _slice(wire: _Slice) -> report.Slice:
 def encode_status(seen: report.NodeReport, *, agent_version: str, mode: str) -> dict[str, Any]:
     """The MigNode status of a report, as a JSON-able mapping. The inverse of `decode_status`."""
     names = _names(gpu.catalogue for gpu in seen.gpus if gpu.catalogue is not None)
-    status = Status(
+    status = MigNodeStatus(
         contract_version=CONTRACT_VERSION,
         agent=_Agent(agent_version, mode),
         summary=_summary(seen, names),

@@ -1,4 +1,4 @@
-"""Homes: which nodes report which GPU. Kept by inventory.
+"""GpuReporters: which nodes report which GPU. Kept by inventory.
 
 A board is in one machine. If two nodes report the same UUID, one of the reports is a copy or stale, and nobody can say
 which: the GPU takes no new work on either, or its slots would be promised twice.
@@ -7,7 +7,7 @@ which: the GPU takes no new work on either, or its slots would be promised twice
 from collections.abc import Iterable, Mapping
 
 
-class Homes:
+class GpuReporters:
     """The nodes that report each GPU, by UUID."""
 
     def __init__(self) -> None:

@@ -10,7 +10,7 @@ from allocator.claims.contract import Promise
 from allocator.claims.ledger import Hold
 from allocator.claims.report import NodeReport, SliceState
 from allocator.mig.profile import Placement
-from allocator.request import Request, Slot
+from allocator.request import Request, SliceRequest
 
 
 def shown(seen: NodeReport) -> dict[str, tuple[Hold, ...]]:
@@ -38,7 +38,7 @@ def profiles(holds: Sequence[Hold]) -> Counter[str]:
 
 def asked(holds: Sequence[Hold]) -> Request:
     """What a pod that holds these asks for."""
-    return Request(tuple(Slot(one.container, one.placement.profile) for one in holds))
+    return Request(tuple(SliceRequest(one.container, one.placement.profile) for one in holds))
 
 
 def promises(holds: Sequence[Hold]) -> tuple[Promise, ...]:

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from allocator import errors
 from allocator.claims import held
 from allocator.claims.contract import Promise
-from allocator.claims.gpu_reporters import Homes
-from allocator.claims.ledger import Claim, Event, Hold, Ledger, State
+from allocator.claims.gpu_reporters import GpuReporters
+from allocator.claims.ledger import Claim, ClaimEvent, ClaimState, Hold, Ledger
 from allocator.claims.report import GpuReport, NodeReport, SliceState
 from allocator.mig import geometry
 from allocator.mig.catalogue import Catalogue
@@ -52,7 +52,7 @@ class Inventory:
         self._usable: dict[str, tuple[tuple[str, GpuState], ...]] = {}
         self._kinds: dict[str, tuple[Geometry, ...]] = {}  # of the usable GPUs; made when asked for
         self._conflicts: dict[str, dict[str, str]] = {}
-        self._homes = Homes()
+        self._homes = GpuReporters()
         self._waiting: dict[str, dict[str, BoundPod]] = {}
 
     # --- what the cluster tells -------------------------------------------------------------------------------
@@ -91,8 +91,8 @@ class Inventory:
         elsewhere = self._homes.report(node, ())
         if self._reports.pop(node, None) is not None:
             for claim in tuple(self.ledger.on_node(node)):
-                if claim.state is State.RELEASING:
-                    self.ledger.apply(claim.uid, Event.FREE)
+                if claim.state is ClaimState.RELEASING:
+                    self.ledger.apply(claim.uid, ClaimEvent.FREE)
             for one, gpus in {node: None, **elsewhere}.items():
                 self._refresh(one, gpus)
 
@@ -105,18 +105,18 @@ class Inventory:
         known = self.ledger.get(pod.uid)
         if known is not None and known.node == pod.node and _is_as_bound(known, pod):
             self._forget_waiting(pod.uid, pod.node)
-            if known.state is not State.RELEASING:
-                self.ledger.apply(pod.uid, Event.CONFIRM)
+            if known.state is not ClaimState.RELEASING:
+                self.ledger.apply(pod.uid, ClaimEvent.CONFIRM)
             return ""
         if known is not None:  # we reserved another place, and somebody else bound the pod here
-            self.ledger.apply(pod.uid, Event.FREE)
+            self.ledger.apply(pod.uid, ClaimEvent.FREE)
             self._refresh(known.node)
         holds, problem = self._believed(pod)
         if problem:
             self._waiting.setdefault(pod.node, {})[pod.uid] = pod
             return problem
         self._forget_waiting(pod.uid, pod.node)
-        claim = Claim(pod.uid, pod.namespace, pod.name, pod.node, holds, State.BOUND)
+        claim = Claim(pod.uid, pod.namespace, pod.name, pod.node, holds, ClaimState.BOUND)
         self.ledger.open(claim)
         shown = self._shown[pod.node]
         self._follow(claim, shown.get(pod.uid, ()))
@@ -131,7 +131,7 @@ class Inventory:
         if claim is None:
             return False
         still_held = uid in self._shown.get(claim.node, {})
-        self.ledger.apply(uid, Event.END if still_held else Event.FREE)
+        self.ledger.apply(uid, ClaimEvent.END if still_held else ClaimEvent.FREE)
         self._refresh(claim.node, {hold.gpu for hold in claim.holds})
         return not still_held
 
@@ -156,7 +156,7 @@ class Inventory:
             Hold(slot.container, usable[one.gpu][0], one.placement)
             for slot, one in zip(request.slots, placed, strict=True)
         )
-        claim = Claim(uid, namespace, name, node, holds, State.RESERVED)
+        claim = Claim(uid, namespace, name, node, holds, ClaimState.RESERVED)
         self.ledger.open(claim)
         self._refresh(node, {hold.gpu for hold in holds})
         self.fleet.chose(node)
@@ -164,12 +164,12 @@ class Inventory:
 
     def confirm(self, uid: str) -> None:
         """The API server has the binding. Raises LedgerError if nothing was reserved."""
-        self.ledger.apply(uid, Event.CONFIRM)
+        self.ledger.apply(uid, ClaimEvent.CONFIRM)
 
     def refuse(self, uid: str) -> None:
         """The binding was refused: the reservation is void. Raises LedgerError if the claim is past that."""
         claim = self.ledger.get(uid)
-        self.ledger.apply(uid, Event.REFUSE)
+        self.ledger.apply(uid, ClaimEvent.REFUSE)
         if claim is not None:
             self._refresh(claim.node, {hold.gpu for hold in claim.holds})
 
@@ -226,16 +226,16 @@ class Inventory:
 
     def _follow(self, claim: Claim, shown: tuple[Hold, ...]) -> bool:
         """Move a claim along with what the report shows of its pod. Returns whether it lies elsewhere now."""
-        if claim.state is State.RELEASING:
+        if claim.state is ClaimState.RELEASING:
             if not shown:
-                self.ledger.apply(claim.uid, Event.FREE)
+                self.ledger.apply(claim.uid, ClaimEvent.FREE)
             return False
         as_claimed = shown == claim.holds  # the rule, and a fraction of what the comparisons below cost
         if not as_claimed and held.profiles(shown) != held.profiles(claim.holds):
-            if claim.state is State.READY:
-                self.ledger.apply(claim.uid, Event.LOSE)
+            if claim.state is ClaimState.READY:
+                self.ledger.apply(claim.uid, ClaimEvent.LOSE)
             return False
-        self.ledger.apply(claim.uid, Event.CUT)
+        self.ledger.apply(claim.uid, ClaimEvent.CUT)
         if as_claimed or held.places(shown) == held.places(claim.holds):
             return False
         self.ledger.rehold(claim.uid, shown)
@@ -256,14 +256,14 @@ class Inventory:
             if other.uid in true or not held.overlap(other.holds, holds):
                 continue
             changed.update(hold.gpu for hold in other.holds)
-            swapped = held.swapped(other.holds, holds, left) if other.state is State.BOUND else ()
+            swapped = held.swapped(other.holds, holds, left) if other.state is ClaimState.BOUND else ()
             if swapped and not self._not_free(other.uid, other.node, swapped):
                 self.ledger.rehold(other.uid, swapped)
                 changed.update(hold.gpu for hold in swapped)
                 left = [one for one in left if not held.overlap((one,), swapped)]
                 continue
-            self.ledger.apply(other.uid, Event.FREE)
-            if other.state in (State.BOUND, State.READY):
+            self.ledger.apply(other.uid, ClaimEvent.FREE)
+            if other.state in (ClaimState.BOUND, ClaimState.READY):
                 pod = BoundPod(
                     other.uid,
                     other.namespace,
@@ -397,4 +397,4 @@ class Inventory:
 
 def _is_as_bound(claim: Claim, pod: BoundPod) -> bool:
     """Whether a pod was not bound by somebody else, with other promises than what we reserved."""
-    return claim.state is not State.RESERVED or held.as_promised(claim.holds, pod.promises)
+    return claim.state is not ClaimState.RESERVED or held.as_promised(claim.holds, pod.promises)

@@ -14,7 +14,7 @@ from allocator import errors
 from allocator.mig.profile import Placement
 
 
-class State(enum.StrEnum):
+class ClaimState(enum.StrEnum):
     """Where a claim is in its life. The value is the metric label."""
 
     RESERVED = "reserved"  # chosen; the Binding is not confirmed yet
@@ -23,7 +23,7 @@ class State(enum.StrEnum):
     RELEASING = "releasing"  # the pod is over, but the agent still holds its slices
 
 
-class Event(enum.StrEnum):
+class ClaimEvent(enum.StrEnum):
     """What can happen to a claim."""
 
     CONFIRM = "confirm"  # the pod was seen bound as reserved
@@ -34,23 +34,23 @@ class Event(enum.StrEnum):
     FREE = "free"  # the pod is over and nothing of it is on the GPU
 
 
-TRANSITIONS: Mapping[tuple[State, Event], State | None] = {
-    (State.RESERVED, Event.CONFIRM): State.BOUND,
-    (State.RESERVED, Event.REFUSE): None,
-    (State.RESERVED, Event.CUT): State.READY,  # the reply was lost, but the agent saw the pod bound
-    (State.RESERVED, Event.END): State.RELEASING,
-    (State.RESERVED, Event.FREE): None,
-    (State.BOUND, Event.CONFIRM): State.BOUND,
-    (State.BOUND, Event.CUT): State.READY,
-    (State.BOUND, Event.END): State.RELEASING,
-    (State.BOUND, Event.FREE): None,
-    (State.READY, Event.CONFIRM): State.READY,
-    (State.READY, Event.CUT): State.READY,
-    (State.READY, Event.LOSE): State.BOUND,  # a node reboot: the agent will cut them again
-    (State.READY, Event.END): State.RELEASING,
-    (State.READY, Event.FREE): None,
-    (State.RELEASING, Event.END): State.RELEASING,
-    (State.RELEASING, Event.FREE): None,
+TRANSITIONS: Mapping[tuple[ClaimState, ClaimEvent], ClaimState | None] = {
+    (ClaimState.RESERVED, ClaimEvent.CONFIRM): ClaimState.BOUND,
+    (ClaimState.RESERVED, ClaimEvent.REFUSE): None,
+    (ClaimState.RESERVED, ClaimEvent.CUT): ClaimState.READY,  # the reply was lost, but the agent saw the pod bound
+    (ClaimState.RESERVED, ClaimEvent.END): ClaimState.RELEASING,
+    (ClaimState.RESERVED, ClaimEvent.FREE): None,
+    (ClaimState.BOUND, ClaimEvent.CONFIRM): ClaimState.BOUND,
+    (ClaimState.BOUND, ClaimEvent.CUT): ClaimState.READY,
+    (ClaimState.BOUND, ClaimEvent.END): ClaimState.RELEASING,
+    (ClaimState.BOUND, ClaimEvent.FREE): None,
+    (ClaimState.READY, ClaimEvent.CONFIRM): ClaimState.READY,
+    (ClaimState.READY, ClaimEvent.CUT): ClaimState.READY,
+    (ClaimState.READY, ClaimEvent.LOSE): ClaimState.BOUND,  # a node reboot: the agent will cut them again
+    (ClaimState.READY, ClaimEvent.END): ClaimState.RELEASING,
+    (ClaimState.READY, ClaimEvent.FREE): None,
+    (ClaimState.RELEASING, ClaimEvent.END): ClaimState.RELEASING,
+    (ClaimState.RELEASING, ClaimEvent.FREE): None,
 }
 
 
@@ -72,7 +72,7 @@ class Claim:
     name: str
     node: str
     holds: tuple[Hold, ...]
-    state: State
+    state: ClaimState
 
     @property
     def pod(self) -> str:
@@ -108,11 +108,11 @@ class Ledger:
         """
         if claim.uid in self._claims:
             raise errors.LedgerError(f"{claim.pod}: pod {claim.uid} has a claim already")
-        if claim.state not in (State.RESERVED, State.BOUND):
+        if claim.state not in (ClaimState.RESERVED, ClaimState.BOUND):
             raise errors.LedgerError(f"{claim.pod}: a claim does not begin {claim.state.value}")
         self._put(claim)
 
-    def apply(self, uid: str, event: Event) -> Claim | None:
+    def apply(self, uid: str, event: ClaimEvent) -> Claim | None:
         """Let an event happen; the claim after it, or None where its life ends.
 
         Raises LedgerError, and changes nothing, for an event that the claim's state does not have.

@@ -19,13 +19,13 @@ from allocator.mig.geometry import Geometry
 from allocator.mig.profile import Profile
 from allocator.planning import reading
 from allocator.planning.packing import covering, patterns, relocation
-from allocator.planning.packing.covering import Cover, Demand, Menu, Option, Supply
-from allocator.planning.packing.program import Status
-from allocator.planning.packing.relocation import Places, Question
+from allocator.planning.packing.covering import Cover, CoverDemand, Menu, Option, Supply
+from allocator.planning.packing.program import SolveStatus
+from allocator.planning.packing.relocation import Places, RelocationProblem
 from allocator.planning.plan import document as plan_document
 from allocator.planning.repack import document, joint, planner, problem, render, search
 from allocator.planning.repack.document import Wanted
-from allocator.planning.repack.problem import Limits, Problem
+from allocator.planning.repack.problem import RepackLimits, RepackProblem
 
 KEYS = ("fleet", "profiles", "add", "requests", "budgets", "priority")
 DEFAULT_TIME_LIMIT_S = 10.0
@@ -111,7 +111,7 @@ def _nodes(entry: Mapping[str, Any], where: str, known: Mapping[str, Catalogue])
     )
 
 
-def _names(value: Any, posed: Problem, added: _Added | None) -> list[str]:
+def _names(value: Any, posed: RepackProblem, added: _Added | None) -> list[str]:
     """The profiles to count: those asked for, or all that the fleet offers."""
     catalogues = [gpu.catalogue for gpu in posed.gpus if gpu.catalogue] + ([added.catalogue] if added else [])
     there = list(dict.fromkeys(p.name for catalogue in dict.fromkeys(catalogues) for p in catalogue.profiles))
@@ -121,7 +121,7 @@ def _names(value: Any, posed: Problem, added: _Added | None) -> list[str]:
     return [reading.choice(name, f"profiles[{number}]", there) for number, name in enumerate(asked)]
 
 
-def _profiles(posed: Problem, names: Sequence[str], added: _Added | None, time_limit_s: float) -> dict[str, Any]:
+def _profiles(posed: RepackProblem, names: Sequence[str], added: _Added | None, time_limit_s: float) -> dict[str, Any]:
     """How many more of each profile fit, each asked for alone."""
     states = _states(posed)
     settled, demand = _replaceable(posed)
@@ -142,14 +142,14 @@ def _profiles(posed: Problem, names: Sequence[str], added: _Added | None, time_l
 
 
 def _after_repack(
-    supplies: Sequence[Supply], demand: Demand, name: str, at_least: int, time_limit_s: float
+    supplies: Sequence[Supply], demand: CoverDemand, name: str, at_least: int, time_limit_s: float
 ) -> covering.Room:
     """The most of a profile that fit if whatever may move were placed anew; never less than what is known to fit."""
     room = covering.room(supplies, demand, name, time_limit_s) or covering.Room(at_least, at_least)
     return covering.Room(max(room.slices, at_least), max(room.at_most, at_least))
 
 
-def _replaceable(posed: Problem) -> tuple[list[Supply], Demand]:
+def _replaceable(posed: RepackProblem) -> tuple[list[Supply], CoverDemand]:
     """The GPUs without the pods that may move, and those pods as a demand. Pods with several slices stay."""
     stay: dict[int, list[Any]] = {}
     moving: Counter[str] = Counter()
@@ -163,11 +163,16 @@ def _replaceable(posed: Problem) -> tuple[list[Supply], Demand]:
         (gpu.geometry, gpu.geometry.state_of([*gpu.fixed, *stay.get(where, ())]))
         for where, gpu in enumerate(posed.bins)
     )
-    return [Supply(kind, state, n, 0) for (kind, state), n in states.items()], Demand(moving)
+    return [Supply(kind, state, n, 0) for (kind, state), n in states.items()], CoverDemand(moving)
 
 
 def _together(
-    saved: Saved, posed: Problem, requests: Sequence[Wanted], limits: Limits, added: _Added | None, time_limit_s: float
+    saved: Saved,
+    posed: RepackProblem,
+    requests: Sequence[Wanted],
+    limits: RepackLimits,
+    added: _Added | None,
+    time_limit_s: float,
 ) -> dict[str, Any]:
     """Whether the requests fit as things stand, and if not what would make them; each may take the time limit."""
     question = _question(posed, requests)
@@ -189,35 +194,35 @@ def _together(
     return found
 
 
-def _question(posed: Problem, requests: Sequence[Wanted]) -> Question:
+def _question(posed: RepackProblem, requests: Sequence[Wanted]) -> RelocationProblem:
     """The fleet as it stands, nobody moving."""
     there = [list(gpu.fixed) for gpu in posed.bins]
     for pod in posed.pods:
         for where, placement in pod.places:
             there[where].append(placement)
     bins = tuple(replace(gpu, fixed=tuple(slices)) for gpu, slices in zip(posed.bins, there, strict=True))
-    return Question(bins, (), tuple(relocation.Job(one.profiles) for one in requests))
+    return RelocationProblem(bins, (), tuple(relocation.MovableJob(one.profiles) for one in requests))
 
 
-def _fit(question: Question, time_limit_s: float) -> tuple[tuple[Places, ...] | None, bool]:
+def _fit(question: RelocationProblem, time_limit_s: float) -> tuple[tuple[Places, ...] | None, bool]:
     """Where the requests go, or None and whether it is proven that they do not fit."""
     placed = joint.at_once(question)
     if placed is not None:
         return placed, True
     members, supplies = _classes(question)
     wanted = Counter(name for request in question.requests for name in request.profiles)
-    cover = covering.cover(supplies, Demand(wanted), time_limit_s)
-    if cover.status is Status.INFEASIBLE:
+    cover = covering.cover(supplies, CoverDemand(wanted), time_limit_s)
+    if cover.status is SolveStatus.INFEASIBLE:
         return None, True
     if all(len(request.profiles) == 1 for request in question.requests) and cover.status in search.SOLVED:
         return _dealt(question, cover, supplies, members), True
     if len(question.requests) * sum(len(gpu.geometry.placements) for gpu in question.bins) > _EXACT_COLUMNS:
         return None, False
     found = relocation.destination(question, time_limit_s)
-    return (found.placed if found.status in search.SOLVED else None), found.status is not Status.UNKNOWN
+    return (found.placed if found.status in search.SOLVED else None), found.status is not SolveStatus.UNKNOWN
 
 
-def _classes(question: Question) -> tuple[list[list[int]], list[Supply]]:
+def _classes(question: RelocationProblem) -> tuple[list[list[int]], list[Supply]]:
     """GPUs (indices) that are in the same state, and each such class as a supply that costs nothing."""
     classes: dict[tuple[Geometry, int], list[int]] = {}
     for where, state in enumerate(joint.standing(question)):
@@ -226,7 +231,7 @@ def _classes(question: Question) -> tuple[list[list[int]], list[Supply]]:
 
 
 def _dealt(
-    question: Question, cover: Cover, supplies: Sequence[Supply], members: Sequence[Sequence[int]]
+    question: RelocationProblem, cover: Cover, supplies: Sequence[Supply], members: Sequence[Sequence[int]]
 ) -> tuple[Places, ...]:
     """A cover's slices dealt out to requests of one slice each."""
     free = [list(gpus) for gpus in members]
@@ -241,7 +246,9 @@ def _dealt(
     return tuple((slots[request.profiles[0]].pop(),) for request in question.requests)
 
 
-def _by_moves(saved: Saved, requests: Sequence[Wanted], limits: Limits, time_limit_s: float) -> dict[str, Any] | None:
+def _by_moves(
+    saved: Saved, requests: Sequence[Wanted], limits: RepackLimits, time_limit_s: float
+) -> dict[str, Any] | None:
     """The cheapest repack that makes the requests fit."""
     solved = planner.solve(saved, limits, requests, time_limit_s)
     if not solved.possible:
@@ -252,12 +259,12 @@ def _by_moves(saved: Saved, requests: Sequence[Wanted], limits: Limits, time_lim
         "moves": len(pods),
         "gpc": sum(pod.gpc for pod in pods),
         "pods": list(dict.fromkeys(pod.name for pod in pods)),
-        "optimal": solved.found.status is Status.OPTIMAL,
+        "optimal": solved.found.status is SolveStatus.OPTIMAL,
     }
 
 
 def _by_profiles(
-    posed: Problem, requests: Sequence[Wanted], question: Question, time_limit_s: float
+    posed: RepackProblem, requests: Sequence[Wanted], question: RelocationProblem, time_limit_s: float
 ) -> dict[str, Any] | None:
     """The fewest slices asked for in another profile, each in the nearest one that does."""
     sizes = {p.name: p for gpu in posed.gpus if gpu.catalogue for p in gpu.catalogue.profiles}
@@ -274,7 +281,7 @@ def _by_profiles(
         for name, number in wanted.items()
     )
     _, supplies = _classes(question)
-    cover = covering.cover(supplies, Demand({}, menus), time_limit_s)
+    cover = covering.cover(supplies, CoverDemand({}, menus), time_limit_s)
     if cover.status not in search.SOLVED:
         return None
     swaps = [
@@ -289,7 +296,7 @@ def _by_profiles(
         "kind": "profile",
         "slices": sum(number for *_, number in swaps),
         "swaps": [{"from": name, "to": other, "count": number} for name, other, number in swaps],
-        "optimal": cover.status is Status.OPTIMAL,
+        "optimal": cover.status is SolveStatus.OPTIMAL,
     }
 
 
@@ -314,7 +321,7 @@ def _memory(asked: Profile, other: Profile) -> tuple[int, int]:
     return asked.memory_slices, other.memory_slices
 
 
-def _swapped(requests: Sequence[Wanted], swaps: Sequence[tuple[str, str, int]]) -> tuple[relocation.Job, ...]:
+def _swapped(requests: Sequence[Wanted], swaps: Sequence[tuple[str, str, int]]) -> tuple[relocation.MovableJob, ...]:
     left = {(name, other): number for name, other, number in swaps}
     jobs = []
     for request in requests:
@@ -324,11 +331,11 @@ def _swapped(requests: Sequence[Wanted], swaps: Sequence[tuple[str, str, int]]) 
             if to != name:
                 left[name, to] -= 1
             profiles.append(to)
-        jobs.append(relocation.Job(tuple(profiles)))
+        jobs.append(relocation.MovableJob(tuple(profiles)))
     return tuple(jobs)
 
 
-def _by_gpus(question: Question, added: _Added | None, time_limit_s: float) -> dict[str, Any] | None:
+def _by_gpus(question: RelocationProblem, added: _Added | None, time_limit_s: float) -> dict[str, Any] | None:
     """The fewest more GPUs of one model: the one that is to be added, or whichever of the fleet's needs fewest."""
     kinds = [geometry.compiled(added.catalogue)] if added else list(dict.fromkeys(g.geometry for g in question.bins))
     per_node = added.gpus_per_node if added else max(Counter(gpu.node for gpu in question.bins).values(), default=1)
@@ -337,23 +344,23 @@ def _by_gpus(question: Question, added: _Added | None, time_limit_s: float) -> d
     return min((one for one in found if one is not None), key=lambda one: int(one["gpus"]), default=None)
 
 
-def _more_of(question: Question, kind: Geometry, per_node: int, time_limit_s: float) -> dict[str, Any] | None:
+def _more_of(question: RelocationProblem, kind: Geometry, per_node: int, time_limit_s: float) -> dict[str, Any] | None:
     _, supplies = _classes(question)
     wanted = Counter(name for request in question.requests for name in request.profiles)
-    cover = covering.cover([*supplies, Supply(kind)], Demand(wanted), time_limit_s)
+    cover = covering.cover([*supplies, Supply(kind)], CoverDemand(wanted), time_limit_s)
     if cover.status not in search.SOLVED:
         return None
     for gpus in range(cover.cost, cover.cost + _EXTRA_GPUS + 1):
         first = 1 + max((gpu.node for gpu in question.bins), default=-1)
         new = tuple(relocation.Bin(kind, (), first + number // per_node) for number in range(gpus))
         if _fit(replace(question, bins=question.bins + new), time_limit_s)[0] is not None:
-            proven = cover.status is Status.OPTIMAL and gpus == cover.bound
+            proven = cover.status is SolveStatus.OPTIMAL and gpus == cover.bound
             nodes = -(-gpus // per_node)
             return {"kind": "gpus", "model": kind.catalogue.model, "gpus": gpus, "nodes": nodes, "optimal": proven}
     return None
 
 
-def _states(posed: Problem) -> list[tuple[Geometry, int]]:
+def _states(posed: RepackProblem) -> list[tuple[Geometry, int]]:
     question = _question(posed, ())
     return [(gpu.geometry, s) for gpu, s in zip(question.bins, joint.standing(question), strict=True)]
 

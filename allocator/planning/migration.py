@@ -20,7 +20,7 @@ from operator import itemgetter
 from typing import NamedTuple
 
 from allocator import errors
-from allocator.claims.ledger import State
+from allocator.claims.ledger import ClaimState
 from allocator.claims.report import SliceState
 from allocator.claims.snapshot import GpuView, Snapshot
 from allocator.mig import geometry
@@ -33,11 +33,11 @@ MAX_MOVES = 4  # more is a repack; the search for places grows with this power
 
 _State = tuple[Geometry, int]
 _Place = tuple[float, int, int, _State]  # loss, GPU, placement index, what the GPU is in before
-_RUNNING = (State.BOUND.value, State.READY.value)
+_RUNNING = (ClaimState.BOUND.value, ClaimState.READY.value)
 _SAME = 1e-9  # losses closer than this are equal
 
 
-class Layout(NamedTuple):
+class GpuLayout(NamedTuple):
     """What is on a GPU: its slices, and those of them that may be moved, each as bits of placement indices."""
 
     geometry: Geometry
@@ -54,7 +54,7 @@ class Spot:
 
 
 @dataclass(frozen=True, slots=True)
-class Move:
+class SliceMove:
     """One slice from here to there."""
 
     source: Spot
@@ -62,7 +62,7 @@ class Move:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class Migration:
     """Where the slice goes, and what has to move for it.
 
     `compute_moved` is the compute slices of all moves. `loss` is what the fleet's fragmentation (see
@@ -70,7 +70,7 @@ class Plan:
     """
 
     placed: Spot
-    moves: tuple[Move, ...]
+    moves: tuple[SliceMove, ...]
     compute_moved: int
     loss: float
 
@@ -80,7 +80,7 @@ class Plan:
         return self.compute_moved + len(self.moves), len(self.moves)
 
 
-def layout(geometry: Geometry, slices: Iterable[Placement], movable: Iterable[Placement] = ()) -> Layout:
+def layout(geometry: Geometry, slices: Iterable[Placement], movable: Iterable[Placement] = ()) -> GpuLayout:
     """The layout of these slices. Raises GeometryError if they cannot exist together or a movable one is not there."""
     here, free = tuple(slices), tuple(movable)
     geometry.state_of(here)
@@ -88,10 +88,10 @@ def layout(geometry: Geometry, slices: Iterable[Placement], movable: Iterable[Pl
         if one not in here:
             raise errors.GeometryError(f"{geometry.catalogue.model}: {one} is movable but not there")
     index = geometry.placement_index
-    return Layout(geometry, sum(1 << index[one] for one in here), sum(1 << index[one] for one in free))
+    return GpuLayout(geometry, sum(1 << index[one] for one in here), sum(1 << index[one] for one in free))
 
 
-def layouts(snapshot: Snapshot, movable: Collection[str]) -> tuple[tuple[GpuView, Layout], ...]:
+def layouts(snapshot: Snapshot, movable: Collection[str]) -> tuple[tuple[GpuView, GpuLayout], ...]:
     """The GPUs of a snapshot that take new slices, each with its layout. `movable` are UIDs of pods.
 
     A slice may move if its pod may, runs, and holds no other slice. Idle slices are room.
@@ -108,7 +108,7 @@ def layouts(snapshot: Snapshot, movable: Collection[str]) -> tuple[tuple[GpuView
     return tuple(found)
 
 
-def plan(gpus: Sequence[Layout], profile: str, by: Policy, max_moves: int) -> Plan | None:
+def plan(gpus: Sequence[GpuLayout], profile: str, by: Policy, max_moves: int) -> Migration | None:
     """The cheapest plan that makes room for a slice of a profile; None if there is none. No moves if it fits as it is.
 
     If moving at most `max_moves` slices out of one window is enough, a plan is found, and no window is cheaper.
@@ -117,7 +117,7 @@ def plan(gpus: Sequence[Layout], profile: str, by: Policy, max_moves: int) -> Pl
     if not 0 <= max_moves <= MAX_MOVES:
         raise errors.SettingsError("moves", max_moves, f"give 0…{MAX_MOVES}; more is a repack")
     fleet = _Fleet(gpus, by)
-    best: Plan | None = None
+    best: Migration | None = None
     for gpu, window in _windows(gpus, profile, max_moves):
         if best is not None and window.cost > best.cost:
             break
@@ -130,8 +130,8 @@ def plan(gpus: Sequence[Layout], profile: str, by: Policy, max_moves: int) -> Pl
 class _Window(NamedTuple):
     """A placement that is legal once the slices in its way are gone.
 
-    `cost` is what moving the blockers costs, as in `Plan.cost`, `compute` their compute slices, `after` the state with
-    only the new slice, `loss` the growth of fragmentation up to there.
+    `cost` is what moving the blockers costs, as in `Migration.cost`, `compute` their compute slices, `after` the state
+    with only the new slice, `loss` the growth of fragmentation up to there.
     """
 
     cost: tuple[int, int]
@@ -142,9 +142,9 @@ class _Window(NamedTuple):
     loss: float
 
 
-def _windows(gpus: Sequence[Layout], profile: str, max_moves: int) -> list[tuple[int, _Window]]:
+def _windows(gpus: Sequence[GpuLayout], profile: str, max_moves: int) -> list[tuple[int, _Window]]:
     """Every window of the fleet with its GPU, cheapest first; of GPUs with the same layout only the first."""
-    first: dict[Layout, int] = {}
+    first: dict[GpuLayout, int] = {}
     for index, one in enumerate(gpus):
         first.setdefault(one, index)
     found = [(gpu, window) for one, gpu in first.items() for window in _windows_of(one, profile, max_moves)]
@@ -152,7 +152,7 @@ def _windows(gpus: Sequence[Layout], profile: str, max_moves: int) -> list[tuple
 
 
 @lru_cache(maxsize=65_536)
-def _windows_of(here: Layout, profile: str, max_moves: int) -> tuple[_Window, ...]:
+def _windows_of(here: GpuLayout, profile: str, max_moves: int) -> tuple[_Window, ...]:
     """The windows of one GPU: what lies in the way of each placement, if few enough and movable."""
     geometry = here.geometry
     if profile not in geometry.profile_index:
@@ -178,7 +178,7 @@ def _windows_of(here: Layout, profile: str, max_moves: int) -> tuple[_Window, ..
 class _Fleet:
     """The fleet as a plan sees it: of the GPUs in one state the first will do, until a plan touches it."""
 
-    def __init__(self, gpus: Sequence[Layout], by: Policy) -> None:
+    def __init__(self, gpus: Sequence[GpuLayout], by: Policy) -> None:
         self._gpus = gpus
         self._by = by
         self._alike: dict[_State, list[int]] = {}
@@ -186,7 +186,7 @@ class _Fleet:
             self._alike.setdefault((one.geometry, _state(one.geometry, one.slices)), []).append(index)
         self._ranked: dict[str, list[_Place]] = {}
 
-    def clear(self, gpu: int, window: _Window) -> Plan | None:
+    def clear(self, gpu: int, window: _Window) -> Migration | None:
         """The plan that clears a window of a GPU, or None if what lies in it fits nowhere else."""
         geometry = self._gpus[gpu].geometry
         placements = geometry.placements
@@ -197,10 +197,10 @@ class _Fleet:
         moves = []
         loss = window.loss
         for index, (_, target, placement, (kind, state)) in zip(blockers, places, strict=True):
-            moves.append(Move(Spot(gpu, placements[index]), Spot(target, kind.placements[placement])))
+            moves.append(SliceMove(Spot(gpu, placements[index]), Spot(target, kind.placements[placement])))
             lost = _fragmentation(kind)
             loss += lost[kind.step[state, placement]] - lost[state]
-        return Plan(Spot(gpu, placements[window.placement]), tuple(moves), window.compute, loss)
+        return Migration(Spot(gpu, placements[window.placement]), tuple(moves), window.compute, loss)
 
     def _resettle(self, profiles: Sequence[str], touched: Mapping[int, _State]) -> list[_Place] | None:
         """A place for each of these slices, each at its least loss that leaves room for the rest; None if none."""

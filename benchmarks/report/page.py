@@ -12,7 +12,7 @@ from allocator.placement import policy
 from benchmarks.report import plots, tables
 from benchmarks.report.style import Plot
 from benchmarks.report.tables import Table
-from benchmarks.results import PartResult, Results, Verdict
+from benchmarks.results import PartResult, RecordedVerdict, Results
 from replay import mix
 
 TEMPLATE = "page.html.j2"
@@ -66,7 +66,7 @@ def _html(results: Results, drawn: dict[str, list[Plot]]) -> str:
     )
 
 
-def _section(results: Results, name: str, drawn: list[Plot], judged: list[Verdict]) -> _Section:
+def _section(results: Results, name: str, drawn: list[Plot], judged: list[RecordedVerdict]) -> _Section:
     about = [one for one in judged if one.measure == name]
     return _Section(
         name=name,

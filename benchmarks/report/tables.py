@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from benchmarks.results import PartResult, Results, Verdict
+from benchmarks.results import PartResult, RecordedVerdict, Results
 
 Row = Mapping[str, Any]
 
@@ -41,7 +41,7 @@ def of_part(results: Results, name: str) -> list[Table]:
     return [*made, *plain]
 
 
-def bounds(verdicts: Iterable[Verdict]) -> Table:
+def bounds(verdicts: Iterable[RecordedVerdict]) -> Table:
     """Bounds with what became of them."""
     rows = [
         (
@@ -55,7 +55,7 @@ def bounds(verdicts: Iterable[Verdict]) -> Table:
     return Table("", ("what", "bound", "measured", "why it matters, and where the bound comes from"), rows)
 
 
-def _beyond(one: Verdict) -> str:
+def _beyond(one: RecordedVerdict) -> str:
     """How far beyond its bound a value may lie."""
     return f"±\N{NO-BREAK SPACE}{number(one.slack)}" if one.slack else ""
 
@@ -84,7 +84,7 @@ def _mark(ok: bool | None) -> str:
     return {True: "ok", False: "short", None: ""}[ok]
 
 
-def _where(one: Verdict) -> str:
+def _where(one: RecordedVerdict) -> str:
     return ", ".join(f"{key} {number(value)}" for key, value in one.where.items())
 
 
@@ -168,7 +168,7 @@ def _pivot(
     rows: Sequence[Row],
     by: tuple[str, str],
     fields: tuple[str, str],
-    verdicts: Sequence[Verdict],
+    verdicts: Sequence[RecordedVerdict],
     form: str,
 ) -> Table:
     """Rows × columns by two fields; a cell is a value ± its interval, with its reference and whether they agree."""

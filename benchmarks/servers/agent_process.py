@@ -18,7 +18,7 @@ import msgspec
 from kubeclient import service_account
 from node_agent import service, settings
 from node_agent.gpu.nvml.devices import NvmlDevices
-from node_agent.gpu.nvml.driver import Binding
+from node_agent.gpu.nvml.driver import Driver
 from simulator.gpu import driver
 from simulator.gpu.driver import SimulatedDriver
 from simulator.gpu.faults import Call
@@ -26,7 +26,7 @@ from simulator.nvml.exports import Export
 from simulator.nvml.library import FakeLibrary
 
 
-class Driver(msgspec.Struct, frozen=True):
+class DriverUse(msgspec.Struct, frozen=True):
     """What the driver did: (thread, from, to) of each call in seconds of the monotonic clock, and its CPU seconds."""
 
     calls: list[tuple[str, float, float]]
@@ -50,11 +50,11 @@ class ClockedLibrary(FakeLibrary):
             self._cpu_s += time.thread_time() - cpu
             self._calls.append((threading.current_thread().name, began, time.monotonic()))
 
-    def told(self) -> Driver:
+    def told(self) -> DriverUse:
         """What happened since the last time."""
         calls, self._calls = self._calls, []
         cpu_s, self._cpu_s = self._cpu_s, 0.0
-        return Driver(calls, cpu_s)
+        return DriverUse(calls, cpu_s)
 
 
 def _answer(library: ClockedLibrary) -> None:
@@ -72,7 +72,7 @@ def main(gpus: str, account: str) -> None:
     wanted = settings.load()
     library = ClockedLibrary(driver.simulate(gpus, seed=wanted.node))
     threading.Thread(target=_answer, args=(library,), name="answers", daemon=True).start()
-    asyncio.run(service.run(wanted, lambda: NvmlDevices(Binding(library)), boot="benchmark", simulated=True))
+    asyncio.run(service.run(wanted, lambda: NvmlDevices(Driver(library)), boot="benchmark", simulated=True))
 
 
 if __name__ == "__main__":

@@ -18,19 +18,19 @@ from allocator.claims import report
 from allocator.claims.ledger import Claim
 from allocator.mig import gpu_models
 from allocator.placement import policy
-from allocator.request import Request, Slot
+from allocator.request import Request, SliceRequest
 from scheduler import service
-from scheduler.cache.cluster_cache import State
+from scheduler.cache.cluster_cache import ClusterCache
 from scheduler.cache.port import Cluster
 from scheduler.extender import app
 from scheduler.extender.binder import Binder
 from scheduler.extender.extender import Extender
-from scheduler.extender.nominations import Courtships
+from scheduler.extender.nominations import Nominations
 from scheduler.extender.one_write import OneWriteProtocol
 from scheduler.extender.preemptor import Preemptor
 from scheduler.metrics import Metrics
 from simulator.cluster.memory_cluster.client import MemoryCluster
-from simulator.cluster.memory_cluster.server import Server as MemoryServer
+from simulator.cluster.memory_cluster.server import MemoryServer as MemoryServer
 
 GPUS_PER_NODE = 8
 MODEL = "a100-40gb"
@@ -42,9 +42,9 @@ def node_names(nodes: int) -> list[str]:
     return [f"gpu-worker-{n:05d}.eu-west-1.compute.internal" for n in range(nodes)]
 
 
-def half_full(nodes: int) -> State:
+def half_full(nodes: int) -> ClusterCache:
     """A state of that many nodes × 8 GPUs whose memory slices are half taken by random pods; the same each time."""
-    state = State(policy.DEFAULT, on_room=lambda: None)
+    state = ClusterCache(policy.DEFAULT, on_room=lambda: None)
     catalogue = gpu_models.find(MODEL)
     chance = random.Random(nodes)
     for name in node_names(nodes):
@@ -56,7 +56,7 @@ def half_full(nodes: int) -> State:
         state.inventory.observe(report.NodeReport(name, gpus))
         taken, number = 0, 0
         while taken < GPUS_PER_NODE * catalogue.memory_slices // 2:
-            request = Request((Slot("main", chance.choice(MIX)),))
+            request = Request((SliceRequest("main", chance.choice(MIX)),))
             outcome = state.inventory.reserve(f"{name}/{number}", "bench", f"pod-{number}", request, name)
             number += 1
             if isinstance(outcome, Claim):
@@ -82,9 +82,11 @@ class Timed:
         self._times.setdefault(scope.get("path", ""), []).append((time.perf_counter() - began) * 1e3)
 
 
-def extender_of(state: State, metrics: Metrics, cluster: Cluster, shortlist: int = 10, slack: float = 0.0) -> Extender:
+def extender_of(
+    state: ClusterCache, metrics: Metrics, cluster: Cluster, shortlist: int = 10, slack: float = 0.0
+) -> Extender:
     """An extender over a state; what it is asked here binds nothing and evicts nobody."""
-    courtships = Courtships(courting_s=0.3, choosing_s=0.0)  # no Binding comes, so none is waited for
+    courtships = Nominations(courting_s=0.3, choosing_s=0.0)  # no Binding comes, so none is waited for
     binder, preemptor = Binder(state, cluster, courtships, metrics, timeout_s=1), Preemptor(state, cluster)
     return Extender(state, binder, preemptor, courtships, metrics, shortlist=shortlist, slack=slack)
 

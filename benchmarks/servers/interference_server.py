@@ -18,11 +18,11 @@ from scheduler.api import Context
 from scheduler.extender import app
 from scheduler.extender.one_write import OneWriteProtocol
 from scheduler.metrics import Metrics
-from scheduler.planner.pool import Pool
-from scheduler.planner.port import Limits
+from scheduler.planner.pool import PlannerPool
+from scheduler.planner.port import PoolLimits
 from scheduler.snapshots import Snapshots
 from simulator.cluster.memory_cluster.client import MemoryCluster
-from simulator.cluster.memory_cluster.server import Server
+from simulator.cluster.memory_cluster.server import MemoryServer
 
 MAX_BODY = 2**25
 
@@ -30,7 +30,7 @@ MAX_BODY = 2**25
 async def _serve(nodes: int) -> None:
     metrics = Metrics()
     state = extender_server.half_full(nodes)
-    cluster = MemoryCluster(Server())  # nothing is bound, and there are no budgets to be read
+    cluster = MemoryCluster(MemoryServer())  # nothing is bound, and there are no budgets to be read
     extender = extender_server.extender_of(state, metrics, cluster)
     context = Context(
         state=state,
@@ -38,7 +38,7 @@ async def _serve(nodes: int) -> None:
         ready=lambda: True,
         refresh=lambda: None,
         snapshots=Snapshots(state, cluster),
-        planner=Pool(Limits(), metrics),
+        planner=PlannerPool(PoolLimits(), metrics),
         simulate=None,
         max_body=MAX_BODY,
     )

@@ -18,7 +18,7 @@ from allocator.mig import gpu_models
 from allocator.mig.profile import Placement
 from kubeclient.kube import PAGE
 from scheduler.cache.kube import PATHS
-from scheduler.cache.port import Kind
+from scheduler.cache.port import WatchedKind
 
 MODEL = "a100-40gb"
 GPUS_PER_NODE = 8
@@ -100,7 +100,7 @@ def _gpu(node: int, index: int) -> str:
 class StaticApiServer:
     """Serves the pages from a thread, as a context manager; `url` is where."""
 
-    def __init__(self, lists: dict[Kind, list[bytes]]) -> None:
+    def __init__(self, lists: dict[WatchedKind, list[bytes]]) -> None:
         by_path = {PATHS[kind]: made for kind, made in lists.items()}
         closing = self._closing = threading.Event()
 

@@ -12,7 +12,7 @@ from functools import cached_property, lru_cache
 from allocator import errors, request
 from allocator.claims import contract
 from allocator.claims.contract import Promise
-from allocator.request import Request, Slot
+from allocator.request import Request, SliceRequest
 from kubeclient import containers
 from kubeclient.objects import Pod
 
@@ -85,7 +85,7 @@ def view(pod: Pod) -> PodView | None:
 
 
 def _asked(
-    main: tuple[request.Container, ...], init: tuple[request.Container, ...], annotation: str | None
+    main: tuple[request.ContainerRequest, ...], init: tuple[request.ContainerRequest, ...], annotation: str | None
 ) -> tuple[Request, tuple[Promise, ...], str]:
     """What is asked, what of the promises is believed, and why not."""
     try:
@@ -108,7 +108,7 @@ def _decoded(annotation: str) -> tuple[Promise, ...]:
 
 
 def _check(promises: tuple[Promise, ...], asks: Request) -> None:
-    if Counter(Slot(one.container, one.profile) for one in promises) != Counter(asks.slots):
+    if Counter(SliceRequest(one.container, one.profile) for one in promises) != Counter(asks.slots):
         promised = ", ".join(f"{one.profile} for {one.container}" for one in promises)
         raise errors.ContractError(
             f"annotation {contract.PLACEMENT_ANNOTATION}", promised, f"must promise what the pod asks for: {asks}"

@@ -10,13 +10,13 @@ from node_agent.containers.cdi import Edits
 from node_agent.gpu import device
 from node_agent.gpu.device import DeviceNode
 from node_agent.slices import device_ids, observed
-from node_agent.slices.states import Place, State
-from node_agent.state import Memory
+from node_agent.slices.states import GpuPlacement, RecordState
+from node_agent.state import AgentState
 
 _COMMON = ("/dev/nvidiactl", "/dev/nvidia-uvm", "/dev/nvidia-uvm-tools")
 
 
-def wanted(memory: Memory) -> dict[str, Edits | None]:
+def wanted(memory: AgentState) -> dict[str, Edits | None]:
     """The specifications there should be, by name: one for every grant. None where it cannot be said anew just now,
     because the slices do not stand, the GPU does not answer, or it is not known with which others a container sees
     them: what is written stays.
@@ -38,20 +38,20 @@ def wanted(memory: Memory) -> dict[str, Edits | None]:
     return found
 
 
-def stands(memory: Memory, place: Place) -> bool:
+def stands(memory: AgentState, place: GpuPlacement) -> bool:
     """Whether a container's slice is there, whole, and the recorded one."""
     record = memory.journal.records.get(place)
     there = memory.view.instance(place)
     return (
         record is not None
-        and record.state is State.ALLOCATED
+        and record.state is RecordState.ALLOCATED
         and there is not None
         and there.whole
         and observed.is_it(record, there)
     )
 
 
-def for_slices(memory: Memory, places: Sequence[Place]) -> Edits:
+def for_slices(memory: AgentState, places: Sequence[GpuPlacement]) -> Edits:
     """What a container with these slices gets. Raises DeviceError if the driver does not tell the device nodes."""
     uuids: list[str] = []
     nodes: list[DeviceNode] = []
@@ -64,14 +64,14 @@ def for_slices(memory: Memory, places: Sequence[Place]) -> Edits:
     return Edits(tuple(uuids), tuple(dict.fromkeys(nodes)))
 
 
-def for_gpus(memory: Memory, uuids: Iterable[str]) -> Edits:
+def for_gpus(memory: AgentState, uuids: Iterable[str]) -> Edits:
     """What a container with whole GPUs gets."""
     names = tuple(uuids)
     nodes = [node for uuid in names for node in _of_gpu(memory, uuid)] if memory.options.real_nodes else []
     return Edits(names, tuple(dict.fromkeys(nodes)))
 
 
-def _of_gpu(memory: Memory, gpu: str) -> list[DeviceNode]:
+def _of_gpu(memory: AgentState, gpu: str) -> list[DeviceNode]:
     """The nodes that every user of a GPU needs, as far as this host has them."""
     minor = memory.view.gpus[gpu].info.minor
     own = () if minor is None else (f"/dev/nvidia{minor}",)

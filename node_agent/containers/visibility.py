@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 
 from node_agent.cluster.pods import PodView
 from node_agent.slices import states
-from node_agent.slices.states import Place, Record
+from node_agent.slices.states import GpuPlacement, Record
 
 _Container = tuple[str, str]  # UID of the pod, name
 
@@ -21,15 +21,15 @@ _Container = tuple[str, str]  # UID of the pod, name
 class Shares:
     """Who has which slices, by what the journal and the node's pods say at one moment."""
 
-    def __init__(self, records: Mapping[Place, Record], pods: Mapping[str, PodView]) -> None:
+    def __init__(self, records: Mapping[GpuPlacement, Record], pods: Mapping[str, PodView]) -> None:
         self._records = records
         self._pods = pods
-        self._had: dict[_Container, list[Place]] = defaultdict(list)
+        self._had: dict[_Container, list[GpuPlacement]] = defaultdict(list)
         for place, record in records.items():
             if record.owner is not None and record.state in states.HELD:
                 self._had[record.owner.uid, record.owner.container].append(place)
 
-    def seen_with(self, places: Sequence[Place]) -> tuple[Place, ...] | None:
+    def seen_with(self, places: Sequence[GpuPlacement]) -> tuple[GpuPlacement, ...] | None:
         """All slices that the container with these ones (given to it in one go) sees; None while nobody can tell.
 
         Containers that PodResources never lists, ordinary init containers, see what they were given in one go.
@@ -57,5 +57,5 @@ class Shares:
         return False
 
 
-def _profiles(places: Sequence[Place]) -> Counter[str]:
+def _profiles(places: Sequence[GpuPlacement]) -> Counter[str]:
     return Counter(place.placement.profile for place in places)

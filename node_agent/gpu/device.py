@@ -115,7 +115,7 @@ class GpuState(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class MigMode:
+class ModeState:
     """MIG mode of a GPU: in force now, and after the next reset."""
 
     current: bool
@@ -136,7 +136,7 @@ class ModeChange:
     """
 
     activation: int
-    mode: MigMode
+    mode: ModeState
 
     @property
     def in_force(self) -> bool:
@@ -160,7 +160,7 @@ class GpuInfo:
     memory_mib: int
     state: GpuState
     detail: str = ""
-    mode: MigMode | None = None
+    mode: ModeState | None = None
     catalogue: Catalogue | None = None
     live: bool = False
 
@@ -209,7 +209,7 @@ class GpuInstance:
 
 
 @dataclass(frozen=True, slots=True)
-class Process:
+class GpuProcess:
     """A process on a GPU, by the host's pid. The ids are None where the driver does not tell."""
 
     pid: int
@@ -293,7 +293,7 @@ class MigDevices(Protocol):
         """
         ...
 
-    def processes(self, gpu: str, gi_id: int) -> tuple[Process, ...]:
+    def processes(self, gpu: str, gi_id: int) -> tuple[GpuProcess, ...]:
         """The processes in a GPU instance. Empty does not prove it idle: some clients hold it without a process."""
         ...
 
@@ -301,7 +301,7 @@ class MigDevices(Protocol):
         """The capability device nodes of a GPU instance and its compute instances."""
         ...
 
-    def mode(self, gpu: str) -> MigMode:
+    def mode(self, gpu: str) -> ModeState:
         """MIG mode now. Raises NotSupportedError on a GPU without MIG."""
         ...
 

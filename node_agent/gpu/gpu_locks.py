@@ -1,9 +1,9 @@
-"""Turns: how the step and Allocates for different GPUs get along in one memory. Used by memory.
+"""GpuLocks: how the step and Allocates for different GPUs get along in one memory. Used by memory.
 
 Two rules. Whoever reads or changes the memory holds its lock; a driver call, which may take a second, is made without
 it. And what belongs to one GPU, its records and what was seen of it, changes only under that GPU's turn. So whoever has
-a GPU's turn finds it after a driver call as it was before, while others see to other GPUs. Turns are taken before the
-lock and in one order, never while it is held.
+a GPU's turn finds it after a driver call as it was before, while others see to other GPUs. GpuLocks are taken before
+the lock and in one order, never while it is held.
 """
 
 import threading
@@ -42,7 +42,7 @@ class Lock:
             self.__enter__()
 
 
-class Turns:
+class GpuLocks:
     """The turns of GPUs, by UUID; none of them is ever forgotten."""
 
     def __init__(self, lock: Lock) -> None:
@@ -104,7 +104,7 @@ class AsideDevices:
         with self._lock.aside():
             return self._inner.destroy(gpu, gi_id, placement)
 
-    def processes(self, gpu: str, gi_id: int) -> tuple[device.Process, ...]:
+    def processes(self, gpu: str, gi_id: int) -> tuple[device.GpuProcess, ...]:
         """See MigDevices."""
         with self._lock.aside():
             return self._inner.processes(gpu, gi_id)
@@ -113,7 +113,7 @@ class AsideDevices:
         """See MigDevices. With the lock: it reads files, and whoever asks has no turn."""
         return self._inner.device_nodes(gpu, gi_id)
 
-    def mode(self, gpu: str) -> device.MigMode:
+    def mode(self, gpu: str) -> device.ModeState:
         """See MigDevices."""
         with self._lock.aside():
             return self._inner.mode(gpu)

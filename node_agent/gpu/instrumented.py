@@ -1,4 +1,4 @@
-"""MeteredDevices: the device port, each call timed, each error counted. `service` puts it around the real one."""
+"""InstrumentedDevices: the device port, each call timed, each error counted. `service` puts it around the real one."""
 
 import time
 from collections.abc import Iterator, Mapping
@@ -9,7 +9,7 @@ from node_agent.gpu import device
 from node_agent.metrics import Metrics
 
 
-class MeteredDevices:
+class InstrumentedDevices:
     """MigDevices over others."""
 
     def __init__(self, inner: device.MigDevices, metrics: Metrics) -> None:
@@ -41,7 +41,7 @@ class MeteredDevices:
         with self._timed("destroy"):
             return self._inner.destroy(gpu, gi_id, placement)
 
-    def processes(self, gpu: str, gi_id: int) -> tuple[device.Process, ...]:
+    def processes(self, gpu: str, gi_id: int) -> tuple[device.GpuProcess, ...]:
         """See MigDevices."""
         with self._timed("processes"):
             return self._inner.processes(gpu, gi_id)
@@ -51,7 +51,7 @@ class MeteredDevices:
         with self._timed("device_nodes"):
             return self._inner.device_nodes(gpu, gi_id)
 
-    def mode(self, gpu: str) -> device.MigMode:
+    def mode(self, gpu: str) -> device.ModeState:
         """See MigDevices."""
         with self._timed("mode"):
             return self._inner.mode(gpu)

@@ -1,6 +1,6 @@
 """DevicePlugin: the gRPC server of one resource, to which the kubelet dials back. Kept by plugins.
 
-What it answers comes from `Answers`, which service implements over `node_agent.allocation`.
+What it answers comes from `DeviceBackend`, which service implements over `node_agent.allocation`.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ _log = structlog.get_logger("plugin")
 
 
 @dataclass(frozen=True, slots=True)
-class Given:
+class AllocateResponse:
     """What a container gets for its devices: CDI device names, environment, device nodes of the host."""
 
     cdi: tuple[str, ...] = ()
@@ -29,7 +29,7 @@ class Given:
     nodes: tuple[str, ...] = ()
 
 
-class Answers(Protocol):
+class DeviceBackend(Protocol):
     """Who knows the devices."""
 
     async def offers(self) -> Mapping[str, Mapping[str, bool]]:
@@ -38,14 +38,14 @@ class Answers(Protocol):
     async def prefer(self, resource: str, available: Sequence[str], must: Sequence[str], size: int) -> Sequence[str]:
         """The ids the kubelet should pick."""
 
-    async def allocate(self, resource: str, ids: Sequence[str]) -> Given:
+    async def allocate(self, resource: str, ids: Sequence[str]) -> AllocateResponse:
         """Make the devices ready. Raises MigschedError, in words for the pod's events, within its own deadline."""
 
 
 class DevicePlugin:
     """Serves one resource on a Unix socket."""
 
-    def __init__(self, resource: str, socket: Path, answers: Answers) -> None:
+    def __init__(self, resource: str, socket: Path, answers: DeviceBackend) -> None:
         self.resource = resource
         self.socket = socket
         self._answers = answers
@@ -144,7 +144,7 @@ def options() -> pb.DevicePluginOptions:
     return pb.DevicePluginOptions(pre_start_required=False, get_preferred_allocation_available=True)
 
 
-def _response(given: Given) -> pb.ContainerAllocateResponse:
+def _response(given: AllocateResponse) -> pb.ContainerAllocateResponse:
     return pb.ContainerAllocateResponse(
         envs=dict(given.env or {}),
         devices=[pb.DeviceSpec(container_path=path, host_path=path, permissions="rw") for path in given.nodes],

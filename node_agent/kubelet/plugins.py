@@ -13,7 +13,7 @@ import structlog
 
 from node_agent.kubelet import channel, plugin
 from node_agent.kubelet import deviceplugin_pb2 as pb
-from node_agent.kubelet.plugin import Answers, DevicePlugin
+from node_agent.kubelet.plugin import DeviceBackend, DevicePlugin
 
 DIRECTORY = Path("/var/lib/kubelet/device-plugins")
 KUBELET = "kubelet.sock"
@@ -30,7 +30,7 @@ _Identity = tuple[int, int, int] | None
 class Plugins:
     """All device plugins of the node. `poll_s` is how often the kubelet's socket and the devices are looked at."""
 
-    def __init__(self, answers: Answers, directory: Path = DIRECTORY, *, poll_s: float = 1.0) -> None:
+    def __init__(self, answers: DeviceBackend, directory: Path = DIRECTORY, *, poll_s: float = 1.0) -> None:
         self._answers = answers
         self._directory = directory
         self._poll_s = poll_s

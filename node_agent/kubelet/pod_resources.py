@@ -8,7 +8,7 @@ import grpc.aio
 
 from node_agent.kubelet import channel
 from node_agent.kubelet import podresources_pb2 as pb
-from node_agent.slices.ownership import Holder, Listing
+from node_agent.slices.ownership import Holder, PodResourcesView
 
 SOCKET = Path("/var/lib/kubelet/pod-resources/kubelet.sock")
 METHOD = "/v1.PodResourcesLister/List"
@@ -24,7 +24,7 @@ class PodResources:
         self._clock = clock
         self._connection: grpc.aio.Channel | None = None
 
-    async def list(self) -> Listing:
+    async def list(self) -> PodResourcesView:
         """Every NVIDIA device that a container holds. Raises KubeletError."""
         asked_at = self._clock()
         try:
@@ -33,7 +33,7 @@ class PodResources:
         except channel.KubeletError:
             await self.close()
             raise
-        return Listing(asked_at, _holders(answer))
+        return PodResourcesView(asked_at, _holders(answer))
 
     async def close(self) -> None:
         """Leave the kubelet; the next question connects anew."""

@@ -11,7 +11,7 @@ from functools import lru_cache
 
 from allocator.mig.catalogue import Catalogue
 from allocator.mig.profile import RESOURCE_PREFIX, resource_name
-from node_agent.slices.states import Place
+from node_agent.slices.states import GpuPlacement
 
 MAX_ID = 63  # characters; the kubelet's limit
 WHOLE_GPU = "nvidia.com/gpu"
@@ -19,7 +19,7 @@ _HEX = 16
 
 
 @lru_cache(maxsize=4096)  # sixteen GPUs offer some four hundred places; each step names them all
-def device_id(place: Place) -> str:
+def device_id(place: GpuPlacement) -> str:
     """The id of a placement."""
     profile = resource_name(place.placement.profile).removeprefix(RESOURCE_PREFIX)
     name = f"{place.gpu.removeprefix('GPU-')}-{profile}-{place.placement.start}"
@@ -28,14 +28,14 @@ def device_id(place: Place) -> str:
     return f"{hashlib.sha256(name.encode()).hexdigest()[:_HEX]}-{place.placement.start}"
 
 
-def resource(place: Place) -> str:
+def resource(place: GpuPlacement) -> str:
     """The extended resource that a placement is offered under."""
     return resource_name(place.placement.profile)
 
 
-def offered(catalogues: Mapping[str, Catalogue]) -> dict[str, Place]:
+def offered(catalogues: Mapping[str, Catalogue]) -> dict[str, GpuPlacement]:
     """Every placement of GPUs (by UUID) with these catalogues, by device id."""
-    places = (Place(gpu, one) for gpu, catalogue in catalogues.items() for one in catalogue.placements())
+    places = (GpuPlacement(gpu, one) for gpu, catalogue in catalogues.items() for one in catalogue.placements())
     return {device_id(place): place for place in places}
 
 

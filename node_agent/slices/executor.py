@@ -1,4 +1,4 @@
-"""Cutter: carries planned steps out, each one journalled before the GPU is touched. Used by agent.
+"""Executor: carries planned steps out, each one journalled before the GPU is touched. Used by agent.
 
 The GPUs' turns are the caller's. Slices that go together are condemned in one write of the journal. After a failure it
 looks at the GPU again rather than believe the error, and leaves the rest of that GPU's steps for the next round. A
@@ -16,7 +16,7 @@ from node_agent.gpu import device
 from node_agent.gpu.device import GpuInstance
 from node_agent.metrics import Metrics
 from node_agent.slices.journal import Journal
-from node_agent.slices.states import Event, Place, State
+from node_agent.slices.states import GpuPlacement, RecordState, SliceEvent
 from node_agent.slices.steps import Action, Step
 
 _log = structlog.get_logger("cutter")
@@ -31,17 +31,17 @@ class Failure:
     hopeless: bool = False
 
 
-class Cutter:
+class Executor:
     """Changes GPUs and journal together. `gone` is told of an instance that is there no more, before the journal is."""
 
     def __init__(
-        self, devices: device.MigDevices, journal: Journal, metrics: Metrics, gone: Callable[[Place], None]
+        self, devices: device.MigDevices, journal: Journal, metrics: Metrics, gone: Callable[[GpuPlacement], None]
     ) -> None:
         self._devices = devices
         self._journal = journal
         self._metrics = metrics
         self._gone = gone
-        self._unused: set[Place] = set()  # in this run: looked at, and condemned
+        self._unused: set[GpuPlacement] = set()  # in this run: looked at, and condemned
 
     def run(self, steps: Sequence[Step]) -> list[Failure]:
         """Do the steps in order; those that failed, of each GPU at most one. Raises JournalError."""
@@ -74,7 +74,7 @@ class Cutter:
             self._cut(step)
 
     def _note(self, step: Step) -> None:
-        if step.event is Event.MADE and step.instance is not None:
+        if step.event is SliceEvent.MADE and step.instance is not None:
             self._made(step.place, step.instance)
         elif step.event is not None:
             self._journal.apply(step.place, step.event)
@@ -85,11 +85,11 @@ class Cutter:
         if step.instance is None:
             return
         self._refuse_if_used(step.place, step.instance)
-        if record.state is State.ALLOCATED:
-            self._journal.apply(step.place, Event.RESTORE)
+        if record.state is RecordState.ALLOCATED:
+            self._journal.apply(step.place, SliceEvent.RESTORE)
         self._remove(step.place, step.instance)
-        if record.state is State.CUTTING:
-            self._journal.apply(step.place, Event.FAILED)
+        if record.state is RecordState.CUTTING:
+            self._journal.apply(step.place, SliceEvent.FAILED)
 
     def _destroy(self, step: Step, following: Sequence[Step]) -> None:
         if step.instance is None:
@@ -102,9 +102,9 @@ class Cutter:
             self._remove(step.place, step.instance)
         except device.DeviceBusyError:
             if self._still_whole(step.place):
-                self._journal.apply(step.place, Event.REFUSED)
+                self._journal.apply(step.place, SliceEvent.REFUSED)
             raise
-        self._journal.apply(step.place, Event.GONE)
+        self._journal.apply(step.place, SliceEvent.GONE)
         self._metrics.destroy_seconds.observe(time.perf_counter() - began)
         _log.info("destroyed", place=str(step.place))
 
@@ -123,21 +123,21 @@ class Cutter:
 
     def _doom(self, steps: Sequence[Step]) -> None:
         records = self._journal.records
-        self._journal.doom([one.place for one in steps if records[one.place].state is not State.DESTROYING])
+        self._journal.doom([one.place for one in steps if records[one.place].state is not RecordState.DESTROYING])
         self._unused |= {one.place for one in steps}
 
-    def _remove(self, place: Place, instance: GpuInstance) -> None:
+    def _remove(self, place: GpuPlacement, instance: GpuInstance) -> None:
         """Destroy an instance; one that is gone, or whose id names another place by now, needs no more."""
         with suppress(device.StaleHandleError):
             self._devices.destroy(place.gpu, instance.gi_id, place.placement)
         self._gone(place)
 
-    def _refuse_if_used(self, place: Place, instance: GpuInstance) -> None:
+    def _refuse_if_used(self, place: GpuPlacement, instance: GpuInstance) -> None:
         pids = [str(p.pid) for p in self._devices.processes(place.gpu, instance.gi_id)]
         if pids:
             raise device.DeviceBusyError(f"in use by process {', '.join(pids)}")
 
-    def _still_whole(self, place: Place) -> bool:
+    def _still_whole(self, place: GpuPlacement) -> bool:
         with suppress(device.DeviceError):
             return any(one.placement == place.placement and one.whole for one in self._devices.instances(place.gpu))
         return False
@@ -146,8 +146,8 @@ class Cutter:
         place = step.place
         if step.action is Action.CUT:
             self._journal.cut(place)
-        elif self._journal.records[place].state is not State.RESTORING:
-            self._journal.apply(place, Event.RESTORE)
+        elif self._journal.records[place].state is not RecordState.RESTORING:
+            self._journal.apply(place, SliceEvent.RESTORE)
         began = time.perf_counter()
         try:
             made = self._devices.create(place.gpu, place.placement)
@@ -160,12 +160,12 @@ class Cutter:
         self._metrics.cut_seconds.observe(time.perf_counter() - began)
         _log.info("cut", place=str(place), mig_uuid=made.mig_uuid, seconds=round(time.perf_counter() - began, 3))
 
-    def _settle(self, place: Place) -> None:
+    def _settle(self, place: GpuPlacement) -> None:
         """After a failed cut: the intent is void if nothing stands there; otherwise the next round sees to it."""
         with suppress(device.DeviceError):
             if not any(one.placement == place.placement for one in self._devices.instances(place.gpu)):
-                self._journal.apply(place, Event.FAILED)
+                self._journal.apply(place, SliceEvent.FAILED)
 
-    def _made(self, place: Place, made: GpuInstance) -> None:
+    def _made(self, place: GpuPlacement, made: GpuInstance) -> None:
         ci = made.compute_instances[0].ci_id if made.compute_instances else None
-        self._journal.apply(place, Event.MADE, gi_id=made.gi_id, ci_id=ci, mig_uuid=made.mig_uuid or "")
+        self._journal.apply(place, SliceEvent.MADE, gi_id=made.gi_id, ci_id=ci, mig_uuid=made.mig_uuid or "")

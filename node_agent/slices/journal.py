@@ -18,7 +18,7 @@ from allocator import errors
 from allocator.claims.report import Owner
 from allocator.mig.profile import Placement
 from node_agent.slices import states
-from node_agent.slices.states import Event, Place, Record, State
+from node_agent.slices.states import GpuPlacement, Record, RecordState, SliceEvent
 
 VERSION = 1
 MAX_BYTES = 4 * 2**20  # sixteen full GPUs take less than 100 kB
@@ -55,7 +55,7 @@ class _Slice(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
     profile: _Name
     start: _Slot
     size: Annotated[int, msgspec.Meta(ge=1, le=32)]
-    state: State
+    state: RecordState
     gi: _Id | None = None
     ci: _Id | None = None
     mig: _Text = ""
@@ -84,7 +84,7 @@ class Journal:
     def __init__(self, store: Store, boot: str) -> None:
         self._store = store
         self._boot = boot
-        self.records: dict[Place, Record] = {}
+        self.records: dict[GpuPlacement, Record] = {}
         self.grants: frozenset[tuple[str, ...]] = frozenset()
         self._unwritten = False
 
@@ -99,18 +99,18 @@ class Journal:
             raise JournalError(_unusable("it names a place twice"))
         if document.boot != self._boot:
             records = [
-                dataclasses.replace(r, state=State.ALLOCATED, gi_id=None, ci_id=None, mig_uuid="")
+                dataclasses.replace(r, state=RecordState.ALLOCATED, gi_id=None, ci_id=None, mig_uuid="")
                 for r in records
                 if r.state in states.HELD
             ]
         self.records = {r.place: r for r in records}
         self.grants = frozenset(document.grants)
 
-    def cut(self, place: Place) -> None:
+    def cut(self, place: GpuPlacement) -> None:
         """The intent to cut a slice where there is none of ours. Raises SliceError if there is one."""
         if place in self.records:
             raise states.SliceError(f"there is a slice of ours at {place} already")
-        self._write({**self.records, place: Record(place, State.CUTTING)}, self.grants)
+        self._write({**self.records, place: Record(place, RecordState.CUTTING)}, self.grants)
 
     def adopt(self, record: Record) -> None:
         """Take over a slice that a container has and the journal lacks. Raises SliceError if it has it."""
@@ -118,7 +118,7 @@ class Journal:
             raise states.SliceError(f"there is a slice of ours at {record.place} already")
         self._note({**self.records, record.place: record}, self.grants)
 
-    def apply(self, place: Place, event: Event, **changes: Any) -> Record | None:
+    def apply(self, place: GpuPlacement, event: SliceEvent, **changes: Any) -> Record | None:
         """Let an event happen to a slice, with changes of its record; the record after it, None where it ended.
 
         Raises SliceError for an event that the slice's state does not have.
@@ -131,21 +131,21 @@ class Journal:
             self._note(records, self.grants)
         return changed
 
-    def doom(self, places: Iterable[Place]) -> None:
+    def doom(self, places: Iterable[GpuPlacement]) -> None:
         """The intent to destroy idle slices, in one write. Raises SliceError, and changes nothing, if one is not."""
         records = dict(self.records)
         for place in places:
-            _applied(records, place, Event.DOOM, {})
+            _applied(records, place, SliceEvent.DOOM, {})
         if records != self.records:
             self._write(records, self.grants)
 
-    def own(self, place: Place, owner: Owner) -> None:
+    def own(self, place: GpuPlacement, owner: Owner) -> None:
         """Note which container has an allocated slice."""
         record = self.records[place]
         if record.owner != owner:
             self._note({**self.records, place: dataclasses.replace(record, owner=owner)}, self.grants)
 
-    def hand_out(self, places: Iterable[Place], ids: tuple[str, ...]) -> None:
+    def hand_out(self, places: Iterable[GpuPlacement], ids: tuple[str, ...]) -> None:
         """A container gets slices together, in one write. Whose they are, nobody knows until PodResources names it.
 
         Raises SliceError, and changes nothing, for one that cannot be taken.
@@ -153,7 +153,7 @@ class Journal:
         records = dict(self.records)
         for place in places:
             record = records[place]
-            state = states.after(record.state, Event.TAKE)
+            state = states.after(record.state, SliceEvent.TAKE)
             if state is not None:
                 records[place] = dataclasses.replace(record, state=state, owner=None)
         self._write(records, self.grants | {ids})
@@ -175,16 +175,18 @@ class Journal:
         if self._unwritten:
             self._write(self.records, self.grants)
 
-    def _note(self, records: dict[Place, Record], grants: frozenset[tuple[str, ...]]) -> None:
+    def _note(self, records: dict[GpuPlacement, Record], grants: frozenset[tuple[str, ...]]) -> None:
         self.records, self.grants, self._unwritten = records, grants, True
 
-    def _write(self, records: dict[Place, Record], grants: frozenset[tuple[str, ...]]) -> None:
+    def _write(self, records: dict[GpuPlacement, Record], grants: frozenset[tuple[str, ...]]) -> None:
         document = _Document(VERSION, self._boot, tuple(_wire(r) for r in records.values()), tuple(sorted(grants)))
         self._store.write(msgspec.json.encode(document))
         self.records, self.grants, self._unwritten = records, grants, False
 
 
-def _applied(records: dict[Place, Record], place: Place, event: Event, changes: dict[str, Any]) -> Record | None:
+def _applied(
+    records: dict[GpuPlacement, Record], place: GpuPlacement, event: SliceEvent, changes: dict[str, Any]
+) -> Record | None:
     """Let an event happen to one of the records; the record after it."""
     record = records.get(place)
     if record is None:
@@ -219,7 +221,7 @@ def _unusable(why: str) -> str:
 def _record(wire: _Slice) -> Record:
     owner = wire.owner
     return Record(
-        Place(wire.gpu, Placement(wire.profile, wire.start, wire.size)),
+        GpuPlacement(wire.gpu, Placement(wire.profile, wire.start, wire.size)),
         wire.state,
         wire.gi,
         wire.ci,

@@ -13,13 +13,13 @@ from allocator.mig.geometry import Geometry
 from allocator.mig.profile import Placement
 from node_agent.gpu import device
 from node_agent.gpu.device import GpuInfo, GpuInstance, GpuState
-from node_agent.slices.states import Place, Record
+from node_agent.slices.states import GpuPlacement, Record
 
 WHOLE = frozenset({GpuState.MIG_OFF, GpuState.NOT_CAPABLE})
 
 
 @dataclass(frozen=True)
-class GpuView:
+class ObservedGpu:
     """One GPU. `readable`: its instances are known now; otherwise they are as last seen, and nothing is changed."""
 
     info: GpuInfo
@@ -55,13 +55,13 @@ class GpuView:
 
 
 @dataclass(frozen=True)
-class NodeView:
+class ObservedNode:
     """All GPUs of the node by UUID."""
 
-    gpus: Mapping[str, GpuView] = field(default_factory=dict)
+    gpus: Mapping[str, ObservedGpu] = field(default_factory=dict)
     trouble: str = ""
 
-    def instance(self, place: Place) -> GpuInstance | None:
+    def instance(self, place: GpuPlacement) -> GpuInstance | None:
         """The instance that lies exactly there."""
         gpu = self.gpus.get(place.gpu)
         return None if gpu is None else gpu.by_placement.get(place.placement)
@@ -94,7 +94,7 @@ def legal(kind: Geometry, present: Iterable[Placement], added: Placement | None 
     return True
 
 
-def compiled(gpu: GpuView) -> Geometry | None:
+def compiled(gpu: ObservedGpu) -> Geometry | None:
     """The geometry of a GPU; None where it has no usable catalogue."""
     if gpu.catalogue is None:
         return None
@@ -104,7 +104,9 @@ def compiled(gpu: GpuView) -> Geometry | None:
         return None
 
 
-def look(devices: device.MigDevices, infos: Iterable[GpuInfo], last: Mapping[str, GpuView]) -> dict[str, GpuView]:
+def look(
+    devices: device.MigDevices, infos: Iterable[GpuInfo], last: Mapping[str, ObservedGpu]
+) -> dict[str, ObservedGpu]:
     """A view of each GPU; where one cannot be read, as it was last seen."""
     return {info.uuid: _look(devices, info, last.get(info.uuid)) for info in infos}
 
@@ -113,27 +115,27 @@ _LISTABLE = frozenset({GpuState.READY, GpuState.MODE_PENDING, GpuState.OLD_DRIVE
 _EMPTY = frozenset({GpuState.MIG_OFF, GpuState.NOT_CAPABLE, GpuState.VGPU})
 
 
-def _look(devices: device.MigDevices, info: GpuInfo, last: GpuView | None) -> GpuView:
+def _look(devices: device.MigDevices, info: GpuInfo, last: ObservedGpu | None) -> ObservedGpu:
     trouble = info.detail
     if info.state in _EMPTY:
-        return GpuView(info)
+        return ObservedGpu(info)
     if info.state in _LISTABLE:
         try:
-            return GpuView(info, devices.instances(info.uuid))
+            return ObservedGpu(info, devices.instances(info.uuid))
         except device.NotSupportedError as exc:
             if info.state is GpuState.MODE_PENDING:
-                return GpuView(info, trouble=str(exc))
+                return ObservedGpu(info, trouble=str(exc))
             trouble = str(exc)
         except device.DeviceError as exc:
             trouble = str(exc)
     return _as_last_seen(info, last, trouble or f"GPU {info.uuid} is {info.state.value}")
 
 
-def _as_last_seen(info: GpuInfo, last: GpuView | None, trouble: str) -> GpuView:
+def _as_last_seen(info: GpuInfo, last: ObservedGpu | None, trouble: str) -> ObservedGpu:
     if last is None:
-        return GpuView(info, (), readable=False, trouble=trouble)
+        return ObservedGpu(info, (), readable=False, trouble=trouble)
     kept = info if info.catalogue is not None else _with_catalogue(info, last.catalogue)
-    return GpuView(kept, last.instances, readable=False, trouble=trouble)
+    return ObservedGpu(kept, last.instances, readable=False, trouble=trouble)
 
 
 def _with_catalogue(info: GpuInfo, catalogue: Catalogue | None) -> GpuInfo:

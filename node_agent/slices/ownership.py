@@ -14,7 +14,7 @@ from functools import cached_property
 from allocator.claims.report import Owner
 from node_agent.cluster.pods import PodView
 from node_agent.slices import device_ids
-from node_agent.slices.states import Place, Record
+from node_agent.slices.states import GpuPlacement, Record
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,13 +27,13 @@ class Holder:
 
 
 @dataclass(frozen=True)
-class Listing:
+class PodResourcesView:
     """One answer of PodResources: holders by resource and device id; `asked_at` is when it was asked, in seconds."""
 
     asked_at: float
     holders: Mapping[tuple[str, str], Holder] = field(default_factory=dict)
 
-    def holder(self, place: Place) -> Holder | None:
+    def holder(self, place: GpuPlacement) -> Holder | None:
         """Who holds a placement."""
         return self.holders.get((device_ids.resource(place), device_ids.device_id(place)))
 
@@ -47,11 +47,11 @@ class Listing:
 
 
 @dataclass(frozen=True)
-class People:
+class PodIndex:
     """The node's pods that ask for slices, and what PodResources says of them."""
 
     pods: Mapping[str, PodView]
-    listing: Listing
+    listing: PodResourcesView
 
     def owner(self, record: Record, holder: Holder) -> Owner | None:
         """Which pod the listed holder is; None while the node's pods do not show it.
@@ -79,7 +79,7 @@ class People:
             return pod is not None and not pod.over
         return self._may_be_somebodys(record.place)
 
-    def _may_be_somebodys(self, place: Place) -> bool:
+    def _may_be_somebodys(self, place: GpuPlacement) -> bool:
         profile = place.placement.profile
         for pod in self.pods.values():
             if pod.over or not pod.wanted.get(profile):
@@ -106,6 +106,6 @@ def _likeliest(named: Iterable[PodView]) -> PodView:
     return max(named, key=lambda p: (not p.over, p.created))
 
 
-def unlisted(record: Record, listing: Listing, taken_at: float, grace_s: float) -> bool:
+def unlisted(record: Record, listing: PodResourcesView, taken_at: float, grace_s: float) -> bool:
     """Whether PodResources, asked late enough after the slice was handed out, does not list it."""
     return listing.holder(record.place) is None and listing.asked_at > taken_at + grace_s

@@ -13,27 +13,27 @@ from allocator.mig.profile import Placement
 from allocator.placement import fitting, policy
 from allocator.placement.fitting import GpuState
 from node_agent.slices import device_ids, observed
-from node_agent.slices.observed import NodeView
-from node_agent.slices.promises import Promised
-from node_agent.slices.states import Place
+from node_agent.slices.observed import ObservedNode
+from node_agent.slices.promises import OutstandingPromise
+from node_agent.slices.states import GpuPlacement
 
 _TRIES = 8  # how often a place that the kubelet no longer offers is passed over
 
 
 @dataclass(frozen=True)
-class Situation:
+class AllocationContext:
     """What steering goes by: the GPUs, the placements that stay on them whatever comes, and promises to be kept.
 
     `promisees` are pods (by UID) by the device ids promised to them, kept or not.
     """
 
-    view: NodeView
-    taken: frozenset[Place]
-    promised: Sequence[Promised]
+    view: ObservedNode
+    taken: frozenset[GpuPlacement]
+    promised: Sequence[OutstandingPromise]
     promisees: Mapping[str, str] = field(default_factory=dict)
 
 
-def prefer(now: Situation, profile: str, available: Iterable[str], must: Sequence[str], size: int) -> list[str]:
+def prefer(now: AllocationContext, profile: str, available: Iterable[str], must: Sequence[str], size: int) -> list[str]:
     """The ids the kubelet should take, at most `size`; fewer where there is no room for more."""
     free = set(available) - set(must)
     chosen = list(must)[:size]
@@ -49,7 +49,7 @@ def prefer(now: Situation, profile: str, available: Iterable[str], must: Sequenc
     return chosen
 
 
-def _promised(now: Situation, profile: str, free: set[str], chosen: Sequence[str], need: int) -> list[str]:
+def _promised(now: AllocationContext, profile: str, free: set[str], chosen: Sequence[str], need: int) -> list[str]:
     """Ids promised to one container: of the pod that has some already, of the right number, of the oldest pod.
 
     Where these are too few, because another pod got some of them, those promised to others follow: all are owed.
@@ -69,7 +69,7 @@ def _promised(now: Situation, profile: str, free: set[str], chosen: Sequence[str
     return [*groups[key], *others][:need]
 
 
-def _possible(now: Situation, place: Place, kept: Iterable[Place]) -> bool:
+def _possible(now: AllocationContext, place: GpuPlacement, kept: Iterable[GpuPlacement]) -> bool:
     gpu = now.view.gpus.get(place.gpu)
     kind = None if gpu is None or not gpu.cuttable else observed.compiled(gpu)
     if kind is None:
@@ -77,7 +77,9 @@ def _possible(now: Situation, place: Place, kept: Iterable[Place]) -> bool:
     return observed.legal(kind, (p.placement for p in kept if p.gpu == place.gpu), place.placement)
 
 
-def room(now: Situation, profile: str, number: int = 1, kept: Iterable[Place] = ()) -> tuple[Place, ...]:
+def room(
+    now: AllocationContext, profile: str, number: int = 1, kept: Iterable[GpuPlacement] = ()
+) -> tuple[GpuPlacement, ...]:
     """Where that many slices of a profile would go beside everything taken and promised; nothing if they do not fit."""
     kept = {*now.taken, *kept}  # promises that contradict each other: the first counts
     for one in now.promised:
@@ -88,10 +90,12 @@ def room(now: Situation, profile: str, number: int = 1, kept: Iterable[Place] = 
         placed = fitting.place([state for _, state in states], [profile] * number, policy.DEFAULT)
     except fitting.TooComplexError:
         return ()
-    return tuple(Place(states[one.gpu][0], one.placement) for one in placed or ())
+    return tuple(GpuPlacement(states[one.gpu][0], one.placement) for one in placed or ())
 
 
-def _elsewhere(now: Situation, profile: str, free: set[str], kept: frozenset[Place], need: int) -> list[str]:
+def _elsewhere(
+    now: AllocationContext, profile: str, free: set[str], kept: frozenset[GpuPlacement], need: int
+) -> list[str]:
     """Places nobody was promised, as many as are needed or none; those that the kubelet does not offer are avoided."""
     avoid = set(kept)
     for _ in range(_TRIES):
@@ -103,7 +107,7 @@ def _elsewhere(now: Situation, profile: str, free: set[str], kept: frozenset[Pla
     return []
 
 
-def _states(now: Situation, kept: Iterable[Place]) -> list[tuple[str, GpuState]]:
+def _states(now: AllocationContext, kept: Iterable[GpuPlacement]) -> list[tuple[str, GpuState]]:
     """The GPUs that can be cut, each in the state that what stays on it makes."""
     by_gpu: dict[str, list[Placement]] = {}
     for place in sorted(set(kept)):

@@ -14,32 +14,32 @@ from allocator.mig.catalogue import Catalogue
 from node_agent.cluster import pods
 from node_agent.cluster.pods import PodView
 from node_agent.slices import device_ids, states
-from node_agent.slices.ownership import Listing
-from node_agent.slices.states import Place, Record
+from node_agent.slices.ownership import PodResourcesView
+from node_agent.slices.states import GpuPlacement, Record
 
 
 @dataclass(frozen=True, slots=True)
-class Promised:
+class OutstandingPromise:
     """A placement promised to a container of a pod that does not have it yet."""
 
     pod: PodView
     container: str
-    place: Place
+    place: GpuPlacement
 
 
 def outstanding(
     found: Mapping[str, PodView],
-    records: Mapping[Place, Record],
-    listing: Listing | None,
+    records: Mapping[GpuPlacement, Record],
+    listing: PodResourcesView | None,
     catalogues: Mapping[str, Catalogue],
-) -> list[Promised]:
+) -> list[OutstandingPromise]:
     """Promises that still have to be kept, first come first. Those that name no placement of this node are left out."""
     listed = Counter(
         (h.namespace, h.pod, resource, one)
         for (resource, one), h in (listing.holders if listing is not None else {}).items()
     )
-    left: list[Promised] = []
-    vacated: list[Place] = []
+    left: list[OutstandingPromise] = []
+    vacated: list[GpuPlacement] = []
     for pod in pods.in_order(p for p in found.values() if p.waits and p.promises):
         mine = [p for p in (_place(one, pod, catalogues) for one in pod.promises) if p is not None]
         unmet, elsewhere = _unmet(pod, mine, records, listed)
@@ -48,7 +48,9 @@ def outstanding(
     return _swapped(left, vacated, records)
 
 
-def _swapped(left: Sequence[Promised], vacated: Sequence[Place], records: Mapping[Place, Record]) -> list[Promised]:
+def _swapped(
+    left: Sequence[OutstandingPromise], vacated: Sequence[GpuPlacement], records: Mapping[GpuPlacement, Record]
+) -> list[OutstandingPromise]:
     """Promises on places that another pod has by now lie where a pod with such a slice elsewhere was promised one."""
     free = [one for one in vacated if not _is_held(records.get(one))]
     swapped = []
@@ -58,7 +60,7 @@ def _swapped(left: Sequence[Promised], vacated: Sequence[Place], records: Mappin
             place = next((other for other in free if other.placement.profile == profile), None)
             if place is not None:
                 free.remove(place)
-                swapped.append(Promised(one.pod, one.container, place))
+                swapped.append(OutstandingPromise(one.pod, one.container, place))
                 continue
         swapped.append(one)
     return swapped
@@ -83,19 +85,24 @@ def problem(pod: PodView, gpus: Mapping[str, Catalogue | None]) -> str:
     return pod.problem
 
 
-def _place(one: Promise, pod: PodView, catalogues: Mapping[str, Catalogue]) -> Promised | None:
+def _place(one: Promise, pod: PodView, catalogues: Mapping[str, Catalogue]) -> OutstandingPromise | None:
     try:
-        return Promised(pod, one.container, Place(one.gpu, catalogues[one.gpu].placement(one.profile, one.start)))
+        return OutstandingPromise(
+            pod, one.container, GpuPlacement(one.gpu, catalogues[one.gpu].placement(one.profile, one.start))
+        )
     except (KeyError, errors.CatalogueError):
         return None
 
 
 def _unmet(
-    pod: PodView, mine: Sequence[Promised], records: Mapping[Place, Record], listed: Counter[tuple[str, str, str, str]]
-) -> tuple[list[Promised], list[Place]]:
+    pod: PodView,
+    mine: Sequence[OutstandingPromise],
+    records: Mapping[GpuPlacement, Record],
+    listed: Counter[tuple[str, str, str, str]],
+) -> tuple[list[OutstandingPromise], list[GpuPlacement]]:
     """The promises of a pod that nothing it has stands for, and the places of those for which it got another one."""
-    unmet: list[Promised] = []
-    vacated: list[Place] = []
+    unmet: list[OutstandingPromise] = []
+    vacated: list[GpuPlacement] = []
     promised_ids = {device_ids.device_id(one.place) for one in mine}
     elsewhere = Counter(
         resource

@@ -18,7 +18,7 @@ class SliceError(errors.MigschedError):
     """A slice was asked to make a step that its life does not have."""
 
 
-class State(enum.Enum):
+class RecordState(enum.Enum):
     """Where a slice is in its life. CUTTING, RESTORING and DESTROYING are intents: the GPU may be before or after."""
 
     CUTTING = "cutting"
@@ -28,7 +28,7 @@ class State(enum.Enum):
     DESTROYING = "destroying"
 
 
-class Event(enum.Enum):
+class SliceEvent(enum.Enum):
     """What can happen to a slice."""
 
     MADE = "made"  # it stands, whole
@@ -41,28 +41,34 @@ class Event(enum.Enum):
     GONE = "gone"  # nothing is left of it
 
 
-TRANSITIONS: Mapping[tuple[State, Event], State | None] = {
-    (State.CUTTING, Event.MADE): State.IDLE,
-    (State.CUTTING, Event.FAILED): None,
-    (State.IDLE, Event.TAKE): State.ALLOCATED,
-    (State.IDLE, Event.DOOM): State.DESTROYING,
-    (State.IDLE, Event.GONE): None,  # a reboot, or somebody else destroyed it
-    (State.ALLOCATED, Event.TAKE): State.ALLOCATED,  # handed on by an init container, or given to the next pod
-    (State.ALLOCATED, Event.FREE): State.IDLE,
-    (State.ALLOCATED, Event.RESTORE): State.RESTORING,
-    (State.RESTORING, Event.MADE): State.ALLOCATED,
-    (State.RESTORING, Event.FAILED): State.ALLOCATED,
-    (State.RESTORING, Event.FREE): State.CUTTING,  # its pod is over while nobody knows what stands on the GPU
-    (State.DESTROYING, Event.GONE): None,
-    (State.DESTROYING, Event.REFUSED): State.IDLE,
+TRANSITIONS: Mapping[tuple[RecordState, SliceEvent], RecordState | None] = {
+    (RecordState.CUTTING, SliceEvent.MADE): RecordState.IDLE,
+    (RecordState.CUTTING, SliceEvent.FAILED): None,
+    (RecordState.IDLE, SliceEvent.TAKE): RecordState.ALLOCATED,
+    (RecordState.IDLE, SliceEvent.DOOM): RecordState.DESTROYING,
+    (RecordState.IDLE, SliceEvent.GONE): None,  # a reboot, or somebody else destroyed it
+    (
+        RecordState.ALLOCATED,
+        SliceEvent.TAKE,
+    ): RecordState.ALLOCATED,  # handed on by an init container, or given to the next pod
+    (RecordState.ALLOCATED, SliceEvent.FREE): RecordState.IDLE,
+    (RecordState.ALLOCATED, SliceEvent.RESTORE): RecordState.RESTORING,
+    (RecordState.RESTORING, SliceEvent.MADE): RecordState.ALLOCATED,
+    (RecordState.RESTORING, SliceEvent.FAILED): RecordState.ALLOCATED,
+    (
+        RecordState.RESTORING,
+        SliceEvent.FREE,
+    ): RecordState.CUTTING,  # its pod is over while nobody knows what stands on the GPU
+    (RecordState.DESTROYING, SliceEvent.GONE): None,
+    (RecordState.DESTROYING, SliceEvent.REFUSED): RecordState.IDLE,
 }
 
-HELD = frozenset({State.ALLOCATED, State.RESTORING})  # some container has it
-INTENTS = frozenset({Event.RESTORE, Event.DOOM})  # events that must be on disk before the GPU is touched
+HELD = frozenset({RecordState.ALLOCATED, RecordState.RESTORING})  # some container has it
+INTENTS = frozenset({SliceEvent.RESTORE, SliceEvent.DOOM})  # events that must be on disk before the GPU is touched
 
 
 @dataclass(frozen=True, slots=True, order=True)
-class Place:
+class GpuPlacement:
     """A placement on a GPU of this node."""
 
     gpu: str
@@ -79,15 +85,15 @@ class Record:
     `owner` is None while allocated until PodResources has named the container.
     """
 
-    place: Place
-    state: State
+    place: GpuPlacement
+    state: RecordState
     gi_id: int | None = None
     ci_id: int | None = None
     mig_uuid: str = ""
     owner: Owner | None = None
 
 
-def after(state: State, event: Event) -> State | None:
+def after(state: RecordState, event: SliceEvent) -> RecordState | None:
     """The state after an event, None where the slice's life ends. Raises SliceError for what the table lacks."""
     if (state, event) not in TRANSITIONS:
         raise SliceError(f"a slice that is {state.value} cannot be told {event.value}")

@@ -1,4 +1,4 @@
-"""Plan: from what was observed and what is wanted to ordered steps. Pure; called by agent.
+"""Steps: from what was observed and what is wanted to ordered steps. Pure; called by agent.
 
 First the journal is brought in line with the GPU (an intent whose outcome is now seen, a slice that vanished), then
 room is made and slices are cut, wants in the order given: the first has it. Idle slices are destroyed only where
@@ -13,8 +13,8 @@ from allocator.mig.geometry import Geometry
 from allocator.mig.profile import Placement
 from node_agent.gpu.device import GpuInstance
 from node_agent.slices import observed, states
-from node_agent.slices.observed import GpuView, NodeView
-from node_agent.slices.states import Event, Place, Record, State
+from node_agent.slices.observed import ObservedGpu, ObservedNode
+from node_agent.slices.states import GpuPlacement, Record, RecordState, SliceEvent
 
 
 class Action(enum.Enum):
@@ -32,8 +32,8 @@ class Step:
     """One step at a place; `instance` is what was seen there."""
 
     action: Action
-    place: Place
-    event: Event | None = None
+    place: GpuPlacement
+    event: SliceEvent | None = None
     instance: GpuInstance | None = None
 
 
@@ -41,57 +41,62 @@ class Step:
 class Want:
     """A slice that should exist, for the pod with UID `who`. With `cut` false its room is only kept free of others."""
 
-    place: Place
+    place: GpuPlacement
     cut: bool = True
     who: str = ""
 
 
 @dataclass(frozen=True, slots=True)
-class Misfit:
+class Blocked:
     """Why a want cannot be had: in words, and the places of ours that are in its way."""
 
-    place: Place
+    place: GpuPlacement
     why: str
-    blockers: tuple[Place, ...] = ()
+    blockers: tuple[GpuPlacement, ...] = ()
     who: str = ""
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class Steps:
     """Steps in order, and the wants that had to be left out."""
 
     steps: tuple[Step, ...]
-    misfits: tuple[Misfit, ...]
+    misfits: tuple[Blocked, ...]
 
 
-def plan(view: NodeView, records: Mapping[Place, Record], wants: Sequence[Want], stuck: Collection[Place] = ()) -> Plan:
+def plan(
+    view: ObservedNode,
+    records: Mapping[GpuPlacement, Record],
+    wants: Sequence[Want],
+    stuck: Collection[GpuPlacement] = (),
+) -> Steps:
     """The steps towards the wants. `stuck` are places whose slices could not be destroyed lately: leave them."""
     steps: list[Step] = []
-    misfits: list[Misfit] = []
+    misfits: list[Blocked] = []
     for uuid in sorted({w.place.gpu for w in wants} | {p.gpu for p in records} | set(view.gpus)):
         ours = [r for p, r in records.items() if p.gpu == uuid]
         here = [w for w in wants if w.place.gpu == uuid]
         gpu = view.gpus.get(uuid)
         if gpu is None or not gpu.readable:
             why = gpu.why_not() if gpu else f"there is no GPU {uuid} on this node"
-            misfits += [Misfit(w.place, why, who=w.who) for w in here if w.cut]
+            misfits += [Blocked(w.place, why, who=w.who) for w in here if w.cut]
             continue
         one = _Gpu(gpu, stuck)
         one.reconcile(ours)
         one.satisfy(here)
         steps += one.steps
         misfits += one.misfits
-    return Plan(tuple(steps), tuple(misfits))
+    return Steps(tuple(steps), tuple(misfits))
 
 
 @dataclass
 class _Gpu:
     """The plan for one GPU. `kept` stays whatever comes; `idle` may go."""
 
-    gpu: GpuView
-    stuck: Collection[Place]
+    gpu: ObservedGpu
+    stuck: Collection[GpuPlacement]
     steps: list[Step] = field(default_factory=list)
-    misfits: list[Misfit] = field(default_factory=list)
+    misfits: list[Blocked] = field(default_factory=list)
     kept: dict[Placement, str] = field(default_factory=dict)
     idle: dict[Placement, GpuInstance] = field(default_factory=dict)
 
@@ -115,7 +120,7 @@ class _Gpu:
     def _is_ours(self, record: Record) -> bool:
         """Whether the instance at a record's place is the recorded one, or the outcome of its unfinished cut."""
         there = self.gpu.by_placement.get(record.place.placement)
-        if record.state in (State.CUTTING, State.RESTORING):
+        if record.state in (RecordState.CUTTING, RecordState.RESTORING):
             return there is not None
         return observed.is_it(record, there)
 
@@ -123,15 +128,15 @@ class _Gpu:
         place, there = record.place, self.gpu.by_placement.get(record.place.placement)
         ours = self._is_ours(record)
         if there is None or not ours:
-            self._note(place, Event.FAILED if record.state is State.CUTTING else Event.GONE)
-        elif record.state is State.CUTTING and there.whole:
-            self._note(place, Event.MADE, there)
+            self._note(place, SliceEvent.FAILED if record.state is RecordState.CUTTING else SliceEvent.GONE)
+        elif record.state is RecordState.CUTTING and there.whole:
+            self._note(place, SliceEvent.MADE, there)
             self.idle[place.placement] = there
         elif place in self.stuck:
             self.kept[place.placement] = "a slice that could not be destroyed"
-        elif record.state is State.CUTTING:
+        elif record.state is RecordState.CUTTING:
             self.steps.append(Step(Action.UNDO, place, instance=there))
-        elif record.state is State.DESTROYING or not there.whole:
+        elif record.state is RecordState.DESTROYING or not there.whole:
             self.steps.append(Step(Action.DESTROY, place, instance=there))
         else:
             self.idle[place.placement] = there
@@ -140,14 +145,14 @@ class _Gpu:
         place, there = record.place, self.gpu.by_placement[record.place.placement]
         owner = record.owner
         self.kept[place.placement] = f"the slice of {owner.namespace}/{owner.pod}" if owner else "a container's slice"
-        if record.state is State.RESTORING and there.whole:
-            self._note(place, Event.MADE, there)
+        if record.state is RecordState.RESTORING and there.whole:
+            self._note(place, SliceEvent.MADE, there)
         elif not there.whole and self.gpu.cuttable and place not in self.stuck:
             self.steps += [Step(Action.UNDO, place, instance=there), Step(Action.RESTORE, place)]
 
     def _restore(self, record: Record) -> None:
-        if record.state is State.RESTORING:
-            self._note(record.place, Event.FAILED)
+        if record.state is RecordState.RESTORING:
+            self._note(record.place, SliceEvent.FAILED)
         self._make(Want(record.place), Action.RESTORE)
 
     def satisfy(self, wants: Sequence[Want]) -> None:
@@ -183,7 +188,7 @@ class _Gpu:
             if not one.overlaps(placement) and observed.legal(kind, [*self.kept, *self.idle], placement):
                 return
             there = self.idle.pop(one)
-            self.steps.append(Step(Action.DESTROY, Place(self.gpu.uuid, one), instance=there))
+            self.steps.append(Step(Action.DESTROY, GpuPlacement(self.gpu.uuid, one), instance=there))
 
     def _in_the_way(self, placement: Placement) -> str:
         for one, who in self.kept.items():
@@ -191,13 +196,13 @@ class _Gpu:
                 return f"{who} is in the way at {one}"
         return "what is on the GPU leaves no room for it"
 
-    def _blockers(self, placement: Placement) -> tuple[Place, ...]:
+    def _blockers(self, placement: Placement) -> tuple[GpuPlacement, ...]:
         over = [one for one in self.kept if one.overlaps(placement)] or list(self.kept)
-        return tuple(Place(self.gpu.uuid, one) for one in over)
+        return tuple(GpuPlacement(self.gpu.uuid, one) for one in over)
 
-    def _misfit(self, want: Want, why: str, blockers: tuple[Place, ...] = ()) -> None:
+    def _misfit(self, want: Want, why: str, blockers: tuple[GpuPlacement, ...] = ()) -> None:
         if want.cut:
-            self.misfits.append(Misfit(want.place, f"{want.place}: {why}", blockers, want.who))
+            self.misfits.append(Blocked(want.place, f"{want.place}: {why}", blockers, want.who))
 
-    def _note(self, place: Place, event: Event, instance: GpuInstance | None = None) -> None:
+    def _note(self, place: GpuPlacement, event: SliceEvent, instance: GpuInstance | None = None) -> None:
         self.steps.append(Step(Action.NOTE, place, event, instance))

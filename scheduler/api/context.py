@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from scheduler.api.problems import NotReadyError
-from scheduler.cache.cluster_cache import State
+from scheduler.cache.cluster_cache import ClusterCache
 from scheduler.metrics import Metrics
 from scheduler.planner.port import Planner, Task
 from scheduler.snapshots import Snapshots
@@ -18,7 +18,7 @@ class Context:
     without one. `max_body` is in bytes.
     """
 
-    state: State
+    state: ClusterCache
     metrics: Metrics
     ready: Callable[[], bool]
     refresh: Callable[[], None]

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 from fastapi import FastAPI
 
-from scheduler.api.problems import Problem
+from scheduler.api.problems import ProblemDetails
 
 JSON = "application/json"
 YAML = "application/yaml"
@@ -55,7 +55,7 @@ def answers(model: Any, *statuses: int) -> dict[int | str, Document]:
     """The answers of a route, for FastAPI: the model of 200, None where the route itself has it, and problems."""
     found: dict[int | str, Document] = {} if model is None else {200: {"model": model}}
     for status in statuses:
-        found[status] = {"model": Problem, "description": _WHAT[status]}
+        found[status] = {"model": ProblemDetails, "description": _WHAT[status]}
         if status == 503:
             found[status]["headers"] = _RETRY
     return found

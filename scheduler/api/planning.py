@@ -19,7 +19,7 @@ from scheduler.api.documentation import JSON, PLANNER, answers
 from scheduler.api.documentation import body as documented
 from scheduler.api.planning_models import CapacityModel, PlanModel, RepackModel, SimulationModel
 from scheduler.planner import tasks
-from scheduler.planner.port import Question, Task
+from scheduler.planner.port import PlannerJob, Task
 
 _Seconds = Annotated[
     float | None,
@@ -55,7 +55,7 @@ def add(app: FastAPI, context: Context) -> None:
     @app.get("/api/v1/capacity", tags=["planning"], operation_id="capacity", responses=answers(CapacityModel, *PLANNER))
     async def capacity(request: Request, document: _Asked = "", time_limit_s: _Seconds = None) -> Response:
         """What fits on the cluster now, after a repack, and with more nodes; whether given pods fit together."""
-        question = Question(document.encode(errors="replace"), is_json=False, time_limit_s=time_limit_s)
+        question = PlannerJob(document.encode(errors="replace"), is_json=False, time_limit_s=time_limit_s)
         return await desk.answer(request, tasks.capacity, question, cluster=True)
 
     @app.post(
@@ -105,21 +105,21 @@ class _Desk:
     def __init__(self, context: Context) -> None:
         self._context = context
 
-    async def question(self, request: Request, time_limit_s: float | None) -> Question:
+    async def question(self, request: Request, time_limit_s: float | None) -> PlannerJob:
         """What a request's body asks. What is not said to be JSON is read as YAML, of which JSON is a part."""
         document = await body.read(request.receive, self._context.max_body)
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-        return Question(document, is_json=kind == JSON, time_limit_s=time_limit_s)
+        return PlannerJob(document, is_json=kind == JSON, time_limit_s=time_limit_s)
 
     async def answer(
-        self, request: Request, task: Task, question: Question, *, cluster: bool = False, catalogues: bool = False
+        self, request: Request, task: Task, question: PlannerJob, *, cluster: bool = False, catalogues: bool = False
     ) -> Response:
         """The planner's answer. `cluster`: it is about the cluster; `catalogues`: about its GPU models, if known."""
         context = self._context
         if cluster:
             context.need_cluster()
 
-        async def complete() -> Question:
+        async def complete() -> PlannerJob:
             known = await context.snapshots.catalogues() if catalogues and context.ready() else {}
             seen = await context.snapshots.text() if cluster else None
             return replace(question, snapshot=seen, catalogues=known)

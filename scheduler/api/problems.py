@@ -13,13 +13,13 @@ from starlette.requests import ClientDisconnect
 from scheduler.body import BodyTooLargeError
 from scheduler.planner.port import (
     BusyError,
-    DiedError,
     DocumentError,
-    FailedError,
-    LateError,
+    InternalError,
+    PlannerDeadlineError,
     PlannerError,
-    StoppingError,
+    ShuttingDownError,
     TooLargeError,
+    WorkerCrashedError,
 )
 
 _log = structlog.get_logger("api")
@@ -27,7 +27,7 @@ _CLIENT_CLOSED = 499  # nobody reads it; proxies log it
 RETRY_S = 5  # when to ask again while the cluster is read or the service stops
 
 
-class Problem(BaseModel):
+class ProblemDetails(BaseModel):
     """What went wrong."""
 
     detail: str = Field(description="in plain words", examples=["fleet[0].model: 'a100': unknown GPU model"])
@@ -47,15 +47,15 @@ class NotReadyError(HTTPException):
 
 _STATUS: dict[type[PlannerError], int] = {
     BusyError: 503,
-    StoppingError: 503,
-    LateError: 504,
+    ShuttingDownError: 503,
+    PlannerDeadlineError: 504,
     TooLargeError: 413,
-    DiedError: 502,
-    FailedError: 500,
+    WorkerCrashedError: 502,
+    InternalError: 500,
 }
 
 
-def respond(status: int, problem: Problem, headers: dict[str, str] | None = None) -> JSONResponse:
+def respond(status: int, problem: ProblemDetails, headers: dict[str, str] | None = None) -> JSONResponse:
     """A problem as an answer."""
     return JSONResponse(problem.model_dump(exclude_none=True), status, headers)
 
@@ -69,30 +69,30 @@ def handle(app: FastAPI) -> None:
         field = ".".join(str(part) for part in first["loc"][1:])
         shown = repr(first["input"])[:120] if first["type"] != "missing" else "None"
         fix = str(first["msg"])
-        return respond(400, Problem(detail=f"{field}: {shown}: {fix}", field=field, value=shown, fix=fix))
+        return respond(400, ProblemDetails(detail=f"{field}: {shown}: {fix}", field=field, value=shown, fix=fix))
 
     @app.exception_handler(DocumentError)
     async def refused(_: Request, error: DocumentError) -> JSONResponse:
-        return respond(400, Problem(detail=str(error), field=error.field, value=error.shown, fix=error.fix))
+        return respond(400, ProblemDetails(detail=str(error), field=error.field, value=error.shown, fix=error.fix))
 
     @app.exception_handler(PlannerError)
     async def unanswered(_: Request, error: PlannerError) -> JSONResponse:
         headers = {}
         if isinstance(error, BusyError):
             headers["Retry-After"] = str(error.retry_after_s)
-        elif isinstance(error, StoppingError):
+        elif isinstance(error, ShuttingDownError):
             headers["Retry-After"] = str(RETRY_S)
-        return respond(_STATUS[type(error)], Problem(detail=str(error)), headers)
+        return respond(_STATUS[type(error)], ProblemDetails(detail=str(error)), headers)
 
     @app.exception_handler(BodyTooLargeError)
     async def too_large(_: Request, error: BodyTooLargeError) -> JSONResponse:
-        return respond(413, Problem(detail=str(error)), {"Connection": "close"})
+        return respond(413, ProblemDetails(detail=str(error)), {"Connection": "close"})
 
     @app.exception_handler(ClientDisconnect)
     async def gone(_: Request, __: ClientDisconnect) -> JSONResponse:
-        return respond(_CLIENT_CLOSED, Problem(detail="the client went away"))
+        return respond(_CLIENT_CLOSED, ProblemDetails(detail="the client went away"))
 
     @app.exception_handler(Exception)
     async def failed(request: Request, error: Exception) -> JSONResponse:
         _log.error("API call failed", path=request.url.path, error=repr(error))
-        return respond(500, Problem(detail="the call failed; see the log of the migsched scheduler"))
+        return respond(500, ProblemDetails(detail="the call failed; see the log of the migsched scheduler"))

@@ -14,14 +14,14 @@ import structlog
 from allocator import errors
 from allocator.claims import contract
 from allocator.claims.inventory import BoundPod, Inventory
-from allocator.claims.ledger import State as ClaimState
+from allocator.claims.ledger import ClaimState
 from allocator.claims.report import NodeReport
 from allocator.placement.policy import Policy
 from allocator.request import Request
 from kubeclient.changes import Change, ChangeType, Listing
 from kubeclient.objects import Node, Pod
 from scheduler.cache import pods
-from scheduler.cache.port import Kind, MigNode, Object
+from scheduler.cache.port import MigNode, Object, WatchedKind
 from scheduler.cooperative import paced
 from scheduler.kube_scheduler_config import managed_resources
 
@@ -50,7 +50,7 @@ class KnownPod:
     labels: Mapping[str, str] = field(default_factory=dict)
 
 
-class State:
+class ClusterCache:
     """The inventory and the pods of the cluster."""
 
     def __init__(self, by: Policy, on_room: Callable[[], None]) -> None:
@@ -66,18 +66,18 @@ class State:
 
     # --- from the reflectors ------------------------------------------------------------------------------------
 
-    def expect(self, kind: Kind) -> None:
+    def expect(self, kind: WatchedKind) -> None:
         """A list of this kind is asked for: what comes to be known from now on may be too young for it."""
-        if kind is Kind.POD:
+        if kind is WatchedKind.POD:
             self._newcomers = set()
 
-    async def replace(self, kind: Kind, listing: Listing[Object]) -> None:
+    async def replace(self, kind: WatchedKind, listing: Listing[Object]) -> None:
         """All objects of a kind, instead of what was known: those not listed are gone.
 
         In small steps, each of them whole: tens of thousands of pods take most of a second, and filter calls go in
         between. What they and bind bring about meanwhile is newer than the list.
         """
-        if kind is Kind.POD:
+        if kind is WatchedKind.POD:
             async for uid, node in paced(self._unlisted(listing)):
                 self._pod_gone(uid, node)
         else:
@@ -101,7 +101,7 @@ class State:
         newcomers, self._newcomers = self._newcomers or (), None
         return [(uid, node) for uid, node in known if uid not in listed and uid not in newcomers]
 
-    def apply(self, kind: Kind, change: Change[Object]) -> None:
+    def apply(self, kind: WatchedKind, change: Change[Object]) -> None:
         """One change of the cluster."""
         self._forget_unseen()
         if change.item is None:
@@ -113,13 +113,13 @@ class State:
         else:
             self._forget(kind, change.item.metadata.name)
 
-    def _known(self, kind: Kind) -> set[str]:
-        if kind is Kind.NODE:
+    def _known(self, kind: WatchedKind) -> set[str]:
+        if kind is WatchedKind.NODE:
             return set(self.inventory.nodes)
         return {seen.node for seen in self.inventory.reports()}
 
-    def _forget(self, kind: Kind, name: str) -> None:
-        if kind is Kind.NODE:
+    def _forget(self, kind: WatchedKind, name: str) -> None:
+        if kind is WatchedKind.NODE:
             self.inventory.nodes.discard(name)
         else:
             self._reported.pop(name, None)
@@ -139,7 +139,7 @@ class State:
 
     def _take_report(self, item: MigNode) -> None:
         if bytes(item.status) in _NO_STATUS:
-            self._forget(Kind.MIG_NODE, item.metadata.name)
+            self._forget(WatchedKind.MIG_NODE, item.metadata.name)
             return
         seen = contract.decode_status(item.status, item.metadata.name)
         before = self.inventory.report(seen.node)

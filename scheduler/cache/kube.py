@@ -12,19 +12,19 @@ from kubeclient.changes import Change, Listing
 from kubeclient.objects import Pod
 from scheduler.cache import port
 from scheduler.cache.budgets import PodDisruptionBudget
-from scheduler.cache.port import Binding, Kind, Object
+from scheduler.cache.port import Binding, Object, WatchedKind
 
-PATHS: Mapping[Kind, str] = {
-    Kind.POD: "/api/v1/pods",
-    Kind.NODE: "/api/v1/nodes",
-    Kind.MIG_NODE: f"/apis/{contract.GROUP}/{contract.VERSION}/{contract.PLURAL}",
+PATHS: Mapping[WatchedKind, str] = {
+    WatchedKind.POD: "/api/v1/pods",
+    WatchedKind.NODE: "/api/v1/nodes",
+    WatchedKind.MIG_NODE: f"/apis/{contract.GROUP}/{contract.VERSION}/{contract.PLURAL}",
 }
 
 GATHER_S = 0.03  # of a watch: no decision waits for it, since bind re-checks and refused pods are woken less often
 _BUDGETS = "/apis/policy/v1/poddisruptionbudgets"
 _DECODE_BUDGET = msgspec.json.Decoder(PodDisruptionBudget).decode
 _METADATA_ONLY = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
-_DECODE: Mapping[Kind, Callable[[bytes | msgspec.Raw], Object]] = {
+_DECODE: Mapping[WatchedKind, Callable[[bytes | msgspec.Raw], Object]] = {
     kind: msgspec.json.Decoder(type_).decode for kind, type_ in port.TYPES.items()
 }
 
@@ -40,11 +40,11 @@ class KubeClient:
         """Over a connection of its own. Raises SettingsError if the configuration cannot be read."""
         return cls(await kube.Connection.connect(kubeconfig))
 
-    async def list(self, kind: Kind) -> Listing[Object]:
+    async def list(self, kind: WatchedKind) -> Listing[Object]:
         """All objects of a kind, page by page."""
         return await self._connection.list(PATHS[kind], _DECODE[kind])
 
-    def watch(self, kind: Kind, resource_version: str) -> AsyncGenerator[Change[Object], None]:
+    def watch(self, kind: WatchedKind, resource_version: str) -> AsyncGenerator[Change[Object], None]:
         """Changes after a resource version, until the server ends the watch. GoneError if that version is too old."""
         return self._connection.watch(PATHS[kind], _DECODE[kind], resource_version, gather_s=GATHER_S)
 
@@ -75,7 +75,7 @@ class KubeClient:
     async def annotate_node(self, node: str, key: str, value: str) -> None:
         """Set one annotation of one node."""
         body = msgspec.json.encode({"metadata": {"annotations": {key: value}}})
-        path = f"{PATHS[Kind.NODE]}/{quote(node, safe='')}"
+        path = f"{PATHS[WatchedKind.NODE]}/{quote(node, safe='')}"
         await self._connection.request("PATCH", path, body=body, content_type=kube.MERGE_PATCH, accept=_METADATA_ONLY)
 
     async def close(self) -> None:

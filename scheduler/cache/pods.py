@@ -25,7 +25,7 @@ def request_of(pod: Pod) -> Request:
 
 
 @lru_cache(maxsize=4096)
-def _request(main: tuple[request.Container, ...], init: tuple[request.Container, ...]) -> Request:
+def _request(main: tuple[request.ContainerRequest, ...], init: tuple[request.ContainerRequest, ...]) -> Request:
     """Read once: most pods of a cluster come from a few templates."""
     return request.of_containers(main, init)
 

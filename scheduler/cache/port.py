@@ -27,7 +27,7 @@ class MigNode(msgspec.Struct, frozen=True):
 Object = Pod | Node | MigNode
 
 
-class Kind(enum.Enum):
+class WatchedKind(enum.Enum):
     """The kinds we follow."""
 
     POD = "pods"
@@ -35,10 +35,10 @@ class Kind(enum.Enum):
     MIG_NODE = "mignodes"
 
 
-TYPES: Mapping[Kind, type[Pod] | type[Node] | type[MigNode]] = {
-    Kind.POD: Pod,
-    Kind.NODE: Node,
-    Kind.MIG_NODE: MigNode,
+TYPES: Mapping[WatchedKind, type[Pod] | type[Node] | type[MigNode]] = {
+    WatchedKind.POD: Pod,
+    WatchedKind.NODE: Node,
+    WatchedKind.MIG_NODE: MigNode,
 }
 
 
@@ -60,10 +60,10 @@ class Cluster(Protocol):
     UnreachableError where nobody knows whether it was done.
     """
 
-    async def list(self, kind: Kind) -> Listing[Object]:
+    async def list(self, kind: WatchedKind) -> Listing[Object]:
         """All objects of a kind."""
 
-    def watch(self, kind: Kind, resource_version: str) -> AsyncIterator[Change[Object]]:
+    def watch(self, kind: WatchedKind, resource_version: str) -> AsyncIterator[Change[Object]]:
         """Changes after a resource version, until the server ends the watch. GoneError if that version is too old."""
 
     async def get_pod(self, namespace: str, name: str) -> Pod:

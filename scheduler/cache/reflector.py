@@ -5,7 +5,7 @@ from typing import Protocol
 
 from kubeclient.changes import Change, Listing
 from kubeclient.list_watch import ListWatch
-from scheduler.cache.port import Cluster, Kind, Object
+from scheduler.cache.port import Cluster, Object, WatchedKind
 from scheduler.metrics import Metrics
 
 BACKOFF_MAX_S = 1.0  # back within a second of the API server's return
@@ -14,20 +14,20 @@ BACKOFF_MAX_S = 1.0  # back within a second of the API server's return
 class Sink(Protocol):
     """Where a reflector puts what it sees."""
 
-    def expect(self, kind: Kind) -> None:
+    def expect(self, kind: WatchedKind) -> None:
         """A list of this kind is asked for."""
 
-    async def replace(self, kind: Kind, listing: Listing[Object]) -> None:
+    async def replace(self, kind: WatchedKind, listing: Listing[Object]) -> None:
         """All objects of a kind, instead of what was known."""
 
-    def apply(self, kind: Kind, change: Change[Object]) -> None:
+    def apply(self, kind: WatchedKind, change: Change[Object]) -> None:
         """One change."""
 
 
 class Reflector:
     """One kind of a cluster and the sink it goes to: the collection that its list + watch follows."""
 
-    def __init__(self, cluster: Cluster, kind: Kind, sink: Sink, metrics: Metrics) -> None:
+    def __init__(self, cluster: Cluster, kind: WatchedKind, sink: Sink, metrics: Metrics) -> None:
         self._cluster = cluster
         self._kind = kind
         self._sink = sink

@@ -12,7 +12,7 @@ import structlog
 
 from allocator import errors
 from allocator.claims import contract
-from scheduler.cache.cluster_cache import State
+from scheduler.cache.cluster_cache import ClusterCache
 from scheduler.cache.port import Cluster
 from scheduler.metrics import Metrics
 
@@ -21,7 +21,7 @@ _log = structlog.get_logger("waker")
 PAUSE_MAX_S = 5.0  # a right that is missing stays missing; an API server that is back is noticed soon enough
 
 
-class Waker:
+class Requeuer:
     """Turns any number of rings into at most one patch per interval."""
 
     def __init__(self, cluster: Cluster, metrics: Metrics, *, interval_s: float) -> None:
@@ -35,7 +35,7 @@ class Waker:
         """Room arose somewhere."""
         self._rung.set()
 
-    async def run(self, state: State) -> None:
+    async def run(self, state: ClusterCache) -> None:
         """Until cancelled."""
         while True:
             await self._rung.wait()

@@ -12,14 +12,14 @@ from tenacity import AsyncRetrying, retry_if_exception_type, wait_exponential_ji
 
 from allocator import errors
 from allocator.claims import contract, held
-from allocator.claims.ledger import State as ClaimState
+from allocator.claims.ledger import ClaimState
 from allocator.placement.misfit import Misfit
 from allocator.request import Request
 from kubeclient.objects import Pod
 from scheduler.cache import pods
-from scheduler.cache.cluster_cache import State
+from scheduler.cache.cluster_cache import ClusterCache
 from scheduler.cache.port import Binding, Cluster
-from scheduler.extender.nominations import Courtships
+from scheduler.extender.nominations import Nominations
 from scheduler.metrics import Metrics
 
 _log = structlog.get_logger("binder")
@@ -31,7 +31,7 @@ class Binder:
     """Binds pods, several at once, one attempt per pod."""
 
     def __init__(
-        self, state: State, cluster: Cluster, courtships: Courtships, metrics: Metrics, *, timeout_s: float
+        self, state: ClusterCache, cluster: Cluster, courtships: Nominations, metrics: Metrics, *, timeout_s: float
     ) -> None:
         self._state = state
         self._cluster = cluster

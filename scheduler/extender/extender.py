@@ -9,7 +9,7 @@ Filter and prioritize change nothing that decides about placements: kube-schedul
 out. The one thing they leave behind is courtship: a node offered to a pod as the only best one is ranked lower for
 other pods for a moment, since its Binding is on its way and two pods sent to one last place cost one of them a
 back-off; and while kube-scheduler chooses between equals for one pod, the next pod's turn has not come.
-Courtship only ranks, it never refuses.
+Nomination only ranks, it never refuses.
 """
 
 import math
@@ -21,17 +21,16 @@ from typing import NamedTuple
 import numpy as np
 import structlog
 
-from allocator.claims.ledger import Claim
-from allocator.claims.ledger import State as ClaimState
+from allocator.claims.ledger import Claim, ClaimState
 from allocator.placement import fitting
 from allocator.placement.fleet import EQUAL, Losses, Rows
 from allocator.placement.misfit import Misfit, Reason
 from allocator.request import Request
 from kubeclient.objects import Pod
 from scheduler.cache import pods
-from scheduler.cache.cluster_cache import KnownPod, State
+from scheduler.cache.cluster_cache import ClusterCache, KnownPod
 from scheduler.extender.binder import Binder
-from scheduler.extender.nominations import Courtship, Courtships
+from scheduler.extender.nominations import Nomination, Nominations
 from scheduler.extender.preemptor import Preemptor
 from scheduler.metrics import Metrics
 
@@ -62,10 +61,10 @@ class Extender:
 
     def __init__(
         self,
-        state: State,
+        state: ClusterCache,
         binder: Binder,
         preemptor: Preemptor,
-        courtships: Courtships,
+        courtships: Nominations,
         metrics: Metrics,
         *,
         shortlist: int,
@@ -232,7 +231,7 @@ class Extender:
         ranked.sort(key=lambda one: one.loss)
         return ranked[:count]
 
-    def _loss_beside(self, court: Courtship, request: Request) -> float:
+    def _loss_beside(self, court: Nomination, request: Request) -> float:
         """What a request would cost on a node once the pod that was just sent there is placed."""
         fleet = self._state.inventory.fleet
         gpus = list(fleet.gpus(court.node))

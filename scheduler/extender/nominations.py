@@ -15,7 +15,7 @@ from allocator.request import Request
 
 
 @dataclass(frozen=True, slots=True)
-class Courtship:
+class Nomination:
     """A pod that goes to `node`, where its request takes these profiles."""
 
     node: str
@@ -23,7 +23,7 @@ class Courtship:
     until: float
 
 
-class Courtships:
+class Nominations:
     """The pods on their way, by UID: those whose node is known, and those for which kube-scheduler is choosing one.
 
     `courting_s` is how long the former are remembered, `choosing_s` the latter.
@@ -32,14 +32,14 @@ class Courtships:
     def __init__(self, *, courting_s: float, choosing_s: float) -> None:
         self._courting_s = courting_s
         self._choosing_s = choosing_s
-        self._courted: dict[str, Courtship] = {}
+        self._courted: dict[str, Nomination] = {}
         self._choosing: dict[str, float] = {}  # with when to forget them
         self._chosen = asyncio.Event()  # for those who wait: nobody is being chosen for any more
 
     def court(self, uid: str, request: Request, node: str) -> None:
         """A pod goes to this node."""
         profiles = tuple(slot.profile for slot in request.slots)
-        self._courted[uid] = Courtship(node, profiles, time.monotonic() + self._courting_s)
+        self._courted[uid] = Nomination(node, profiles, time.monotonic() + self._courting_s)
 
     def choose(self, uid: str) -> None:
         """A pod goes to one of several nodes; its Binding will say to which."""
@@ -52,7 +52,7 @@ class Courtships:
         if self._choosing.pop(uid, None) is not None and not self._choosing:
             self._chosen.set()
 
-    def of_others(self, uid: str) -> Mapping[str, Courtship]:
+    def of_others(self, uid: str) -> Mapping[str, Nomination]:
         """The nodes that pods other than this one go to; what is older is forgotten."""
         now = time.monotonic()
         for other in [other for other, court in self._courted.items() if court.until < now]:

@@ -15,7 +15,7 @@ from allocator import errors
 from allocator.planning import preemption
 from allocator.request import Request
 from scheduler.cache.budgets import Allowance, PodDisruptionBudget
-from scheduler.cache.cluster_cache import KnownPod, State
+from scheduler.cache.cluster_cache import ClusterCache, KnownPod
 from scheduler.cache.port import Cluster
 
 _log = structlog.get_logger("preemptor")
@@ -27,7 +27,7 @@ BUDGETS_S = 1.0  # how long budgets are used before they are read again: many po
 class Preemptor:
     """Chooses victims by what the state knows and the cluster's budgets allow."""
 
-    def __init__(self, state: State, cluster: Cluster) -> None:
+    def __init__(self, state: ClusterCache, cluster: Cluster) -> None:
         self._state = state
         self._cluster = cluster
         self._budgets: Sequence[PodDisruptionBudget] = ()

@@ -31,7 +31,7 @@ class _NodeName(msgspec.Struct, frozen=True):
 _NOTHING = msgspec.Raw(b"null")
 
 
-class Names(Sequence[str]):
+class NodeNames(Sequence[str]):
     """Node names as they came, decoded when all of them are looked at: mostly one question is asked, whether a certain
     one is among them, and decoding thousands would be a third of a filter call.
     """
@@ -80,10 +80,10 @@ class ExtenderArgs(msgspec.Struct, frozen=True, rename="pascal"):
     def names(self) -> Sequence[str]:
         """The node names, however they came. Raises ContractError for a node without one.
 
-        Names that cannot be read are a ContractError when they are looked at.
+        NodeNames that cannot be read are a ContractError when they are looked at.
         """
         if self.by_name:
-            return Names(self.node_names)
+            return NodeNames(self.node_names)
         items = self.nodes.items if self.nodes is not None else ()
         return [_decode(_NODE_NAME, raw).metadata.name for raw in items]
 

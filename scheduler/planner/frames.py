@@ -11,7 +11,7 @@ from typing import IO
 
 import msgspec
 
-from scheduler.planner.port import Question, Task
+from scheduler.planner.port import PlannerJob, Task
 
 HEAD = 8  # bytes of a length
 
@@ -60,12 +60,12 @@ def read(stream: IO[bytes]) -> bytes | None:
     return body if head(body) == length else None
 
 
-def encode_job(task: Task, question: Question, left_s: float) -> tuple[Blocks, Blocks]:
+def encode_job(task: Task, question: PlannerJob, left_s: float) -> tuple[Blocks, Blocks]:
     """A job as two messages: what to do, about what, and how many seconds are left; and the snapshot, if any."""
     return (pickle.dumps((task, replace(question, snapshot=None), left_s)),), question.snapshot or ()
 
 
-def decode_job(body: bytes, snapshot: bytes) -> tuple[Task, Question, float]:
+def decode_job(body: bytes, snapshot: bytes) -> tuple[Task, PlannerJob, float]:
     """A job; imports the task's module. Only a worker does this, with what its own service sent."""
     task, question, left_s = pickle.loads(body)
     return task, replace(question, snapshot=(snapshot,) if snapshot else None), left_s

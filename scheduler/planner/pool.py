@@ -1,4 +1,4 @@
-"""Pool: the planner's port on a few worker processes, with a bounded queue and a deadline per question.
+"""PlannerPool: the planner's port on a few worker processes, with a bounded queue and a deadline per question.
 
 Made by `service`. A worker is started for the first question that needs one and ends after some idle time, so a
 service that nobody asks pays nothing. All of it happens on the event loop; the work itself is in the workers.
@@ -15,25 +15,25 @@ from scheduler.planner.frames import Blocks, Done, Failed, Outcome, Refused
 from scheduler.planner.port import (
     Asking,
     BusyError,
-    DiedError,
     DocumentError,
-    FailedError,
-    LateError,
-    Limits,
+    InternalError,
+    PlannerDeadlineError,
     PlannerError,
-    StoppingError,
+    PoolLimits,
+    ShuttingDownError,
     Task,
     TooLargeError,
+    WorkerCrashedError,
 )
 from scheduler.planner.process import WorkerProcess
 
 _log = structlog.get_logger("planner")
 
 
-class Pool:
+class PlannerPool:
     """Worker processes that answer questions. `pending` is the number of questions in work or waiting."""
 
-    def __init__(self, limits: Limits, metrics: Metrics) -> None:
+    def __init__(self, limits: PoolLimits, metrics: Metrics) -> None:
         self.limits = limits
         self.pending = 0
         self._metrics = metrics
@@ -69,7 +69,7 @@ class Pool:
         return [worker.pid for worker in self._workers if worker.pid is not None]
 
     async def close(self) -> None:
-        """Kill all workers; who still waits gets StoppingError."""
+        """Kill all workers; who still waits gets ShuttingDownError."""
         self._closed = True
         for timer in self._idle.values():
             timer.cancel()
@@ -87,22 +87,22 @@ class Pool:
                 answer = self._answer(frames.decode_outcome(outcome))
         except TimeoutError:
             waited_s = (began or loop.time()) - arrived
-            raise LateError(self.limits.deadline_s, waited_s) from None
+            raise PlannerDeadlineError(self.limits.deadline_s, waited_s) from None
         self._last_s = loop.time() - began
         return answer
 
     async def _run(self, *messages: Blocks) -> bytes:
         """A job to a free worker and its outcome."""
         if self._closed:
-            raise StoppingError
+            raise ShuttingDownError
         worker = self._free.pop()
         if worker in self._idle:
             self._idle.pop(worker).cancel()
         try:
             return await worker.run(*messages)
-        except DiedError:
+        except WorkerCrashedError:
             if self._closed:
-                raise StoppingError from None
+                raise ShuttingDownError from None
             raise
         finally:
             self._free.append(worker)
@@ -123,5 +123,5 @@ class Pool:
             raise DocumentError(outcome.field, outcome.shown, outcome.fix)
         if isinstance(outcome, Failed):
             _log.error("planner task failed", trace=outcome.trace)
-            raise FailedError("the planner failed; see the log of the migsched scheduler")
+            raise InternalError("the planner failed; see the log of the migsched scheduler")
         raise TooLargeError(self.limits.memory_mib)

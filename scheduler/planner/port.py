@@ -14,7 +14,7 @@ from allocator.mig.catalogue import Catalogue
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class PoolLimits:
     """How much the planner may take; docs/settings.md explains each."""
 
     workers: int = 1
@@ -26,7 +26,7 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class PlannerJob:
     """A document as it came, and what it is about.
 
     `is_json` says that the document is read as JSON, otherwise as YAML. `snapshot` is a snapshot file's text in blocks.
@@ -42,7 +42,7 @@ class Question:
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
+class JobContext:
     """What a task gets beside the document. `most_s` is what is left of the deadline, less a margin."""
 
     saved: Saved | None
@@ -61,11 +61,11 @@ class Task(Protocol):
     Raises InputError for a document that cannot be meant.
     """
 
-    def __call__(self, document: Any, terms: Terms) -> Mapping[str, Any]:
+    def __call__(self, document: Any, terms: JobContext) -> Mapping[str, Any]:
         """Do the work."""
 
 
-Asking = Callable[[], Awaitable[Question]]
+Asking = Callable[[], Awaitable[PlannerJob]]
 
 
 class Planner(Protocol):
@@ -78,7 +78,7 @@ class Planner(Protocol):
         """
 
     async def close(self) -> None:
-        """Stop all work and give back what it takes; who still waits gets StoppingError."""
+        """Stop all work and give back what it takes; who still waits gets ShuttingDownError."""
 
 
 class PlannerError(errors.MigschedError):
@@ -103,7 +103,7 @@ class BusyError(PlannerError):
         self.retry_after_s = retry_after_s
 
 
-class LateError(PlannerError):
+class PlannerDeadlineError(PlannerError):
     """The deadline came before the answer."""
 
     def __init__(self, deadline_s: float, waited_s: float) -> None:
@@ -120,16 +120,16 @@ class TooLargeError(PlannerError):
         super().__init__(f"the answer takes more than {memory_mib} MiB; ask for less, or raise planner_memory_mib")
 
 
-class DiedError(PlannerError):
+class WorkerCrashedError(PlannerError):
     """The worker ended in the middle of the work."""
 
 
-class StoppingError(PlannerError):
+class ShuttingDownError(PlannerError):
     """The service is stopping."""
 
     def __init__(self) -> None:
         super().__init__("the service is stopping; ask again")
 
 
-class FailedError(PlannerError):
+class InternalError(PlannerError):
     """The task failed for a reason nobody foresaw; the log has it."""

@@ -14,7 +14,7 @@ from collections.abc import Iterable
 
 from scheduler.planner import frames
 from scheduler.planner.frames import Blocks
-from scheduler.planner.port import DiedError
+from scheduler.planner.port import WorkerCrashedError
 
 _ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}  # else numpy reserves memory for every processor
 
@@ -38,7 +38,7 @@ class WorkerProcess:
         return self._process.pid if self._process is not None else None
 
     async def run(self, *messages: Blocks) -> bytes:
-        """A job to the process and its outcome. Raises DiedError; given up by cancelling, which kills it."""
+        """A job to the process and its outcome. Raises WorkerCrashedError; given up by cancelling, which kills it."""
         if self._process is None or self._process.returncode is not None:
             self._process = await asyncio.create_subprocess_exec(
                 *self._command, stdin=PIPE, stdout=PIPE, env={**os.environ, **_ONE_THREAD}
@@ -46,7 +46,7 @@ class WorkerProcess:
         try:
             return await self._exchange(self._process, messages)
         except (asyncio.IncompleteReadError, ConnectionError) as error:
-            raise DiedError(f"the planner {await self._end()} before it had the answer; ask again") from error
+            raise WorkerCrashedError(f"the planner {await self._end()} before it had the answer; ask again") from error
         except BaseException:
             await self._end()
             raise

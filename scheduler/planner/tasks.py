@@ -7,17 +7,17 @@ from collections.abc import Mapping
 from typing import Any
 
 from allocator import errors
-from scheduler.planner.port import Terms
+from scheduler.planner.port import JobContext
 
 
-def plan(document: Any, terms: Terms) -> Mapping[str, Any]:
+def plan(document: Any, terms: JobContext) -> Mapping[str, Any]:
     """`migsched plan`, which also knows the GPU models of the cluster."""
     from allocator.planning import plan as answers
 
     return answers.answer(document, terms.time_limit_s(answers.DEFAULT_TIME_LIMIT_S), terms.catalogues)
 
 
-def capacity(document: Any, terms: Terms) -> Mapping[str, Any]:
+def capacity(document: Any, terms: JobContext) -> Mapping[str, Any]:
     """`migsched capacity` on the cluster, or on the fleet that the document describes."""
     from allocator.planning import capacity as answers
 
@@ -25,7 +25,7 @@ def capacity(document: Any, terms: Terms) -> Mapping[str, Any]:
     return answers.answer(document, terms.saved, limit_s, terms.catalogues)
 
 
-def repack(document: Any, terms: Terms) -> Mapping[str, Any]:
+def repack(document: Any, terms: JobContext) -> Mapping[str, Any]:
     """`migsched repack` on the cluster. Raises InputError where no snapshot came with the question."""
     from allocator.planning import repack as answers
 

@@ -24,7 +24,7 @@ from allocator.claims import snapshot_file
 from config import document_text
 from scheduler.planner import frames
 from scheduler.planner.frames import Done, Failed, Outcome, OutOfMemory, Refused
-from scheduler.planner.port import Question, Terms
+from scheduler.planner.port import JobContext, PlannerJob
 
 MARGIN = (
     0.8  # of the time left is for the search: reading, other questions of the same document and the answer need some
@@ -54,7 +54,7 @@ def perform(body: bytes, snapshot: bytes) -> Outcome:
     try:
         task, question, left_s = frames.decode_job(body, snapshot)
         saved = snapshot_file.decode(snapshot) if snapshot else None
-        terms = Terms(saved, question.catalogues, question.time_limit_s, MARGIN * left_s)
+        terms = JobContext(saved, question.catalogues, question.time_limit_s, MARGIN * left_s)
         return Done(msgspec.json.encode(task(read(question), terms)))
     except errors.InputError as error:
         return Refused(_plain(error.field), _plain(error.shown), _plain(error.fix))
@@ -68,7 +68,7 @@ def perform(body: bytes, snapshot: bytes) -> Outcome:
         return Failed(traceback.format_exc())
 
 
-def read(question: Question) -> Any:
+def read(question: PlannerJob) -> Any:
     """The question's document; an empty one is an empty mapping. Raises InputError for what cannot be read."""
     if not question.document.strip():
         return {}

@@ -1,7 +1,7 @@
 """Agents: the simulated node agents of a whole fleet, in one task: pods in, MigNode reports out.
 
-Follows the pods of its nodes, lets each node's `Agent` cut and free, and writes what changed, a node's changes in one
-write if they come faster than the API server takes them. Used by the demo, the local cluster, tests and benchmarks.
+Follows the pods of its nodes, lets each node's `FakeAgent` cut and free, and writes what changed, a node's changes in
+one write if they come faster than the API server takes them. Used by the demo, the local cluster, tests and benchmarks.
 """
 
 import asyncio
@@ -18,9 +18,9 @@ from kubeclient.objects import Pod
 from scheduler.cache import pods
 from simulator.cluster import api
 from simulator.cluster.api import Api, Document
-from simulator.cluster.fake_agent import Agent
+from simulator.cluster.fake_agent import FakeAgent
 from simulator.cluster.informer import Informer
-from simulator.cluster.nodes import Node
+from simulator.cluster.nodes import SimulatedNode
 from simulator.cluster.work_queue import WorkQueue
 
 REFUSED = "PlacementRefused"  # reason of the event about a pod whose slices could not be cut
@@ -32,10 +32,10 @@ _MAX_MESSAGE = 1024  # an event's message has no room for more
 class Agents:
     """One agent per node. `on_ready` is called with the UID of each pod that has all the slices it asks for."""
 
-    def __init__(self, cluster: Api, fleet: Sequence[Node]) -> None:
+    def __init__(self, cluster: Api, fleet: Sequence[SimulatedNode]) -> None:
         self.on_ready: list[Callable[[str], None]] = []
         self._cluster = cluster
-        self._agents = {node.name: Agent(node) for node in fleet}
+        self._agents = {node.name: FakeAgent(node) for node in fleet}
         self._pods = Informer(cluster, api.POD)
         self._reports = WorkQueue()
         self._reported: set[str] = set()  # nodes whose MigNode there is

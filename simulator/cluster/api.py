@@ -19,7 +19,7 @@ Document = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class ResourceKind:
     """A kind of object: its names, and where the API serves it."""
 
     name: str
@@ -37,15 +37,15 @@ class Kind:
         return "/".join(part for part in parts if part)
 
 
-POD = Kind("Pod", "pods")
-NODE = Kind("Node", "nodes", namespaced=False)
-MIG_NODE = Kind("MigNode", contract.PLURAL, f"{contract.GROUP}/{contract.VERSION}", namespaced=False)
-DISRUPTION_BUDGET = Kind("PodDisruptionBudget", "poddisruptionbudgets", "policy/v1")
-EVENT = Kind("Event", "events")
+POD = ResourceKind("Pod", "pods")
+NODE = ResourceKind("Node", "nodes", namespaced=False)
+MIG_NODE = ResourceKind("MigNode", contract.PLURAL, f"{contract.GROUP}/{contract.VERSION}", namespaced=False)
+DISRUPTION_BUDGET = ResourceKind("PodDisruptionBudget", "poddisruptionbudgets", "policy/v1")
+EVENT = ResourceKind("Event", "events")
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class ObjectChange:
     """One watch event; `document` is None for a bookmark."""
 
     type: ChangeType
@@ -64,32 +64,32 @@ class Page:
 class Api(Protocol):
     """The verbs. Every method raises the ClusterError that fits, as `scheduler.cache.port.Cluster` does."""
 
-    async def create(self, kind: Kind, document: Document) -> Document:
+    async def create(self, kind: ResourceKind, document: Document) -> Document:
         """Create an object; `metadata.generateName` asks for a name. ConflictError if the name is taken."""
 
-    async def get(self, kind: Kind, name: str, namespace: str = "") -> Document:
+    async def get(self, kind: ResourceKind, name: str, namespace: str = "") -> Document:
         """One object."""
 
-    async def list(self, kind: Kind) -> Page:
+    async def list(self, kind: ResourceKind) -> Page:
         """All objects of a kind."""
 
-    def watch(self, kind: Kind, resource_version: str) -> AsyncGenerator[Change, None]:
+    def watch(self, kind: ResourceKind, resource_version: str) -> AsyncGenerator[ObjectChange, None]:
         """Changes after a resource version, until the server ends the watch. GoneError if that version is too old."""
 
-    async def patch(self, kind: Kind, name: str, patch: Document, namespace: str = "") -> Document:
+    async def patch(self, kind: ResourceKind, name: str, patch: Document, namespace: str = "") -> Document:
         """Apply a JSON merge patch (RFC 7386) to all but the status; the object after it.
 
         ConflictError if the patch names a `metadata.resourceVersion` that is not the present one.
         """
 
-    async def patch_status(self, kind: Kind, name: str, patch: Document, namespace: str = "") -> Document:
+    async def patch_status(self, kind: ResourceKind, name: str, patch: Document, namespace: str = "") -> Document:
         """Apply a JSON merge patch to the status alone; the object after it."""
 
     async def bind(self, binding: Binding) -> None:
         """Write a pod's nodeName and annotations in one step. ConflictError if it is bound, deleting or a namesake."""
 
     async def delete(
-        self, kind: Kind, name: str, namespace: str = "", *, uid: str = "", grace_seconds: int | None = None
+        self, kind: ResourceKind, name: str, namespace: str = "", *, uid: str = "", grace_seconds: int | None = None
     ) -> None:
         """Delete an object, with `uid` only if it is still that one (else ConflictError).
 

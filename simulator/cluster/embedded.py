@@ -16,21 +16,21 @@ from simulator import planner_tasks
 from simulator.cluster import api, nodes
 from simulator.cluster.agents import Agents
 from simulator.cluster.api import Document
-from simulator.cluster.kube_scheduler.scheduler import Config, KubeScheduler
+from simulator.cluster.kube_scheduler.scheduler import KubeScheduler, SchedulerConfig
 from simulator.cluster.kubelet import Kubelets
 from simulator.cluster.memory_cluster.client import MemoryApi, MemoryCluster
-from simulator.cluster.memory_cluster.server import Server
-from simulator.cluster.nodes import Node
+from simulator.cluster.memory_cluster.server import MemoryServer
+from simulator.cluster.nodes import SimulatedNode
 from simulator.cluster.running import running
 
 
 @dataclass(frozen=True)
-class Options:
+class EmbeddedOptions:
     """What an embedded cluster is made of. `scheduler.extender_url` is filled in at the start."""
 
-    fleet: tuple[Node, ...]
+    fleet: tuple[SimulatedNode, ...]
     settings: Settings
-    scheduler: Config = field(default_factory=lambda: Config(extender_url=""))
+    scheduler: SchedulerConfig = field(default_factory=lambda: SchedulerConfig(extender_url=""))
     job_seconds: float | None = None
     seed: int = 0
 
@@ -38,10 +38,10 @@ class Options:
 class Embedded:
     """A running cluster. Make one with `start`."""
 
-    def __init__(self, options: Options) -> None:
+    def __init__(self, options: EmbeddedOptions) -> None:
         self.options = options
         self._nodes = frozenset(node.name for node in options.fleet)
-        self.server = Server(seed=options.seed)
+        self.server = MemoryServer(seed=options.seed)
         self.api = MemoryApi(self.server)
         self.agents = Agents(MemoryApi(self.server), options.fleet)
         self.kubelets = Kubelets(MemoryApi(self.server), options.fleet, self.agents, job_seconds=options.job_seconds)
@@ -103,7 +103,7 @@ class Embedded:
 
 
 @asynccontextmanager
-async def start(options: Options) -> AsyncIterator[Embedded]:
+async def start(options: EmbeddedOptions) -> AsyncIterator[Embedded]:
     """A cluster that runs as long as the block. Raises SettingsError where a port is taken."""
     cluster = Embedded(options)
     await nodes.create(cluster.api, options.fleet)

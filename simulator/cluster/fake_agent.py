@@ -1,4 +1,4 @@
-"""Agent: one simulated node's agent; it cuts what a pod's placement says on simulated GPUs. Used by agents.
+"""FakeAgent: one simulated node's agent; it cuts what a pod's placement says on simulated GPUs. Used by agents.
 
 The GPUs refuse every illegal or overlapping placement, so what this agent reports is a legal geometry whatever the
 annotations say. It keeps nothing that it could not find out again, and no idle slices: a pod's slices are destroyed
@@ -16,12 +16,12 @@ from allocator.claims.contract import Promise
 from allocator.claims.report import GpuReport, MigMode, NodeReport, Owner, Slice, SliceState
 from allocator.mig import gpu_models
 from allocator.placement import fitting, policy
-from allocator.request import Request, Slot
+from allocator.request import Request, SliceRequest
 from kubeclient.objects import Pod
 from node_agent.gpu.device import GpuInstance
 from scheduler.cache import pods
 from simulator.cluster.api import Document
-from simulator.cluster.nodes import Gpu, Node
+from simulator.cluster.nodes import Gpu, SimulatedNode
 from simulator.gpu.gpu import SimulatedGpu
 
 VERSION = "0.1.0"
@@ -46,10 +46,10 @@ class Holding:
     cuts: tuple[Cut, ...]
 
 
-class Agent:
+class FakeAgent:
     """One node. GPUs are made when the first slice is cut on them: large fleets are mostly empty for long."""
 
-    def __init__(self, node: Node) -> None:
+    def __init__(self, node: SimulatedNode) -> None:
         self.node = node
         self._models = {gpu.uuid: gpu.model for gpu in node.gpus}
         self._gpus: dict[str, SimulatedGpu] = {}
@@ -140,7 +140,7 @@ class Agent:
     def _check(self, request: Request, promises: Sequence[Promise]) -> None:
         """Raise ContractError unless the promises are what the pod asks for, on GPUs of this node."""
         where = f"annotation {contract.PLACEMENT_ANNOTATION}"
-        if Counter(Slot(one.container, one.profile) for one in promises) != Counter(request.slots):
+        if Counter(SliceRequest(one.container, one.profile) for one in promises) != Counter(request.slots):
             promised = ", ".join(f"{one.profile} for {one.container}" for one in promises)
             raise errors.ContractError(where, promised, f"must promise what the pod's containers ask for: {request}")
         for one in promises:

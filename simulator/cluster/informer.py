@@ -13,7 +13,7 @@ from contextlib import aclosing
 from allocator import errors
 from kubeclient.changes import ChangeType
 from simulator.cluster import api
-from simulator.cluster.api import Api, Change, Document, Kind
+from simulator.cluster.api import Api, Document, ObjectChange, ResourceKind
 
 _RETRY_S = 0.2
 
@@ -21,13 +21,13 @@ _RETRY_S = 0.2
 class Informer:
     """The changes of one kind. `synced` is set once the reader has taken in everything that was there at the start."""
 
-    def __init__(self, cluster: Api, kind: Kind) -> None:
+    def __init__(self, cluster: Api, kind: ResourceKind) -> None:
         self.synced = asyncio.Event()
         self._cluster = cluster
         self._kind = kind
         self._known: dict[str, tuple[str, str]] = {}  # key → (UID, version)
 
-    async def changes(self) -> AsyncIterator[Change]:
+    async def changes(self) -> AsyncIterator[ObjectChange]:
         """Every change; no bookmarks. An object that was replaced by a namesake is told as deleted first."""
         version = ""
         while True:
@@ -49,13 +49,13 @@ class Informer:
             except errors.ClusterError:
                 await asyncio.sleep(_RETRY_S)
 
-    def _difference(self, page: api.Page) -> list[Change]:
+    def _difference(self, page: api.Page) -> list[ObjectChange]:
         """What a list says has changed since."""
         listed = {api.key_of(one): one for one in page.items}
         changes = []
         for key, (uid, version) in tuple(self._known.items()):
             if key not in listed or listed[key]["metadata"]["uid"] != uid:
-                changes.append(Change(ChangeType.DELETED, _tombstone(key, uid), version))
+                changes.append(ObjectChange(ChangeType.DELETED, _tombstone(key, uid), version))
                 del self._known[key]
         for key, document in listed.items():
             version = document["metadata"]["resourceVersion"]
@@ -63,7 +63,7 @@ class Informer:
             if before is None or before[1] != version:
                 type_ = ChangeType.ADDED if before is None else ChangeType.MODIFIED
                 self._note(type_, document)
-                changes.append(Change(type_, document, version))
+                changes.append(ObjectChange(type_, document, version))
         return changes
 
     def _note(self, type_: ChangeType, document: Document) -> None:

@@ -13,7 +13,7 @@ from kubeclient.changes import ChangeType
 from scheduler.cache.kube import KubeClient
 from scheduler.cache.port import Binding
 from simulator.cluster import api
-from simulator.cluster.api import Document, Kind
+from simulator.cluster.api import Document, ResourceKind
 
 
 class KubeApi:
@@ -23,17 +23,17 @@ class KubeApi:
         self._connection = connection
         self._port = KubeClient(connection)
 
-    async def create(self, kind: Kind, document: Document) -> Document:
+    async def create(self, kind: ResourceKind, document: Document) -> Document:
         """Create an object."""
         body = {"apiVersion": kind.api_version, "kind": kind.name} | document
         path = kind.path((document.get("metadata") or {}).get("namespace", "default"))
         return _parsed(await self._connection.request("POST", path, body=msgspec.json.encode(body)))
 
-    async def get(self, kind: Kind, name: str, namespace: str = "") -> Document:
+    async def get(self, kind: ResourceKind, name: str, namespace: str = "") -> Document:
         """One object."""
         return _parsed(await self._connection.request("GET", kind.path(namespace, name)))
 
-    async def list(self, kind: Kind) -> api.Page:
+    async def list(self, kind: ResourceKind) -> api.Page:
         """All objects of a kind, page by page."""
         items: list[Document] = []
         query = {"limit": str(kube.PAGE)}
@@ -45,18 +45,18 @@ class KubeApi:
                 return api.Page(tuple(items), page["metadata"]["resourceVersion"])
             query = {"limit": str(kube.PAGE), "continue": more}
 
-    async def watch(self, kind: Kind, resource_version: str) -> AsyncGenerator[api.Change, None]:
+    async def watch(self, kind: ResourceKind, resource_version: str) -> AsyncGenerator[api.ObjectChange, None]:
         """Changes after a resource version, until the server ends the watch."""
         async for type_, raw in self._connection.watch_raw(kind.path(), resource_version):
             document = _parsed(raw)
             version = document["metadata"]["resourceVersion"]
-            yield api.Change(type_, None if type_ is ChangeType.BOOKMARK else document, version)
+            yield api.ObjectChange(type_, None if type_ is ChangeType.BOOKMARK else document, version)
 
-    async def patch(self, kind: Kind, name: str, patch: Document, namespace: str = "") -> Document:
+    async def patch(self, kind: ResourceKind, name: str, patch: Document, namespace: str = "") -> Document:
         """Apply a merge patch to all but the status."""
         return await self._patch(kind.path(namespace, name), {k: v for k, v in patch.items() if k != "status"})
 
-    async def patch_status(self, kind: Kind, name: str, patch: Document, namespace: str = "") -> Document:
+    async def patch_status(self, kind: ResourceKind, name: str, patch: Document, namespace: str = "") -> Document:
         """Apply a merge patch to the status alone."""
         return await self._patch(kind.path(namespace, name, "status"), {"status": patch.get("status", {})})
 
@@ -65,7 +65,7 @@ class KubeApi:
         await self._port.bind(binding)
 
     async def delete(
-        self, kind: Kind, name: str, namespace: str = "", *, uid: str = "", grace_seconds: int | None = None
+        self, kind: ResourceKind, name: str, namespace: str = "", *, uid: str = "", grace_seconds: int | None = None
     ) -> None:
         """Delete an object, or mark a pod whose grace has to be waited for."""
         options: dict[str, Any] = {"apiVersion": "v1", "kind": "DeleteOptions"}

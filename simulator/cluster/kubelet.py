@@ -18,7 +18,7 @@ from scheduler.cache import pods
 from simulator.cluster import api
 from simulator.cluster.api import Api, Document
 from simulator.cluster.informer import Informer
-from simulator.cluster.nodes import Node
+from simulator.cluster.nodes import SimulatedNode
 from simulator.cluster.work_queue import WorkQueue
 
 _WORKERS = 16
@@ -36,7 +36,7 @@ class Kubelets:
     """The kubelets of a fleet. With `job_seconds`, pods of Jobs succeed that long after they began."""
 
     def __init__(
-        self, cluster: Api, fleet: Sequence[Node], slices: Slices, *, job_seconds: float | None = None
+        self, cluster: Api, fleet: Sequence[SimulatedNode], slices: Slices, *, job_seconds: float | None = None
     ) -> None:
         self._cluster = cluster
         self._nodes = frozenset(node.name for node in fleet)

@@ -37,7 +37,7 @@ _OBJECTS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Wishes:
+class LocalClusterOptions:
     """What the cluster is to be. In `directory` lie its data, logs and credentials; it comes back as it was left."""
 
     directory: Path
@@ -61,7 +61,9 @@ class LocalCluster:
 
 
 @asynccontextmanager
-async def start(wishes: Wishes, progress: Callable[[str], None] = lambda _: None) -> AsyncIterator[LocalCluster]:
+async def start(
+    wishes: LocalClusterOptions, progress: Callable[[str], None] = lambda _: None
+) -> AsyncIterator[LocalCluster]:
     """The cluster, running as long as the block. `progress` is told what is being done.
 
     Raises InputError for wishes that cannot be, BuildError or StartError where a program cannot be had or started.
@@ -96,8 +98,8 @@ async def start(wishes: Wishes, progress: Callable[[str], None] = lambda _: None
 async def _simulate(
     stack: AsyncExitStack,
     plane: ControlPlane,
-    fleet: tuple[nodes.Node, ...],
-    wishes: Wishes,
+    fleet: tuple[nodes.SimulatedNode, ...],
+    wishes: LocalClusterOptions,
     progress: Callable[[str], None],
 ) -> None:
     """Nodes, their kubelets and their agents, the agents with the rights that the deployed ones have."""

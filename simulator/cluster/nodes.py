@@ -1,4 +1,4 @@
-"""Simulated GPU nodes: what they have, and the Node objects that say so.
+"""Simulated GPU nodes: what they have, and the SimulatedNode objects that say so.
 
 Called by the demo, the local cluster and benchmarks.
 
@@ -32,7 +32,7 @@ class Gpu:
 
 
 @dataclass(frozen=True, slots=True)
-class Node:
+class SimulatedNode:
     """A simulated node; its GPUs by index."""
 
     name: str
@@ -41,7 +41,7 @@ class Node:
 
 def uniform(
     nodes: int, gpus: int, model: str = "a100-40gb", *, seed: int = 0, prefix: str = "node-"
-) -> tuple[Node, ...]:
+) -> tuple[SimulatedNode, ...]:
     """That many equal nodes, counted from 1. GPU UUIDs follow from the seed.
 
     Raises SettingsError for impossible numbers, CatalogueError for an unknown model.
@@ -54,12 +54,12 @@ def uniform(
     draw = random.Random(seed)
     width = len(str(nodes))
     return tuple(
-        Node(f"{prefix}{number:0{width}}", tuple(Gpu(_uuid(draw), known) for _ in range(gpus)))
+        SimulatedNode(f"{prefix}{number:0{width}}", tuple(Gpu(_uuid(draw), known) for _ in range(gpus)))
         for number in range(1, nodes + 1)
     )
 
 
-def document(node: Node) -> Document:
+def document(node: SimulatedNode) -> Document:
     """The v1.Node that a kubelet and migsched's agent would have made of it."""
     amounts = {"cpu": "128", "memory": "1Ti", "ephemeral-storage": "2Ti", "pods": "250"} | _slices(node)
     models = sorted({gpu.model for gpu in node.gpus})
@@ -83,11 +83,11 @@ def document(node: Node) -> Document:
     }
 
 
-async def create(cluster: Api, fleet: Sequence[Node]) -> None:
-    """Create the Node objects; those there already are left alone."""
+async def create(cluster: Api, fleet: Sequence[SimulatedNode]) -> None:
+    """Create the SimulatedNode objects; those there already are left alone."""
     slots = asyncio.Semaphore(_CREATING)
 
-    async def create_one(node: Node) -> None:
+    async def create_one(node: SimulatedNode) -> None:
         async with slots:
             try:
                 await cluster.create(api.NODE, document(node))
@@ -99,7 +99,7 @@ async def create(cluster: Api, fleet: Sequence[Node]) -> None:
             group.create_task(create_one(node))
 
 
-def _slices(node: Node) -> dict[str, str]:
+def _slices(node: SimulatedNode) -> dict[str, str]:
     most: Counter[str] = Counter()
     for gpu in node.gpus:
         for profile in gpu_models.find(gpu.model).profiles:

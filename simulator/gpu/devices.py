@@ -81,7 +81,7 @@ class SimulatedDevices:
             one.destroy_gpu_instance(gi_id)
         return True
 
-    def processes(self, gpu: str, gi_id: int) -> tuple[device.Process, ...]:
+    def processes(self, gpu: str, gi_id: int) -> tuple[device.GpuProcess, ...]:
         """See MigDevices."""
         one = self.driver.find(gpu)
         with self._call(Call.PROCESSES, one, Privilege.MONITOR):
@@ -96,11 +96,11 @@ class SimulatedDevices:
         minors = [gi_minor(one.minor, gi_id), *(ci_minor(one.minor, gi_id, c.ci_id) for c in there.compute_instances)]
         return tuple(device.DeviceNode(f"/dev/nvidia-caps/nvidia-cap{minor}", minor, MAJOR) for minor in minors)
 
-    def mode(self, gpu: str) -> device.MigMode:
+    def mode(self, gpu: str) -> device.ModeState:
         """See MigDevices."""
         one = self.driver.find(gpu)
         with self._call(Call.GET_MODE, one):
-            return device.MigMode(one.mode.current, one.mode.pending)
+            return device.ModeState(one.mode.current, one.mode.pending)
 
     def set_mode(self, gpu: str, enabled: bool) -> device.ModeChange:
         """See MigDevices."""
@@ -108,7 +108,7 @@ class SimulatedDevices:
         with self._call(Call.SET_MODE, one, Privilege.ADMIN):
             if self.driver.virtualization >= Virtualization.VGPU:
                 raise device.NotSupportedError(f"GPU {gpu}: a virtual GPU")
-            return device.ModeChange(one.set_mode(enabled), device.MigMode(one.mode.current, one.mode.pending))
+            return device.ModeChange(one.set_mode(enabled), device.ModeState(one.mode.current, one.mode.pending))
 
     def wait(self, timeout_s: float) -> tuple[device.DeviceEvent, ...]:
         """See MigDevices."""
@@ -140,9 +140,9 @@ class SimulatedDevices:
             return dataclasses.replace(info, state=state, mode=mode, catalogue=gpu.catalogue, live=live)
         return dataclasses.replace(info, state=state, detail=detail, mode=mode)
 
-    def _state(self, gpu: SimulatedGpu) -> tuple[device.GpuState, str, device.MigMode | None]:
+    def _state(self, gpu: SimulatedGpu) -> tuple[device.GpuState, str, device.ModeState | None]:
         """What can be done with a GPU, why not, and its mode."""
-        mode = device.MigMode(gpu.mode.current, gpu.mode.pending)
+        mode = device.ModeState(gpu.mode.current, gpu.mode.pending)
         try:
             with self._call(Call.DESCRIBE, gpu):
                 pass
@@ -184,7 +184,7 @@ def pci_bus_id(index: int) -> str:
     return f"00000000:{0x10 + index:02X}:00.0"
 
 
-def _event(event: events.Event) -> device.DeviceEvent:
+def _event(event: events.GpuEvent) -> device.DeviceEvent:
     if event.kind == events.MIG_CONFIG_CHANGE:
         return device.DeviceEvent(event.gpu, device.EventKind.GEOMETRY_CHANGED)
     ids = [None if one == events.NOT_ATTRIBUTED else one for one in (event.gi_id, event.ci_id)]

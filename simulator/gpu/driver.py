@@ -22,8 +22,8 @@ from node_agent.gpu import device
 from simulator.gpu import events
 from simulator.gpu.board import known_enums
 from simulator.gpu.capabilities import CapabilityTree
-from simulator.gpu.events import Event, EventQueue
-from simulator.gpu.faults import Call, Faults
+from simulator.gpu.events import EventQueue, GpuEvent
+from simulator.gpu.faults import Call, GpuFaults
 from simulator.gpu.gpu import SimulatedGpu
 from simulator.gpu.mode import ModeMachine
 
@@ -85,7 +85,7 @@ class SimulatedDriver:
         self.root = root
         self.holes = holes
         self.stale_listing = stale_listing
-        self.faults = Faults(pause)
+        self.faults = GpuFaults(pause)
         self.broken: type[device.DeviceError] | None = None
         self.restarts = 0
         self._lock = threading.RLock()
@@ -160,7 +160,7 @@ class SimulatedDriver:
             self._queues.remove(queue)
         queue.end()
 
-    def emit(self, event: Event) -> None:
+    def emit(self, event: GpuEvent) -> None:
         """Deliver an event to all that registered for it, unless events are being lost."""
         if not self.faults.events_lost:
             for queue in tuple(self._queues):
@@ -169,7 +169,9 @@ class SimulatedDriver:
     def xid(self, gpu: str, xid: int, gi_id: int | None = None, ci_id: int | None = None) -> None:
         """An XID error happens on a GPU, attributed to an instance or not."""
         nobody = events.NOT_ATTRIBUTED
-        self.emit(Event(gpu, events.XID, xid, nobody if gi_id is None else gi_id, nobody if ci_id is None else ci_id))
+        self.emit(
+            GpuEvent(gpu, events.XID, xid, nobody if gi_id is None else gi_id, nobody if ci_id is None else ci_id)
+        )
 
     # What happens to a driver
 
@@ -198,7 +200,7 @@ class SimulatedDriver:
 
     def _changed(self, gpu: SimulatedGpu) -> None:
         self._refresh(gpu)
-        self.emit(Event(gpu.uuid, events.MIG_CONFIG_CHANGE))
+        self.emit(GpuEvent(gpu.uuid, events.MIG_CONFIG_CHANGE))
 
     def _refresh(self, gpu: SimulatedGpu) -> None:
         """Renew what the driver derives from the instances: the indices of MIG devices, the capability files."""

@@ -11,7 +11,7 @@ NOT_ATTRIBUTED = 0xFFFFFFFF
 
 
 @dataclass(frozen=True, slots=True)
-class Event:
+class GpuEvent:
     """One event as NVML delivers it: ids are NOT_ATTRIBUTED where the driver cannot tell."""
 
     gpu: str
@@ -26,7 +26,7 @@ class EventQueue:
 
     def __init__(self) -> None:
         self._kinds: dict[str, int] = {}
-        self._events: deque[Event] = deque()
+        self._events: deque[GpuEvent] = deque()
         self._arrived = threading.Condition()
         self._ended = False
 
@@ -34,14 +34,14 @@ class EventQueue:
         """Also listen to these kinds (a bit mask) of a GPU."""
         self._kinds[gpu] = self._kinds.get(gpu, 0) | kinds
 
-    def put(self, event: Event) -> None:
+    def put(self, event: GpuEvent) -> None:
         """Queue an event if anybody registered for it."""
         if self._kinds.get(event.gpu, 0) & event.kind:
             with self._arrived:
                 self._events.append(event)
                 self._arrived.notify()
 
-    def get(self, timeout_s: float) -> Event | None:
+    def get(self, timeout_s: float) -> GpuEvent | None:
         """The oldest event, None if none came in time or the queue has ended."""
         with self._arrived:
             self._arrived.wait_for(lambda: bool(self._events) or self._ended, timeout_s)

@@ -1,4 +1,4 @@
-"""Faults: what is made to go wrong in a simulated driver, call by call. Used by driver and devices.
+"""GpuFaults: what is made to go wrong in a simulated driver, call by call. Used by driver and devices.
 
 A fault is named by the driver call it strikes and, optionally, by the GPU. Calls can fail before or after their
 effect, take time, or not return until a gate is opened.
@@ -53,7 +53,7 @@ class Gate:
         self.opened.set()
 
 
-class Faults:
+class GpuFaults:
     """The faults of one driver. `pause` takes the seconds a call is to last; tests pass one that only records."""
 
     def __init__(self, pause: Callable[[float], None]) -> None:

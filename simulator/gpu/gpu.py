@@ -18,7 +18,7 @@ from simulator.gpu import board as boards
 from simulator.gpu import compute, spans
 from simulator.gpu.mode import ModeMachine
 from simulator.gpu.spans import Orientation
-from simulator.gpu.users import Holder, Users
+from simulator.gpu.users import DeviceUser, Users
 
 
 class SimulatedGpu:
@@ -201,21 +201,21 @@ class SimulatedGpu:
         """
         if gi_id is not None:
             self.compute_instance(gi_id, ci_id)
-        self.users.processes[pid] = device.Process(pid, memory_mib, gi_id, None if gi_id is None else ci_id)
+        self.users.processes[pid] = device.GpuProcess(pid, memory_mib, gi_id, None if gi_id is None else ci_id)
 
     def end_process(self, pid: int) -> None:
         """A process ends; one that never began is no error."""
         self.users.processes.pop(pid, None)
 
-    def processes(self, gi_id: int) -> tuple[device.Process, ...]:
+    def processes(self, gi_id: int) -> tuple[device.GpuProcess, ...]:
         """The processes in a GPU instance, by pid."""
         return tuple(p for _, p in sorted(self.users.processes.items()) if p.gi_id == gi_id)
 
-    def hold(self, holder: Holder) -> None:
+    def hold(self, holder: DeviceUser) -> None:
         """A client without a visible process begins to hold the GPU or an instance."""
         self.users.holders.add(holder)
 
-    def release(self, holder: Holder) -> None:
+    def release(self, holder: DeviceUser) -> None:
         """A hidden holder lets go."""
         self.users.holders.discard(holder)
 

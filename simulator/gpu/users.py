@@ -6,7 +6,7 @@ from node_agent.gpu import device
 
 
 @dataclass(frozen=True, slots=True)
-class Holder:
+class DeviceUser:
     """A client without a visible process, such as a monitoring daemon with an open subscription.
 
     Without `gi_id` it holds the whole GPU; with `gi_id` alone the GPU instance; with both a compute instance.
@@ -21,8 +21,8 @@ class Users:
     """The processes and hidden holders of one GPU."""
 
     def __init__(self) -> None:
-        self.processes: dict[int, device.Process] = {}
-        self.holders: set[Holder] = set()
+        self.processes: dict[int, device.GpuProcess] = {}
+        self.holders: set[DeviceUser] = set()
 
     def of_compute_instance(self, gi_id: int, ci_id: int) -> tuple[str, ...]:
         """Names of all that keep a compute instance from being destroyed."""
@@ -52,5 +52,5 @@ class Users:
         self.holders.clear()
 
     @staticmethod
-    def _names(processes: list[device.Process], holders: list[Holder]) -> tuple[str, ...]:
+    def _names(processes: list[device.GpuProcess], holders: list[DeviceUser]) -> tuple[str, ...]:
         return (*(f"process {p.pid}" for p in processes), *sorted(h.name for h in holders))

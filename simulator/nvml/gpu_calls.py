@@ -104,7 +104,7 @@ def memory_info(session: Session, handle: int | None, info: int | None) -> None:
     """nvmlDeviceGetMemoryInfo: a MIG device's memory is its GPU instance's."""
     gpu, mig = session.handles.any_device(handle)
     with session.driver.call(Call.DESCRIBE, gpu):
-        filled = structs.Memory.from_address(structs.pointing(info))
+        filled = structs.MemoryInfo.from_address(structs.pointing(info))
         total = gpu.board.memory_mib if mig is None else gpu.memory_mib(mig.gi_id)
         used = [p for p in gpu.users.processes.values() if mig is None or p.gi_id == mig.gi_id]
         filled.total, filled.used = total * _MIB, sum(p.memory_mib or 0 for p in used) * _MIB

@@ -106,7 +106,7 @@ def create_gpu_instance_with_placement(
     gpu = session.handles.gpu(handle)
     with session.driver.call(Call.CREATE_GPU_INSTANCE, gpu, Privilege.CONFIG):
         not_virtual(session, gpu)
-        wanted = structs.Placement.from_address(structs.pointing(placement))
+        wanted = structs.GpuInstancePlacement.from_address(structs.pointing(placement))
         one = gpu.board.by_profile_id(profile_id)
         if gpu.mode.current and one is not None and wanted.size != one.memory_slices:
             raise device.InvalidArgumentError(f"size {wanted.size} for {one.name}")
@@ -130,7 +130,7 @@ def gpu_instance_info(session: Session, handle: int | None, info: int | None) ->
     with session.driver.call(Call.LIST, gpu, Privilege.MONITOR):
         filled = structs.GpuInstanceInfo.from_address(structs.pointing(info))
         filled.device, filled.id, filled.profileId = session.handles.of(gpu), one.gi_id, one.profile_id
-        filled.placement = structs.Placement(one.start, one.size)
+        filled.placement = structs.GpuInstancePlacement(one.start, one.size)
 
 
 @export("nvmlGpuInstanceGetComputeInstanceProfileInfo", parameters=(Handle, Number, Number, Ref))
@@ -195,7 +195,7 @@ def create_compute_instance_with_placement(
     """nvmlGpuInstanceCreateComputeInstanceWithPlacement."""
     gpu, parent = session.handles.gpu_instance(handle)
     with session.driver.call(Call.CREATE_COMPUTE_INSTANCE, gpu, Privilege.CONFIG):
-        wanted = structs.Placement.from_address(structs.pointing(placement))
+        wanted = structs.GpuInstancePlacement.from_address(structs.pointing(placement))
         made = gpu.create_compute_instance(parent.gi_id, profile_id, wanted.start)
         structs.put(instance, ctypes.c_void_p, session.handles.of_instance(gpu, parent.gi_id, made.ci_id))
 
@@ -239,7 +239,7 @@ def compute_instance_info(session: Session, handle: int | None, info: int | None
         filled.device = session.handles.of(gpu)
         filled.gpuInstance = session.handles.of_instance(gpu, parent.gi_id)
         filled.id, filled.profileId = one.ci_id, one.profile_id
-        filled.placement = structs.Placement(one.start, one.size)
+        filled.placement = structs.GpuInstancePlacement(one.start, one.size)
 
 
 def _queries_answered(gpu: SimulatedGpu) -> None:
@@ -316,7 +316,7 @@ def _fill_placements(array: int | None, count: int | None, spans: list[tuple[int
         return
     if given < len(spans):
         raise structs.InsufficientSizeError(f"room for {given} of {len(spans)} placements")
-    for slot, (start, size) in zip((structs.Placement * len(spans)).from_address(array), spans, strict=True):
+    for slot, (start, size) in zip((structs.GpuInstancePlacement * len(spans)).from_address(array), spans, strict=True):
         slot.start, slot.size = start, size
 
 

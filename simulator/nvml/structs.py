@@ -11,7 +11,7 @@ NAME_SIZE = 96
 UUID_SIZE = 96
 
 
-class Placement(ctypes.Structure):
+class GpuInstancePlacement(ctypes.Structure):
     """nvmlGpuInstancePlacement_t and nvmlComputeInstancePlacement_t."""
 
     _fields_ = [("start", ctypes.c_uint), ("size", ctypes.c_uint)]
@@ -75,7 +75,7 @@ class GpuInstanceInfo(ctypes.Structure):
         ("device", ctypes.c_void_p),
         ("id", ctypes.c_uint),
         ("profileId", ctypes.c_uint),
-        ("placement", Placement),
+        ("placement", GpuInstancePlacement),
     ]
 
 
@@ -116,7 +116,7 @@ class ComputeInstanceInfo(ctypes.Structure):
         ("gpuInstance", ctypes.c_void_p),
         ("id", ctypes.c_uint),
         ("profileId", ctypes.c_uint),
-        ("placement", Placement),
+        ("placement", GpuInstancePlacement),
     ]
 
 
@@ -146,7 +146,7 @@ class PciInfo(ctypes.Structure):
     ]
 
 
-class Memory(ctypes.Structure):
+class MemoryInfo(ctypes.Structure):
     """nvmlMemory_t, in bytes."""
 
     _fields_ = [("total", ctypes.c_ulonglong), ("free", ctypes.c_ulonglong), ("used", ctypes.c_ulonglong)]

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from simulator.workloads import fields
-from simulator.workloads.fields import Place
+from simulator.workloads.fields import FieldPlace
 from simulator.workloads.manifests import Manifest
 
 KIND = "DynamoGraphDeployment"
@@ -27,7 +27,7 @@ class Component:
     kind: str
     replicas: int
     template: dict[str, Any]
-    place: Place
+    place: FieldPlace
 
     def labels(self, graph: str) -> dict[str, str]:
         """The labels that the operator puts on its pods."""
@@ -53,7 +53,7 @@ def components(graph: Manifest, most: int) -> Iterator[Component]:
         raise (graph.place / "apiVersion").error(graph.api_version, f"use {GROUP}/v1beta1 or {GROUP}/v1alpha1")
 
 
-def _component(one: dict[str, Any], at: Place, most: int) -> Component:
+def _component(one: dict[str, Any], at: FieldPlace, most: int) -> Component:
     template = fields.mapping(one, "podTemplate", at, required=True)
     spec = fields.mapping(template, "spec", at / "podTemplate", required=True)
     containers = fields.sequence(spec, "containers", at / "podTemplate.spec", required=True)
@@ -69,7 +69,7 @@ def _component(one: dict[str, Any], at: Place, most: int) -> Component:
     )
 
 
-def _service(name: str, one: dict[str, Any], services: Place, most: int) -> Component:
+def _service(name: str, one: dict[str, Any], services: FieldPlace, most: int) -> Component:
     at = services / name
     spec = copy.deepcopy(fields.mapping(one, "extraPodSpec", at))
     main = spec.pop("mainContainer", None) or {}
@@ -91,7 +91,7 @@ def _service(name: str, one: dict[str, Any], services: Place, most: int) -> Comp
     )
 
 
-def _amounts(resources: dict[str, Any], at: Place) -> dict[str, Any]:
+def _amounts(resources: dict[str, Any], at: FieldPlace) -> dict[str, Any]:
     """Quantities by resource name: `gpu` counts `gpuType`, `custom` names its own."""
     amounts: dict[str, Any] = {name: resources[name] for name in ("cpu", "memory") if name in resources}
     amounts |= fields.mapping(resources, "custom", at)

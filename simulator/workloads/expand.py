@@ -10,9 +10,9 @@ from typing import Any
 
 from simulator.cluster.api import Document
 from simulator.workloads import dynamo, fields, templates
-from simulator.workloads.fields import ManifestError, Place
+from simulator.workloads.fields import FieldPlace, ManifestError
 from simulator.workloads.manifests import Manifest
-from simulator.workloads.templates import Names, Owner
+from simulator.workloads.templates import Controller, NameGenerator
 
 MAX_REPLICAS = 100_000
 DEFAULT_NAMESPACE = "default"
@@ -41,25 +41,25 @@ class _Work:
 
     manifest: Manifest
     namespace: str
-    names: Names
+    names: NameGenerator
 
     @property
     def spec(self) -> dict[str, Any]:
         return fields.mapping(self.manifest.body, "spec", self.at, required=True)
 
     @property
-    def at(self) -> Place:
+    def at(self) -> FieldPlace:
         return self.manifest.place
 
     def replicas(self, field_name: str = "replicas", default: int = 1) -> int:
         return fields.count(self.spec, field_name, self.at / "spec", default=default, most=MAX_REPLICAS)
 
-    def template(self) -> tuple[dict[str, Any], Place]:
+    def template(self) -> tuple[dict[str, Any], FieldPlace]:
         return fields.mapping(self.spec, "template", self.at / "spec", required=True), self.at / "spec" / "template"
 
-    def owner(self, kind: str, name: str) -> Owner:
+    def owner(self, kind: str, name: str) -> Controller:
         api_version = "apps/v1" if kind == "ReplicaSet" else self.manifest.api_version
-        return Owner(api_version, kind, name, self.namespace, self.names.uid())
+        return Controller(api_version, kind, name, self.namespace, self.names.uid())
 
 
 def expand(manifests: Iterable[Manifest], *, seed: int = 0, namespace: str = DEFAULT_NAMESPACE) -> Expansion:
@@ -67,7 +67,7 @@ def expand(manifests: Iterable[Manifest], *, seed: int = 0, namespace: str = DEF
 
     Random parts of names follow from `seed`.
     """
-    names = Names(seed)
+    names = NameGenerator(seed)
     found = Expansion()
     for manifest in manifests:
         make = _MAKERS.get((_group(manifest.api_version), manifest.kind))
@@ -138,7 +138,7 @@ def _dynamo_graph(work: _Work) -> Iterator[Document]:
 
 
 def _replica_set_pods(
-    work: _Work, name: str, template: dict[str, Any], at: Place, replicas: int, labels: Mapping[str, str]
+    work: _Work, name: str, template: dict[str, Any], at: FieldPlace, replicas: int, labels: Mapping[str, str]
 ) -> Iterator[Document]:
     """The pods of a Deployment of that name."""
     revision = templates.template_hash(template)

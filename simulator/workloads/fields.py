@@ -12,15 +12,15 @@ class ManifestError(errors.InputError):
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class FieldPlace:
     """Where a value stands: file and document, and the path of fields inside it."""
 
     document: str
     path: str = ""
 
-    def __truediv__(self, field: str | int) -> "Place":
+    def __truediv__(self, field: str | int) -> "FieldPlace":
         step = f"[{field}]" if isinstance(field, int) else f".{field}" if self.path else field
-        return Place(self.document, self.path + step)
+        return FieldPlace(self.document, self.path + step)
 
     def __str__(self) -> str:
         return f"{self.document}: {self.path}" if self.path else self.document
@@ -30,7 +30,7 @@ class Place:
         return ManifestError(str(self), value, fix)
 
 
-def mapping(parent: Mapping[str, Any], field: str, at: Place, *, required: bool = False) -> dict[str, Any]:
+def mapping(parent: Mapping[str, Any], field: str, at: FieldPlace, *, required: bool = False) -> dict[str, Any]:
     """A mapping; empty where it is absent and not required. Raises ManifestError."""
     value = parent.get(field)
     if value is None and not required:
@@ -40,7 +40,9 @@ def mapping(parent: Mapping[str, Any], field: str, at: Place, *, required: bool 
     return value
 
 
-def sequence(parent: Mapping[str, Any], field: str, at: Place, *, required: bool = False) -> Sequence[dict[str, Any]]:
+def sequence(
+    parent: Mapping[str, Any], field: str, at: FieldPlace, *, required: bool = False
+) -> Sequence[dict[str, Any]]:
     """A list of mappings; empty where it is absent and not required. Raises ManifestError."""
     value = parent.get(field)
     if value is None and not required:
@@ -52,7 +54,7 @@ def sequence(parent: Mapping[str, Any], field: str, at: Place, *, required: bool
     return value
 
 
-def text(parent: Mapping[str, Any], field: str, at: Place) -> str:
+def text(parent: Mapping[str, Any], field: str, at: FieldPlace) -> str:
     """A text that is not empty. Raises ManifestError."""
     value = parent.get(field)
     if not isinstance(value, str) or not value:
@@ -60,7 +62,7 @@ def text(parent: Mapping[str, Any], field: str, at: Place) -> str:
     return value
 
 
-def count(parent: Mapping[str, Any], field: str, at: Place, *, default: int, most: int) -> int:
+def count(parent: Mapping[str, Any], field: str, at: FieldPlace, *, default: int, most: int) -> int:
     """A whole number from 0 to `most`. Raises ManifestError."""
     value = parent.get(field)
     if value is None:

@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 from simulator.workloads import fields
-from simulator.workloads.fields import ManifestError, Place
+from simulator.workloads.fields import FieldPlace, ManifestError
 
 _ENDINGS = (".yaml", ".yml", ".json")
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -18,7 +18,7 @@ _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 class Manifest:
     """One object of a manifest file. `kind` and `name` are texts; all else is unchecked."""
 
-    place: Place
+    place: FieldPlace
     api_version: str
     kind: str
     name: str
@@ -45,13 +45,13 @@ def parse(content: str, source: str) -> list[Manifest]:
     try:
         for number, document in enumerate(yaml.load_all(content, Loader=_LOADER), start=1):
             if document is not None:
-                manifests += _objects(document, Place(f"{source}: document {number}"))
+                manifests += _objects(document, FieldPlace(f"{source}: document {number}"))
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         raise ManifestError(source, content[:60], f"is not YAML: {error}") from error
     return manifests
 
 
-def _objects(document: object, place: Place) -> Iterator[Manifest]:
+def _objects(document: object, place: FieldPlace) -> Iterator[Manifest]:
     if not isinstance(document, dict):
         raise place.error(document, "must be a mapping with apiVersion, kind and metadata")
     kind, api_version = fields.text(document, "kind", place), fields.text(document, "apiVersion", place)

@@ -11,14 +11,14 @@ from typing import Any
 
 from simulator.cluster.api import Document
 from simulator.workloads import fields
-from simulator.workloads.fields import Place
+from simulator.workloads.fields import FieldPlace
 
 _SAFE_LETTERS = "bcdfghjklmnpqrstvwxz2456789"  # Kubernetes makes random names of these: no word comes out of them
 _MAX_GENERATED = 58  # a generated name's beginning is cut to this, so that with five more letters it is a label
 
 
 @dataclass(frozen=True, slots=True)
-class Owner:
+class Controller:
     """The object a pod is made for."""
 
     api_version: str
@@ -40,7 +40,7 @@ class Owner:
 
 
 @dataclass(slots=True)
-class Names:
+class NameGenerator:
     """Random parts of names and UIDs of owners; the same ones again for the same seed."""
 
     seed: int = 0
@@ -66,13 +66,13 @@ def template_hash(template: Mapping[str, Any]) -> str:
 
 def pod(
     template: Mapping[str, Any],
-    at: Place,
+    at: FieldPlace,
     *,
     name: str,
     namespace: str,
     labels: Mapping[str, str] | None = None,
     annotations: Mapping[str, str] | None = None,
-    owner: Owner | None = None,
+    owner: Controller | None = None,
 ) -> Document:
     """A pod of a template. Raises ManifestError if the template has no containers."""
     meta = fields.mapping(template, "metadata", at)
@@ -94,7 +94,7 @@ def pod(
     return made
 
 
-def check_containers(spec: Mapping[str, Any], at: Place) -> None:
+def check_containers(spec: Mapping[str, Any], at: FieldPlace) -> None:
     """Raise ManifestError for containers that are missing, nameless or have resources that are no mapping."""
     for group in ("containers", "initContainers"):
         for index, one in enumerate(fields.sequence(spec, group, at, required=group == "containers")):

@@ -27,7 +27,7 @@ _CRD = "customresourcedefinition.apiextensions.k8s.io/"  # how kubectl names one
 
 
 @dataclass(frozen=True, slots=True)
-class Server:
+class ControlPlaneProcess:
     """A running kube-scheduler or kube-controller-manager."""
 
     process: processes.Process
@@ -128,7 +128,7 @@ class ControlPlane:
             supervisor, self._supervisor = self._supervisor, None
             supervisor.stop()
 
-    def start_controller_manager(self) -> Server:
+    def start_controller_manager(self) -> ControlPlaneProcess:
         """Start kube-controller-manager: Deployments become pods, owned objects are collected, namespaces are emptied.
 
         Raises:
@@ -140,7 +140,7 @@ class ControlPlane:
 
     def start_scheduler(
         self, config: scheduler_config.Config | str | Path | None = None, *, name: str = "kube-scheduler"
-    ) -> Server:
+    ) -> ControlPlaneProcess:
         """Start kube-scheduler and wait until its caches are full. Several may run under different names.
 
         Args:
@@ -303,8 +303,8 @@ class ControlPlane:
                 needs=[self._process("etcd")],
             )
 
-    def _start_side_server(self, name: str, command: Sequence[str], port: int, check: str) -> Server:
-        server = Server(self._launch(name, command), f"https://{servers.HOST}:{port}")
+    def _start_side_server(self, name: str, command: Sequence[str], port: int, check: str) -> ControlPlaneProcess:
+        server = ControlPlaneProcess(self._launch(name, command), f"https://{servers.HOST}:{port}")
         try:
             readiness.wait(
                 readiness.Client(self._certificates.authority),

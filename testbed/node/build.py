@@ -22,7 +22,7 @@ _TAGS = "no_btrfs,no_zfs,no_devmapper"  # snapshotters that need libraries or de
 
 
 @dataclass(frozen=True, slots=True)
-class Binaries:
+class NodeBinaries:
     """Paths of the programs, all in one folder, so that containerd finds its shim on its PATH."""
 
     containerd: Path
@@ -32,7 +32,7 @@ class Binaries:
     cni: Path  # the folder of the CNI plugins
 
     @classmethod
-    def within(cls, directory: Path) -> "Binaries":
+    def within(cls, directory: Path) -> "NodeBinaries":
         """Return the paths that the programs have in a build's folder."""
         return cls(
             containerd=directory / "containerd",
@@ -45,7 +45,7 @@ class Binaries:
 
 def ensure_built(
     progress: build_cache.Progress | None = None, *, sources: Path = SOURCES, cache: Path | None = None
-) -> Binaries:
+) -> NodeBinaries:
     """Return the programs, building them first where this version of `sources` is not in the cache yet.
 
     Args:
@@ -60,7 +60,7 @@ def ensure_built(
     root = cache or build_cache.root()
     finished = root / "real-node" / key(sources)
     build_cache.entry(finished, lambda partial: _build(sources, partial, finished, root, tell), tell, what=_WHAT)
-    return Binaries.within(finished)
+    return NodeBinaries.within(finished)
 
 
 def key(sources: Path = SOURCES) -> str:

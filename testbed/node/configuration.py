@@ -35,7 +35,7 @@ KERNEL_SETTINGS = {  # what kubelet wants them to be: SetSysctl in pkg/kubelet/c
 }
 
 
-def write(place: layout.Layout, programs: build.Binaries, tools: debian.Tools) -> None:
+def write(place: layout.NodeLayout, programs: build.NodeBinaries, tools: debian.Tools) -> None:
     """Write every configuration file, and make the directories that they name."""
     for directory in (place.kubelet, place.cdi, place.containerd, place.logs, place.config / "cni"):
         directory.mkdir(parents=True, exist_ok=True)
@@ -49,12 +49,12 @@ def write(place: layout.Layout, programs: build.Binaries, tools: debian.Tools) -
     (place.config / "kubelet.yaml").write_text(yaml.safe_dump(_kubelet(place)), encoding="utf-8")
 
 
-def write_boot_id(place: layout.Layout, boot_id: str) -> None:
+def write_boot_id(place: layout.NodeLayout, boot_id: str) -> None:
     """Set what the node takes for the kernel's random id of this boot."""
     (place.config / "boot-id").write_text(f"{boot_id}\n", encoding="ascii")
 
 
-def kubelet_flags(place: layout.Layout, name: str, kubeconfig: Path, labels: Mapping[str, str]) -> list[str]:
+def kubelet_flags(place: layout.NodeLayout, name: str, kubeconfig: Path, labels: Mapping[str, str]) -> list[str]:
     """Return the kubelet's flags, which are what its configuration file cannot say."""
     return [
         f"--config={place.config / 'kubelet.yaml'}",
@@ -65,7 +65,7 @@ def kubelet_flags(place: layout.Layout, name: str, kubeconfig: Path, labels: Map
     ]
 
 
-def _namespaces(place: layout.Layout) -> dict[str, Any]:
+def _namespaces(place: layout.NodeLayout) -> dict[str, Any]:
     """Return the configuration of `go/`, which makes the namespaces: type config in go/run.go."""
     seen = {
         place.kubelet: layout.KUBELET_ROOT,
@@ -83,11 +83,11 @@ def _namespaces(place: layout.Layout) -> dict[str, Any]:
     }
 
 
-def _kernel_setting(place: layout.Layout, name: str) -> Path:
+def _kernel_setting(place: layout.NodeLayout, name: str) -> Path:
     return place.config / "sysctl" / name
 
 
-def _containerd(place: layout.Layout, programs: build.Binaries, tools: debian.Tools) -> str:
+def _containerd(place: layout.NodeLayout, programs: build.NodeBinaries, tools: debian.Tools) -> str:
     def quoted(*values: Path | str) -> str:
         return ", ".join(json.dumps(str(value)) for value in values)  # a JSON string is a TOML string
 
@@ -139,7 +139,7 @@ def _cni() -> dict[str, Any]:
     return {"cniVersion": "1.0.0", "name": "pods", "plugins": [bridge]}
 
 
-def _kubelet(place: layout.Layout) -> dict[str, Any]:
+def _kubelet(place: layout.NodeLayout) -> dict[str, Any]:
     return {
         "apiVersion": "kubelet.config.k8s.io/v1beta1",
         "kind": "KubeletConfiguration",

@@ -26,7 +26,7 @@ _SOCKET_NAME_BYTES = 40  # for the name that a device plugin gives its socket
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
+class NodeLayout:
     """Paths of a node on this machine, all below one directory."""
 
     directory: Path

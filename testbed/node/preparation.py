@@ -16,7 +16,7 @@ class Prepared:
     """The programs of a node."""
 
     kubelet: Path
-    programs: build.Binaries
+    programs: build.NodeBinaries
     tools: debian.Tools
 
 

@@ -68,7 +68,7 @@ class RealNode:
         Raises:
             InputError: the directory cannot hold a node.
         """
-        self._place = layout.Layout(directory.absolute())
+        self._place = layout.NodeLayout(directory.absolute())
         self._place.check()
         self.name = name
         self.directory = self._place.directory

@@ -12,7 +12,7 @@ import yaml
 
 from allocator.claims import contract
 from scheduler.cache.kube import KubeClient
-from scheduler.cache.port import Binding, Kind
+from scheduler.cache.port import Binding, WatchedKind
 from testbed import errors
 from testbed.control_plane import build, ports
 from testbed.control_plane.control_plane import ControlPlane
@@ -159,7 +159,7 @@ async def test_the_extender_s_role_is_enough_for_its_port(cluster: ControlPlane)
     cluster.apply([node, deployed.pod("bound", schedulerName="nobody")])
     client = await KubeClient.connect(cluster.kubeconfig_of(deployed.EXTENDER))
     try:
-        versions = {kind: (await client.list(kind)).resource_version for kind in Kind}
+        versions = {kind: (await client.list(kind)).resource_version for kind in WatchedKind}
         assert list(await client.disruption_budgets()) == []
         pod = await client.get_pod("default", "bound")
         await client.annotate_node("bound-1", contract.WAKE_ANNOTATION, "1")
@@ -168,7 +168,7 @@ async def test_the_extender_s_role_is_enough_for_its_port(cluster: ControlPlane)
         )
         empty = {"apiVersion": "migsched.io/v1alpha1", "kind": "MigNode", "metadata": {"name": "bound-1"}}
         cluster.apply([empty])
-        for kind in Kind:  # each kind has changed since it was listed
+        for kind in WatchedKind:  # each kind has changed since it was listed
             watch = client.watch(kind, versions[kind])
             async with asyncio.timeout(deployed.SECONDS), contextlib.aclosing(watch):
                 assert (await anext(watch)).item is not None

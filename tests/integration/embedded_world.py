@@ -15,8 +15,8 @@ from scheduler import settings
 from scheduler.cache import pods
 from simulator.cluster import api, embedded, nodes
 from simulator.cluster.api import Document
-from simulator.cluster.embedded import Embedded, Options
-from simulator.cluster.kube_scheduler.scheduler import Config
+from simulator.cluster.embedded import Embedded, EmbeddedOptions
+from simulator.cluster.kube_scheduler.scheduler import SchedulerConfig
 from tests.waiting import eventually
 
 MODEL = "a100-40gb"
@@ -28,7 +28,9 @@ async def cluster(node_count: int, gpus: int, model: str = MODEL, **config: Any)
     logs.configure("json", "error")
     chosen = settings.load(extender_port=0, api_host="127.0.0.1", api_port=0, shutdown_s=0.05, wake_interval_s=0.05)
     config = {"initial_backoff_s": 0.02, "max_backoff_s": 0.1, **config}
-    options = Options(nodes.uniform(node_count, gpus, model), chosen, Config(extender_url="", **config))
+    options = EmbeddedOptions(
+        nodes.uniform(node_count, gpus, model), chosen, SchedulerConfig(extender_url="", **config)
+    )
     async with embedded.start(options) as running:
         yield running
         check(running)

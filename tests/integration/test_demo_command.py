@@ -20,7 +20,7 @@ from allocator.mig import geometry, gpu_models
 from cli import main
 from config import logs
 from simulator import demo as demos
-from simulator.demo import Wishes
+from simulator.demo import DemoOptions
 
 COMMAND = [sys.executable, "-m", "cli"]
 FREE_PORTS = ["--extender-port", "0", "--api-port", "0"]
@@ -29,7 +29,7 @@ FREE_PORTS = ["--extender-port", "0", "--api-port", "0"]
 async def picture(**wishes: Any) -> dict[str, Any]:
     """The document of a demo that came to rest."""
     logs.configure("json", "error")
-    async with demos.start(Wishes(extender_port=0, api_port=0, **wishes)) as running:
+    async with demos.start(DemoOptions(extender_port=0, api_port=0, **wishes)) as running:
         await asyncio.wait_for(running.settled(), 60)
         return running.picture().document()
 

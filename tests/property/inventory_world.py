@@ -15,7 +15,7 @@ from allocator import errors
 from allocator.claims import contract
 from allocator.claims.contract import Promise
 from allocator.claims.inventory import BoundPod, Inventory
-from allocator.claims.ledger import Claim, State
+from allocator.claims.ledger import Claim, ClaimState
 from allocator.claims.report import GpuReport, MigMode, NodeReport, Owner, Slice, SliceState
 from allocator.mig import geometry, gpu_models
 from allocator.mig.profile import Placement
@@ -231,7 +231,7 @@ def is_promised(inventory: Inventory, uuid: str, place: Placement) -> bool:
     return any(
         hold.gpu == uuid and hold.placement.overlaps(place)
         for claim in inventory.ledger
-        if claim.state is not State.READY
+        if claim.state is not ClaimState.READY
         for hold in claim.holds
     )
 
@@ -270,8 +270,8 @@ def caught_up(world: World, inventory: Inventory) -> bool:
         if seen is None or pod.node != claim.node:
             return False
         promised = Counter((one.gpu, one.profile, one.start) for one in pod.promises)
-        if places_of(claim) != (promised if claim.state is State.BOUND else shown_of(seen, claim.uid)):
+        if places_of(claim) != (promised if claim.state is ClaimState.BOUND else shown_of(seen, claim.uid)):
             return False
-        if pod.over != (claim.state is State.RELEASING) or claim.state is State.RESERVED:
+        if pod.over != (claim.state is ClaimState.RELEASING) or claim.state is ClaimState.RESERVED:
             return False
     return all(inventory.ledger.get(pod.uid) for pod in world.living())

@@ -16,7 +16,7 @@ from allocator import errors
 from allocator.claims.report import SliceState
 from node_agent.gpu import device
 from node_agent.slices import states
-from node_agent.slices.states import Place, State
+from node_agent.slices.states import GpuPlacement, RecordState
 from simulator.gpu.faults import Call
 from tests.unit.node_agent.world import Crash, World
 
@@ -43,7 +43,7 @@ class AgentMachine(RuleBasedStateMachine):
         """A node."""
         self.directory = Path(tempfile.mkdtemp())
         self.world = World(self.directory, gpus)
-        self.running: dict[str, dict[Place, int | None]] = {}
+        self.running: dict[str, dict[GpuPlacement, int | None]] = {}
         self.foreign: dict[tuple[str, int], int | None] = {}
         self.countdown = -1
         self.stepped = False  # since a process was started
@@ -221,7 +221,7 @@ class AgentMachine(RuleBasedStateMachine):
         outcome = self.world.outcome if hasattr(self, "world") else None
         if outcome is not None and self.stepped:
             idle = {
-                Place(gpu.uuid, one.placement)
+                GpuPlacement(gpu.uuid, one.placement)
                 for gpu in outcome.report.gpus
                 for one in gpu.slices
                 if one.state is SliceState.IDLE
@@ -240,12 +240,12 @@ class AgentMachine(RuleBasedStateMachine):
 
     def _check_settled(self) -> None:
         records = self.world.journal.records
-        assert all(r.state in (State.IDLE, State.ALLOCATED) for r in records.values())
+        assert all(r.state in (RecordState.IDLE, RecordState.ALLOCATED) for r in records.values())
         for uuid, gpu in self.world.driver.gpus.items():
             for one in gpu.instances():
-                assert (uuid, one.gi_id) in self.foreign or Place(uuid, one.placement) in records
+                assert (uuid, one.gi_id) in self.foreign or GpuPlacement(uuid, one.placement) in records
         foreign = [
-            Place(uuid, gpu.instance(gi).placement)
+            GpuPlacement(uuid, gpu.instance(gi).placement)
             for uuid, gpu in self.world.driver.gpus.items()
             for (owner, gi) in self.foreign
             if owner == uuid
@@ -260,18 +260,18 @@ class AgentMachine(RuleBasedStateMachine):
         lingering = {p for places in self.running.values() for p in places}
         assert held <= mine | lingering | self._may_be_somebodys()
 
-    def _may_be_somebodys(self) -> set[Place]:
+    def _may_be_somebodys(self) -> set[GpuPlacement]:
         """Places that a living pod may have got from an Allocate whose answer was lost."""
         wanted = {name for pod in self.world.pods.values() if not pod.view.over for name in pod.view.wanted}
         return {p for p in self.world.journal.records if p.placement.profile in wanted}
 
     # Within
 
-    def _serial(self, place: Place) -> int | None:
+    def _serial(self, place: GpuPlacement) -> int | None:
         there = self.world.instance(place)
         return None if there is None else self.world.driver.find(place.gpu).serial(there.gi_id)
 
-    def _any_place(self, data: st.DataObject) -> Place:
+    def _any_place(self, data: st.DataObject) -> GpuPlacement:
         number = data.draw(st.integers(0, len(self.world.gpus) - 1))
         catalogue = self.world.driver.find(self.world.gpus[number]).catalogue
         names = [p.name for p in catalogue.profiles]
@@ -285,7 +285,7 @@ class AgentMachine(RuleBasedStateMachine):
         return sorted(uid for uid, pod in self.world.pods.items() if pod.devices and not pod.view.over)
 
 
-def _overlap(one: Place, other: Place) -> bool:
+def _overlap(one: GpuPlacement, other: GpuPlacement) -> bool:
     return one.gpu == other.gpu and one.placement.overlaps(other.placement)
 
 

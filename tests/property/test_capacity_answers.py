@@ -8,13 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from allocator import errors
-from allocator.claims.ledger import State
+from allocator.claims.ledger import ClaimState
 from allocator.claims.snapshot_file import PodFacts, Saved
 from allocator.mig import geometry, gpu_models
 from allocator.mig.profile import Placement
 from allocator.placement import fitting
 from allocator.planning import capacity
-from allocator.planning.packing.relocation import Bin, Job, Question
+from allocator.planning.packing.relocation import Bin, MovableJob, RelocationProblem
 from tests import relocation_oracle
 from tests.clusters import ClusterBuilder, cluster
 
@@ -92,7 +92,7 @@ def test_pods_fit_together_exactly_if_trying_finds_a_way(saved: Saved, data: st.
     now, _ = _standing(saved, without_movable=False)
     nodes = [gpu.node for gpu in saved.snapshot.gpus()]
     bins = tuple(Bin(k, tuple(s), nodes.index(n)) for k, s, n in zip(kinds, now, nodes, strict=True))
-    asked = Question(bins, (), tuple(Job(tuple(profiles)) for profiles in wanted))
+    asked = RelocationProblem(bins, (), tuple(MovableJob(tuple(profiles)) for profiles in wanted))
     assert found["fit"] is relocation_oracle.answers(asked, [])
     if found["fit"]:
         places = [
@@ -107,7 +107,7 @@ def test_pods_fit_together_exactly_if_trying_finds_a_way(saved: Saved, data: st.
             kind = geometry.compiled(gpu_models.find(change["model"]))
             for gpus in (change["gpus"] - 1, change["gpus"]):
                 more = tuple(Bin(kind, (), 100 + number) for number in range(gpus))
-                enough = relocation_oracle.answers(Question(bins + more, (), asked.requests), [])
+                enough = relocation_oracle.answers(RelocationProblem(bins + more, (), asked.requests), [])
                 assert enough == (gpus == change["gpus"])
 
 
@@ -167,7 +167,7 @@ def test_an_empty_cluster_has_room_for_nothing() -> None:
 
 def test_pods_on_their_way_out_still_hold_their_room() -> None:
     """Slices of a pod that is releasing them count as taken."""
-    saved = cluster().node("n1").gpu().pod("a", "7g.40gb@0", state=State.RELEASING.value, movable=True).saved()
+    saved = cluster().node("n1").gpu().pod("a", "7g.40gb@0", state=ClaimState.RELEASING.value, movable=True).saved()
     assert capacity.answer({"profiles": "1g.5gb"}, saved)["profiles"] == {
         "1g.5gb": {"now": 0, "after_repack": 0, "proven": True}
     }

@@ -10,7 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from allocator import errors
 from allocator.claims.contract import Promise
 from allocator.claims.inventory import Inventory
-from allocator.claims.ledger import Claim, State
+from allocator.claims.ledger import Claim, ClaimState
 from allocator.claims.report import NodeReport, Slice, SliceState
 from allocator.mig.geometry import Geometry
 from allocator.mig.profile import Placement
@@ -51,11 +51,11 @@ class InventoryMachine(RuleBasedStateMachine):
         pods = self.world.pods
         for _ in range(steps):
             possible: list[tuple[Callable[[Draw, Pods], None], Pods]] = [
-                (self.bind, [p for p in pods.values() if not p.node and self.state(p) is State.RESERVED]),
+                (self.bind, [p for p in pods.values() if not p.node and self.state(p) is ClaimState.RESERVED]),
                 (self.agent_cuts, [p for p in self.world.living() if self.world.uncut(p)]),
                 (self.agent_frees, [p for p in pods.values() if p.over and self.world.owned(p.uid)]),
                 (self.watch_shows_bound, [p for p in pods.values() if p.node and not p.seen_over]),
-                (self.watch_stutters, [p for p in pods.values() if self.state(p) is State.RELEASING]),
+                (self.watch_stutters, [p for p in pods.values() if self.state(p) is ClaimState.RELEASING]),
                 (self.watch_shows_over, [p for p in pods.values() if p.over and not p.seen_over]),
                 (self.pod_is_over, [p for p in pods.values() if not p.over and p.node]),
                 (self.late_reply, [p for p in pods.values() if p.node]),
@@ -97,7 +97,7 @@ class InventoryMachine(RuleBasedStateMachine):
         """A pod's claim."""
         return self.inventory.ledger.get(pod.uid)
 
-    def state(self, pod: WorldPod) -> State | None:
+    def state(self, pod: WorldPod) -> ClaimState | None:
         """The state of a pod's claim."""
         claim = self.claim(pod)
         return claim.state if claim else None
@@ -113,7 +113,7 @@ class InventoryMachine(RuleBasedStateMachine):
             assert answer.reason is inventory_world.expected_reason(self.inventory, pod.request, node)
             assert self.claim(pod) is None
             return
-        assert (answer.uid, answer.node, answer.state) == (pod.uid, node, State.RESERVED)
+        assert (answer.uid, answer.node, answer.state) == (pod.uid, node, ClaimState.RESERVED)
         assert [(h.container, h.placement.profile) for h in answer.holds] == [
             (slot.container, slot.profile) for slot in pod.request.slots
         ]
@@ -144,14 +144,14 @@ class InventoryMachine(RuleBasedStateMachine):
         self.world.bind(pod, claim.node, builders.bound_as(claim).promises)
         if outcome == "confirmed":
             self.inventory.confirm(pod.uid)
-            assert self.state(pod) is State.BOUND
+            assert self.state(pod) is ClaimState.BOUND
             self.told.add(pod.uid)
 
     def late_reply(self, data: Draw, bound: Pods) -> None:
         """A confirmation that comes when the pod's claim is gone or past it raises and changes nothing."""
         pod = one_of(data, bound)
         before = self.claim(pod)
-        if before is None or before.state is State.RELEASING:
+        if before is None or before.state is ClaimState.RELEASING:
             with pytest.raises(errors.LedgerError):
                 self.inventory.confirm(pod.uid)
             assert self.claim(pod) == before
@@ -172,7 +172,7 @@ class InventoryMachine(RuleBasedStateMachine):
         """A pod that is over is shown bound once more: nothing changes."""
         pod = one_of(data, releasing)
         assert self.inventory.adopt(pod.bound()) == ""
-        assert self.state(pod) is State.RELEASING
+        assert self.state(pod) is ClaimState.RELEASING
 
     def pod_is_over(self, data: Draw, alive: Pods) -> None:
         """A pod ends, and nobody has heard of it yet."""
@@ -190,7 +190,7 @@ class InventoryMachine(RuleBasedStateMachine):
         had = self.claim(pod)
         freed = self.inventory.end(pod.uid, node)
         claim = self.claim(pod)
-        assert claim is None or claim.state is State.RELEASING
+        assert claim is None or claim.state is ClaimState.RELEASING
         assert freed == (had is not None and claim is None)
         assert pod.uid not in {waiting.uid for waiting in self.inventory.waiting()}
 
@@ -202,7 +202,7 @@ class InventoryMachine(RuleBasedStateMachine):
 
     def observe(self, seen: NodeReport) -> None:
         """A report that shows all that a pod has claimed makes it ready there, whatever was planned."""
-        releasing = [c.uid for c in self.inventory.ledger if c.node == seen.node and c.state is State.RELEASING]
+        releasing = [c.uid for c in self.inventory.ledger if c.node == seen.node and c.state is ClaimState.RELEASING]
         self.inventory.observe(seen)
         still_shown = [uid for uid in releasing if inventory_world.shown_of(seen, uid)]
         assert not self.honest or all(self.inventory.ledger.get(uid) for uid in still_shown)
@@ -210,7 +210,7 @@ class InventoryMachine(RuleBasedStateMachine):
             shown = inventory_world.shown_of(seen, claim.uid)
             profiles = inventory_world.profiles_of(inventory_world.places_of(claim))
             if claim.node == seen.node and inventory_world.profiles_of(shown) == profiles:
-                assert claim.state in (State.READY, State.RELEASING)
+                assert claim.state in (ClaimState.READY, ClaimState.RELEASING)
 
     def agent_cuts(self, data: Draw, uncut: Pods) -> None:
         """An agent cuts for a pod: where it was promised, or, if it is free to, anywhere on its node."""
@@ -324,11 +324,11 @@ class InventoryMachine(RuleBasedStateMachine):
         """A ready claim is what the last report shows; a releasing one is there because the report still shows it."""
         seen = self.inventory.report(claim.node)
         if seen is None:
-            assert claim.state is not State.RELEASING
+            assert claim.state is not ClaimState.RELEASING
             return
         shown = inventory_world.shown_of(seen, claim.uid)
-        assert claim.state is not State.READY or shown == inventory_world.places_of(claim)
-        assert claim.state is not State.RELEASING or shown
+        assert claim.state is not ClaimState.READY or shown == inventory_world.places_of(claim)
+        assert claim.state is not ClaimState.RELEASING or shown
 
     def bound_pods_hold_or_wait(self) -> None:
         """A pod known to be bound has a claim or waits for one, never both and never neither."""
@@ -381,7 +381,7 @@ class InventoryMachine(RuleBasedStateMachine):
         for pod in self.world.living():
             claim = self.claim(pod)
             assert claim is not None
-            assert claim.state is State.READY
+            assert claim.state is ClaimState.READY
             assert sorted(builders.bound_as(claim).promises, key=str) == sorted(pod.promises, key=str)
         assert not any(self.inventory.conflicts(node) for node in NODES)
 

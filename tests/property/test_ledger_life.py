@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from allocator import errors
-from allocator.claims.ledger import TRANSITIONS, Claim, Event, Hold, Ledger, State
+from allocator.claims.ledger import TRANSITIONS, Claim, ClaimEvent, ClaimState, Hold, Ledger
 from tests import builders
 
 PODS = ("a", "b", "c", "d")
@@ -15,20 +15,20 @@ HOLDS = (builders.hold("g0", "1g.5gb", 0), builders.hold("g0", "3g.20gb", 4), bu
 GONE = "gone"
 
 
-def expected(state: State, event: Event) -> State | str | None:
+def expected(state: ClaimState, event: ClaimEvent) -> ClaimState | str | None:
     """What an event does to a claim, in words: a state, gone, or None where it cannot happen."""
     match event:
-        case Event.CONFIRM:  # seen bound, once or again; a pod that is over is not seen bound any more
-            return {State.RESERVED: State.BOUND, State.RELEASING: None}.get(state, state)
-        case Event.REFUSE:  # only what is not known to be bound can turn out refused
-            return GONE if state is State.RESERVED else None
-        case Event.CUT:  # the agent cuts for pods that live, whether or not we heard of their binding
-            return None if state is State.RELEASING else State.READY
-        case Event.LOSE:  # only what was there can be lost; it is cut again
-            return State.BOUND if state is State.READY else None
-        case Event.END:  # a pod may be over at any time
-            return State.RELEASING
-        case Event.FREE:  # and so may its slices
+        case ClaimEvent.CONFIRM:  # seen bound, once or again; a pod that is over is not seen bound any more
+            return {ClaimState.RESERVED: ClaimState.BOUND, ClaimState.RELEASING: None}.get(state, state)
+        case ClaimEvent.REFUSE:  # only what is not known to be bound can turn out refused
+            return GONE if state is ClaimState.RESERVED else None
+        case ClaimEvent.CUT:  # the agent cuts for pods that live, whether or not we heard of their binding
+            return None if state is ClaimState.RELEASING else ClaimState.READY
+        case ClaimEvent.LOSE:  # only what was there can be lost; it is cut again
+            return ClaimState.BOUND if state is ClaimState.READY else None
+        case ClaimEvent.END:  # a pod may be over at any time
+            return ClaimState.RELEASING
+        case ClaimEvent.FREE:  # and so may its slices
             return GONE
 
 
@@ -43,21 +43,21 @@ class LedgerMachine(RuleBasedStateMachine):
     @rule(
         pod=st.sampled_from(PODS),
         node=st.sampled_from(NODES),
-        state=st.sampled_from(State),
+        state=st.sampled_from(ClaimState),
         holds=st.lists(st.sampled_from(HOLDS), max_size=2, unique=True),
     )
-    def open(self, pod: str, node: str, state: State, holds: list[Hold]) -> None:
+    def open(self, pod: str, node: str, state: ClaimState, holds: list[Hold]) -> None:
         """A claim begins reserved or bound, and a pod has one at most."""
         claim = builders.claim(pod, node, *holds, state=state)
-        if claim.uid in self.claims or state in (State.READY, State.RELEASING):
+        if claim.uid in self.claims or state in (ClaimState.READY, ClaimState.RELEASING):
             with pytest.raises(errors.LedgerError):
                 self.ledger.open(claim)
             return
         self.ledger.open(claim)
         self.claims[claim.uid] = claim
 
-    @rule(pod=st.sampled_from(PODS), event=st.sampled_from(Event))
-    def apply(self, pod: str, event: Event) -> None:
+    @rule(pod=st.sampled_from(PODS), event=st.sampled_from(ClaimEvent))
+    def apply(self, pod: str, event: ClaimEvent) -> None:
         """An event happens as the words above say; what cannot happen raises and changes nothing."""
         uid = builders.uid_of(pod)
         claim = self.claims.get(uid)
@@ -65,7 +65,7 @@ class LedgerMachine(RuleBasedStateMachine):
         if claim is None or after is None:
             with pytest.raises(errors.LedgerError):
                 self.ledger.apply(uid, event)
-        elif isinstance(after, State):
+        elif isinstance(after, ClaimState):
             self.claims[uid] = builders.claim(pod, claim.node, *claim.holds, state=after)
             assert self.ledger.apply(uid, event) == self.claims[uid]
         else:
@@ -101,9 +101,9 @@ TestLedger = LedgerMachine.TestCase
 TestLedger.settings = settings(stateful_step_count=30)
 
 
-@pytest.mark.parametrize("state", State)
-@pytest.mark.parametrize("event", Event)
-def test_the_table_says_what_the_words_say(state: State, event: Event) -> None:
+@pytest.mark.parametrize("state", ClaimState)
+@pytest.mark.parametrize("event", ClaimEvent)
+def test_the_table_says_what_the_words_say(state: ClaimState, event: ClaimEvent) -> None:
     """Every pair of state and event is in the transition table exactly if it can happen, with its outcome."""
     outcome = expected(state, event)
     assert ((state, event) in TRANSITIONS) == (outcome is not None)
@@ -113,4 +113,4 @@ def test_the_table_says_what_the_words_say(state: State, event: Event) -> None:
 
 def test_every_claim_can_come_to_its_end() -> None:
     """From each state of a claim some event ends its life, so that nothing can be held for ever."""
-    assert {state for (state, _), after in TRANSITIONS.items() if after is None} == set(State)
+    assert {state for (state, _), after in TRANSITIONS.items() if after is None} == set(ClaimState)

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from allocator import errors
 from kubeclient.changes import ChangeType
 from scheduler.cache.port import Binding
-from simulator.cluster.api import POD, Change
+from simulator.cluster.api import POD, ObjectChange
 from simulator.cluster.memory_cluster.client import MemoryApi
-from simulator.cluster.memory_cluster.server import Server
+from simulator.cluster.memory_cluster.server import MemoryServer
 
 NAMES = st.sampled_from(["a", "b", "c"])
 NODES = st.sampled_from(["n1", "n2"])
@@ -23,7 +23,7 @@ class WatchMachine(stateful.RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.loop = asyncio.new_event_loop()
-        self.server = Server(history=2)
+        self.server = MemoryServer(history=2)
         self.api = MemoryApi(self.server)
         self.told: dict[str, Any] = {}
         self.version = "0"
@@ -117,7 +117,7 @@ class WatchMachine(stateful.RuleBasedStateMachine):
         """The version that the reader must have reached: every write here is to pods."""
         return self.server.version
 
-    def _apply(self, change: Change) -> None:
+    def _apply(self, change: ObjectChange) -> None:
         assert int(change.resource_version) >= int(self.version), "a watch never goes back"
         self.version = change.resource_version
         if change.document is None:

@@ -15,7 +15,7 @@ from allocator.mig.geometry import Geometry
 from allocator.mig.profile import Placement
 from allocator.placement import policy
 from allocator.planning import migration
-from allocator.planning.migration import Layout, Plan
+from allocator.planning.migration import GpuLayout, Migration
 from tests import builders
 
 A100 = geometry.compiled(gpu_models.find("a100-40gb"))
@@ -31,7 +31,7 @@ class Gpu:
     slices: frozenset[Placement]
     movable: frozenset[Placement]
 
-    def layout(self) -> Layout:
+    def layout(self) -> GpuLayout:
         """The same for `migration.plan`."""
         return migration.layout(self.known, self.slices, self.movable)
 
@@ -104,7 +104,7 @@ def _costs(fleet: Sequence[Gpu], profile: str, moves: int) -> Iterator[tuple[int
                 yield sum(1 + compute[one.profile] for one in blockers), len(blockers)
 
 
-def _carried_out(fleet: Sequence[Gpu], plan: Plan) -> list[Gpu]:
+def _carried_out(fleet: Sequence[Gpu], plan: Migration) -> list[Gpu]:
     """The fleet after a plan; fails where a step of it is illegal."""
     after = list(fleet)
     for move in plan.moves:
@@ -161,7 +161,7 @@ def test_nothing_moves_where_there_is_room(case: tuple[list[Gpu], str], by: poli
     assert fits == (plan is not None and not plan.moves)
 
 
-def _a100(*slices: tuple[str, int], pinned: Sequence[tuple[str, int]] = ()) -> Layout:
+def _a100(*slices: tuple[str, int], pinned: Sequence[tuple[str, int]] = ()) -> GpuLayout:
     """An A100 with these slices, all movable but the pinned ones."""
     free = [builders.placement(name, start) for name, start in slices]
     return migration.layout(A100, [*free, *(builders.placement(name, start) for name, start in pinned)], free)

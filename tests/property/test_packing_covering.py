@@ -11,8 +11,8 @@ from allocator.mig.geometry import Geometry
 from allocator.mig.profile import Placement
 from allocator.planning import plan
 from allocator.planning.packing import covering, patterns
-from allocator.planning.packing.covering import Demand, Supply
-from allocator.planning.packing.program import Program, Status, solve
+from allocator.planning.packing.covering import CoverDemand, Supply
+from allocator.planning.packing.program import Program, SolveStatus, solve
 from tests import plan_checks, strategies
 
 SMALL = ("a30-24gb", "a100-40gb", "rtx-pro-6000-blackwell-96gb")
@@ -145,15 +145,15 @@ def test_room_is_the_most_that_could_be_added(model: str, data: st.DataObject) -
     ]
     demand = data.draw(st.dictionaries(names, st.integers(0, 2), max_size=2))
     profile = data.draw(names)
-    room = covering.room(supplies, Demand(demand), profile, 5)
+    room = covering.room(supplies, CoverDemand(demand), profile, 5)
     if room is None:
-        assert covering.cover(supplies, Demand(demand), 5).status is Status.INFEASIBLE
+        assert covering.cover(supplies, CoverDemand(demand), 5).status is SolveStatus.INFEASIBLE
         return
     assert room.slices == room.at_most
     more = {**demand, profile: demand.get(profile, 0) + room.slices}
-    assert covering.cover(supplies, Demand(more), 5).status is Status.OPTIMAL
+    assert covering.cover(supplies, CoverDemand(more), 5).status is SolveStatus.OPTIMAL
     more[profile] += 1
-    assert covering.cover(supplies, Demand(more), 5).status is Status.INFEASIBLE
+    assert covering.cover(supplies, CoverDemand(more), 5).status is SolveStatus.INFEASIBLE
 
 
 @given(st.data())
@@ -172,6 +172,6 @@ def test_programs_are_solved_exactly(data: st.DataObject) -> None:
     costs = [program.cost(values) for values in tried if program.satisfied(values)]
     found = solve(program, 5)
     if not costs:
-        assert found.status is Status.INFEASIBLE
+        assert found.status is SolveStatus.INFEASIBLE
     else:
-        assert (found.status, found.cost, found.bound) == (Status.OPTIMAL, min(costs), min(costs))
+        assert (found.status, found.cost, found.bound) == (SolveStatus.OPTIMAL, min(costs), min(costs))

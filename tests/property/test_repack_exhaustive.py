@@ -4,15 +4,15 @@ import pytest
 from hypothesis import settings
 
 from allocator.planning.packing import rearrangement, relocation
-from allocator.planning.packing.program import Status
-from allocator.planning.packing.relocation import Found, Question
+from allocator.planning.packing.program import SolveStatus
+from allocator.planning.packing.relocation import Found, RelocationProblem
 from allocator.planning.repack import neighbourhood, search
 from tests import relocation_oracle
 
 INSTANCES = 2 * settings().max_examples  # of each family
 
 
-def carried_out(asked: Question, found: Found) -> None:
+def carried_out(asked: RelocationProblem, found: Found) -> None:
     """Assert that the moves, carried out one by one, are legal, keep the budgets, and answer the question."""
     at = [tuple(sorted(job.home)) for job in asked.jobs]
     used = [0] * len(asked.budgets)
@@ -38,13 +38,13 @@ def test_repacks_cost_what_exhaustive_search_finds(family: str) -> None:
     for seed in range(INSTANCES):
         asked, moves = relocation_oracle.instance(family, seed)
         found = search.cheapest(asked, moves, 30)
-        if found.status is Status.OPTIMAL:
+        if found.status is SolveStatus.OPTIMAL:
             carried_out(asked, found)
             seen["moved" if found.moves else "free"] += 1
             if found.moves:
                 assert found.cost == relocation_oracle.cheapest(asked, moves), f"seed {seed}"
         else:
-            assert found.status is Status.INFEASIBLE
+            assert found.status is SolveStatus.INFEASIBLE
             assert relocation_oracle.cheapest(asked, moves) is None, f"seed {seed}"
             seen["refused"] += 1
     assert seen["moved"] > INSTANCES // 40, f"the instances test nothing: {seen}"
@@ -56,7 +56,7 @@ def test_some_instances_need_the_way_searched_too() -> None:
     for seed in range(INSTANCES):
         asked, _ = relocation_oracle.instance("tight", seed)
         end = relocation.destination(asked, 30)
-        blocked += end.status is Status.OPTIMAL and relocation.order(asked, end.moves) is None
+        blocked += end.status is SolveStatus.OPTIMAL and relocation.order(asked, end.moves) is None
     assert blocked
 
 
@@ -88,10 +88,10 @@ def test_a_large_fleet_s_ways_keep_their_word(family: str, monkeypatch: pytest.M
         if found.status in search.SOLVED:
             carried_out(asked, found)
             assert found.bound <= exact.cost <= found.cost
-            assert found.status is not Status.OPTIMAL or found.cost == exact.cost
-            proven += found.status is Status.OPTIMAL
-        elif found.status is Status.INFEASIBLE:
-            assert exact.status is Status.INFEASIBLE
+            assert found.status is not SolveStatus.OPTIMAL or found.cost == exact.cost
+            proven += found.status is SolveStatus.OPTIMAL
+        elif found.status is SolveStatus.INFEASIBLE:
+            assert exact.status is SolveStatus.INFEASIBLE
         else:
-            assert exact.status is Status.INFEASIBLE, f"seed {seed}: missed {exact}"
+            assert exact.status is SolveStatus.INFEASIBLE, f"seed {seed}: missed {exact}"
     assert proven > INSTANCES // 4

@@ -8,15 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from allocator import errors, request
-from allocator.request import Container
+from allocator.request import ContainerRequest
 
 PROFILES = ("1g.5gb", "1g.5gb+me", "3g.20gb")
 
 
 @st.composite
-def _containers(draw: st.DrawFn, prefix: str, *, init: bool) -> list[Container]:
+def _containers(draw: st.DrawFn, prefix: str, *, init: bool) -> list[ContainerRequest]:
     return [
-        Container(
+        ContainerRequest(
             f"{prefix}{i}",
             {
                 "cpu": "500m",
@@ -32,12 +32,12 @@ def _containers(draw: st.DrawFn, prefix: str, *, init: bool) -> list[Container]:
     ]
 
 
-def _asked(one: Container) -> Counter[str]:
+def _asked(one: ContainerRequest) -> Counter[str]:
     resources = {name: f"nvidia.com/mig-{name.replace('+', '.')}" for name in PROFILES}
     return Counter({name: int(one.resources.get(resource, 0)) for name, resource in resources.items()})
 
 
-def _peak_while_starting(containers: Sequence[Container], init: Sequence[Container]) -> Counter[str]:
+def _peak_while_starting(containers: Sequence[ContainerRequest], init: Sequence[ContainerRequest]) -> Counter[str]:
     """The most slices of each profile in use at one moment, when a pod starts as the kubelet starts it.
 
     Init containers run one after the other; a restartable one keeps running; then all containers run together.
@@ -54,13 +54,17 @@ def _peak_while_starting(containers: Sequence[Container], init: Sequence[Contain
 
 
 @given(_containers("main", init=False), _containers("init", init=True))
-def test_the_request_is_the_peak_of_the_pods_start(containers: list[Container], init: list[Container]) -> None:
+def test_the_request_is_the_peak_of_the_pods_start(
+    containers: list[ContainerRequest], init: list[ContainerRequest]
+) -> None:
     """Per profile a pod asks for exactly the most that its containers use at one moment of its start."""
     assert dict(request.of_containers(containers, init).counts) == dict(_peak_while_starting(containers, init))
 
 
 @given(_containers("main", init=False), _containers("init", init=True))
-def test_what_keeps_running_gets_its_own_slices(containers: list[Container], init: list[Container]) -> None:
+def test_what_keeps_running_gets_its_own_slices(
+    containers: list[ContainerRequest], init: list[ContainerRequest]
+) -> None:
     """Ordinary containers and sidecars get what they ask for; an init container only what exceeds that in sum."""
     found = request.of_containers(containers, init)
     per_container = Counter((slot.container, slot.profile) for slot in found.slots)
@@ -77,7 +81,7 @@ def test_what_keeps_running_gets_its_own_slices(containers: list[Container], ini
 
 @given(_containers("main", init=False), _containers("init", init=True), st.data())
 def test_the_order_of_ordinary_containers_does_not_matter(
-    containers: list[Container], init: list[Container], data: st.DataObject
+    containers: list[ContainerRequest], init: list[ContainerRequest], data: st.DataObject
 ) -> None:
     """Ordinary containers run together, so shuffling them asks for the same."""
     shuffled = data.draw(st.permutations(containers))
@@ -90,20 +94,20 @@ def test_the_order_of_ordinary_containers_does_not_matter(
 def test_any_quantity_is_a_number_of_slices_or_refused(quantity: str | int) -> None:
     """Whatever stands where a quantity should, the answer is a whole number of slices or a RequestError."""
     refused = None
-    slots: tuple[request.Slot, ...] = ()
+    slots: tuple[request.SliceRequest, ...] = ()
     try:
-        slots = request.of_containers([Container("main", {"nvidia.com/mig-1g.5gb": quantity})]).slots
+        slots = request.of_containers([ContainerRequest("main", {"nvidia.com/mig-1g.5gb": quantity})]).slots
     except errors.RequestError as error:
         refused = error
     assert refused is None or (refused.field, refused.value) == ("container main: nvidia.com/mig-1g.5gb", quantity)
-    assert slots == (request.Slot("main", "1g.5gb"),) * len(slots)
+    assert slots == (request.SliceRequest("main", "1g.5gb"),) * len(slots)
     assert len(slots) <= request.MAX_SLICES_PER_POD
 
 
 @given(st.text(max_size=20))
 def test_any_resource_under_our_prefix_is_a_profile_or_refused(suffix: str) -> None:
     """A resource under our prefix asks for a profile of that spelling, or is refused; it is never passed over."""
-    asked = Container("main", {"nvidia.com/mig-" + suffix: 1})
+    asked = ContainerRequest("main", {"nvidia.com/mig-" + suffix: 1})
     try:
         found = request.of_containers([asked])
     except errors.RequestError:
@@ -114,17 +118,17 @@ def test_any_resource_under_our_prefix_is_a_profile_or_refused(suffix: str) -> N
 def test_a_sidecar_counts_beside_the_init_containers_after_it() -> None:
     """An init container shares the GPU with the sidecars before it, not with those after it."""
     init = [
-        Container("first", {"nvidia.com/mig-1g.5gb": 3}),
-        Container("proxy", {"nvidia.com/mig-1g.5gb": 2}, restartable=True),
-        Container("second", {"nvidia.com/mig-1g.5gb": 3}),
+        ContainerRequest("first", {"nvidia.com/mig-1g.5gb": 3}),
+        ContainerRequest("proxy", {"nvidia.com/mig-1g.5gb": 2}, restartable=True),
+        ContainerRequest("second", {"nvidia.com/mig-1g.5gb": 3}),
     ]
-    found = request.of_containers([Container("main", {"nvidia.com/mig-1g.5gb": 1})], init)
+    found = request.of_containers([ContainerRequest("main", {"nvidia.com/mig-1g.5gb": 1})], init)
     assert Counter(slot.container for slot in found.slots) == {"proxy": 2, "main": 1, "second": 2}
 
 
 @pytest.mark.parametrize("init", [False, True])
 def test_the_limit_holds_for_the_pod_as_a_whole(init: bool) -> None:
     """Containers that ask for little each may not ask for more than a pod's limit together."""
-    half = [Container(f"c{i}", {"nvidia.com/mig-1g.5gb": 65}, restartable=init) for i in range(2)]
+    half = [ContainerRequest(f"c{i}", {"nvidia.com/mig-1g.5gb": 65}, restartable=init) for i in range(2)]
     with pytest.raises(errors.RequestError, match="slices of one pod: 130: ask for at most 128"):
         request.of_containers([] if init else half, half if init else [])

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from allocator.mig.geometry import Geometry
 from allocator.planning.packing import patterns
 from allocator.planning.packing.patterns import Counts, Names
-from allocator.planning.packing.program import Program, Relaxed, Solution, Status, relax, solve
+from allocator.planning.packing.program import Program, Relaxed, Solution, SolveStatus, relax, solve
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ class Menu:
 
 
 @dataclass(frozen=True, slots=True)
-class Demand:
+class CoverDemand:
     """Slices by profile, and menus."""
 
     counts: Mapping[str, int]
@@ -89,7 +89,7 @@ class Cover:
     chosen: tuple[tuple[int, ...], ...]
     cost: int
     bound: int
-    status: Status
+    status: SolveStatus
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,15 +100,15 @@ class Room:
     at_most: int
 
 
-def cover(supplies: Sequence[Supply], demand: Demand, time_limit_s: float) -> Cover:
+def cover(supplies: Sequence[Supply], demand: CoverDemand, time_limit_s: float) -> Cover:
     """The cheapest way to serve a demand; `status` INFEASIBLE or UNKNOWN, and no uses, where there is none (found)."""
     model = _Model(supplies, demand)
     lowest = relax(model.program)
     found = solve(model.program, time_limit_s, _rounded(supplies, demand, model, lowest))
-    if not found.values and found.status is not Status.OPTIMAL:
+    if not found.values and found.status is not SolveStatus.OPTIMAL:
         return Cover(model.names, (), (), 0, lowest.bound, found.status)
     bound = min(found.cost, max(found.bound, lowest.bound))
-    status = Status.OPTIMAL if bound >= found.cost else Status.FEASIBLE
+    status = SolveStatus.OPTIMAL if bound >= found.cost else SolveStatus.FEASIBLE
     if _ties_matter(supplies):
         found = _least_tie(supplies, model, found, time_limit_s - found.seconds)
     chosen = tuple(
@@ -124,7 +124,7 @@ def cover(supplies: Sequence[Supply], demand: Demand, time_limit_s: float) -> Co
     return Cover(model.names, uses, chosen, cost, bound, status)
 
 
-def room(supplies: Sequence[Supply], demand: Demand, profile: str, time_limit_s: float) -> Room | None:
+def room(supplies: Sequence[Supply], demand: CoverDemand, profile: str, time_limit_s: float) -> Room | None:
     """How many more slices of a profile fit once a demand is served; None if the demand itself does not fit.
 
     Supplies need a stock. Past the time limit `slices` is what was found and `at_most` what is proven.
@@ -135,11 +135,11 @@ def room(supplies: Sequence[Supply], demand: Demand, profile: str, time_limit_s:
     )
     more = {**demand.counts, profile: demand.counts.get(profile, 0) + most}
     free = tuple(replace(s, cost=0, tie=0) for s in supplies)
-    model = _Model(free, Demand(more, demand.menus), spare=(profile, most))
+    model = _Model(free, CoverDemand(more, demand.menus), spare=(profile, most))
     found = solve(model.program, time_limit_s)
-    if found.status is Status.INFEASIBLE:
+    if found.status is SolveStatus.INFEASIBLE:
         return None
-    if not found.values and found.status is Status.UNKNOWN:
+    if not found.values and found.status is SolveStatus.UNKNOWN:
         return Room(0, most)
     return Room(most - found.cost, most - found.bound)
 
@@ -147,7 +147,7 @@ def room(supplies: Sequence[Supply], demand: Demand, profile: str, time_limit_s:
 class _Model:
     """The program of a demand: columns per (supply, pattern), then per (menu, option), then what may be left out."""
 
-    def __init__(self, supplies: Sequence[Supply], demand: Demand, spare: tuple[str, int] = ("", 0)) -> None:
+    def __init__(self, supplies: Sequence[Supply], demand: CoverDemand, spare: tuple[str, int] = ("", 0)) -> None:
         self.program = Program()
         self.names = demand.names
         self._patterns: list[tuple[int, Counts, int]] = []
@@ -174,7 +174,7 @@ class _Model:
         if supply.stock is not None and len(columns) > 1:
             self.program.row(((c, 1) for c in columns), high=supply.stock)
 
-    def _rows_of(self, supplies: Sequence[Supply], demand: Demand, position: int, left_out: int | None) -> None:
+    def _rows_of(self, supplies: Sequence[Supply], demand: CoverDemand, position: int, left_out: int | None) -> None:
         """Enough of one profile in all, and on each model that some option insists on.
 
         These rows suffice: what may run anywhere takes what the insisting ones leave over.
@@ -212,7 +212,7 @@ class _Model:
         return tied
 
 
-def _rounded(supplies: Sequence[Supply], demand: Demand, model: _Model, lowest: Relaxed) -> tuple[int, ...]:
+def _rounded(supplies: Sequence[Supply], demand: CoverDemand, model: _Model, lowest: Relaxed) -> tuple[int, ...]:
     """A whole-numbered plan from the fractional one, to start from and to fall back on; may break a stock."""
     if not lowest.values:
         return ()
@@ -256,7 +256,7 @@ def _enough(menu: Menu, numbers: list[int]) -> tuple[int, ...]:
 
 
 def _trimmed(
-    supplies: Sequence[Supply], demand: Demand, names: Names, uses: Sequence[Use], chosen: Sequence[Sequence[int]]
+    supplies: Sequence[Supply], demand: CoverDemand, names: Names, uses: Sequence[Use], chosen: Sequence[Sequence[int]]
 ) -> tuple[Use, ...]:
     """The same GPUs without the slices that nobody asked for, taken where least else is cut."""
     cut: Counter[tuple[int, Counts]] = Counter()
@@ -280,7 +280,7 @@ def _trimmed(
 
 def _spare(
     supplies: Sequence[Supply],
-    demand: Demand,
+    demand: CoverDemand,
     chosen: Sequence[Sequence[int]],
     name: str,
     cut: Counter[tuple[int, Counts]],
@@ -305,7 +305,7 @@ def _idle(supplies: Sequence[Supply], name: str, model: str | None) -> int:
     return sum(_stock(s) * dict(s.idle).get(name, 0) for s in supplies if s.idle and model in (None, s.model))
 
 
-def _most_slices(demand: Demand) -> int:
+def _most_slices(demand: CoverDemand) -> int:
     per_menu = (max((-(-m.rate // o.rate) for o in m.options), default=0) for m in demand.menus)
     return sum(demand.counts.values()) + sum(per_menu)
 

@@ -13,8 +13,8 @@ from allocator.mig.geometry import Geometry
 from allocator.mig.profile import Placement
 from allocator.planning.packing import patterns
 from allocator.planning.packing.patterns import Counts, Names
-from allocator.planning.packing.program import Program, Status, solve
-from allocator.planning.packing.relocation import Budget, Question
+from allocator.planning.packing.program import Program, SolveStatus, solve
+from allocator.planning.packing.relocation import Budget, RelocationProblem
 
 _Burden = tuple[int, ...]  # cost, then use of each budget that all jobs share, in parts of a whole
 _Movable = tuple[tuple[Placement, _Burden], ...]  # what may leave a GPU, each with the least that moving it takes
@@ -31,7 +31,7 @@ class Bound:
     too. `status` is INFEASIBLE where not even the relaxation has an answer: then no repack has.
     """
 
-    status: Status
+    status: SolveStatus
     cost: int = 0
     used: Mapping[int, tuple[Placement, ...]] = field(default_factory=dict)
     to_empty: frozenset[int] = frozenset()
@@ -54,7 +54,7 @@ class _Clearing:
         return self.burden[0]
 
 
-def bound(asked: Question, time_limit_s: float) -> Bound:
+def bound(asked: RelocationProblem, time_limit_s: float) -> Bound:
     """The relaxation's answer."""
     wanted = [name for request in asked.requests for name in request.profiles]
     names = tuple(sorted(set(wanted)))
@@ -62,7 +62,7 @@ def bound(asked: Question, time_limit_s: float) -> Bound:
     ways = {kind: tuple(_clearings(kind, names)) for kind in classes}
     program, columns = _program(asked, classes, ways, tuple(wanted.count(n) for n in names))
     found = solve(program, time_limit_s)
-    if found.status is Status.INFEASIBLE:
+    if found.status is SolveStatus.INFEASIBLE:
         return Bound(found.status, seconds=found.seconds)
     used: dict[int, tuple[Placement, ...]] = {}
     to_empty: set[int] = set()
@@ -84,7 +84,7 @@ def bound(asked: Question, time_limit_s: float) -> Bound:
     return Bound(found.status, -(-found.bound // _PARTS), used, frozenset(to_empty), rest, found.seconds)
 
 
-def _classes(asked: Question) -> Mapping[_Class, list[int]]:
+def _classes(asked: RelocationProblem) -> Mapping[_Class, list[int]]:
     shared = _shared_budgets(asked)
     leaving: list[list[tuple[Placement, _Burden]]] = [[] for _ in asked.bins]
     for number, job in enumerate(asked.jobs):
@@ -131,13 +131,16 @@ def _beats(one: _Clearing, other: _Clearing) -> bool:
     )
 
 
-def _shared_budgets(asked: Question) -> list[Budget]:
+def _shared_budgets(asked: RelocationProblem) -> list[Budget]:
     """The budgets that every job draws on."""
     return [budget for budget in asked.budgets if len(budget.weights) == len(asked.jobs)]
 
 
 def _program(
-    asked: Question, classes: Mapping[_Class, Sequence[int]], ways: Mapping[_Class, Sequence[_Clearing]], wanted: Counts
+    asked: RelocationProblem,
+    classes: Mapping[_Class, Sequence[int]],
+    ways: Mapping[_Class, Sequence[_Clearing]],
+    wanted: Counts,
 ) -> tuple[Program, dict[tuple[_Class, _Clearing], int]]:
     program = Program()
     columns: dict[tuple[_Class, _Clearing], int] = {}

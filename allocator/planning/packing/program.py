@@ -20,7 +20,7 @@ _PARAMETERS = "num_workers:1 random_seed:1 mip_max_bound:1e10"
 _NEARLY = 1e-6  # what an LP value may be above a whole number and still mean it
 
 
-class Status(enum.Enum):
+class SolveStatus(enum.Enum):
     """How a search ended."""
 
     OPTIMAL = "optimal"
@@ -30,7 +30,7 @@ class Status(enum.Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class Constraint:
     """`low <= sum of weight × column <= high`; None is no bound."""
 
     terms: Terms
@@ -44,7 +44,7 @@ class Program:
 
     uppers: list[int] = field(default_factory=list)
     costs: list[int] = field(default_factory=list)
-    rows: list[Row] = field(default_factory=list)
+    rows: list[Constraint] = field(default_factory=list)
 
     def column(self, upper: int, cost: int = 0) -> int:
         """A new column of 0…upper; its number."""
@@ -57,7 +57,7 @@ class Program:
         weights: dict[int, int] = {}
         for column, weight in terms:
             weights[column] = weights.get(column, 0) + weight
-        self.rows.append(Row(tuple((c, w) for c, w in weights.items() if w), low, high))
+        self.rows.append(Constraint(tuple((c, w) for c, w in weights.items() if w), low, high))
 
     def cost(self, values: Sequence[int]) -> int:
         """What these values cost."""
@@ -74,7 +74,7 @@ class Program:
 class Solution:
     """What was found: `values` per column (empty if none), their cost, and a proven lower bound of any cost."""
 
-    status: Status
+    status: SolveStatus
     values: tuple[int, ...] = ()
     cost: int = 0
     bound: int = 0
@@ -100,7 +100,7 @@ def solve(program: Program, time_limit_s: float, hint: Sequence[int] = ()) -> So
     """
     if not program.uppers:
         fits = program.satisfied(())
-        return Solution(Status.OPTIMAL if fits else Status.INFEASIBLE)
+        return Solution(SolveStatus.OPTIMAL if fits else SolveStatus.INFEASIBLE)
     _check_precision(program)
     pywraplp = _solvers()
     solver, columns = _compile(program, pywraplp.Solver.CreateSolver("SAT"), whole=True)
@@ -114,7 +114,7 @@ def solve(program: Program, time_limit_s: float, hint: Sequence[int] = ()) -> So
     ended = solver.Solve(exact)
     seconds = solver.wall_time() / 1000
     if ended == pywraplp.Solver.INFEASIBLE:
-        return Solution(Status.INFEASIBLE, seconds=seconds)
+        return Solution(SolveStatus.INFEASIBLE, seconds=seconds)
     if ended not in (pywraplp.Solver.OPTIMAL, pywraplp.Solver.FEASIBLE):
         return _fallback(program, hint if hinted else (), seconds)
     values = tuple(round(c.solution_value()) for c in columns)
@@ -122,9 +122,11 @@ def solve(program: Program, time_limit_s: float, hint: Sequence[int] = ()) -> So
         raise errors.MigschedError("the solver's answer breaks the program it was given; please report this")
     cost = program.cost(values)
     if ended == pywraplp.Solver.OPTIMAL:
-        return Solution(Status.OPTIMAL, values, cost, cost, seconds)
+        return Solution(SolveStatus.OPTIMAL, values, cost, cost, seconds)
     bound = max(0, _up(solver.Objective().BestBound()))
-    return Solution(Status.OPTIMAL if bound >= cost else Status.FEASIBLE, values, cost, min(bound, cost), seconds)
+    return Solution(
+        SolveStatus.OPTIMAL if bound >= cost else SolveStatus.FEASIBLE, values, cost, min(bound, cost), seconds
+    )
 
 
 def relax(program: Program) -> Relaxed:
@@ -140,8 +142,8 @@ def relax(program: Program) -> Relaxed:
 
 def _fallback(program: Program, hint: Sequence[int], seconds: float) -> Solution:
     if not hint:
-        return Solution(Status.UNKNOWN, seconds=seconds)
-    return Solution(Status.FEASIBLE, tuple(hint), program.cost(hint), 0, seconds)
+        return Solution(SolveStatus.UNKNOWN, seconds=seconds)
+    return Solution(SolveStatus.FEASIBLE, tuple(hint), program.cost(hint), 0, seconds)
 
 
 def _solvers() -> Any:
@@ -175,7 +177,7 @@ def _check_precision(program: Program) -> None:
         raise errors.InputError("size of the question", largest, "too large to be exact; use smaller numbers")
 
 
-def _within(total: int, row: Row) -> bool:
+def _within(total: int, row: Constraint) -> bool:
     return (row.low is None or total >= row.low) and (row.high is None or total <= row.high)
 
 

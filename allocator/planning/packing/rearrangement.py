@@ -13,16 +13,16 @@ from itertools import combinations
 from allocator.mig.profile import Placement
 from allocator.planning.packing import patterns
 from allocator.planning.packing.patterns import Counts, Names
-from allocator.planning.packing.program import Program, Solution, Status, solve
-from allocator.planning.packing.relocation import Found, Move, Place, Question
+from allocator.planning.packing.program import Program, Solution, SolveStatus, solve
+from allocator.planning.packing.relocation import Found, JobMove, Place, RelocationProblem
 
 
-def applies(asked: Question) -> bool:
+def applies(asked: RelocationProblem) -> bool:
     """Whether all pods in question, movable ones and requests, have one slice."""
     return all(len(job.profiles) == 1 for job in (*asked.jobs, *asked.requests))
 
 
-def destination(asked: Question, time_limit_s: float) -> Found:
+def destination(asked: RelocationProblem, time_limit_s: float) -> Found:
     """The cheapest set of moves whose end is legal, the way there left open. For questions to which this `applies`."""
     model = _Model(asked)
     found = solve(model.program, time_limit_s)
@@ -33,7 +33,7 @@ def destination(asked: Question, time_limit_s: float) -> Found:
     moves = tuple(_moves(asked, leaving, places))
     cost = sum(asked.jobs[move.job].cost for move in moves)
     bound = min(found.bound, cost)
-    status = Status.OPTIMAL if bound == cost else Status.FEASIBLE
+    status = SolveStatus.OPTIMAL if bound == cost else SolveStatus.FEASIBLE
     return Found(status, moves, placed, cost, bound, found.seconds)
 
 
@@ -62,7 +62,7 @@ class _Way:
 class _Model:
     """The program: a column per GPU and way, one way per GPU, enough taken of every profile."""
 
-    def __init__(self, asked: Question) -> None:
+    def __init__(self, asked: RelocationProblem) -> None:
         self.asked = asked
         self.names: Names = tuple(sorted({job.profiles[0] for job in (*asked.jobs, *asked.requests)}))
         self.program = Program()
@@ -140,7 +140,7 @@ def _undominated(ways: Iterator[_Way]) -> list[_Way]:
     return kept
 
 
-def _moves(asked: Question, leaving: Sequence[int], places: dict[str, list[Place]]) -> Iterator[Move]:
+def _moves(asked: RelocationProblem, leaving: Sequence[int], places: dict[str, list[Place]]) -> Iterator[JobMove]:
     """The jobs that leave dealt out to the places, each staying on its GPU where that is as good."""
     for number in leaving:
         job = asked.jobs[number]
@@ -148,4 +148,4 @@ def _moves(asked: Question, leaving: Sequence[int], places: dict[str, list[Place
         target = min(free, key=lambda place: (place != job.home[0], place[0], place[1].start))
         free.remove(target)
         if target != job.home[0]:
-            yield Move(number, (target,))
+            yield JobMove(number, (target,))

@@ -14,7 +14,7 @@ from types import MappingProxyType
 from allocator.mig import geometry
 from allocator.mig.geometry import Geometry
 from allocator.mig.profile import Placement
-from allocator.planning.packing.program import Program, Solution, Status, solve
+from allocator.planning.packing.program import Program, Solution, SolveStatus, solve
 
 Place = tuple[int, Placement]  # GPU (index into the bins) and where on it
 Places = tuple[Place, ...]
@@ -30,7 +30,7 @@ class Bin:
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class MovableJob:
     """A pod: its profiles, where they are (nowhere for one that room is made for), what one restart of it costs."""
 
     profiles: tuple[str, ...]
@@ -47,22 +47,22 @@ class Budget:
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class RelocationProblem:
     """GPUs, pods that may move, pods to make room for, GPUs to be empty in the end, budgets.
 
     `empty` is how many GPUs must end up empty, any of them; `emptied` names some that must.
     """
 
     bins: tuple[Bin, ...]
-    jobs: tuple[Job, ...]
-    requests: tuple[Job, ...] = ()
+    jobs: tuple[MovableJob, ...]
+    requests: tuple[MovableJob, ...] = ()
     empty: int = 0
     emptied: frozenset[int] = frozenset()
     budgets: tuple[Budget, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class Move:
+class JobMove:
     """One restart: the job (by index) and where its slices are afterwards."""
 
     job: int
@@ -73,15 +73,15 @@ class Move:
 class Found:
     """An answer: moves (in order, from `sequence`), where each request goes, the cost and a proven lower bound."""
 
-    status: Status
-    moves: tuple[Move, ...] = ()
+    status: SolveStatus
+    moves: tuple[JobMove, ...] = ()
     placed: tuple[Places, ...] = ()
     cost: int = 0
     bound: int = 0
     seconds: float = 0.0
 
 
-def destination(asked: Question, time_limit_s: float, *, one_by_one: bool = False) -> Found:
+def destination(asked: RelocationProblem, time_limit_s: float, *, one_by_one: bool = False) -> Found:
     """The cheapest set of moves whose end is legal, the way there left open. Prefers targets that are free now.
 
     With `one_by_one` there is an order in which no pod takes memory that another one has still to leave; `order`
@@ -101,12 +101,12 @@ def destination(asked: Question, time_limit_s: float, *, one_by_one: bool = Fals
     if one_by_one:
         model.one_by_one(end)
     found = solve(model.program, time_limit_s)
-    moves = tuple(Move(j, end.found(j, found)) for j, c in end.moved.items() if found.values and found.values[c])
+    moves = tuple(JobMove(j, end.found(j, found)) for j, c in end.moved.items() if found.values and found.values[c])
     bound = -(-(found.bound - unit + 1) // unit) if found.bound else 0
     return _found(asked, end, found, moves, found.cost // unit, max(0, bound))
 
 
-def sequence(asked: Question, steps: int, at_least: int, time_limit_s: float) -> Found:
+def sequence(asked: RelocationProblem, steps: int, at_least: int, time_limit_s: float) -> Found:
     """The cheapest legal order of at most so many moves; INFEASIBLE if none has an end. `at_least` is a known bound."""
     model = _Model(asked)
     stages = [model.stage(homes=False) for _ in range(steps)]
@@ -130,7 +130,7 @@ def sequence(asked: Question, steps: int, at_least: int, time_limit_s: float) ->
     model.program.row(enumerate(model.program.costs), low=at_least)
     found = solve(model.program, time_limit_s)
     moves = tuple(
-        Move(j, stage.found(j, found))
+        JobMove(j, stage.found(j, found))
         for stage in stages
         for j, c in stage.moved.items()
         if found.values and found.values[c]
@@ -138,7 +138,7 @@ def sequence(asked: Question, steps: int, at_least: int, time_limit_s: float) ->
     return _found(asked, stages[-1], found, moves, found.cost, found.bound)
 
 
-def size(asked: Question) -> int:
+def size(asked: RelocationProblem) -> int:
     """About how many columns `destination` has; `sequence` has as many per step."""
     kinds: dict[Geometry, int] = {}
     for gpu in asked.bins:
@@ -152,7 +152,7 @@ def size(asked: Question) -> int:
     )
 
 
-def order(asked: Question, moves: Sequence[Move]) -> tuple[Move, ...] | None:
+def order(asked: RelocationProblem, moves: Sequence[JobMove]) -> tuple[JobMove, ...] | None:
     """These moves in an order in which each is legal; None if none was found.
 
     Whatever can move does so at once. That finds an order if there is one, but for limits that count (media engines).
@@ -173,7 +173,7 @@ def order(asked: Question, moves: Sequence[Move]) -> tuple[Move, ...] | None:
     return tuple(done)
 
 
-def _can_move(asked: Question, there: list[list[Placement]], source: Places, target: Places) -> bool:
+def _can_move(asked: RelocationProblem, there: list[list[Placement]], source: Places, target: Places) -> bool:
     """Whether the GPUs that a restart touches are legal after it; leaves everything as it was."""
     _shift(there, source, target)
     fits = all(_stands(asked.bins[where].geometry, there[where]) for where in {where for where, _ in target})
@@ -213,7 +213,7 @@ class _Stage:
 class _Model:
     """The program being built. Jobs are numbered, requests after them."""
 
-    def __init__(self, asked: Question) -> None:
+    def __init__(self, asked: RelocationProblem) -> None:
         self.asked = asked
         self.program = Program()
         self.all = (*asked.jobs, *asked.requests)
@@ -326,13 +326,15 @@ class _Model:
         return empty
 
 
-def _found(asked: Question, end: _Stage, found: Solution, moves: tuple[Move, ...], cost: int, bound: int) -> Found:
+def _found(
+    asked: RelocationProblem, end: _Stage, found: Solution, moves: tuple[JobMove, ...], cost: int, bound: int
+) -> Found:
     if not found.values:
         return Found(found.status, bound=bound, seconds=found.seconds)
     first = len(asked.jobs)
     placed = tuple(end.found(number, found) for number in range(first, first + len(asked.requests)))
-    status = Status.OPTIMAL if found.status is Status.OPTIMAL or bound >= cost else Status.FEASIBLE
-    return Found(status, moves, placed, cost, cost if status is Status.OPTIMAL else bound, found.seconds)
+    status = SolveStatus.OPTIMAL if found.status is SolveStatus.OPTIMAL or bound >= cost else SolveStatus.FEASIBLE
+    return Found(status, moves, placed, cost, cost if status is SolveStatus.OPTIMAL else bound, found.seconds)
 
 
 def _binding_limits(kind: Geometry) -> list[tuple[int, tuple[int, ...]]]:

@@ -1,4 +1,4 @@
-"""Document: what a plan is asked for, read and checked.
+"""PlanDocument: what a plan is asked for, read and checked.
 
     fleet:    [{model: a100-40gb, count: 40 | unlimited, price: 2.5, gpus_per_node: 8}]
     demand:   {3g.20gb: 12}
@@ -60,7 +60,7 @@ class Pinned:
 
 
 @dataclass(frozen=True, slots=True)
-class Document:
+class PlanDocument:
     """A plan's question. `pinned` counts GPUs; `menus` and `needs_mib` are by the name of a service or model."""
 
     fleet: tuple[Stock, ...]
@@ -72,7 +72,7 @@ class Document:
     headroom: tuple[str, ...]
 
 
-def parse(value: Any, catalogues: Mapping[str, Catalogue]) -> Document:
+def parse(value: Any, catalogues: Mapping[str, Catalogue]) -> PlanDocument:
     """The document in a parsed mapping; `catalogues` are models known beside those of `gpu_models`."""
     top = reading.mapping(value, "", KEYS, required=("fleet",))
     goal = reading.choice(top.get("goal", "gpus"), "goal", GOALS)
@@ -87,7 +87,7 @@ def parse(value: Any, catalogues: Mapping[str, Catalogue]) -> Document:
             raise errors.InputError("models", name, "a service has that name too; give one of them a label of its own")
     headroom = top.get("headroom", ())
     wanted = [headroom] if isinstance(headroom, str) else reading.sequence(headroom, "headroom")
-    return Document(
+    return PlanDocument(
         fleet=fleet,
         demand=demand,
         menus={**services, **models},

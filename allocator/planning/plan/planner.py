@@ -9,10 +9,10 @@ from typing import Any
 from allocator.mig.catalogue import Catalogue
 from allocator.planning import reading
 from allocator.planning.packing import covering
-from allocator.planning.packing.covering import Cover, Demand, Supply
-from allocator.planning.packing.program import Status
+from allocator.planning.packing.covering import Cover, CoverDemand, Supply
+from allocator.planning.packing.program import SolveStatus
 from allocator.planning.plan import document, layouts, mig_parted
-from allocator.planning.plan.document import Document
+from allocator.planning.plan.document import PlanDocument
 from allocator.planning.plan.layouts import Layout
 
 
@@ -21,14 +21,14 @@ def answer(value: Any, time_limit_s: float, catalogues: Mapping[str, Catalogue])
     asked = document.parse(value, catalogues)
     limit = float(reading.number(time_limit_s, "time limit", positive=True))
     supplies = _supplies(asked)
-    demand = Demand(asked.demand, tuple(asked.menus.values()))
+    demand = CoverDemand(asked.demand, tuple(asked.menus.values()))
     found = covering.cover(supplies, demand, limit)
-    if found.status in (Status.INFEASIBLE, Status.UNKNOWN):
+    if found.status in (SolveStatus.INFEASIBLE, SolveStatus.UNKNOWN):
         return _refusal(asked, supplies, demand, found.status, limit)
     return _answer(asked, supplies, demand, found, limit)
 
 
-def _supplies(asked: Document) -> list[Supply]:
+def _supplies(asked: PlanDocument) -> list[Supply]:
     """The pinned GPUs, in their order, at no cost; then the fleet's other GPUs, priced by the goal."""
     pinned = [Supply(gpu.geometry, gpu.state, n, 0, 0, gpu.idle) for gpu, n in asked.pinned.items()]
     prices = _whole_prices(asked)
@@ -40,7 +40,7 @@ def _supplies(asked: Document) -> list[Supply]:
     return pinned + fresh
 
 
-def _whole_prices(asked: Document) -> list[int]:
+def _whole_prices(asked: PlanDocument) -> list[int]:
     """Prices in whole units; all alike where the fleet has none."""
     if any(stock.price is None for stock in asked.fleet):
         return [1] * len(asked.fleet)
@@ -49,12 +49,12 @@ def _whole_prices(asked: Document) -> list[int]:
     return [price // common for price in whole]
 
 
-def _pinned_of(asked: Document, model: str) -> int:
+def _pinned_of(asked: PlanDocument, model: str) -> int:
     return sum(n for gpu, n in asked.pinned.items() if gpu.geometry.catalogue.model == model)
 
 
 def _answer(
-    asked: Document, supplies: Sequence[Supply], demand: Demand, found: Cover, time_limit_s: float
+    asked: PlanDocument, supplies: Sequence[Supply], demand: CoverDemand, found: Cover, time_limit_s: float
 ) -> dict[str, Any]:
     cut = layouts.of_cover(found, supplies, asked.pinned)
     gpus = _gpus(asked, cut)
@@ -68,8 +68,8 @@ def _answer(
         "cost": _number(_cost(asked, gpus)),
         "goal": asked.goal,
         "lower_bound": _number(lower),
-        "optimal": found.status is Status.OPTIMAL,
-        "gap": 0.0 if found.status is Status.OPTIMAL or not reached else float(1 - lower / reached),
+        "optimal": found.status is SolveStatus.OPTIMAL,
+        "gap": 0.0 if found.status is SolveStatus.OPTIMAL or not reached else float(1 - lower / reached),
         "layouts": [_layout(layout, n) for layout, n in cut.items()],
         "services": _services(asked, found),
         "needs_mib": dict(asked.needs_mib),
@@ -79,7 +79,7 @@ def _answer(
     }
 
 
-def _gpus(asked: Document, cut: Mapping[Layout, int]) -> dict[str, int]:
+def _gpus(asked: PlanDocument, cut: Mapping[Layout, int]) -> dict[str, int]:
     """GPUs per model, pinned ones included."""
     gpus = {stock.model: 0 for stock in asked.fleet}
     for layout, number in cut.items():
@@ -87,7 +87,7 @@ def _gpus(asked: Document, cut: Mapping[Layout, int]) -> dict[str, int]:
     return gpus
 
 
-def _cost(asked: Document, gpus: Mapping[str, int]) -> Decimal | None:
+def _cost(asked: PlanDocument, gpus: Mapping[str, int]) -> Decimal | None:
     """The price of all GPUs of the plan; None where one of them has none."""
     total = Decimal(0)
     for stock in asked.fleet:
@@ -98,7 +98,7 @@ def _cost(asked: Document, gpus: Mapping[str, int]) -> Decimal | None:
     return total
 
 
-def _lower_bound(asked: Document, found: Cover) -> Decimal:
+def _lower_bound(asked: PlanDocument, found: Cover) -> Decimal:
     """The proven least of the goal, in its own unit: nothing can be below it."""
     if asked.goal == "gpus":
         return Decimal(found.bound + sum(asked.pinned.values()))
@@ -116,7 +116,7 @@ def _layout(layout: Layout, number: int) -> dict[str, Any]:
     return {"model": layout.geometry.catalogue.model, "count": number, "slices": slices}
 
 
-def _services(asked: Document, found: Cover) -> dict[str, dict[str, int]]:
+def _services(asked: PlanDocument, found: Cover) -> dict[str, dict[str, int]]:
     chosen: dict[str, dict[str, int]] = {}
     for (name, menu), numbers in zip(asked.menus.items(), found.chosen, strict=True):
         chosen[name] = {}
@@ -127,7 +127,7 @@ def _services(asked: Document, found: Cover) -> dict[str, dict[str, int]]:
 
 
 def _headroom(
-    asked: Document, supplies: Sequence[Supply], demand: Demand, gpus: Mapping[str, int], time_limit_s: float
+    asked: PlanDocument, supplies: Sequence[Supply], demand: CoverDemand, gpus: Mapping[str, int], time_limit_s: float
 ) -> dict[str, dict[str, Any]]:
     """How many more of a profile fit: on the whole stock of a model, or on the planned GPUs where it has no end."""
     within = []
@@ -144,13 +144,13 @@ def _headroom(
 
 
 def _refusal(
-    asked: Document, supplies: Sequence[Supply], demand: Demand, status: Status, time_limit_s: float
+    asked: PlanDocument, supplies: Sequence[Supply], demand: CoverDemand, status: SolveStatus, time_limit_s: float
 ) -> dict[str, Any]:
     """No plan: the stock is too small, and this is what would do; or the time limit came first."""
     endless = [s if n < len(asked.pinned) else replace(s, stock=None) for n, s in enumerate(supplies)]
     enough = covering.cover(endless, demand, time_limit_s / 4)
     needed = _gpus(asked, layouts.of_cover(enough, endless, asked.pinned)) if enough.uses else {}
-    impossible = status is Status.INFEASIBLE
+    impossible = status is SolveStatus.INFEASIBLE
     return {
         "feasible": False if impossible else None,
         "reason": _why_not(asked, needed) if impossible else f"no plan was found within {time_limit_s:g} s; allow more",
@@ -171,7 +171,7 @@ def _refusal(
     }
 
 
-def _why_not(asked: Document, needed: Mapping[str, int]) -> str:
+def _why_not(asked: PlanDocument, needed: Mapping[str, int]) -> str:
     stock = " + ".join(f"{s.count} × {s.model}" for s in asked.fleet if s.count is not None)
     would_do = " + ".join(f"{n} × {model}" for model, n in needed.items() if n)
     return f"{stock} cannot hold the demand" + (f"; {would_do} would do" if would_do else "")

@@ -1,4 +1,4 @@
-"""Document: what a repack is asked for, read and checked.
+"""RepackDocument: what a repack is asked for, read and checked.
 
     requests: [{name: train, profiles: {3g.20gb: 1}, count: 2}]
     empty:    {gpus: 1, nodes: [gpu-7]}
@@ -17,7 +17,7 @@ from typing import Any
 
 from allocator import errors
 from allocator.planning import reading
-from allocator.planning.repack.problem import Limits
+from allocator.planning.repack.problem import RepackLimits
 from allocator.request import MAX_SLICES_PER_POD
 
 KEYS = ("requests", "empty", "budgets", "priority", "prices")
@@ -35,21 +35,21 @@ class Wanted:
 
 
 @dataclass(frozen=True, slots=True)
-class Document:
+class RepackDocument:
     """A repack's question: pods to make room for, GPUs to empty beside those empty now, nodes to empty."""
 
     requests: tuple[Wanted, ...]
     empty_gpus: int
     empty_nodes: tuple[str, ...]
-    limits: Limits
+    limits: RepackLimits
     prices: Mapping[str, Decimal]
 
 
-def parse(value: Any, nodes: Collection[str], models: Collection[str]) -> Document:
+def parse(value: Any, nodes: Collection[str], models: Collection[str]) -> RepackDocument:
     """The document in a parsed mapping, about a cluster with these nodes and GPU models."""
     top = reading.mapping(value, "", KEYS)
     empty = reading.mapping(top.get("empty", {}), "empty", ("gpus", "nodes"))
-    found = Document(
+    found = RepackDocument(
         requests=requests(top.get("requests", ()), "requests"),
         empty_gpus=reading.count(empty.get("gpus", 0), "empty.gpus"),
         empty_nodes=tuple(
@@ -87,14 +87,14 @@ def requests(value: Any, where: str) -> tuple[Wanted, ...]:
     return tuple(found)
 
 
-def limits(top: Mapping[str, Any]) -> Limits:
+def limits(top: Mapping[str, Any]) -> RepackLimits:
     """The budgets and the priority of a document that has them at its top."""
     given = reading.mapping(top.get("budgets", {}), "budgets", ("moves", "gpc", "pods_per_service"))
     optional = {
         key: None if given.get(key) is None else reading.count(given[key], f"budgets.{key}")
         for key in ("gpc", "pods_per_service")
     }
-    return Limits(
+    return RepackLimits(
         moves=reading.count(given.get("moves", MOVES), "budgets.moves", 0, MAX_MOVES),
         gpc=optional["gpc"],
         pods_per_service=optional["pods_per_service"],

@@ -12,11 +12,11 @@ import numpy as np
 
 from allocator.placement import fitting, policy
 from allocator.placement.fleet import Fleet, Losses
-from allocator.planning.packing.relocation import Job, Places, Question
-from allocator.request import Request, Slot
+from allocator.planning.packing.relocation import MovableJob, Places, RelocationProblem
+from allocator.request import Request, SliceRequest
 
 
-def at_once(asked: Question) -> tuple[Places, ...] | None:
+def at_once(asked: RelocationProblem) -> tuple[Places, ...] | None:
     """A place for every request beside what is there, or None if this way found none for one of them.
 
     Nothing is put on GPUs that are to be empty.
@@ -33,7 +33,7 @@ def at_once(asked: Question) -> tuple[Places, ...] | None:
     placed: dict[int, Places] = {}
     for number in _large_first(asked):
         profiles = tuple(sorted(asked.requests[number].profiles))
-        request = Request(tuple(Slot("", name) for name in profiles))
+        request = Request(tuple(SliceRequest("", name) for name in profiles))
         if profiles not in losses:
             losses[profiles] = _losses(fleet, request, np.arange(len(fleet)))
         row = int(losses[profiles].argmin()) if len(fleet) else 0
@@ -47,12 +47,12 @@ def at_once(asked: Question) -> tuple[Places, ...] | None:
             states[where] = int(kind.step[states[where], kind.placement_index[placement]])
         fleet.put(fleet.name(row), [(asked.bins[w].geometry, states[w]) for w in bins])
         for names, known in losses.items():
-            again = Request(tuple(Slot("", name) for name in names))
+            again = Request(tuple(SliceRequest("", name) for name in names))
             known[row] = _losses(fleet, again, np.array([row]))[0]
     return tuple(placed[number] for number in range(len(asked.requests)))
 
 
-def standing(asked: Question) -> list[int]:
+def standing(asked: RelocationProblem) -> list[int]:
     """The state of every GPU as it is."""
     there = [list(gpu.fixed) for gpu in asked.bins]
     for job in asked.jobs:
@@ -61,27 +61,29 @@ def standing(asked: Question) -> list[int]:
     return [gpu.geometry.state_of(slices) for gpu, slices in zip(asked.bins, there, strict=True)]
 
 
-def without(asked: Question, leaving: Collection[int], closed: Collection[int]) -> Question:
+def without(asked: RelocationProblem, leaving: Collection[int], closed: Collection[int]) -> RelocationProblem:
     """The question about what stays: all jobs but those leaving stand, and closed GPUs take nothing."""
     there = [list(gpu.fixed) for gpu in asked.bins]
     for number, job in enumerate(asked.jobs):
         for where, placement in job.home if number not in leaving else ():
             there[where].append(placement)
     bins = tuple(replace(gpu, fixed=tuple(slices)) for gpu, slices in zip(asked.bins, there, strict=True))
-    return Question(bins, (), asked.requests, emptied=frozenset(closed))
+    return RelocationProblem(bins, (), asked.requests, emptied=frozenset(closed))
 
 
-def with_placed(asked: Question, placed: Sequence[Places], requests: Sequence[Job]) -> Question:
+def with_placed(
+    asked: RelocationProblem, placed: Sequence[Places], requests: Sequence[MovableJob]
+) -> RelocationProblem:
     """The question about other requests, once the first have been placed."""
     there = [list(gpu.fixed) for gpu in asked.bins]
     for places in placed:
         for where, placement in places:
             there[where].append(placement)
     bins = tuple(replace(gpu, fixed=tuple(slices)) for gpu, slices in zip(asked.bins, there, strict=True))
-    return Question(bins, (), tuple(requests), emptied=asked.emptied)
+    return RelocationProblem(bins, (), tuple(requests), emptied=asked.emptied)
 
 
-def _large_first(asked: Question) -> list[int]:
+def _large_first(asked: RelocationProblem) -> list[int]:
     sizes: dict[str, int] = {}
     for kind in {gpu.geometry for gpu in asked.bins}:
         for profile in kind.catalogue.profiles:

@@ -11,9 +11,9 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 from allocator.planning.packing import covering, exchange, rearrangement, relocation
-from allocator.planning.packing.covering import Demand, Supply
-from allocator.planning.packing.program import Status
-from allocator.planning.packing.relocation import Bin, Budget, Found, Job, Move, Places, Question
+from allocator.planning.packing.covering import CoverDemand, Supply
+from allocator.planning.packing.program import SolveStatus
+from allocator.planning.packing.relocation import Bin, Budget, Found, JobMove, MovableJob, Places, RelocationProblem
 from allocator.planning.repack import joint, search
 
 WHOLE = 64  # GPUs that are searched without choosing among them
@@ -21,36 +21,36 @@ WHOLE_WIDE = 12  # the same where pods with several slices make the search harde
 _SCOPES = ((6, 4), (16, 24), (30, 34))  # GPUs to clear, GPUs to take what is cleared; each wider than the one before
 
 
-def cheapest(asked: Question, max_moves: int, time_limit_s: float) -> Found:
+def cheapest(asked: RelocationProblem, max_moves: int, time_limit_s: float) -> Found:
     """As `search.cheapest`, at any fleet size; UNKNOWN where nothing was found and nothing is proven."""
     if not asked.empty and not asked.emptied:
         placed = joint.at_once(asked)
         if placed is not None:
-            return Found(Status.OPTIMAL, placed=placed)
+            return Found(SolveStatus.OPTIMAL, placed=placed)
     slices_alone = rearrangement.applies(asked)
     if slices_alone and len(asked.bins) <= WHOLE:
         return search.cheapest(asked, max_moves, time_limit_s)
     if _hopeless(asked, time_limit_s / 8):
-        return Found(Status.INFEASIBLE)
+        return Found(SolveStatus.INFEASIBLE)
     if not slices_alone and len(asked.bins) <= WHOLE_WIDE:
         return search.cheapest(asked, max_moves, time_limit_s)
     least = exchange.bound(asked, time_limit_s / 2)
-    if least.status is Status.INFEASIBLE:
-        return Found(Status.INFEASIBLE)
+    if least.status is SolveStatus.INFEASIBLE:
+        return Found(SolveStatus.INFEASIBLE)
     best = _straight(asked, least)
     left = 0.75 * time_limit_s - least.seconds
     for clear, take in _SCOPES:
-        if left <= 0 or best.status is Status.OPTIMAL:
+        if left <= 0 or best.status is SolveStatus.OPTIMAL:
             break
         scope = _Scope(asked, _chosen(asked, least, clear, take))
         found = search.cheapest(scope.question, max_moves, left)
         left -= found.seconds
-        if found.status in search.SOLVED and (best.status is Status.UNKNOWN or found.cost < best.cost):
+        if found.status in search.SOLVED and (best.status is SolveStatus.UNKNOWN or found.cost < best.cost):
             best = _judged(scope.outside(found), least)
     return best
 
 
-def _hopeless(asked: Question, time_limit_s: float) -> bool:
+def _hopeless(asked: RelocationProblem, time_limit_s: float) -> bool:
     """Whether not even placing everything movable anew, slice by slice, would hold it all: counts alone prove it."""
     if any(asked.bins[where].fixed for where in asked.emptied):
         return True
@@ -61,19 +61,19 @@ def _hopeless(asked: Question, time_limit_s: float) -> bool:
     )
     supplies = [Supply(kind, state, n, int(state == kind.EMPTY)) for (kind, state), n in kinds.items()]
     wanted = Counter(name for job in (*asked.jobs, *asked.requests) for name in job.profiles)
-    held = covering.cover(supplies, Demand(wanted), time_limit_s)
+    held = covering.cover(supplies, CoverDemand(wanted), time_limit_s)
     could_be_empty = sum(n for (kind, state), n in kinds.items() if state == kind.EMPTY)
     must_be_empty = asked.empty - len(asked.emptied)
-    return held.status is Status.INFEASIBLE or held.bound > could_be_empty - max(0, must_be_empty)
+    return held.status is SolveStatus.INFEASIBLE or held.bound > could_be_empty - max(0, must_be_empty)
 
 
 def _judged(found: Found, least: exchange.Bound) -> Found:
     """An answer with what the whole fleet's bound says of it."""
     bound = min(least.cost, found.cost)
-    return replace(found, bound=bound, status=Status.OPTIMAL if bound == found.cost else Status.FEASIBLE)
+    return replace(found, bound=bound, status=SolveStatus.OPTIMAL if bound == found.cost else SolveStatus.FEASIBLE)
 
 
-def _straight(asked: Question, least: exchange.Bound) -> Found:
+def _straight(asked: RelocationProblem, least: exchange.Bound) -> Found:
     """The relaxation taken at its word: clear what it clears, put the requests there, the pods wherever they fit.
 
     In a fleet with some room that is an answer, and then it costs no more than its bound. UNKNOWN if it is none.
@@ -83,7 +83,7 @@ def _straight(asked: Question, least: exchange.Bound) -> Found:
         for number, job in enumerate(asked.jobs)
         if any(placement in least.used.get(where, ()) for where, placement in job.home)
     ]
-    open_question = Found(Status.UNKNOWN, bound=least.cost)
+    open_question = Found(SolveStatus.UNKNOWN, bound=least.cost)
     if any(sum(b.weights.get(n, 0) for n in leaving) > b.limit for b in asked.budgets):
         return open_question
     staying = joint.without(asked, leaving, closed=_kept_empty(asked, least))
@@ -95,7 +95,7 @@ def _straight(asked: Question, least: exchange.Bound) -> Found:
     if anew is None or not _emptied_enough(asked, joint.with_placed(displaced, anew, ())):
         return open_question
     moves = [
-        Move(n, places)
+        JobMove(n, places)
         for n, places in zip(leaving, anew, strict=True)
         if sorted(places, key=str) != sorted(asked.jobs[n].home, key=str)
     ]
@@ -103,10 +103,10 @@ def _straight(asked: Question, least: exchange.Bound) -> Found:
     if ordered is None:
         return open_question
     cost = sum(asked.jobs[move.job].cost for move in ordered)
-    return _judged(Found(Status.FEASIBLE, ordered, placed, cost), least)
+    return _judged(Found(SolveStatus.FEASIBLE, ordered, placed, cost), least)
 
 
-def _kept_empty(asked: Question, least: exchange.Bound) -> frozenset[int]:
+def _kept_empty(asked: RelocationProblem, least: exchange.Bound) -> frozenset[int]:
     """GPUs on which nothing may be put: those to be emptied, and, where GPUs are to be emptied, all empty ones."""
     if not asked.empty:
         return asked.emptied
@@ -115,13 +115,13 @@ def _kept_empty(asked: Question, least: exchange.Bound) -> frozenset[int]:
     return frozenset(asked.emptied | empty_now | least.to_empty)
 
 
-def _emptied_enough(asked: Question, after: Question) -> bool:
+def _emptied_enough(asked: RelocationProblem, after: RelocationProblem) -> bool:
     """Whether the GPUs that had to be emptied are, when things stand as in `after`."""
     empty = {where for where, gpu in enumerate(after.bins) if not gpu.fixed}
     return asked.emptied <= empty and len(empty) >= asked.empty
 
 
-def _chosen(asked: Question, least: exchange.Bound, clear: int, take: int) -> list[int]:
+def _chosen(asked: RelocationProblem, least: exchange.Bound, clear: int, take: int) -> list[int]:
     """The GPUs of a scope: whole nodes where pods hold several slices, else single GPUs."""
     cleared = [*least.used, *asked.emptied, *least.next_best][: max(clear, len(least.used) + len(asked.emptied))]
     if any(len(job.profiles) > 1 for job in asked.requests):
@@ -133,7 +133,7 @@ def _chosen(asked: Question, least: exchange.Bound, clear: int, take: int) -> li
     return sorted(inside | set([w for w in takers if w not in inside][: max(take, clear + take - len(inside))]))
 
 
-def _whole_nodes(asked: Question, cleared: Sequence[int], most: int) -> list[int]:
+def _whole_nodes(asked: RelocationProblem, cleared: Sequence[int], most: int) -> list[int]:
     """All GPUs of the nodes of the first cleared GPUs and of the nodes with most free memory."""
     free: dict[int, int] = {}
     for gpu, there in zip(asked.bins, joint.standing(asked), strict=True):
@@ -143,7 +143,7 @@ def _whole_nodes(asked: Question, cleared: Sequence[int], most: int) -> list[int
     return [where for where, gpu in enumerate(asked.bins) if gpu.node in nodes]
 
 
-def _takers(asked: Question, names: Collection[str], inside: Collection[int], most: int) -> list[int]:
+def _takers(asked: RelocationProblem, names: Collection[str], inside: Collection[int], most: int) -> list[int]:
     """The fullest GPUs with room for what leaves, a few for each profile."""
     states = joint.standing(asked)
     order = sorted(
@@ -157,7 +157,7 @@ def _takers(asked: Question, names: Collection[str], inside: Collection[int], mo
     return found
 
 
-def _roomiest(asked: Question) -> list[int]:
+def _roomiest(asked: RelocationProblem) -> list[int]:
     """All GPUs, those with most free memory first."""
     states = joint.standing(asked)
     free = [gpu.geometry.free_slices(state) for gpu, state in zip(asked.bins, states, strict=True)]
@@ -173,7 +173,7 @@ def _room(gpu: Bin, state: int, name: str) -> int:
 class _Scope:
     """A question about some of the GPUs. Pods that are not wholly inside stay where they are."""
 
-    whole: Question
+    whole: RelocationProblem
     chosen: list[int]
 
     @property
@@ -183,7 +183,7 @@ class _Scope:
         return [n for n, job in enumerate(self.whole.jobs) if all(where in inside for where, _ in job.home)]
 
     @property
-    def question(self) -> Question:
+    def question(self) -> RelocationProblem:
         """The question, GPUs and jobs renumbered."""
         new = {where: number for number, where in enumerate(self.chosen)}
         jobs = self.jobs
@@ -197,7 +197,7 @@ class _Scope:
         empty_outside = sum(
             where not in new and where not in used and not gpu.fixed for where, gpu in enumerate(self.whole.bins)
         )
-        return Question(
+        return RelocationProblem(
             bins=tuple(replace(self.whole.bins[where], fixed=tuple(fixed[where])) for where in self.chosen),
             jobs=tuple(_renumbered(self.whole.jobs[n], new) for n in jobs),
             requests=self.whole.requests,
@@ -212,12 +212,12 @@ class _Scope:
     def outside(self, found: Found) -> Found:
         """An answer in the numbers of the whole question."""
         jobs = self.jobs
-        moves = tuple(Move(jobs[move.job], self._places(move.places)) for move in found.moves)
+        moves = tuple(JobMove(jobs[move.job], self._places(move.places)) for move in found.moves)
         return replace(found, moves=moves, placed=tuple(self._places(places) for places in found.placed))
 
     def _places(self, places: Places) -> Places:
         return tuple((self.chosen[where], placement) for where, placement in places)
 
 
-def _renumbered(job: Job, new: dict[int, int]) -> Job:
+def _renumbered(job: MovableJob, new: dict[int, int]) -> MovableJob:
     return replace(job, home=tuple((new[where], placement) for where, placement in job.home))

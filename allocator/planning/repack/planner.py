@@ -11,19 +11,19 @@ from allocator import errors
 from allocator.claims.snapshot import GpuView
 from allocator.claims.snapshot_file import Saved
 from allocator.planning import reading
-from allocator.planning.packing.program import Status
-from allocator.planning.packing.relocation import Found, Job, Question
+from allocator.planning.packing.program import SolveStatus
+from allocator.planning.packing.relocation import Found, MovableJob, RelocationProblem
 from allocator.planning.repack import document, neighbourhood, problem, render, search
 from allocator.planning.repack.document import Wanted
-from allocator.planning.repack.problem import Limits, Problem, Rule
+from allocator.planning.repack.problem import RepackLimits, RepackProblem, Rule
 
 
 @dataclass(frozen=True, slots=True)
 class Solved:
     """A problem with what was found for it."""
 
-    problem: Problem
-    question: Question
+    problem: RepackProblem
+    question: RelocationProblem
     found: Found
 
     @property
@@ -31,7 +31,7 @@ class Solved:
         """Whether there is a repack; None where that is open."""
         if self.found.status in search.SOLVED:
             return True
-        return False if self.found.status is Status.INFEASIBLE else None
+        return False if self.found.status is SolveStatus.INFEASIBLE else None
 
 
 def answer(value: Any, saved: Saved, time_limit_s: float) -> dict[str, Any]:
@@ -47,7 +47,7 @@ def answer(value: Any, saved: Saved, time_limit_s: float) -> dict[str, Any]:
 
 def solve(
     saved: Saved,
-    limits: Limits,
+    limits: RepackLimits,
     requests: Sequence[Wanted],
     time_limit_s: float,
     empty_gpus: int = 0,
@@ -60,10 +60,10 @@ def solve(
     emptied = frozenset(n for n, gpu in enumerate(posed.gpus) if gpu.node in empty_nodes)
     used = {where for pod in posed.pods for where, _ in pod.places}
     empty_now = sum(n not in used and not gpu.fixed for n, gpu in enumerate(posed.bins))
-    question = Question(
+    question = RelocationProblem(
         bins=posed.bins,
         jobs=tuple(pod.job for pod in posed.pods),
-        requests=tuple(Job(one.profiles) for one in requests),
+        requests=tuple(MovableJob(one.profiles) for one in requests),
         empty=empty_now + empty_gpus if empty_gpus else 0,
         emptied=emptied,
         budgets=budgets,
@@ -82,7 +82,7 @@ def check_offered(requests: Sequence[Wanted], gpus: Sequence[GpuView], where: st
                 raise errors.InputError(f"{where}: {request.name}", name, f"no GPU of the cluster offers it; {fix}")
 
 
-def _why_not(saved: Saved, asked: document.Document, solved: Solved, time_limit_s: float) -> str:
+def _why_not(saved: Saved, asked: document.RepackDocument, solved: Solved, time_limit_s: float) -> str:
     """Why there is no repack: the first rule without which there would be one."""
     if solved.possible is None:
         return f"none was found within {time_limit_s:g} s, and none is proven impossible; allow more time or more moves"

@@ -1,4 +1,4 @@
-"""Problem: a snapshot seen as GPUs to move pods on: who may move, who may not and why, which budgets bind.
+"""RepackProblem: a snapshot seen as GPUs to move pods on: who may move, who may not and why, which budgets bind.
 
 Called by `repack.planner` and the capacity answers.
 """
@@ -7,16 +7,16 @@ import enum
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
-from allocator.claims.ledger import State
+from allocator.claims.ledger import ClaimState
 from allocator.claims.snapshot import GpuView, Occupant, Snapshot
 from allocator.claims.snapshot_file import IDLE, PodFacts, Saved
 from allocator.mig import geometry
 from allocator.mig.profile import Placement
-from allocator.planning.packing.relocation import Bin, Budget, Job, Place
+from allocator.planning.packing.relocation import Bin, Budget, MovableJob, Place
 
 PER_MOVE = 1  # what one restart costs beside the compute slices that it moves
 
-_SETTLED = (State.BOUND.value, State.READY.value)
+_SETTLED = (ClaimState.BOUND.value, ClaimState.READY.value)
 _UNKNOWN = PodFacts()
 
 
@@ -29,7 +29,7 @@ class Rule(enum.Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class RepackLimits:
     """What a repack may spend. None: no limit beside the pods' own budgets."""
 
     moves: int
@@ -39,7 +39,7 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
-class Pod:
+class MovablePod:
     """A pod that may move, with its slices: container, GPU (index) and placement of each."""
 
     uid: str
@@ -55,20 +55,20 @@ class Pod:
         return self.name.partition("/")[0]
 
     @property
-    def job(self) -> Job:
+    def job(self) -> MovableJob:
         """What the packing sees."""
-        return Job(tuple(p.profile for _, p in self.places), self.places, PER_MOVE + self.gpc)
+        return MovableJob(tuple(p.profile for _, p in self.places), self.places, PER_MOVE + self.gpc)
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
+class RepackProblem:
     """The usable GPUs, in node and index order, and the pods on them that may move."""
 
     gpus: tuple[GpuView, ...]
     bins: tuple[Bin, ...]
-    pods: tuple[Pod, ...]
+    pods: tuple[MovablePod, ...]
 
-    def budgets(self, saved: Saved, limits: Limits) -> tuple[Budget, ...]:
+    def budgets(self, saved: Saved, limits: RepackLimits) -> tuple[Budget, ...]:
         """Everything that limits which of the pods may move, and how often, together."""
         numbers = range(len(self.pods))
         found = [Budget(limits.moves, dict.fromkeys(numbers, 1))]
@@ -93,7 +93,7 @@ def usable(snapshot: Snapshot) -> tuple[GpuView, ...]:
     return tuple(gpu for gpu in snapshot.gpus() if gpu.catalogue is not None and not gpu.problem)
 
 
-def build(saved: Saved, limits: Limits, ignored: Collection[Rule] = ()) -> Problem:
+def build(saved: Saved, limits: RepackLimits, ignored: Collection[Rule] = ()) -> RepackProblem:
     """The problem that a snapshot poses; rules that are ignored keep nobody in place."""
     gpus = usable(saved.snapshot)
     index = {gpu.uuid: number for number, gpu in enumerate(gpus)}
@@ -112,14 +112,14 @@ def build(saved: Saved, limits: Limits, ignored: Collection[Rule] = ()) -> Probl
     bins = tuple(
         Bin(geometry.compiled(gpu.catalogue), _fixed(gpu, moving), nodes[gpu.node]) for gpu in gpus if gpu.catalogue
     )
-    return Problem(gpus, bins, pods)
+    return RepackProblem(gpus, bins, pods)
 
 
 def _may_move(
     held: list[tuple[GpuView, Occupant]],
     facts: PodFacts,
     usable_gpus: Mapping[str, int],
-    limits: Limits,
+    limits: RepackLimits,
     ignored: Collection[Rule],
 ) -> bool:
     settled = all(one.state in _SETTLED and gpu.uuid in usable_gpus for gpu, one in held)
@@ -130,10 +130,10 @@ def _may_move(
     )
 
 
-def _pod(uid: str, held: list[tuple[GpuView, Occupant]], facts: PodFacts, index: Mapping[str, int]) -> Pod:
+def _pod(uid: str, held: list[tuple[GpuView, Occupant]], facts: PodFacts, index: Mapping[str, int]) -> MovablePod:
     gpc = sum(gpu.catalogue.profile(one.placement.profile).compute_slices for gpu, one in held if gpu.catalogue)
     first = held[0][1]
-    return Pod(
+    return MovablePod(
         uid=uid,
         name=f"{first.namespace}/{first.pod}",
         facts=facts,

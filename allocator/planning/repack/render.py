@@ -8,16 +8,21 @@ from typing import Any
 from allocator.mig.profile import Placement
 from allocator.placement import fleet
 from allocator.planning.packing import patterns
-from allocator.planning.packing.program import Status
-from allocator.planning.packing.relocation import Found, Places, Question
-from allocator.planning.repack.document import Document, Wanted
-from allocator.planning.repack.problem import Pod, Problem
+from allocator.planning.packing.program import SolveStatus
+from allocator.planning.packing.relocation import Found, Places, RelocationProblem
+from allocator.planning.repack.document import RepackDocument, Wanted
+from allocator.planning.repack.problem import MovablePod, RepackProblem
 
 _Standing = list[list[Placement]]  # slices per GPU
 
 
 def answer(
-    posed: Problem, question: Question, found: Found, possible: bool | None, asked: Document, reason: str
+    posed: RepackProblem,
+    question: RelocationProblem,
+    found: Found,
+    possible: bool | None,
+    asked: RepackDocument,
+    reason: str,
 ) -> dict[str, Any]:
     """The whole answer; without moves and placements where there is no repack.
 
@@ -49,7 +54,7 @@ def answer(
             "pods": len(restarts),
         },
         "lower_bound": found.bound,
-        "optimal": found.status in (Status.OPTIMAL, Status.INFEASIBLE),
+        "optimal": found.status in (SolveStatus.OPTIMAL, SolveStatus.INFEASIBLE),
         "gap": _gap(found) if possible else None,
         "before": _figures(posed, question, before, asked),
         "after": _figures(posed, question, after, asked) if possible else None,
@@ -60,7 +65,7 @@ def _gap(found: Found) -> float:
     return (found.cost - found.bound) / found.cost if found.cost else 0.0
 
 
-def placements(posed: Problem, requests: Sequence[Wanted], placed: Sequence[Places]) -> list[dict[str, Any]]:
+def placements(posed: RepackProblem, requests: Sequence[Wanted], placed: Sequence[Places]) -> list[dict[str, Any]]:
     """Where each pod goes that room is made for."""
     return [
         {"request": request.name, "node": posed.gpus[places[0][0]].node, "slices": [_slice(posed, p) for p in places]}
@@ -68,7 +73,7 @@ def placements(posed: Problem, requests: Sequence[Wanted], placed: Sequence[Plac
     ]
 
 
-def _move(posed: Problem, pod: Pod, step: int, source: Places, target: Places) -> dict[str, Any]:
+def _move(posed: RepackProblem, pod: MovablePod, step: int, source: Places, target: Places) -> dict[str, Any]:
     """One restart. Containers keep their profiles, so they are dealt out by them."""
     free = list(target)
     slices = []
@@ -91,12 +96,12 @@ def _move(posed: Problem, pod: Pod, step: int, source: Places, target: Places) -
     }
 
 
-def _slice(posed: Problem, place: tuple[int, Placement]) -> dict[str, Any]:
+def _slice(posed: RepackProblem, place: tuple[int, Placement]) -> dict[str, Any]:
     where, placement = place
     return {"gpu": posed.gpus[where].uuid, "profile": placement.profile, "start": placement.start}
 
 
-def _standing(question: Question) -> _Standing:
+def _standing(question: RelocationProblem) -> _Standing:
     there = [list(gpu.fixed) for gpu in question.bins]
     for job in question.jobs:
         _shift(there, (), job.home)
@@ -110,7 +115,9 @@ def _shift(there: _Standing, source: Places, target: Places) -> None:
         there[where].append(placement)
 
 
-def _figures(posed: Problem, question: Question, there: _Standing, asked: Document) -> dict[str, Any]:
+def _figures(
+    posed: RepackProblem, question: RelocationProblem, there: _Standing, asked: RepackDocument
+) -> dict[str, Any]:
     """What a state of the fleet is worth: fragmentation is the mean share of possibilities that GPUs have lost."""
     states = [gpu.geometry.state_of(slices) for gpu, slices in zip(question.bins, there, strict=True)]
     lost = [float(patterns.fragmentation(gpu.geometry)[s]) for gpu, s in zip(question.bins, states, strict=True)]

@@ -4,15 +4,15 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from allocator.planning.packing import rearrangement, relocation
-from allocator.planning.packing.program import Status
-from allocator.planning.packing.relocation import Budget, Found, Move, Question
+from allocator.planning.packing.program import SolveStatus
+from allocator.planning.packing.relocation import Budget, Found, JobMove, RelocationProblem
 
 MAX_COLUMNS = 60_000  # larger programs are not stated: building them would take longer than any time limit allows
 
-SOLVED = (Status.OPTIMAL, Status.FEASIBLE)
+SOLVED = (SolveStatus.OPTIMAL, SolveStatus.FEASIBLE)
 
 
-def cheapest(asked: Question, max_moves: int, time_limit_s: float) -> Found:
+def cheapest(asked: RelocationProblem, max_moves: int, time_limit_s: float) -> Found:
     """The cheapest legal order of at most so many moves that answers the question; INFEASIBLE if none exists.
 
     The cheapest end is asked for first, the way left open: usually its moves can be put in an order, and nothing can be
@@ -29,32 +29,32 @@ def cheapest(asked: Question, max_moves: int, time_limit_s: float) -> Found:
         if found is None and left > 0 and relocation.size(narrow) <= MAX_COLUMNS:
             other = relocation.destination(narrow, left / 2, one_by_one=True)
             left -= other.seconds
-            back = replace(other, moves=tuple(Move(jobs[m.job], m.places) for m in other.moves))
+            back = replace(other, moves=tuple(JobMove(jobs[m.job], m.places) for m in other.moves))
             if other.status in SOLVED and (len(jobs) == len(asked.jobs) or other.cost == end.bound):
                 found = _in_order(asked, replace(back, bound=max(end.bound, _twice(asked, end, back))))
     if found is not None and found.cost <= found.bound:
-        return replace(found, bound=found.cost, status=Status.OPTIMAL)
+        return replace(found, bound=found.cost, status=SolveStatus.OPTIMAL)
     return _by_steps(asked, end, found, max_moves, left)
 
 
-def _cheapest_end(asked: Question, time_limit_s: float) -> Found:
+def _cheapest_end(asked: RelocationProblem, time_limit_s: float) -> Found:
     if rearrangement.applies(asked):
         return rearrangement.destination(asked, time_limit_s)
     return relocation.destination(asked, time_limit_s)
 
 
-def _in_order(asked: Question, end: Found) -> Found | None:
+def _in_order(asked: RelocationProblem, end: Found) -> Found | None:
     """The same moves in a legal order, if there is one."""
     ordered = relocation.order(asked, end.moves)
     return None if ordered is None else replace(end, moves=ordered)
 
 
-def _twice(asked: Question, end: Found, once: Found) -> int:
+def _twice(asked: RelocationProblem, end: Found, once: Found) -> int:
     """A bound of all plans: of those that move nobody twice, and of those that do, which pay for one restart more."""
     return min(once.bound, end.bound + min(job.cost for job in asked.jobs))
 
 
-def _only(asked: Question, jobs: Sequence[int]) -> Question:
+def _only(asked: RelocationProblem, jobs: Sequence[int]) -> RelocationProblem:
     """The same question with all other jobs staying."""
     stay = [list(gpu.fixed) for gpu in asked.bins]
     for number in set(range(len(asked.jobs))) - set(jobs):
@@ -69,25 +69,25 @@ def _only(asked: Question, jobs: Sequence[int]) -> Question:
     )
 
 
-def _by_steps(asked: Question, end: Found, known: Found | None, max_moves: int, time_limit_s: float) -> Found:
+def _by_steps(asked: RelocationProblem, end: Found, known: Found | None, max_moves: int, time_limit_s: float) -> Found:
     """The whole way searched, beside what is known. Each step costs at least what the cheapest restart does."""
     single = min(job.cost for job in asked.jobs)
     steps, left, best = len(end.moves), time_limit_s, known
     while steps <= _most_steps(best, single, max_moves):
         small = relocation.size(asked) * steps <= MAX_COLUMNS
-        found = relocation.sequence(asked, steps, end.bound, left) if small and left > 0 else Found(Status.UNKNOWN)
+        found = relocation.sequence(asked, steps, end.bound, left) if small and left > 0 else Found(SolveStatus.UNKNOWN)
         left -= found.seconds
         if found.status in SOLVED and (best is None or found.cost < best.cost):
-            best = replace(found, bound=end.bound, status=Status.FEASIBLE)
-        if found.status is Status.INFEASIBLE:
+            best = replace(found, bound=end.bound, status=SolveStatus.FEASIBLE)
+        if found.status is SolveStatus.INFEASIBLE:
             steps += 1
-        elif found.status is Status.OPTIMAL:  # of all plans this short; a longer one may still be cheaper
+        elif found.status is SolveStatus.OPTIMAL:  # of all plans this short; a longer one may still be cheaper
             steps = max(steps + 1, _most_steps(best, single, max_moves))
         else:
-            return best or Found(Status.UNKNOWN, bound=end.bound)
+            return best or Found(SolveStatus.UNKNOWN, bound=end.bound)
     if best is None:
-        return Found(Status.INFEASIBLE)
-    return replace(best, bound=best.cost, status=Status.OPTIMAL)
+        return Found(SolveStatus.INFEASIBLE)
+    return replace(best, bound=best.cost, status=SolveStatus.OPTIMAL)
 
 
 def _most_steps(best: Found | None, single: int, max_moves: int) -> int:

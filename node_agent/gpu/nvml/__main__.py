@@ -7,14 +7,14 @@ import json
 import sys
 
 from node_agent.gpu import device
-from node_agent.gpu.nvml.driver import Binding
+from node_agent.gpu.nvml.driver import Driver
 from node_agent.gpu.nvml.observe import observe
 
 
 def main() -> int:
     """Print and return the exit code."""
     try:
-        told = observe(Binding())
+        told = observe(Driver())
     except device.DeviceError as exc:
         sys.stderr.write(f"cannot observe: {exc}\n")
         return 2

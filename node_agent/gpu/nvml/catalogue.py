@@ -13,7 +13,7 @@ from allocator.mig import gpu_models
 from allocator.mig.catalogue import Catalogue
 from allocator.mig.profile import Engines, Profile
 from node_agent.gpu import device
-from node_agent.gpu.nvml.driver import Binding, Handle, ProfileInfo
+from node_agent.gpu.nvml.driver import Driver, Handle, ProfileInfo
 
 _MOST_ENUMS = 64  # NVML knows 18 today; past the last one it says so
 _PROFILE_NAME = re.compile(r"[1-9][0-9]?g\.[0-9]{1,4}gb(?:[+-][a-z]+(?:\.[a-z]+)*)?", re.ASCII)
@@ -30,7 +30,7 @@ def from_table(pci_device_id: int) -> Catalogue | None:
         return None
 
 
-def read(binding: Binding, handle: Handle, product: str, pci_device_id: int, memory_mib: int) -> Catalogue:
+def read(binding: Driver, handle: Handle, product: str, pci_device_id: int, memory_mib: int) -> Catalogue:
     """The live catalogue of a GPU, profiles in the order of our table: by size, then by id.
 
     Raises NotSupportedError if it lists no profile (not capable, or Ampere with MIG mode off), CatalogueError if what
@@ -55,7 +55,7 @@ def read(binding: Binding, handle: Handle, product: str, pci_device_id: int, mem
     )
 
 
-def _infos(binding: Binding, handle: Handle) -> list[tuple[int, ProfileInfo]]:
+def _infos(binding: Driver, handle: Handle) -> list[tuple[int, ProfileInfo]]:
     """Every profile with its enumerator: absent ones are skipped, the first unknown one ends the list."""
     found = []
     for enum in range(_MOST_ENUMS):
@@ -68,7 +68,7 @@ def _infos(binding: Binding, handle: Handle) -> list[tuple[int, ProfileInfo]]:
     return found
 
 
-def _profile(binding: Binding, handle: Handle, enum: int, info: ProfileInfo, memory_mib: int) -> Profile:
+def _profile(binding: Driver, handle: Handle, enum: int, info: ProfileInfo, memory_mib: int) -> Profile:
     places = binding.placements(handle, info.profile_id)
     sizes = {size for _, size in places}
     name = info.name if info.name and _PROFILE_NAME.fullmatch(info.name) else _computed_name(enum, info, memory_mib)

@@ -4,13 +4,13 @@ from contextlib import suppress
 
 from allocator.mig.profile import Placement, Profile
 from node_agent.gpu import device
-from node_agent.gpu.nvml.driver import Binding, Handle
-from node_agent.gpu.nvml.instances import Inventory
+from node_agent.gpu.nvml.driver import Driver, Handle
+from node_agent.gpu.nvml.instances import Instances
 from node_agent.gpu.nvml.lane import Ticket
 
 
 def create(
-    binding: Binding, handle: Handle, inventory: Inventory, profile: Profile, placement: Placement, ticket: Ticket
+    binding: Driver, handle: Handle, inventory: Instances, profile: Profile, placement: Placement, ticket: Ticket
 ) -> device.GpuInstance:
     """Cut a slice at a placement: the slice as read back.
 
@@ -29,7 +29,7 @@ def create(
 
 
 def _complete(
-    binding: Binding, inventory: Inventory, profile: Profile, placement: Placement, instance: Handle, ticket: Ticket
+    binding: Driver, inventory: Instances, profile: Profile, placement: Placement, instance: Handle, ticket: Ticket
 ) -> device.GpuInstance:
     """Check that the GPU instance is what was asked for, and give it its compute instance."""
     ticket.check()
@@ -44,7 +44,7 @@ def _complete(
 
 
 def destroy(
-    binding: Binding, handle: Handle, inventory: Inventory, profile: Profile, gi_id: int, placement: Placement
+    binding: Driver, handle: Handle, inventory: Instances, profile: Profile, gi_id: int, placement: Placement
 ) -> bool:
     """Destroy the slice with an id if it still is the one at a placement: whether it was there.
 
@@ -67,7 +67,7 @@ def destroy(
     return True
 
 
-def _tear_down(binding: Binding, inventory: Inventory, profile_id: int, instance: Handle) -> None:
+def _tear_down(binding: Driver, inventory: Instances, profile_id: int, instance: Handle) -> None:
     """Compute instances, then the GPU instance. One that is gone already is as good as destroyed."""
     for one, _ in inventory.compute_instances(profile_id, instance):
         with suppress(device.StaleHandleError, device.InvalidArgumentError):
@@ -76,21 +76,21 @@ def _tear_down(binding: Binding, inventory: Inventory, profile_id: int, instance
         binding.destroy_gpu_instance(instance)
 
 
-def _pids(binding: Binding, handle: Handle, gi_id: int) -> list[int]:
+def _pids(binding: Driver, handle: Handle, gi_id: int) -> list[int]:
     with suppress(device.DeviceError):
         return [one.pid for one in processes(binding, handle, gi_id)]
     return []
 
 
-def processes(binding: Binding, handle: Handle, gi_id: int) -> list[device.Process]:
+def processes(binding: Driver, handle: Handle, gi_id: int) -> list[device.GpuProcess]:
     """The processes of a GPU instance, by pid.
 
     Asked of its MIG devices, because asked of the parent the driver hides the ids from the unprivileged.
     """
-    found: dict[int, device.Process] = {}
+    found: dict[int, device.GpuProcess] = {}
     for gi, ci, mig in binding.mig_devices(handle):
         if gi == gi_id:
             with suppress(device.StaleHandleError, device.InvalidArgumentError):
                 for one in binding.processes(mig):
-                    found[one.pid] = device.Process(one.pid, one.memory_mib, gi, ci)
+                    found[one.pid] = device.GpuProcess(one.pid, one.memory_mib, gi, ci)
     return [found[pid] for pid in sorted(found)]

@@ -19,8 +19,8 @@ from allocator.mig.profile import Placement, Profile
 from node_agent.gpu import device
 from node_agent.gpu.device import GpuState
 from node_agent.gpu.nvml import capabilities, catalogue, cutting
-from node_agent.gpu.nvml.driver import Binding, Handle
-from node_agent.gpu.nvml.instances import Inventory
+from node_agent.gpu.nvml.driver import Driver, Handle
+from node_agent.gpu.nvml.instances import Instances
 from node_agent.gpu.nvml.lane import Lane, Ticket
 from node_agent.gpu.nvml.watching import Watch
 
@@ -46,14 +46,14 @@ class _Gpu:
     lane: Lane
     info: device.GpuInfo | None = None
     catalogue: Catalogue | None = None  # live, not out of the table
-    inventory: Inventory | None = None
+    inventory: Instances | None = None
     names: tuple[str, int | None, str, int, int] | None = None
 
 
 class NvmlDevices:
     """MigDevices over NVML. `root` is where the host's /proc is mounted."""
 
-    def __init__(self, binding: Binding, *, root: Path = Path("/"), deadlines: Deadlines | None = None) -> None:
+    def __init__(self, binding: Driver, *, root: Path = Path("/"), deadlines: Deadlines | None = None) -> None:
         self._binding = binding
         self._root = root
         self._deadlines = deadlines or Deadlines()
@@ -112,11 +112,11 @@ class NvmlDevices:
 
         return one.lane.run(f"destroy {placement}", work, self._deadlines.change_s)
 
-    def processes(self, gpu: str, gi_id: int) -> tuple[device.Process, ...]:
+    def processes(self, gpu: str, gi_id: int) -> tuple[device.GpuProcess, ...]:
         """See MigDevices."""
         one = self._gpu(gpu)
 
-        def work(_: Ticket) -> tuple[device.Process, ...]:
+        def work(_: Ticket) -> tuple[device.GpuProcess, ...]:
             self._binding.gpu_instance(one.handle, gi_id)
             return tuple(cutting.processes(self._binding, one.handle, gi_id))
 
@@ -130,7 +130,7 @@ class NvmlDevices:
             raise device.NotSupportedError(f"GPU {gpu} has no minor number, so no device nodes")
         return capabilities.device_nodes(self._root, minor, gi_id)
 
-    def mode(self, gpu: str) -> device.MigMode:
+    def mode(self, gpu: str) -> device.ModeState:
         """See MigDevices."""
         one = self._gpu(gpu)
         return self._read(one, "ask for MIG mode", lambda _: self._binding.mode(one.handle))
@@ -247,7 +247,7 @@ class NvmlDevices:
         return self._binding.product(one.handle), minor, bus_id, pci_device_id, memory_mib
 
     def _with_catalogue(
-        self, one: _Gpu, info: device.GpuInfo, mode: device.MigMode, pci_device_id: int
+        self, one: _Gpu, info: device.GpuInfo, mode: device.ModeState, pci_device_id: int
     ) -> device.GpuInfo:
         """The state of a MIG-capable GPU, and what it can be cut into."""
         settled = GpuState.READY if mode.current else GpuState.MIG_OFF
@@ -289,9 +289,9 @@ class NvmlDevices:
             raise device.InvalidArgumentError(f"GPU {one.uuid}: {placement} is not in its catalogue")
         return profile
 
-    def _inventory(self, one: _Gpu) -> Inventory:
+    def _inventory(self, one: _Gpu) -> Instances:
         if one.inventory is None:
-            one.inventory = Inventory(self._binding, one.handle, self._catalogue(one))
+            one.inventory = Instances(self._binding, one.handle, self._catalogue(one))
         return one.inventory
 
     def _read(self, one: _Gpu, what: str, work: Callable[[Ticket], T]) -> T:

@@ -1,4 +1,4 @@
-"""Binding: pynvml with plain values in and out. The other modules of this package call the driver through it alone.
+"""Driver: pynvml with plain values in and out. The other modules of this package call the driver through it alone.
 
 It hides what pynvml leaves to its callers: output pointers, the two-call pattern, arrays that alias the handles taken
 from them, counts that come as ctypes objects, functions that older drivers or older pynvml lack, and errors that
@@ -80,7 +80,7 @@ class RawEvent:
     ci_id: int | None
 
 
-class Binding:
+class Driver:
     """NVML through pynvml. `library` stands in for the loaded libnvidia-ml, for this object alone.
 
     With `root` it is looked for below that directory, with each init anew until it is there. Thread-safe as far as NVML
@@ -176,10 +176,10 @@ class Binding:
         except (device.NotSupportedError, device.MissingFunctionError):
             return 0
 
-    def mode(self, handle: Handle) -> device.MigMode:
+    def mode(self, handle: Handle) -> device.ModeState:
         """MIG mode."""
         current, pending = self._call("nvmlDeviceGetMigMode", handle)
-        return device.MigMode(bool(current), bool(pending))
+        return device.ModeState(bool(current), bool(pending))
 
     def set_mode(self, handle: Handle, enabled: bool) -> int:
         """Ask for MIG mode: the activation status, 0 when in force now; other than 0 is no error of the call."""
@@ -294,12 +294,12 @@ class Binding:
                 continue  # a hole, or gone while we looked
         return found
 
-    def processes(self, handle: Handle) -> list[device.Process]:
+    def processes(self, handle: Handle) -> list[device.GpuProcess]:
         """The processes of a GPU or MIG device, by pid: compute, graphics and MPS clients."""
-        found: dict[int, device.Process] = {}
+        found: dict[int, device.GpuProcess] = {}
         for kind in ("Compute", "Graphics", "MPSCompute"):
             for one in self._processes(handle, kind):
-                found[one.pid] = device.Process(
+                found[one.pid] = device.GpuProcess(
                     one.pid,
                     None if one.usedGpuMemory is None else one.usedGpuMemory // _MIB,
                     _attributed(one.gpuInstanceId),

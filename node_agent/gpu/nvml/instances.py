@@ -1,4 +1,4 @@
-"""Inventory: the instances that are on a GPU, read through GPU instances. Used by devices and cutting.
+"""Instances: the instances that are on a GPU, read through GPU instances. Used by devices and cutting.
 
 Never through MIG devices: a GPU instance without a compute instance has none. Instances can vanish while they are
 read, by another's hand; such a one is left out.
@@ -9,7 +9,7 @@ from contextlib import suppress
 from allocator.mig.catalogue import Catalogue
 from allocator.mig.profile import Profile
 from node_agent.gpu import device
-from node_agent.gpu.nvml.driver import Binding, ComputeProfileInfo, Handle, InstanceInfo
+from node_agent.gpu.nvml.driver import ComputeProfileInfo, Driver, Handle, InstanceInfo
 
 _COMPUTE_ENUMS = 16  # NVML knows 9 today
 _SPECIAL = frozenset({7, 8})  # 1_SLICE_REV1 and 7_SLICE_NVL: second kinds of a full-size compute instance
@@ -17,10 +17,10 @@ ComputeProfiles = tuple[ComputeProfileInfo, ...]
 _GONE = (device.StaleHandleError, device.InvalidArgumentError)
 
 
-class Inventory:
+class Instances:
     """Reads one GPU. Keeps the compute profiles of each GPU instance profile, which do not change."""
 
-    def __init__(self, binding: Binding, handle: Handle, catalogue: Catalogue) -> None:
+    def __init__(self, binding: Driver, handle: Handle, catalogue: Catalogue) -> None:
         self._binding = binding
         self._handle = handle
         self._catalogue = catalogue

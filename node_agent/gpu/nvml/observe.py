@@ -9,10 +9,10 @@ from typing import Any
 
 from node_agent.gpu import device
 from node_agent.gpu.nvml.devices import NvmlDevices
-from node_agent.gpu.nvml.driver import Binding
+from node_agent.gpu.nvml.driver import Driver
 
 
-def observe(binding: Binding) -> dict[str, Any]:
+def observe(binding: Driver) -> dict[str, Any]:
     """Driver, GPUs, MIG mode, catalogues, remaining capacity and instances, ready to be written as JSON.
 
     Raises DriverNotLoadedError or DriverMismatchError where there is no usable driver. What one GPU refuses to tell

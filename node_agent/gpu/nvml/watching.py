@@ -9,7 +9,7 @@ import time
 from contextlib import suppress
 
 from node_agent.gpu import device
-from node_agent.gpu.nvml.driver import Binding, Handle, RawEvent, address
+from node_agent.gpu.nvml.driver import Driver, Handle, RawEvent, address
 from node_agent.gpu.nvml.lane import Lane
 
 _SLICE_S = 1.0  # a wait inside the driver cannot be interrupted, so waits are cut into such pieces
@@ -19,7 +19,7 @@ _GRACE_S = 10.0
 class Watch:
     """One event set with all GPUs registered."""
 
-    def __init__(self, binding: Binding) -> None:
+    def __init__(self, binding: Driver) -> None:
         self._binding = binding
         self._lane = Lane("NVML events")
         self._closed = threading.Event()

@@ -27,7 +27,7 @@ _OVER = ("Succeeded", "Failed")
 
 
 @dataclass(frozen=True, slots=True)
-class Config:
+class SchedulerConfig:
     """A KubeSchedulerConfiguration with one profile and one extender; defaults as deploy/kube-scheduler/config.yaml.
 
     `serial` binds each pod before the next is tried, which makes a run repeatable.
@@ -56,7 +56,7 @@ class _Unfit(Exception):  # noqa: N818 - an outcome, not an error
 class KubeScheduler:
     """The cycle over a cluster and one extender."""
 
-    def __init__(self, cluster: Api, config: Config) -> None:
+    def __init__(self, cluster: Api, config: SchedulerConfig) -> None:
         self._cluster = cluster
         self._config = config
         self._random = random.Random(config.seed)

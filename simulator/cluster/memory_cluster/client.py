@@ -11,11 +11,11 @@ from scheduler.cache import port
 from scheduler.cache.budgets import PodDisruptionBudget
 from scheduler.cache.port import Binding, Object
 from simulator.cluster import api
-from simulator.cluster.api import Document, Kind
-from simulator.cluster.memory_cluster.faults import Faults
-from simulator.cluster.memory_cluster.server import Server
+from simulator.cluster.api import Document, ResourceKind
+from simulator.cluster.memory_cluster.faults import ApiFaults
+from simulator.cluster.memory_cluster.server import MemoryServer
 
-_KINDS = {port.Kind.POD: api.POD, port.Kind.NODE: api.NODE, port.Kind.MIG_NODE: api.MIG_NODE}
+_KINDS = {port.WatchedKind.POD: api.POD, port.WatchedKind.NODE: api.NODE, port.WatchedKind.MIG_NODE: api.MIG_NODE}
 _DECODERS = {kind: msgspec.json.Decoder(type_) for kind, type_ in port.TYPES.items()}
 
 _DECODE_BUDGET = msgspec.json.Decoder(PodDisruptionBudget).decode
@@ -24,19 +24,19 @@ _DECODE_BUDGET = msgspec.json.Decoder(PodDisruptionBudget).decode
 class MemoryCluster:
     """`scheduler.cache.port.Cluster` over a server in memory. `faults` says what goes wrong between the two."""
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: MemoryServer) -> None:
         self.server = server
-        self.faults = Faults()
+        self.faults = ApiFaults()
         self._closed = False
 
-    async def list(self, kind: port.Kind) -> Listing[Object]:
+    async def list(self, kind: port.WatchedKind) -> Listing[Object]:
         """All objects of a kind."""
         self._need_open()
         async with self.faults.around("list", kind.value):
             items = tuple(_DECODERS[kind].decode(one.raw) for one in self.server.list(_KINDS[kind]))
             return Listing(items, str(self.server.version))
 
-    async def watch(self, kind: port.Kind, resource_version: str) -> AsyncGenerator[Change[Object], None]:
+    async def watch(self, kind: port.WatchedKind, resource_version: str) -> AsyncGenerator[Change[Object], None]:
         """Changes after a resource version, until the server ends the watch."""
         self._need_open()
         async with self.faults.around("watch", kind.value):
@@ -81,39 +81,39 @@ class MemoryCluster:
 class MemoryApi:
     """`simulator.cluster.api.Api` over a server in memory. `faults` says what goes wrong between the two."""
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: MemoryServer) -> None:
         self.server = server
-        self.faults = Faults()
+        self.faults = ApiFaults()
 
-    async def create(self, kind: Kind, document: Document) -> Document:
+    async def create(self, kind: ResourceKind, document: Document) -> Document:
         """Create an object."""
         async with self.faults.around("create", kind.plural):
             return _parsed(self.server.create(kind, document).raw)
 
-    async def get(self, kind: Kind, name: str, namespace: str = "") -> Document:
+    async def get(self, kind: ResourceKind, name: str, namespace: str = "") -> Document:
         """One object."""
         async with self.faults.around("get", kind.plural):
             return _parsed(self.server.get(kind, name, namespace).raw)
 
-    async def list(self, kind: Kind) -> api.Page:
+    async def list(self, kind: ResourceKind) -> api.Page:
         """All objects of a kind."""
         async with self.faults.around("list", kind.plural):
             return api.Page(tuple(_parsed(one.raw) for one in self.server.list(kind)), str(self.server.version))
 
-    async def watch(self, kind: Kind, resource_version: str) -> AsyncGenerator[api.Change, None]:
+    async def watch(self, kind: ResourceKind, resource_version: str) -> AsyncGenerator[api.ObjectChange, None]:
         """Changes after a resource version, until the server ends the watch."""
         async with self.faults.around("watch", kind.plural):
             entries = self.server.watch(kind, resource_version)
         async for entry in entries:
             document = _parsed(entry.raw) if entry.type is not ChangeType.BOOKMARK else None
-            yield api.Change(entry.type, document, str(entry.version))
+            yield api.ObjectChange(entry.type, document, str(entry.version))
 
-    async def patch(self, kind: Kind, name: str, patch: Document, namespace: str = "") -> Document:
+    async def patch(self, kind: ResourceKind, name: str, patch: Document, namespace: str = "") -> Document:
         """Apply a merge patch to all but the status."""
         async with self.faults.around("patch", kind.plural):
             return _parsed(self.server.patch(kind, name, patch, namespace).raw)
 
-    async def patch_status(self, kind: Kind, name: str, patch: Document, namespace: str = "") -> Document:
+    async def patch_status(self, kind: ResourceKind, name: str, patch: Document, namespace: str = "") -> Document:
         """Apply a merge patch to the status alone."""
         async with self.faults.around("patch_status", kind.plural):
             return _parsed(self.server.patch_status(kind, name, patch, namespace).raw)
@@ -124,7 +124,7 @@ class MemoryApi:
             self.server.bind(binding)
 
     async def delete(
-        self, kind: Kind, name: str, namespace: str = "", *, uid: str = "", grace_seconds: int | None = None
+        self, kind: ResourceKind, name: str, namespace: str = "", *, uid: str = "", grace_seconds: int | None = None
     ) -> None:
         """Delete an object, or mark a pod whose grace has to be waited for."""
         async with self.faults.around("delete", kind.plural):

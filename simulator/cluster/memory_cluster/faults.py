@@ -1,4 +1,4 @@
-"""Faults: what can go wrong between a client and the API server, on demand. Held by each client; set by tests.
+"""ApiFaults: what can go wrong between a client and the API server, on demand. Held by each client; set by tests.
 
 A fault meets the calls of one verb, once or as often as told: it makes the call fail before the server sees it or after
 the server did it (a lost reply), and holds it up until an event. Watches in progress are ended on the server.
@@ -27,7 +27,7 @@ class Fault:
     met: int = 0  # calls that met it
 
 
-class Faults:
+class ApiFaults:
     """The faults of one client."""
 
     def __init__(self) -> None:

@@ -21,7 +21,7 @@ _CHANGEABLE_SPEC = frozenset(
 )
 
 
-def new(kind: api.Kind, document: Document, suffix: str) -> Document:
+def new(kind: api.ResourceKind, document: Document, suffix: str) -> Document:
     """A copy of a document to be created, checked and with defaults; `suffix` completes a generated name."""
     made: Document = copy.deepcopy(document)
     stated = (made.setdefault("apiVersion", kind.api_version), made.setdefault("kind", kind.name))
@@ -56,7 +56,7 @@ def merged(before: Any, patch: Any) -> Any:
     return after
 
 
-def patched(kind: api.Kind, before: Document, patch: Document) -> Document:
+def patched(kind: api.ResourceKind, before: Document, patch: Document) -> Document:
     """The document after a patch of everything but its status. Raises ConflictError, RefusedError."""
     meta = patch.get("metadata") or {}
     title = f"{kind.plural} {api.key_of(before)}"
@@ -89,7 +89,7 @@ def grace_seconds(pod: Document, asked: int | None) -> int:
     return int(own if asked is None else asked)
 
 
-def _check_name(kind: api.Kind, field: str, value: object) -> None:
+def _check_name(kind: api.ResourceKind, field: str, value: object) -> None:
     if not isinstance(value, str) or len(value) > _MAX_NAME or _SUBDOMAIN.fullmatch(value) is None:
         raise errors.RefusedError(
             f"{kind.name}: metadata.{field}: {str(value)[:80]!r}: must be a lower-case RFC 1123 subdomain"

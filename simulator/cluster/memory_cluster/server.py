@@ -1,4 +1,4 @@
-"""Server: the objects of an API server in memory, and its verbs. Clients of it are in `client`.
+"""MemoryServer: the objects of an API server in memory, and its verbs. Clients of it are in `client`.
 
 Every verb is one step: it happens whole, at one resource version, or raises the ClusterError that the real server's
 answer becomes. Objects are kept as JSON beside the parsed document, so that readers get their own copies and a watch
@@ -17,7 +17,7 @@ from allocator import errors
 from kubeclient.changes import ChangeType
 from scheduler.cache.port import Binding
 from simulator.cluster import api
-from simulator.cluster.api import Document, Kind
+from simulator.cluster.api import Document, ResourceKind
 from simulator.cluster.memory_cluster import objects
 from simulator.cluster.memory_cluster.history import Entry, History
 
@@ -34,7 +34,7 @@ class Stored:
     raw: bytes
 
 
-class Server:
+class MemoryServer:
     """All objects of a cluster. UIDs and generated names follow from `seed`."""
 
     def __init__(
@@ -44,12 +44,12 @@ class Server:
         self._random = random.Random(seed)
         self._now = now
         self._history_limit = history
-        self._objects: dict[Kind, dict[str, Stored]] = {}
-        self._histories: dict[Kind, History] = {}
+        self._objects: dict[ResourceKind, dict[str, Stored]] = {}
+        self._histories: dict[ResourceKind, History] = {}
 
     # --- reading
 
-    def get(self, kind: Kind, name: str, namespace: str = "") -> Stored:
+    def get(self, kind: ResourceKind, name: str, namespace: str = "") -> Stored:
         """One object. Raises NotFoundError."""
         key = f"{namespace}/{name}" if kind.namespaced else name
         try:
@@ -57,12 +57,12 @@ class Server:
         except KeyError:
             raise errors.NotFoundError(f'{kind.plural} "{key}" not found') from None
 
-    def list(self, kind: Kind) -> Iterator[Stored]:
+    def list(self, kind: ResourceKind) -> Iterator[Stored]:
         """All objects of a kind, by name."""
         present = self._objects.get(kind, {})
         return (present[key] for key in sorted(present))
 
-    def watch(self, kind: Kind, resource_version: str) -> AsyncIterator[Entry]:
+    def watch(self, kind: ResourceKind, resource_version: str) -> AsyncIterator[Entry]:
         """Changes of a kind after a version. Raises GoneError, RefusedError for what is no version."""
         if not resource_version.isdecimal():
             raise errors.RefusedError(f"resourceVersion: {resource_version!r}: use the version of a list or a change")
@@ -72,7 +72,7 @@ class Server:
 
     # --- writing
 
-    def create(self, kind: Kind, document: Document) -> Stored:
+    def create(self, kind: ResourceKind, document: Document) -> Stored:
         """Store a new object. Raises ConflictError if its name is taken, RefusedError if it is no good."""
         suffix = "".join(self._random.choices(_SAFE_LETTERS, k=5))
         made = objects.new(kind, document, suffix)
@@ -83,12 +83,12 @@ class Server:
         made["metadata"]["creationTimestamp"] = self._timestamp()
         return self._store(kind, made, ChangeType.ADDED)
 
-    def patch(self, kind: Kind, name: str, patch: Document, namespace: str = "") -> Stored:
+    def patch(self, kind: ResourceKind, name: str, patch: Document, namespace: str = "") -> Stored:
         """Apply a merge patch to all but the status. Raises ConflictError, NotFoundError, RefusedError."""
         before = self.get(kind, name, namespace)
         return self._replace(kind, before, objects.patched(kind, before.document, patch))
 
-    def patch_status(self, kind: Kind, name: str, patch: Document, namespace: str = "") -> Stored:
+    def patch_status(self, kind: ResourceKind, name: str, patch: Document, namespace: str = "") -> Stored:
         """Apply a merge patch to the status alone."""
         before = self.get(kind, name, namespace)
         status = objects.merged(before.document.get("status"), patch.get("status", {}))
@@ -118,7 +118,7 @@ class Server:
         self._replace(api.POD, before, after)
 
     def delete(
-        self, kind: Kind, name: str, namespace: str = "", *, uid: str = "", grace_seconds: int | None = None
+        self, kind: ResourceKind, name: str, namespace: str = "", *, uid: str = "", grace_seconds: int | None = None
     ) -> None:
         """Delete an object, or mark a pod whose grace has to be waited for. Raises ConflictError, NotFoundError."""
         before = self.get(kind, name, namespace)
@@ -152,16 +152,16 @@ class Server:
 
     # --- inside
 
-    def _history(self, kind: Kind) -> History:
+    def _history(self, kind: ResourceKind) -> History:
         return self._histories.setdefault(kind, History(self._history_limit))
 
-    def _replace(self, kind: Kind, before: Stored, after: Document) -> Stored:
+    def _replace(self, kind: ResourceKind, before: Stored, after: Document) -> Stored:
         """Store a changed object; one that is the same stays as it is, at its version."""
         if after == before.document:
             return before
         return self._store(kind, after, ChangeType.MODIFIED)
 
-    def _store(self, kind: Kind, document: Document, type_: ChangeType) -> Stored:
+    def _store(self, kind: ResourceKind, document: Document, type_: ChangeType) -> Stored:
         stored = self._log(kind, document, type_)
         self._objects.setdefault(kind, {})[api.key_of(document)] = stored
         return stored
@@ -174,7 +174,7 @@ class Server:
         marks = {"deletionTimestamp": self._timestamp(grace), "deletionGracePeriodSeconds": grace}
         return self._replace(api.POD, pod, {**pod.document, "metadata": {**meta, **marks}})
 
-    def _log(self, kind: Kind, document: Document, type_: ChangeType) -> Stored:
+    def _log(self, kind: ResourceKind, document: Document, type_: ChangeType) -> Stored:
         self.version += 1
         document = {**document, "metadata": {**document["metadata"], "resourceVersion": str(self.version)}}
         stored = Stored(document, msgspec.json.encode(document))

@@ -14,7 +14,7 @@ from scheduler.cache.port import Cluster
 from simulator.cluster.api import POD, Api, Document
 from simulator.cluster.kube_api import KubeApi
 from simulator.cluster.memory_cluster.client import MemoryApi, MemoryCluster
-from simulator.cluster.memory_cluster.server import Server
+from simulator.cluster.memory_cluster.server import MemoryServer
 from testbed.control_plane.control_plane import ControlPlane
 
 CRD = Path(__file__).parents[3] / "deploy" / "crd" / "mignodes.yaml"
@@ -58,7 +58,7 @@ def genuine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
 async def ports(request: pytest.FixtureRequest) -> AsyncIterator[Ports]:
     suffix = uuid.uuid4().hex[:8]
     if request.param == "memory":
-        server = Server()
+        server = MemoryServer()
         yield Ports(MemoryApi(server), MemoryCluster(server), suffix)
         return
     control_plane: ControlPlane = request.getfixturevalue("genuine")

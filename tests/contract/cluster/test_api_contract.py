@@ -8,15 +8,15 @@ from allocator import errors
 from kubeclient.changes import ChangeType
 from scheduler.cache.port import Binding
 from simulator.cluster import api
-from simulator.cluster.api import EVENT, MIG_NODE, NODE, POD, Change, Document
+from simulator.cluster.api import EVENT, MIG_NODE, NODE, POD, Document, ObjectChange
 from tests.contract.cluster.conftest import Ports
 
 STATUS = {"contractVersion": 1, "agent": {"version": "1", "mode": "simulated"}}
 
 
-async def changes(ports: Ports, kind: api.Kind, version: str, count: int) -> list[Change]:
+async def changes(ports: Ports, kind: api.ResourceKind, version: str, count: int) -> list[ObjectChange]:
     """The next changes of this test's own objects."""
-    found: list[Change] = []
+    found: list[ObjectChange] = []
     async with aclosing(ports.api.watch(kind, version)) as watch:
         async for change in watch:
             if change.document is not None and change.document["metadata"]["name"].endswith(ports.suffix):

@@ -9,7 +9,7 @@ from allocator import errors
 from kubeclient.changes import ChangeType
 from kubeclient.objects import Pod
 from scheduler.cache.budgets import Selector
-from scheduler.cache.port import Binding, Kind, MigNode
+from scheduler.cache.port import Binding, MigNode, WatchedKind
 from simulator.cluster.api import DISRUPTION_BUDGET, MIG_NODE, NODE, POD
 from tests.contract.cluster.conftest import Ports
 
@@ -24,7 +24,7 @@ async def test_list_gives_the_fields_we_use(ports: Ports) -> None:
     await ports.api.create(NODE, ports.node())
     await ports.api.create(MIG_NODE, {"metadata": {"name": ports.name("node")}})
     await ports.api.patch_status(MIG_NODE, ports.name("node"), {"status": {"contractVersion": 1}})
-    (pod,) = [p for p in (await ports.cluster.list(Kind.POD)).items if p.metadata.uid == made["metadata"]["uid"]]
+    (pod,) = [p for p in (await ports.cluster.list(WatchedKind.POD)).items if p.metadata.uid == made["metadata"]["uid"]]
     assert isinstance(pod, Pod)
     assert pod.status.phase == "Pending"
     assert pod.spec.scheduler_name == "migsched"
@@ -32,19 +32,21 @@ async def test_list_gives_the_fields_we_use(ports: Ports) -> None:
     assert container.name == "main"
     assert container.resources is not None
     assert container.resources.limits == MIG["limits"]
-    assert ports.name("node") in {n.metadata.name for n in (await ports.cluster.list(Kind.NODE)).items}
-    (seen,) = [m for m in (await ports.cluster.list(Kind.MIG_NODE)).items if m.metadata.name == ports.name("node")]
+    assert ports.name("node") in {n.metadata.name for n in (await ports.cluster.list(WatchedKind.NODE)).items}
+    (seen,) = [
+        m for m in (await ports.cluster.list(WatchedKind.MIG_NODE)).items if m.metadata.name == ports.name("node")
+    ]
     assert isinstance(seen, MigNode)
     assert msgspec.json.decode(seen.status) == {"contractVersion": 1}
 
 
 async def test_watch_follows_a_list(ports: Ports) -> None:
     """A watch from a list's version tells what happened since, the object as it became."""
-    version = (await ports.cluster.list(Kind.POD)).resource_version
+    version = (await ports.cluster.list(WatchedKind.POD)).resource_version
     made = await ports.created()
     await ports.cluster.bind(Binding("default", ports.name("pod"), made["metadata"]["uid"], "n1", {"k": "v"}))
     seen = []
-    async with aclosing(ports.cluster.watch(Kind.POD, version)) as watch:  # type: ignore[type-var]
+    async with aclosing(ports.cluster.watch(WatchedKind.POD, version)) as watch:  # type: ignore[type-var]
         async for change in watch:
             if isinstance(change.item, Pod) and change.item.metadata.name == ports.name("pod"):
                 seen.append((change.type, change.item.spec.node_name, change.item.metadata.annotations))
@@ -55,8 +57,8 @@ async def test_watch_follows_a_list(ports: Ports) -> None:
 
 async def test_a_version_that_the_server_has_not_reached_is_gone(ports: Ports) -> None:
     """A watch from a future version, as after etcd was put back to an older state, is told to list again."""
-    version = int((await ports.cluster.list(Kind.POD)).resource_version)
-    watch = ports.cluster.watch(Kind.POD, str(version + 1_000_000))
+    version = int((await ports.cluster.list(WatchedKind.POD)).resource_version)
+    watch = ports.cluster.watch(WatchedKind.POD, str(version + 1_000_000))
     with pytest.raises(errors.GoneError, match="Too large resource version"):
         await anext(watch)
 

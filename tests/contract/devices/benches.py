@@ -6,7 +6,7 @@ from enum import StrEnum
 from allocator.mig.profile import Placement
 from node_agent.gpu import device
 from node_agent.gpu.nvml.devices import Deadlines, NvmlDevices
-from node_agent.gpu.nvml.driver import Binding
+from node_agent.gpu.nvml.driver import Driver
 from simulator.gpu.devices import SimulatedDevices
 from simulator.gpu.driver import SimulatedDriver, simulate
 from simulator.gpu.gpu import SimulatedGpu
@@ -83,5 +83,5 @@ def open_bench(kind: Kind, driver: SimulatedDriver, deadlines: Deadlines | None 
     if kind is Kind.SIMULATOR:
         return Bench(driver, SimulatedDevices(driver))
     library = FakeLibrary(driver)
-    devices = NvmlDevices(Binding(library), deadlines=deadlines, **({"root": driver.root} if driver.root else {}))
+    devices = NvmlDevices(Driver(library), deadlines=deadlines, **({"root": driver.root} if driver.root else {}))
     return Bench(driver, devices, library)

@@ -13,7 +13,7 @@ from simulator.gpu.driver import SimulatedDriver, simulate
 from simulator.gpu.faults import Call
 from simulator.gpu.gpu import SimulatedGpu
 from simulator.gpu.spans import Orientation
-from simulator.gpu.users import Holder
+from simulator.gpu.users import DeviceUser
 from tests.contract.devices.benches import A30, A100, H100, RTX, Bench, Benches
 
 
@@ -103,7 +103,7 @@ def test_nothing_is_cut_with_mig_off(benches: Benches, model: str) -> None:
 
 def test_first_cut_on_a_gpu_in_use_as_a_whole_is_busy(bench: Bench) -> None:
     """The first instance of a GPU that somebody holds as a whole is refused as busy, a later one is made."""
-    monitor = Holder("dcgm")
+    monitor = DeviceUser("dcgm")
     bench.gpu.hold(monitor)
     with pytest.raises(device.DeviceBusyError):
         bench.create("1g.5gb", 0)
@@ -169,7 +169,7 @@ def test_a_used_slice_is_busy_until_its_process_ends(bench: Bench) -> None:
     with pytest.raises(device.DeviceBusyError):
         bench.devices.destroy(bench.uuid, made.gi_id, made.placement)
     assert bench.devices.instances(bench.uuid) == (made,)
-    assert bench.devices.processes(bench.uuid, made.gi_id) == (device.Process(4242, 300, made.gi_id, 0),)
+    assert bench.devices.processes(bench.uuid, made.gi_id) == (device.GpuProcess(4242, 300, made.gi_id, 0),)
     bench.gpu.end_process(4242)
     assert bench.devices.processes(bench.uuid, made.gi_id) == ()
     assert bench.devices.destroy(bench.uuid, made.gi_id, made.placement)
@@ -178,7 +178,7 @@ def test_a_used_slice_is_busy_until_its_process_ends(bench: Bench) -> None:
 def test_a_hidden_holder_of_the_gpu_instance_leaves_it_half_destroyed(bench: Bench) -> None:
     """A holder without a process lets the compute instance go but not the GPU instance; trying again finishes it."""
     made = bench.create("2g.10gb", 4)
-    holder = Holder("dcgm-exporter", made.gi_id)
+    holder = DeviceUser("dcgm-exporter", made.gi_id)
     bench.gpu.hold(holder)
     with pytest.raises(device.DeviceBusyError):
         bench.devices.destroy(bench.uuid, made.gi_id, made.placement)

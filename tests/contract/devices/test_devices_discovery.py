@@ -6,7 +6,7 @@ import pytest
 
 from allocator.mig import gpu_models
 from node_agent.gpu import device
-from node_agent.gpu.device import GpuState, MigMode
+from node_agent.gpu.device import GpuState, ModeState
 from simulator.gpu.driver import Privilege, SimulatedDriver, Virtualization, simulate
 from simulator.gpu.faults import Call
 from simulator.gpu.gpu import SimulatedGpu
@@ -41,7 +41,7 @@ def test_hopper_tells_its_catalogue_with_mig_off(benches: Benches) -> None:
     """With MIG off a Hopper reports its live catalogue, its full capacity and no instances, and that MIG is off."""
     bench = benches.of(H200, mig=False)
     info = bench.info()
-    assert (info.state, info.mode, info.live) == (GpuState.MIG_OFF, MigMode(current=False, pending=False), True)
+    assert (info.state, info.mode, info.live) == (GpuState.MIG_OFF, ModeState(current=False, pending=False), True)
     assert info.catalogue is not None
     assert info.catalogue.profiles == gpu_models.find(H200).profiles
     assert bench.devices.instances(bench.uuid) == ()
@@ -65,9 +65,9 @@ def test_pending_mode_is_told(benches: Benches) -> None:
     """A mode change that waits for a reset is a state of its own."""
     mode = ModeMachine(enabled=False, needs_reset=True, passthrough=True)
     bench = benches.on(SimulatedDriver([SimulatedGpu(gpu_models.find(A100), "GPU-0", mode=mode)]))
-    assert bench.devices.set_mode("GPU-0", True) == device.ModeChange(16, MigMode(current=False, pending=True))
+    assert bench.devices.set_mode("GPU-0", True) == device.ModeChange(16, ModeState(current=False, pending=True))
     info = bench.info()
-    assert (info.state, info.mode) == (GpuState.MODE_PENDING, MigMode(current=False, pending=True))
+    assert (info.state, info.mode) == (GpuState.MODE_PENDING, ModeState(current=False, pending=True))
 
 
 def test_lost_gpu_does_not_hide_the_others(bench: Bench) -> None:
@@ -160,7 +160,7 @@ def test_switching_hopper_on_and_off(benches: Benches) -> None:
     bench.create("7g.141gb", 0)
     off = bench.devices.set_mode(bench.uuid, False)
     assert off.in_force
-    assert bench.devices.mode(bench.uuid) == MigMode(current=False, pending=False)
+    assert bench.devices.mode(bench.uuid) == ModeState(current=False, pending=False)
     assert bench.devices.instances(bench.uuid) == ()
 
 
@@ -170,7 +170,7 @@ def test_switching_a_busy_gpu_stays_pending(benches: Benches) -> None:
     bench.gpu.start_process(None, 4711)
     change = bench.devices.set_mode(bench.uuid, True)
     assert (change.activation, change.in_force) == (19, False)
-    assert change.mode == MigMode(current=False, pending=True)
+    assert change.mode == ModeState(current=False, pending=True)
     bench.gpu.end_process(4711)
     assert bench.devices.set_mode(bench.uuid, True).in_force
 

@@ -17,7 +17,7 @@ from node_agent import service
 from node_agent.gpu import device
 from node_agent.gpu.device import GpuState
 from node_agent.gpu.nvml.devices import NvmlDevices
-from node_agent.gpu.nvml.driver import Binding
+from node_agent.gpu.nvml.driver import Driver
 from node_agent.gpu.nvml.observe import observe
 from simulator.gpu.driver import SimulatedDriver, Virtualization
 from simulator.gpu.gpu import SimulatedGpu
@@ -42,7 +42,7 @@ def simulated(recorded: dict[str, Any]) -> dict[str, Any]:
             gpu.create(one["profile"], one["start"])
         gpus.append(gpu)
     driver = SimulatedDriver(gpus, version=recorded["driver"], virtualization=Virtualization.PASSTHROUGH)
-    return observe(Binding(FakeLibrary(driver)))
+    return observe(Driver(FakeLibrary(driver)))
 
 
 def comparable(observed: dict[str, Any]) -> dict[str, Any]:
@@ -84,7 +84,7 @@ def test_the_agent_prints_of_simulated_gpus_what_it_printed_of_real_ones(path: P
         known = gpu_models.find(told["catalogue"])
         mode = ModeMachine(enabled=told["migMode"] == "Enabled", needs_reset=known.toggle_needs_reset)
         gpus.append(SimulatedGpu(known, told["uuid"], told["index"], mode=mode))
-    devices = NvmlDevices(Binding(FakeLibrary(SimulatedDriver(gpus, virtualization=Virtualization.PASSTHROUGH))))
+    devices = NvmlDevices(Driver(FakeLibrary(SimulatedDriver(gpus, virtualization=Virtualization.PASSTHROUGH))))
     assert told_by_agent(service.observe(devices, "node-1")) == told_by_agent(recorded)
 
 
@@ -92,7 +92,7 @@ def test_a_made_up_recording_is_compared() -> None:
     """The comparison with recordings sees a capacity that is off by one."""
     gpu = SimulatedGpu(gpu_models.find("h200-141gb"), "GPU-0")
     gpu.create("3g.71gb", 4)
-    recorded = observe(Binding(FakeLibrary(SimulatedDriver([gpu]))))
+    recorded = observe(Driver(FakeLibrary(SimulatedDriver([gpu]))))
     assert comparable(simulated(recorded)) == comparable(recorded)
     recorded["gpus"][0]["capacity"]["1g.18gb"] += 1
     assert comparable(simulated(recorded)) != comparable(recorded)
@@ -100,7 +100,7 @@ def test_a_made_up_recording_is_compared() -> None:
 
 @pytest.fixture
 def here() -> Iterator[NvmlDevices]:
-    devices = NvmlDevices(Binding())
+    devices = NvmlDevices(Driver())
     yield devices
     devices.close()
 
@@ -126,7 +126,7 @@ def test_the_gpus_of_this_machine_are_readable(here: NvmlDevices) -> None:
 @pytest.mark.hardware
 def test_the_gpus_of_this_machine_are_as_simulated() -> None:
     """Real GPUs of known models, left as they are, print what simulated ones print."""
-    recorded = observe(Binding())
+    recorded = observe(Driver())
     if any(gpu["catalogue"] is None or "refused" in gpu for gpu in recorded["gpus"]):
         pytest.skip("a GPU of this machine has no MIG or refuses to tell")
     assert comparable(simulated(recorded)) == comparable(recorded)

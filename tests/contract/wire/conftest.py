@@ -12,7 +12,7 @@ from scheduler import settings
 from scheduler.service import Service
 from simulator.cluster import api
 from simulator.cluster.memory_cluster.client import MemoryCluster
-from simulator.cluster.memory_cluster.server import Server
+from simulator.cluster.memory_cluster.server import MemoryServer
 from tests.builders import node
 
 Document = dict[str, Any]
@@ -21,7 +21,7 @@ Document = dict[str, Any]
 class Wire:
     """The service and its cluster. `post` gives status and decoded answer."""
 
-    def __init__(self, server: Server, service: Service, client: httpx.AsyncClient) -> None:
+    def __init__(self, server: MemoryServer, service: Service, client: httpx.AsyncClient) -> None:
         self.server = server
         self.service = service
         self.client = client
@@ -44,7 +44,7 @@ class Wire:
         return await self.client.get(f"{self.service.api_url}{path}")
 
 
-def add_node(server: Server, name: str, status: Document | None = None) -> None:
+def add_node(server: MemoryServer, name: str, status: Document | None = None) -> None:
     """A node with one empty A100-40GB, or with the MigNode status given."""
     server.create(api.NODE, {"metadata": {"name": name}})
     if status is None:
@@ -66,9 +66,9 @@ def pod(name: str, limits: Document | None = None, **metadata: Any) -> Document:
 
 
 @pytest.fixture
-def server() -> Server:
+def server() -> MemoryServer:
     """A cluster of two nodes with a GPU each, and one node without an agent."""
-    made = Server()
+    made = MemoryServer()
     add_node(made, "node-1")
     add_node(made, "node-2")
     made.create(api.NODE, {"metadata": {"name": "no-agent"}})
@@ -76,7 +76,7 @@ def server() -> Server:
 
 
 @pytest.fixture
-async def wire(server: Server) -> AsyncIterator[Wire]:
+async def wire(server: MemoryServer) -> AsyncIterator[Wire]:
     """The service over that cluster, synced."""
     service = Service(
         settings.load(extender_port=0, api_port=0, api_host="127.0.0.1", max_body_mib=32), MemoryCluster(server)

@@ -12,7 +12,7 @@ from scheduler.service import Service
 from simulator.cluster import api
 from simulator.cluster.memory_cluster.client import MemoryCluster
 from simulator.cluster.memory_cluster.faults import Fault
-from simulator.cluster.memory_cluster.server import Server
+from simulator.cluster.memory_cluster.server import MemoryServer
 from tests.builders import node
 from tests.contract.wire.conftest import Wire, add_node, pod
 
@@ -213,7 +213,7 @@ async def test_a_report_of_a_future_contract_is_not_guessed_at(wire: Wire) -> No
     assert "status.contractVersion: 2: this migsched reads version 1" in future["problem"]
 
 
-async def test_verbs_answer_503_until_the_caches_are_synced(server: Server) -> None:
+async def test_verbs_answer_503_until_the_caches_are_synced(server: MemoryServer) -> None:
     """Before the first lists are in, no decision is made: verbs say 503 and /readyz is false; then both turn."""
     cluster = MemoryCluster(server)
     gate = asyncio.Event()

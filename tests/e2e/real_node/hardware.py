@@ -151,9 +151,9 @@ class RemoteDevices:
         """See MigDevices."""
         return bool(self._ask("destroy", gpu, gi_id, placement))
 
-    def processes(self, gpu: str, gi_id: int) -> tuple[device.Process, ...]:
+    def processes(self, gpu: str, gi_id: int) -> tuple[device.GpuProcess, ...]:
         """See MigDevices."""
-        found: tuple[device.Process, ...] = self._ask("processes", gpu, gi_id)
+        found: tuple[device.GpuProcess, ...] = self._ask("processes", gpu, gi_id)
         return found
 
     def device_nodes(self, gpu: str, gi_id: int) -> tuple[device.DeviceNode, ...]:
@@ -161,9 +161,9 @@ class RemoteDevices:
         found: tuple[device.DeviceNode, ...] = self._ask("device_nodes", gpu, gi_id)
         return found
 
-    def mode(self, gpu: str) -> device.MigMode:
+    def mode(self, gpu: str) -> device.ModeState:
         """See MigDevices."""
-        found: device.MigMode = self._ask("mode", gpu)
+        found: device.ModeState = self._ask("mode", gpu)
         return found
 
     def set_mode(self, gpu: str, enabled: bool) -> device.ModeChange:

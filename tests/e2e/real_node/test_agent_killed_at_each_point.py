@@ -10,7 +10,7 @@ from contextlib import closing
 
 import pytest
 
-from node_agent.slices.states import State
+from node_agent.slices.states import RecordState
 from simulator.gpu.faults import Call
 from testbed.control_plane.control_plane import ControlPlane
 from testbed.node.real_node import RealNode
@@ -64,22 +64,24 @@ def makes_good(stack: AgentStack, bystander: Document) -> None:
     assert is_same_container(bystander, stack.get("pod", "bystander"))
     assert stack.visible("bystander") == seen
     stack.eventually(
-        lambda: {one.state for one in stack.journal().records.values()} <= {State.IDLE, State.ALLOCATED},
+        lambda: {one.state for one in stack.journal().records.values()} <= {RecordState.IDLE, RecordState.ALLOCATED},
         "no intent is left",
     )
     stack.run(pod(stack, "after", ["1g.5gb"]))
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-@pytest.mark.parametrize("state", [one for one in State if one is not State.RESTORING])
-def test_it_dies_while_it_writes_its_journal(stack: AgentStack, bystander: Document, state: State, when: str) -> None:
+@pytest.mark.parametrize("state", [one for one in RecordState if one is not RecordState.RESTORING])
+def test_it_dies_while_it_writes_its_journal(
+    stack: AgentStack, bystander: Document, state: RecordState, when: str
+) -> None:
     """Killed before or after a slice's state is written, the agent leaves an intent that the next one settles."""
     stack.agent.stop()
     stack.agent.start(state.value, when)
     stack.eventually(lambda: stack.agent.registered, "the kubelet knows the agent")
-    profiles = ["4g.20gb"] if state is State.DESTROYING else ["2g.10gb"]
+    profiles = ["4g.20gb"] if state is RecordState.DESTROYING else ["2g.10gb"]
     stack.create(pod(stack, "act", profiles))
-    if state is State.IDLE:  # that a new slice is idle is written with the next intent, or when a pod is over
+    if state is RecordState.IDLE:  # that a new slice is idle is written with the next intent, or when a pod is over
         stack.eventually(lambda: stack.agent.killed or is_running(stack.get("pod", "act")), "it is cut")
         stack.delete("act")
     stack.eventually(lambda: stack.agent.killed, "the agent kills itself")
@@ -91,7 +93,7 @@ def test_it_dies_while_it_restores(stack: AgentStack, bystander: Document, when:
     """Killed while it cuts anew what a container has, it is followed by one that does: at the old place."""
     uuid, placement = stack.hardware.slices()[stack.visible("bystander")]
     stack.power_cut()
-    stack.agent.start(State.RESTORING.value, when)
+    stack.agent.start(RecordState.RESTORING.value, when)
     stack.eventually(lambda: stack.agent.killed, "the agent kills itself")
     stack.agent.start()
     stack.eventually(lambda: (uuid, placement) in stack.hardware.slices().values(), "the slice is cut anew")

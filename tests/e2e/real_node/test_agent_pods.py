@@ -3,7 +3,7 @@
 import pytest
 
 from simulator.gpu import events
-from simulator.gpu.events import Event
+from simulator.gpu.events import GpuEvent
 from tests.e2e.real_node.agent_stack import AgentStack, container, is_running, is_same_container, pod, pod_of, promises
 
 pytestmark = pytest.mark.e2e
@@ -101,7 +101,7 @@ def switch(stack: AgentStack, gpu: str, *, enabled: bool) -> None:
     """Somebody switches MIG mode of an empty GPU; the driver tells of it."""
     one = stack.hardware.driver.find(gpu)
     assert one.set_mode(enabled) == 0
-    stack.hardware.driver.emit(Event(gpu, events.MIG_CONFIG_CHANGE))
+    stack.hardware.driver.emit(GpuEvent(gpu, events.MIG_CONFIG_CHANGE))
 
 
 def allocatable(stack: AgentStack, resource: str) -> int:

@@ -6,7 +6,7 @@ from node_agent.gpu import device
 from simulator.gpu.driver import SimulatedDriver
 from simulator.gpu.faults import Call
 from simulator.gpu.gpu import SimulatedGpu
-from simulator.gpu.users import Holder
+from simulator.gpu.users import DeviceUser
 from tests.e2e.real_node.agent_stack import (
     GPUS,
     AgentStack,
@@ -83,7 +83,7 @@ def test_a_hidden_holder_keeps_its_slice_and_one_pod_only(stack: AgentStack) -> 
     stack.run(pod(stack, "gone", ["2g.10gb"]))
     seen = stack.visible("gone")
     gpu, gi_id = gpu_of(stack, "gone")
-    holder = Holder("dcgm", gi_id, 0)
+    holder = DeviceUser("dcgm", gi_id, 0)
     stack.clear()
     gpu.hold(holder)
     stack.agent.stop()

@@ -12,7 +12,7 @@ import pytest
 
 from testbed.control_plane.control_plane import ControlPlane
 from testbed.node import configuration
-from testbed.node.layout import HIDDEN, Layout
+from testbed.node.layout import HIDDEN, NodeLayout
 from testbed.node.real_node import RealNode
 from tests.e2e.real_node import pods
 
@@ -35,13 +35,13 @@ with ControlPlane(directory / "c") as cluster, RealNode(cluster, "n1", directory
 """
 
 
-def cgroups(place: Layout) -> list[Path]:
+def cgroups(place: NodeLayout) -> list[Path]:
     """The node's cgroups, in all hierarchies: one for each controller, or a single one."""
     top = Path("/sys/fs/cgroup")
     return [root / place.cgroup for root in (top, *top.iterdir()) if (root / place.cgroup).is_dir()]
 
 
-def inside(place: Layout) -> list[int]:
+def inside(place: NodeLayout) -> list[int]:
     """The processes of this machine whose mount namespace is the node's."""
     namespace = Path(f"/proc/{place.pid_file.read_text().strip()}/ns/mnt").readlink()
     return [pid for pid in every_process() if link(Path(f"/proc/{pid}/ns/mnt")) == namespace]
@@ -74,7 +74,7 @@ def ended(descriptors: list[int]) -> bool:
     return True
 
 
-def machine_state(place: Layout) -> dict[str, object]:
+def machine_state(place: NodeLayout) -> dict[str, object]:
     """What a container runtime and a kubelet usually change on a machine."""
     return {
         "mounts": Path("/proc/self/mounts").read_text(),
@@ -88,7 +88,7 @@ def machine_state(place: Layout) -> dict[str, object]:
 def test_a_stopped_node_is_gone(cluster: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> None:
     """After stop no process, mount, network device, cgroup, kernel setting or file outside the directory is left."""
     directory = tmp_path_factory.mktemp("n")
-    place = Layout(directory)
+    place = NodeLayout(directory)
     before = machine_state(place)
     with RealNode(cluster, "n1", directory):
         pods.run(cluster, pods.pod("p", pods.FOREVER, node="n1"))
@@ -102,7 +102,7 @@ def test_a_stopped_node_is_gone(cluster: ControlPlane, tmp_path_factory: pytest.
 def test_a_node_ends_with_its_supervisor(usable_machine: None, tmp_path_factory: pytest.TempPathFactory) -> None:
     """After SIGKILL of the process that runs the node, no process and no cgroup of the node is left."""
     directory = tmp_path_factory.mktemp("s")
-    place = Layout(directory / "n")
+    place = NodeLayout(directory / "n")
     with subprocess.Popen(
         [sys.executable, "-c", SUPERVISOR, str(directory)],
         cwd=REPOSITORY,
@@ -125,7 +125,7 @@ def test_a_node_ends_with_its_supervisor(usable_machine: None, tmp_path_factory:
 def test_what_a_killed_node_left_is_taken_over(cluster: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> None:
     """Where even the holder of the namespaces was killed and cgroups stayed, the next node in the directory starts."""
     directory = tmp_path_factory.mktemp("n")
-    place = Layout(directory)
+    place = NodeLayout(directory)
     first = RealNode(cluster, "n4", directory)
     first.start()
     try:

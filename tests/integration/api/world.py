@@ -11,17 +11,17 @@ from allocator.claims import contract
 from allocator.placement import policy
 from scheduler import settings
 from scheduler.api import Context, build
-from scheduler.cache.cluster_cache import State
+from scheduler.cache.cluster_cache import ClusterCache
 from scheduler.metrics import Metrics
-from scheduler.planner.pool import Pool
-from scheduler.planner.port import Limits
+from scheduler.planner.pool import PlannerPool
+from scheduler.planner.port import PoolLimits
 from scheduler.service import Service
 from scheduler.snapshots import Snapshots
 from simulator import planner_tasks
 from simulator.cluster import api
 from simulator.cluster.api import Document
 from simulator.cluster.memory_cluster.client import MemoryCluster
-from simulator.cluster.memory_cluster.server import Server
+from simulator.cluster.memory_cluster.server import MemoryServer
 from tests.builders import NodeBuilder, node
 from tests.waiting import eventually
 
@@ -51,7 +51,9 @@ PODS = {  # name: node, GPU, profile, start, movable
 class World:
     """The running service, its cluster, and a client of its API."""
 
-    def __init__(self, server: Server, cluster: MemoryCluster, service: Service, client: httpx.AsyncClient) -> None:
+    def __init__(
+        self, server: MemoryServer, cluster: MemoryCluster, service: Service, client: httpx.AsyncClient
+    ) -> None:
         self.server = server
         self.cluster = cluster
         self.service = service
@@ -65,9 +67,9 @@ class World:
         return text
 
 
-def example_cluster() -> Server:
+def example_cluster() -> MemoryServer:
     """An API server with the example's nodes, pods and budget."""
-    server = Server()
+    server = MemoryServer()
     for one in (_pod(name, *where) for name, where in PODS.items()):
         server.create(api.POD, one)
     owners = {one.document["metadata"]["name"]: one.document["metadata"]["uid"] for one in server.list(api.POD)}
@@ -130,14 +132,14 @@ async def running(**changes: Any) -> AsyncIterator[World]:
 
 def document() -> Document:
     """The OpenAPI document of a service that has not started."""
-    state, metrics = State(policy.DEFAULT, lambda: None), Metrics()
+    state, metrics = ClusterCache(policy.DEFAULT, lambda: None), Metrics()
     context = Context(
         state=state,
         metrics=metrics,
         ready=lambda: False,
         refresh=lambda: None,
-        snapshots=Snapshots(state, MemoryCluster(Server())),
-        planner=Pool(Limits(), metrics),
+        snapshots=Snapshots(state, MemoryCluster(MemoryServer())),
+        planner=PlannerPool(PoolLimits(), metrics),
         simulate=planner_tasks.simulate,
         max_body=1,
     )

@@ -14,54 +14,54 @@ import pytest_asyncio
 from allocator.claims import snapshot_file
 from allocator.mig import gpu_models
 from scheduler.metrics import Metrics
-from scheduler.planner.pool import Pool
+from scheduler.planner.pool import PlannerPool
 from scheduler.planner.port import (
     Asking,
     BusyError,
-    DiedError,
     DocumentError,
-    FailedError,
-    LateError,
-    Limits,
+    InternalError,
+    PlannerDeadlineError,
     PlannerError,
-    Question,
-    StoppingError,
+    PlannerJob,
+    PoolLimits,
+    ShuttingDownError,
     Task,
     TooLargeError,
+    WorkerCrashedError,
 )
 from tests.integration.planner import work
 from tests.waiting import eventually
 
-LIMITS = Limits(deadline_s=30.0, memory_mib=2048, nice=0)  # as important as the tests beside it
+LIMITS = PoolLimits(deadline_s=30.0, memory_mib=2048, nice=0)  # as important as the tests beside it
 
 
 @pytest.fixture
-async def pool() -> AsyncIterator[Pool]:
-    made = Pool(LIMITS, Metrics())
+async def pool() -> AsyncIterator[PlannerPool]:
+    made = PlannerPool(LIMITS, Metrics())
     yield made
     await made.close()
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def shared() -> AsyncIterator[Pool]:
+async def shared() -> AsyncIterator[PlannerPool]:
     """A pool for questions that its workers survive: a new process takes half a second."""
-    made = Pool(LIMITS, Metrics())
+    made = PlannerPool(LIMITS, Metrics())
     yield made
     await made.close()
 
 
-def now(question: Question) -> Asking:
+def now(question: PlannerJob) -> Asking:
     """A question that is put together already."""
 
-    async def asking() -> Question:
+    async def asking() -> PlannerJob:
         return question
 
     return asking
 
 
-async def asked(pool: Pool, task: Task, document: Any = None, **more: Any) -> Any:
+async def asked(pool: PlannerPool, task: Task, document: Any = None, **more: Any) -> Any:
     body = b"" if document is None else json.dumps(document).encode()
-    return json.loads(await pool.ask(task, now(Question(body, **more))))
+    return json.loads(await pool.ask(task, now(PlannerJob(body, **more))))
 
 
 def alive(pid: int) -> bool:
@@ -79,7 +79,7 @@ async def test_a_task_gets_the_document_and_its_terms() -> None:
     a100 = gpu_models.find("a100-40gb")
     saved = snapshot_file.encode(snapshot_file.describe([(a100, 2, 1)])).encode()
     more: dict[str, Any] = {"snapshot": (saved[:100], saved[100:]), "catalogues": {"mine": a100}, "time_limit_s": 2.5}
-    pool = Pool(replace(LIMITS, nice=19), Metrics())
+    pool = PlannerPool(replace(LIMITS, nice=19), Metrics())
     found = await asked(pool, work.echo, {"demand": 1}, **more)
     await pool.close()
     assert found["document"] == {"demand": 1}
@@ -89,16 +89,16 @@ async def test_a_task_gets_the_document_and_its_terms() -> None:
 
 
 @pytest.mark.parametrize(("asked_s", "most"), [(None, 5.0), (1000.0, 0.8 * LIMITS.deadline_s)])
-async def test_a_search_ends_before_the_deadline(pool: Pool, asked_s: float | None, most: float) -> None:
+async def test_a_search_ends_before_the_deadline(pool: PlannerPool, asked_s: float | None, most: float) -> None:
     """The task's own time limit holds by default, and no wish reaches past the deadline."""
     limit_s = (await asked(pool, work.echo, time_limit_s=asked_s))["limit_s"]
     assert most - 5 < limit_s <= most
 
 
-async def test_yaml_is_read_where_the_document_is_not_json(pool: Pool) -> None:
+async def test_yaml_is_read_where_the_document_is_not_json(pool: PlannerPool) -> None:
     """YAML and an empty document are read as the commands read them."""
     body = b"demand: {3g.20gb: 4}\ngoal: cost\n"
-    found = json.loads(await pool.ask(work.echo, now(Question(body, is_json=False))))
+    found = json.loads(await pool.ask(work.echo, now(PlannerJob(body, is_json=False))))
     assert found["document"] == {"demand": {"3g.20gb": 4}, "goal": "cost"}
     assert (await asked(pool, work.echo))["document"] == {}
 
@@ -111,10 +111,10 @@ async def test_yaml_is_read_where_the_document_is_not_json(pool: Pool) -> None:
          b"%c: &%c [%s]\n" % (97 + n, 97 + n, b", ".join([b"*%c" % (96 + n)] * 10)) for n in range(1, 9)), False)],
 )  # fmt: skip
 @pytest.mark.asyncio(loop_scope="module")
-async def test_what_cannot_be_read_is_refused(shared: Pool, body: bytes, is_json: bool) -> None:
+async def test_what_cannot_be_read_is_refused(shared: PlannerPool, body: bytes, is_json: bool) -> None:
     """A body that is not what it claims to be, or could be read in two ways, is refused, and the worker lives on."""
     with pytest.raises(DocumentError) as refusal:
-        await shared.ask(work.echo, now(Question(body, is_json=is_json)))
+        await shared.ask(work.echo, now(PlannerJob(body, is_json=is_json)))
     assert (await asked(shared, work.echo, 1))["document"] == 1
     assert refusal.value.field.startswith("document")
     assert refusal.value.fix
@@ -123,20 +123,20 @@ async def test_what_cannot_be_read_is_refused(shared: Pool, body: bytes, is_json
 @pytest.mark.parametrize("body", [b'"\\ud800"', b'{"\\ud800": 1}'])
 @pytest.mark.parametrize("task", [work.echo, work.refuse, work.descend])
 @pytest.mark.asyncio(loop_scope="module")
-async def test_half_a_character_is_refused(shared: Pool, task: Task, body: bytes) -> None:
+async def test_half_a_character_is_refused(shared: PlannerPool, task: Task, body: bytes) -> None:
     """What UTF-8 cannot hold is refused as input, whether an answer or an error would repeat it."""
     with pytest.raises(DocumentError) as refusal:
-        await shared.ask(task, now(Question(body, is_json=False)))
+        await shared.ask(task, now(PlannerJob(body, is_json=False)))
     assert str(refusal.value).encode()
 
 
-async def test_too_deep_a_document_is_refused(pool: Pool) -> None:
+async def test_too_deep_a_document_is_refused(pool: PlannerPool) -> None:
     """Where nesting exhausts the stack of a task, the document is at fault."""
     with pytest.raises(DocumentError, match="nested too deeply"):
         await asked(pool, work.descend, {"a": 1})
 
 
-async def test_a_refusal_names_field_value_and_fix(pool: Pool) -> None:
+async def test_a_refusal_names_field_value_and_fix(pool: PlannerPool) -> None:
     """A task's InputError comes back with its parts."""
     with pytest.raises(DocumentError) as refusal:
         await asked(pool, work.refuse, "x" * 500)
@@ -147,9 +147,11 @@ async def test_a_refusal_names_field_value_and_fix(pool: Pool) -> None:
 
 
 @pytest.mark.parametrize(
-    ("task", "error"), [(work.fail, FailedError), (work.hoard, TooLargeError), (work.die, DiedError)]
+    ("task", "error"), [(work.fail, InternalError), (work.hoard, TooLargeError), (work.die, WorkerCrashedError)]
 )
-async def test_after_a_failure_the_next_question_is_answered(pool: Pool, task: Task, error: type[PlannerError]) -> None:
+async def test_after_a_failure_the_next_question_is_answered(
+    pool: PlannerPool, task: Task, error: type[PlannerError]
+) -> None:
     """A defect, too much memory or the worker's death is one question's error and no other's."""
     with pytest.raises(error):
         await asked(pool, task)
@@ -157,29 +159,29 @@ async def test_after_a_failure_the_next_question_is_answered(pool: Pool, task: T
     assert pool.pending == 0
 
 
-async def test_the_death_of_a_worker_says_how_it_died(pool: Pool) -> None:
+async def test_the_death_of_a_worker_says_how_it_died(pool: PlannerPool) -> None:
     """The signal is named."""
-    with pytest.raises(DiedError, match="SIGABRT"):
+    with pytest.raises(WorkerCrashedError, match="SIGABRT"):
         await asked(pool, work.die)
 
 
-async def test_what_a_task_prints_is_no_answer(pool: Pool) -> None:
+async def test_what_a_task_prints_is_no_answer(pool: PlannerPool) -> None:
     """Output of libraries does not break the messages."""
     assert await asked(pool, work.noisy) == {"said": True}
 
 
 async def test_the_deadline_kills_the_work(tmp_path: Path) -> None:
-    """A question that takes too long is LateError, its worker is gone, and the next one gets a new worker."""
-    pool = Pool(replace(LIMITS, deadline_s=2.0), Metrics())
+    """A question that takes too long is PlannerDeadlineError, its worker is gone, and the next one gets a new worker."""
+    pool = PlannerPool(replace(LIMITS, deadline_s=2.0), Metrics())
     file = tmp_path / "began"
     await asked(pool, work.echo)  # the worker is up
-    with pytest.raises(LateError, match="no answer within 2 s"):
+    with pytest.raises(PlannerDeadlineError, match="no answer within 2 s"):
         await asked(pool, work.endless, {"began": str(file)})
     assert not alive(int(file.read_text()))
     await pool.close()
 
 
-async def test_cancelling_kills_the_work(pool: Pool, tmp_path: Path) -> None:
+async def test_cancelling_kills_the_work(pool: PlannerPool, tmp_path: Path) -> None:
     """Who gives up a question stops its work at once; the next question is answered."""
     question = asyncio.create_task(asked(pool, work.endless, {"began": str(tmp_path / "began")}))
     pid = await begun(tmp_path / "began")
@@ -192,7 +194,7 @@ async def test_cancelling_kills_the_work(pool: Pool, tmp_path: Path) -> None:
 
 async def test_a_full_queue_refuses(tmp_path: Path) -> None:
     """Questions beyond the workers and the queue are refused with when to come back; cancelling one makes room."""
-    pool = Pool(replace(LIMITS, queue=1), Metrics())
+    pool = PlannerPool(replace(LIMITS, queue=1), Metrics())
     running = asyncio.create_task(asked(pool, work.endless, {"began": str(tmp_path / "began")}))
     await begun(tmp_path / "began")
     waiting = asyncio.create_task(asked(pool, work.echo, 3))
@@ -207,21 +209,21 @@ async def test_a_full_queue_refuses(tmp_path: Path) -> None:
 
 async def test_closing_ends_all_work(tmp_path: Path) -> None:
     """Running and waiting questions end with an error, and no process is left."""
-    pool = Pool(LIMITS, Metrics())
+    pool = PlannerPool(LIMITS, Metrics())
     running = asyncio.create_task(asked(pool, work.endless, {"began": str(tmp_path / "began")}))
     pid = await begun(tmp_path / "began")
     waiting = asyncio.create_task(asked(pool, work.echo))
     await eventually(lambda: pool.pending == 2, "one waits")
     await pool.close()
     for question in (running, waiting):
-        with pytest.raises(StoppingError):
+        with pytest.raises(ShuttingDownError):
             await question
     assert not alive(pid)
 
 
 async def test_workers_serve_again_and_end_when_idle() -> None:
     """No process before the first question; the same one for the next; none after some time without questions."""
-    pool = Pool(replace(LIMITS, idle_s=0.2), Metrics())
+    pool = PlannerPool(replace(LIMITS, idle_s=0.2), Metrics())
     assert pool.processes() == []
     first = (await asked(pool, work.echo))["pid"]
     assert first == (await asked(pool, work.echo))["pid"]
@@ -234,7 +236,7 @@ async def test_workers_serve_again_and_end_when_idle() -> None:
 
 async def test_several_workers_work_at_once(tmp_path: Path) -> None:
     """With two workers a second question does not wait for the first."""
-    pool = Pool(replace(LIMITS, workers=2), Metrics())
+    pool = PlannerPool(replace(LIMITS, workers=2), Metrics())
     running = asyncio.create_task(asked(pool, work.endless, {"began": str(tmp_path / "began")}))
     await begun(tmp_path / "began")
     assert (await asked(pool, work.echo, 4))["document"] == 4
@@ -248,11 +250,11 @@ async def test_no_worker_outlives_a_service_that_is_killed(tmp_path: Path) -> No
     script = (
         "import asyncio, json, sys\n"
         "from scheduler.metrics import Metrics\n"
-        "from scheduler.planner.pool import Pool\n"
-        "from scheduler.planner.port import Limits, Question\n"
+        "from scheduler.planner.pool import PlannerPool\n"
+        "from scheduler.planner.port import PoolLimits, PlannerJob\n"
         "from tests.integration.planner import work\n"
-        "async def question(): return Question(json.dumps({'began': sys.argv[1]}).encode())\n"
-        "async def main(): await Pool(Limits(), Metrics()).ask(work.endless, question)\n"
+        "async def question(): return PlannerJob(json.dumps({'began': sys.argv[1]}).encode())\n"
+        "async def main(): await PlannerPool(PoolLimits(), Metrics()).ask(work.endless, question)\n"
         "asyncio.run(main())\n"
     )
     service = await asyncio.create_subprocess_exec(sys.executable, "-c", script, str(tmp_path / "began"))

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from allocator import errors
-from scheduler.planner.port import Terms
+from scheduler.planner.port import JobContext
 
 
-def echo(document: Any, terms: Terms) -> Mapping[str, Any]:
+def echo(document: Any, terms: JobContext) -> Mapping[str, Any]:
     """What came, and from where it was answered."""
     return {
         "document": document,
@@ -26,41 +26,41 @@ def echo(document: Any, terms: Terms) -> Mapping[str, Any]:
     }
 
 
-def refuse(document: Any, terms: Terms) -> Mapping[str, Any]:
+def refuse(document: Any, terms: JobContext) -> Mapping[str, Any]:
     """A document that cannot be meant."""
     raise errors.InputError("fleet[0].count", document, "write a number")
 
 
-def descend(document: Any, terms: Terms) -> Mapping[str, Any]:
+def descend(document: Any, terms: JobContext) -> Mapping[str, Any]:
     """Follows a document down, for ever; names that it cannot encode end it."""
     str(document).encode() if isinstance(document, str) else [name.encode() for name in document]
     return descend(document, terms)
 
 
-def fail(document: Any, terms: Terms) -> Mapping[str, Any]:
+def fail(document: Any, terms: JobContext) -> Mapping[str, Any]:
     """A defect."""
     raise RuntimeError("a defect")
 
 
-def noisy(document: Any, terms: Terms) -> Mapping[str, Any]:
+def noisy(document: Any, terms: JobContext) -> Mapping[str, Any]:
     """Writes to standard output, as libraries do."""
     os.write(1, b"presolve: 12 rows\n")
     print("solved")  # noqa: T201 - what it is about
     return {"said": True}
 
 
-def hoard(document: Any, terms: Terms) -> Mapping[str, Any]:
+def hoard(document: Any, terms: JobContext) -> Mapping[str, Any]:
     """Takes more memory than a worker may have."""
     return {"bytes": len(bytearray(8 * 2**30))}
 
 
-def die(document: Any, terms: Terms) -> Mapping[str, Any]:
+def die(document: Any, terms: JobContext) -> Mapping[str, Any]:
     """Ends as a crash in a library would."""
     os.kill(os.getpid(), signal.SIGABRT)
     raise AssertionError("alive")
 
 
-def endless(document: Any, terms: Terms) -> Mapping[str, Any]:
+def endless(document: Any, terms: JobContext) -> Mapping[str, Any]:
     """Says in a file that it began, then works until it is killed, without Python having a say."""
     Path(document["began"]).write_text(str(os.getpid()))
     while True:

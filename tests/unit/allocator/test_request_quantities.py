@@ -3,14 +3,14 @@
 import pytest
 
 from allocator import errors, request
-from allocator.request import Container, Request, Slot
+from allocator.request import ContainerRequest, Request, SliceRequest
 from tests import builders
 
 WHERE = "container main: nvidia.com/mig-1g.5gb"
 
 
 def _of(quantity: object) -> Request:
-    return request.of_containers([Container("main", {"nvidia.com/mig-1g.5gb": quantity})])  # type: ignore[dict-item]
+    return request.of_containers([ContainerRequest("main", {"nvidia.com/mig-1g.5gb": quantity})])  # type: ignore[dict-item]
 
 
 @pytest.mark.parametrize(
@@ -19,7 +19,7 @@ def _of(quantity: object) -> Request:
 )
 def test_whole_numbers_in_every_spelling(quantity: str | int, number: int) -> None:
     """Whole numbers are read as Kubernetes reads them, signs, zeros and exponents included."""
-    assert _of(quantity).slots == (Slot("main", "1g.5gb"),) * number
+    assert _of(quantity).slots == (SliceRequest("main", "1g.5gb"),) * number
 
 
 _SLIPS = ["", " ", "-1", "--1", "+-1", "1 1", "1.5", "0.5", "1m", "1Ki", "1_0", "1e", "e1", "1e-1", "NaN", "inf", "one"]
@@ -45,19 +45,21 @@ def test_huge_quantities_are_refused(quantity: str | int) -> None:
 
 def test_a_well_formed_profile_is_asked_for_though_no_gpu_offers_it() -> None:
     """Whether `9g.99gb` exists is for the nodes to say, not for the form of the request."""
-    asked = request.of_containers([Container("main", {"nvidia.com/mig-9g.99gb": 1})])
+    asked = request.of_containers([ContainerRequest("main", {"nvidia.com/mig-9g.99gb": 1})])
     assert asked.counts == (("9g.99gb", 1),)
 
 
 def test_a_malformed_profile_is_refused() -> None:
     """A limit that spells no profile is refused with the form it should have."""
     with pytest.raises(errors.RequestError, match=r"resource name: 'nvidia\.com/mig-foo'"):
-        request.of_containers([Container("main", {"nvidia.com/mig-foo": 1})])
+        request.of_containers([ContainerRequest("main", {"nvidia.com/mig-foo": 1})])
 
 
 def test_other_resources_are_not_ours() -> None:
     """A pod without our resources asks for nothing, whatever else it asks."""
-    asked = request.of_containers([Container("main", {"cpu": "2", "nvidia.com/gpu": 1, "example.com/mig-1g.5gb": 1})])
+    asked = request.of_containers(
+        [ContainerRequest("main", {"cpu": "2", "nvidia.com/gpu": 1, "example.com/mig-1g.5gb": 1})]
+    )
     assert not asked
     assert asked == Request()
     assert str(asked) == "nothing"
@@ -74,4 +76,8 @@ def test_builders_spell_containers_as_pods_do() -> None:
     asked = builders.containers_request(
         [builders.container("main", _1g_5gb=2)], [builders.container("pull", _3g_20gb="1")]
     )
-    assert asked.slots == (Slot("main", "1g.5gb"), Slot("main", "1g.5gb"), Slot("pull", "3g.20gb"))
+    assert asked.slots == (
+        SliceRequest("main", "1g.5gb"),
+        SliceRequest("main", "1g.5gb"),
+        SliceRequest("pull", "3g.20gb"),
+    )

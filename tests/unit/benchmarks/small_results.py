@@ -3,7 +3,7 @@
 from typing import Any
 
 from benchmarks import registry, results
-from benchmarks.results import Machine, PartResult, Results, Verdict
+from benchmarks.results import Machine, PartResult, RecordedVerdict, Results
 
 MIXES = ("uniform", "bimodal")
 ROWS: dict[str, list[dict[str, Any]]] = {
@@ -52,9 +52,9 @@ ROWS: dict[str, list[dict[str, Any]]] = {
 }  # fmt: skip
 
 
-def _verdict(ok: bool | None, value: float | None, mix: str, bound: str = "≈ 0.889") -> Verdict:
+def _verdict(ok: bool | None, value: float | None, mix: str, bound: str = "≈ 0.889") -> RecordedVerdict:
     where = {"profiles": 5, "contender": "mfi", "load": 1.0, "mix": mix}
-    return Verdict("policies", where, "gpc_acceptance", bound, "matters & <so>", "a source", 0.004, value, ok)
+    return RecordedVerdict("policies", where, "gpc_acceptance", bound, "matters & <so>", "a source", 0.004, value, ok)
 
 
 def results_of(*names: str, quick: bool = False) -> Results:
@@ -76,7 +76,7 @@ def results_of(*names: str, quick: bool = False) -> Results:
     verdicts = [
         _verdict(True, 0.888, "uniform"),
         _verdict(False, 0.888, "bimodal", "≥ 0.95"),
-        Verdict("sync", {"nodes": 5000}, "peak_mib", "≤ 500", "why", "source"),
+        RecordedVerdict("sync", {"nodes": 5000}, "peak_mib", "≤ 500", "why", "source"),
     ]
     machine = Machine("a processor", 2, 8.0, "Linux 6", "3.11")
     return Results(results.VERSION, "0.1.0", "2026-01-02T03:04:05+00:00", quick, machine, found, verdicts)

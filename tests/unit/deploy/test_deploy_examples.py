@@ -16,7 +16,7 @@ GPUS = 8
 def asked(template: manifests.Manifest) -> Counter[str]:
     """Slices by profile, over the containers of one pod."""
     containers = [
-        request.Container(c["name"], {**c["resources"].get("requests", {}), **c["resources"]["limits"]})
+        request.ContainerRequest(c["name"], {**c["resources"].get("requests", {}), **c["resources"]["limits"]})
         for c in template["spec"]["containers"]
     ]
     return Counter(dict(request.of_containers(containers).counts))

@@ -14,7 +14,7 @@ from node_agent.containers.cdi import CdiError, Specs
 from node_agent.slices import journal
 from node_agent.slices.journal import JournalError
 from node_agent.slices.journal_file import FileStore
-from node_agent.slices.states import State
+from node_agent.slices.states import RecordState
 from simulator.gpu.faults import Call
 from tests.unit.node_agent.memory_cluster import pod
 from tests.unit.node_agent.world import World
@@ -156,7 +156,7 @@ def test_a_cdi_directory_that_cannot_be_written_fails_allocate_and_takes_nothing
     world.step()
     with pytest.raises(CdiError, match=r"CDI directory .*cdi"):
         world.admit(bound)
-    assert [r.state for r in world.journal.records.values()] == [State.IDLE]
+    assert [r.state for r in world.journal.records.values()] == [RecordState.IDLE]
     assert world.journal.grants == frozenset()
 
 

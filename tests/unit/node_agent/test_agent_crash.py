@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from node_agent.slices import states
-from node_agent.slices.states import Event, Place, State
+from node_agent.slices.states import GpuPlacement, RecordState, SliceEvent
 from tests.unit.node_agent.crash_scenes import SCENES, Scene, adopt, hand_on, restore_for_nobody
 from tests.unit.node_agent.world import Crash, World
 
@@ -36,10 +36,10 @@ def _disarm(world: World) -> None:
 
 def test_the_scenes_pass_every_transition(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The points come from the code: no state and event of the table of a slice's life is left out."""
-    passed: set[tuple[State, Event]] = set()
+    passed: set[tuple[RecordState, SliceEvent]] = set()
     table = states.after
 
-    def after(state: State, event: Event) -> State | None:
+    def after(state: RecordState, event: SliceEvent) -> RecordState | None:
         passed.add((state, event))
         return table(state, event)
 
@@ -85,13 +85,13 @@ def test_whatever_dies_when(scene: Callable[[Path], Scene], point: int, tmp_path
     assert rebooted or _serial(world, mine) == before
     assert rebooted or "1g.5gb@5" in world.instances()
     records = world.journal.records
-    assert records[mine].state is State.ALLOCATED
-    assert {record.state for record in records.values()} <= {State.IDLE, State.ALLOCATED}
+    assert records[mine].state is RecordState.ALLOCATED
+    assert {record.state for record in records.values()} <= {RecordState.IDLE, RecordState.ALLOCATED}
     ours = {str(place.placement) for place in records}
     assert set(world.instances()) - ours <= {"1g.5gb@5"}
     assert world.specs.names() == {name for ids in world.journal.grants for name in ids}
 
 
-def _serial(world: World, place: Place) -> int | None:
+def _serial(world: World, place: GpuPlacement) -> int | None:
     there = world.instance(place)
     return None if there is None else world.driver.find(place.gpu).serial(there.gi_id)

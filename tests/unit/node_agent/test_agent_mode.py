@@ -8,10 +8,10 @@ import pytest
 from allocator.claims.report import MigMode
 from allocator.errors import SettingsError
 from node_agent import mode, mode_switch, settings
-from node_agent.gpu.device import MigMode as DeviceMode
+from node_agent.gpu.device import ModeState as DeviceMode
 from node_agent.gpu.device import NoPermissionError
 from simulator.gpu.faults import Call
-from simulator.gpu.users import Holder
+from simulator.gpu.users import DeviceUser
 from tests.unit.node_agent.world import OPTIONS, World
 
 OFF = DeviceMode(False, False)
@@ -72,12 +72,12 @@ def test_a_gpu_in_use_is_pending_and_asked_again(gpus: str, tmp_path: Path) -> N
     """A hidden user keeps the mode pending, which is said; once it is gone the mode comes into force."""
     world = without_mig(tmp_path, "all", gpus)
     gpu = world.driver.find(world.gpus[0])
-    gpu.hold(Holder("dcgm"))
+    gpu.hold(DeviceUser("dcgm"))
     world.step(10.0)
     assert modes(world) == [PENDING]
     assert "monitoring daemon" in message(world)
     assert world.allocation.offers() == {}
-    gpu.release(Holder("dcgm"))
+    gpu.release(DeviceUser("dcgm"))
     world.step(1.0)
     assert modes(world) == [PENDING]
     world.step(mode_switch.AGAIN_S)

@@ -22,8 +22,8 @@ from node_agent.settings import Settings
 from simulator.cluster.device_manager import DeviceManager
 from simulator.gpu.devices import SimulatedDevices
 from simulator.gpu.driver import SimulatedDriver, simulate
-from simulator.gpu.faults import Call, Faults
-from simulator.gpu.users import Holder
+from simulator.gpu.faults import Call, GpuFaults
+from simulator.gpu.users import DeviceUser
 from tests.unit.node_agent.memory_cluster import OneNodeCluster, pod
 
 ONE = "nvidia.com/mig-1g.5gb"
@@ -219,7 +219,7 @@ async def test_allocate_has_a_deadline_of_its_own(tmp_path: Path) -> None:
     def pause(_: float) -> None:
         slow.wait()
 
-    bench.driver.faults = Faults(pause)
+    bench.driver.faults = GpuFaults(pause)
     await bench.kubelet.start()
     async with bench.agent(allocate_timeout_s=0.2):
         await bench.kubelet.until(ONE)
@@ -247,7 +247,7 @@ async def test_a_waiting_allocate_leaves_the_driver_in_peace(bench: Bench, monke
         await bench.kubelet.until(ONE, WHOLE)
         await bench.kubelet.allocate("a", WHOLE)
         (made,) = bench.gpu.instances()
-        bench.gpu.hold(Holder("left", made.gi_id, 0))
+        bench.gpu.hold(DeviceUser("left", made.gi_id, 0))
         bench.kubelet.held.clear()
         attempts.clear()
         with pytest.raises(grpc.aio.AioRpcError):

@@ -5,19 +5,19 @@ from dataclasses import replace
 
 import pytest
 
-from allocator.request import Request, Slot
+from allocator.request import Request, SliceRequest
 from kubeclient import objects
 from node_agent.cluster import pods
 from node_agent.cluster.pods import PodView
-from node_agent.reconciler import Agent
+from node_agent.reconciler import Reconciler
 from node_agent.slices import device_ids
-from node_agent.slices.states import Place
+from node_agent.slices.states import GpuPlacement
 from tests.unit.node_agent.world import World
 
 SMALL, LARGE = "nvidia.com/mig-1g.5gb", "nvidia.com/mig-3g.20gb"
 
 
-def seen(world: World, *places: Place) -> set[str] | None:
+def seen(world: World, *places: GpuPlacement) -> set[str] | None:
     """The MIG UUIDs behind the CDI name of ids given in one go; None without a specification."""
     name = device_ids.set_name([device_ids.device_id(one) for one in places])
     path = world.specs.directory / f"migsched-slice-{name}.json"
@@ -28,12 +28,12 @@ def seen(world: World, *places: Place) -> set[str] | None:
     return set(variable.removeprefix("NVIDIA_VISIBLE_DEVICES=").split(","))
 
 
-def uuids(world: World, *places: Place) -> set[str]:
+def uuids(world: World, *places: GpuPlacement) -> set[str]:
     """The MIG UUIDs of slices that stand."""
     return {str(there.mig_uuid) for there in map(world.instance, places) if there is not None}
 
 
-def places(world: World) -> tuple[Place, Place]:
+def places(world: World) -> tuple[GpuPlacement, GpuPlacement]:
     """A small and a large place on one GPU."""
     return world.place("1g.5gb", 0), world.place("3g.20gb", 4)
 
@@ -182,7 +182,7 @@ def test_containers_of_one_pod_see_their_own(world: World) -> None:
     """Two containers, each of one profile, are not shown each other's slices."""
     small, large = places(world)
     pod = world.bind("a", "1g.5gb", "3g.20gb", at=(small, large))
-    apart = replace(pod, asks=Request((Slot("one", "1g.5gb"), Slot("two", "3g.20gb"))), promises=())
+    apart = replace(pod, asks=Request((SliceRequest("one", "1g.5gb"), SliceRequest("two", "3g.20gb"))), promises=())
     world.pods[pod.uid].view = apart
     world.hear()
     for container, resource, place in (("one", SMALL, small), ("two", LARGE, large)):
@@ -213,7 +213,7 @@ def test_without_cdi_the_pod_is_told_what_it_will_not_see(world: World) -> None:
     """With environment variables the kubelet keeps one of several values: an Event says so."""
     mixed(world)
     world.hear()
-    told = Agent(world.memory, None, world.metrics).step().events
+    told = Reconciler(world.memory, None, world.metrics).step().events
     assert [(one.pod, one.reason) for one in told if one.reason == "SliceHidden"] == [("mixed", "SliceHidden")]
 
 

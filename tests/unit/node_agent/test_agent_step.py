@@ -10,7 +10,7 @@ from allocator.mig.profile import Placement
 from node_agent.allocation import AllocationError
 from node_agent.gpu.device import DeadlineExceededError, DeviceBusyError, GpuInstance
 from node_agent.slices import device_ids, states
-from node_agent.slices.states import Event, SliceError, State
+from node_agent.slices.states import RecordState, SliceError, SliceEvent
 from simulator.gpu.faults import Call
 from tests.unit.node_agent.world import OPTIONS, World
 
@@ -213,10 +213,10 @@ def test_nothing_is_freed_on_half_the_truth(world: World, missing: str) -> None:
     setattr(world, missing, False)
     world.end(pod, gone=True)
     world.step(10.0)
-    assert world.journal.records[world.place("1g.5gb", 0)].state is State.ALLOCATED
+    assert world.journal.records[world.place("1g.5gb", 0)].state is RecordState.ALLOCATED
     setattr(world, missing, True)
     world.step(10.0)
-    assert world.journal.records[world.place("1g.5gb", 0)].state is State.IDLE
+    assert world.journal.records[world.place("1g.5gb", 0)].state is RecordState.IDLE
 
 
 def test_an_init_containers_slice_is_not_freed_while_its_pod_lives(world: World) -> None:
@@ -225,10 +225,10 @@ def test_an_init_containers_slice_is_not_freed_while_its_pod_lives(world: World)
     world.step()
     world.admit(pod)
     world.step(1000.0)
-    assert world.journal.records[world.place("1g.5gb", 0)].state is State.ALLOCATED
+    assert world.journal.records[world.place("1g.5gb", 0)].state is RecordState.ALLOCATED
     world.end(pod)
     world.step(10.0)
-    assert world.journal.records[world.place("1g.5gb", 0)].state is State.IDLE
+    assert world.journal.records[world.place("1g.5gb", 0)].state is RecordState.IDLE
 
 
 def test_a_pod_of_the_same_name_does_not_inherit(world: World) -> None:
@@ -389,4 +389,4 @@ def test_the_table_of_a_slices_life_is_in_the_documentation() -> None:
 def test_an_event_the_table_lacks_changes_nothing() -> None:
     """A slice that is idle cannot be freed again."""
     with pytest.raises(SliceError, match="idle cannot be told free"):
-        states.after(State.IDLE, Event.FREE)
+        states.after(RecordState.IDLE, SliceEvent.FREE)

@@ -15,7 +15,7 @@ import node_agent
 from allocator.errors import MigschedError
 from node_agent import mode_switch, reconciler
 from node_agent.gpu import device
-from node_agent.reporting import Reason
+from node_agent.reporting import ReadyReason
 
 TEXT = (Path(__file__).parents[3] / "docs" / "runbook.md").read_text(encoding="utf-8")
 ROWS = [line for line in TEXT.splitlines() if line.startswith("|")]
@@ -41,8 +41,8 @@ def error_classes() -> list[type[MigschedError]]:
     return sorted(found, key=lambda one: one.__name__)
 
 
-@pytest.mark.parametrize("reason", Reason)
-def test_every_reason_of_the_ready_condition_has_a_row(reason: Reason) -> None:
+@pytest.mark.parametrize("reason", ReadyReason)
+def test_every_reason_of_the_ready_condition_has_a_row(reason: ReadyReason) -> None:
     """Each reason that a MigNode's Ready condition can have is in the first column of a table."""
     assert any(row.startswith(f"| {reason.value} |") for row in ROWS)
 

@@ -9,24 +9,24 @@ from pathlib import Path
 
 from allocator.claims.contract import Promise
 from allocator.mig.profile import Placement
-from allocator.request import Request, Slot
+from allocator.request import Request, SliceRequest
 from node_agent.allocation import Allocation, AllocationError
 from node_agent.cluster.pods import PodView
 from node_agent.containers.cdi import Specs
 from node_agent.gpu.device import GpuInstance
 from node_agent.metrics import Metrics
-from node_agent.reconciler import Agent
-from node_agent.reporting import Outcome
+from node_agent.reconciler import Reconciler
+from node_agent.reporting import StepOutcome
 from node_agent.slices import device_ids
 from node_agent.slices.journal import Journal
-from node_agent.slices.ownership import Holder, Listing
-from node_agent.slices.states import Place
-from node_agent.state import Memory, Options
+from node_agent.slices.ownership import Holder, PodResourcesView
+from node_agent.slices.states import GpuPlacement
+from node_agent.state import AgentOptions, AgentState
 from simulator.gpu.devices import SimulatedDevices
 from simulator.gpu.driver import SimulatedDriver, simulate
 
 NODE = "n1"
-OPTIONS = Options(grace_s=3.0, retry_s=2.0, discover_s=0.0, real_nodes=False)
+OPTIONS = AgentOptions(grace_s=3.0, retry_s=2.0, discover_s=0.0, real_nodes=False)
 
 
 class Crash(BaseException):
@@ -102,7 +102,7 @@ class KubeletPod:
 class World:
     """One node. `gpus` is a simulator specification."""
 
-    def __init__(self, directory: Path, gpus: str = "a100-40gb:1", options: Options = OPTIONS) -> None:
+    def __init__(self, directory: Path, gpus: str = "a100-40gb:1", options: AgentOptions = OPTIONS) -> None:
         self.now = 1000.0
         self.options = options
         self.driver = simulate(gpus, seed=NODE, pause=lambda _: None)
@@ -113,7 +113,7 @@ class World:
         self.api_up = True
         self.kubelet_up = True
         self.pods: dict[str, KubeletPod] = {}
-        self.outcome: Outcome | None = None
+        self.outcome: StepOutcome | None = None
         self._pid = 100
         self.restart()
 
@@ -128,8 +128,8 @@ class World:
         """A new agent process over the same disk, GPUs and kubelet."""
         self.metrics = Metrics()
         self.journal = Journal(self.store, self.boot)
-        self.memory = Memory(NODE, self.devices, self.journal, self.options, lambda: self.now)
-        self.agent = Agent(self.memory, self.specs, self.metrics)
+        self.memory = AgentState(NODE, self.devices, self.journal, self.options, lambda: self.now)
+        self.agent = Reconciler(self.memory, self.specs, self.metrics)
         self.allocation = Allocation(self.memory, self.agent, self.specs)
         if start:
             self.agent.start()
@@ -145,7 +145,7 @@ class World:
         if start:
             self.restart()
 
-    def step(self, after: float = 1.0) -> Outcome:
+    def step(self, after: float = 1.0) -> StepOutcome:
         """Time passes, the agent hears of pods and PodResources, and steps."""
         self.now += after
         self.hear()
@@ -159,7 +159,7 @@ class World:
         if self.kubelet_up:
             self.memory.see_listing(self.listing())
 
-    def listing(self) -> Listing:
+    def listing(self) -> PodResourcesView:
         """PodResources: active pods only."""
         holders = {
             (resource, one): Holder(pod.view.namespace, pod.view.name, container)
@@ -168,24 +168,24 @@ class World:
             for (container, resource), ids in pod.devices.items()
             for one in ids
         }
-        return Listing(self.now, holders)
+        return PodResourcesView(self.now, holders)
 
     # Pods
 
-    def bind(self, name: str, *profiles: str, at: tuple[Place, ...] = (), listed: bool = True) -> PodView:
+    def bind(self, name: str, *profiles: str, at: tuple[GpuPlacement, ...] = (), listed: bool = True) -> PodView:
         """A pod is bound here, with slices promised at places."""
         container = "main"
         promises = tuple(Promise(container, p.gpu, p.placement.profile, p.placement.start) for p in at)
-        asks = Request(tuple(Slot(container, one) for one in profiles))
+        asks = Request(tuple(SliceRequest(container, one) for one in profiles))
         created = f"{len(self.pods):06}"
         pod = PodView(f"uid-{name}-{self.now}", "default", name, created, asks=asks, promises=promises)
         self.pods[pod.uid] = KubeletPod(pod, listed=listed)
         return pod
 
-    def place(self, profile: str, start: int, gpu: int = 0) -> Place:
+    def place(self, profile: str, start: int, gpu: int = 0) -> GpuPlacement:
         """A place on a GPU."""
         uuid = self.gpus[gpu]
-        return Place(uuid, self.driver.find(uuid).catalogue.placement(profile, start))
+        return GpuPlacement(uuid, self.driver.find(uuid).catalogue.placement(profile, start))
 
     def admit(self, pod: PodView, container: str = "main") -> bool:
         """The kubelet admits a pod: prefers, allocates, starts a process. False, and the pod fails, if refused."""
@@ -234,12 +234,12 @@ class World:
         if gone:
             del self.pods[pod.uid]
 
-    def places_of(self, pod: PodView) -> list[Place]:
+    def places_of(self, pod: PodView) -> list[GpuPlacement]:
         """Where the pod's devices lie, by their ids."""
         offered = device_ids.offered({gpu.uuid: gpu.catalogue for gpu in self.driver.gpus.values()})
         return [offered[one] for ids in self.pods[pod.uid].devices.values() for one in ids]
 
-    def instance(self, place: Place) -> GpuInstance | None:
+    def instance(self, place: GpuPlacement) -> GpuInstance | None:
         """The instance exactly there."""
         found = [one for one in self.driver.find(place.gpu).instances() if one.placement == place.placement]
         return found[0] if found else None

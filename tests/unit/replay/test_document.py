@@ -6,16 +6,16 @@ import pytest
 
 from allocator import errors
 from replay import document
-from replay.config import Config, Discipline
-from scheduler.planner.port import Terms
+from replay.config import Discipline, RunConfig
+from scheduler.planner.port import JobContext
 from simulator import planner_tasks
 
-TERMS = Terms(None, {}, None, 60.0)
+TERMS = JobContext(None, {}, None, 60.0)
 
 
 def test_an_empty_document_is_the_command_without_flags() -> None:
     """Defaults are those of the configuration, with few runs and no other processes."""
-    assert document.parse({}) == Config(seeds=document.SEEDS, workers=1)
+    assert document.parse({}) == RunConfig(seeds=document.SEEDS, workers=1)
 
 
 def test_every_key_reaches_the_configuration() -> None:
@@ -38,7 +38,7 @@ def test_every_key_reaches_the_configuration() -> None:
         "first_seed": 7,
     }
     assert asked.keys() == set(document.KEYS)
-    assert document.parse(asked) == Config(
+    assert document.parse(asked) == RunConfig(
         **asked | {"model": "a100-40gb", "discipline": Discipline.QUEUE, "workers": 1}
     )
 

@@ -9,8 +9,8 @@ from allocator.placement import policy
 from replay import engine
 from replay.engine import Rules
 from replay.job import Job
-from replay.pool import Pool
-from replay.tally import Outcome, Tally
+from replay.pool import GpuPool
+from replay.tally import RunOutcome, Tally
 
 KNOWN = geometry.compiled(gpu_models.find("a100-40gb"))
 
@@ -27,10 +27,10 @@ def run(
     gpus: int = 1,
     by: str = "first-fit",
     window: tuple[float, float] = (0.0, float("inf")),
-) -> Outcome:
+) -> RunOutcome:
     """The outcome of these jobs."""
     tally = Tally(KNOWN, gpus, window)
-    engine.replay(jobs, Pool(KNOWN, gpus, policy.find(by)), rules, tally)
+    engine.replay(jobs, GpuPool(KNOWN, gpus, policy.find(by)), rules, tally)
     return tally.outcome(spent_s=1.0)
 
 
@@ -158,7 +158,7 @@ def test_stranded_memory_is_averaged_over_time() -> None:
 
 def test_fgd_learns_the_demand_while_it_runs() -> None:
     """A policy that follows the demand has other weights after many requests of one kind."""
-    pool = Pool(KNOWN, 2, policy.find("fgd"))
+    pool = GpuPool(KNOWN, 2, policy.find("fgd"))
     tally = Tally(KNOWN, 2, (0.0, float("inf")))
     engine.replay([job(t, "1g.5gb", 0.5) for t in range(5000)], pool, Rules(demand_floor=0.1), tally)
     assert pool.policy == policy.fgd(tuple((name, 1.0 if name == "1g.5gb" else 6 / 64) for name in KNOWN.profiles))
@@ -166,7 +166,7 @@ def test_fgd_learns_the_demand_while_it_runs() -> None:
 
 def test_known_ends_group_what_ends_together() -> None:
     """Under mfi-lifetime a short job goes to the GPU that is busy longest, a long one to where it puts off least."""
-    pool = Pool(KNOWN, 3, policy.find("mfi-lifetime"))
+    pool = GpuPool(KNOWN, 3, policy.find("mfi-lifetime"))
     small = KNOWN.profile_index["3g.20gb"]
     for gpu, end in enumerate((10.0, 50.0, 30.0)):
         pool.place(gpu, pool.placement(small, gpu), end)
@@ -181,6 +181,6 @@ def test_progress_is_told_in_simulated_time() -> None:
     seen: list[float] = []
     tally = Tally(KNOWN, 1, (0.0, float("inf")))
     jobs = [job(t, "1g.5gb", 0.5) for t in range(5000)]
-    engine.replay(jobs, Pool(KNOWN, 1, policy.DEFAULT), REJECT, tally, seen.append)
+    engine.replay(jobs, GpuPool(KNOWN, 1, policy.DEFAULT), REJECT, tally, seen.append)
     assert seen == sorted(seen)
     assert len(seen) >= 2

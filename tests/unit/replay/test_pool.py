@@ -10,7 +10,7 @@ from allocator.mig import geometry, gpu_models
 from allocator.mig.geometry import Geometry
 from allocator.placement import fleet, policy
 from allocator.placement.policy import Order
-from replay.pool import NO_GPU, Pool
+from replay.pool import NO_GPU, GpuPool
 
 MODELS = ("a100-40gb", "a30-24gb", "rtx-pro-6000-blackwell-96gb")
 ALL = [pytest.param(one, id=one.name) for one in policy.POLICIES.values()]
@@ -57,7 +57,7 @@ class Plain:
 def test_choices_are_those_of_all_gpus_compared(by: policy.Policy, model: str) -> None:
     """Whatever was cut and destroyed before, the pool chooses the GPU that comparing all GPUs one by one chooses."""
     known = geometry.compiled(gpu_models.find(model))
-    pool, plain, dice = Pool(known, 7, by), Plain(known, 7, by), random.Random(model + by.name)
+    pool, plain, dice = GpuPool(known, 7, by), Plain(known, 7, by), random.Random(model + by.name)
     there: list[int] = []
     refused = 0
     for now in range(400):
@@ -84,7 +84,7 @@ def test_choices_are_those_of_all_gpus_compared(by: policy.Policy, model: str) -
 def test_sums_are_those_of_the_gpus(model: str) -> None:
     """Used compute, used memory and stranded memory are the sums over the GPUs at every moment."""
     known = geometry.compiled(gpu_models.find(model))
-    pool, dice = Pool(known, 4, policy.find("worst-fit")), random.Random(1)
+    pool, dice = GpuPool(known, 4, policy.find("worst-fit")), random.Random(1)
     by_name, wanted = known.catalogue.by_name, frozenset(known.profiles)
     there: list[int] = []
     stranded = 0
@@ -108,7 +108,7 @@ def test_sums_are_those_of_the_gpus(model: str) -> None:
 def test_a_new_policy_applies_to_the_gpus_as_they_are() -> None:
     """After a change of policy the pool chooses by the new one, with all slices where they were."""
     known = geometry.compiled(gpu_models.find("a100-40gb"))
-    pool = Pool(known, 2, policy.find("best-fit"))
+    pool = GpuPool(known, 2, policy.find("best-fit"))
     small = known.profile_index["1g.5gb"]
     pool.place(1, pool.placement(small, 1))
     assert pool.choose(small) == 1
@@ -119,7 +119,7 @@ def test_a_new_policy_applies_to_the_gpus_as_they_are() -> None:
 def test_an_illegal_slice_is_refused() -> None:
     """A slice that the automaton does not allow raises and changes nothing."""
     known = geometry.compiled(gpu_models.find("a100-40gb"))
-    pool = Pool(known, 1, policy.DEFAULT)
+    pool = GpuPool(known, 1, policy.DEFAULT)
     whole = known.placement_index[known.catalogue.placement("7g.40gb", 0)]
     pool.place(0, whole)
     with pytest.raises(errors.GeometryError):
@@ -131,7 +131,7 @@ def test_an_illegal_slice_is_refused() -> None:
 def test_a_slice_that_is_not_there_is_not_destroyed() -> None:
     """Destroying a slice twice raises."""
     known = geometry.compiled(gpu_models.find("a100-40gb"))
-    pool = Pool(known, 1, policy.DEFAULT)
+    pool = GpuPool(known, 1, policy.DEFAULT)
     number = pool.place(0, 0)
     pool.remove(number)
     with pytest.raises(errors.GeometryError):

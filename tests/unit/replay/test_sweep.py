@@ -10,7 +10,7 @@ import pytest
 import replay
 from allocator import errors
 from allocator.placement import policy
-from replay import Backend, Config, Discipline, report
+from replay import Backend, Discipline, RunConfig, report
 
 METRICS = (
     "count_acceptance",
@@ -26,9 +26,9 @@ METRICS = (
 )
 
 
-def small(**changes: Any) -> Config:
+def small(**changes: Any) -> RunConfig:
     """A simulation of a fraction of a second, in this process."""
-    return Config(**{"gpus": 8, "seeds": 3, "horizon": 12.0, "workers": 1, **changes})
+    return RunConfig(**{"gpus": 8, "seeds": 3, "horizon": 12.0, "workers": 1, **changes})
 
 
 def timeless(answer: dict[str, Any]) -> dict[str, Any]:

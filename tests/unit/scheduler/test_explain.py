@@ -6,19 +6,19 @@ import pytest
 from allocator.placement import joint_losses
 from kubeclient.changes import Change, ChangeType
 from scheduler import explain
-from scheduler.cache.cluster_cache import State
-from scheduler.cache.port import Kind
+from scheduler.cache.cluster_cache import ClusterCache
+from scheduler.cache.port import WatchedKind
 from tests.unit.scheduler.cache.test_cluster_cache import fed, pod, promised
 
 
-def waiting() -> State:
+def waiting() -> ClusterCache:
     """A node with one GPU, a pod on it, and pods that wait."""
     state, _ = fed()
     state.inventory.nodes.add("n")
     for number in range(3):
-        state.apply(Kind.POD, Change(ChangeType.ADDED, pod(f"waits-{number}"), "1"))
-    state.apply(Kind.POD, Change(ChangeType.ADDED, pod("lies", "n", annotation=promised(2)), "2"))
-    state.apply(Kind.POD, Change(ChangeType.ADDED, pod("elsewhere", "m"), "3"))
+        state.apply(WatchedKind.POD, Change(ChangeType.ADDED, pod(f"waits-{number}"), "1"))
+    state.apply(WatchedKind.POD, Change(ChangeType.ADDED, pod("lies", "n", annotation=promised(2)), "2"))
+    state.apply(WatchedKind.POD, Change(ChangeType.ADDED, pod("elsewhere", "m"), "3"))
     return state
 
 

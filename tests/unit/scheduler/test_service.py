@@ -10,11 +10,11 @@ import pytest
 from allocator import errors
 from scheduler import service, settings
 from scheduler.cache import kube
-from scheduler.cache.cluster_cache import State
+from scheduler.cache.cluster_cache import ClusterCache
 from scheduler.settings import Settings
 from simulator.cluster import api
 from simulator.cluster.memory_cluster.client import MemoryCluster
-from simulator.cluster.memory_cluster.server import Server
+from simulator.cluster.memory_cluster.server import MemoryServer
 
 DEADLINE_S = 20
 
@@ -22,7 +22,7 @@ DEADLINE_S = 20
 @pytest.fixture
 def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[MemoryCluster]:
     """What the service connects to; the signal handlers that it sets are taken off again."""
-    made = MemoryCluster(Server())
+    made = MemoryCluster(MemoryServer())
 
     async def connect(kubeconfig: object) -> MemoryCluster:
         return made
@@ -57,7 +57,7 @@ async def test_a_reader_that_dies_ends_the_service(cluster: MemoryCluster, monke
     def fail(*_: object) -> None:
         raise IndexError("a defect")
 
-    monkeypatch.setattr(State, "apply", fail)
+    monkeypatch.setattr(ClusterCache, "apply", fail)
     running = asyncio.create_task(service._run(with_ports(0, 0), None))
     while not running.done():
         async with asyncio.timeout(DEADLINE_S):

@@ -8,11 +8,11 @@ from allocator.claims import snapshot_file
 from allocator.placement import policy
 from kubeclient.changes import Change, ChangeType
 from scheduler import cooperative
-from scheduler.cache.cluster_cache import State
-from scheduler.cache.port import Kind
+from scheduler.cache.cluster_cache import ClusterCache
+from scheduler.cache.port import WatchedKind
 from scheduler.snapshots import Snapshots
 from simulator.cluster.memory_cluster.client import MemoryCluster
-from simulator.cluster.memory_cluster.server import Server
+from simulator.cluster.memory_cluster.server import MemoryServer
 from tests.unit.scheduler.cache.test_cluster_cache import mig_node, pod, promised, status_of
 
 
@@ -22,12 +22,12 @@ def _smallest_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cooperative, "STEP_S", 0.0)
 
 
-def known(*nodes: str) -> State:
+def known(*nodes: str) -> ClusterCache:
     """A state with these nodes, one GPU each, and a pod on the first."""
-    state = State(policy.DEFAULT, lambda: None)
+    state = ClusterCache(policy.DEFAULT, lambda: None)
     for name in nodes:
-        state.apply(Kind.MIG_NODE, Change(ChangeType.ADDED, mig_node(name, status_of(name)), "1"))
-    state.apply(Kind.POD, Change(ChangeType.ADDED, pod("p", "n", annotation=promised(2)), "2"))
+        state.apply(WatchedKind.MIG_NODE, Change(ChangeType.ADDED, mig_node(name, status_of(name)), "1"))
+    state.apply(WatchedKind.POD, Change(ChangeType.ADDED, pod("p", "n", annotation=promised(2)), "2"))
     return state
 
 
@@ -59,7 +59,7 @@ async def test_items_within_one_step_are_not_interrupted(monkeypatch: pytest.Mon
 async def test_a_node_that_goes_meanwhile_is_left_out() -> None:
     """A snapshot holds the nodes that are there when their turn comes, each with what is on it then."""
     state = known("m", "n", "o")
-    writing = asyncio.create_task(Snapshots(state, MemoryCluster(Server())).text())
+    writing = asyncio.create_task(Snapshots(state, MemoryCluster(MemoryServer())).text())
     await asyncio.sleep(0)  # the first node is written
     state.inventory.forget_report("o")
     saved = snapshot_file.decode(b"".join(await writing))
@@ -72,9 +72,9 @@ async def test_a_node_that_goes_meanwhile_is_left_out() -> None:
 async def test_a_pod_that_goes_meanwhile_is_no_error() -> None:
     """A pod that ends while its node was written already keeps its place in the file and can still be read."""
     state = known("n", "o")
-    writing = asyncio.create_task(Snapshots(state, MemoryCluster(Server())).text())
+    writing = asyncio.create_task(Snapshots(state, MemoryCluster(MemoryServer())).text())
     await asyncio.sleep(0)
-    state.apply(Kind.POD, Change(ChangeType.DELETED, pod("p", "n"), "3"))
+    state.apply(WatchedKind.POD, Change(ChangeType.DELETED, pod("p", "n"), "3"))
     saved = snapshot_file.decode(b"".join(await writing))
     assert [one.pod for one in saved.snapshot.nodes[0].gpus[0].occupants] == ["p"]
     assert saved.pods == {}

@@ -5,15 +5,15 @@ import msgspec
 from allocator.claims.ledger import Claim
 from allocator.placement import policy
 from kubeclient.objects import Pod
-from scheduler.cache.cluster_cache import State
+from scheduler.cache.cluster_cache import ClusterCache
 from scheduler.extender.binder import Binder
 from scheduler.extender.extender import Extender
-from scheduler.extender.nominations import Courtships
+from scheduler.extender.nominations import Nominations
 from scheduler.extender.preemptor import Preemptor
 from scheduler.metrics import Metrics
 from simulator.cluster.api import Document
 from simulator.cluster.memory_cluster.client import MemoryCluster
-from simulator.cluster.memory_cluster.server import Server
+from simulator.cluster.memory_cluster.server import MemoryServer
 from tests.builders import node, request
 
 
@@ -31,12 +31,12 @@ class Verbs:
         by: policy.Policy = policy.DEFAULT,
     ) -> None:
         self.names = [f"n{i}" for i in range(nodes)]
-        self.state = State(by, lambda: None)
+        self.state = ClusterCache(by, lambda: None)
         for name in self.names:
             self.state.inventory.nodes.add(name)
             self.state.inventory.observe(node(name).gpu("a100-40gb").report())
-        self.server = Server()
-        courtships = Courtships(courting_s=courting_s, choosing_s=choosing_s)
+        self.server = MemoryServer()
+        courtships = Nominations(courting_s=courting_s, choosing_s=choosing_s)
         metrics, cluster = Metrics(), MemoryCluster(self.server)
         self.extender = Extender(
             self.state,

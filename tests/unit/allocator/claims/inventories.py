@@ -1,7 +1,7 @@
 """How the inventory's tests look at an inventory."""
 
 from allocator.claims.inventory import Inventory
-from allocator.claims.ledger import Claim, State
+from allocator.claims.ledger import Claim, ClaimState
 from tests import builders
 
 GPU = "n1-gpu-0"
@@ -20,7 +20,7 @@ def mask(inventory: Inventory, on: str = "n1", gpu: int = 0) -> int:
     return int(known.masks[state])
 
 
-def state(inventory: Inventory, name: str) -> State | None:
+def state(inventory: Inventory, name: str) -> ClaimState | None:
     """The state of a pod's claim."""
     claim = inventory.ledger.get(builders.uid_of(name))
     return claim.state if claim else None

@@ -6,7 +6,7 @@ import pytest
 
 from allocator import errors
 from allocator.claims.inventory import Inventory
-from allocator.claims.ledger import State
+from allocator.claims.ledger import ClaimState
 from tests.builders import node
 from tests.unit.allocator.claims import inventories
 
@@ -16,12 +16,12 @@ def test_a_life_from_reservation_to_freedom(inventory: Inventory) -> None:
     inventories.reserve(inventory, "a", "3g.20gb")
     assert inventories.mask(inventory) == 0b1111_0000
     inventory.confirm("uid-a")
-    assert inventories.state(inventory, "a") is State.BOUND
+    assert inventories.state(inventory, "a") is ClaimState.BOUND
     inventory.observe(node().gpu().allocated("3g.20gb", 4, pod="a").report())
-    assert inventories.state(inventory, "a") is State.READY
+    assert inventories.state(inventory, "a") is ClaimState.READY
     assert inventory.end("uid-a") is False
     inventory.observe(node().gpu().allocated("3g.20gb", 4, pod="a").report())
-    assert inventories.state(inventory, "a") is State.RELEASING
+    assert inventories.state(inventory, "a") is ClaimState.RELEASING
     assert inventories.mask(inventory) == 0b1111_0000
     inventory.observe(node().gpu().idle("3g.20gb", 4).report())
     assert inventories.state(inventory, "a") is None
@@ -45,7 +45,7 @@ def test_a_lost_reply_is_settled_by_the_agent(inventory: Inventory) -> None:
     """A reservation that nobody confirmed is ready once the report shows its slices."""
     inventories.reserve(inventory, "a", "1g.5gb")
     inventory.observe(node().gpu().allocated("1g.5gb", 6, pod="a").report())
-    assert inventories.state(inventory, "a") is State.READY
+    assert inventories.state(inventory, "a") is ClaimState.READY
 
 
 def test_the_end_of_an_uncut_pod_frees_at_once(inventory: Inventory) -> None:
@@ -94,7 +94,7 @@ def test_a_displaced_pod_gets_its_place_back_when_it_is_free(inventory: Inventor
     inventory.end("uid-b")
     inventory.observe(node().gpu().report())
     assert inventories.places(inventory, "a") == [f"{inventories.GPU} 3g.20gb@4"]
-    assert inventories.state(inventory, "a") is State.BOUND
+    assert inventories.state(inventory, "a") is ClaimState.BOUND
     assert not list(inventory.waiting())
 
 
@@ -119,10 +119,10 @@ def test_a_node_that_rebooted_cuts_again(inventory: Inventory) -> None:
     shown = node().gpu().allocated("1g.5gb", 6, pod="a").report()
     inventory.observe(shown)
     inventory.observe(node().gpu().report())
-    assert inventories.state(inventory, "a") is State.BOUND
+    assert inventories.state(inventory, "a") is ClaimState.BOUND
     assert inventories.mask(inventory) == 0b0100_0000
     inventory.observe(shown)
-    assert inventories.state(inventory, "a") is State.READY
+    assert inventories.state(inventory, "a") is ClaimState.READY
 
 
 def test_idle_slices_are_room_and_foreign_ones_are_not(inventory: Inventory) -> None:
@@ -152,7 +152,7 @@ def test_a_forgotten_report_takes_the_node_out(inventory: Inventory) -> None:
     inventory.forget_report("n1")
     inventory.forget_report("n1")
     assert "n1" not in inventory.fleet
-    assert (inventories.state(inventory, "a"), inventories.state(inventory, "b")) == (State.RESERVED, None)
+    assert (inventories.state(inventory, "a"), inventories.state(inventory, "b")) == (ClaimState.RESERVED, None)
     assert inventory.report("n1") is None
     inventory.observe(shown)
     assert inventories.mask(inventory) == 0b0110_0000
@@ -174,7 +174,7 @@ def test_a_contradictory_gpu_shows_nothing(inventory: Inventory) -> None:
     inventories.reserve(inventory, "a", "1g.5gb")
     inventory.observe(node().gpu().allocated("1g.5gb", 6, pod="a").report())
     inventory.observe(node().gpu().allocated("1g.5gb", 6, pod="a").allocated("3g.20gb", 4, pod="b").report())
-    assert inventories.state(inventory, "a") is State.BOUND
+    assert inventories.state(inventory, "a") is ClaimState.BOUND
     assert inventories.places(inventory, "a") == [f"{inventories.GPU} 1g.5gb@6"]
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from allocator.claims.inventory import Inventory
-from allocator.claims.ledger import State
+from allocator.claims.ledger import ClaimState
 from allocator.placement.misfit import Reason
 from tests import builders
 from tests.builders import PodBuilder, node, pod, request
@@ -13,7 +13,7 @@ from tests.unit.allocator.claims import inventories
 def test_a_bound_pod_is_taken_over_as_promised(inventory: Inventory) -> None:
     """After a restart a bound pod's honest annotation is believed."""
     assert inventory.adopt(pod("a", "3g.20gb").promised(inventories.GPU, "3g.20gb", 0).bound("n1")) == ""
-    assert inventories.state(inventory, "a") is State.BOUND
+    assert inventories.state(inventory, "a") is ClaimState.BOUND
     assert inventories.mask(inventory) == 0b1111
 
 
@@ -27,7 +27,7 @@ def test_a_half_cut_pod_is_taken_over_as_promised(inventory: Inventory) -> None:
         .bound("n1")
     )
     assert inventory.adopt(bound) == ""
-    assert inventories.state(inventory, "a") is State.BOUND
+    assert inventories.state(inventory, "a") is ClaimState.BOUND
     assert inventories.mask(inventory) == 0b1111_0001
 
 
@@ -36,7 +36,7 @@ def test_the_report_is_believed_before_the_annotation(inventory: Inventory) -> N
     inventory.observe(node().gpu().allocated("3g.20gb", 4, pod="a").report())
     assert inventory.adopt(pod("a", "3g.20gb").promised("GPU-none", "7g.40gb", 0).bound("n1")) == ""
     assert inventories.places(inventory, "a") == [f"{inventories.GPU} 3g.20gb@4"]
-    assert inventories.state(inventory, "a") is State.READY
+    assert inventories.state(inventory, "a") is ClaimState.READY
 
 
 ASKED = pod("a", "3g.20gb")
@@ -77,7 +77,7 @@ def test_two_promises_of_one_place_are_kept_once(inventory: Inventory) -> None:
     assert "taken" in inventory.adopt(second)
     inventory.end("uid-a", "n1")
     inventory.observe(node().gpu().report())
-    assert inventories.state(inventory, "b") is State.BOUND
+    assert inventories.state(inventory, "b") is ClaimState.BOUND
 
 
 def test_a_pod_bound_elsewhere_than_reserved_moves(inventory: Inventory) -> None:
@@ -107,15 +107,15 @@ def test_seeing_a_pod_bound_again_changes_nothing(inventory: Inventory) -> None:
     """The watch may show a bound pod as often as it likes, in every state of its claim."""
     inventories.reserve(inventory, "a", "1g.5gb")
     bound = pod("a", "1g.5gb").promised(inventories.GPU, "1g.5gb", 6).bound("n1")
-    for expected in (State.BOUND, State.BOUND):
+    for expected in (ClaimState.BOUND, ClaimState.BOUND):
         assert inventory.adopt(bound) == ""
         assert inventories.state(inventory, "a") is expected
     inventory.observe(node().gpu().allocated("1g.5gb", 6, pod="a").report())
     assert inventory.adopt(bound) == ""
-    assert inventories.state(inventory, "a") is State.READY
+    assert inventories.state(inventory, "a") is ClaimState.READY
     inventory.end("uid-a")
     assert inventory.adopt(bound) == ""
-    assert inventories.state(inventory, "a") is State.RELEASING
+    assert inventories.state(inventory, "a") is ClaimState.RELEASING
 
 
 def test_a_catalogue_too_large_to_compile_takes_its_gpu_out(inventory: Inventory) -> None:
@@ -149,7 +149,7 @@ def test_a_moved_pod_keeps_its_true_place(inventory: Inventory) -> None:
     assert inventories.places(inventory, "a") == [f"{inventories.GPU} 1g.5gb@0"]
     inventory.observe(node().gpu().report())
     assert inventory.adopt(pod("a", "1g.5gb").promised(inventories.GPU, "1g.5gb", 6).bound("n1")) == ""
-    assert inventories.state(inventory, "a") is State.BOUND
+    assert inventories.state(inventory, "a") is ClaimState.BOUND
     assert inventories.places(inventory, "a") == [f"{inventories.GPU} 1g.5gb@0"]
 
 
@@ -159,4 +159,4 @@ def test_a_pod_on_a_node_without_report_waits_for_it(inventory: Inventory) -> No
     assert inventory.adopt(bound) == "its node has no report"
     assert list(inventory.waiting()) == [bound]
     inventory.observe(node("n2").gpu().report())
-    assert inventories.state(inventory, "a") is State.BOUND
+    assert inventories.state(inventory, "a") is ClaimState.BOUND

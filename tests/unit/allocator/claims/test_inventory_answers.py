@@ -7,7 +7,7 @@ import pytest
 
 from allocator import errors
 from allocator.claims.inventory import Inventory
-from allocator.claims.ledger import Claim, Event
+from allocator.claims.ledger import Claim, ClaimEvent
 from allocator.claims.report import MigMode, NodeReport
 from allocator.mig.geometry import Geometry
 from allocator.placement import misfit
@@ -125,7 +125,7 @@ def test_check_sees_two_claims_on_one_slot(inventory: Inventory) -> None:
 def test_check_sees_a_stale_row(inventory: Inventory) -> None:
     """`check` raises when the fleet's row is not what claims and report make."""
     inventories.reserve(inventory, "a", "1g.5gb")
-    inventory.ledger.apply("uid-a", Event.FREE)
+    inventory.ledger.apply("uid-a", ClaimEvent.FREE)
     with pytest.raises(errors.LedgerError, match="the fleet's row of n1 was stale"):
         inventory.check()
 

@@ -3,22 +3,22 @@
 import pytest
 
 from allocator import errors
-from allocator.claims.ledger import Event, Ledger, State
+from allocator.claims.ledger import ClaimEvent, ClaimState, Ledger
 from tests import builders
 
 
 def test_errors_name_the_pod_and_the_step() -> None:
     """A step that a claim's life does not have is refused with the pod, the step and the state."""
     ledger = Ledger()
-    ledger.open(builders.claim("a", "n1", state=State.BOUND))
+    ledger.open(builders.claim("a", "n1", state=ClaimState.BOUND))
     with pytest.raises(errors.LedgerError, match="default/a: cannot refuse a claim that is bound"):
-        ledger.apply("uid-a", Event.REFUSE)
+        ledger.apply("uid-a", ClaimEvent.REFUSE)
     with pytest.raises(errors.LedgerError, match="default/a: pod uid-a has a claim already"):
         ledger.open(builders.claim("a", "n2"))
     with pytest.raises(errors.LedgerError, match="default/b: a claim does not begin ready"):
-        ledger.open(builders.claim("b", "n1", state=State.READY))
+        ledger.open(builders.claim("b", "n1", state=ClaimState.READY))
     with pytest.raises(errors.LedgerError, match="pod uid-b has no claim to free"):
-        ledger.apply("uid-b", Event.FREE)
+        ledger.apply("uid-b", ClaimEvent.FREE)
     with pytest.raises(errors.LedgerError, match="pod uid-b has no claim to move"):
         ledger.rehold("uid-b", ())
 
@@ -54,6 +54,6 @@ def test_claims_are_listed_in_the_order_they_were_made() -> None:
     ledger = Ledger()
     for pod in ("a", "b", "c"):
         ledger.open(builders.claim(pod, "n1"))
-    ledger.apply("uid-a", Event.CONFIRM)
+    ledger.apply("uid-a", ClaimEvent.CONFIRM)
     assert [claim.name for claim in ledger.on_node("n1")] == ["a", "b", "c"]
     assert [claim.pod for claim in ledger] == ["default/a", "default/b", "default/c"]

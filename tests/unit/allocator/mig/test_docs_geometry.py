@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from allocator.claims.ledger import State
+from allocator.claims.ledger import ClaimState
 from allocator.claims.report import SliceState
 from allocator.mig import geometry, gpu_models
 from allocator.mig.geometry import Geometry
@@ -84,7 +84,7 @@ def test_a_page_that_points_to_the_glossary_uses_its_words(page: Path) -> None:
     assert marked <= {term.lower().removesuffix("s") for term in _terms()}
 
 
-def _meanings(members: Iterable[State] | Iterable[SliceState], module: str) -> dict[str, str]:
+def _meanings(members: Iterable[ClaimState] | Iterable[SliceState], module: str) -> dict[str, str]:
     """The comment behind each member of an enumeration, by its value."""
     source = (ROOT / "allocator" / module).read_text()
     return {one.value: re.findall(rf'{one.name} = "{one.value}"  # (.*)', source)[0] for one in members}
@@ -93,7 +93,7 @@ def _meanings(members: Iterable[State] | Iterable[SliceState], module: str) -> d
 def test_states_are_explained_as_in_the_code() -> None:
     """The glossary's tables of states list every state with the meaning that the code gives it."""
     for name, meanings in (
-        ("claims", _meanings(State, "claims/ledger.py")),
+        ("claims", _meanings(ClaimState, "claims/ledger.py")),
         ("slices", _meanings(SliceState, "claims/report.py")),
     ):
         expected = [_row(f"`{value}`", meaning.replace("`owner`", "the report")) for value, meaning in meanings.items()]

@@ -16,9 +16,9 @@ from allocator.mig.profile import resource_name
 from node_agent.allocation import AllocationError
 from node_agent.containers.cdi import Edits
 from node_agent.gpu.device import DeviceEvent, EventKind, GpuInstance
-from node_agent.gpu.gpu_locks import Lock, Turns
+from node_agent.gpu.gpu_locks import GpuLocks, Lock
 from node_agent.slices import device_ids
-from node_agent.slices.states import HELD, Place, State
+from node_agent.slices.states import HELD, GpuPlacement, RecordState
 from tests.unit.node_agent.world import World
 
 DEADLINE_S = 20.0
@@ -55,7 +55,7 @@ class Gate:
             self._opened.wait(DEADLINE_S)
 
 
-def allocate(world: World, place: Place) -> Edits:
+def allocate(world: World, place: GpuPlacement) -> Edits:
     """The kubelet asks for one place."""
     return world.allocation.allocate(resource_name(place.placement.profile), [device_ids.device_id(place)])
 
@@ -168,7 +168,7 @@ def test_what_was_reported_of_a_busy_gpu_is_looked_at_later(two: World, pool: Th
 
 def test_whoever_has_no_turn_is_told(pool: ThreadPoolExecutor) -> None:
     """A turn that is taken is not waited for where it need not be, and is free again afterwards."""
-    turns = Turns(Lock())
+    turns = GpuLocks(Lock())
 
     def is_free() -> bool:
         with turns.if_free("GPU-a") as mine:
@@ -224,7 +224,7 @@ def test_threads_in_any_order_share_nothing(tmp_path: Path, seed: int) -> None:
             catalogue = world.driver.by_index()[0].catalogue
             placement = draw.choice(list(catalogue.placements()))
             with suppress(AllocationError):
-                allocate(world, Place(world.gpus[draw.randrange(3)], placement))
+                allocate(world, GpuPlacement(world.gpus[draw.randrange(3)], placement))
                 done += 1
         return done
 
@@ -243,6 +243,6 @@ def test_threads_in_any_order_share_nothing(tmp_path: Path, seed: int) -> None:
         assert there is not None
         assert there.whole
         assert record.gi_id == there.gi_id
-        assert record.state in {State.IDLE, *HELD}
+        assert record.state in {RecordState.IDLE, *HELD}
     standing = sum(len(world.instances(n)) for n in range(3))
     assert standing == len(world.journal.records)

@@ -8,22 +8,22 @@ import pytest
 from allocator.placement import policy
 from scheduler.api import Context, build
 from scheduler.api.documentation import EXAMPLES
-from scheduler.cache.cluster_cache import State
+from scheduler.cache.cluster_cache import ClusterCache
 from scheduler.metrics import Metrics
 from scheduler.planner.port import (
     Asking,
     BusyError,
-    DiedError,
     DocumentError,
-    FailedError,
-    LateError,
-    StoppingError,
+    InternalError,
+    PlannerDeadlineError,
+    ShuttingDownError,
     Task,
     TooLargeError,
+    WorkerCrashedError,
 )
 from scheduler.snapshots import Snapshots
 from simulator.cluster.memory_cluster.client import MemoryCluster
-from simulator.cluster.memory_cluster.server import Server
+from simulator.cluster.memory_cluster.server import MemoryServer
 
 
 class Failing:
@@ -43,13 +43,13 @@ class Failing:
 
 def client(error: Exception) -> httpx.AsyncClient:
     """A client of the API over a planner that raises this."""
-    state = State(policy.DEFAULT, lambda: None)
+    state = ClusterCache(policy.DEFAULT, lambda: None)
     context = Context(
         state=state,
         metrics=Metrics(),
         ready=lambda: True,
         refresh=lambda: None,
-        snapshots=Snapshots(state, MemoryCluster(Server())),
+        snapshots=Snapshots(state, MemoryCluster(MemoryServer())),
         planner=Failing(error),
         simulate=None,
         max_body=1000,
@@ -60,11 +60,11 @@ def client(error: Exception) -> httpx.AsyncClient:
 
 PROBLEMS: list[tuple[Exception, int, dict[str, str]]] = [
     (BusyError(4, 30), 503, {"Retry-After": "30"}),
-    (StoppingError(), 503, {"Retry-After": "5"}),
-    (LateError(60, 12.3), 504, {}),
+    (ShuttingDownError(), 503, {"Retry-After": "5"}),
+    (PlannerDeadlineError(60, 12.3), 504, {}),
     (TooLargeError(1024), 413, {}),
-    (DiedError("the planner was killed (SIGKILL) before it had the answer; ask again"), 502, {}),
-    (FailedError("the planner failed; see the log of the migsched scheduler"), 500, {}),
+    (WorkerCrashedError("the planner was killed (SIGKILL) before it had the answer; ask again"), 502, {}),
+    (InternalError("the planner failed; see the log of the migsched scheduler"), 500, {}),
 ]
 
 

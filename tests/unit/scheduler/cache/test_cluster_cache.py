@@ -16,8 +16,8 @@ from allocator.request import Request
 from kubeclient.changes import Change, ChangeType, Listing
 from kubeclient.objects import Meta, Node, Pod
 from scheduler import cooperative
-from scheduler.cache.cluster_cache import UNSEEN_S, State
-from scheduler.cache.port import Kind, MigNode
+from scheduler.cache.cluster_cache import UNSEEN_S, ClusterCache
+from scheduler.cache.port import MigNode, WatchedKind
 from tests.builders import node
 
 
@@ -63,11 +63,11 @@ def promised(start: int) -> str:
     return contract.encode_placement([contract.Promise("main", "n-gpu-0", "1g.5gb", start)])
 
 
-def fed() -> tuple[State, Bells]:
+def fed() -> tuple[ClusterCache, Bells]:
     """A state that knows node n and its GPU."""
     bells = Bells()
-    state = State(policy.DEFAULT, bells.ring)
-    state.apply(Kind.MIG_NODE, Change(ChangeType.ADDED, mig_node("n", status_of("n")), "1"))
+    state = ClusterCache(policy.DEFAULT, bells.ring)
+    state.apply(WatchedKind.MIG_NODE, Change(ChangeType.ADDED, mig_node("n", status_of("n")), "1"))
     return state, bells
 
 
@@ -75,14 +75,14 @@ async def test_what_is_not_listed_any_more_is_gone() -> None:
     """A list replaces what was known: pods and MigNodes missing from it are forgotten, and their room is free."""
     state, bells = fed()
     await state.replace(
-        Kind.POD, Listing((pod("a", "n", annotation=promised(0)), pod("b", "n", annotation=promised(1))), "2")
+        WatchedKind.POD, Listing((pod("a", "n", annotation=promised(0)), pod("b", "n", annotation=promised(1))), "2")
     )
     assert sorted(c.name for c in state.inventory.ledger) == ["a", "b"]
     before = bells.rung
-    await state.replace(Kind.POD, Listing((pod("b", "n", annotation=promised(1)),), "3"))
+    await state.replace(WatchedKind.POD, Listing((pod("b", "n", annotation=promised(1)),), "3"))
     assert [c.name for c in state.inventory.ledger] == ["b"]
     assert bells.rung == before + 1
-    await state.replace(Kind.MIG_NODE, Listing((), "4"))
+    await state.replace(WatchedKind.MIG_NODE, Listing((), "4"))
     assert len(state.inventory.fleet) == 0
 
 
@@ -93,23 +93,23 @@ async def test_a_list_that_is_older_than_our_own_reservation_does_not_void_it() 
     assert known.request is not None
     state.inventory.reserve("uid-a", "default", "a", known.request, "n")
     state.pods.clear()
-    await state.replace(Kind.POD, Listing((), "2"))
+    await state.replace(WatchedKind.POD, Listing((), "2"))
     assert [c.name for c in state.inventory.ledger] == ["a"]
 
 
 async def test_a_list_does_not_void_what_was_bound_while_it_was_made() -> None:
     """A pod that came and was bound after a list was asked for keeps its place; one that was known before is gone."""
     state, _ = fed()
-    state.apply(Kind.POD, Change(ChangeType.ADDED, pod("old", "n", annotation=promised(0)), "2"))
-    state.expect(Kind.POD)
+    state.apply(WatchedKind.POD, Change(ChangeType.ADDED, pod("old", "n", annotation=promised(0)), "2"))
+    state.expect(WatchedKind.POD)
     known = state.remember(pod("new"))
     assert known.request is not None
     state.inventory.reserve("uid-new", "default", "new", known.request, "n")
     state.inventory.confirm("uid-new")
-    await state.replace(Kind.POD, Listing((), "2"))
+    await state.replace(WatchedKind.POD, Listing((), "2"))
     assert [c.name for c in state.inventory.ledger] == ["new"]
-    state.expect(Kind.POD)
-    await state.replace(Kind.POD, Listing((), "9"))
+    state.expect(WatchedKind.POD)
+    await state.replace(WatchedKind.POD, Listing((), "9"))
     assert [c.name for c in state.inventory.ledger] == []
 
 
@@ -117,10 +117,10 @@ async def test_filter_calls_go_in_between_while_a_list_is_taken_in(monkeypatch: 
     """A list of many pods is taken in by small steps, and what is bound between two of them stays."""
     monkeypatch.setattr(cooperative, "STEP_S", 0.0)
     state, _ = fed()
-    state.apply(Kind.POD, Change(ChangeType.ADDED, pod("gone", "n", annotation=promised(6)), "2"))
+    state.apply(WatchedKind.POD, Change(ChangeType.ADDED, pod("gone", "n", annotation=promised(6)), "2"))
     listed = tuple(pod(f"p{start}", "n", annotation=promised(start)) for start in range(3))
-    state.expect(Kind.POD)
-    taking = asyncio.create_task(state.replace(Kind.POD, Listing(listed, "3")))
+    state.expect(WatchedKind.POD)
+    taking = asyncio.create_task(state.replace(WatchedKind.POD, Listing(listed, "3")))
     seen: list[int] = []
     while not taking.done():
         await asyncio.sleep(0)
@@ -138,19 +138,19 @@ async def test_filter_calls_go_in_between_while_a_list_is_taken_in(monkeypatch: 
 def test_a_finished_pod_gives_its_place_back_and_rings() -> None:
     """Phases Succeeded and Failed end a claim; room that arises is told."""
     state, bells = fed()
-    state.apply(Kind.POD, Change(ChangeType.ADDED, pod("a", "n", "Running", promised(0)), "2"))
+    state.apply(WatchedKind.POD, Change(ChangeType.ADDED, pod("a", "n", "Running", promised(0)), "2"))
     before = bells.rung
-    state.apply(Kind.POD, Change(ChangeType.MODIFIED, pod("a", "n", "Succeeded", promised(0)), "3"))
+    state.apply(WatchedKind.POD, Change(ChangeType.MODIFIED, pod("a", "n", "Succeeded", promised(0)), "3"))
     assert len(state.inventory.ledger) == 0
     assert bells.rung == before + 1
 
 
 def test_a_promise_made_before_its_node_reported_is_kept_for_later() -> None:
     """A bound pod whose node has no report yet is taken over with the first report."""
-    state = State(policy.DEFAULT, lambda: None)
-    state.apply(Kind.POD, Change(ChangeType.ADDED, pod("a", "n", "Running", promised(3)), "1"))
+    state = ClusterCache(policy.DEFAULT, lambda: None)
+    state.apply(WatchedKind.POD, Change(ChangeType.ADDED, pod("a", "n", "Running", promised(3)), "1"))
     assert [p.name for p in state.inventory.waiting()] == ["a"]
-    state.apply(Kind.MIG_NODE, Change(ChangeType.ADDED, mig_node("n", status_of("n")), "2"))
+    state.apply(WatchedKind.MIG_NODE, Change(ChangeType.ADDED, mig_node("n", status_of("n")), "2"))
     assert [str(h.placement) for c in state.inventory.ledger for h in c.holds] == ["1g.5gb@3"]
     assert list(state.inventory.waiting()) == []
 
@@ -158,9 +158,9 @@ def test_a_promise_made_before_its_node_reported_is_kept_for_later() -> None:
 def test_demand_is_what_known_pods_ask_for() -> None:
     """Profiles in demand come from pods that are not over."""
     state, _ = fed()
-    state.apply(Kind.POD, Change(ChangeType.ADDED, pod("a"), "2"))
+    state.apply(WatchedKind.POD, Change(ChangeType.ADDED, pod("a"), "2"))
     assert set(state.demanded()) == {"1g.5gb"}
-    state.apply(Kind.POD, Change(ChangeType.DELETED, pod("a"), "3"))
+    state.apply(WatchedKind.POD, Change(ChangeType.DELETED, pod("a"), "3"))
     assert set(state.demanded()) == set()
     assert state.inventory.fleet.losses(Request(), state.inventory.fleet.rows_of(["n"])).tolist() == [0.0]
 
@@ -174,19 +174,19 @@ async def test_a_profile_that_kube_scheduler_does_not_ask_about_is_warned_of_onc
     seen = node("n").gpu("a100-40gb").report()
     seen = dataclasses.replace(seen, gpus=tuple(dataclasses.replace(g, catalogue=odd) for g in seen.gpus))
     status = contract.encode_status(seen, agent_version="t", mode="simulated")
-    state = State(policy.DEFAULT, lambda: None)
+    state = ClusterCache(policy.DEFAULT, lambda: None)
     with structlog.testing.capture_logs() as logs:
-        await state.replace(Kind.MIG_NODE, Listing((mig_node("n", status),), "1"))
-        await state.replace(Kind.MIG_NODE, Listing((mig_node("n", status),), "2"))
+        await state.replace(WatchedKind.MIG_NODE, Listing((mig_node("n", status),), "1"))
+        await state.replace(WatchedKind.MIG_NODE, Listing((mig_node("n", status),), "2"))
     warned = [line["resource"] for line in logs if "managedResources" in line["event"]]
     assert warned == ["nvidia.com/mig-1g.3gb", "nvidia.com/mig-1g.3gb.me"]
 
 
 def test_a_mig_node_without_a_status_is_no_report() -> None:
     """An agent makes its MigNode before it writes the status: until then there is no report, and no warning."""
-    state = State(policy.DEFAULT, lambda: None)
+    state = ClusterCache(policy.DEFAULT, lambda: None)
     with structlog.testing.capture_logs() as logs:
-        state.apply(Kind.MIG_NODE, Change(ChangeType.ADDED, MigNode(Meta("n")), "1"))
+        state.apply(WatchedKind.MIG_NODE, Change(ChangeType.ADDED, MigNode(Meta("n")), "1"))
     assert state.inventory.report("n") is None
     assert logs == []
 
@@ -195,11 +195,11 @@ def test_what_changes_of_a_known_pod_is_followed() -> None:
     """Labels and the owner's leave to move it are those of the pod as it was last seen."""
     state, _ = fed()
     before = pod("p", "n")
-    state.apply(Kind.POD, Change(ChangeType.ADDED, before, "1"))
+    state.apply(WatchedKind.POD, Change(ChangeType.ADDED, before, "1"))
     changed = msgspec.structs.replace(
         before.metadata, labels={"app": "x"}, annotations={contract.MOVABLE_ANNOTATION: "true"}
     )
-    state.apply(Kind.POD, Change(ChangeType.MODIFIED, msgspec.structs.replace(before, metadata=changed), "2"))
+    state.apply(WatchedKind.POD, Change(ChangeType.MODIFIED, msgspec.structs.replace(before, metadata=changed), "2"))
     known = state.pods["uid-p"]
     assert (known.movable, known.labels) == (True, {"app": "x"})
 
@@ -207,7 +207,7 @@ def test_what_changes_of_a_known_pod_is_followed() -> None:
 def test_the_watch_counts_more_than_a_late_call() -> None:
     """A call that shows a pod as it was before its Binding does not undo what the watch has shown."""
     state, _ = fed()
-    state.apply(Kind.POD, Change(ChangeType.ADDED, pod("a", "n", annotation=promised(0)), "2"))
+    state.apply(WatchedKind.POD, Change(ChangeType.ADDED, pod("a", "n", annotation=promised(0)), "2"))
     assert state.remember(pod("a")).node == "n"
     assert state.pods["uid-a"].node == "n"
 
@@ -215,13 +215,13 @@ def test_the_watch_counts_more_than_a_late_call() -> None:
 def test_a_pod_that_was_gone_before_its_call_came_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     """A pod that the watch never shows is not known for ever, nor waited for; one that it shows is."""
     state, _ = fed()
-    state.apply(Kind.POD, Change(ChangeType.DELETED, pod("gone"), "2"))
+    state.apply(WatchedKind.POD, Change(ChangeType.DELETED, pod("gone"), "2"))
     for name in ("gone", "seen"):
         state.refused.add(state.remember(pod(name)).uid)
-    state.apply(Kind.POD, Change(ChangeType.ADDED, pod("seen"), "3"))
+    state.apply(WatchedKind.POD, Change(ChangeType.ADDED, pod("seen"), "3"))
     later = time.monotonic() + UNSEEN_S + 1
     monkeypatch.setattr(time, "monotonic", lambda: later)
-    state.apply(Kind.NODE, Change(ChangeType.ADDED, Node(Meta("n")), "4"))
+    state.apply(WatchedKind.NODE, Change(ChangeType.ADDED, Node(Meta("n")), "4"))
     assert set(state.pods) == state.refused == {"uid-seen"}
 
 
@@ -237,26 +237,26 @@ async def test_a_list_of_reports_that_say_nothing_new_is_not_read_again(monkeypa
 
     monkeypatch.setattr(state.inventory, "observe", note)
     same, other = mig_node("n", status_of("n")), mig_node("m", status_of("m"))
-    await state.replace(Kind.MIG_NODE, Listing((same, other), "2"))
+    await state.replace(WatchedKind.MIG_NODE, Listing((same, other), "2"))
     assert observed == ["m"]
     changed = contract.encode_status(node("n").gpu().foreign("1g.5gb", 0).report(), agent_version="t", mode="simulated")
-    await state.replace(Kind.MIG_NODE, Listing((mig_node("n", changed),), "3"))
-    await state.replace(Kind.MIG_NODE, Listing((mig_node("n", changed), other), "4"))
+    await state.replace(WatchedKind.MIG_NODE, Listing((mig_node("n", changed),), "3"))
+    await state.replace(WatchedKind.MIG_NODE, Listing((mig_node("n", changed), other), "4"))
     assert observed == ["m", "n", "m"]
-    state.apply(Kind.POD, Change(ChangeType.ADDED, pod("waits", "m"), "5"))
-    await state.replace(Kind.MIG_NODE, Listing((mig_node("n", changed), other), "6"))
+    state.apply(WatchedKind.POD, Change(ChangeType.ADDED, pod("waits", "m"), "5"))
+    await state.replace(WatchedKind.MIG_NODE, Listing((mig_node("n", changed), other), "6"))
     assert observed == ["m", "n", "m", "m"]
 
 
 def test_room_that_a_pod_bound_by_others_leaves_is_told() -> None:
     """A reservation that is void since somebody else bound the pod elsewhere gives room, and that is told."""
     state, bells = fed()
-    state.apply(Kind.MIG_NODE, Change(ChangeType.ADDED, mig_node("m", status_of("m")), "2"))
+    state.apply(WatchedKind.MIG_NODE, Change(ChangeType.ADDED, mig_node("m", status_of("m")), "2"))
     known = state.remember(pod("a"))
     assert known.request is not None
     state.inventory.reserve("uid-a", "default", "a", known.request, "n")
     before = bells.rung
-    state.apply(Kind.POD, Change(ChangeType.MODIFIED, pod("a", "m"), "3"))
+    state.apply(WatchedKind.POD, Change(ChangeType.MODIFIED, pod("a", "m"), "3"))
     assert bells.rung == before + 1
 
 
@@ -270,6 +270,6 @@ def test_a_reservation_that_is_refused_gives_room_once() -> None:
     state.refuse("uid-a")
     state.refuse("uid-a")
     assert (len(state.inventory.ledger), bells.rung) == (0, before + 1)
-    state.apply(Kind.POD, Change(ChangeType.ADDED, pod("b", "n", annotation=promised(0)), "2"))
+    state.apply(WatchedKind.POD, Change(ChangeType.ADDED, pod("b", "n", annotation=promised(0)), "2"))
     state.refuse("uid-b")
     assert [claim.name for claim in state.inventory.ledger] == ["b"]

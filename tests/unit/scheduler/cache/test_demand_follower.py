@@ -10,10 +10,10 @@ from allocator.request import Request
 from kubeclient.changes import Change, ChangeType
 from scheduler import settings
 from scheduler.cache.demand_follower import DemandFollower
-from scheduler.cache.port import Kind
+from scheduler.cache.port import WatchedKind
 from scheduler.service import Service
 from simulator.cluster.memory_cluster.client import MemoryCluster
-from simulator.cluster.memory_cluster.server import Server
+from simulator.cluster.memory_cluster.server import MemoryServer
 from tests.builders import node, request
 from tests.unit.scheduler.cache.test_cluster_cache import mig_node, pod, status_of
 
@@ -21,8 +21,8 @@ from tests.unit.scheduler.cache.test_cluster_cache import mig_node, pod, status_
 def service(named: str) -> Service:
     """A service under a policy, over a cluster with one node, not started."""
     chosen = settings.load(policy=named, extender_port=0, api_port=0)
-    made = Service(chosen, MemoryCluster(Server()))
-    made.state.apply(Kind.MIG_NODE, Change(ChangeType.ADDED, mig_node("n", status_of("n")), "1"))
+    made = Service(chosen, MemoryCluster(MemoryServer()))
+    made.state.apply(WatchedKind.MIG_NODE, Change(ChangeType.ADDED, mig_node("n", status_of("n")), "1"))
     return made
 
 

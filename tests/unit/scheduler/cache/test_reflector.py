@@ -10,13 +10,13 @@ from kubeclient import list_watch
 from kubeclient.changes import Change, ChangeType, Listing
 from kubeclient.list_watch import RELIST_AFTER
 from kubeclient.objects import Node
-from scheduler.cache.port import Kind, Object
+from scheduler.cache.port import Object, WatchedKind
 from scheduler.cache.reflector import Reflector
 from scheduler.metrics import Metrics
 from simulator.cluster import api
 from simulator.cluster.memory_cluster.client import MemoryCluster
 from simulator.cluster.memory_cluster.faults import Fault
-from simulator.cluster.memory_cluster.server import Server
+from simulator.cluster.memory_cluster.server import MemoryServer
 
 
 class Names:
@@ -26,19 +26,19 @@ class Names:
         self.names: set[str] = set()
         self.lists = 0
 
-    def expect(self, kind: Kind) -> None:
+    def expect(self, kind: WatchedKind) -> None:
         """A list is asked for."""
-        assert kind is Kind.NODE
+        assert kind is WatchedKind.NODE
 
-    async def replace(self, kind: Kind, listing: Listing[Object]) -> None:
+    async def replace(self, kind: WatchedKind, listing: Listing[Object]) -> None:
         """All of them."""
-        assert kind is Kind.NODE
+        assert kind is WatchedKind.NODE
         self.lists += 1
         self.names = {item.metadata.name for item in listing.items}
 
-    def apply(self, kind: Kind, change: Change[Object]) -> None:
+    def apply(self, kind: WatchedKind, change: Change[Object]) -> None:
         """One of them."""
-        assert kind is Kind.NODE
+        assert kind is WatchedKind.NODE
         assert isinstance(change.item, Node)
         if change.type is ChangeType.DELETED:
             self.names.discard(change.item.metadata.name)
@@ -56,11 +56,11 @@ class Followed:
     """A server, a client with faults, and a sink that follows."""
 
     def __init__(self) -> None:
-        self.server = Server()
+        self.server = MemoryServer()
         self.cluster = MemoryCluster(self.server)
         self.sink = Names()
         self.metrics = Metrics()
-        self.reflector = Reflector(self.cluster, Kind.NODE, self.sink, self.metrics)
+        self.reflector = Reflector(self.cluster, WatchedKind.NODE, self.sink, self.metrics)
 
     def add(self, name: str) -> None:
         """Create a node."""

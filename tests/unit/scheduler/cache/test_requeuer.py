@@ -5,25 +5,25 @@ import asyncio
 from allocator import errors
 from allocator.claims import contract
 from allocator.placement import policy
-from scheduler.cache.cluster_cache import State
-from scheduler.cache.requeuer import Waker
+from scheduler.cache.cluster_cache import ClusterCache
+from scheduler.cache.requeuer import Requeuer
 from scheduler.metrics import Metrics
 from simulator.cluster import api
 from simulator.cluster.memory_cluster.client import MemoryCluster
 from simulator.cluster.memory_cluster.faults import Fault
-from simulator.cluster.memory_cluster.server import Server
+from simulator.cluster.memory_cluster.server import MemoryServer
 
 
 class Room:
     """A waker over a cluster of one node."""
 
     def __init__(self) -> None:
-        self.server = Server()
+        self.server = MemoryServer()
         self.server.create(api.NODE, {"metadata": {"name": "n"}})
         self.cluster = MemoryCluster(self.server)
         self.metrics = Metrics()
-        self.waker = Waker(self.cluster, self.metrics, interval_s=0.01)
-        self.state = State(policy.DEFAULT, self.waker.ring)
+        self.waker = Requeuer(self.cluster, self.metrics, interval_s=0.01)
+        self.state = ClusterCache(policy.DEFAULT, self.waker.ring)
         self.state.inventory.nodes.add("n")
 
     def wakes(self) -> float:

@@ -7,20 +7,20 @@ import pytest
 
 from allocator import errors
 from allocator.claims import contract
-from allocator.claims.ledger import State as ClaimState
+from allocator.claims.ledger import ClaimState
 from scheduler import settings
 from scheduler.service import Service
 from simulator.cluster import api
 from simulator.cluster.memory_cluster.client import MemoryCluster
 from simulator.cluster.memory_cluster.faults import Fault
-from simulator.cluster.memory_cluster.server import Server
+from simulator.cluster.memory_cluster.server import MemoryServer
 from tests.builders import node
 
 
 class Bench:
     """A service over one node with one GPU, and pods to bind."""
 
-    def __init__(self, server: Server, cluster: MemoryCluster, service: Service) -> None:
+    def __init__(self, server: MemoryServer, cluster: MemoryCluster, service: Service) -> None:
         self.server = server
         self.cluster = cluster
         self.service = service
@@ -50,7 +50,7 @@ class Bench:
 @pytest.fixture
 async def bench() -> AsyncIterator[Bench]:
     """See Bench."""
-    server = Server()
+    server = MemoryServer()
     server.create(api.NODE, {"metadata": {"name": "node-1"}})
     server.create(api.MIG_NODE, {"metadata": {"name": "node-1"}})
     status = contract.encode_status(node("node-1").gpu("a100-40gb").report(), agent_version="test", mode="simulated")

@@ -2,7 +2,7 @@
 
 import math
 
-from allocator.claims.ledger import State as ClaimState
+from allocator.claims.ledger import ClaimState
 from allocator.placement import policy
 from tests.unit.scheduler.verbs import Verbs, a_pod
 

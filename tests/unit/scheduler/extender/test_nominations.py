@@ -9,7 +9,7 @@ import pytest
 from allocator.request import Request
 from kubeclient.objects import Pod
 from scheduler.extender import app
-from scheduler.extender.nominations import Courtships
+from scheduler.extender.nominations import Nominations
 from simulator.cluster import api
 from tests.unit.scheduler.verbs import Verbs, document
 
@@ -121,7 +121,7 @@ async def test_between_courtship_and_claim_there_is_no_gap(turn: int) -> None:
 
 async def test_those_who_wait_are_told_when_the_last_choice_is_made() -> None:
     """With two pods on their way a third waits for both."""
-    courtships = Courtships(courting_s=1, choosing_s=60)
+    courtships = Nominations(courting_s=1, choosing_s=60)
     courtships.choose("a")
     courtships.choose("b")
     waiting = asyncio.create_task(courtships.chosen("c"))
@@ -136,6 +136,6 @@ async def test_those_who_wait_are_told_when_the_last_choice_is_made() -> None:
 
 def test_what_is_courted_is_forgotten_after_its_time() -> None:
     """A Binding that has not come by then may never come."""
-    courtships = Courtships(courting_s=0.0, choosing_s=0)
+    courtships = Nominations(courting_s=0.0, choosing_s=0)
     courtships.court("a", Request(), "n0")
     assert courtships.of_others("b") == {}

@@ -10,12 +10,12 @@ from allocator import errors
 from allocator.claims.ledger import Claim
 from allocator.placement import policy
 from scheduler.cache.budgets import PodDisruptionBudget
-from scheduler.cache.cluster_cache import KnownPod, State
+from scheduler.cache.cluster_cache import ClusterCache, KnownPod
 from scheduler.extender import preemptor
 from scheduler.extender.preemptor import CHOICES, Preemptor
 from simulator.cluster.memory_cluster.client import MemoryCluster
 from simulator.cluster.memory_cluster.faults import Fault
-from simulator.cluster.memory_cluster.server import Server
+from simulator.cluster.memory_cluster.server import MemoryServer
 from tests.builders import node, request
 from tests.unit.scheduler.verbs import a_pod
 
@@ -24,7 +24,7 @@ class Budgets(MemoryCluster):
     """A cluster with budgets; how often they were read."""
 
     def __init__(self, *budgets: PodDisruptionBudget) -> None:
-        super().__init__(Server())
+        super().__init__(MemoryServer())
         self.budgets: Sequence[PodDisruptionBudget] = budgets
         self.read = 0
 
@@ -39,7 +39,7 @@ class World:
 
     def __init__(self, nodes: int, *budgets: PodDisruptionBudget) -> None:
         self.cluster = Budgets(*budgets)
-        self.state = State(policy.DEFAULT, lambda: None)
+        self.state = ClusterCache(policy.DEFAULT, lambda: None)
         self.names = [f"n{number}" for number in range(nodes)]
         for name in self.names:
             self.state.inventory.observe(node(name).gpu("a100-40gb").report())

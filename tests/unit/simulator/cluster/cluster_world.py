@@ -8,7 +8,7 @@ from scheduler.cache.port import Binding
 from simulator.cluster import api
 from simulator.cluster.api import Document
 from simulator.cluster.memory_cluster.client import MemoryApi
-from simulator.cluster.memory_cluster.server import Server
+from simulator.cluster.memory_cluster.server import MemoryServer
 
 NAMESPACE = "default"
 
@@ -17,7 +17,7 @@ class World:
     """A server, with a client for whoever is tested."""
 
     def __init__(self) -> None:
-        self.server = Server()
+        self.server = MemoryServer()
         self.api = MemoryApi(self.server)
 
     def pod(self, name: str, *profiles: str, **spec: Any) -> Document:

@@ -7,18 +7,18 @@ import pytest
 
 from allocator import errors
 from kubeclient.changes import ChangeType
-from scheduler.cache.port import Binding, Kind
-from simulator.cluster.api import NODE, POD, Change, Document
+from scheduler.cache.port import Binding, WatchedKind
+from simulator.cluster.api import NODE, POD, Document, ObjectChange
 from simulator.cluster.memory_cluster.client import MemoryApi, MemoryCluster
 from simulator.cluster.memory_cluster.faults import Fault
-from simulator.cluster.memory_cluster.server import BOOKMARK_EVERY, Server
+from simulator.cluster.memory_cluster.server import BOOKMARK_EVERY, MemoryServer
 
 
 def pod(name: str) -> Document:
     return {"metadata": {"name": name, "namespace": "default"}, "spec": {"containers": [{"name": "main"}]}}
 
 
-async def seen(api: MemoryApi, version: str, count: int) -> list[Change]:
+async def seen(api: MemoryApi, version: str, count: int) -> list[ObjectChange]:
     found = []
     async with aclosing(api.watch(POD, version)) as watch:
         async for change in watch:
@@ -30,7 +30,7 @@ async def seen(api: MemoryApi, version: str, count: int) -> list[Change]:
 
 async def test_compacted_version_is_gone() -> None:
     """A watch from before a compaction is GoneError; one from the present version is not."""
-    server = Server()
+    server = MemoryServer()
     api = MemoryApi(server)
     old = str(server.version)
     server.create(POD, pod("one"))
@@ -48,7 +48,7 @@ async def test_compacted_version_is_gone() -> None:
 
 async def test_history_is_bounded() -> None:
     """Versions older than the kept history are gone; what is kept can be watched from."""
-    server = Server(history=10)
+    server = MemoryServer(history=10)
     for number in range(25):
         server.create(POD, pod(f"p{number}"))
     api = MemoryApi(server)
@@ -59,7 +59,7 @@ async def test_history_is_bounded() -> None:
 
 async def test_reader_who_falls_behind_is_cut_off() -> None:
     """A watch whose next change was forgotten ends, and cannot be resumed from where it was."""
-    server = Server(history=10)
+    server = MemoryServer(history=10)
     server.create(POD, pod("first"))
     api = MemoryApi(server)
     watch = api.watch(POD, "0")
@@ -74,7 +74,7 @@ async def test_reader_who_falls_behind_is_cut_off() -> None:
 
 async def test_bookmarks_move_a_quiet_watch_on() -> None:
     """A watch of a kind that does not change is told the version that other kinds have brought about."""
-    server = Server()
+    server = MemoryServer()
     api = MemoryApi(server)
     server.create(POD, pod("quiet"))
     watch = api.watch(POD, str(server.version))
@@ -92,7 +92,7 @@ async def test_bookmarks_move_a_quiet_watch_on() -> None:
 
 async def test_bookmark_version_can_be_watched_from() -> None:
     """A watch from a bookmark's version misses nothing and repeats nothing."""
-    server = Server()
+    server = MemoryServer()
     api = MemoryApi(server)
     server.create(POD, pod("before"))
     server.create(NODE, {"metadata": {"name": "n"}})
@@ -106,7 +106,7 @@ async def test_bookmark_version_can_be_watched_from() -> None:
 
 async def test_documents_are_the_callers_own() -> None:
     """Changing a document that went in or came out changes nothing in the cluster."""
-    api = MemoryApi(Server())
+    api = MemoryApi(MemoryServer())
     document = pod("mine")
     made = await api.create(POD, document)
     document["spec"]["containers"].append({"name": "sneaked in"})
@@ -119,14 +119,14 @@ async def test_same_seed_gives_the_same_cluster() -> None:
     made = []
     for seed in (1, 1, 2):
         document = {**pod(""), "metadata": {"generateName": "web-"}}
-        meta = (await MemoryApi(Server(seed=seed)).create(POD, document))["metadata"]
+        meta = (await MemoryApi(MemoryServer(seed=seed)).create(POD, document))["metadata"]
         made.append((meta["name"], meta["uid"]))
     assert made[0] == made[1] != made[2]
 
 
 async def test_fault_before_the_call_leaves_it_undone() -> None:
     """A fault makes one call fail without its being done; the next one goes through."""
-    cluster = MemoryCluster(Server())
+    cluster = MemoryCluster(MemoryServer())
     uid = cluster.server.create(POD, pod("p")).document["metadata"]["uid"]
     cluster.faults.add(Fault("bind", error=errors.UnreachableError("no route")))
     binding = Binding("default", "p", uid, "n1", {})
@@ -139,7 +139,7 @@ async def test_fault_before_the_call_leaves_it_undone() -> None:
 
 async def test_lost_reply_leaves_the_call_done() -> None:
     """With `done` the caller gets the error although the server did what was asked."""
-    cluster = MemoryCluster(Server())
+    cluster = MemoryCluster(MemoryServer())
     uid = cluster.server.create(POD, pod("p")).document["metadata"]["uid"]
     cluster.faults.add(Fault("bind", error=errors.UnreachableError("reply lost"), done=True))
     with pytest.raises(errors.UnreachableError):
@@ -149,7 +149,7 @@ async def test_lost_reply_leaves_the_call_done() -> None:
 
 async def test_held_call_waits() -> None:
     """A held call is not done before its event, however much else happens."""
-    api = MemoryApi(Server())
+    api = MemoryApi(MemoryServer())
     hold = asyncio.Event()
     fault = api.faults.add(Fault("create", plural="pods", hold=hold))
     creating = asyncio.create_task(api.create(POD, pod("held")))
@@ -163,7 +163,7 @@ async def test_held_call_waits() -> None:
 
 async def test_faults_meet_their_verb_and_plural_so_often() -> None:
     """A fault meets as many calls of its verb, on its plural, as it says, and no other."""
-    api = MemoryApi(Server())
+    api = MemoryApi(MemoryServer())
     api.faults.add(Fault("create", plural="pods", error=errors.ConflictError("no"), times=2))
     await api.create(NODE, {"metadata": {"name": "n"}})
     for _ in range(2):
@@ -174,7 +174,7 @@ async def test_faults_meet_their_verb_and_plural_so_often() -> None:
 
 async def test_cleared_faults_meet_nothing() -> None:
     """After a clear every call goes through."""
-    api = MemoryApi(Server())
+    api = MemoryApi(MemoryServer())
     api.faults.add(Fault("create", error=errors.ConflictError("no"), times=None))
     with pytest.raises(errors.ConflictError):
         await api.create(POD, pod("p"))
@@ -185,27 +185,27 @@ async def test_cleared_faults_meet_nothing() -> None:
 def test_fault_of_an_unknown_verb_is_refused() -> None:
     """A fault that could meet no call is a mistake in the test that sets it."""
     with pytest.raises(errors.InputError, match="use one of"):
-        MemoryApi(Server()).faults.add(Fault("binding"))
+        MemoryApi(MemoryServer()).faults.add(Fault("binding"))
 
 
 @pytest.mark.parametrize("error", [None, errors.UnreachableError("connection reset")])
 async def test_watches_can_be_broken(error: errors.ClusterError | None) -> None:
     """Every watch in progress ends, in order or with the error; a new one goes on from there."""
-    cluster = MemoryCluster(Server())
+    cluster = MemoryCluster(MemoryServer())
     cluster.server.create(POD, pod("before"))
-    watch = cluster.watch(Kind.POD, "0")
+    watch = cluster.watch(WatchedKind.POD, "0")
     first = await anext(watch)
     cluster.server.end_watches(error)
     with pytest.raises(errors.UnreachableError if error else StopAsyncIteration):
         await anext(watch)
     cluster.server.create(POD, pod("after"))
-    async with aclosing(cluster.watch(Kind.POD, first.resource_version)) as again:
+    async with aclosing(cluster.watch(WatchedKind.POD, first.resource_version)) as again:
         assert (await anext(again)).type is ChangeType.ADDED
 
 
 async def test_closed_client_is_unreachable() -> None:
     """A client that was closed refuses every call."""
-    cluster = MemoryCluster(Server())
+    cluster = MemoryCluster(MemoryServer())
     await cluster.close()
     with pytest.raises(errors.UnreachableError):
-        await cluster.list(Kind.POD)
+        await cluster.list(WatchedKind.POD)

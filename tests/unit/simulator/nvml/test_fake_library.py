@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from node_agent.gpu.nvml.driver import Binding
+from node_agent.gpu.nvml.driver import Driver
 from simulator.gpu.driver import Privilege, SimulatedDriver, simulate
 from simulator.gpu.faults import Call
-from simulator.gpu.users import Holder
+from simulator.gpu.users import DeviceUser
 from simulator.nvml import structs
 from simulator.nvml.library import FakeLibrary
 
@@ -24,7 +24,7 @@ class Opened:
         self.driver = driver
         self.gpu = driver.by_index()[0]
         self.library = FakeLibrary(driver)
-        self.nvml: Nvml = Binding(self.library)._nvml
+        self.nvml: Nvml = Driver(self.library)._nvml
         self.nvml.nvmlInit()
         self.handle = self.nvml.nvmlDeviceGetHandleByIndex(0)
 
@@ -60,9 +60,9 @@ def opened() -> Iterator[Opened]:
         (structs.ProcessInfo, "c_nvmlProcessInfo_t", 24),
         (structs.EventData, "c_nvmlEventData_t", 32),
         (structs.PciInfo, "nvmlPciInfo_t", 68),
-        (structs.Memory, "c_nvmlMemory_t", 24),
+        (structs.MemoryInfo, "c_nvmlMemory_t", 24),
         (structs.FieldValue, "c_nvmlFieldValue_t", 40),
-        (structs.Placement, "c_nvmlGpuInstancePlacement_t", 8),
+        (structs.GpuInstancePlacement, "c_nvmlGpuInstancePlacement_t", 8),
     ],
 )
 def test_structures_have_the_size_of_the_header(
@@ -235,14 +235,14 @@ def test_parent_lists_all_processes(opened: Opened, privilege: Privilege, told: 
 def test_hidden_holder_shows_no_process(opened: Opened) -> None:
     """Who holds an instance without a process makes it IN_USE with an empty list of processes."""
     instance = opened.create(19, 0, 1)
-    opened.gpu.hold(Holder("dcgm", 7))
+    opened.gpu.hold(DeviceUser("dcgm", 7))
     assert opened.code(lambda: opened.nvml.nvmlGpuInstanceDestroy(instance)) == IN_USE
     assert opened.nvml.nvmlDeviceGetComputeRunningProcesses(opened.handle) == []
 
 
 def test_set_mode_returns_the_activation_status(opened: Opened) -> None:
     """A mode that only becomes pending is a successful call with a status, not an exception."""
-    opened.gpu.hold(Holder("dcgm"))
+    opened.gpu.hold(DeviceUser("dcgm"))
     assert opened.nvml.nvmlDeviceSetMigMode(opened.handle, 0) == IN_USE
     assert opened.nvml.nvmlDeviceGetMigMode(opened.handle) == [1, 0]
     assert opened.code(lambda: opened.nvml.nvmlDeviceSetMigMode(opened.handle, 2)) == INVALID_ARGUMENT

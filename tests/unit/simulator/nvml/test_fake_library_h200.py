@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from allocator.mig import gpu_models
-from node_agent.gpu.nvml.driver import Binding
+from node_agent.gpu.nvml.driver import Driver
 from simulator.gpu.driver import SimulatedDriver, Virtualization
 from simulator.gpu.gpu import SimulatedGpu
 from simulator.gpu.mode import ModeMachine
@@ -38,7 +38,7 @@ def nvml() -> Iterator[ModuleType]:
     mode = ModeMachine(enabled=False, needs_reset=False, passthrough=True)
     gpu = SimulatedGpu(gpu_models.find("h200-141gb"), "GPU-0", mode=mode, branch=580)
     library = FakeLibrary(SimulatedDriver([gpu], virtualization=Virtualization.PASSTHROUGH))
-    module = Binding(library)._nvml
+    module = Driver(library)._nvml
     module.nvmlInit()
     yield module
     assert not library.crashes

@@ -12,7 +12,7 @@ import yaml
 
 from allocator import errors as allocator_errors
 from testbed.node import build, configuration, debian, errors, image, pod_logs
-from testbed.node.layout import Layout
+from testbed.node.layout import NodeLayout
 
 
 def test_images_are_what_their_manifest_says(tmp_path: Path) -> None:
@@ -74,33 +74,33 @@ def test_a_container_that_wrote_nothing_is_named(pod: dict[str, Any], tmp_path: 
 def test_a_directory_too_long_for_sockets_is_refused(tmp_path: Path) -> None:
     """A directory is refused exactly when a device plugin's socket in it could have too long a path."""
     fits = 107 - len("/kubelet/device-plugins/") - 40
-    Layout(Path("/" + "d" * (fits - 1))).check()
+    NodeLayout(Path("/" + "d" * (fits - 1))).check()
     with pytest.raises(allocator_errors.InputError, match=r"too long by 1 bytes.*choose a shorter one"):
-        Layout(Path("/" + "d" * fits)).check()
+        NodeLayout(Path("/" + "d" * fits)).check()
 
 
 @pytest.mark.parametrize("directory", ["/run/n", "/var/lib/n", "/var/log/n"])
 def test_a_directory_that_the_node_does_not_see_is_refused(directory: str) -> None:
     """A directory below one that the node has an empty one in place of is refused."""
     with pytest.raises(allocator_errors.InputError, match="a node does not see this machine's"):
-        Layout(Path(directory)).check()
+        NodeLayout(Path(directory)).check()
 
 
 def test_nodes_in_different_directories_have_different_cgroups(tmp_path: Path) -> None:
     """A node's cgroup depends on its directory alone, so that a later start finds what an earlier one left."""
-    assert Layout(tmp_path / "a").cgroup == Layout(tmp_path / "a").cgroup != Layout(tmp_path / "b").cgroup
+    assert NodeLayout(tmp_path / "a").cgroup == NodeLayout(tmp_path / "a").cgroup != NodeLayout(tmp_path / "b").cgroup
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Layout:
+def place(tmp_path: Path) -> NodeLayout:
     """A node's directory with its configuration written."""
-    place = Layout(tmp_path)
-    programs = build.Binaries.within(Path("/programs"))
+    place = NodeLayout(tmp_path)
+    programs = build.NodeBinaries.within(Path("/programs"))
     configuration.write(place, programs, debian.Tools(Path('/tools/"runc"'), Path("/tools/busybox")))
     return place
 
 
-def test_the_kubelet_serves_no_port(place: Layout) -> None:
+def test_the_kubelet_serves_no_port(place: NodeLayout) -> None:
     """Nobody can reach the kubelet over the network, since it would run commands as root for them."""
     config = yaml.safe_load((place.config / "kubelet.yaml").read_text())
     assert config["enableServer"] is False
@@ -108,7 +108,7 @@ def test_the_kubelet_serves_no_port(place: Layout) -> None:
     assert config["readOnlyPort"] == 0
 
 
-def test_the_kubelet_finds_its_kernel_settings_as_it_wants_them(place: Layout) -> None:
+def test_the_kubelet_finds_its_kernel_settings_as_it_wants_them(place: NodeLayout) -> None:
     """Each kernel setting that a kubelet would change is covered by a file that already holds the value."""
     binds = json.loads((place.config / "namespaces.json").read_text())["binds"]
     covered = {one["target"]: Path(one["source"]) for one in binds if one["target"].startswith("/proc/sys/")}
@@ -118,7 +118,7 @@ def test_the_kubelet_finds_its_kernel_settings_as_it_wants_them(place: Layout) -
     )
 
 
-def test_paths_are_quoted_in_toml(place: Layout) -> None:
+def test_paths_are_quoted_in_toml(place: NodeLayout) -> None:
     """A path with quotation marks in it is one TOML string."""
     config = tomllib.loads((place.config / "containerd.toml").read_text())
     runtime = config["plugins"]["io.containerd.cri.v1.runtime"]

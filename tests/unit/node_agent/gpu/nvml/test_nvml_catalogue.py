@@ -11,7 +11,7 @@ from allocator.mig.catalogue import Catalogue
 from allocator.mig.profile import Engines
 from node_agent.gpu import device
 from node_agent.gpu.nvml import catalogue
-from node_agent.gpu.nvml.driver import Binding, ProfileInfo
+from node_agent.gpu.nvml.driver import Driver, ProfileInfo
 from simulator.gpu.driver import SimulatedDriver, simulate
 from simulator.gpu.gpu import SimulatedGpu
 from simulator.gpu.mode import ModeMachine
@@ -20,9 +20,9 @@ from simulator.nvml.library import FakeLibrary
 NAMELESS = frozenset({"nvmlDeviceGetGpuInstanceProfileInfoV"})
 
 
-def read(driver: SimulatedDriver, binding: Binding | None = None) -> Catalogue:
+def read(driver: SimulatedDriver, binding: Driver | None = None) -> Catalogue:
     """The catalogue of a driver's first GPU."""
-    binding = binding or Binding(FakeLibrary(driver))
+    binding = binding or Driver(FakeLibrary(driver))
     binding.init()
     handle = binding.handle(0)
     return catalogue.read(binding, handle, binding.product(handle), binding.pci(handle)[1], binding.memory_mib(handle))
@@ -56,7 +56,7 @@ def test_computed_names_tell_the_variant(enum: int, name: str) -> None:
 
 def test_a_name_that_spells_no_profile_is_replaced() -> None:
     """A name that could never be asked for by a pod is replaced by the computed one."""
-    binding = Binding(FakeLibrary(simulate("a100-40gb")))
+    binding = Driver(FakeLibrary(simulate("a100-40gb")))
     plain = binding.profile
 
     def renamed(handle: Any, enum_index: int) -> ProfileInfo:
@@ -110,7 +110,7 @@ def test_ampere_with_mig_off_lists_nothing() -> None:
 
 def test_contradicting_placements_are_refused() -> None:
     """A driver that lists two sizes for one profile is not believed, and the profile is named."""
-    binding = Binding(FakeLibrary(simulate("a100-40gb")))
+    binding = Driver(FakeLibrary(simulate("a100-40gb")))
     binding.placements = lambda *_: ((0, 1), (2, 2))  # type: ignore[method-assign]
     with pytest.raises(errors.CatalogueError, match=r"1g\.5gb"):
         read(simulate("a100-40gb"), binding)

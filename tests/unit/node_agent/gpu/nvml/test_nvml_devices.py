@@ -12,12 +12,12 @@ from node_agent.gpu import device
 from node_agent.gpu.device import GpuState
 from node_agent.gpu.nvml import capabilities
 from node_agent.gpu.nvml.devices import Deadlines, NvmlDevices
-from node_agent.gpu.nvml.driver import Binding, ComputeProfileInfo
-from node_agent.gpu.nvml.instances import Inventory
+from node_agent.gpu.nvml.driver import ComputeProfileInfo, Driver
+from node_agent.gpu.nvml.instances import Instances
 from simulator.gpu.driver import Privilege, SimulatedDriver, simulate
 from simulator.gpu.faults import Call
 from simulator.gpu.gpu import SimulatedGpu
-from simulator.gpu.users import Holder
+from simulator.gpu.users import DeviceUser
 from simulator.nvml.library import FakeLibrary
 
 MODEL = "a100-40gb"
@@ -29,7 +29,7 @@ class Node:
     def __init__(self, driver: SimulatedDriver, deadlines: Deadlines | None = None) -> None:
         self.driver = driver
         self.library = FakeLibrary(driver)
-        self.binding = Binding(self.library)
+        self.binding = Driver(self.library)
         self.devices = NvmlDevices(self.binding, deadlines=deadlines)
         self.gpu = driver.by_index()[0]
 
@@ -105,7 +105,7 @@ def test_busy_names_the_processes(node: Node) -> None:
         node.devices.destroy(node.gpu.uuid, made.gi_id, made.placement)
     assert caught.value.__notes__ == ["processes in it: 4242"]
     node.gpu.end_process(4242)
-    node.gpu.hold(Holder("dcgm", made.gi_id))
+    node.gpu.hold(DeviceUser("dcgm", made.gi_id))
     with pytest.raises(device.DeviceBusyError) as caught:
         node.devices.destroy(node.gpu.uuid, made.gi_id, made.placement)
     assert "none visible" in caught.value.__notes__[0]
@@ -169,7 +169,7 @@ def test_full_size_compute_profile(listed: list[tuple[int, int, int, int]], chos
     slices = max(one[2] for one in listed)
     known = gpu_models.find(MODEL)
     profile = next(p for p in known.profiles if p.compute_slices == slices)
-    inventory = Inventory(Binding(FakeLibrary(simulate(MODEL))), None, known)
+    inventory = Instances(Driver(FakeLibrary(simulate(MODEL))), None, known)
     inventory._compute_profiles[profile.profile_id] = tuple(
         ComputeProfileInfo(enum, number, size, 1, sm) for enum, number, size, sm in listed
     )
@@ -179,7 +179,7 @@ def test_full_size_compute_profile(listed: list[tuple[int, int, int, int]], chos
 def test_no_full_size_compute_profile(node: Node) -> None:
     """A driver that lists no compute instance of full size is told as such."""
     profile = node.gpu.catalogue.profile("3g.20gb")
-    inventory = Inventory(node.binding, None, node.gpu.catalogue)
+    inventory = Instances(node.binding, None, node.gpu.catalogue)
     inventory._compute_profiles[profile.profile_id] = (ComputeProfileInfo(0, 0, 1, 3, 14),)
     with pytest.raises(device.NotSupportedError, match=r"3g\.20gb"):
         inventory.full_compute_profile(profile, None)

@@ -10,7 +10,7 @@ import pytest
 
 from node_agent.gpu import device
 from node_agent.gpu.nvml import failures
-from node_agent.gpu.nvml.driver import NEEDED, Binding, address
+from node_agent.gpu.nvml.driver import NEEDED, Driver, address
 from simulator.gpu.driver import SimulatedDriver, simulate
 from simulator.gpu.faults import Call
 from simulator.nvml.library import FakeLibrary
@@ -18,9 +18,9 @@ from simulator.nvml.library import FakeLibrary
 MODEL = "a100-40gb"
 
 
-def initialised(driver: SimulatedDriver) -> Binding:
+def initialised(driver: SimulatedDriver) -> Driver:
     """A binding on the driver's library."""
-    made = Binding(FakeLibrary(driver))
+    made = Driver(FakeLibrary(driver))
     made.init()
     return made
 
@@ -31,18 +31,18 @@ def driver() -> SimulatedDriver:
 
 
 @pytest.fixture
-def binding(driver: SimulatedDriver) -> Iterator[Binding]:
+def binding(driver: SimulatedDriver) -> Iterator[Driver]:
     made = initialised(driver)
     yield made
     assert not made._nvml.nvmlLib.crashes
 
 
 @pytest.fixture
-def handle(binding: Binding) -> Any:
+def handle(binding: Driver) -> Any:
     return binding.handle(0)
 
 
-def old(*missing: str) -> Binding:
+def old(*missing: str) -> Driver:
     """A binding on a driver that lacks some symbols."""
     return initialised(SimulatedDriver(simulate(MODEL).gpus.values(), missing=frozenset(missing)))
 
@@ -52,7 +52,7 @@ def test_the_maintained_package_is_used() -> None:
     assert int(importlib.metadata.version("nvidia-ml-py").split(".")[0]) >= 13
 
 
-def test_handles_outlive_the_next_listing(driver: SimulatedDriver, binding: Binding, handle: Any) -> None:
+def test_handles_outlive_the_next_listing(driver: SimulatedDriver, binding: Driver, handle: Any) -> None:
     """Handles from one listing stay the same after the next one, and each leads to its own instance."""
     gpu = driver.by_index()[0]
     for start in (0, 1):
@@ -65,7 +65,7 @@ def test_handles_outlive_the_next_listing(driver: SimulatedDriver, binding: Bind
     assert [binding.gpu_instance_info(one).start for one in (*small, large)] == [0, 1, 2]
 
 
-def test_handles_keep_64_bits(driver: SimulatedDriver, binding: Binding, handle: Any) -> None:
+def test_handles_keep_64_bits(driver: SimulatedDriver, binding: Driver, handle: Any) -> None:
     """Handles above 4 GiB are passed on whole."""
     driver.by_index()[0].create("1g.5gb", 0)
     (one,) = binding.gpu_instances(handle, 19, 7)
@@ -73,7 +73,7 @@ def test_handles_keep_64_bits(driver: SimulatedDriver, binding: Binding, handle:
     assert binding.gpu_instance_info(one).number == 7
 
 
-def test_names_lose_their_prefix(binding: Binding, handle: Any) -> None:
+def test_names_lose_their_prefix(binding: Driver, handle: Any) -> None:
     """The profile's name comes without "MIG "."""
     assert binding.profile(handle, 0).name == "1g.5gb"
 
@@ -95,7 +95,7 @@ def test_old_struct_of_compute_profiles() -> None:
     assert made.compute_profile(instance, 2).compute_slices == 3
 
 
-def test_placements_without_any(binding: Binding, handle: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_placements_without_any(binding: Driver, handle: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """A profile that lists no placement has none, and no empty array is handed to the driver."""
     calls: list[Any] = []
 
@@ -107,7 +107,7 @@ def test_placements_without_any(binding: Binding, handle: Any, monkeypatch: pyte
     assert calls == [None]
 
 
-def test_function_that_pynvml_lacks(binding: Binding, handle: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_function_that_pynvml_lacks(binding: Driver, handle: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """A name that an older pynvml does not have is a missing function, not an AttributeError."""
     monkeypatch.delattr(binding._nvml, "nvmlDeviceCreateGpuInstanceWithPlacement")
     with pytest.raises(device.MissingFunctionError, match="pynvml"):
@@ -121,7 +121,7 @@ def test_function_that_the_driver_lacks(symbol: str) -> None:
     assert initialised(simulate(MODEL)).lacks() == ()
 
 
-def test_library_mismatch_is_translated(binding: Binding, handle: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_library_mismatch_is_translated(binding: Driver, handle: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """pynvml's mismatch error, which is no NVMLError, is a missing function."""
 
     def mismatch(_: object) -> None:
@@ -138,14 +138,14 @@ def test_processes_on_an_older_driver(driver: SimulatedDriver) -> None:
     driver.by_index()[0].start_process(7, 42, memory_mib=10)
     names = [f"nvmlDeviceGet{kind}RunningProcesses_v3" for kind in ("Compute", "Graphics", "MPSCompute")]
     made = initialised(SimulatedDriver(driver.gpus.values(), missing=frozenset(names)))
-    assert made.processes(made.handle(0)) == [device.Process(42, 10, 7, 0)]
+    assert made.processes(made.handle(0)) == [device.GpuProcess(42, 10, 7, 0)]
     names.append("nvmlDeviceGetComputeRunningProcesses_v2")
     made = initialised(SimulatedDriver(driver.gpus.values(), missing=frozenset(names)))
     with pytest.raises(device.MissingFunctionError):
         made.processes(made.handle(0))
 
 
-def test_reset_field_may_be_unknown(binding: Binding, handle: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reset_field_may_be_unknown(binding: Driver, handle: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """A driver that does not tell whether MIG mode needs a reset leaves it open."""
     assert binding.toggle_needs_reset(handle) is True
 
@@ -156,7 +156,7 @@ def test_reset_field_may_be_unknown(binding: Binding, handle: Any, monkeypatch: 
     assert binding.toggle_needs_reset(handle) is None
 
 
-def test_errors_are_told_apart_by_code(driver: SimulatedDriver, binding: Binding, handle: Any) -> None:
+def test_errors_are_told_apart_by_code(driver: SimulatedDriver, binding: Driver, handle: Any) -> None:
     """An error of NVML comes as the port's, names the function and the code, and keeps pynvml's as its cause."""
     driver.faults.fail(Call.GET_MODE, device.ResetRequiredError)
     with pytest.raises(device.ResetRequiredError, match="nvmlDeviceGetMigMode answered 16") as caught:
@@ -199,7 +199,7 @@ def test_codes_with_a_class(code: int, expected: type[device.DeviceError]) -> No
 def test_every_call_is_observed(driver: SimulatedDriver) -> None:
     """An observer is told function, seconds and code of each call, failed ones included."""
     seen: list[tuple[str, float, int]] = []
-    made = Binding(FakeLibrary(driver), lambda *call: seen.append(call))
+    made = Driver(FakeLibrary(driver), lambda *call: seen.append(call))
     made.init()
     with pytest.raises(device.InvalidArgumentError):
         made.handle(9)
@@ -217,7 +217,7 @@ def test_libraries_do_not_mix() -> None:
     assert not [name for name in sys.modules if name.startswith("pynvml_copy")]
 
 
-def test_event_without_attribution(driver: SimulatedDriver, binding: Binding, handle: Any) -> None:
+def test_event_without_attribution(driver: SimulatedDriver, binding: Driver, handle: Any) -> None:
     """Ids that the driver does not attribute come as None, and no event as None."""
     events = binding.event_set()
     binding.register(handle, events)
@@ -229,7 +229,7 @@ def test_event_without_attribution(driver: SimulatedDriver, binding: Binding, ha
     assert event.handle == ctypes.cast(handle, ctypes.c_void_p).value
 
 
-def test_waiting_reports_real_errors(driver: SimulatedDriver, binding: Binding) -> None:
+def test_waiting_reports_real_errors(driver: SimulatedDriver, binding: Driver) -> None:
     """An error of the wait that is not its timeout is raised."""
     events = binding.event_set()
     driver.upgrade()

@@ -7,7 +7,7 @@ import pytest
 
 from node_agent.gpu.device import DriverNotLoadedError
 from node_agent.gpu.nvml import library_file
-from node_agent.gpu.nvml.driver import Binding
+from node_agent.gpu.nvml.driver import Driver
 
 
 def some_library() -> str:
@@ -28,7 +28,7 @@ def test_it_is_found_where_distributions_put_it(directory: str, tmp_path: Path) 
 
 def test_a_root_without_it_is_named(tmp_path: Path) -> None:
     """As long as the driver is not there the agent says where it looks, and looks again with each init."""
-    made = Binding(root=tmp_path)
+    made = Driver(root=tmp_path)
     with pytest.raises(DriverNotLoadedError, match=str(tmp_path)):
         made.init()
     (tmp_path / "usr/lib64").mkdir(parents=True)

@@ -4,7 +4,7 @@ import pytest
 
 from node_agent.gpu import device
 from node_agent.gpu.nvml import __main__ as command
-from node_agent.gpu.nvml.driver import Binding
+from node_agent.gpu.nvml.driver import Driver
 from node_agent.gpu.nvml.observe import observe
 from simulator.gpu.driver import SimulatedDriver, simulate
 from simulator.gpu.faults import Call
@@ -19,7 +19,7 @@ def driver() -> SimulatedDriver:
 
 def test_everything_is_told_as_json() -> None:
     """Driver, GPUs, modes, catalogues, capacity and instances are told in values that JSON can carry."""
-    told = json.loads(json.dumps(observe(Binding(FakeLibrary(driver())))))
+    told = json.loads(json.dumps(observe(Driver(FakeLibrary(driver())))))
     assert (told["driver"], told["nvml"]) == ("580.159.04", "13.580.159.04")
     first, second = told["gpus"]
     assert (first["state"], first["mode"]) == ("ready", {"current": True, "pending": True})
@@ -36,7 +36,7 @@ def test_nothing_is_changed() -> None:
     seen = driver()
     library = FakeLibrary(seen)
     before = [gpu.instances() for gpu in seen.by_index()]
-    observe(Binding(library, lambda name, *_: calls.append(name)))
+    observe(Driver(library, lambda name, *_: calls.append(name)))
     assert [gpu.instances() for gpu in seen.by_index()] == before
     changing = ("DeviceSet", "DeviceCreate", "InstanceCreate", "InstanceDestroy")
     assert not [name for name in calls if any(verb in name for verb in changing)]
@@ -47,14 +47,14 @@ def test_a_refusal_stands_where_the_answer_would() -> None:
     """What one GPU refuses to tell is told as a refusal, and the rest is there."""
     seen = driver()
     seen.faults.fail(Call.LIST, device.NoPermissionError, gpu=seen.by_index()[0].uuid)
-    first, second = observe(Binding(FakeLibrary(seen)))["gpus"]
+    first, second = observe(Driver(FakeLibrary(seen)))["gpus"]
     assert "answered 4" in first["refused"]
     assert len(second["instances"]) == 1
 
 
 def test_command_prints(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """The command prints what was observed and ends with 0."""
-    monkeypatch.setattr(command, "Binding", lambda: Binding(FakeLibrary(driver())))
+    monkeypatch.setattr(command, "Driver", lambda: Driver(FakeLibrary(driver())))
     assert command.main() == 0
     assert len(json.loads(capsys.readouterr().out)["gpus"]) == 2
 
@@ -63,7 +63,7 @@ def test_command_without_driver(monkeypatch: pytest.MonkeyPatch, capsys: pytest.
     """Without a driver the command says so on stderr and ends with 2."""
     seen = driver()
     seen.unload()
-    monkeypatch.setattr(command, "Binding", lambda: Binding(FakeLibrary(seen)))
+    monkeypatch.setattr(command, "Driver", lambda: Driver(FakeLibrary(seen)))
     assert command.main() == 2
     out, err = capsys.readouterr()
     assert out == ""

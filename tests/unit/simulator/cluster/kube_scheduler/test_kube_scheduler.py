@@ -12,7 +12,7 @@ from aiohttp import web
 
 from scheduler.cache.port import Binding
 from simulator.cluster import api, nodes
-from simulator.cluster.kube_scheduler.scheduler import Config, KubeScheduler
+from simulator.cluster.kube_scheduler.scheduler import KubeScheduler, SchedulerConfig
 from simulator.cluster.running import running
 from tests.unit.simulator.cluster.cluster_world import World, pod
 from tests.waiting import eventually
@@ -72,7 +72,7 @@ async def started(world: World, extender: Extender, **changes: Any) -> AsyncIter
     await site.start()
     port = runner.addresses[0][1]
     await nodes.create(world.api, nodes.uniform(len(NODES), 1))
-    config = Config(f"http://127.0.0.1:{port}/v1", initial_backoff_s=0.01, max_backoff_s=0.02, timeout_s=5)
+    config = SchedulerConfig(f"http://127.0.0.1:{port}/v1", initial_backoff_s=0.01, max_backoff_s=0.02, timeout_s=5)
     scheduler = KubeScheduler(world.api, replace(config, **changes))
     try:
         async with running(scheduler.run()):
