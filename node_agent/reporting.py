@@ -38,7 +38,7 @@ class ReadyReason(StrEnum):
     JOURNAL_UNUSABLE = "JournalUnusable"
     CDI_UNWRITABLE = "CdiUnwritable"
     NO_POD_RESOURCES = "NoPodResources"
-    RIVAL = "Rival"
+    CONFLICTING_MANAGER = "ConflictingManager"
 
 
 @dataclass(frozen=True)

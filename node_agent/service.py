@@ -98,7 +98,7 @@ class Service:
         self._wake = asyncio.Event()
         self._stepped = asyncio.Condition()
         self._kubelet_trouble = ""
-        self._rival = ""
+        self._conflict = ""
         self._reported: StepOutcome | None = None
         self._viewed: dict[str, tuple[Pod, PodView | None]] = {}
         self._refusals: list[tuple[str, str]] = []  # to be told to pods with the next step
@@ -123,7 +123,7 @@ class Service:
             group.create_task(self._reporter.run(), name="report")
             group.create_task(self._follow_driver(), name="driver events")
             await self._first_look()
-            self._refuse_beside_rival()
+            self._refuse_beside_conflict()
             await self._step()
             self._loaded()
             if not self._settings.observer:
@@ -231,9 +231,9 @@ class Service:
         except TimeoutError:
             _log.warning("the API server does not answer; going on with the journal and PodResources")
 
-    def _refuse_beside_rival(self) -> None:
+    def _refuse_beside_conflict(self) -> None:
         if not self._settings.observer:
-            found = coexistence.rival(self._pods.all.values(), self._settings.plugin_registry_dir)
+            found = coexistence.conflict(self._pods.all.values(), self._settings.plugin_registry_dir)
             if found:
                 raise errors.SettingsError("node", self._settings.node, f"{found}, or run with --observer")
 
@@ -255,7 +255,7 @@ class Service:
         except KubeletError as error:
             self._kubelet_trouble = str(error)
         self._tell_pods()
-        self._rival = coexistence.rival(self._pods.all.values(), self._settings.plugin_registry_dir)
+        self._conflict = coexistence.conflict(self._pods.all.values(), self._settings.plugin_registry_dir)
         refusals, self._refusals = self._refusals, []
         outcome = await asyncio.to_thread(self._blame_and_step, refusals)
         self._report(self._with_surroundings(outcome))
@@ -280,8 +280,10 @@ class Service:
         """The outcome, not ready where the kubelet is silent or somebody else serves the GPUs too."""
         if not outcome.ready or self._settings.observer:
             return outcome
-        if self._rival:
-            return StepOutcome(outcome.report, False, ReadyReason.RIVAL, self._rival, outcome.events, outcome.leaks)
+        if self._conflict:
+            return StepOutcome(
+                outcome.report, False, ReadyReason.CONFLICTING_MANAGER, self._conflict, outcome.events, outcome.leaks
+            )
         if self._kubelet_trouble:
             message = f"{self._kubelet_trouble}; slices are not freed meanwhile"
             return StepOutcome(

@@ -45,7 +45,7 @@ class Metrics:
             ["model"],
             registry=self.registry,
         )
-        self.wakes = Counter("migsched_wakes_total", "Wake-ups of refused pods.", registry=self.registry)
+        self.requeues = Counter("migsched_requeues_total", "Requeues of refused pods.", registry=self.registry)
         self.watch_restarts = Counter(
             "migsched_watch_restarts_total",
             "Lists made anew, by kind and cause.",

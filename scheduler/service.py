@@ -54,16 +54,16 @@ class Service:
         self._settings = settings
         self._cluster = cluster
         self.metrics = Metrics()
-        self._waker = Requeuer(cluster, self.metrics, interval_s=settings.wake_interval_s)
-        self.state = ClusterCache(policy.find(settings.policy), self._waker.ring)
+        self._requeuer = Requeuer(cluster, self.metrics, interval_s=settings.requeue_interval_s)
+        self.state = ClusterCache(policy.find(settings.policy), self._requeuer.notify)
         self.demand = self._demand_follower(settings)
-        courtships = Nominations(courting_s=settings.courting_s, choosing_s=settings.choosing_s)
-        self._binder = Binder(self.state, cluster, courtships, self.metrics, timeout_s=settings.bind_timeout_s)
+        nominations = Nominations(nomination_ttl_s=settings.nomination_ttl_s, tie_wait_s=settings.tie_wait_s)
+        self._binder = Binder(self.state, cluster, nominations, self.metrics, timeout_s=settings.bind_timeout_s)
         extender = Extender(
             self.state,
             self._binder,
             Preemptor(self.state, cluster),
-            courtships,
+            nominations,
             self.metrics,
             shortlist=settings.shortlist,
             slack=settings.shortlist_slack,
@@ -101,7 +101,7 @@ class Service:
         )
         self.api_url = await self._serve(self._api_app, settings.api_host, settings.api_port, "api_port")
         self._tasks.append(asyncio.create_task(self._reflect(), name="reflect"))
-        self._tasks.append(asyncio.create_task(self._waker.run(self.state), name="wake"))
+        self._tasks.append(asyncio.create_task(self._requeuer.run(self.state), name="requeue"))
         if self.demand is not None:
             self._tasks.append(asyncio.create_task(self.demand.run(), name="demand"))
         _log.info("listening", extender=self.extender_url, api=self.api_url, policy=settings.policy)

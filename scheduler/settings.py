@@ -51,20 +51,20 @@ class Settings(BaseSettings):
         le=60,
         description="How long bind waits for the API server; below kube-scheduler's httpTimeout.",
     )
-    courting_s: float = Field(
+    nomination_ttl_s: float = Field(
         0.3, ge=0, le=10, description="How long a node just offered as best to one pod is ranked lower for the next."
     )
-    choosing_s: float = Field(
+    tie_wait_s: float = Field(
         0.05,
         ge=0,
         le=1,
         description="How long a filter call waits to hear which of several equal nodes the pod before it goes to.",
     )
-    wake_interval_s: float = Field(
+    requeue_interval_s: float = Field(
         0.3,
         gt=0,
         le=60,
-        description="At most one wake-up of refused pods in this time: each costs a scan per refused pod.",
+        description="At most one requeue of refused pods in this time: each costs a scan per refused pod.",
     )
     shutdown_s: float = Field(10, gt=0, le=300, description="How long shutting down waits for bindings in flight.")
     planner_workers: int = Field(

@@ -177,7 +177,7 @@ async def start(wishes: DemoOptions) -> AsyncIterator[Demo]:
         api_host=wishes.api_host,
         api_port=wishes.api_port,
         policy=wishes.policy,
-        courting_s=0.0,  # pods are bound one after the other: none needs to be kept from another's node
+        nomination_ttl_s=0.0,  # pods are bound one after the other: none needs to be kept from another's node
     )
     config = SchedulerConfig(extender_url="", serial=True, seed=wishes.seed)
     async with embedded.start(EmbeddedOptions(fleet, chosen, config, seed=wishes.seed)) as cluster:

@@ -22,7 +22,7 @@ VERSION = "v1alpha1"
 PLURAL = "mignodes"
 PLACEMENT_ANNOTATION = f"{GROUP}/placement"
 MOVABLE_ANNOTATION = f"{GROUP}/movable"
-WAKE_ANNOTATION = f"{GROUP}/wake"
+REQUEUE_ANNOTATION = f"{GROUP}/requeue"
 CONTRACT_VERSION = 1
 MAX_ANNOTATION = 32_768  # bytes; 128 slices with long names take less than 20,000
 

@@ -39,7 +39,7 @@ class Order(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """A named rule: `score(geometry)` gives a loss in [-1, 1] per (state, placement), shape states × placements.
+    """A named rule: `loss(geometry)` gives a loss in [-1, 1] per (state, placement), shape states × placements.
 
     What illegal steps hold does not matter. Of equal starts the lowest is taken; profiles with one of the compute
     sizes `high` take the highest. `weigh`, where there is one, makes the policy that fits a demand.
@@ -47,7 +47,7 @@ class Policy:
 
     name: str
     summary: str
-    score: Callable[[Geometry], Losses]
+    loss: Callable[[Geometry], Losses]
     order: Order = Order.LOSS
     high: frozenset[int] = frozenset()
     weigh: Callable[[Weights], "Policy"] | None = field(default=None, compare=False)
@@ -63,7 +63,7 @@ class Tables:
 
     `step_loss` (states × placements): the loss of each step, inf where illegal. `loss` (states × profiles): the
     loss of the best placement of a profile, inf where none is legal; `choice`: its placement index, -1 where none.
-    Within 1e-5 they are the policy's scores, plus 1e-4 per slice left free where the order is TIGHTEST, or ENDS, which
+    Within 1e-5 they are the policy's losses, plus 1e-4 per slice left free where the order is TIGHTEST, or ENDS, which
     is the same where no ends are known. FIRST and CYCLIC do not compare losses: their best placements cost 0.
     """
 
@@ -83,10 +83,10 @@ def find(name: str) -> Policy:
 @lru_cache(maxsize=512)
 def tables(policy: Policy, geometry: Geometry) -> Tables:
     """The policy's tables for a geometry, built once."""
-    score = policy.score(geometry)
+    raw_loss = policy.loss(geometry)
     if policy.order in (Order.TIGHTEST, Order.ENDS):
-        score = score + _TIE_FULLER * _after(geometry, _free(geometry))
-    step_loss = np.where(geometry.step >= 0, score + _TIE_START * _start_ranks(geometry, policy.high), np.inf)
+        raw_loss = raw_loss + _TIE_FULLER * _after(geometry, _free(geometry))
+    step_loss = np.where(geometry.step >= 0, raw_loss + _TIE_START * _start_ranks(geometry, policy.high), np.inf)
     loss = np.full((geometry.states, len(geometry.profiles)), np.inf)
     choice = np.full((geometry.states, len(geometry.profiles)), -1, dtype=np.int16)
     for p, name in enumerate(geometry.profiles):
@@ -95,7 +95,7 @@ def tables(policy: Policy, geometry: Geometry) -> Tables:
         fits = np.flatnonzero((geometry.step[:, columns] >= 0).any(axis=1))
         choice[fits, p] = best[fits]
         least = step_loss[fits, best[fits]]
-        loss[fits, p] = _between_gpus(policy.order, least, score[fits, best[fits]])
+        loss[fits, p] = _between_gpus(policy.order, least, raw_loss[fits, best[fits]])
         steps = np.ix_(fits, columns)
         step_loss[steps] = loss[fits, p][:, None] + (step_loss[steps] - least[:, None])
     for array in (step_loss, loss, choice):

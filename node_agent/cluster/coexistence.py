@@ -25,7 +25,7 @@ _PLUGIN_LABELS = (
 _OVER = frozenset({"Succeeded", "Failed"})
 
 
-def rival(pods: Iterable[Pod], registry: Path = REGISTRY) -> str:
+def conflict(pods: Iterable[Pod], registry: Path = REGISTRY) -> str:
     """Why the agent must not serve devices here, in words; nothing if it may."""
     for pod in pods:
         labels = pod.metadata.labels or {}

@@ -273,7 +273,7 @@ class MigDevices(Protocol):
         """Every GPU instance, by id, those without a compute instance and those of others included."""
         ...
 
-    def capacity(self, gpu: str) -> Mapping[str, int]:
+    def remaining(self, gpu: str) -> Mapping[str, int]:
         """How many more instances of each profile the driver would grant now, each profile taken alone."""
         ...
 

@@ -26,10 +26,10 @@ class InstrumentedDevices:
         with self._timed("instances"):
             return self._inner.instances(gpu)
 
-    def capacity(self, gpu: str) -> Mapping[str, int]:
+    def remaining(self, gpu: str) -> Mapping[str, int]:
         """See MigDevices."""
         with self._timed("capacity"):
-            return self._inner.capacity(gpu)
+            return self._inner.remaining(gpu)
 
     def create(self, gpu: str, placement: Placement) -> device.GpuInstance:
         """See MigDevices."""

@@ -31,11 +31,11 @@ class Binder:
     """Binds pods, several at once, one attempt per pod."""
 
     def __init__(
-        self, state: ClusterCache, cluster: Cluster, courtships: Nominations, metrics: Metrics, *, timeout_s: float
+        self, state: ClusterCache, cluster: Cluster, nominations: Nominations, metrics: Metrics, *, timeout_s: float
     ) -> None:
         self._state = state
         self._cluster = cluster
-        self._courtships = courtships
+        self._nominations = nominations
         self._metrics = metrics
         self._timeout_s = timeout_s
         self._log = _log.bind()  # put together once, not for each line
@@ -79,7 +79,7 @@ class Binder:
         except errors.MigschedError as error:
             return self._ended("error", "unknown_pod", str(error))
         finally:
-            self._courtships.over(uid)
+            self._nominations.over(uid)
         if isinstance(promises, Misfit):
             return self._ended("misfit", promises.reason.value, promises.message)
         annotations = {contract.PLACEMENT_ANNOTATION: contract.encode_placement(promises)} if promises else {}

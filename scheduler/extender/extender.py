@@ -6,7 +6,7 @@ Filter offers the nodes that are best for packing, and no worse ones: between eq
 (docs/adr/0006).
 
 Filter and prioritize change nothing that decides about placements: kube-scheduler also calls them to try things
-out. The one thing they leave behind is courtship: a node offered to a pod as the only best one is ranked lower for
+out. The one thing they leave behind is nomination: a node offered to a pod as the only best one is ranked lower for
 other pods for a moment, since its Binding is on its way and two pods sent to one last place cost one of them a
 back-off; and while kube-scheduler chooses between equals for one pod, the next pod's turn has not come.
 Nomination only ranks, it never refuses.
@@ -37,7 +37,7 @@ from scheduler.metrics import Metrics
 _log = structlog.get_logger("extender")
 
 BEST_SCORE = 10  # kube-scheduler's MaxExtenderPriority
-_LAST = 1e6  # loss of a node that fits only if its courtship comes to nothing: after all others, before none
+_LAST = 1e6  # loss of a node that fits only if its nomination comes to nothing: after all others, before none
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ class Extender:
         state: ClusterCache,
         binder: Binder,
         preemptor: Preemptor,
-        courtships: Nominations,
+        nominations: Nominations,
         metrics: Metrics,
         *,
         shortlist: int,
@@ -73,7 +73,7 @@ class Extender:
         self._state = state
         self._binder = binder
         self._preemptor = preemptor
-        self._courtships = courtships
+        self._nominations = nominations
         self._metrics = metrics
         self._shortlist = shortlist
         self._slack = slack
@@ -83,7 +83,7 @@ class Extender:
 
     async def turn_of(self, pod: Pod) -> None:
         """Until a filter call may be answered: once it is known where the pods before it go."""
-        await self._courtships.chosen(pod.metadata.uid)
+        await self._nominations.chosen(pod.metadata.uid)
 
     def filter(self, pod: Pod, names: Sequence[str]) -> FilterAnswer:
         """Which of these nodes a pod can use: the shortlist, best first; or why not, for every node."""
@@ -101,14 +101,14 @@ class Extender:
         plain = self._plain_to_see(known, known.request, names)
         if plain:
             if len(plain) == 1:
-                self._courtships.court(known.uid, known.request, plain[0])
+                self._nominations.nominate(known.uid, known.request, plain[0])
             return self._offered(known, plain)
         losses = self._losses(known.request, names)
         ranked = self._ranked(known, names, losses, self._shortlist)
         if not ranked:
             return self._refused(known, self._refusal(known.request, names, losses))
         if _one_is_best(ranked):
-            self._courtships.court(known.uid, known.request, names[ranked[0].position])
+            self._nominations.nominate(known.uid, known.request, names[ranked[0].position])
         worst = ranked[0].loss + self._slack + EQUAL
         return self._offered(known, [names[one.position] for one in ranked if one.loss <= worst])
 
@@ -169,9 +169,9 @@ class Extender:
                 score = max(0, score - 1)
             scores[names[one.position]], before = score, one.loss
         if _one_is_best(ranked):
-            self._courtships.court(known.uid, known.request, names[ranked[0].position])
+            self._nominations.nominate(known.uid, known.request, names[ranked[0].position])
         elif ranked:
-            self._courtships.choose(known.uid)
+            self._nominations.choose(known.uid)
         return scores
 
     # --- bind -------------------------------------------------------------------------------------------------------
@@ -211,32 +211,32 @@ class Extender:
     def _plain_to_see(self, known: KnownPod, request: Request, names: Sequence[str]) -> Sequence[str]:
         """The shortlist where it is plain to see, the usual case, and cheap.
 
-        Nothing if it is not, or if worse nodes are wanted too, or other pods' courtships need a closer look.
+        Nothing if it is not, or if worse nodes are wanted too, or other pods' nominations need a closer look.
         """
-        if self._slack or self._courtships.of_others(known.uid):
+        if self._slack or self._nominations.of_others(known.uid):
             return ()
         return self._state.inventory.fleet.cheapest(request, names, self._shortlist)
 
     def _ranked(self, known: KnownPod, names: Sequence[str], losses: Losses, count: int) -> Sequence[_Ranked]:
         """The best nodes, best first; one that another pod was just sent to is judged as if that pod lay there."""
-        courts = self._courtships.of_others(known.uid)
-        best = _best(losses, count + min(count, len(courts)))
+        nominates = self._nominations.of_others(known.uid)
+        best = _best(losses, count + min(count, len(nominates)))
         ranked = list(map(_Ranked, losses[best].tolist(), best.tolist()))
-        if not courts or known.request is None:
+        if not nominates or known.request is None:
             return ranked
         for place, one in enumerate(ranked):
-            court = courts.get(names[one.position])
-            if court is not None:
-                ranked[place] = _Ranked(self._loss_beside(court, known.request), one.position)
+            nomination = nominates.get(names[one.position])
+            if nomination is not None:
+                ranked[place] = _Ranked(self._loss_beside(nomination, known.request), one.position)
         ranked.sort(key=lambda one: one.loss)
         return ranked[:count]
 
-    def _loss_beside(self, court: Nomination, request: Request) -> float:
+    def _loss_beside(self, nomination: Nomination, request: Request) -> float:
         """What a request would cost on a node once the pod that was just sent there is placed."""
         fleet = self._state.inventory.fleet
-        gpus = list(fleet.gpus(court.node))
+        gpus = list(fleet.gpus(nomination.node))
         try:
-            for profiles in (court.profiles, tuple(slot.profile for slot in request.slots)):
+            for profiles in (nomination.profiles, tuple(slot.profile for slot in request.slots)):
                 placed = fitting.place(gpus, profiles, fleet.policy)
                 if placed is None:
                     return _LAST

@@ -26,38 +26,38 @@ class Nomination:
 class Nominations:
     """The pods on their way, by UID: those whose node is known, and those for which kube-scheduler is choosing one.
 
-    `courting_s` is how long the former are remembered, `choosing_s` the latter.
+    `nomination_ttl_s` is how long the former are remembered, `tie_wait_s` the latter.
     """
 
-    def __init__(self, *, courting_s: float, choosing_s: float) -> None:
-        self._courting_s = courting_s
-        self._choosing_s = choosing_s
-        self._courted: dict[str, Nomination] = {}
+    def __init__(self, *, nomination_ttl_s: float, tie_wait_s: float) -> None:
+        self._nomination_ttl_s = nomination_ttl_s
+        self._tie_wait_s = tie_wait_s
+        self._nominated: dict[str, Nomination] = {}
         self._choosing: dict[str, float] = {}  # with when to forget them
         self._chosen = asyncio.Event()  # for those who wait: nobody is being chosen for any more
 
-    def court(self, uid: str, request: Request, node: str) -> None:
+    def nominate(self, uid: str, request: Request, node: str) -> None:
         """A pod goes to this node."""
         profiles = tuple(slot.profile for slot in request.slots)
-        self._courted[uid] = Nomination(node, profiles, time.monotonic() + self._courting_s)
+        self._nominated[uid] = Nomination(node, profiles, time.monotonic() + self._nomination_ttl_s)
 
     def choose(self, uid: str) -> None:
         """A pod goes to one of several nodes; its Binding will say to which."""
-        self._choosing[uid] = time.monotonic() + self._choosing_s
+        self._choosing[uid] = time.monotonic() + self._tie_wait_s
         self._chosen.clear()
 
     def over(self, uid: str) -> None:
         """A pod has a claim by now, or its Binding was refused."""
-        self._courted.pop(uid, None)
+        self._nominated.pop(uid, None)
         if self._choosing.pop(uid, None) is not None and not self._choosing:
             self._chosen.set()
 
     def of_others(self, uid: str) -> Mapping[str, Nomination]:
         """The nodes that pods other than this one go to; what is older is forgotten."""
         now = time.monotonic()
-        for other in [other for other, court in self._courted.items() if court.until < now]:
-            del self._courted[other]
-        return {court.node: court for other, court in self._courted.items() if other != uid}
+        for other in [other for other, nomination in self._nominated.items() if nomination.until < now]:
+            del self._nominated[other]
+        return {nomination.node: nomination for other, nomination in self._nominated.items() if other != uid}
 
     async def chosen(self, uid: str) -> None:
         """Until it is known where the pods before this one go, but no longer than their time.

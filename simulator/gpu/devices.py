@@ -41,7 +41,7 @@ class SimulatedDevices:
         with self._call(Call.LIST, one, Privilege.MONITOR):
             return one.instances()
 
-    def capacity(self, gpu: str) -> Mapping[str, int]:
+    def remaining(self, gpu: str) -> Mapping[str, int]:
         """See MigDevices."""
         one = self.driver.find(gpu)
         with self._call(Call.CAPACITY, one):

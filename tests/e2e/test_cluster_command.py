@@ -41,7 +41,7 @@ spec:
 def cluster(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """The running command, and what it printed once the cluster was there."""
     command = [*COMMAND, "cluster", "--extender-port", "0", "--api-port", "0", *arguments]
-    patient = {**os.environ, "MIGSCHED_CHOOSING_S": "1"}  # however busy this machine is, Bindings come in that time
+    patient = {**os.environ, "MIGSCHED_TIE_WAIT_S": "1"}  # however busy this machine is, Bindings come in that time
     with tempfile.TemporaryFile("w+") as progress:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=progress, text=True, env=patient)
         try:

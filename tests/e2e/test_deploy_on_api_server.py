@@ -162,7 +162,7 @@ async def test_the_extender_s_role_is_enough_for_its_port(cluster: ControlPlane)
         versions = {kind: (await client.list(kind)).resource_version for kind in WatchedKind}
         assert list(await client.disruption_budgets()) == []
         pod = await client.get_pod("default", "bound")
-        await client.annotate_node("bound-1", contract.WAKE_ANNOTATION, "1")
+        await client.annotate_node("bound-1", contract.REQUEUE_ANNOTATION, "1")
         await client.bind(
             Binding("default", "bound", pod.metadata.uid, "bound-1", {contract.MOVABLE_ANNOTATION: "true"})
         )

@@ -26,7 +26,7 @@ MODEL = "a100-40gb"
 async def cluster(node_count: int, gpus: int, model: str = MODEL, **config: Any) -> AsyncIterator[Embedded]:
     """A running embedded cluster on free ports. Whatever a test did to it, it ends with every promise kept."""
     logs.configure("json", "error")
-    chosen = settings.load(extender_port=0, api_host="127.0.0.1", api_port=0, shutdown_s=0.05, wake_interval_s=0.05)
+    chosen = settings.load(extender_port=0, api_host="127.0.0.1", api_port=0, shutdown_s=0.05, requeue_interval_s=0.05)
     config = {"initial_backoff_s": 0.02, "max_backoff_s": 0.1, **config}
     options = EmbeddedOptions(
         nodes.uniform(node_count, gpus, model), chosen, SchedulerConfig(extender_url="", **config)

@@ -79,7 +79,7 @@ class NvmlDevices:
         inventory = self._inventory(one)
         return self._read(one, "list instances", lambda _: inventory.read())
 
-    def capacity(self, gpu: str) -> Mapping[str, int]:
+    def remaining(self, gpu: str) -> Mapping[str, int]:
         """See MigDevices."""
         one = self._gpu(gpu)
         profiles = self._catalogue(one).profiles

@@ -46,7 +46,7 @@ def _gpu(devices: NvmlDevices, info: device.GpuInfo) -> dict[str, Any]:
     }
     if info.catalogue is not None:
         try:
-            told["capacity"] = dict(devices.capacity(info.uuid))
+            told["capacity"] = dict(devices.remaining(info.uuid))
             told["instances"] = [dataclasses.asdict(one) for one in devices.instances(info.uuid)]
         except device.DeviceError as exc:
             told["refused"] = str(exc)

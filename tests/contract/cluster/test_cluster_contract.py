@@ -102,11 +102,11 @@ async def test_annotation_of_a_node(ports: Ports) -> None:
     document = ports.node()
     document["metadata"]["annotations"] = {"mine": "1"}
     await ports.api.create(NODE, document)
-    await ports.cluster.annotate_node(ports.name("node"), "migsched.io/wake", "7")
+    await ports.cluster.annotate_node(ports.name("node"), "migsched.io/requeue", "7")
     after = await ports.api.get(NODE, ports.name("node"))
-    assert after["metadata"]["annotations"] == {"mine": "1", "migsched.io/wake": "7"}
+    assert after["metadata"]["annotations"] == {"mine": "1", "migsched.io/requeue": "7"}
     with pytest.raises(errors.NotFoundError):
-        await ports.cluster.annotate_node(ports.name("absent"), "migsched.io/wake", "7")
+        await ports.cluster.annotate_node(ports.name("absent"), "migsched.io/requeue", "7")
 
 
 async def test_disruption_budgets_come_with_selector_and_status(ports: Ports) -> None:

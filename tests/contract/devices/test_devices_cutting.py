@@ -46,7 +46,7 @@ def test_a_full_gpu(bench: Bench) -> None:
     made = [bench.create("4g.20gb", 0), bench.create("3g.20gb", 4)]
     assert sorted(bench.devices.instances(bench.uuid), key=lambda one: one.start) == made
     assert len({one.mig_uuid for one in made}) == 2
-    assert not any(bench.devices.capacity(bench.uuid).values())
+    assert not any(bench.devices.remaining(bench.uuid).values())
 
 
 @pytest.mark.parametrize(("profile", "start"), [("1g.5gb", 1), ("3g.20gb", 0), ("7g.40gb", 0)])

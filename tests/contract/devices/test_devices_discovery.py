@@ -46,7 +46,7 @@ def test_hopper_tells_its_catalogue_with_mig_off(benches: Benches) -> None:
     assert info.catalogue.profiles == gpu_models.find(H200).profiles
     assert bench.devices.instances(bench.uuid) == ()
     expected = {"1g.18gb": 7, "1g.18gb+me": 1, "1g.35gb": 4, "2g.35gb": 3, "3g.71gb": 2, "4g.71gb": 1, "7g.141gb": 1}
-    assert bench.devices.capacity(bench.uuid) == expected
+    assert bench.devices.remaining(bench.uuid) == expected
 
 
 def test_ampere_with_mig_off_is_known_from_the_table(benches: Benches) -> None:
@@ -58,7 +58,7 @@ def test_ampere_with_mig_off_is_known_from_the_table(benches: Benches) -> None:
     assert info.catalogue.profiles == gpu_models.find(A100).profiles
     assert bench.devices.instances(bench.uuid) == ()
     with pytest.raises(device.NotSupportedError):
-        bench.devices.capacity(bench.uuid)
+        bench.devices.remaining(bench.uuid)
 
 
 def test_pending_mode_is_told(benches: Benches) -> None:

@@ -116,7 +116,7 @@ def test_the_gpus_of_this_machine_are_readable(here: NvmlDevices) -> None:
             continue
         assert info.catalogue is not None
         names = set(info.catalogue.by_name)
-        assert set(here.capacity(info.uuid)) == names
+        assert set(here.remaining(info.uuid)) == names
         instances = here.instances(info.uuid)
         assert {one.profile for one in instances} <= names
         assert info.mode is not None

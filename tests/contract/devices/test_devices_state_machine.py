@@ -168,7 +168,7 @@ class TwoImplementations(RuleBasedStateMachine):
     @invariant()
     def capacity(self) -> None:
         """The remaining capacity is what the oracle counts by trying everything."""
-        answer = self.both(lambda bench: bench.devices.capacity(bench.uuid))
+        answer = self.both(lambda bench: bench.devices.remaining(bench.uuid))
         if isinstance(answer, type):
             assert answer is device.NotSupportedError
             assert not self.mode

@@ -88,7 +88,7 @@ def test_a_hanging_destroy_is_given_up(impatient: Bench) -> None:
 def test_a_hanging_question_is_given_up(impatient: Bench, call: Call) -> None:
     """A question that hangs ends with its deadline as well."""
     gate = impatient.driver.faults.hold(call)
-    ask = impatient.devices.instances if call is Call.LIST else impatient.devices.capacity
+    ask = impatient.devices.instances if call is Call.LIST else impatient.devices.remaining
     with pytest.raises(device.DeadlineExceededError):
         ask(impatient.uuid)
     gate.open()

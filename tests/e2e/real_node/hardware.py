@@ -137,7 +137,7 @@ class RemoteDevices:
         found: tuple[device.GpuInstance, ...] = self._ask("instances", gpu)
         return found
 
-    def capacity(self, gpu: str) -> Mapping[str, int]:
+    def remaining(self, gpu: str) -> Mapping[str, int]:
         """See MigDevices."""
         found: Mapping[str, int] = self._ask("capacity", gpu)
         return found

@@ -88,7 +88,7 @@ def shape(value: Any, path: str = "") -> Any:
 @pytest.mark.parametrize("cached", [True, False], ids=["names", "nodes"])
 def test_the_wire_is_as_recorded(small: Stack, cached: bool) -> None:
     """Filter, prioritize, bind and preempt calls of kube-scheduler have the recorded shape, in both cache modes."""
-    small.serve(choosing_s=1)  # however busy this machine is: the first two pods belong on one GPU
+    small.serve(tie_wait_s=1)  # however busy this machine is: the first two pods belong on one GPU
     recorder = Recorder(small.extender_url)
     try:
         small.schedule(recorder.url, nodeCacheCapable=cached)

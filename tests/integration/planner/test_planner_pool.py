@@ -171,7 +171,7 @@ async def test_what_a_task_prints_is_no_answer(pool: PlannerPool) -> None:
 
 
 async def test_the_deadline_kills_the_work(tmp_path: Path) -> None:
-    """A question that takes too long is PlannerDeadlineError, its worker is gone, and the next one gets a new worker."""
+    """A question that takes too long is PlannerDeadlineError, its worker is gone, the next one gets a new worker."""
     pool = PlannerPool(replace(LIMITS, deadline_s=2.0), Metrics())
     file = tmp_path / "began"
     await asked(pool, work.echo)  # the worker is up

@@ -47,7 +47,7 @@ class Plain:
             return (loss, gpu)
         columns = list(self.known.placements_of(self.known.profiles[profile]))
         steps = self.known.step[self.state(gpu), columns]
-        score = self.by.score(self.known)[self.state(gpu), columns][steps >= 0].min()
+        score = self.by.loss(self.known)[self.state(gpu), columns][steps >= 0].min()
         put_off = max(0.0, end - max([now, *self.slices[gpu].values()]))
         return (round(float(score), 9), put_off, loss, gpu)
 

@@ -26,8 +26,8 @@ class Verbs:
         *,
         shortlist: int = 10,
         slack: float = 0,
-        courting_s: float = 60.0,
-        choosing_s: float = 60.0,
+        nomination_ttl_s: float = 60.0,
+        tie_wait_s: float = 60.0,
         by: policy.Policy = policy.DEFAULT,
     ) -> None:
         self.names = [f"n{i}" for i in range(nodes)]
@@ -36,13 +36,13 @@ class Verbs:
             self.state.inventory.nodes.add(name)
             self.state.inventory.observe(node(name).gpu("a100-40gb").report())
         self.server = MemoryServer()
-        courtships = Nominations(courting_s=courting_s, choosing_s=choosing_s)
+        nominations = Nominations(nomination_ttl_s=nomination_ttl_s, tie_wait_s=tie_wait_s)
         metrics, cluster = Metrics(), MemoryCluster(self.server)
         self.extender = Extender(
             self.state,
-            Binder(self.state, cluster, courtships, metrics, timeout_s=1),
+            Binder(self.state, cluster, nominations, metrics, timeout_s=1),
             Preemptor(self.state, cluster),
-            courtships,
+            nominations,
             metrics,
             shortlist=shortlist,
             slack=slack,

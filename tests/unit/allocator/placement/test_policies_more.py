@@ -63,7 +63,7 @@ def test_the_gated_score_leaves_out_what_is_larger_than_the_free_memory() -> Non
 def test_fgd_scores_the_free_slices_that_the_demand_cannot_use(shares: list[float]) -> None:
     """A step's fgd loss is the growth of the free memory that the demanded profiles cannot use, as a share."""
     weights = tuple(zip(FIVE, shares, strict=True))
-    score = policy.fgd(weights).score(A100)
+    score = policy.fgd(weights).loss(A100)
     for chosen in oracles.legal_sets(CHIP):
         for name, start in oracles.additions(CHIP, chosen):
             step = A100.placement_index[A100.catalogue.placement(name, start)]
@@ -79,7 +79,7 @@ def test_equal_weights_make_equal_policies() -> None:
 
 def test_fgd_without_a_demand_on_a_gpu_prefers_nothing() -> None:
     """A demand for profiles that a GPU does not offer gives all its steps the same score."""
-    assert not policy.fgd((("9g.99gb", 1.0),)).score(A100).any()
+    assert not policy.fgd((("9g.99gb", 1.0),)).loss(A100).any()
 
 
 @pytest.mark.parametrize("weights", [(("1g.5gb", -1.0),), (("1g.5gb", float("nan")),), (("1g.5gb", 0.0),)])
@@ -127,7 +127,7 @@ def test_hami_takes_high_starts_for_one_and_three_slices(known: Geometry) -> Non
 def test_the_default_prefers_the_fuller_of_equal_gpus() -> None:
     """Where the growth of fragmentation is the same, the default policy goes to the GPU that is left fuller."""
     tables = policy.tables(policy.DEFAULT, A100)
-    score = policy.DEFAULT.score(A100)
+    score = policy.DEFAULT.loss(A100)
     for index, name in enumerate(A100.profiles):
         fitting_ones = [s for s in range(A100.states) if A100.room[s, index]]
         least = [(min(score[s, i] for i in A100.placements_of(name) if A100.step[s, i] >= 0), s) for s in fitting_ones]
@@ -151,7 +151,7 @@ def test_only_fgd_follows_the_demand_and_can_be_fixed() -> None:
     assert weigh is not None
     fixed = weigh((("1g.5gb", 2.0),)).fixed()
     assert fixed.weigh is None
-    assert fixed.score == policy.fgd((("1g.5gb", 2.0),)).score
+    assert fixed.loss == policy.fgd((("1g.5gb", 2.0),)).loss
 
 
 def _fleet(name: str, nodes: int) -> Fleet:

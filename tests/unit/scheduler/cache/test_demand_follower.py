@@ -34,7 +34,7 @@ def follower(of: Service) -> DemandFollower:
 
 def weights_of(fleet: Fleet) -> dict[str, float]:
     """The weights that a fleet's policy has now."""
-    score = fleet.policy.score
+    score = fleet.policy.loss
     weights: Weights = getattr(score, "weights")  # noqa: B009 - only fgd's score has them
     return dict(weights)
 

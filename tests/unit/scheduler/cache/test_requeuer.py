@@ -15,39 +15,39 @@ from simulator.cluster.memory_cluster.server import MemoryServer
 
 
 class Room:
-    """A waker over a cluster of one node."""
+    """A requeuer over a cluster of one node."""
 
     def __init__(self) -> None:
         self.server = MemoryServer()
         self.server.create(api.NODE, {"metadata": {"name": "n"}})
         self.cluster = MemoryCluster(self.server)
         self.metrics = Metrics()
-        self.waker = Requeuer(self.cluster, self.metrics, interval_s=0.01)
-        self.state = ClusterCache(policy.DEFAULT, self.waker.ring)
+        self.requeuer = Requeuer(self.cluster, self.metrics, interval_s=0.01)
+        self.state = ClusterCache(policy.DEFAULT, self.requeuer.notify)
         self.state.inventory.nodes.add("n")
 
     def wakes(self) -> float:
         """How often the node was patched."""
-        return float(self.metrics.registry.get_sample_value("migsched_wakes_total") or 0)
+        return float(self.metrics.registry.get_sample_value("migsched_requeues_total") or 0)
 
     def annotation(self) -> str | None:
         """What the patch left."""
         annotations = self.server.get(api.NODE, "n").document["metadata"].get("annotations") or {}
-        found: str | None = annotations.get(contract.WAKE_ANNOTATION)
+        found: str | None = annotations.get(contract.REQUEUE_ANNOTATION)
         return found
 
 
 async def test_many_rings_are_one_patch_and_none_while_nobody_waits() -> None:
     """Without refused pods nothing is sent; with one, a hundred rings at once are one patch."""
     room = Room()
-    task = asyncio.create_task(room.waker.run(room.state))
-    room.waker.ring()
+    task = asyncio.create_task(room.requeuer.run(room.state))
+    room.requeuer.notify()
     for _ in range(5):
         await asyncio.sleep(0)
     assert room.annotation() is None
     room.state.refused.add("uid")
     for _ in range(100):
-        room.waker.ring()
+        room.requeuer.notify()
     async with asyncio.timeout(5):
         while room.wakes() < 1:
             await asyncio.sleep(0)
@@ -62,8 +62,8 @@ async def test_a_wake_up_that_failed_is_sent_again() -> None:
     room = Room()
     fault = room.cluster.faults.add(Fault("patch", "nodes", error=errors.UnreachableError("away")))
     room.state.refused.add("uid")
-    task = asyncio.create_task(room.waker.run(room.state))
-    room.waker.ring()
+    task = asyncio.create_task(room.requeuer.run(room.state))
+    room.requeuer.notify()
     async with asyncio.timeout(5):
         while room.wakes() < 1:
             await asyncio.sleep(0)

@@ -1,4 +1,4 @@
-"""The verbs in domain words: shortlist, courtship, held pods, victims."""
+"""The verbs in domain words: shortlist, nomination, held pods, victims."""
 
 import math
 
@@ -55,15 +55,15 @@ def test_a_courted_node_is_ranked_as_if_its_suitor_lay_there() -> None:
 
 
 def test_nobody_courts_where_kube_scheduler_chooses() -> None:
-    """Offered several equal nodes, a pod courts none of them: where it goes is not known yet."""
+    """Offered several equal nodes, a pod nominates none of them: where it goes is not known yet."""
     verbs = Verbs(4)
     for name in ("first", "second"):
         assert list(verbs.extender.filter(a_pod(name, "3g.20gb"), verbs.names).nodes) == verbs.names
 
 
 def test_courtship_ends_with_its_time_and_with_the_pods_own_question() -> None:
-    """An expired courtship weighs nothing, and a pod never stands in its own way."""
-    verbs = Verbs(2, courting_s=0.0)
+    """An expired nomination weighs nothing, and a pod never stands in its own way."""
+    verbs = Verbs(2, nomination_ttl_s=0.0)
     verbs.hold("a", "n0", "4g.20gb")
     for name in ("first", "second"):
         assert verbs.extender.filter(a_pod(name, "3g.20gb"), verbs.names).nodes[0] == "n0"

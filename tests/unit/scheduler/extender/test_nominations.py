@@ -19,8 +19,8 @@ TURNS = 20  # more turns of the event loop than any call needs that waits for no
 class World(Verbs):
     """The verbs asked in kube-scheduler's JSON, about pods that the API server has."""
 
-    def __init__(self, nodes: int, *, choosing_s: float = 60.0) -> None:
-        super().__init__(nodes, choosing_s=choosing_s)
+    def __init__(self, nodes: int, *, tie_wait_s: float = 60.0) -> None:
+        super().__init__(nodes, tie_wait_s=tie_wait_s)
         self._routes = app.Verbs(self.extender)
 
     def pod(self, name: str, profile: str) -> Pod:
@@ -70,7 +70,7 @@ async def test_the_next_pod_is_answered_once_the_one_before_has_its_node() -> No
 
 async def test_a_binding_that_does_not_come_holds_up_the_next_pod_for_a_moment_only() -> None:
     """It may wait for a volume: after its time the next pod is answered, and the one after that at once."""
-    world = World(2, choosing_s=0.01)
+    world = World(2, tie_wait_s=0.01)
     first = world.pod("first", "1g.5gb")
     await world.filter(first)
     await world.prioritize(first)
@@ -121,21 +121,21 @@ async def test_between_courtship_and_claim_there_is_no_gap(turn: int) -> None:
 
 async def test_those_who_wait_are_told_when_the_last_choice_is_made() -> None:
     """With two pods on their way a third waits for both."""
-    courtships = Nominations(courting_s=1, choosing_s=60)
-    courtships.choose("a")
-    courtships.choose("b")
-    waiting = asyncio.create_task(courtships.chosen("c"))
+    nominations = Nominations(nomination_ttl_s=1, tie_wait_s=60)
+    nominations.choose("a")
+    nominations.choose("b")
+    waiting = asyncio.create_task(nominations.chosen("c"))
     await turns()
-    courtships.over("a")
+    nominations.over("a")
     await turns()
     assert not waiting.done()
-    courtships.over("b")
+    nominations.over("b")
     await turns()
     assert waiting.done()
 
 
 def test_what_is_courted_is_forgotten_after_its_time() -> None:
     """A Binding that has not come by then may never come."""
-    courtships = Nominations(courting_s=0.0, choosing_s=0)
-    courtships.court("a", Request(), "n0")
-    assert courtships.of_others("b") == {}
+    nominations = Nominations(nomination_ttl_s=0.0, tie_wait_s=0)
+    nominations.nominate("a", Request(), "n0")
+    assert nominations.of_others("b") == {}

@@ -278,7 +278,7 @@ async def test_refused_pods_are_woken(world: World, news: str) -> None:
         await eventually(lambda: scheduler.idle and told(world, "p")[0] == "Unschedulable", "the pod is refused")
         full = False
         if news == "node-annotation":
-            world.server.patch(api.NODE, "node-3", {"metadata": {"annotations": {"migsched.io/wake": "1"}}})
+            world.server.patch(api.NODE, "node-3", {"metadata": {"annotations": {"migsched.io/requeue": "1"}}})
         elif news == "pod-gone":
             world.delete("old", grace_seconds=0)
         else:
