@@ -37,7 +37,7 @@ from scheduler.metrics import Metrics
 _log = structlog.get_logger("extender")
 
 BEST_SCORE = 10  # kube-scheduler's MaxExtenderPriority
-_LAST = 1e6  # loss of a node that fits only if its nomination comes to nothing: after all others, before none
+_LAST = 1e6  # loss of a node that fits only if a nomination comes to nothing: after all others, before none
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,25 +218,25 @@ class Extender:
         return self._state.inventory.fleet.cheapest(request, names, self._shortlist)
 
     def _ranked(self, known: KnownPod, names: Sequence[str], losses: Losses, count: int) -> Sequence[_Ranked]:
-        """The best nodes, best first; one that another pod was just sent to is judged as if that pod lay there."""
+        """The best nodes, best first; one that other pods were just sent to is judged as if they all lay there."""
         nominates = self._nominations.of_others(known.uid)
         best = _best(losses, count + min(count, len(nominates)))
         ranked = list(map(_Ranked, losses[best].tolist(), best.tolist()))
         if not nominates or known.request is None:
             return ranked
         for place, one in enumerate(ranked):
-            nomination = nominates.get(names[one.position])
-            if nomination is not None:
-                ranked[place] = _Ranked(self._loss_beside(nomination, known.request), one.position)
+            nominations = nominates.get(names[one.position])
+            if nominations is not None:
+                ranked[place] = _Ranked(self._loss_beside(nominations, known.request), one.position)
         ranked.sort(key=lambda one: one.loss)
         return ranked[:count]
 
-    def _loss_beside(self, nomination: Nomination, request: Request) -> float:
-        """What a request would cost on a node once the pod that was just sent there is placed."""
+    def _loss_beside(self, nominations: Sequence[Nomination], request: Request) -> float:
+        """What a request would cost on a node once the pods that were just sent there are placed."""
         fleet = self._state.inventory.fleet
-        gpus = list(fleet.gpus(nomination.node))
+        gpus = list(fleet.gpus(nominations[0].node))
         try:
-            for profiles in (nomination.profiles, tuple(slot.profile for slot in request.slots)):
+            for profiles in (*(n.profiles for n in nominations), tuple(slot.profile for slot in request.slots)):
                 placed = fitting.place(gpus, profiles, fleet.policy)
                 if placed is None:
                     return _LAST

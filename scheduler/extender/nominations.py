@@ -8,7 +8,7 @@ a moment (docs/adr/0006).
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from allocator.request import Request
@@ -52,12 +52,16 @@ class Nominations:
         if self._choosing.pop(uid, None) is not None and not self._choosing:
             self._chosen.set()
 
-    def of_others(self, uid: str) -> Mapping[str, Nomination]:
-        """The nodes that pods other than this one go to; what is older is forgotten."""
+    def of_others(self, uid: str) -> Mapping[str, Sequence[Nomination]]:
+        """By node, all other pods that go there, the first nominated first; what is older is forgotten."""
         now = time.monotonic()
         for other in [other for other, nomination in self._nominated.items() if nomination.until < now]:
             del self._nominated[other]
-        return {nomination.node: nomination for other, nomination in self._nominated.items() if other != uid}
+        by_node: dict[str, list[Nomination]] = {}
+        for other, nomination in self._nominated.items():
+            if other != uid:
+                by_node.setdefault(nomination.node, []).append(nomination)
+        return by_node
 
     async def chosen(self, uid: str) -> None:
         """Until it is known where the pods before this one go, but no longer than their time.
