@@ -25,7 +25,7 @@ Losses = npt.NDArray[np.float64]
 
 EQUAL = 1e-9  # losses no further apart are equal: sums of the same numbers in another order
 _NO_GPU = 0  # the number of "no such GPU here": nothing fits
-_LOOKED_AT = 64  # nodes, before all of them are looked at together
+LOOKED_AT = 64  # nodes, before all of them are looked at together
 _MAX_JOINT = 64  # requests of several slices whose losses are kept, the latest
 
 
@@ -73,10 +73,10 @@ class Fleet:
 
     def name(self, row: int) -> str:
         """The node of a row. Raises KeyError for a row in no use."""
-        found = self._names[row]
-        if found is None:
+        name = self._names[row]
+        if name is None:
             raise KeyError(row)
-        return found
+        return name
 
     def gpus(self, node: str) -> tuple[GpuState, ...]:
         """The GPU states of a node as last put. Raises KeyError for an unknown node."""
@@ -127,22 +127,23 @@ class Fleet:
         """
         counts = request.counts
         if len(counts) == 1 and counts[0][1] == 1:
-            found: Losses = np.append(self._best_of(counts[0][0]), np.inf)[rows]
+            losses: Losses = np.append(self._best_of(counts[0][0]), np.inf)[rows]
         else:
-            found = self._joint_losses(counts, rows)
+            losses = self._joint_losses(counts, rows)
         if self.policy.order in (Order.FIRST, Order.CYCLIC):
             first = self._next if self.policy.order is Order.CYCLIC else 0
             size = max(1, len(self._names))
-            found = np.where(np.isfinite(found), (rows - first) % size / size, found)
-        return found
+            losses = np.where(np.isfinite(losses), (rows - first) % size / size, losses)
+        return losses
 
-    def cheapest(self, request: Request, nodes: Sequence[str], count: int) -> Sequence[str]:
-        """The first `count` of these nodes where a request for one slice costs least, if they are plain to see.
+    def cheapest(self, request: Request, nodes: Sequence[str], count: int, looked_at: int = LOOKED_AT) -> Sequence[str]:
+        """Fast path for single-slice requests: the first `count` of these nodes of least loss, or nothing when only
+        `losses` can tell. Asked by `shortlist`.
 
-        They are where one node of the whole fleet is best, and is among them, or where enough of the first few are as
-        good as any. Nothing where it takes `losses` to know. Beside a busy kube-scheduler each call finds its code and
-        data gone from the processor's caches, so numpy's general machinery would cost twenty times what it does alone:
-        here are only plain loops and numpy's smallest calls.
+        It can tell where one node of the whole fleet is best, and is among these, or where enough of the first few are
+        as good as any. Beside a busy kube-scheduler each call finds its code and data gone from the processor's caches,
+        so numpy's general machinery would cost twenty times what it does alone: here are only plain loops and numpy's
+        smallest calls.
         """
         counts = request.counts
         if len(counts) != 1 or counts[0][1] != 1 or self.policy.order in (Order.FIRST, Order.CYCLIC):
@@ -158,14 +159,14 @@ class Fleet:
         if next_best > least + EQUAL:
             name = self._names[row]
             return (name,) if name is not None and name in nodes else ()
-        found = []
-        for name in islice(nodes, _LOOKED_AT):
+        cheapest = []
+        for name in islice(nodes, looked_at):
             row = self.rows.get(name, -1)
             if row >= 0 and best.item(row) <= least + EQUAL:
-                found.append(name)
-                if len(found) == count:
-                    return found
-        return found if len(nodes) <= _LOOKED_AT else ()
+                cheapest.append(name)
+                if len(cheapest) == count:
+                    return cheapest
+        return cheapest if len(nodes) <= looked_at else ()
 
     def chose(self, node: str) -> None:
         """A request went to this node; unknown ones are no error."""
@@ -178,14 +179,14 @@ class Fleet:
         return refused
 
     def _joint_losses(self, counts: Counts, rows: Rows) -> Losses:
-        found = np.full(len(rows), np.inf)
+        losses = np.full(len(rows), np.inf)
         known = rows >= 0
-        kept = self._joint.pop(counts, None) or JointLosses(self.policy, counts)
-        found[known] = kept.of(rows[known], self._states, self._versions, self._offsets)
-        self._joint[counts] = kept
+        joint = self._joint.pop(counts, None) or JointLosses(self.policy, counts)
+        losses[known] = joint.of(rows[known], self._states, self._versions, self._offsets)
+        self._joint[counts] = joint
         if len(self._joint) > _MAX_JOINT:
             del self._joint[next(iter(self._joint))]
-        return found
+        return losses
 
     def free_and_stranded(self, demanded: Iterable[str]) -> Mapping[str, tuple[int, int]]:
         """By GPU model: free memory slices, and those of them that no demanded profile can use any more.
@@ -193,18 +194,18 @@ class Fleet:
         GPUs in the same state are judged once: 80,000 GPUs cost a millisecond.
         """
         wanted = frozenset(demanded)
-        found: dict[str, tuple[int, int]] = {}
+        by_model: dict[str, tuple[int, int]] = {}
         numbers = np.bincount(self._states.ravel(), minlength=self._size)
         for geometry, offset in self._offsets.items():
             for state in np.flatnonzero(numbers[offset : offset + geometry.states]).tolist():
                 number = int(numbers[offset + state])
-                free, lost = found.get(geometry.catalogue.model, (0, 0))
+                free, lost = by_model.get(geometry.catalogue.model, (0, 0))
                 stranded = stranded_slices(geometry, state, wanted) if wanted else 0
-                found[geometry.catalogue.model] = (
+                by_model[geometry.catalogue.model] = (
                     free + number * geometry.free_slices(state),
                     lost + number * stranded,
                 )
-        return found
+        return by_model
 
     def _best_of(self, profile: str) -> Losses:
         if profile not in self._best:

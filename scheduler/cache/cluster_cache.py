@@ -217,6 +217,11 @@ class ClusterCache:
 
     # --- for the extender ---------------------------------------------------------------------------------------
 
+    def lookup(self, pod: Pod) -> KnownPod | None:
+        """What is known of a pod that a call brought; None for a pod that asks for nothing of ours."""
+        known = self.pods.get(pod.metadata.uid)
+        return known if known is not None else self.remember(pod) if pods.is_ours(pod) else None
+
     def remember(self, pod: Pod) -> KnownPod:
         """What is known of a MIG pod that a call brought, read once per UID: its containers cannot change.
 

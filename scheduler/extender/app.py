@@ -111,8 +111,7 @@ class Verbs:
     async def filter(self, body: bytes) -> bytes:
         """POST /v1/filter."""
         args = wire.decode_args(body)
-        await self._extender.turn_of(args.pod)
-        answer = self._extender.filter(args.pod, args.names())
+        answer = await self._extender.filter(args.pod, args.names())
         return wire.encode_filter(args, answer.nodes, answer.failed, answer.unresolvable)
 
     async def prioritize(self, body: bytes) -> bytes:

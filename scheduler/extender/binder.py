@@ -79,7 +79,7 @@ class Binder:
         except errors.MigschedError as error:
             return self._ended("error", "unknown_pod", str(error))
         finally:
-            self._nominations.over(uid)
+            self._nominations.forget(uid)
         if isinstance(promises, Misfit):
             return self._ended("misfit", promises.reason.value, promises.message)
         annotations = {contract.PLACEMENT_ANNOTATION: contract.encode_placement(promises)} if promises else {}

@@ -108,7 +108,7 @@ async def test_a_refused_binding_lets_the_next_pod_go_on(where: str) -> None:
 
 
 @pytest.mark.parametrize("turn", range(TURNS))
-async def test_between_courtship_and_claim_there_is_no_gap(turn: int) -> None:
+async def test_between_nomination_and_claim_there_is_no_gap(turn: int) -> None:
     """Whenever a filter call comes while a Binding is being made, the place that it will take counts as taken."""
     world = World(2)
     world.hold("half", "n0", "4g.20gb")
@@ -156,20 +156,20 @@ async def test_a_pod_is_offered_what_it_would_be_if_those_before_it_were_bound(s
 async def test_those_who_wait_are_told_when_the_last_choice_is_made() -> None:
     """With two pods on their way a third waits for both."""
     nominations = Nominations(nomination_ttl_s=1, tie_wait_s=60)
-    nominations.choose("a")
-    nominations.choose("b")
-    waiting = asyncio.create_task(nominations.chosen("c"))
+    nominations.mark_tied("a")
+    nominations.mark_tied("b")
+    waiting = asyncio.create_task(nominations.await_pending_binds())
     await turns()
-    nominations.over("a")
+    nominations.forget("a")
     await turns()
     assert not waiting.done()
-    nominations.over("b")
+    nominations.forget("b")
     await turns()
     assert waiting.done()
 
 
-def test_what_is_courted_is_forgotten_after_its_time() -> None:
+def test_a_nomination_is_forgotten_after_its_time() -> None:
     """A Binding that has not come by then may never come."""
     nominations = Nominations(nomination_ttl_s=0.0, tie_wait_s=0)
     nominations.nominate("a", Request(), "n0")
-    assert nominations.of_others("b") == {}
+    assert nominations.incoming("b") == {}
