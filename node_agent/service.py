@@ -235,7 +235,7 @@ class Service:
         if not self._settings.observer:
             found = coexistence.conflict(self._pods.all.values(), self._settings.plugin_registry_dir)
             if found:
-                raise errors.SettingsError("node", self._settings.node, f"{found}, or run with --observer")
+                raise errors.SettingsError("node", self._settings.node, f"{found}, or run with --observe")
 
     async def _steps(self) -> None:
         pressing = False

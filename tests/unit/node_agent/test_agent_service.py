@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import threading
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -10,10 +11,12 @@ from pathlib import Path
 import grpc.aio
 import msgspec
 import pytest
+import typer
 
 from allocator.claims import contract
 from allocator.claims.contract import Promise
 from allocator.errors import SettingsError
+from cli import agent
 from kubeclient.objects import Meta, Pod
 from node_agent.allocation import Allocation
 from node_agent.containers.cdi import Edits
@@ -29,6 +32,13 @@ from tests.unit.node_agent.memory_cluster import OneNodeCluster, pod
 ONE = "nvidia.com/mig-1g.5gb"
 THREE = "nvidia.com/mig-3g.20gb"
 WHOLE = "nvidia.com/mig-7g.40gb"
+
+
+def agent_flags() -> set[str]:
+    """Every flag that `migsched agent` takes."""
+    command = typer.Typer()
+    command.command()(agent.agent)
+    return {flag for parameter in typer.main.get_command(command).params for flag in parameter.opts}
 
 
 class Bench:
@@ -278,7 +288,7 @@ async def test_gpus_without_mig_mode_are_served_whole(tmp_path: Path) -> None:
 
 
 async def test_the_stock_plugin_keeps_the_agent_from_starting(bench: Bench) -> None:
-    """Beside NVIDIA's device plugin the agent stops with the labels that would help, unless it only observes."""
+    """Beside NVIDIA's device plugin the agent stops, naming labels and a real flag that help, unless it observes."""
     stock = Pod(
         Meta("nvidia-device-plugin-daemonset-x", "gpu-operator", "u", labels={"app": "nvidia-device-plugin-daemonset"})
     )
@@ -288,6 +298,9 @@ async def test_the_stock_plugin_keeps_the_agent_from_starting(bench: Bench) -> N
     (found,) = caught.value.exceptions
     assert isinstance(found, SettingsError)
     assert "nvidia.com/gpu.deploy.device-plugin=false" in str(found)
+    named = set(re.findall(r"--[a-z-]+", str(found)))
+    assert named
+    assert named <= agent_flags()
     async with bench.agent(observer=True):
         await bench.cluster.until(lambda: bool(bench.cluster.status))
     assert not bench.kubelet.registrations
