@@ -1,5 +1,6 @@
 """kill -9 at every point at which the agent writes its journal or changes a GPU: each one enumerated."""
 
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,16 +12,37 @@ from tests.unit.node_agent.crash_scenes import SCENES, Scene, adopt, hand_on, re
 from tests.unit.node_agent.world import Crash, World
 
 JOURNAL_ONLY = (adopt, hand_on, restore_for_nobody)
-DIE_AT = 40  # more points than any scenario has; a scenario that ends before its point proves nothing and is counted
 
 
-def _die_at(world: World, point: int) -> list[str]:
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """A case for each point that a scene passes: `point` is its number, the case's id its name."""
+    if "point" in metafunc.fixturenames:
+        metafunc.parametrize(
+            ("scene", "point"),
+            [
+                pytest.param(scene, number, id=f"{scene.__name__}-{number}-{name.replace(' ', '-')}")
+                for scene in SCENES
+                for number, name in enumerate(points(scene))
+            ],
+        )
+
+
+def points(scene: Callable[[Path], Scene]) -> list[str]:
+    """The names of all points that a scene passes where nothing dies, in order."""
+    with tempfile.TemporaryDirectory() as directory:
+        made = scene(Path(directory))
+        passed = _die_at(made.world, None)
+        made.act()
+        return passed
+
+
+def _die_at(world: World, point: int | None) -> list[str]:
     """Let the process die at the point-th place from now; the names of the places passed."""
     passed: list[str] = []
 
     def reach(name: str) -> None:
         passed.append(name)
-        if len(passed) == point + 1:
+        if len(passed) - 1 == point:
             raise Crash
 
     world.store.before = lambda: reach("before write")
@@ -51,32 +73,26 @@ def test_the_scenes_pass_every_transition(tmp_path: Path, monkeypatch: pytest.Mo
     assert passed == states.TRANSITIONS.keys()
 
 
-@pytest.mark.parametrize("scene", SCENES, ids=lambda one: str(one.__name__))
-def test_scenes_have_points(scene: Callable[[Path], Scene], tmp_path: Path) -> None:
-    """Each scenario passes journal writes, and changes the GPU where it has to, within the points enumerated."""
-    one = scene(tmp_path)
-    passed = _die_at(one.world, DIE_AT)
-    one.act()
+@pytest.mark.parametrize("scene", SCENES, ids=lambda scene: str(scene.__name__))
+def test_scenes_have_points(scene: Callable[[Path], Scene]) -> None:
+    """Each scene passes journal writes, and changes the GPU where it has to."""
+    passed = points(scene)
     assert {"before write", "after write"} <= set(passed)
     assert scene in JOURNAL_ONLY or any("create" in name or "destroy" in name for name in passed)
-    assert len(passed) < DIE_AT
 
 
-@pytest.mark.parametrize("point", range(DIE_AT))
-@pytest.mark.parametrize("scene", SCENES, ids=lambda one: str(one.__name__))
 def test_whatever_dies_when(scene: Callable[[Path], Scene], point: int, tmp_path: Path) -> None:
     """After a crash at any point and a restart, bystander and foreign slice are untouched and nothing is lost."""
-    one = scene(tmp_path)
-    world, rebooted = one.world, one.rebooted
-    mine = world.places_of(one.bystander)[0]
+    made = scene(tmp_path)
+    world, rebooted = made.world, made.rebooted
+    mine = world.places_of(made.bystander)[0]
     before = None if rebooted else _serial(world, mine)
-    _die_at(world, point)
-    try:
-        one.act()
-    except Crash:
-        _disarm(world)
-        world.restart()
+    passed = _die_at(world, point)
+    with pytest.raises(Crash):
+        made.act()
+    assert len(passed) == point + 1
     _disarm(world)
+    world.restart()
     for _ in range(3):
         world.step(10.0)
     there = world.instance(mine)
