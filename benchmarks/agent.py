@@ -28,12 +28,11 @@ import yaml
 
 from allocator.claims import contract
 from allocator.claims.contract import Promise
-from allocator.mig.profile import Placement, resource_name
+from allocator.mig.profile import GpuPlacement, Placement, resource_name
 from benchmarks.servers.agent_process import DriverUse
 from benchmarks.servers.service_process import cpu_seconds
 from kubeclient import service_account
 from node_agent.slices import device_ids
-from node_agent.slices.states import GpuPlacement
 from simulator.cluster.device_manager import DeviceManager
 from simulator.gpu import driver
 from testbed.control_plane import build

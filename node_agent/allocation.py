@@ -8,7 +8,7 @@ container, and gives ids of an ended pod to the next one before we noticed its e
 from collections.abc import Collection, Iterable, Sequence
 
 from allocator import errors
-from allocator.mig.profile import profile_name
+from allocator.mig.profile import GpuPlacement, profile_name
 from node_agent.containers import cdi, injection, visibility
 from node_agent.gpu import device
 from node_agent.reconciler import Reconciler, waiting_for
@@ -16,7 +16,7 @@ from node_agent.slices import device_ids, preferred_allocation, states, steps
 from node_agent.slices.executor import Failure
 from node_agent.slices.observed import ObservedNode
 from node_agent.slices.ownership import PodIndex
-from node_agent.slices.states import GpuPlacement, RecordState, SliceEvent
+from node_agent.slices.states import RecordState, SliceEvent
 from node_agent.slices.steps import Blocked, Want
 from node_agent.state import AgentState
 

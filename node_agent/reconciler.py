@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterable, Sequence
 import structlog
 
 from allocator.claims.report import Owner
+from allocator.mig.profile import GpuPlacement
 from node_agent import reporting
 from node_agent.cluster.pods import PodView
 from node_agent.cluster.port import PodEvent
@@ -22,7 +23,7 @@ from node_agent.slices.executor import Executor, Failure
 from node_agent.slices.journal import JournalError
 from node_agent.slices.observed import ObservedNode
 from node_agent.slices.ownership import Holder, PodIndex, PodResourcesView, unlisted
-from node_agent.slices.states import GpuPlacement, Record, RecordState, SliceEvent
+from node_agent.slices.states import Record, RecordState, SliceEvent
 from node_agent.slices.steps import Action, Blocked, Steps, Want
 from node_agent.state import AgentState
 

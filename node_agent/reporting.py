@@ -11,13 +11,14 @@ from typing import Any
 
 from allocator.claims import contract
 from allocator.claims.report import GpuReport, MigMode, NodeReport, Owner, Slice, SliceState
+from allocator.mig.profile import GpuPlacement
 from node_agent.cluster.pods import PodView
 from node_agent.cluster.port import PodEvent
 from node_agent.gpu.device import GpuInstance, GpuState
 from node_agent.slices import observed, ownership
 from node_agent.slices.observed import ObservedGpu
 from node_agent.slices.ownership import PodResourcesView
-from node_agent.slices.states import GpuPlacement, Record, RecordState
+from node_agent.slices.states import Record, RecordState
 from node_agent.state import AgentState
 
 _MODES = {

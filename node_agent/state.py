@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from allocator.mig.catalogue import Catalogue
+from allocator.mig.profile import GpuPlacement
 from node_agent import mode
 from node_agent.cluster.pods import PodView
 from node_agent.gpu import device
@@ -23,7 +24,6 @@ from node_agent.slices.observed import ObservedGpu, ObservedNode
 from node_agent.slices.ownership import PodResourcesView
 from node_agent.slices.preferred_allocation import AllocationContext
 from node_agent.slices.promises import OutstandingPromise
-from node_agent.slices.states import GpuPlacement
 
 
 @dataclass(frozen=True, slots=True)

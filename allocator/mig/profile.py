@@ -1,4 +1,4 @@
-"""Profile and Placement: the sizes a GPU can be cut into, and where on it a slice lies.
+"""Profile, Placement, GpuPlacement: the sizes a GPU can be cut into, where on it a slice lies, and on which GPU.
 
 Used by every other module. Positions are memory slices ("placement units" of NVML), never compute slices:
 a 3g slice of a seven-slice GPU has three compute slices but covers four memory slices.
@@ -78,6 +78,17 @@ class Placement:
 
     def __str__(self) -> str:
         return f"{self.profile}@{self.start}"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class GpuPlacement:
+    """A placement on one GPU, named by its UUID."""
+
+    gpu: str
+    placement: Placement
+
+    def __str__(self) -> str:
+        return f"{self.placement} on {self.gpu}"
 
 
 def resource_name(profile: str) -> str:

@@ -5,12 +5,13 @@ allocation.
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from allocator.mig.profile import GpuPlacement
 from node_agent.containers import visibility
 from node_agent.containers.cdi import Edits
 from node_agent.gpu import device
 from node_agent.gpu.device import DeviceNode
 from node_agent.slices import device_ids, observed
-from node_agent.slices.states import GpuPlacement, RecordState
+from node_agent.slices.states import RecordState
 from node_agent.state import AgentState
 
 _COMMON = ("/dev/nvidiactl", "/dev/nvidia-uvm", "/dev/nvidia-uvm-tools")

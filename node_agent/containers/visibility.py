@@ -11,9 +11,10 @@ A guess could show one container the slice of another.
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 
+from allocator.mig.profile import GpuPlacement
 from node_agent.cluster.pods import PodView
 from node_agent.slices import states
-from node_agent.slices.states import GpuPlacement, Record
+from node_agent.slices.states import Record
 
 _Container = tuple[str, str]  # UID of the pod, name
 

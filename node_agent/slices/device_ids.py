@@ -10,8 +10,7 @@ from collections.abc import Iterable, Mapping
 from functools import lru_cache
 
 from allocator.mig.catalogue import Catalogue
-from allocator.mig.profile import RESOURCE_PREFIX, resource_name
-from node_agent.slices.states import GpuPlacement
+from allocator.mig.profile import RESOURCE_PREFIX, GpuPlacement, resource_name
 
 MAX_ID = 63  # characters; the kubelet's limit
 WHOLE_GPU = "nvidia.com/gpu"

@@ -12,11 +12,12 @@ from dataclasses import dataclass
 
 import structlog
 
+from allocator.mig.profile import GpuPlacement
 from node_agent.gpu import device
 from node_agent.gpu.device import GpuInstance
 from node_agent.metrics import Metrics
 from node_agent.slices.journal import Journal
-from node_agent.slices.states import GpuPlacement, RecordState, SliceEvent
+from node_agent.slices.states import RecordState, SliceEvent
 from node_agent.slices.steps import Action, Step
 
 _log = structlog.get_logger("cutter")

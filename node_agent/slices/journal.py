@@ -16,9 +16,9 @@ import msgspec
 
 from allocator import errors
 from allocator.claims.report import Owner
-from allocator.mig.profile import Placement
+from allocator.mig.profile import GpuPlacement, Placement
 from node_agent.slices import states
-from node_agent.slices.states import GpuPlacement, Record, RecordState, SliceEvent
+from node_agent.slices.states import Record, RecordState, SliceEvent
 
 VERSION = 1
 MAX_BYTES = 4 * 2**20  # sixteen full GPUs take less than 100 kB

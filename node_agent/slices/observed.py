@@ -10,10 +10,10 @@ from allocator import errors
 from allocator.mig import geometry
 from allocator.mig.catalogue import Catalogue
 from allocator.mig.geometry import Geometry
-from allocator.mig.profile import Placement
+from allocator.mig.profile import GpuPlacement, Placement
 from node_agent.gpu import device
 from node_agent.gpu.device import GpuInfo, GpuInstance, GpuState
-from node_agent.slices.states import GpuPlacement, Record
+from node_agent.slices.states import Record
 
 WHOLE = frozenset({GpuState.MIG_OFF, GpuState.NOT_CAPABLE})
 

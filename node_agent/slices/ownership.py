@@ -12,9 +12,10 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from allocator.claims.report import Owner
+from allocator.mig.profile import GpuPlacement
 from node_agent.cluster.pods import PodView
 from node_agent.slices import device_ids
-from node_agent.slices.states import GpuPlacement, Record
+from node_agent.slices.states import Record
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,13 +9,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from allocator import errors
-from allocator.mig.profile import Placement
+from allocator.mig.profile import GpuPlacement, Placement
 from allocator.placement import fitting, policy
 from allocator.placement.fitting import GpuState
 from node_agent.slices import device_ids, observed
 from node_agent.slices.observed import ObservedNode
 from node_agent.slices.promises import OutstandingPromise
-from node_agent.slices.states import GpuPlacement
 
 _TRIES = 8  # how often a place that the kubelet no longer offers is passed over
 

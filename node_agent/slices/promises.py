@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from allocator import errors
 from allocator.claims.contract import Promise
 from allocator.mig.catalogue import Catalogue
+from allocator.mig.profile import GpuPlacement
 from node_agent.cluster import pods
 from node_agent.cluster.pods import PodView
 from node_agent.slices import device_ids, states
 from node_agent.slices.ownership import PodResourcesView
-from node_agent.slices.states import GpuPlacement, Record
+from node_agent.slices.states import Record
 
 
 @dataclass(frozen=True, slots=True)

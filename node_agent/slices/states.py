@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from allocator import errors
 from allocator.claims.report import Owner
-from allocator.mig.profile import Placement
+from allocator.mig.profile import GpuPlacement
 
 
 class SliceError(errors.MigschedError):
@@ -65,17 +65,6 @@ TRANSITIONS: Mapping[tuple[RecordState, SliceEvent], RecordState | None] = {
 
 HELD = frozenset({RecordState.ALLOCATED, RecordState.RESTORING})  # some container has it
 INTENTS = frozenset({SliceEvent.RESTORE, SliceEvent.DOOM})  # events that must be on disk before the GPU is touched
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class GpuPlacement:
-    """A placement on a GPU of this node."""
-
-    gpu: str
-    placement: Placement
-
-    def __str__(self) -> str:
-        return f"{self.placement} on {self.gpu}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,11 +10,11 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from allocator.mig.geometry import Geometry
-from allocator.mig.profile import Placement
+from allocator.mig.profile import GpuPlacement, Placement
 from node_agent.gpu.device import GpuInstance
 from node_agent.slices import observed, states
 from node_agent.slices.observed import ObservedGpu, ObservedNode
-from node_agent.slices.states import GpuPlacement, Record, RecordState, SliceEvent
+from node_agent.slices.states import Record, RecordState, SliceEvent
 
 
 class Action(enum.Enum):

@@ -14,9 +14,10 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from allocator import errors
 from allocator.claims.report import SliceState
+from allocator.mig.profile import GpuPlacement
 from node_agent.gpu import device
 from node_agent.slices import states
-from node_agent.slices.states import GpuPlacement, RecordState
+from node_agent.slices.states import RecordState
 from simulator.gpu.faults import Call
 from tests.unit.node_agent.world import Crash, World
 

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from allocator.mig.profile import GpuPlacement
 from node_agent.slices import states
-from node_agent.slices.states import GpuPlacement, RecordState, SliceEvent
+from node_agent.slices.states import RecordState, SliceEvent
 from tests.unit.node_agent.crash_scenes import SCENES, Scene, adopt, hand_on, restore_for_nobody
 from tests.unit.node_agent.world import Crash, World
 

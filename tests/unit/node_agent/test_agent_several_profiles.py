@@ -5,13 +5,13 @@ from dataclasses import replace
 
 import pytest
 
+from allocator.mig.profile import GpuPlacement
 from allocator.request import Request, SliceRequest
 from kubeclient import objects
 from node_agent.cluster import pods
 from node_agent.cluster.pods import PodView
 from node_agent.reconciler import Reconciler
 from node_agent.slices import device_ids
-from node_agent.slices.states import GpuPlacement
 from tests.unit.node_agent.world import World
 
 SMALL, LARGE = "nvidia.com/mig-1g.5gb", "nvidia.com/mig-3g.20gb"

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from allocator.claims.contract import Promise
-from allocator.mig.profile import Placement
+from allocator.mig.profile import GpuPlacement, Placement
 from allocator.request import Request, SliceRequest
 from node_agent.allocation import Allocation, AllocationError
 from node_agent.cluster.pods import PodView
@@ -20,7 +20,6 @@ from node_agent.reporting import StepOutcome
 from node_agent.slices import device_ids
 from node_agent.slices.journal import Journal
 from node_agent.slices.ownership import Holder, PodResourcesView
-from node_agent.slices.states import GpuPlacement
 from node_agent.state import AgentOptions, AgentState
 from simulator.gpu.devices import SimulatedDevices
 from simulator.gpu.driver import SimulatedDriver, simulate

@@ -12,13 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from allocator.mig.profile import resource_name
+from allocator.mig.profile import GpuPlacement, resource_name
 from node_agent.allocation import AllocationError
 from node_agent.containers.cdi import Edits
 from node_agent.gpu.device import DeviceEvent, EventKind, GpuInstance
 from node_agent.gpu.gpu_locks import GpuLocks, Lock
 from node_agent.slices import device_ids
-from node_agent.slices.states import HELD, GpuPlacement, RecordState
+from node_agent.slices.states import HELD, RecordState
 from tests.unit.node_agent.world import World
 
 DEADLINE_S = 20.0
