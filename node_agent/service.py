@@ -17,6 +17,7 @@ import structlog
 
 from allocator import errors
 from config import logs
+from config.version import version
 from kubeclient.objects import Pod
 from node_agent import mode, process_tuning, reporting, serving
 from node_agent.allocation import Allocation, AllocationError
@@ -42,7 +43,6 @@ from node_agent.slices.journal import Journal, JournalError
 from node_agent.slices.journal_file import FileStore
 from node_agent.state import AgentOptions, AgentState
 
-VERSION = "0.1.0"
 JOURNAL = "journal.json"
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _EVENT_WAIT_S = 1.0
@@ -90,7 +90,7 @@ class Service:
         self._pods = Pods(cluster, settings.node, self.wake)
         role = "observer" if settings.observer else "simulated" if simulated else "managed"
         self._reporter = Reporter(
-            cluster, settings.node, version=VERSION, mode=role, interval_s=settings.report_interval_s
+            cluster, settings.node, version=version(), mode=role, interval_s=settings.report_interval_s
         )
         self._pod_resources = PodResources(settings.pod_resources_socket)
         self.plugins = Plugins(self, settings.device_plugin_dir)
@@ -327,7 +327,7 @@ def observe(devices: device.MigDevices, node: str) -> dict[str, Any]:
     unused = Journal(FileStore(Path(JOURNAL)), boot="")  # an observer neither reads nor writes it
     memory = AgentState(node, devices, unused, AgentOptions(observer=True))
     outcome = Reconciler(memory, None, Metrics()).step()
-    return reporting.status(outcome, version=VERSION, mode="observer", since=now())
+    return reporting.status(outcome, version=version(), mode="observer", since=now())
 
 
 async def run(

@@ -17,6 +17,7 @@ from allocator.claims.report import GpuReport, MigMode, NodeReport, Owner, Slice
 from allocator.mig import gpu_models
 from allocator.placement import fitting, policy
 from allocator.request import Request, SliceRequest
+from config.version import version
 from kubeclient.objects import Pod
 from node_agent.gpu.device import GpuInstance
 from scheduler.cache import pods
@@ -24,7 +25,6 @@ from simulator.cluster.api import Document
 from simulator.cluster.nodes import Gpu, SimulatedNode
 from simulator.gpu.gpu import SimulatedGpu
 
-VERSION = "0.1.0"
 MODE = "simulated"
 
 
@@ -98,7 +98,7 @@ class FakeAgent:
 
     def status(self) -> Document:
         """The report as the status of a MigNode."""
-        status = contract.encode_status(self.report(), agent_version=VERSION, mode=MODE)
+        status = contract.encode_status(self.report(), agent_version=version(), mode=MODE)
         ready = {
             "type": "Ready",
             "status": "True",
