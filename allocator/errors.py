@@ -13,7 +13,8 @@ MigschedError
     ├── NotFoundError          … because the object is gone (404)
     ├── GoneError              … because the watch is too old (410): list again
     ├── RefusedError           … and says never to ask like this again (400, 401, 403, 422)
-    └── UnreachableError       … and nobody knows whether it was done (timeout, connection lost, 5xx)
+    ├── TooManyRequestsError   … because it is busy: certainly not done, try again later (429)
+    └── UnreachableError       … and it is unknown whether it was done (timeout, connection lost, 5xx)
 """
 
 
@@ -87,5 +88,13 @@ class RefusedError(ClusterError):
     """The server understood and refused (HTTP 400, 401, 403, 422): asking again will not help."""
 
 
+class TooManyRequestsError(ClusterError):
+    """The server is busy and did not do it (HTTP 429): try again after `retry_after_s`."""
+
+    def __init__(self, message: str, retry_after_s: float = 1.0) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
 class UnreachableError(ClusterError):
-    """Nobody knows whether it was done: timeout, lost connection, HTTP 429 or 5xx."""
+    """It is unknown whether it was done: timeout, lost connection, HTTP 5xx."""

@@ -9,12 +9,21 @@ import contextlib
 import ssl
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
+from typing import NamedTuple
 from urllib.parse import urlencode, urlsplit
 
 from kubeclient.http_connection import HttpConnection
 
 KEPT_S = 60.0  # how long an idle connection is kept; kube-apiserver closes one after 90 s
 CONNECT_S = 30.0
+
+
+class HttpAnswer(NamedTuple):
+    """What a server answered to a call."""
+
+    status: int
+    body: bytes
+    retry_after: bytes = b""  # the header of that name, as it came
 
 
 class HttpStream:
@@ -29,6 +38,11 @@ class HttpStream:
     def status(self) -> int:
         """The status of the answer."""
         return self._connection.status
+
+    @property
+    def retry_after(self) -> bytes:
+        """The header of that name, as it came."""
+        return self._connection.retry_after
 
     async def read(self) -> bytes:
         """The whole body at once."""
@@ -74,8 +88,8 @@ class HttpClient:
         query: Mapping[str, str] | None = None,
         *,
         timeout_s: float,
-    ) -> tuple[int, bytes]:
-        """One exchange: status and body."""
+    ) -> HttpAnswer:
+        """One exchange."""
         request = self._request(method, path, headers, body, query)
         async with self._slots:
             kept = self._kept()
@@ -140,12 +154,12 @@ class HttpClient:
             raise ConnectionError("not sent: a header or the path holds a line break")
         return f"{head}\r\n\r\n".encode() + (body or b"")
 
-    async def _exchange(self, connection: HttpConnection, request: bytes, timeout_s: float) -> tuple[int, bytes]:
+    async def _exchange(self, connection: HttpConnection, request: bytes, timeout_s: float) -> HttpAnswer:
         """One exchange on a connection, which is kept where it went well."""
         try:
             connection.send(request)
             with _time_limit(connection, timeout_s):
-                answer = await connection.answer()
+                body = await connection.answer()
         except BaseException:
             self._give_up(connection)
             raise
@@ -153,7 +167,7 @@ class HttpClient:
             self._idle.append((time.monotonic(), connection))
         else:
             self._give_up(connection)
-        return connection.status, answer
+        return HttpAnswer(connection.status, body, connection.retry_after)
 
     def _kept(self) -> HttpConnection | None:
         """The connection that was used last, if it is still good."""

@@ -13,6 +13,8 @@ import httptools
 MUCH = 2**17  # bytes that are worth a wake-up at any time
 HELD = 2**21  # bytes of a stream that may wait for their reader; then the server is kept waiting
 
+_RETRY_AFTER = b"retry-after"
+_RETRY_AFTER_LENGTH = len(_RETRY_AFTER)  # compared first: most headers need no more than this
 _LOST = "the server closed the connection before its answer was complete"
 _UNASKED = "the server spoke without being asked"
 
@@ -33,6 +35,7 @@ class HttpConnection(asyncio.Protocol):
         self._problem: Exception | None = None
         self._complete = True
         self.status = 0  # of the answer, once its head has come
+        self.retry_after = b""  # of the answer: what its header of that name says
 
     # --- for the client -------------------------------------------------------------------------------------------
 
@@ -43,7 +46,7 @@ class HttpConnection(asyncio.Protocol):
 
     def send(self, request: bytes, *, streamed: bool = False) -> None:
         """Begin an exchange. The request is one write: head and body in one segment wake the server once."""
-        self.status, self._complete = 0, False
+        self.status, self.retry_after, self._complete = 0, b"", False
         self._held = 0 if streamed else None
         if self._transport is not None:
             self._transport.write(request)
@@ -147,6 +150,11 @@ class HttpConnection(asyncio.Protocol):
         """An answer begins. Raises ConnectionAbortedError, which ends the parsing, for one that nobody waits for."""
         if self._complete:
             raise ConnectionAbortedError(_UNASKED)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A header of an answer. One alone is of interest."""
+        if len(name) == _RETRY_AFTER_LENGTH and name.lower() == _RETRY_AFTER:
+            self.retry_after = value
 
     def on_headers_complete(self) -> None:
         """The head of an answer has come."""

@@ -29,11 +29,14 @@ CALLS = 16  # in flight, each on a connection of its own; more only queue in the
 CALL_TIMEOUT_S = 30.0
 AUTHENTICATED_S = 1.0  # how long a token is used before it is asked for again; they are renewed minutes ahead
 WATCH_TIMEOUT_S = 290  # the server ends a watch after this; shorter than common idle limits of proxies
+DEFAULT_RETRY_AFTER_S = 1.0  # where a busy server does not say when to try again; kube-apiserver says this
+MAX_RETRY_AFTER_S = 30.0  # however long it says
 SILENCE_S = WATCH_TIMEOUT_S + 30.0  # of a watch: its server or the network is dead
 
 JSON = "application/json"
 MERGE_PATCH = "application/merge-patch+json"
 
+_TOO_MANY_REQUESTS = 429
 _REFUSED = frozenset({400, 401, 403, 405, 413, 415, 422})
 _ERRORS: Mapping[int, type[errors.ClusterError]] = {
     404: errors.NotFoundError,
@@ -123,10 +126,10 @@ class Connection:
         what = f"{method} {path}"
         with _translated(what):
             headers = await self._headers(content_type if body is not None else None, accept)
-            status, answer = await self._http.call(method, path, headers, body, query, timeout_s=CALL_TIMEOUT_S)
-        if status >= 300:
-            raise _error(what, status, answer)
-        return answer
+            answer = await self._http.call(method, path, headers, body, query, timeout_s=CALL_TIMEOUT_S)
+        if answer.status >= 300:
+            raise _error(what, answer.status, answer.body, answer.retry_after)
+        return answer.body
 
     async def get(self, path: str, type_: type[T]) -> T:
         """One object, in part."""
@@ -189,7 +192,7 @@ class Connection:
             headers = await self._headers(None, JSON)
             async with self._http.stream(path, headers, asked, silence_s=SILENCE_S, gather_s=gather_s) as stream:
                 if stream.status >= 300:
-                    raise _error(what, stream.status, await stream.read())
+                    raise _error(what, stream.status, await stream.read(), stream.retry_after)
                 async for line in _lines(stream):
                     yield _event(what, line)
 
@@ -250,7 +253,7 @@ def _translated(what: str) -> Iterator[None]:
         raise errors.UnreachableError(f"{what}: unreadable answer: {error}") from error
 
 
-def _error(what: str, status: int, body: bytes) -> errors.ClusterError:
+def _error(what: str, status: int, body: bytes, retry_after: bytes = b"") -> errors.ClusterError:
     """The ClusterError for an HTTP status."""
     causes: tuple[_Cause, ...] = ()
     try:
@@ -259,8 +262,18 @@ def _error(what: str, status: int, body: bytes) -> errors.ClusterError:
     except msgspec.MsgspecError:
         message = body[:200].decode(errors="replace")
     text = f"{what}: HTTP {status}: {message}"
-    if any(one.reason == "ResourceVersionTooLarge" for one in causes):
+    if any(cause.reason == "ResourceVersionTooLarge" for cause in causes):
         return errors.GoneError(text)
+    if status == _TOO_MANY_REQUESTS:
+        return errors.TooManyRequestsError(text, _retry_after_s(retry_after))
     if status in _ERRORS:
         return _ERRORS[status](text)
     return errors.RefusedError(text) if status in _REFUSED else errors.UnreachableError(text)
+
+
+def _retry_after_s(header: bytes) -> float:
+    """The seconds in a Retry-After header, bounded. A date in it is not read: kube-apiserver sends seconds."""
+    text = header.decode("ascii", errors="replace").strip()
+    if not (text.isascii() and text.isdigit()):
+        return DEFAULT_RETRY_AFTER_S
+    return float(min(int(text[:9]), MAX_RETRY_AFTER_S))

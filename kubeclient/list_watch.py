@@ -63,15 +63,17 @@ class ListWatch(Generic[T]):
                 await self._back_off(at_once=1)
             except errors.ClusterError as error:
                 _log.warning("cannot follow", kind=self._name, failures=self._failures + 1, error=str(error))
-                await self._back_off()
+                at_least_s = error.retry_after_s if isinstance(error, errors.TooManyRequestsError) else 0.0
+                await self._back_off(at_least_s=at_least_s)
                 if self._failures % RELIST_AFTER == 0:
                     self._relist("unreachable")
 
-    async def _back_off(self, at_once: int = 0) -> None:
+    async def _back_off(self, at_once: int = 0, at_least_s: float = 0.0) -> None:
         """Count a failure, and wait the longer the more there were; after the first `at_once` of them not at all."""
         self._failures += 1
         if self._failures > at_once:
-            await asyncio.sleep(min(self._backoff_max_s, BACKOFF_S * 2 ** min(self._failures, 10)))
+            wait_s = min(self._backoff_max_s, BACKOFF_S * 2 ** min(self._failures, 10))
+            await asyncio.sleep(max(at_least_s, wait_s))
 
     async def _list(self) -> None:
         listing = await self._collection.list()

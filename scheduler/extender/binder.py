@@ -8,7 +8,7 @@ place; kube-scheduler may meanwhile time out and ask again, and then joins the s
 import asyncio
 
 import structlog
-from tenacity import AsyncRetrying, retry_if_exception_type, wait_exponential_jitter
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_exponential_jitter
 
 from allocator import errors
 from allocator.claims import contract, held
@@ -25,6 +25,7 @@ from scheduler.metrics import Metrics
 _log = structlog.get_logger("binder")
 FIRST_RETRY_S = 0.1
 _AGAIN = wait_exponential_jitter(multiplier=2 * FIRST_RETRY_S, max=2.0, jitter=0.1)
+_UNSETTLED = (errors.UnreachableError, errors.TooManyRequestsError)
 
 
 class Binder:
@@ -118,14 +119,31 @@ class Binder:
     async def _until_definite(self, binding: Binding) -> str:
         """POST the Binding until the API server has answered for certain. Returns why it was refused, or nothing."""
         try:
-            return await self._post(binding)
+            return await self._while_busy(binding)
         except errors.UnreachableError:  # only now is the machinery of retries worth its cost
             await asyncio.sleep(FIRST_RETRY_S)
-            again = AsyncRetrying(retry=retry_if_exception_type(errors.UnreachableError), wait=_AGAIN)
+            again = AsyncRetrying(retry=retry_if_exception_type(_UNSETTLED), wait=_until_again)
             return await again(self._post, binding)
 
+    async def _while_busy(self, binding: Binding) -> str:
+        """POST the Binding; while the API server is too busy to take it, again when it says, within the time limit.
+
+        Each of these refusals is certain, so that the last of them ends the attempt. Returns and raises as `_post`.
+        """
+        clock = asyncio.get_running_loop().time
+        until = clock() + self._timeout_s
+        while True:
+            try:
+                return await self._post(binding)
+            except errors.TooManyRequestsError as error:
+                if clock() + error.retry_after_s > until:
+                    return str(error)
+                await asyncio.sleep(error.retry_after_s)
+
     async def _post(self, binding: Binding) -> str:
-        """POST the Binding once. Returns why it was refused, or nothing; raises UnreachableError without an answer."""
+        """POST the Binding once. Returns why it was refused, or nothing; raises UnreachableError without an answer, and
+        TooManyRequestsError if it certainly was not done.
+        """
         try:
             await self._cluster.bind(binding)
         except errors.ConflictError as error:
@@ -140,6 +158,8 @@ class Binder:
             pod = await self._cluster.get_pod(binding.namespace, binding.name)
         except errors.NotFoundError:
             return f"pod {binding.namespace}/{binding.name} is gone"
+        except errors.TooManyRequestsError as busy:  # the question was not answered, so the Binding may still be ours
+            raise errors.UnreachableError(str(busy)) from busy
         return "" if _is_result(pod, binding) else str(error)
 
     def _confirm(self, uid: str) -> None:
@@ -150,6 +170,13 @@ class Binder:
     def _ended(self, outcome: str, reason: str, error: str) -> str:
         self._metrics.decisions.labels("bind", outcome, reason).inc()
         return error
+
+
+def _until_again(attempts: RetryCallState) -> float:
+    """Seconds until the next attempt: longer each time, and not before a busy API server wants to be asked again."""
+    error = attempts.outcome.exception() if attempts.outcome else None
+    at_least = error.retry_after_s if isinstance(error, errors.TooManyRequestsError) else 0.0
+    return max(at_least, _AGAIN(attempts))
 
 
 def _is_result(pod: Pod, binding: Binding) -> bool:

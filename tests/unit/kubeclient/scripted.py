@@ -104,5 +104,6 @@ def chunk(data: bytes) -> bytes:
 
 
 async def get(client: HttpClient, method: str = "GET", timeout_s: float = 10.0) -> tuple[int, bytes]:
-    """One call without a body."""
-    return await client.call(method, "/x", {}, timeout_s=timeout_s)
+    """One call without a body: status and body of the answer."""
+    answer = await client.call(method, "/x", {}, timeout_s=timeout_s)
+    return answer.status, answer.body

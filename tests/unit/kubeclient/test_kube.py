@@ -110,7 +110,7 @@ async def test_a_call_says_who_asks_and_what_it_sends(tmp_path: Path) -> None:
         (404, errors.NotFoundError),
         (409, errors.ConflictError),
         (410, errors.GoneError),
-        (429, errors.UnreachableError),
+        (429, errors.TooManyRequestsError),
         (500, errors.UnreachableError),
         (503, errors.UnreachableError),
     ],
@@ -124,6 +124,31 @@ async def test_each_status_is_the_error_that_fits(tmp_path: Path, status: int, e
             assert type(caught.value) is error
             with pytest.raises(error, match="no way"):
                 await watched(connection)
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [
+        (None, kube.DEFAULT_RETRY_AFTER_S),
+        ("7", 7.0),
+        (" 0 ", 0.0),
+        ("86400", kube.MAX_RETRY_AFTER_S),
+        ("9" * 400, kube.MAX_RETRY_AFTER_S),
+        ("-1", kube.DEFAULT_RETRY_AFTER_S),
+        ("Wed, 21 Oct 2026 07:28:00 GMT", kube.DEFAULT_RETRY_AFTER_S),
+    ],
+)
+async def test_a_busy_server_says_when_to_try_again(tmp_path: Path, header: str | None, seconds: float) -> None:
+    """HTTP 429 carries the seconds of Retry-After, bounded, or a default; calls and watches alike."""
+
+    async def handler(_: web.Request) -> web.Response:
+        return web.Response(status=429, headers={} if header is None else {"retry-After": header})
+
+    async with served(tmp_path, handler) as connection:
+        for call in (connection.request("POST", NODES, body=b"{}"), watched(connection)):
+            with pytest.raises(errors.TooManyRequestsError) as caught:
+                await call
+            assert caught.value.retry_after_s == seconds
 
 
 async def test_a_server_that_is_not_there_is_unreachable(tmp_path: Path) -> None:

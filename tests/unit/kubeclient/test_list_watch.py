@@ -149,3 +149,12 @@ async def test_what_the_collection_itself_raises_ends_it(broken: str, monkeypatc
     with pytest.raises(IndexError):
         async with asyncio.timeout(DEADLINE_S):
             await ListWatch("things", collection, backoff_max_s=0.001).run()
+
+
+async def test_a_busy_server_is_not_asked_before_it_says() -> None:
+    """HTTP 429 names the time of the next try, which may be longer than any back-off of our own."""
+    clock = asyncio.get_running_loop().time
+    begun = clock()
+    async with running(Scripted([errors.TooManyRequestsError("busy", 0.1)])) as followed:
+        assert followed.synced.is_set()
+        assert clock() - begun >= 0.1

@@ -96,6 +96,54 @@ async def test_without_an_answer_the_place_stays_reserved_and_the_next_call_join
     assert bench.bound_to("p") == "node-1"
 
 
+async def test_a_busy_server_is_asked_again_when_it_says(bench: Bench) -> None:
+    """HTTP 429 is certainly not done: the Binding is sent again after the time that the server names."""
+    uid = bench.pod("p")
+    busy = bench.cluster.faults.add(Fault("bind", error=errors.TooManyRequestsError("busy", 0.05), times=2))
+    clock = asyncio.get_running_loop().time
+    begun = clock()
+    assert await bench.bind("p", uid) == ""
+    assert clock() - begun >= 0.1
+    assert busy.met == 2
+    assert bench.bound_to("p") == "node-1"
+
+
+async def test_a_server_that_stays_busy_refuses_and_the_place_is_given_back(bench: Bench) -> None:
+    """Where the next try would come after bind's time limit, the pod is refused at once and its room is free."""
+    uid = bench.pod("p", "7g.40gb")
+    busy = bench.cluster.faults.add(Fault("bind", error=errors.TooManyRequestsError("busy", 20), times=None))
+    assert await bench.bind("p", uid) == "busy"
+    assert busy.met == 1
+    assert len(bench.ledger) == 0
+    assert bench.bound_to("p") == ""
+
+
+async def test_a_busy_server_after_a_lost_reply_settles_nothing(bench: Bench) -> None:
+    """A Binding whose first reply was lost may have been done: a later 429 does not void its reservation."""
+    uid = bench.pod("p", "7g.40gb")
+    bench.cluster.faults.add(Fault("bind", error=errors.UnreachableError("lost"), done=True))
+    busy = bench.cluster.faults.add(Fault("bind", error=errors.TooManyRequestsError("busy", 0.0)))
+    async with asyncio.timeout(10):
+        while await bench.bind("p", uid) != "":
+            pass
+    assert busy.met == 1
+    claim = bench.ledger.get(uid)
+    assert claim is not None
+    assert claim.state is ClaimState.BOUND
+
+
+async def test_a_conflict_that_a_busy_server_does_not_explain_stays_open(bench: Bench) -> None:
+    """A conflict may be our own success: if the server is too busy to show the pod, the Binding is sent again."""
+    uid = bench.pod("p")
+    bench.cluster.faults.add(Fault("bind", error=errors.ConflictError("already assigned"), done=True))
+    busy = bench.cluster.faults.add(Fault("get", error=errors.TooManyRequestsError("busy", 20)))
+    async with asyncio.timeout(10):
+        while await bench.bind("p", uid) != "":
+            pass
+    assert busy.met == 1
+    assert bench.bound_to("p") == "node-1"
+
+
 async def test_a_refused_binding_gives_its_place_back(bench: Bench) -> None:
     """A pod that is gone, or another one by now, is refused, and its reservation is void."""
     uid = bench.pod("p", "7g.40gb")
