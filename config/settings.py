@@ -1,16 +1,15 @@
 """Loading of settings: flag > environment > file > default, unknown keys refused, errors that name field and fix.
 
-Called by the `load` of each edge's own settings, which declare the fields.
+Called by the `load` of each service's own settings, which declare the fields.
 """
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
 from pydantic import ValidationError
-from pydantic_settings import BaseSettings
+from pydantic_settings import BaseSettings, EnvSettingsSource, YamlConfigSettingsSource
 
 from allocator import errors
 
@@ -22,10 +21,11 @@ def load(form: type[S], file: Path | None, flags: Mapping[str, Any]) -> S:
 
     Raises SettingsError naming field and fix.
     """
-    prefix = form.model_config.get("env_prefix", "")
-    given = {} if file is None else _read(file)
-    given = {key: value for key, value in given.items() if f"{prefix}{key}".upper() not in os.environ}
-    given |= {key: value for key, value in flags.items() if value is not None}
+    given = {
+        **_FileSource(form, yaml_file=file)(),
+        **EnvSettingsSource(form)(),
+        **{field: value for field, value in flags.items() if value is not None},
+    }
     try:
         return form(**given)
     except ValidationError as error:
@@ -34,13 +34,16 @@ def load(form: type[S], file: Path | None, flags: Mapping[str, Any]) -> S:
         raise errors.SettingsError(field, first.get("input"), first["msg"]) from error
 
 
-def _read(file: Path) -> dict[str, Any]:
-    try:
-        document = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeError, yaml.YAMLError) as error:
-        raise errors.SettingsError("settings file", str(file), f"cannot be read: {error}") from error
-    if document is None:
-        return {}
-    if not isinstance(document, dict) or not all(isinstance(key, str) for key in document):
-        raise errors.SettingsError("settings file", str(file), "must be a mapping of field to value")
-    return document
+class _FileSource(YamlConfigSettingsSource):
+    """The library's source, for a file that has to exist and to be a mapping. Raises SettingsError."""
+
+    def _read_files(self, files: Any, deep_merge: bool = False) -> dict[str, Any]:  # noqa: ARG002 - the library's
+        if files is None:
+            return {}
+        try:
+            document: Any = self._read_file(files)
+        except (OSError, UnicodeError, yaml.YAMLError) as error:
+            raise errors.SettingsError("settings file", str(files), f"cannot be read: {error}") from error
+        if not isinstance(document, dict) or not all(isinstance(key, str) for key in document):
+            raise errors.SettingsError("settings file", str(files), "must be a mapping of field to value")
+        return document

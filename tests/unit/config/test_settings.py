@@ -1,5 +1,6 @@
 """Loading of settings: flag > environment > file > default; what is wrong is named."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,25 @@ def test_flags_win_over_environment_over_file_over_default(tmp_path: Path, monke
         monkeypatch.setenv(f"FORM_{name.upper()}", "2")
     found = settings.load(Form, file, {"flag": 1, "variable": None})
     assert (found.flag, found.variable, found.file, found.default) == (1, 2, 3, 4)
+
+
+@pytest.mark.parametrize("name", ["FORM_VARIABLE", "form_variable", "Form_Variable"])
+def test_a_variable_in_any_case_wins_over_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """A variable that counts without a file counts with one."""
+    file = tmp_path / "settings.yaml"
+    file.write_text("variable: 3")
+    monkeypatch.setenv(name, "2")
+    assert settings.load(Form, None, {}).variable == 2
+    assert settings.load(Form, file, {}).variable == 2
+
+
+def test_a_file_that_is_a_pipe_is_read() -> None:
+    """What a shell makes of `--config <(…)` is a file like any other."""
+    reading, writing = os.pipe()
+    os.write(writing, b"file: 3")
+    os.close(writing)
+    assert settings.load(Form, Path(f"/dev/fd/{reading}"), {}).file == 3
+    os.close(reading)
 
 
 def test_an_empty_file_sets_nothing(tmp_path: Path) -> None:
