@@ -1,8 +1,6 @@
 """The snapshot file: what is saved is read back, and nothing else is believed."""
 
 import json
-import subprocess
-import sys
 from dataclasses import replace
 
 import pytest
@@ -118,15 +116,3 @@ def test_a_described_fleet_is_empty_and_usable() -> None:
     assert [replace(gpu, node="", uuid="", index=0) for gpu in saved.snapshot.gpus()] == [
         replace(next(saved.snapshot.gpus().__iter__()), node="", uuid="", index=0)
     ] * 6
-
-
-def test_the_scheduler_s_path_never_loads_the_solver() -> None:
-    """Importing any of the core, planners included, loads no solver; planning loads it when it solves."""
-    code = (
-        "import sys; from allocator.claims import inventory, snapshot_file;"
-        "from allocator.planning import capacity, plan, repack;"
-        "assert 'ortools' not in sys.modules;"
-        "plan.answer({'fleet': [{'model': 'a30-24gb'}], 'demand': {'1g.6gb': 1}});"
-        "assert 'ortools' in sys.modules"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True)
