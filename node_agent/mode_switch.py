@@ -25,46 +25,46 @@ PENDING = {
 class ModeSwitch:
     """Puts the chosen GPUs into MIG mode, each in its turn. The caller does not hold the memory's lock."""
 
-    def __init__(self, memory: AgentState) -> None:
-        self._memory = memory
+    def __init__(self, state: AgentState) -> None:
+        self._state = state
         self._asked_at: dict[str, float] = {}
         self._absent: list[str] = []
 
     def switch(self) -> None:
         """Ask for MIG mode where it is chosen, not in force, and nobody has the GPU as far as the kubelet knows."""
-        chosen = self._memory.options.manage_mig_mode
-        with self._memory.lock:
-            infos = [gpu.info for gpu in self._memory.view.gpus.values()]
+        chosen = self._state.options.manage_mig_mode
+        with self._state.lock:
+            infos = [gpu.info for gpu in self._state.view.gpus.values()]
             self._tell_absent(chosen.absent(infos))
         for info in infos:
             if chosen.covers(info):
-                with self._memory.turns.if_free(info.uuid) as mine:
+                with self._state.gpu_locks.try_hold(info.uuid) as mine:
                     if mine and self._is_due(info):
                         self._ask(info)
-                        self._memory.discover()
-                        self._memory.look_again([info.uuid])
+                        self._state.discover()
+                        self._state.refresh_gpus([info.uuid])
 
     def _is_due(self, info: GpuInfo) -> bool:
         if info.mode is None or info.mode.current or info.state not in (GpuState.MIG_OFF, GpuState.MODE_PENDING):
-            self._memory.mode_notes.pop(info.uuid, None)
+            self._state.mode_notes.pop(info.uuid, None)
             return False
         asked = self._asked_at.get(info.uuid)
-        return (asked is None or self._memory.clock() - asked >= AGAIN_S) and not self._memory.may_be_used(info.uuid)
+        return (asked is None or self._state.clock() - asked >= AGAIN_S) and not self._state.may_be_used(info.uuid)
 
     def _ask(self, info: GpuInfo) -> None:
-        self._asked_at[info.uuid] = self._memory.clock()
+        self._asked_at[info.uuid] = self._state.clock()
         try:
-            change = self._memory.devices.set_mode(info.uuid, True)
+            change = self._state.devices.set_mode(info.uuid, True)
         except device.DeviceError as error:
-            self._memory.mode_notes[info.uuid] = f"MIG mode cannot be switched on: {error}"
+            self._state.mode_notes[info.uuid] = f"MIG mode cannot be switched on: {error}"
             _log.warning("cannot switch MIG mode on", gpu=info.uuid, error=str(error))
             return
-        self._memory.see_events([device.DeviceEvent(info.uuid, EventKind.GEOMETRY_CHANGED)])
+        self._state.on_events([device.DeviceEvent(info.uuid, EventKind.GEOMETRY_CHANGED)])
         if change.in_force:
-            self._memory.mode_notes.pop(info.uuid, None)
+            self._state.mode_notes.pop(info.uuid, None)
             _log.info("MIG mode is on", gpu=info.uuid)
         else:
-            self._memory.mode_notes[info.uuid] = f"MIG mode is asked for and not in force: {_why(change)}"
+            self._state.mode_notes[info.uuid] = f"MIG mode is asked for and not in force: {_why(change)}"
             _log.warning("MIG mode is pending", gpu=info.uuid, activation=change.activation, why=_why(change))
 
     def _tell_absent(self, absent: list[str]) -> None:

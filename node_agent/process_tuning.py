@@ -9,10 +9,10 @@ import ctypes
 import gc
 import sys
 
-SWITCH_S = 0.0005
+SWITCH_INTERVAL_S = 0.0005
 
 
-def shrink() -> None:
+def release_memory() -> None:
     """Give unused memory back, where the C library can; once everything is loaded."""
     gc.collect()
     gc.freeze()  # what was loaded stays: later collections need not look at it
@@ -21,6 +21,6 @@ def shrink() -> None:
         trim(0)
 
 
-def be_quick() -> None:
+def shorten_switch_interval() -> None:
     """Let threads take turns often. For the whole process."""
-    sys.setswitchinterval(SWITCH_S)
+    sys.setswitchinterval(SWITCH_INTERVAL_S)

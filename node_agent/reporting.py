@@ -46,7 +46,7 @@ class ReadyReason(StrEnum):
 class StepOutcome:
     """What a step came to. `reason` and `message` are those of the Ready condition; `leaks` name slices in words.
 
-    `pressing`: a container is about to start that waits for what PodResources will say.
+    `urgent`: a container is about to start that waits for what PodResources will say.
     """
 
     report: NodeReport
@@ -55,7 +55,7 @@ class StepOutcome:
     message: str
     events: tuple[PodEvent, ...] = ()
     leaks: tuple[str, ...] = ()
-    pressing: bool = False
+    urgent: bool = False
 
 
 def status(outcome: StepOutcome, *, version: str, mode: str, since: str) -> dict[str, Any]:

@@ -49,7 +49,7 @@ _EVENT_WAIT_S = 1.0
 _FIRST_WAIT_S = 10.0  # for pods and PodResources before the first step; the API server may be away
 _RETRY_S = 0.1  # between two attempts at one Allocate, each of which looks at whole GPUs
 _FIRST_RETRY_S = 0.005  # and after the first, whose trouble mostly is over with the next step
-_PRESSING_S = 0.05  # a container's sandbox takes longer
+_URGENT_S = 0.05  # a container's sandbox takes longer
 _REFRESH_S = 1.0  # a kubelet waits for it
 _log = structlog.get_logger("service")
 
@@ -83,10 +83,10 @@ class Service:
             real_nodes=not simulated,
         )
         journal = Journal(FileStore(settings.state_dir / JOURNAL), boot)
-        self.memory = AgentState(settings.node, self._devices, journal, options)
+        self.state = AgentState(settings.node, self._devices, journal, options)
         specs = cdi.Specs(settings.cdi_dir) if settings.inject == "cdi" else None
-        self.agent = Reconciler(self.memory, specs, self.metrics)
-        self._allocation = Allocation(self.memory, self.agent, specs)
+        self.agent = Reconciler(self.state, specs, self.metrics)
+        self._allocation = Allocation(self.state, self.agent, specs)
         self._pods = Pods(cluster, settings.node, self.wake)
         role = "observer" if settings.observer else "simulated" if simulated else "managed"
         self._reporter = Reporter(
@@ -116,7 +116,7 @@ class Service:
 
     async def _run(self) -> None:
         await asyncio.to_thread(self.agent.start)
-        _log.info("started", node=self._settings.node, gpus=len(self.memory.view.gpus))
+        _log.info("started", node=self._settings.node, gpus=len(self.state.view.gpus))
         async with asyncio.TaskGroup() as group:
             group.create_task(self._pods.run(), name="pods")
             group.create_task(self.health.run(), name="health")
@@ -149,7 +149,7 @@ class Service:
 
     async def prefer(self, resource: str, available: Sequence[str], must: Sequence[str], size: int) -> Sequence[str]:
         """See kubelet.plugin.Answers. Asks for the pods' newest state first: the kubelet may be ahead of our watch."""
-        await self._hear(resource, frozenset(available), size - len(must))
+        await self._catch_up(resource, frozenset(available), size - len(must))
         return await asyncio.to_thread(self._allocation.prefer, resource, available, must, size)
 
     async def allocate(self, resource: str, ids: Sequence[str]) -> AllocateResponse:
@@ -157,15 +157,15 @@ class Service:
         loop = asyncio.get_running_loop()
         began = loop.time()
         until = began + self._settings.allocate_timeout_s
-        hindrance = "the driver is slow"
+        blocker = "the driver is slow"
         pause = _FIRST_RETRY_S
         while True:
             try:
-                edits = await self._attempt(resource, ids, until, hindrance)
+                edits = await self._attempt(resource, ids, until, blocker)
             except (AllocationError, JournalError, cdi.CdiError) as error:
-                hindrance = str(error)
-                passing = getattr(error, "passing", False)
-                if not passing or loop.time() + pause >= until:
+                blocker = str(error)
+                retryable = getattr(error, "retryable", False)
+                if not retryable or loop.time() + pause >= until:
                     self._allocation_refused(resource, error, loop.time() - began)
                     raise
                 await self._next_step(min(until - loop.time(), 1.0))
@@ -176,14 +176,14 @@ class Service:
             self.wake()
             return self._given(resource, ids, edits)
 
-    async def _attempt(self, resource: str, ids: Sequence[str], until: float, hindrance: str) -> cdi.Edits:
+    async def _attempt(self, resource: str, ids: Sequence[str], until: float, blocker: str) -> cdi.Edits:
         """One attempt, given up at the deadline. Its thread goes on: what it still makes is taken back as unowned."""
         try:
             async with asyncio.timeout_at(until):
                 return await asyncio.to_thread(self._allocation.allocate, resource, ids)
         except TimeoutError as error:
             limit = self._settings.allocate_timeout_s
-            raise AllocationError(f"{', '.join(ids)} not ready within {limit:g} s: {hindrance}") from error
+            raise AllocationError(f"{', '.join(ids)} not ready within {limit:g} s: {blocker}") from error
 
     def _allocation_refused(self, resource: str, error: errors.MigschedError, seconds: float) -> None:
         self.metrics.allocate_seconds.labels("refused").observe(seconds)
@@ -204,7 +204,7 @@ class Service:
                 async with asyncio.timeout(max(timeout_s, _RETRY_S)):
                     await self._stepped.wait()
 
-    async def _hear(self, resource: str, available: frozenset[str], size: int) -> None:
+    async def _catch_up(self, resource: str, available: frozenset[str], size: int) -> None:
         """Be as far as the kubelet: its watch may have shown it the pod in question before ours did."""
         if resource == device_ids.WHOLE_GPU:
             return
@@ -220,7 +220,7 @@ class Service:
 
     def _tell_pods(self) -> None:
         if self._pods.synced.is_set():
-            self.memory.see_pods(self._views())
+            self.state.on_pods(self._views())
 
     # Stepping
 
@@ -238,32 +238,32 @@ class Service:
                 raise errors.SettingsError("node", self._settings.node, f"{found}, or run with --observe")
 
     async def _steps(self) -> None:
-        pressing = False
+        urgent = False
         while True:
-            pause = min(self._settings.poll_s, _PRESSING_S) if pressing else self._settings.poll_s
+            pause = min(self._settings.poll_s, _URGENT_S) if urgent else self._settings.poll_s
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(pause):
                     await self._wake.wait()
             self._wake.clear()
-            pressing = await self._step()
+            urgent = await self._step()
 
     async def _step(self) -> bool:
-        """One step with the kubelet's newest listing; whether the next one is pressing."""
+        """One step with the kubelet's newest listing; whether the next one is urgent."""
         try:
-            self.memory.see_listing(await self._pod_resources.list())
+            self.state.on_listing(await self._pod_resources.list())
             self._kubelet_trouble = ""
         except KubeletError as error:
             self._kubelet_trouble = str(error)
         self._tell_pods()
         self._conflict = coexistence.conflict(self._pods.all.values(), self._settings.plugin_registry_dir)
         refusals, self._refusals = self._refusals, []
-        outcome = await asyncio.to_thread(self._blame_and_step, refusals)
+        outcome = await asyncio.to_thread(self._report_refusals_and_step, refusals)
         self._report(self._with_surroundings(outcome))
         self.metrics.registered.set(len(self.plugins.registered))
-        self.plugins.look()
+        self.plugins.notify()
         async with self._stepped:
             self._stepped.notify_all()
-        return outcome.pressing
+        return outcome.urgent
 
     def _report(self, outcome: StepOutcome) -> None:
         """Have it reported if it is news: encoding a full node takes longer than looking at it."""
@@ -271,7 +271,7 @@ class Service:
             self._reported = outcome
             self._reporter.report(outcome)
 
-    def _blame_and_step(self, refusals: Sequence[tuple[str, str]]) -> StepOutcome:
+    def _report_refusals_and_step(self, refusals: Sequence[tuple[str, str]]) -> StepOutcome:
         for resource, why in refusals:
             self._allocation.refused(resource, why)
         return self.agent.step()
@@ -310,7 +310,7 @@ class Service:
                 await asyncio.sleep(self._settings.retry_s)
                 continue
             if events:
-                self.memory.see_events(events)
+                self.state.on_events(events)
                 self.wake()
 
 
@@ -325,8 +325,8 @@ def boot_id() -> str:
 def observe(devices: device.MigDevices, node: str) -> dict[str, Any]:
     """One look at the GPUs, changing nothing: an observer's MigNode status. What cannot be seen is said in it."""
     unused = Journal(FileStore(Path(JOURNAL)), boot="")  # an observer neither reads nor writes it
-    memory = AgentState(node, devices, unused, AgentOptions(observer=True))
-    outcome = Reconciler(memory, None, Metrics()).step()
+    state = AgentState(node, devices, unused, AgentOptions(observer=True))
+    outcome = Reconciler(state, None, Metrics()).step()
     return reporting.status(outcome, version=version(), mode="observer", since=now())
 
 
@@ -335,10 +335,10 @@ async def run(
 ) -> None:
     """The agent on a real node, until SIGTERM or SIGINT. What runs in containers goes on without it."""
     logs.configure(settings.log_format, settings.log_level)
-    process_tuning.be_quick()
+    process_tuning.shorten_switch_interval()
     cluster = await KubeClient.connect(settings.kubeconfig)
     made = devices()
-    service = Service(settings, made, cluster, boot=boot, simulated=simulated, loaded=process_tuning.shrink)
+    service = Service(settings, made, cluster, boot=boot, simulated=simulated, loaded=process_tuning.release_memory)
     task = asyncio.create_task(service.run(), name="agent")
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

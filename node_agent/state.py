@@ -51,12 +51,12 @@ class AgentState:
     ) -> None:
         self.node = node
         self.lock = Lock()
-        self.turns = GpuLocks(self.lock)
+        self.gpu_locks = GpuLocks(self.lock)
         self.devices = AsideDevices(devices, self.lock)
         self.journal = journal
         self.options = options or AgentOptions()
         self.clock = clock
-        self._mail = threading.Lock()
+        self._inbox = threading.Lock()
         self._new_pods: Mapping[str, PodView] | None = None
         self._new_listing: PodResourcesView | None = None
         self._new_events: list[device.DeviceEvent] = []
@@ -77,28 +77,28 @@ class AgentState:
 
     # What the world tells
 
-    def see_pods(self, pods: Mapping[str, PodView]) -> None:
+    def on_pods(self, pods: Mapping[str, PodView]) -> None:
         """The node's pods that ask for slices, by UID."""
-        with self._mail:
+        with self._inbox:
             self._new_pods = pods
 
-    def see_listing(self, listing: PodResourcesView) -> None:
+    def on_listing(self, listing: PodResourcesView) -> None:
         """What PodResources answered; older than what is known is ignored."""
-        with self._mail:
+        with self._inbox:
             if self._new_listing is None or listing.asked_at >= self._new_listing.asked_at:
                 self._new_listing = listing
 
-    def see_events(self, events: Iterable[device.DeviceEvent]) -> None:
+    def on_events(self, events: Iterable[device.DeviceEvent]) -> None:
         """What the driver reported: a fault that concerns a whole GPU marks it until the agent starts anew."""
-        with self._mail:
+        with self._inbox:
             self._new_events += events
 
-    def take_in(self) -> None:
+    def ingest(self) -> None:
         """Make what was seen since last time known. Whoever holds `lock` calls it first.
 
         Seeing never waits for `lock`: a driver call may take a minute, and the event loop must not.
         """
-        with self._mail:
+        with self._inbox:
             events, self._new_events = self._new_events, []
             self.pods, self.listing = self._new_pods, self._new_listing
         for event in events:
@@ -108,7 +108,7 @@ class AgentState:
 
     # Looking
 
-    def look(self) -> None:
+    def refresh(self) -> None:
         """Look at GPUs of which the driver reported something; at all where one could not be read or it is time.
 
         To be called without the lock. GPUs whose turn somebody has are looked at next time.
@@ -126,9 +126,9 @@ class AgentState:
             if self.view.trouble:
                 return
         for uuid in gpus:
-            with self.turns.if_free(uuid) as mine:
+            with self.gpu_locks.try_hold(uuid) as mine:
                 if mine:
-                    self.look_again([uuid])
+                    self.refresh_gpus([uuid])
             if not mine:
                 with self.lock:
                     self._changed.add(uuid)
@@ -148,13 +148,13 @@ class AgentState:
         self._infos = found
         self.view = ObservedNode({uuid: gpu for uuid, gpu in self.view.gpus.items() if uuid in found})
 
-    def look_again(self, gpus: Iterable[str]) -> None:
+    def refresh_gpus(self, gpus: Iterable[str]) -> None:
         """Look at some GPUs, whose turn the caller has."""
         infos = [self._infos[uuid] for uuid in gpus if uuid in self._infos]
-        seen = observed.look(self.devices, infos, self.view.gpus)
+        seen = observed.read_gpus(self.devices, infos, self.view.gpus)
         self.view = ObservedNode({**self.view.gpus, **seen}, self.view.trouble)
 
-    def unsee(self, place: GpuPlacement) -> None:
+    def forget_instance(self, place: GpuPlacement) -> None:
         """A slice is gone from a GPU whose turn the caller has. Unseen at once: an instance without a record would be
         somebody else's, and in the way, for all who ask before the next look, which may be a driver call away.
         """

@@ -17,32 +17,32 @@ from node_agent.state import AgentState
 _COMMON = ("/dev/nvidiactl", "/dev/nvidia-uvm", "/dev/nvidia-uvm-tools")
 
 
-def wanted(memory: AgentState) -> dict[str, Edits | None]:
+def wanted(state: AgentState) -> dict[str, Edits | None]:
     """The specifications there should be, by name: one for every grant. None where it cannot be said anew just now,
     because the slices do not stand, the GPU does not answer, or it is not known with which others a container sees
     them: what is written stays.
     """
-    places = memory.places()
-    shares = visibility.Shares(memory.journal.records, memory.pods or {})
+    places = state.places()
+    shares = visibility.Shares(state.journal.records, state.pods or {})
     found: dict[str, Edits | None] = {}
-    for ids in memory.journal.grants:
+    for ids in state.journal.grants:
         granted = [places[one] for one in ids if one in places]
         found[device_ids.set_name(ids)] = None
-        if len(granted) != len(ids) or not all(stands(memory, one) for one in granted):
+        if len(granted) != len(ids) or not all(stands(state, one) for one in granted):
             continue
         seen = shares.seen_with(granted)
-        if seen is not None and all(stands(memory, one) for one in seen):
+        if seen is not None and all(stands(state, one) for one in seen):
             try:
-                found[device_ids.set_name(ids)] = for_slices(memory, seen)
+                found[device_ids.set_name(ids)] = for_slices(state, seen)
             except device.DeviceError:
                 continue
     return found
 
 
-def stands(memory: AgentState, place: GpuPlacement) -> bool:
+def stands(state: AgentState, place: GpuPlacement) -> bool:
     """Whether a container's slice is there, whole, and the recorded one."""
-    record = memory.journal.records.get(place)
-    there = memory.view.instance(place)
+    record = state.journal.records.get(place)
+    there = state.view.instance(place)
     return (
         record is not None
         and record.state is RecordState.ALLOCATED
@@ -52,28 +52,28 @@ def stands(memory: AgentState, place: GpuPlacement) -> bool:
     )
 
 
-def for_slices(memory: AgentState, places: Sequence[GpuPlacement]) -> Edits:
+def for_slices(state: AgentState, places: Sequence[GpuPlacement]) -> Edits:
     """What a container with these slices gets. Raises DeviceError if the driver does not tell the device nodes."""
     uuids: list[str] = []
     nodes: list[DeviceNode] = []
     for place in places:
-        record = memory.journal.records[place]
+        record = state.journal.records[place]
         uuids.append(record.mig_uuid)
-        if memory.options.real_nodes and record.gi_id is not None:
-            nodes += _of_gpu(memory, place.gpu)
-            nodes += memory.devices.device_nodes(place.gpu, record.gi_id)
+        if state.options.real_nodes and record.gi_id is not None:
+            nodes += _of_gpu(state, place.gpu)
+            nodes += state.devices.device_nodes(place.gpu, record.gi_id)
     return Edits(tuple(uuids), tuple(dict.fromkeys(nodes)))
 
 
-def for_gpus(memory: AgentState, uuids: Iterable[str]) -> Edits:
+def for_gpus(state: AgentState, uuids: Iterable[str]) -> Edits:
     """What a container with whole GPUs gets."""
     names = tuple(uuids)
-    nodes = [node for uuid in names for node in _of_gpu(memory, uuid)] if memory.options.real_nodes else []
+    nodes = [node for uuid in names for node in _of_gpu(state, uuid)] if state.options.real_nodes else []
     return Edits(names, tuple(dict.fromkeys(nodes)))
 
 
-def _of_gpu(memory: AgentState, gpu: str) -> list[DeviceNode]:
+def _of_gpu(state: AgentState, gpu: str) -> list[DeviceNode]:
     """The nodes that every user of a GPU needs, as far as this host has them."""
-    minor = memory.view.gpus[gpu].info.minor
+    minor = state.view.gpus[gpu].info.minor
     own = () if minor is None else (f"/dev/nvidia{minor}",)
     return [DeviceNode(path, minor or 0) for path in (*_COMMON, *own) if Path(path).exists()]

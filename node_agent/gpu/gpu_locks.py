@@ -1,4 +1,4 @@
-"""GpuLocks: how the step and Allocates for different GPUs get along in one memory. Used by memory.
+"""GpuLocks: how the step and Allocates for different GPUs get along in one state. Used by state.
 
 Two rules. Whoever reads or changes the memory holds its lock; a driver call, which may take a second, is made without
 it. And what belongs to one GPU, its records and what was seen of it, changes only under that GPU's turn. So whoever has
@@ -30,7 +30,7 @@ class Lock:
         self._lock.release()
 
     @contextmanager
-    def aside(self) -> Iterator[None]:
+    def released(self) -> Iterator[None]:
         """Without the lock meanwhile, if the calling thread has it."""
         if self._holder != threading.get_ident():
             yield
@@ -47,21 +47,21 @@ class GpuLocks:
 
     def __init__(self, lock: Lock) -> None:
         self._lock = lock
-        self._turns: dict[str, threading.Lock] = {}
+        self._gpu_locks: dict[str, threading.Lock] = {}
 
     @contextmanager
-    def of(self, gpus: Iterable[str]) -> Iterator[None]:
+    def hold(self, gpus: Iterable[str]) -> Iterator[None]:
         """The turns of these GPUs, and the lock. Waits for them."""
         with ExitStack() as stack:
             for gpu in sorted(set(gpus)):
-                stack.enter_context(self._turns.setdefault(gpu, threading.Lock()))
+                stack.enter_context(self._gpu_locks.setdefault(gpu, threading.Lock()))
             stack.enter_context(self._lock)
             yield
 
     @contextmanager
-    def if_free(self, gpu: str) -> Iterator[bool]:
+    def try_hold(self, gpu: str) -> Iterator[bool]:
         """The turn of a GPU, and the lock; false, and neither of them, while somebody else has the turn."""
-        turn = self._turns.setdefault(gpu, threading.Lock())
+        turn = self._gpu_locks.setdefault(gpu, threading.Lock())
         if not turn.acquire(blocking=False):
             yield False
             return
@@ -81,32 +81,32 @@ class AsideDevices:
 
     def discover(self) -> tuple[device.GpuInfo, ...]:
         """See MigDevices."""
-        with self._lock.aside():
+        with self._lock.released():
             return self._inner.discover()
 
     def instances(self, gpu: str) -> tuple[device.GpuInstance, ...]:
         """See MigDevices."""
-        with self._lock.aside():
+        with self._lock.released():
             return self._inner.instances(gpu)
 
     def remaining(self, gpu: str) -> Mapping[str, int]:
         """See MigDevices."""
-        with self._lock.aside():
+        with self._lock.released():
             return self._inner.remaining(gpu)
 
     def create(self, gpu: str, placement: Placement) -> device.GpuInstance:
         """See MigDevices."""
-        with self._lock.aside():
+        with self._lock.released():
             return self._inner.create(gpu, placement)
 
     def destroy(self, gpu: str, gi_id: int, placement: Placement) -> bool:
         """See MigDevices."""
-        with self._lock.aside():
+        with self._lock.released():
             return self._inner.destroy(gpu, gi_id, placement)
 
     def processes(self, gpu: str, gi_id: int) -> tuple[device.GpuProcess, ...]:
         """See MigDevices."""
-        with self._lock.aside():
+        with self._lock.released():
             return self._inner.processes(gpu, gi_id)
 
     def device_nodes(self, gpu: str, gi_id: int) -> tuple[device.DeviceNode, ...]:
@@ -115,17 +115,17 @@ class AsideDevices:
 
     def mode(self, gpu: str) -> device.ModeState:
         """See MigDevices."""
-        with self._lock.aside():
+        with self._lock.released():
             return self._inner.mode(gpu)
 
     def set_mode(self, gpu: str, enabled: bool) -> device.ModeChange:
         """See MigDevices."""
-        with self._lock.aside():
+        with self._lock.released():
             return self._inner.set_mode(gpu, enabled)
 
     def wait(self, timeout_s: float) -> tuple[device.DeviceEvent, ...]:
         """See MigDevices."""
-        with self._lock.aside():
+        with self._lock.released():
             return self._inner.wait(timeout_s)
 
     def close(self) -> None:

@@ -45,10 +45,10 @@ class DeviceBackend(Protocol):
 class DevicePlugin:
     """Serves one resource on a Unix socket."""
 
-    def __init__(self, resource: str, socket: Path, answers: DeviceBackend) -> None:
+    def __init__(self, resource: str, socket: Path, backend: DeviceBackend) -> None:
         self.resource = resource
         self.socket = socket
-        self._answers = answers
+        self._backend = backend
         self._devices: dict[str, bool] = {}
         self._changed = asyncio.Condition()
         self._server: grpc.aio.Server | None = None
@@ -115,7 +115,7 @@ class DevicePlugin:
     async def _prefer(self, request: pb.PreferredAllocationRequest, _: object) -> pb.PreferredAllocationResponse:
         answer = pb.PreferredAllocationResponse()
         for one in request.container_requests:
-            chosen = await self._answers.prefer(
+            chosen = await self._backend.prefer(
                 self.resource, list(one.available_deviceIDs), list(one.must_include_deviceIDs), one.allocation_size
             )
             answer.container_responses.add(deviceIDs=chosen)
@@ -128,7 +128,7 @@ class DevicePlugin:
         for one in request.container_requests:
             ids = list(one.devices_ids)
             try:
-                given = await self._answers.allocate(self.resource, ids)
+                given = await self._backend.allocate(self.resource, ids)
             except errors.MigschedError as error:
                 _log.warning("allocate refused", resource=self.resource, ids=ids, error=str(error))
                 await context.abort(grpc.StatusCode.FAILED_PRECONDITION, str(error))

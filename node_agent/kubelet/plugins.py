@@ -30,8 +30,8 @@ _Identity = tuple[int, int, int] | None
 class Plugins:
     """All device plugins of the node. `poll_s` is how often the kubelet's socket and the devices are looked at."""
 
-    def __init__(self, answers: DeviceBackend, directory: Path = DIRECTORY, *, poll_s: float = 1.0) -> None:
-        self._answers = answers
+    def __init__(self, backend: DeviceBackend, directory: Path = DIRECTORY, *, poll_s: float = 1.0) -> None:
+        self._backend = backend
         self._directory = directory
         self._poll_s = poll_s
         self._plugins: dict[str, DevicePlugin] = {}
@@ -50,7 +50,7 @@ class Plugins:
         """The resources that are offered and that the kubelet does not know yet; None before the first try."""
         return None if self._offered is None else self._offered - self._registered
 
-    def look(self) -> None:
+    def notify(self) -> None:
         """Something changed: do not wait for the next poll."""
         self._changed.set()
 
@@ -75,7 +75,7 @@ class Plugins:
         if identity != self._kubelet:
             await self._forget()
             self._kubelet = identity
-        offers = await self._answers.offers()
+        offers = await self._backend.offers()
         self._offered = frozenset(offers)
         for resource in self._plugins.keys() | offers.keys():
             await self._serve(resource, offers.get(resource, {}))
@@ -101,7 +101,7 @@ class Plugins:
         if known is not None:
             await known.stop()
             self._registered.discard(resource)
-        made = DevicePlugin(resource, self._directory / _socket_name(resource), self._answers)
+        made = DevicePlugin(resource, self._directory / _socket_name(resource), self._backend)
         await made.start(devices)
         self._plugins[resource] = made
 

@@ -1,6 +1,6 @@
 """Executor: carries planned steps out, each one journalled before the GPU is touched. Used by agent.
 
-The GPUs' turns are the caller's. Slices that go together are condemned in one write of the journal. After a failure it
+The GPUs' turns are the caller's. Slices that go together are retired in one write of the journal. After a failure it
 looks at the GPU again rather than believe the error, and leaves the rest of that GPU's steps for the next round. A
 process on a slice is never disturbed: such a slice is not destroyed, and its place counts as stuck for a while.
 """
@@ -42,7 +42,7 @@ class Executor:
         self._journal = journal
         self._metrics = metrics
         self._gone = gone
-        self._unused: set[GpuPlacement] = set()  # in this run: looked at, and condemned
+        self._unused: set[GpuPlacement] = set()  # in this run: looked at, and retired
 
     def run(self, steps: Sequence[Step]) -> list[Failure]:
         """Do the steps in order; those that failed, of each GPU at most one. Raises JournalError."""
@@ -72,7 +72,7 @@ class Executor:
         elif step.action is Action.DESTROY:
             self._destroy(step, following)
         else:
-            self._cut(step)
+            self._create(step)
 
     def _note(self, step: Step) -> None:
         if step.event is SliceEvent.MADE and step.instance is not None:
@@ -97,7 +97,7 @@ class Executor:
             return
         if step.place not in self._unused:
             self._refuse_if_used(step.place, step.instance)
-            self._doom([step, *self._also_unused(step, following[1:])])
+            self._retire([step, *self._also_unused(step, following[1:])])
         began = time.perf_counter()
         try:
             self._remove(step.place, step.instance)
@@ -122,9 +122,9 @@ class Executor:
             break
         return found
 
-    def _doom(self, steps: Sequence[Step]) -> None:
+    def _retire(self, steps: Sequence[Step]) -> None:
         records = self._journal.records
-        self._journal.doom([one.place for one in steps if records[one.place].state is not RecordState.DESTROYING])
+        self._journal.retire([one.place for one in steps if records[one.place].state is not RecordState.DESTROYING])
         self._unused |= {one.place for one in steps}
 
     def _remove(self, place: GpuPlacement, instance: GpuInstance) -> None:
@@ -143,10 +143,10 @@ class Executor:
             return any(one.placement == place.placement and one.whole for one in self._devices.instances(place.gpu))
         return False
 
-    def _cut(self, step: Step) -> None:
+    def _create(self, step: Step) -> None:
         place = step.place
-        if step.action is Action.CUT:
-            self._journal.cut(place)
+        if step.action is Action.CREATE:
+            self._journal.create(place)
         elif self._journal.records[place].state is not RecordState.RESTORING:
             self._journal.apply(place, SliceEvent.RESTORE)
         began = time.perf_counter()

@@ -77,8 +77,8 @@ class Journal:
     """The slices that are ours, by place, and the sets granted to containers. Load it before use.
 
     `boot` names the running of the driver: no instance outlives it, so under another one only what containers have
-    is kept, to be cut again. Methods that write (`cut`, `hand_out`, `flush`, `apply` and `doom` of an intent) raise
-    JournalError, having changed nothing, if they cannot.
+    is kept, to be cut again. Methods that write (`create`, `hand_out`, `flush`, and `apply` and `retire` of an intent)
+    raise JournalError, having changed nothing, if they cannot.
     """
 
     def __init__(self, store: Store, boot: str) -> None:
@@ -106,7 +106,7 @@ class Journal:
         self.records = {r.place: r for r in records}
         self.grants = frozenset(document.grants)
 
-    def cut(self, place: GpuPlacement) -> None:
+    def create(self, place: GpuPlacement) -> None:
         """The intent to cut a slice where there is none of ours. Raises SliceError if there is one."""
         if place in self.records:
             raise states.SliceError(f"there is a slice of ours at {place} already")
@@ -131,11 +131,11 @@ class Journal:
             self._note(records, self.grants)
         return changed
 
-    def doom(self, places: Iterable[GpuPlacement]) -> None:
+    def retire(self, places: Iterable[GpuPlacement]) -> None:
         """The intent to destroy idle slices, in one write. Raises SliceError, and changes nothing, if one is not."""
         records = dict(self.records)
         for place in places:
-            _applied(records, place, SliceEvent.DOOM, {})
+            _applied(records, place, SliceEvent.RETIRE, {})
         if records != self.records:
             self._write(records, self.grants)
 

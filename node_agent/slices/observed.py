@@ -104,18 +104,18 @@ def compiled(gpu: ObservedGpu) -> Geometry | None:
         return None
 
 
-def look(
+def read_gpus(
     devices: device.MigDevices, infos: Iterable[GpuInfo], last: Mapping[str, ObservedGpu]
 ) -> dict[str, ObservedGpu]:
     """A view of each GPU; where one cannot be read, as it was last seen."""
-    return {info.uuid: _look(devices, info, last.get(info.uuid)) for info in infos}
+    return {info.uuid: _read_gpu(devices, info, last.get(info.uuid)) for info in infos}
 
 
 _LISTABLE = frozenset({GpuState.READY, GpuState.MODE_PENDING, GpuState.OLD_DRIVER})
 _EMPTY = frozenset({GpuState.MIG_OFF, GpuState.NOT_CAPABLE, GpuState.VGPU})
 
 
-def _look(devices: device.MigDevices, info: GpuInfo, last: ObservedGpu | None) -> ObservedGpu:
+def _read_gpu(devices: device.MigDevices, info: GpuInfo, last: ObservedGpu | None) -> ObservedGpu:
     trouble = info.detail
     if info.state in _EMPTY:
         return ObservedGpu(info)

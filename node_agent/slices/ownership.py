@@ -70,7 +70,7 @@ class PodIndex:
         named = [p for p in self.pods.values() if (p.namespace, p.name) == (holder.namespace, holder.pod)]
         if not named:
             return None
-        uid = had.uid if had is not None and any(p.uid == had.uid for p in named) else _likeliest(named).uid
+        uid = had.uid if had is not None and any(p.uid == had.uid for p in named) else _living_or_youngest(named).uid
         return Owner(holder.namespace, holder.pod, uid, holder.container)
 
     def wants_back(self, record: Record) -> bool:
@@ -99,10 +99,10 @@ class PodIndex:
 def named(holder: Holder, pods: Mapping[str, PodView]) -> Owner | None:
     """The listed holder with its pod's UID; None while the node's pods do not show it."""
     found = [p for p in pods.values() if (p.namespace, p.name) == (holder.namespace, holder.pod)]
-    return Owner(holder.namespace, holder.pod, _likeliest(found).uid, holder.container) if found else None
+    return Owner(holder.namespace, holder.pod, _living_or_youngest(found).uid, holder.container) if found else None
 
 
-def _likeliest(named: Iterable[PodView]) -> PodView:
+def _living_or_youngest(named: Iterable[PodView]) -> PodView:
     """Of pods with one name: one that is not over, the youngest."""
     return max(named, key=lambda p: (not p.over, p.created))
 

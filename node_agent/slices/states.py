@@ -36,7 +36,7 @@ class SliceEvent(enum.Enum):
     TAKE = "take"  # the kubelet gave it to a container
     FREE = "free"  # nobody has it any more
     RESTORE = "restore"  # it vanished or broke while a container has it: cut it again
-    DOOM = "doom"  # its room is wanted
+    RETIRE = "retire"  # its room is wanted
     REFUSED = "refused"  # the driver would not destroy it
     GONE = "gone"  # nothing is left of it
 
@@ -45,7 +45,7 @@ TRANSITIONS: Mapping[tuple[RecordState, SliceEvent], RecordState | None] = {
     (RecordState.CUTTING, SliceEvent.MADE): RecordState.IDLE,
     (RecordState.CUTTING, SliceEvent.FAILED): None,
     (RecordState.IDLE, SliceEvent.TAKE): RecordState.ALLOCATED,
-    (RecordState.IDLE, SliceEvent.DOOM): RecordState.DESTROYING,
+    (RecordState.IDLE, SliceEvent.RETIRE): RecordState.DESTROYING,
     (RecordState.IDLE, SliceEvent.GONE): None,  # a reboot, or somebody else destroyed it
     (
         RecordState.ALLOCATED,
@@ -64,7 +64,7 @@ TRANSITIONS: Mapping[tuple[RecordState, SliceEvent], RecordState | None] = {
 }
 
 HELD = frozenset({RecordState.ALLOCATED, RecordState.RESTORING})  # some container has it
-INTENTS = frozenset({SliceEvent.RESTORE, SliceEvent.DOOM})  # events that must be on disk before the GPU is touched
+INTENTS = frozenset({SliceEvent.RESTORE, SliceEvent.RETIRE})  # events that must be on disk before the GPU is touched
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +91,7 @@ def after(state: RecordState, event: SliceEvent) -> RecordState | None:
 
 def table() -> str:
     """The transition table in Markdown."""
-    lines = ["| state | event | then |", "|---|---|---|", "| – | cut | cutting |", "| – | adopt | allocated |"]
+    lines = ["| state | event | then |", "|---|---|---|", "| – | create | cutting |", "| – | adopt | allocated |"]
     for (state, event), then in TRANSITIONS.items():
         lines.append(f"| {state.value} | {event.value} | {then.value if then else '–'} |")
     return "\n".join(lines)

@@ -23,7 +23,7 @@ class Action(enum.Enum):
     NOTE = "note"  # only the journal: `event` happened meanwhile
     UNDO = "undo"  # destroy what is left of a cut that was not finished
     DESTROY = "destroy"
-    CUT = "cut"
+    CREATE = "create"
     RESTORE = "restore"  # cut again what a container has
 
 
@@ -164,7 +164,7 @@ class _Gpu:
                 self.kept[placement] = "a slice promised to another pod"
                 del self.idle[placement]
             else:
-                self._make(want, Action.CUT, wanted)
+                self._make(want, Action.CREATE, wanted)
 
     def _make(self, want: Want, action: Action, wanted: Collection[Placement] = ()) -> None:
         kind = observed.compiled(self.gpu)

@@ -175,10 +175,10 @@ class NvmlDevices:
 
         number = self._library.run("initialise NVML and count GPUs", count, self._deadlines.read_s)
         known = {one.index: one for one in self._gpus.values()}
-        found = [known.get(index) or self._meet(index) for index in range(number)]
+        found = [known.get(index) or self._find(index) for index in range(number)]
         return tuple(one if isinstance(one, device.GpuInfo) else self._describe(one) for one in found)
 
-    def _meet(self, index: int) -> _Gpu | device.GpuInfo:
+    def _find(self, index: int) -> _Gpu | device.GpuInfo:
         """Identify the GPU at an index for the first time."""
         lane = self._lanes.setdefault(index, Lane(f"GPU {index}"))
 

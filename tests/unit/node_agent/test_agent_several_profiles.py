@@ -72,11 +72,11 @@ def test_a_name_means_nothing_while_its_container_is_not_known(world: World) -> 
     world.allocation.allocate(SMALL, [device_ids.device_id(small)])
     assert seen(world, small) is None
     world.pods[pod.uid].devices["main", SMALL] = (device_ids.device_id(small),)
-    assert world.step().pressing
+    assert world.step().urgent
     assert seen(world, small) is None
     world.allocation.allocate(LARGE, [device_ids.device_id(large)])
     world.pods[pod.uid].devices["main", LARGE] = (device_ids.device_id(large),)
-    assert not world.step().pressing
+    assert not world.step().urgent
     assert seen(world, small) == uuids(world, small, large)
 
 
@@ -85,8 +85,8 @@ def test_looking_often_ends_when_no_container_can_wait_any_more(world: World) ->
     mixed(world)
     world.step()
     world.allocation.allocate(SMALL, [device_ids.device_id(places(world)[0])])
-    assert world.step().pressing
-    assert not world.step(10.0).pressing
+    assert world.step().urgent
+    assert not world.step(10.0).urgent
 
 
 def test_a_container_of_one_profile_waits_for_nothing(world: World) -> None:
@@ -133,9 +133,9 @@ def test_what_was_listed_before_a_slice_changed_hands_is_not_believed(world: Wor
     world.end(before)
     after = world.bind("after", "1g.5gb", at=(small,))
     world.now += 1.0
-    world.memory.see_pods({uid: pod.view for uid, pod in world.pods.items()})
+    world.state.on_pods({uid: pod.view for uid, pod in world.pods.items()})
     world.allocation.allocate(SMALL, [device_ids.device_id(small)])
-    world.memory.see_listing(stale)
+    world.state.on_listing(stale)
     world.agent.step()
     assert seen(world, small) == uuids(world, small)
     world.pods[after.uid].devices["main", SMALL] = (device_ids.device_id(small),)
@@ -202,7 +202,7 @@ def test_an_init_container_is_not_waited_for(world: World) -> None:
     )
     pod = pods.view(objects.Pod(objects.Meta("a", "default", "uid-a"), spec))
     assert pod is not None
-    world.memory.see_pods({pod.uid: pod})
+    world.state.on_pods({pod.uid: pod})
     small, large = places(world)
     for resource, place in ((SMALL, small), (LARGE, large)):
         world.allocation.allocate(resource, [device_ids.device_id(place)])
@@ -213,7 +213,7 @@ def test_without_cdi_the_pod_is_told_what_it_will_not_see(world: World) -> None:
     """With environment variables the kubelet keeps one of several values: an Event says so."""
     mixed(world)
     world.hear()
-    told = Reconciler(world.memory, None, world.metrics).step().events
+    told = Reconciler(world.state, None, world.metrics).step().events
     assert [(one.pod, one.reason) for one in told if one.reason == "SliceHidden"] == [("mixed", "SliceHidden")]
 
 

@@ -107,12 +107,12 @@ def test_a_promise_in_the_way_of_which_a_pod_is_going_is_preferred_to_any_place(
     assert chosen == device_ids.device_id(world.place("2g.10gb", 4))
     with pytest.raises(AllocationError) as stays:
         world.allocation.allocate("nvidia.com/mig-2g.10gb", [chosen])
-    assert not stays.value.passing
+    assert not stays.value.retryable
     world.end(old, gone=True)
     world.hear()
     with pytest.raises(AllocationError) as goes:
         world.allocation.allocate("nvidia.com/mig-2g.10gb", [chosen])
-    assert goes.value.passing
+    assert goes.value.retryable
 
 
 def test_without_room_the_second_of_two_is_told(world: World) -> None:
@@ -145,7 +145,7 @@ def test_the_room_of_a_pod_that_is_over_is_worth_waiting_for(world: World) -> No
     name = device_ids.device_id(world.place("1g.5gb", 0))
     with pytest.raises(AllocationError) as caught:
         world.allocation.allocate("nvidia.com/mig-1g.5gb", [name])
-    assert caught.value.passing
+    assert caught.value.retryable
     world.step(10.0)
     assert world.allocation.allocate("nvidia.com/mig-1g.5gb", [name]).visible
 
@@ -185,7 +185,7 @@ def test_a_slice_still_in_use_is_not_given_to_the_next_pod(world: World) -> None
     world.end(old, phase_only=True)
     with pytest.raises(AllocationError, match="used by process 101") as caught:
         world.allocation.allocate("nvidia.com/mig-1g.5gb", [device_ids.device_id(world.place("1g.5gb", 0))])
-    assert caught.value.passing
+    assert caught.value.retryable
 
 
 def test_a_leak_is_named_and_kept(world: World) -> None:
@@ -358,10 +358,10 @@ def test_an_observer_changes_nothing(tmp_path: Path) -> None:
 def test_a_fault_of_the_hardware_is_reported(world: World) -> None:
     """An XID that concerns the whole GPU makes it unhealthy, one of an application does not."""
     world.driver.xid(world.gpus[0], 31)
-    world.memory.see_events(world.devices.wait(0))
+    world.state.on_events(world.devices.wait(0))
     assert world.step().report.gpus[0].healthy
     world.driver.xid(world.gpus[0], 79)
-    world.memory.see_events(world.devices.wait(0))
+    world.state.on_events(world.devices.wait(0))
     (gpu,) = world.step().report.gpus
     assert not gpu.healthy
     assert "XID 79" in gpu.message

@@ -102,8 +102,8 @@ def test_an_observed_slice_names_its_pod_by_a_true_uid_or_not_at_all(tmp_path: P
     there = world.foreign("1g.5gb", 0)
     pod = world.bind("a", "1g.5gb")
     world.pods[pod.uid].devices["main", "nvidia.com/mig-1g.5gb"] = (str(there.mig_uuid),)
-    world.memory.see_listing(world.listing())
-    world.memory.see_pods({pod.uid: pod} if known else {})
+    world.state.on_listing(world.listing())
+    world.state.on_pods({pod.uid: pod} if known else {})
     ((found,),) = [gpu.slices for gpu in world.agent.step().report.gpus]
     assert found.state is SliceState.ALLOCATED
     assert found.owner == (Owner("default", "a", pod.uid, "main") if known else None)
@@ -112,7 +112,7 @@ def test_an_observed_slice_names_its_pod_by_a_true_uid_or_not_at_all(tmp_path: P
 def test_what_was_loaded_is_set_apart_once() -> None:
     """After giving memory back, the collector leaves alone what is there."""
     try:
-        process_tuning.shrink()
+        process_tuning.release_memory()
         assert gc.get_freeze_count() > 0
     finally:
         gc.unfreeze()
@@ -122,7 +122,7 @@ def test_threads_take_turns_sooner_than_by_default() -> None:
     """An Allocate that passes through several threads does not wait five milliseconds at each."""
     before = sys.getswitchinterval()
     try:
-        process_tuning.be_quick()
+        process_tuning.shorten_switch_interval()
         assert sys.getswitchinterval() < before
     finally:
         sys.setswitchinterval(before)

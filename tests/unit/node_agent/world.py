@@ -127,9 +127,9 @@ class World:
         """A new agent process over the same disk, GPUs and kubelet."""
         self.metrics = Metrics()
         self.journal = Journal(self.store, self.boot)
-        self.memory = AgentState(NODE, self.devices, self.journal, self.options, lambda: self.now)
-        self.agent = Reconciler(self.memory, self.specs, self.metrics)
-        self.allocation = Allocation(self.memory, self.agent, self.specs)
+        self.state = AgentState(NODE, self.devices, self.journal, self.options, lambda: self.now)
+        self.agent = Reconciler(self.state, self.specs, self.metrics)
+        self.allocation = Allocation(self.state, self.agent, self.specs)
         if start:
             self.agent.start()
 
@@ -154,9 +154,9 @@ class World:
     def hear(self) -> None:
         """Pods and PodResources as they are now."""
         if self.api_up:
-            self.memory.see_pods({uid: pod.view for uid, pod in self.pods.items()})
+            self.state.on_pods({uid: pod.view for uid, pod in self.pods.items()})
         if self.kubelet_up:
-            self.memory.see_listing(self.listing())
+            self.state.on_listing(self.listing())
 
     def listing(self) -> PodResourcesView:
         """PodResources: active pods only."""

@@ -107,7 +107,7 @@ def test_the_kubelet_is_sent_to_a_promised_place_that_is_being_cut(two: World, p
     try:
         assert gate.reached.wait(DEADLINE_S)
         assert two.instances(0) == []
-        asked = pool.submit(two.allocation.prefer, resource_name("1g.5gb+me"), [*two.memory.offered()], [], 1)
+        asked = pool.submit(two.allocation.prefer, resource_name("1g.5gb+me"), [*two.state.offered()], [], 1)
         assert asked.result(DEADLINE_S) == [device_ids.device_id(new)]
     finally:
         gate.open()
@@ -146,7 +146,7 @@ def test_gpus_of_which_nothing_is_reported_are_left_alone(two: World, monkeypatc
     two.step()
     assert listed == two.gpus
     two.foreign("1g.5gb", 0, gpu=1)
-    two.memory.see_events([DeviceEvent(two.gpus[1], EventKind.GEOMETRY_CHANGED)])
+    two.state.on_events([DeviceEvent(two.gpus[1], EventKind.GEOMETRY_CHANGED)])
     outcome = two.step()
     assert listed[2:] == [two.gpus[1]]
     assert [len(gpu.slices) for gpu in outcome.report.gpus] == [0, 1]
@@ -159,22 +159,22 @@ def test_what_was_reported_of_a_busy_gpu_is_looked_at_later(two: World, pool: Th
     """A step that finds somebody else at work on the GPU leaves the look to the next one."""
     two.options = replace(two.options, discover_s=1000.0)
     two.restart()
-    with two.memory.turns.of([two.gpus[0]]), two.memory.lock.aside():
+    with two.state.gpu_locks.hold([two.gpus[0]]), two.state.lock.released():
         two.foreign("1g.5gb", 0)
-        two.memory.see_events([DeviceEvent(two.gpus[0], EventKind.GEOMETRY_CHANGED)])
+        two.state.on_events([DeviceEvent(two.gpus[0], EventKind.GEOMETRY_CHANGED)])
         assert pool.submit(two.step).result(DEADLINE_S).report.gpus[0].slices == ()
     assert len(two.step().report.gpus[0].slices) == 1
 
 
 def test_whoever_has_no_turn_is_told(pool: ThreadPoolExecutor) -> None:
     """A turn that is taken is not waited for where it need not be, and is free again afterwards."""
-    turns = GpuLocks(Lock())
+    gpu_locks = GpuLocks(Lock())
 
     def is_free() -> bool:
-        with turns.if_free("GPU-a") as mine:
+        with gpu_locks.try_hold("GPU-a") as mine:
             return mine
 
-    with turns.of(["GPU-b", "GPU-a", "GPU-a"]):
+    with gpu_locks.hold(["GPU-b", "GPU-a", "GPU-a"]):
         assert pool.submit(is_free).result(DEADLINE_S) is False
     assert pool.submit(is_free).result(DEADLINE_S) is True
 
@@ -184,11 +184,11 @@ def test_the_lock_is_laid_down_by_its_holder_only(pool: ThreadPoolExecutor) -> N
     lock = Lock()
 
     def take() -> bool:
-        with lock.aside(), lock:
+        with lock.released(), lock:
             return True
 
     with lock:
-        with lock.aside():
+        with lock.released():
             assert pool.submit(take).result(DEADLINE_S)
         waiting: Future[bool] = pool.submit(take)
         assert not waiting.done()
@@ -213,8 +213,8 @@ def test_threads_in_any_order_share_nothing(tmp_path: Path, seed: int) -> None:
 
     def steps() -> None:
         while not stop.is_set():
-            world.memory.see_pods({})
-            world.memory.see_listing(world.listing())
+            world.state.on_pods({})
+            world.state.on_listing(world.listing())
             world.now += 0.1
             world.agent.step()
 
