@@ -28,7 +28,6 @@ from node_agent.cluster.pods import PodView
 from node_agent.cluster.port import Cluster
 from node_agent.containers import cdi
 from node_agent.gpu import device
-from node_agent.gpu.instrumented import InstrumentedDevices
 from node_agent.inform import Pods, Reporter, now
 from node_agent.kubelet.channel import KubeletError
 from node_agent.kubelet.plugin import AllocateResponse
@@ -74,7 +73,6 @@ class Service:
         self._cluster = cluster
         self._loaded = loaded
         self.metrics = Metrics()
-        self._devices = InstrumentedDevices(devices, self.metrics)
         options = AgentOptions(
             grace_s=settings.grace_s,
             retry_s=settings.retry_s,
@@ -83,7 +81,7 @@ class Service:
             real_nodes=not simulated,
         )
         journal = Journal(FileStore(settings.state_dir / JOURNAL), boot)
-        self.state = AgentState(settings.node, self._devices, journal, options)
+        self.state = AgentState(settings.node, devices, journal, self.metrics, options)
         specs = cdi.Specs(settings.cdi_dir) if settings.inject == "cdi" else None
         self.agent = Reconciler(self.state, specs, self.metrics)
         self._allocation = Allocation(self.state, self.agent, specs)
@@ -304,7 +302,7 @@ class Service:
         """Driver events, waited for in a thread; a driver without events leaves the poll."""
         while True:
             try:
-                events = await asyncio.to_thread(self._devices.wait, _EVENT_WAIT_S)
+                events = await asyncio.to_thread(self.state.devices.wait, _EVENT_WAIT_S)
             except device.DeviceError as error:
                 _log.warning("no driver events", error=str(error))
                 await asyncio.sleep(self._settings.retry_s)
@@ -325,8 +323,9 @@ def boot_id() -> str:
 def observe(devices: device.MigDevices, node: str) -> dict[str, Any]:
     """One look at the GPUs, changing nothing: an observer's MigNode status. What cannot be seen is said in it."""
     unused = Journal(FileStore(Path(JOURNAL)), boot="")  # an observer neither reads nor writes it
-    state = AgentState(node, devices, unused, AgentOptions(observer=True))
-    outcome = Reconciler(state, None, Metrics()).step()
+    metrics = Metrics()
+    state = AgentState(node, devices, unused, metrics, AgentOptions(observer=True))
+    outcome = Reconciler(state, None, metrics).step()
     return reporting.status(outcome, version=version(), mode="observer", since=now())
 
 

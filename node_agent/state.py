@@ -16,7 +16,9 @@ from node_agent import mode
 from node_agent.cluster.pods import PodView
 from node_agent.gpu import device
 from node_agent.gpu.device import EventKind, GpuInfo, GpuState
-from node_agent.gpu.gpu_locks import AsideDevices, GpuLocks, Lock
+from node_agent.gpu.gpu_locks import GpuLocks, Lock
+from node_agent.gpu.instrumented import InstrumentedDevices
+from node_agent.metrics import Metrics
 from node_agent.mode import Chosen
 from node_agent.slices import device_ids, observed, promises, states
 from node_agent.slices.journal import Journal
@@ -46,13 +48,14 @@ class AgentState:
         node: str,
         devices: device.MigDevices,
         journal: Journal,
+        metrics: Metrics,
         options: AgentOptions | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.node = node
         self.lock = Lock()
         self.gpu_locks = GpuLocks(self.lock)
-        self.devices = AsideDevices(devices, self.lock)
+        self.devices = InstrumentedDevices(devices, self.lock, metrics)
         self.journal = journal
         self.options = options or AgentOptions()
         self.clock = clock

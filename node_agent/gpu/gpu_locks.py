@@ -1,21 +1,18 @@
-"""GpuLocks: how the step and Allocates for different GPUs get along in one state. Used by state.
+"""GpuLocks: how the step and Allocates for different GPUs share one state. Used by state.
 
-Two rules. Whoever reads or changes the memory holds its lock; a driver call, which may take a second, is made without
-it. And what belongs to one GPU, its records and what was seen of it, changes only under that GPU's turn. So whoever has
-a GPU's turn finds it after a driver call as it was before, while others see to other GPUs. GpuLocks are taken before
-the lock and in one order, never while it is held.
+Two rules. The agent's state is read and changed only with its lock; a driver call, which may take a second, is made
+without it. And what belongs to one GPU, its records and what was observed of it, changes only under that GPU's lock. So
+holding a GPU's lock guarantees that its records do not change during a driver call, while other GPUs proceed. GPU locks
+are taken before the state's lock and in one order, never while it is held.
 """
 
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-
-from allocator.mig.profile import Placement
-from node_agent.gpu import device
 
 
 class Lock:
-    """A lock that its holder can lay down for a while. Not reentrant."""
+    """A lock that its holder can release for a while. Not reentrant."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -43,7 +40,7 @@ class Lock:
 
 
 class GpuLocks:
-    """The turns of GPUs, by UUID; none of them is ever forgotten."""
+    """One lock for each GPU, by UUID; none of them is ever forgotten."""
 
     def __init__(self, lock: Lock) -> None:
         self._lock = lock
@@ -51,7 +48,7 @@ class GpuLocks:
 
     @contextmanager
     def hold(self, gpus: Iterable[str]) -> Iterator[None]:
-        """The turns of these GPUs, and the lock. Waits for them."""
+        """The locks of these GPUs, and the state's lock. Waits for them."""
         with ExitStack() as stack:
             for gpu in sorted(set(gpus)):
                 stack.enter_context(self._gpu_locks.setdefault(gpu, threading.Lock()))
@@ -60,74 +57,13 @@ class GpuLocks:
 
     @contextmanager
     def try_hold(self, gpu: str) -> Iterator[bool]:
-        """The turn of a GPU, and the lock; false, and neither of them, while somebody else has the turn."""
-        turn = self._gpu_locks.setdefault(gpu, threading.Lock())
-        if not turn.acquire(blocking=False):
+        """The lock of a GPU, and the state's lock; false, and neither of them, while another thread has the GPU's."""
+        gpu_lock = self._gpu_locks.setdefault(gpu, threading.Lock())
+        if not gpu_lock.acquire(blocking=False):
             yield False
             return
         try:
             with self._lock:
                 yield True
         finally:
-            turn.release()
-
-
-class AsideDevices:
-    """MigDevices over others: the lock is laid down for each call of the driver."""
-
-    def __init__(self, inner: device.MigDevices, lock: Lock) -> None:
-        self._inner = inner
-        self._lock = lock
-
-    def discover(self) -> tuple[device.GpuInfo, ...]:
-        """See MigDevices."""
-        with self._lock.released():
-            return self._inner.discover()
-
-    def instances(self, gpu: str) -> tuple[device.GpuInstance, ...]:
-        """See MigDevices."""
-        with self._lock.released():
-            return self._inner.instances(gpu)
-
-    def remaining(self, gpu: str) -> Mapping[str, int]:
-        """See MigDevices."""
-        with self._lock.released():
-            return self._inner.remaining(gpu)
-
-    def create(self, gpu: str, placement: Placement) -> device.GpuInstance:
-        """See MigDevices."""
-        with self._lock.released():
-            return self._inner.create(gpu, placement)
-
-    def destroy(self, gpu: str, gi_id: int, placement: Placement) -> bool:
-        """See MigDevices."""
-        with self._lock.released():
-            return self._inner.destroy(gpu, gi_id, placement)
-
-    def processes(self, gpu: str, gi_id: int) -> tuple[device.GpuProcess, ...]:
-        """See MigDevices."""
-        with self._lock.released():
-            return self._inner.processes(gpu, gi_id)
-
-    def device_nodes(self, gpu: str, gi_id: int) -> tuple[device.DeviceNode, ...]:
-        """See MigDevices. With the lock: it reads files, and whoever asks has no turn."""
-        return self._inner.device_nodes(gpu, gi_id)
-
-    def mode(self, gpu: str) -> device.ModeState:
-        """See MigDevices."""
-        with self._lock.released():
-            return self._inner.mode(gpu)
-
-    def set_mode(self, gpu: str, enabled: bool) -> device.ModeChange:
-        """See MigDevices."""
-        with self._lock.released():
-            return self._inner.set_mode(gpu, enabled)
-
-    def wait(self, timeout_s: float) -> tuple[device.DeviceEvent, ...]:
-        """See MigDevices."""
-        with self._lock.released():
-            return self._inner.wait(timeout_s)
-
-    def close(self) -> None:
-        """See MigDevices."""
-        self._inner.close()
+            gpu_lock.release()

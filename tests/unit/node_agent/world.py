@@ -127,7 +127,7 @@ class World:
         """A new agent process over the same disk, GPUs and kubelet."""
         self.metrics = Metrics()
         self.journal = Journal(self.store, self.boot)
-        self.state = AgentState(NODE, self.devices, self.journal, self.options, lambda: self.now)
+        self.state = AgentState(NODE, self.devices, self.journal, self.metrics, self.options, lambda: self.now)
         self.agent = Reconciler(self.state, self.specs, self.metrics)
         self.allocation = Allocation(self.state, self.agent, self.specs)
         if start:
