@@ -17,9 +17,9 @@ from allocator import errors
 from kubeclient.changes import Change, ChangeType, Listing
 from kubeclient.list_watch import ListWatch
 from kubeclient.objects import Node, Pod
-from node_agent import reporting
+from node_agent import report
 from node_agent.cluster.port import Cluster, PodEvent
-from node_agent.reporting import StepOutcome
+from node_agent.report import StepOutcome
 
 _log = structlog.get_logger("inform")
 
@@ -148,4 +148,4 @@ class Reporter:
         ready = (outcome.ready, outcome.reason)
         if ready != self._ready:
             self._ready, self._since = ready, now()
-        return reporting.status(outcome, version=self._version, mode=self._mode, since=self._since)
+        return report.status(outcome, version=self._version, mode=self._mode, since=self._since)

@@ -11,13 +11,13 @@ import structlog
 
 from allocator.claims.report import Owner
 from allocator.mig.profile import GpuPlacement
-from node_agent import reporting
+from node_agent import report
 from node_agent.cluster.pods import PodView
 from node_agent.cluster.port import PodEvent
 from node_agent.containers import cdi, injection
 from node_agent.metrics import Metrics
-from node_agent.mode_switch import ModeSwitch
-from node_agent.reporting import ReadyReason, StepOutcome
+from node_agent.mig_mode import ModeSwitch
+from node_agent.report import ReadyReason, StepOutcome
 from node_agent.slices import device_ids, preferred_allocation, promises, states, steps
 from node_agent.slices.executor import Executor, Failure
 from node_agent.slices.journal import JournalError
@@ -85,12 +85,12 @@ class Reconciler:
         with state.lock:
             if state.view.trouble:
                 reason, message = ReadyReason.NO_DRIVER, state.view.trouble
-            report = reporting.report(state)
+            node_report = report.node_report(state)
             events, self._events = tuple(self._events), []
-        self._metrics.show(report)
+        self._metrics.show(node_report)
         self._metrics.leaks.set(len(self._leaks))
         ready = reason in (ReadyReason.READY, ReadyReason.OBSERVING)
-        return StepOutcome(report, ready, reason, message, events, tuple(self._leaks), self._urgent)
+        return StepOutcome(node_report, ready, reason, message, events, tuple(self._leaks), self._urgent)
 
     def _act(self) -> None:
         """See to each GPU in its turn; one whose turn somebody has is left for the next step."""

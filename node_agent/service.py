@@ -19,7 +19,7 @@ from allocator import errors
 from config import logs
 from config.version import version
 from kubeclient.objects import Pod
-from node_agent import mode, process_tuning, reporting, serving
+from node_agent import process_tuning, report, serving
 from node_agent.allocation import Allocation, AllocationError
 from node_agent.cluster import coexistence, pods
 from node_agent.cluster.kube import KubeClient
@@ -27,7 +27,7 @@ from node_agent.cluster.labels import Labels
 from node_agent.cluster.pods import PodView
 from node_agent.cluster.port import Cluster
 from node_agent.containers import cdi
-from node_agent.gpu import device
+from node_agent.gpu import device, selection
 from node_agent.inform import Pods, Reporter, now
 from node_agent.kubelet.channel import KubeletError
 from node_agent.kubelet.plugin import AllocateResponse
@@ -35,7 +35,7 @@ from node_agent.kubelet.plugins import Plugins
 from node_agent.kubelet.pod_resources import PodResources
 from node_agent.metrics import Metrics
 from node_agent.reconciler import Reconciler
-from node_agent.reporting import ReadyReason, StepOutcome
+from node_agent.report import ReadyReason, StepOutcome
 from node_agent.settings import Settings
 from node_agent.slices import device_ids
 from node_agent.slices.journal import Journal, JournalError
@@ -76,7 +76,7 @@ class Service:
         options = AgentOptions(
             grace_s=settings.grace_s,
             retry_s=settings.retry_s,
-            manage_mig_mode=mode.parse(settings.manage_mig_mode),
+            manage_mig_mode=selection.parse(settings.manage_mig_mode),
             observer=settings.observer,
             real_nodes=not simulated,
         )
@@ -326,7 +326,7 @@ def observe(devices: device.MigDevices, node: str) -> dict[str, Any]:
     metrics = Metrics()
     state = AgentState(node, devices, unused, metrics, AgentOptions(observer=True))
     outcome = Reconciler(state, None, metrics).step()
-    return reporting.status(outcome, version=version(), mode="observer", since=now())
+    return report.status(outcome, version=version(), mode="observer", since=now())
 
 
 async def run(

@@ -10,14 +10,14 @@ from pydantic import AfterValidator, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from config import settings as loader
-from node_agent import mode
+from node_agent.gpu import selection
 
 PREFIX = "MIGSCHED_AGENT_"
 _Seconds = Annotated[float, Field(gt=0, le=3600)]
 
 
 def _gpus(text: str) -> str:
-    mode.parse(text)
+    selection.parse(text)
     return text
 
 

@@ -12,14 +12,13 @@ from dataclasses import dataclass, replace
 
 from allocator.mig.catalogue import Catalogue
 from allocator.mig.profile import GpuPlacement
-from node_agent import mode
 from node_agent.cluster.pods import PodView
-from node_agent.gpu import device
+from node_agent.gpu import device, selection
 from node_agent.gpu.device import EventKind, GpuInfo, GpuState
 from node_agent.gpu.gpu_locks import GpuLocks, Lock
 from node_agent.gpu.instrumented import InstrumentedDevices
+from node_agent.gpu.selection import GpuSelection
 from node_agent.metrics import Metrics
-from node_agent.mode import Chosen
 from node_agent.slices import device_ids, observed, promises, states
 from node_agent.slices.journal import Journal
 from node_agent.slices.observed import ObservedGpu, ObservedNode
@@ -35,7 +34,7 @@ class AgentOptions:
     grace_s: float = 30.0  # how long after Allocate an id may be missing from PodResources
     retry_s: float = 5.0  # before something that failed is tried again
     discover_s: float = 10.0  # between looks at GPUs of which the driver reports nothing: events can be lost
-    manage_mig_mode: Chosen = mode.NONE
+    manage_mig_mode: GpuSelection = selection.NONE
     observer: bool = False
     real_nodes: bool = True  # device nodes exist; with simulated GPUs there are none
 

@@ -7,7 +7,8 @@ import pytest
 
 from allocator.claims.report import MigMode
 from allocator.errors import SettingsError
-from node_agent import mode, mode_switch, settings
+from node_agent import mig_mode, settings
+from node_agent.gpu import selection
 from node_agent.gpu.device import ModeState as DeviceMode
 from node_agent.gpu.device import NoPermissionError
 from simulator.gpu.faults import Call
@@ -21,7 +22,7 @@ PENDING = DeviceMode(False, True)
 
 def without_mig(directory: Path, chosen: str, gpus: str = "a100-40gb:2") -> World:
     """GPUs with MIG mode off, and an agent that may switch some on."""
-    world = World(directory, gpus, options=replace(OPTIONS, manage_mig_mode=mode.parse(chosen)))
+    world = World(directory, gpus, options=replace(OPTIONS, manage_mig_mode=selection.parse(chosen)))
     for gpu in world.driver.gpus.values():
         gpu.mode.current = gpu.mode.pending = False
     return world
@@ -80,7 +81,7 @@ def test_a_gpu_in_use_is_pending_and_asked_again(gpus: str, tmp_path: Path) -> N
     gpu.release(DeviceUser("dcgm"))
     world.step(1.0)
     assert modes(world) == [PENDING]
-    world.step(mode_switch.AGAIN_S)
+    world.step(mig_mode.AGAIN_S)
     assert modes(world) == [ON]
     world.step()
     assert message(world) == ""
@@ -107,7 +108,7 @@ def test_a_call_that_fails_is_told_from_a_mode_that_is_pending(tmp_path: Path) -
     world.step(10.0)
     assert modes(world) == [OFF]
     assert "cannot be switched on" in message(world)
-    world.step(mode_switch.AGAIN_S)
+    world.step(mig_mode.AGAIN_S)
     assert modes(world) == [ON]
 
 
@@ -129,4 +130,4 @@ def test_a_choice_that_cannot_be_meant_is_refused(wrong: str) -> None:
 
 def test_nothing_chosen_is_nothing_switched() -> None:
     """The default names no GPU."""
-    assert not mode.parse(settings.load().manage_mig_mode)
+    assert not selection.parse(settings.load().manage_mig_mode)

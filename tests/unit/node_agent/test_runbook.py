@@ -13,9 +13,9 @@ import config
 import kubeclient
 import node_agent
 from allocator.errors import MigschedError
-from node_agent import mode_switch, reconciler
+from node_agent import mig_mode, reconciler
 from node_agent.gpu import device
-from node_agent.reporting import ReadyReason
+from node_agent.report import ReadyReason
 
 TEXT = (Path(__file__).parents[3] / "docs" / "runbook.md").read_text(encoding="utf-8")
 ROWS = [line for line in TEXT.splitlines() if line.startswith("|")]
@@ -62,7 +62,7 @@ def test_every_error_class_has_a_row(error: type[MigschedError]) -> None:
         assert rows[0].split("|")[2].strip() == str(error.code)
 
 
-@pytest.mark.parametrize("why", mode_switch.PENDING.values())
+@pytest.mark.parametrize("why", mig_mode.PENDING.values())
 def test_every_reason_why_mig_mode_is_pending_has_a_row(why: str) -> None:
     """What a MigNode says of a GPU whose MIG mode is pending begins as in a row of the runbook."""
     assert any(why.startswith(row.split("`")[1]) for row in ROWS if "`" in row)

@@ -16,7 +16,7 @@ from node_agent.containers.cdi import Specs
 from node_agent.gpu.device import GpuInstance
 from node_agent.metrics import Metrics
 from node_agent.reconciler import Reconciler
-from node_agent.reporting import StepOutcome
+from node_agent.report import StepOutcome
 from node_agent.slices import device_ids
 from node_agent.slices.journal import Journal
 from node_agent.slices.ownership import Holder, PodResourcesView

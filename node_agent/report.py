@@ -70,7 +70,7 @@ def status(outcome: StepOutcome, *, version: str, mode: str, since: str) -> dict
     return contract.encode_status(outcome.report, agent_version=version, mode=mode) | {"conditions": [ready]}
 
 
-def report(memory: AgentState) -> NodeReport:
+def node_report(memory: AgentState) -> NodeReport:
     """The report of what was seen last."""
     gpus = sorted(memory.view.gpus.values(), key=lambda gpu: gpu.info.index)
     return NodeReport(memory.node, tuple(_gpu(gpu, memory) for gpu in gpus))

@@ -1,4 +1,4 @@
-"""Mode: the GPUs that the agent may put into MIG mode, as somebody chose them. Pure; settings and memory hold it."""
+"""GpuSelection: the GPUs that the agent may put into MIG mode, as a setting selects them. Pure; state keeps it."""
 
 import re
 from collections.abc import Iterable
@@ -10,7 +10,7 @@ ALL = "all"
 
 
 @dataclass(frozen=True, slots=True)
-class Chosen:
+class GpuSelection:
     """The GPUs that may be switched: all, or some by index or UUID. By default none."""
 
     everything: bool = False
@@ -28,15 +28,15 @@ class Chosen:
         return sorted(self.names - {name for gpu in gpus for name in (gpu.uuid, str(gpu.index))})
 
 
-NONE = Chosen()
+NONE = GpuSelection()
 
 
-def parse(text: str) -> Chosen:
-    """A choice from `all`, or indices and UUIDs separated by commas. Raises ValueError naming what cannot be meant."""
-    names = [one.strip() for one in text.split(",") if one.strip()]
+def parse(text: str) -> GpuSelection:
+    """A selection from `all`, or indices and UUIDs separated by commas. Raises ValueError naming what is not valid."""
+    names = [name.strip() for name in text.split(",") if name.strip()]
     if names == [ALL]:
-        return Chosen(everything=True)
-    for one in names:
-        if not re.fullmatch(r"\d{1,3}|GPU-[0-9A-Fa-f-]{36}", one):
-            raise ValueError(f"{one!r} is no GPU: write {ALL}, or indices or UUIDs (GPU-…) separated by commas")
-    return Chosen(names=frozenset(names))
+        return GpuSelection(everything=True)
+    for name in names:
+        if not re.fullmatch(r"\d{1,3}|GPU-[0-9A-Fa-f-]{36}", name):
+            raise ValueError(f"{name!r} is not a GPU: write {ALL}, or indices or UUIDs (GPU-…) separated by commas")
+    return GpuSelection(names=frozenset(names))
