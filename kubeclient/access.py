@@ -13,8 +13,11 @@ class Access(Protocol):
         """The API server's URL, without a slash at the end."""
 
     @property
+    def server_name(self) -> str:
+        """The name that the server's certificate has to bear; empty: the one in the URL."""
+
     def ssl_context(self) -> ssl.SSLContext:
-        """Whom to trust, and a certificate of the user's own if he has one."""
+        """The authorities to trust, and the user's own certificate if there is one, as their files are now."""
 
     async def headers(self) -> Mapping[str, str]:
         """The headers that say who calls, as they are to be sent now. OSError if a token cannot be read."""

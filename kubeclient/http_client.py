@@ -8,11 +8,11 @@ import asyncio
 import contextlib
 import ssl
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from typing import NamedTuple
 from urllib.parse import urlencode, urlsplit
 
-from kubeclient.http_connection import HttpConnection
+from kubeclient.http_connection import HELD, MAX_ANSWER, HttpConnection
 
 KEPT_S = 60.0  # how long an idle connection is kept; kube-apiserver closes one after 90 s
 CONNECT_S = 30.0
@@ -29,7 +29,8 @@ class HttpAnswer(NamedTuple):
 class HttpStream:
     """A body that comes piece by piece: iterate over its chunks."""
 
-    def __init__(self, connection: HttpConnection, silence_s: float, gather_s: float) -> None:
+    def __init__(self, connection: HttpConnection, silence_s: float, gather_s: float, max_answer: int) -> None:
+        self._max_answer = max_answer
         self._connection = connection
         self._silence_s = silence_s
         self._gather_s = gather_s
@@ -45,8 +46,14 @@ class HttpStream:
         return self._connection.retry_after
 
     async def read(self) -> bytes:
-        """The whole body at once."""
-        return b"".join([chunk async for chunk in self])
+        """The whole body at once. Raises ConnectionError where it is too large."""
+        chunks, size = [], 0
+        async for chunk in self:
+            chunks.append(chunk)
+            size += len(chunk)
+            if size > self._max_answer:
+                raise ConnectionAbortedError(f"the answer is larger than {self._max_answer:,} bytes")
+        return b"".join(chunks)
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         while True:
@@ -64,15 +71,34 @@ class HttpStream:
 class HttpClient:
     """A client of the server at `url` (`https://host:port`, a path is kept), inside one event loop.
 
+    `tls` says what each connection is made with; when it says something else, idle connections are given up. The
+    server's certificate has to bear `server_name`, or without it the URL's host.
+
     At most `calls` calls are in flight, each on a connection of its own; streams are not counted. Every method raises
-    OSError, of which ConnectionError, ssl.SSLError and TimeoutError are kinds, where no answer came.
+    OSError where no complete answer came: ConnectionError, ssl.SSLError and TimeoutError are kinds of it.
     """
 
-    def __init__(self, url: str, ssl_context: ssl.SSLContext, *, calls: int) -> None:
+    def __init__(
+        self,
+        url: str,
+        tls: Callable[[], ssl.SSLContext],
+        *,
+        calls: int,
+        server_name: str = "",
+        max_answer: int = MAX_ANSWER,
+        held_max: int = HELD,
+        kept_s: float = KEPT_S,
+        connect_s: float = CONNECT_S,
+    ) -> None:
         parts = urlsplit(url)
+        self._max_answer = max_answer
+        self._held_max = held_max
+        self._kept_s = kept_s
+        self._connect_s = connect_s
         self._host = parts.hostname or ""
         self._port = parts.port or (443 if parts.scheme == "https" else 80)
-        self._ssl = ssl_context if parts.scheme == "https" else None
+        self._tls = tls if parts.scheme == "https" else None
+        self._server_name = server_name if parts.scheme == "https" else ""
         self._prefix = parts.path.rstrip("/")
         self._authority = parts.netloc.rpartition("@")[2]
         self._slots = asyncio.Semaphore(calls)
@@ -123,7 +149,7 @@ class HttpClient:
             connection.send(request, streamed=True)
             with _time_limit(connection, silence_s):
                 await connection.head()
-            yield HttpStream(connection, silence_s, gather_s)
+            yield HttpStream(connection, silence_s, gather_s, self._max_answer)
         finally:
             self._give_up(connection)
 
@@ -171,21 +197,29 @@ class HttpClient:
 
     def _kept(self) -> HttpConnection | None:
         """The connection that was used last, if it is still good."""
-        oldest = time.monotonic() - KEPT_S
+        oldest = time.monotonic() - self._kept_s
+        tls = self._tls() if self._tls is not None else None
         while self._idle:
             since, connection = self._idle.pop()
-            if connection.reusable and since > oldest:
+            if connection.reusable and since > oldest and connection.tls is tls:
                 return connection
             self._give_up(connection)
         return None
 
     async def _connect(self) -> HttpConnection:
         loop = asyncio.get_running_loop()
+        tls = self._tls() if self._tls is not None else None
         try:
-            async with asyncio.timeout(CONNECT_S):
-                _, connection = await loop.create_connection(HttpConnection, self._host, self._port, ssl=self._ssl)
+            async with asyncio.timeout(self._connect_s):
+                _, connection = await loop.create_connection(
+                    lambda: HttpConnection(self._max_answer, held_max=self._held_max, tls=tls),
+                    self._host,
+                    self._port,
+                    ssl=tls,
+                    server_hostname=self._server_name or None,
+                )
         except TimeoutError as error:
-            raise TimeoutError(f"no connection to {self._authority} within {CONNECT_S:g} s") from error
+            raise TimeoutError(f"no connection to {self._authority} within {self._connect_s:g} s") from error
         self._open.add(connection)
         return connection
 

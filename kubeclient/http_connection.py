@@ -6,12 +6,16 @@ httptools, the parser under uvicorn, reads the answers; here is only who waits f
 
 import asyncio
 import socket
+import ssl
 from collections.abc import Callable
 
 import httptools
 
 MUCH = 2**17  # bytes that are worth a wake-up at any time
 HELD = 2**21  # bytes of a stream that may wait for their reader; then the server is kept waiting
+MAX_ANSWER = 2**28  # bytes of an answer, head included: a page of 2,000 pods of 128 KiB each
+
+PARSER_ERRORS = (httptools.HttpParserError, httptools.HttpParserUpgrade)  # the second: the server changes protocol
 
 _RETRY_AFTER = b"retry-after"
 _RETRY_AFTER_LENGTH = len(_RETRY_AFTER)  # compared first: most headers need no more than this
@@ -20,9 +24,19 @@ _UNASKED = "the server spoke without being asked"
 
 
 class HttpConnection(asyncio.Protocol):
-    """A connection with at most one exchange on it: `send`, then either `answer`, or `head` and `chunk` by `chunk`."""
+    """A connection with at most one exchange on it: `send`, then either `answer`, or `head` and `chunk` by `chunk`.
 
-    def __init__(self) -> None:
+    An answer that is larger than `max_answer` bytes is given up, and so is a stream with such a head. `tls` is what the
+    connection was made with.
+    """
+
+    def __init__(
+        self, max_answer: int = MAX_ANSWER, *, held_max: int = HELD, tls: ssl.SSLContext | None = None
+    ) -> None:
+        self.tls = tls
+        self._held_max = held_max
+        self._max_answer = max_answer
+        self._received = 0  # bytes since the request
         loop = asyncio.get_running_loop()
         self._new_waiter: Callable[[], asyncio.Future[None]] = loop.create_future
         self._closed = loop.create_future()
@@ -47,12 +61,12 @@ class HttpConnection(asyncio.Protocol):
     def send(self, request: bytes, *, streamed: bool = False) -> None:
         """Begin an exchange. The request is one write: head and body in one segment wake the server once."""
         self.status, self.retry_after, self._complete = 0, b"", False
-        self._held = 0 if streamed else None
+        self._received, self._held = 0, 0 if streamed else None
         if self._transport is not None:
             self._transport.write(request)
 
     async def answer(self) -> bytes:
-        """The whole body. Raises ConnectionError where the answer breaks off or is no HTTP."""
+        """The whole body. Raises ConnectionError where the answer breaks off, is too large or is not HTTP."""
         await self._until(self._is_complete)
         return self._taken()
 
@@ -103,7 +117,7 @@ class HttpConnection(asyncio.Protocol):
         taken = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
         self._chunks.clear()
         if self._held is not None:
-            if self._held > HELD and self._transport is not None:
+            if self._held > self._held_max and self._transport is not None:
                 self._transport.resume_reading()
             self._held = 0
         return taken
@@ -125,16 +139,25 @@ class HttpConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """A part of an answer."""
+        self._received += len(data)
+        if self._received > self._max_answer and self._held is None:
+            self.fail(self._too_large())
+            return
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserCallbackError:
             self.fail(ConnectionAbortedError(_UNASKED))
-        except httptools.HttpParserError as error:
+        except PARSER_ERRORS as error:
             self.fail(ConnectionAbortedError(f"unreadable answer: {error}"))
-        if self._held is not None and self._held > HELD and self._transport is not None:
+        if self._received > self._max_answer and self.status < 200:
+            self.fail(self._too_large())
+        if self._held is not None and self._held > self._held_max and self._transport is not None:
             self._transport.pause_reading()
         if self._waiter is not None and not self._waiter.done() and self._awaited():
             self._waiter.set_result(None)
+
+    def _too_large(self) -> ConnectionAbortedError:
+        return ConnectionAbortedError(f"the answer is larger than {self._max_answer:,} bytes")
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone; whoever waits for an answer will not get one."""

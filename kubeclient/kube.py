@@ -7,6 +7,7 @@ Errors of the transport are translated here, in one place.
 
 import contextlib
 import math
+import os
 import time
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Iterator, Mapping
 from pathlib import Path
@@ -15,10 +16,11 @@ from typing import TypeVar
 import msgspec
 
 from allocator import errors
-from kubeclient import objects
+from kubeclient import objects, proxy
 from kubeclient.access import Access
 from kubeclient.changes import Change, ChangeType, Listing
 from kubeclient.http_client import HttpClient
+from kubeclient.http_connection import MAX_ANSWER
 from kubeclient.service_account import ServiceAccount
 
 T = TypeVar("T")
@@ -43,7 +45,7 @@ _ERRORS: Mapping[int, type[errors.ClusterError]] = {
     409: errors.ConflictError,
     410: errors.GoneError,
 }
-_TYPES = {one.value: one for one in ChangeType}
+_TYPES = {type_.value: type_ for type_ in ChangeType}
 
 
 class _ListMeta(msgspec.Struct, frozen=True, rename="camel"):
@@ -88,13 +90,26 @@ _BOOKMARK = msgspec.json.Decoder(_Bookmark)
 class Connection:
     """A connection to one API server. Make it with `connect`, inside the event loop that uses it.
 
-    `calls` is how many calls may be in flight; watches are not counted. Every method raises the ClusterError that fits.
+    `calls` is how many calls may be in flight; watches are not counted. An answer, or an object of a watch, of more
+    than `max_answer` bytes is given up. Every method raises the ClusterError that fits.
     """
 
-    def __init__(self, access: Access, *, user_agent: str, calls: int) -> None:
+    def __init__(
+        self,
+        access: Access,
+        *,
+        user_agent: str = "migsched",
+        calls: int = CALLS,
+        max_answer: int = MAX_ANSWER,
+        authenticated_s: float = AUTHENTICATED_S,
+    ) -> None:
+        self._authenticated_s = authenticated_s
         self._access = access
         self._user_agent = user_agent
-        self._http = HttpClient(access.host, access.ssl_context, calls=calls)
+        self._http = HttpClient(
+            access.host, access.ssl_context, calls=calls, server_name=access.server_name, max_answer=max_answer
+        )
+        self._max_answer = max_answer
         self._authentication: Mapping[str, str] = {}
         self._authenticated_until = -math.inf
 
@@ -106,11 +121,22 @@ class Connection:
 
         Raises SettingsError if neither can be read. Nothing is sent yet.
         """
+        access: Access
         if kubeconfig is None:
-            return cls(ServiceAccount(), user_agent=user_agent, calls=calls)
-        from kubeclient.kubeconfig import Kubeconfig  # a second and 25 MiB that a pod can do without
+            access = ServiceAccount()
+        else:
+            from kubeclient.kubeconfig import Kubeconfig  # a second and 25 MiB that a pod can do without
 
-        return cls(await Kubeconfig.load(kubeconfig), user_agent=user_agent, calls=calls)
+            access = await Kubeconfig.load(kubeconfig)
+        try:
+            proxy.check_environment(access.host, os.environ)
+            return cls(access, user_agent=user_agent, calls=calls)
+        except ValueError as error:  # of urlsplit
+            await access.close()
+            raise errors.SettingsError("API server", access.host, f"is not a valid URL: {error}") from error
+        except errors.SettingsError:
+            await access.close()
+            raise
 
     async def request(
         self,
@@ -193,7 +219,7 @@ class Connection:
             async with self._http.stream(path, headers, asked, silence_s=SILENCE_S, gather_s=gather_s) as stream:
                 if stream.status >= 300:
                     raise _error(what, stream.status, await stream.read(), stream.retry_after)
-                async for line in _lines(stream):
+                async for line in _lines(stream, self._max_answer):
                     yield _event(what, line)
 
     async def _reached(self, path: str, resource_version: str) -> None:
@@ -216,7 +242,7 @@ class Connection:
             headers["Content-Type"] = content_type
         now = time.monotonic()
         if now >= self._authenticated_until:  # a fifth of a call's cost, by a kubeconfig
-            self._authentication, self._authenticated_until = await self._access.headers(), now + AUTHENTICATED_S
+            self._authentication, self._authenticated_until = await self._access.headers(), now + self._authenticated_s
         return {**headers, **self._authentication}
 
 
@@ -232,24 +258,35 @@ def _event(what: str, line: bytes) -> tuple[ChangeType, msgspec.Raw]:
     raise _error(what, status.code, status.message.encode())
 
 
-async def _lines(chunks: AsyncIterable[bytes]) -> AsyncIterator[bytes]:
-    """Lines of any length, however they are cut into chunks."""
-    rest = b""
+async def _lines(chunks: AsyncIterable[bytes], max_bytes: int) -> AsyncIterator[bytes]:
+    """Lines, however they are cut into chunks. Raises ConnectionError for one of more than `max_bytes`."""
+    parts: list[bytes] = []  # of the line that has not ended
+    size = 0
     async for chunk in chunks:
-        *lines, rest = (rest + chunk).split(b"\n")
-        for line in lines:
+        *lines, rest = chunk.split(b"\n")
+        for part in lines:
+            line = b"".join((*parts, part)) if parts else part
+            parts, size = [], 0
             if line:
                 yield line
+        parts.append(rest)
+        size += len(rest)
+        if size > max_bytes:
+            raise ConnectionAbortedError(f"an object is larger than {max_bytes:,} bytes")
 
 
 @contextlib.contextmanager
 def _translated(what: str) -> Iterator[None]:
-    """The transport's and the decoder's errors as UnreachableError."""
+    """The errors of the layers below, the network's and the decoder's, as UnreachableError.
+
+    The network's are OSError: those of ssl and of httptools become one where they arise. The decoder meets text that is
+    not UTF-8 and values that are nested too deeply, beside what is not the JSON that it looks for.
+    """
     try:
         yield
     except OSError as error:
         raise errors.UnreachableError(f"{what}: {type(error).__name__} {error}") from error
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
         raise errors.UnreachableError(f"{what}: unreadable answer: {error}") from error
 
 
@@ -259,7 +296,7 @@ def _error(what: str, status: int, body: bytes, retry_after: bytes = b"") -> err
     try:
         said = _STATUS.decode(body)
         message, causes = said.message, (said.details and said.details.causes) or ()
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
         message = body[:200].decode(errors="replace")
     text = f"{what}: HTTP {status}: {message}"
     if any(cause.reason == "ResourceVersionTooLarge" for cause in causes):

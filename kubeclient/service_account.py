@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from allocator import errors
+from kubeclient.tls_files import CHECK_S, TlsFiles
 
 DIRECTORY = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 HOST = "KUBERNETES_SERVICE_HOST"
@@ -19,15 +20,19 @@ PORT = "KUBERNETES_SERVICE_PORT"
 class ServiceAccount:
     """The service account of the pod that we run in. Raises SettingsError where there is none."""
 
-    def __init__(self, directory: Path | None = None) -> None:
+    def __init__(self, directory: Path | None = None, *, check_s: float = CHECK_S) -> None:
         directory = directory or DIRECTORY
         host, port = os.environ.get(HOST, ""), os.environ.get(PORT, "")
         if not host or not port:
             raise _unusable(f"{HOST} and {PORT} are not set")
         self.host = f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}"
+        self.server_name = ""
         self._token = directory / "token"
+        authority = str(directory / "ca.crt")
         try:
-            self.ssl_context = ssl.create_default_context(cafile=str(directory / "ca.crt"))
+            self._tls = TlsFiles(
+                lambda: ssl.create_default_context(cafile=authority), lambda: (authority,), check_s=check_s
+            )
             token = self._read()
         except (OSError, UnicodeError) as error:
             raise _unusable(f"{directory}: {error}") from error
@@ -35,8 +40,12 @@ class ServiceAccount:
             raise _unusable(f"{self._token} is empty")
 
     async def headers(self) -> Mapping[str, str]:
-        """See Access. The token is read anew: it is another one every hour or so."""
+        """See Access. The token is read again: it is another one every hour or so."""
         return {"Authorization": f"Bearer {self._read()}"}
+
+    def ssl_context(self) -> ssl.SSLContext:
+        """See Access."""
+        return self._tls.context()
 
     async def close(self) -> None:
         """See Access. Nothing is open."""

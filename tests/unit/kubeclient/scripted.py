@@ -5,7 +5,8 @@ import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
-from kubeclient.http_client import HttpClient
+from kubeclient.http_client import KEPT_S, HttpClient
+from kubeclient.http_connection import HELD, MAX_ANSWER
 
 Script = Callable[["Caller"], Awaitable[None]]
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
@@ -58,13 +59,27 @@ class Server:
 
 @asynccontextmanager
 async def serving(
-    script: Script, *, calls: int = 4, path: str = "", tls: ssl.SSLContext | None = None
+    script: Script,
+    *,
+    calls: int = 4,
+    path: str = "",
+    tls: ssl.SSLContext | None = None,
+    max_answer: int = MAX_ANSWER,
+    held_max: int = HELD,
+    kept_s: float = KEPT_S,
 ) -> AsyncIterator[tuple[HttpClient, Server]]:
     """A client, and the server that it calls."""
     server = Server(script)
     listening = await asyncio.start_server(server.serve, "127.0.0.1", 0, ssl=tls)
     server.port = listening.sockets[0].getsockname()[1]
-    client = HttpClient(f"http://127.0.0.1:{server.port}{path}", ssl.create_default_context(), calls=calls)
+    client = HttpClient(
+        f"http://127.0.0.1:{server.port}{path}",
+        ssl.create_default_context,
+        calls=calls,
+        max_answer=max_answer,
+        held_max=held_max,
+        kept_s=kept_s,
+    )
     try:
         async with asyncio.timeout(20):
             yield client, server

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kubeclient import http_client, http_connection
+from kubeclient import http_connection
 from kubeclient.http_client import HttpClient
 from testbed.control_plane import certificates
 from tests.unit.kubeclient.scripted import OK, Caller, always, answering, chunk, get, serving
@@ -58,10 +58,9 @@ async def test_no_more_calls_than_allowed_are_in_flight() -> None:
         assert server.connections == 3
 
 
-async def test_an_idle_connection_is_not_kept_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_idle_connection_is_not_kept_for_ever() -> None:
     """A connection that was idle for too long is given up instead of used: something in between may have cut it."""
-    monkeypatch.setattr(http_client, "KEPT_S", 0.0)
-    async with serving(always(OK)) as (client, server):
+    async with serving(always(OK), kept_s=0.0) as (client, server):
         await get(client)
         await get(client)
         assert server.connections == 2
@@ -220,15 +219,14 @@ async def test_a_cancelled_call_gives_its_connection_up() -> None:
         await gone.wait()
 
 
-async def test_a_server_that_never_shakes_hands_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_server_that_never_shakes_hands_is_given_up() -> None:
     """A connection that is accepted and then leads to nothing ends as a timeout that names the server."""
-    monkeypatch.setattr(http_client, "CONNECT_S", 0.05)
 
     async def script(caller: Caller) -> None:
         await caller.hung_up()
 
     async with serving(script) as (_, server):
-        client = HttpClient(f"https://127.0.0.1:{server.port}", ssl.create_default_context(), calls=1)
+        client = HttpClient(f"https://127.0.0.1:{server.port}", ssl.create_default_context, calls=1, connect_s=0.05)
         with pytest.raises(TimeoutError, match=rf"no connection to 127\.0\.0\.1:{server.port} within 0\.05 s"):
             await get(client)
         await client.close()
@@ -269,13 +267,78 @@ async def test_over_tls_the_server_must_be_who_it_says(tmp_path: Path) -> None:
     serving_context.load_cert_chain(made.serving, made.serving_key)
     async with serving(always(OK), tls=serving_context) as (_, server):
         trusting = ssl.create_default_context(cafile=str(made.authority))
-        client = HttpClient(f"https://127.0.0.1:{server.port}", trusting, calls=2)
+        client = HttpClient(f"https://127.0.0.1:{server.port}", lambda: trusting, calls=2)
         assert [await get(client) for _ in range(2)] == [(200, b"ok")] * 2
         async with client.stream("/x", {}, silence_s=10) as stream:
             assert await stream.read() == b"ok"
         assert server.connections == 2
         await client.close()
-        stranger = HttpClient(f"https://127.0.0.1:{server.port}", ssl.create_default_context(), calls=2)
+        stranger = HttpClient(f"https://127.0.0.1:{server.port}", ssl.create_default_context, calls=2)
         with pytest.raises(ssl.SSLCertVerificationError):
             await get(stranger)
         await stranger.close()
+
+
+async def test_the_certificate_may_have_to_bear_another_name(tmp_path: Path) -> None:
+    """A server name instead of the URL's host is what the server is asked for and what its certificate must bear."""
+    made = certificates.ensure(tmp_path)
+    asked_for: list[str | None] = []
+    serving_context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    serving_context.load_cert_chain(made.serving, made.serving_key)
+    serving_context.sni_callback = lambda _, name, __: asked_for.append(name)
+    trusting = ssl.create_default_context(cafile=str(made.authority))
+    async with serving(always(OK), tls=serving_context) as (_, server):
+        for name in ("kubernetes.default", "elsewhere"):
+            client = HttpClient(f"https://127.0.0.1:{server.port}", lambda: trusting, calls=1, server_name=name)
+            if name == "elsewhere":
+                with pytest.raises(ssl.SSLCertVerificationError, match="elsewhere"):
+                    await get(client)
+            else:
+                assert await get(client) == (200, b"ok")
+            await client.close()
+    assert asked_for == ["kubernetes.default", "elsewhere"]
+
+
+async def test_a_connection_made_with_old_certificates_is_not_used_again(tmp_path: Path) -> None:
+    """When the TLS context is another one, idle connections made with the old one are given up."""
+    made = certificates.ensure(tmp_path)
+    serving_context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    serving_context.load_cert_chain(made.serving, made.serving_key)
+    contexts = [ssl.create_default_context(cafile=str(made.authority)) for _ in range(2)]
+    async with serving(always(OK), tls=serving_context) as (_, server):
+        client = HttpClient(f"https://127.0.0.1:{server.port}", lambda: contexts[0], calls=1)
+        for _ in range(2):
+            await get(client)
+        assert server.connections == 1
+        contexts.pop(0)
+        await get(client)
+        assert server.connections == 2
+        await client.close()
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 200 OK\r\nContent-Length: 2000\r\n\r\n" + b"x" * 2000,
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + chunk(b"x" * 500) * 4,
+        b"HTTP/1.1 200 OK\r\n" + b"A: b\r\n" * 500,
+    ],
+    ids=["length", "chunks", "head"],
+)
+async def test_an_answer_that_is_too_large_is_given_up(answer: bytes) -> None:
+    """However an answer grows, it is held up to a limit only, and the error names the limit."""
+    async with serving(always(answer), max_answer=1000) as (client, _):
+        with pytest.raises(ConnectionError, match="the answer is larger than 1,000 bytes"):
+            await get(client)
+    async with serving(always(OK), max_answer=1000) as (client, _):
+        assert [await get(client) for _ in range(30)] == [(200, b"ok")] * 30
+
+
+@pytest.mark.parametrize(
+    "answer", [b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n", b"HTTP/1.1 no\r\n\r\n"]
+)
+async def test_an_answer_that_is_no_answer_is_a_lost_connection(answer: bytes) -> None:
+    """Each kind of error of the parser, a change of protocol included, ends the call as a lost connection does."""
+    async with serving(always(answer)) as (client, _):
+        with pytest.raises(ConnectionError, match="unreadable answer"):
+            await get(client)

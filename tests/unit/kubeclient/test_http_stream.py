@@ -4,7 +4,6 @@ import asyncio
 
 import pytest
 
-from kubeclient import http_connection
 from tests.unit.kubeclient.scripted import HEAD, Caller, answering, chunk, serving
 
 
@@ -49,9 +48,8 @@ async def test_what_comes_soon_after_a_part_comes_as_one() -> None:
     assert parts == [b"a", b"bcd"]
 
 
-async def test_a_stream_that_nobody_reads_makes_the_server_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_stream_that_nobody_reads_makes_the_server_wait() -> None:
     """No more than a bounded part of a stream is held for a slow reader, and none of it is lost."""
-    monkeypatch.setattr(http_connection, "HELD", 1000)
     size, part = 400, b"x" * 2**16
     sent = 0
 
@@ -65,7 +63,7 @@ async def test_a_stream_that_nobody_reads_makes_the_server_wait(monkeypatch: pyt
             sent += 1
         await caller.say(b"0\r\n\r\n")
 
-    async with serving(script) as (client, _), client.stream("/x", {}, silence_s=10) as stream:
+    async with serving(script, held_max=1000) as (client, _), client.stream("/x", {}, silence_s=10) as stream:
         before = -1
         while sent != before:  # until the server is stuck
             before = sent

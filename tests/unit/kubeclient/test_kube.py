@@ -9,38 +9,29 @@ from typing import Any
 
 import msgspec
 import pytest
-import yaml
 from aiohttp import test_utils, web
 
 from allocator import errors
 from kubeclient import kube
 from kubeclient.changes import Change, ChangeType
+from kubeclient.http_connection import MAX_ANSWER
+from kubeclient.kubeconfig import Kubeconfig
 from kubeclient.objects import Node
+from tests.unit.kubeclient.kubeconfigs import kubeconfig
 
 NODES = "/api/v1/nodes"
 DECODE = msgspec.json.Decoder(Node).decode
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-def kubeconfig(directory: Path, url: str) -> Path:
-    """A kubeconfig of a user with a token."""
-    file = directory / "kubeconfig"
-    parts = {
-        "clusters": [{"name": "c", "cluster": {"server": url}}],
-        "users": [{"name": "u", "user": {"token": "secret"}}],
-        "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
-    }
-    file.write_text(yaml.safe_dump({"apiVersion": "v1", "kind": "Config", "current-context": "x", **parts}))
-    return file
-
-
 @asynccontextmanager
-async def served(directory: Path, handler: Handler) -> AsyncIterator[kube.Connection]:
+async def served(directory: Path, handler: Handler, max_answer: int = MAX_ANSWER) -> AsyncIterator[kube.Connection]:
     """A connection to an API server that answers everything with a handler."""
     application = web.Application()
     application.router.add_route("*", "/{path:.*}", handler)
     async with test_utils.TestServer(application) as server:
-        connection = await kube.Connection.connect(kubeconfig(directory, str(server.make_url("/"))), user_agent="me")
+        access = await Kubeconfig.load(kubeconfig(directory, str(server.make_url("/"))))
+        connection = kube.Connection(access, user_agent="me", max_answer=max_answer)
         yield connection
         await connection.close()
 
@@ -160,7 +151,18 @@ async def test_a_server_that_is_not_there_is_unreachable(tmp_path: Path) -> None
     await connection.close()
 
 
-@pytest.mark.parametrize("body", [b"<html>", b'{"items": 1}', b'{"items": [{"metadata": {}}]}'])
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"<html>",
+        b'{"items": 1}',
+        b'{"items": [{"metadata": {}}]}',
+        b'{"items": [{"metadata": {"name": "\xff"}}]}',
+        b'{"metadata": {"continue": "\xff"}}',
+        b'{"other": ' + b"[" * 10**5 + b"]" * 10**5 + b"}",
+    ],
+    ids=["no JSON", "no list", "no names", "no UTF-8 in an item", "no UTF-8", "nested too deeply"],
+)
 async def test_an_answer_that_cannot_be_read_is_unreachable(tmp_path: Path, body: bytes) -> None:
     """What is no list, or a list of something else, is an error of ours and not of the decoder."""
     async with served(tmp_path, answering(body=body)) as connection:
@@ -223,6 +225,18 @@ async def test_a_long_object_is_one_event(tmp_path: Path) -> None:
         assert await watched(connection) == [(ChangeType.ADDED, "a", "1")]
 
 
+async def test_an_object_that_is_too_large_ends_the_watch(tmp_path: Path) -> None:
+    """A line that does not end is held up to a limit only, and the error names the limit."""
+    watch = streaming(event("ADDED", **node("a")), *([b"x" * 1000] * 100))
+
+    async def handler(request: web.Request) -> web.StreamResponse:
+        return await watch(request) if "watch" in request.query else web.json_response({})
+
+    async with served(tmp_path, handler, max_answer=5000) as connection:
+        with pytest.raises(errors.UnreachableError, match=r"watch .* an object is larger than 5,000 bytes"):
+            await watched(connection)
+
+
 @pytest.mark.parametrize(
     ("line", "error"),
     [
@@ -280,17 +294,6 @@ async def test_a_watch_that_is_left_early_gives_its_connection_up(tmp_path: Path
         async with aclosing(connection.watch(NODES, DECODE, "1")) as changes:
             assert (await anext(changes)).resource_version == "1"
         await ended.wait()
-
-
-@pytest.mark.parametrize("text", [None, "- no kubeconfig", "apiVersion: v1\nkind: Config\n", "a: ["])
-async def test_a_kubeconfig_that_cannot_be_used_is_named(tmp_path: Path, text: str | None) -> None:
-    """A missing file and one that configures nothing are errors that name the file."""
-    file = tmp_path / "kubeconfig"
-    if text is not None:
-        file.write_text(text)
-    why = "cannot be used: .*No such file" if text is None else "cannot be used"
-    with pytest.raises(errors.SettingsError, match=f"^kubeconfig: '{file}': {why}"):
-        await kube.Connection.connect(file)
 
 
 async def test_outside_of_a_cluster_a_kubeconfig_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""Access from within a pod, over TLS on loopback: what is mounted into it lets the agent in, and is read anew."""
+"""Access from within a pod, over TLS on loopback: what is mounted into it lets the agent in, and is read again."""
 
 import shutil
 import ssl
@@ -22,7 +22,6 @@ def mounted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     directory.mkdir()
     shutil.copy(certificates.ensure(tmp_path).authority, directory / "ca.crt")
     (directory / "token").write_text("first\n")
-    monkeypatch.setattr(service_account, "DIRECTORY", directory)
     monkeypatch.setenv(service_account.HOST, "127.0.0.1")
     monkeypatch.setenv(service_account.PORT, "1")
     return directory
@@ -52,9 +51,9 @@ async def api_server(made_in: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIte
 
 
 @asynccontextmanager
-async def connected() -> AsyncIterator[kube.Connection]:
-    """A connection as a pod makes it."""
-    connection = await kube.Connection.connect()
+async def connected(mounted: Path) -> AsyncIterator[kube.Connection]:
+    """A connection as a pod makes it, which looks at its files for each call."""
+    connection = kube.Connection(service_account.ServiceAccount(mounted, check_s=0.0), authenticated_s=0.0)
     try:
         yield connection
     finally:
@@ -63,27 +62,39 @@ async def connected() -> AsyncIterator[kube.Connection]:
 
 async def test_the_mounted_token_lets_in(mounted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The server is trusted by the mounted authority and is shown the token; a renewed one is used from then on."""
-    monkeypatch.setattr(kube, "AUTHENTICATED_S", 0.0)
-    async with api_server(tmp_path, monkeypatch) as seen, connected() as connection:
+    async with api_server(tmp_path, monkeypatch) as seen, connected(mounted) as connection:
         assert (await connection.get("/api/v1/nodes/n1", Node)).metadata.name == "n1"
         (mounted / "token").write_text("second")
         await connection.get("/api/v1/nodes/n1", Node)
     assert seen == ["Bearer first", "Bearer second"]
 
 
-@pytest.mark.usefixtures("mounted")
-async def test_another_authority_is_not_trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A server whose certificate somebody else signed does not get the token."""
+async def test_another_authority_is_not_trusted(mounted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server whose certificate another authority signed does not get the token, until that one is mounted."""
     (tmp_path / "other").mkdir()
-    async with api_server(tmp_path / "other", monkeypatch) as seen, connected() as connection:
+    async with api_server(tmp_path / "other", monkeypatch) as seen, connected(mounted) as connection:
         with pytest.raises(errors.UnreachableError, match="certificate verify failed"):
             await connection.get("/api/v1/nodes/n1", Node)
-    assert seen == []
+        assert seen == []
+        shutil.copy(certificates.ensure(tmp_path / "other").authority, mounted / "ca.crt")
+        assert (await connection.get("/api/v1/nodes/n1", Node)).metadata.name == "n1"
+    assert seen == ["Bearer first"]
+
+
+async def test_an_authority_that_cannot_be_read_leaves_the_one_before(
+    mounted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While the mounted files are being written again, connections are made with what was read last."""
+    async with api_server(tmp_path, monkeypatch) as seen, connected(mounted) as connection:
+        for damage in (lambda: (mounted / "ca.crt").write_text("half"), lambda: (mounted / "ca.crt").unlink()):
+            damage()
+            await connection.get("/api/v1/nodes/n1", Node)
+    assert len(seen) == 2
 
 
 async def test_a_token_that_vanishes_is_an_unreachable_server(mounted: Path) -> None:
     """It is tried again as any server that does not answer."""
-    async with connected() as connection:
+    async with connected(mounted) as connection:
         (mounted / "token").unlink()
         with pytest.raises(errors.UnreachableError, match="token"):
             await connection.get("/api/v1/nodes/n1", Node)
@@ -103,7 +114,7 @@ async def test_what_is_missing_is_named(mounted: Path, damage: object, named: st
     assert callable(damage)
     damage(mounted)
     with pytest.raises(errors.SettingsError, match=f"service account.*{named}.*kubeconfig file"):
-        await kube.Connection.connect()
+        service_account.ServiceAccount(mounted)
 
 
 async def test_an_ipv6_address_is_bracketed(mounted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
