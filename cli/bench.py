@@ -14,17 +14,15 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 
 from allocator import errors
-from benchmarks import extender as extender_bench
 from benchmarks import ranges, registry, results, suite
-from benchmarks import scheduler as scheduler_bench
-from benchmarks import sync as sync_bench
 from benchmarks.registry import PARTS, Part
 from benchmarks.results import RecordedVerdict, Results
-from cli import output, progress
+from cli import checkout, output, progress
 from cli.output import Format
 
 RESULTS = Path("benchmarks/out/results.json")
 REPORT = Path("benchmarks/out/report")
+START_SERVERS = frozenset({"extender", "interference", "scheduler", "agent", "sync"})  # the installed package has none
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="Measure what migsched promises.")
 Form = Annotated[Format, typer.Option("--output", "-o", help="How to print.")]
@@ -41,6 +39,9 @@ def extender(
 
     Example: migsched bench extender --nodes 1000 --nodes 5000 -o json
     """
+    _require_checkout("extender")
+    from benchmarks import extender as extender_bench
+
     with progress.shown() as tell:
         rows = extender_bench.measure(nodes or extender_bench.SIZES, cycles, tell)
     _show("extender", rows, form)
@@ -57,6 +58,7 @@ def interference(
 
     Example: migsched bench interference --nodes 1000 -o json
     """
+    _require_checkout("interference")
     from benchmarks import interference as interference_bench
 
     with progress.shown() as tell:
@@ -78,6 +80,9 @@ def scheduler(
 
     Example: migsched bench scheduler --nodes 1000 --pods 500 --runs 3 -o json
     """
+    _require_checkout("scheduler")
+    from benchmarks import scheduler as scheduler_bench
+
     with progress.shown() as tell:
         found = scheduler_bench.measure(
             nodes, pods, runs, shortlist=shortlist, filled=filled, infeasible=infeasible, progress=tell
@@ -95,6 +100,7 @@ def agent(
 
     Example: migsched bench agent -o json
     """
+    _require_checkout("agent")
     from benchmarks import agent as agent_bench  # gRPC is not needed by the others
 
     with progress.shown() as tell:
@@ -112,6 +118,9 @@ def sync(
 
     Example: migsched bench sync --nodes 5000
     """
+    _require_checkout("sync")
+    from benchmarks import sync as sync_bench
+
     with progress.shown() as tell:
         row = sync_bench.measure(nodes, slices, tell)
     _show_one("sync", row, form)
@@ -215,6 +224,7 @@ def everything(
     Example: migsched bench all --quick
     """
     chosen = registry.find(only or ())
+    _require_checkout(*(part.name for part in chosen))
     known = results.read(file) if update and file.exists() else None
     if known is not None and known.quick != quick:
         raise errors.SettingsError("update", str(file), "quick results and full ones do not go into one file")
@@ -268,6 +278,13 @@ def report(
     except OSError as error:
         raise errors.SettingsError("out", str(out), f"name a folder that can be written ({error.strerror})") from error
     typer.echo(f"{written[0]} and {len(written) - 1} plots")
+
+
+def _require_checkout(*parts: str) -> None:
+    """Refuse parts that start servers where there are none, before anything is measured."""
+    for part in parts:
+        if part in START_SERVERS:
+            checkout.require(f"bench {part}", f'make bench ARGS="--only {part}"')
 
 
 def _say_what_is_left_out(found: Results, chosen: Sequence[Part], tell: registry.Progress) -> None:

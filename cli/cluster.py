@@ -8,15 +8,16 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.text import Text
 
 from allocator import errors
-from cli import output
-from simulator.cluster import local_cluster
-from simulator.cluster.local_cluster import LocalCluster
+from cli import checkout, output
+
+if TYPE_CHECKING:
+    from simulator.cluster.local_cluster import LocalCluster, LocalClusterOptions
 
 
 def cluster(
@@ -42,13 +43,13 @@ def cluster(
 
     Example: migsched cluster --nodes 2 --gpus 4 --model h100-80gb
     """
+    checkout.require("cluster", "make cluster")
     from config import logs
+    from simulator.cluster.local_cluster import LocalClusterOptions
 
     logs.configure("console", "warning")
     with contextlib.nullcontext(directory) if directory else _temporary() as place:
-        wishes = local_cluster.LocalClusterOptions(
-            place, nodes, gpus, model, seed, policy, extender_port, api_port, job_seconds
-        )
+        wishes = LocalClusterOptions(place, nodes, gpus, model, seed, policy, extender_port, api_port, job_seconds)
         asyncio.run(_run(wishes))
 
 
@@ -65,8 +66,10 @@ def _temporary() -> Iterator[Path]:
     shutil.rmtree(place, ignore_errors=True)
 
 
-async def _run(wishes: local_cluster.LocalClusterOptions) -> None:
+async def _run(wishes: "LocalClusterOptions") -> None:
     """Until a signal. One that comes while the cluster is still starting breaks that off."""
+    from simulator.cluster import local_cluster  # not in the installed package
+
     stop, starting, task = asyncio.Event(), True, asyncio.current_task()
 
     def on_signal() -> None:
@@ -94,7 +97,7 @@ def _tell(line: str) -> None:
     print(line, file=sys.stderr)  # noqa: T201 - progress, for people
 
 
-def _summary(running: LocalCluster, wishes: local_cluster.LocalClusterOptions) -> Text:
+def _summary(running: "LocalCluster", wishes: "LocalClusterOptions") -> Text:
     plane = running.control_plane
     return Text.assemble(
         ("migsched cluster", "bold"),

@@ -1,0 +1,19 @@
+"""What needs a checkout of the repository says so: the installed package leaves out what only tests and benchmarks use.
+
+Called by `migsched cluster` and by the benchmarks that start servers, before they import what may not be there.
+"""
+
+import importlib.util
+
+from allocator import errors
+
+LEFT_OUT = ("testbed", "simulator.nvml", "benchmarks.servers")  # pyproject.toml keeps them out of the wheel
+
+
+def require(command: str, target: str) -> None:
+    """Raise an error that names the make target, if this is an installed package and not a checkout."""
+    if any(importlib.util.find_spec(package) is None for package in LEFT_OUT):
+        raise errors.MigschedError(
+            f"`migsched {command}` works in a checkout of the repository only, "
+            f"because the installed package leaves out {', '.join(LEFT_OUT)}; run `{target}` there"
+        )
