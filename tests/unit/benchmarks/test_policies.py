@@ -39,17 +39,6 @@ def test_rows_are_measured_and_below_the_ceiling() -> None:
     assert "100%" in told[-1]
 
 
-def test_rows_do_not_depend_on_the_number_of_processes() -> None:
-    """Two processes measure what one does, in the same order."""
-    contenders = (Contender("first-fit"), Contender("fgd", known_demand=True))
-    one, two = (
-        policies.rows(seeds=1, loads=(0.85,), mixes=("uniform",), contenders=contenders, workers=workers)
-        for workers in (1, 2)
-    )
-    assert one == two
-    assert [row["gpc_ci95"] for row in one] == [None, None, None]
-
-
 def test_every_reference_is_about_a_row_that_is_measured() -> None:
     """Each bound of the policies names a contender, mix, load and number of profiles that the full run has."""
     five, six = policies.FIVE_PROFILES, policies.SIX_PROFILES
