@@ -1,4 +1,4 @@
-"""The report, drawn whole: everything measured is in it, in one file that needs no other, and what fell short comes first."""
+"""The report, drawn whole: all that was measured is in it, it needs no other file, and what fell short comes first."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
