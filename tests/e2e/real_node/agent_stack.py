@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.parse
 import urllib.request
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -33,7 +34,7 @@ from tests.e2e.scheduling.stack import DEPLOY, ExtenderProcess
 ROOT = Path(__file__).parents[3]
 SECONDS = 45.0
 GPUS = 8
-_SETTINGS = {"poll_s": "0.5", "grace_s": "1", "retry_s": "1", "report_interval_s": "0.1", "metrics_port": "0"}
+_SETTINGS = {"poll_s": "0.25", "grace_s": "0.5", "retry_s": "0.5", "report_interval_s": "0.1", "metrics_port": "0"}
 
 # A container marks every slice it uses for as long as it lives, and fails if somebody else has marked one. It can be
 # told to end once its marks are there: before that the signal may come too early for the trap, and is lost.
@@ -52,6 +53,14 @@ give_back 0
 """
 
 _LAST = '"nvidia.com/mig-7g.40gb","event":"registered"'  # of the resources, by name
+
+# Of the kinds that are asked for while a test waits.
+_PATHS = {
+    "node": "/api/v1/nodes",
+    "pod": "/api/v1/namespaces/default/pods",
+    "event": "/api/v1/namespaces/default/events",
+    "mignode": "/apis/migsched.io/v1alpha1/mignodes",
+}
 
 Document = dict[str, Any]
 
@@ -117,13 +126,12 @@ class Agent:
 
 
 class AgentStack:
-    """A node `n1` of 8 × A100-40GB, or another number, everything running.
+    """A node `n1` of 8 × A100-40GB, everything running.
 
     `during_call` is what the driver does in the time that a call lasts, by `hardware.driver.faults.latency_s`.
     """
 
-    def __init__(self, cluster: ControlPlane, node: RealNode, directory: Path, gpus: int = GPUS) -> None:
-        self.gpus = gpus
+    def __init__(self, cluster: ControlPlane, node: RealNode, directory: Path) -> None:
         self.during_call: Callable[[float], None] = time.sleep
         self.cluster = cluster
         self._trust = ssl.create_default_context(cafile=cluster.directory / "certificates" / "ca.crt")
@@ -139,7 +147,7 @@ class AgentStack:
     def _start(self, directory: Path) -> None:
         self.cluster.apply(DEPLOY / "crd" / "mignodes.yaml")
         self.in_use.mkdir()
-        simulated = driver.simulate(f"a100-40gb:{self.gpus}", seed=self.node.name, pause=lambda s: self.during_call(s))
+        simulated = driver.simulate(f"a100-40gb:{GPUS}", seed=self.node.name, pause=lambda s: self.during_call(s))
         sockets = Path(self._cleanup.enter_context(tempfile.TemporaryDirectory(prefix="migsched-")))
         self.hardware = self._cleanup.enter_context(Hardware(simulated, sockets / "gpus", self.in_use))
         self.agent = Agent(self.cluster, self.node, self.hardware, directory)
@@ -162,28 +170,35 @@ class AgentStack:
         if not self.agent.registered:
             return False
         status = self.get("node", self.node.name)["status"]
-        return status["allocatable"].get("nvidia.com/mig-1g.5gb") == str(7 * self.gpus) and self.agent_ready()
+        return status["allocatable"].get("nvidia.com/mig-1g.5gb") == str(7 * GPUS) and self.agent_ready()
 
     # What there is
 
-    def get(self, *what: str) -> Document:
-        """An object, or a list, from the API server."""
-        found: Document = json.loads(self.cluster.kubectl("get", *what, "--output=json").stdout)
-        return found
-
-    def pods(self) -> list[Document]:
-        """All pods, asked for without kubectl, which takes more time than the answer."""
+    def get(self, kind: str, name: str = "", **selector: str) -> Document:
+        """An object, or a list, from the API server, asked for without kubectl, which takes longer than the answer."""
+        query = urllib.parse.urlencode(selector)
         request = urllib.request.Request(
-            f"{self.cluster.url}/api/v1/namespaces/default/pods",
+            f"{self.cluster.url}{_PATHS[kind]}/{name}?{query}",
             headers={"Authorization": f"Bearer {self.cluster.token}"},
         )
         with urllib.request.urlopen(request, timeout=30, context=self._trust) as answer:
-            found: list[Document] = json.load(answer)["items"]
-        return found
+            document: Document = json.load(answer)
+        return document
+
+    def pods(self) -> list[Document]:
+        """All pods."""
+        pods: list[Document] = self.get("pod")["items"]
+        return pods
+
+    def events(self, pod: str, reason: str) -> list[Document]:
+        """The events of a pod that have this reason."""
+        selector = f"involvedObject.name={pod},reason={reason}"
+        events: list[Document] = self.get("event", fieldSelector=selector)["items"]
+        return events
 
     def agent_ready(self) -> bool:
         """The agent says so itself."""
-        status = self.get("mignodes")["items"]
+        status = self.get("mignode")["items"]
         return any(c["status"] == "True" for one in status for c in one.get("status", {}).get("conditions", ()))
 
     def reported(self) -> dict[str, tuple[str, str]]:
@@ -271,6 +286,13 @@ class AgentStack:
         for gpu in self.hardware.driver.gpus.values():
             gpu.uuids_change = True  # old MIG UUIDs must not work by chance
         self.hardware.driver.restart()
+
+    def empty(self) -> None:
+        """Destroy the idle slices, as another program would, and wait until the agent has noticed."""
+        for gpu in self.hardware.driver.by_index():
+            for idle in gpu.instances():
+                gpu.destroy(idle.gi_id)
+        self.eventually(lambda: not self.reported() and not self.journal().records, "the GPUs are empty")
 
     def clear(self) -> None:
         """Delete all pods, wait until nothing is held any more, and check what must hold then and held all along."""

@@ -1,4 +1,8 @@
-"""Real nodes for the tests in this folder, which are skipped, saying what is missing, where no node can run."""
+"""A real node for the tests in this folder, which are skipped, saying what is missing, where no node can run.
+
+Control plane, node and agent start once and are shared: to start them takes longer than most tests. Each test leaves
+them as it would like to find them.
+"""
 
 from collections.abc import Iterator
 from contextlib import closing
@@ -44,7 +48,7 @@ def usable_machine(request: pytest.FixtureRequest) -> None:
             pytest.fail(str(exc), pytrace=False)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def cluster(
     usable_machine: None, binaries: control_plane_build.Binaries, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[ControlPlane]:
@@ -54,22 +58,23 @@ def cluster(
         yield started
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def node(cluster: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealNode]:
-    """A node that the tests of a module share."""
+    """A node that all tests of this folder share."""
     with RealNode(cluster, "n1", tmp_path_factory.mktemp("n"), labels={"accelerator": "simulated"}) as started:
         yield started
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def whole(cluster: ControlPlane, node: RealNode, tmp_path_factory: pytest.TempPathFactory) -> Iterator[AgentStack]:
-    """Everything running, shared by the tests of this module."""
+    """Everything running, shared by all tests of this folder."""
     with closing(AgentStack(cluster, node, tmp_path_factory.mktemp("a"))) as started:
         yield started
 
 
 @pytest.fixture
 def stack(whole: AgentStack) -> Iterator[AgentStack]:
-    """The running stack without pods; what a test leaves is cleared and checked."""
+    """The running stack without pods, serving; what a test leaves is cleared and checked."""
+    whole.eventually(whole.serves, "the agent's devices are allocatable")
     yield whole
     whole.clear()

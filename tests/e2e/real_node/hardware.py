@@ -139,7 +139,7 @@ class RemoteDevices:
 
     def remaining(self, gpu: str) -> Mapping[str, int]:
         """See MigDevices."""
-        found: Mapping[str, int] = self._ask("capacity", gpu)
+        found: Mapping[str, int] = self._ask("remaining", gpu)
         return found
 
     def create(self, gpu: str, placement: Placement) -> device.GpuInstance:

@@ -54,6 +54,19 @@ def container(one: dict[str, Any]) -> tuple[str, int]:
     return status["containerID"], status["restartCount"]
 
 
+def clear(cluster: ControlPlane, keep: str) -> None:
+    """Delete all pods, and the Node objects but that one: what stopped nodes ran has nobody to end it."""
+    nodes = json.loads(cluster.kubectl("get", "nodes", "--output=json").stdout)["items"]
+    stopped = {node["metadata"]["name"] for node in nodes} - {keep}
+    pods = json.loads(cluster.kubectl("get", "pods", "--output=json").stdout)["items"]
+    left = [pod["metadata"]["name"] for pod in pods if pod["spec"].get("nodeName") in stopped]
+    if left:
+        cluster.kubectl("delete", "pods", "--force", "--grace-period=0", *left)
+    if stopped:
+        cluster.kubectl("delete", "nodes", *sorted(stopped))
+    cluster.kubectl("delete", "pods", "--all", "--grace-period=1", f"--timeout={SECONDS:g}s")
+
+
 def eventually(condition: Callable[[], bool], what: str) -> None:
     """Wait until a condition holds."""
     deadline = time.monotonic() + SECONDS

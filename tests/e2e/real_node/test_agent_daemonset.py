@@ -50,6 +50,7 @@ def running(cluster: ControlPlane, node: RealNode, template: dict[str, Any]) -> 
     cluster.kubectl("wait", f"pod/{POD}", f"--namespace={NAMESPACE}", "--for=condition=Ready", "--timeout=60s")
     yield node
     cluster.kubectl("delete", "pod", POD, f"--namespace={NAMESPACE}", "--grace-period=1")
+    cluster.kubectl("label", "node", node.name, "migsched.io/agent-", "nvidia.com/gpu.present-")
 
 
 def inside(node: RealNode, *command: str, check: bool = True) -> str:

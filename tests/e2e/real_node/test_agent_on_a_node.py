@@ -32,6 +32,7 @@ MIX += [["4g.20gb"], ["7g.40gb"], ["1g.5gb", "1g.5gb"], ["3g.20gb", "3g.20gb"]]
 
 def test_a_pod_gets_the_slice_that_its_annotation_names(stack: AgentStack) -> None:
     """A pod's process sees the MIG UUID of the very slice that kube-scheduler and extender chose and the GPU holds."""
+    stack.empty()
     (made,) = stack.run(pod(stack, "first", ["3g.20gb"]))
     (promise,) = promises(made)
     seen = stack.visible("first")
@@ -41,7 +42,7 @@ def test_a_pod_gets_the_slice_that_its_annotation_names(stack: AgentStack) -> No
     stack.eventually(lambda: stack.reported() == {seen: ("allocated", "first")}, "the owner in the MigNode")
     assert stack.hardware.used() == {seen}
     assert len(stack.specs()) == len(stack.journal().grants) == 1
-    events = stack.get("events", "--field-selector=involvedObject.name=first,reason=SliceReady")["items"]
+    events = stack.events("first", "SliceReady")
     assert [seen in one["message"] for one in events] == [True]
 
     stack.clear()
@@ -181,8 +182,7 @@ def test_a_driver_that_fails_for_a_while_delays_pods_only(stack: AgentStack) -> 
     (made,) = stack.run(pod(stack, "patient", ["7g.40gb"]))
     (promise,) = promises(made)
     assert stack.hardware.slices()[stack.visible("patient")][0] == promise.gpu
-    events = stack.get("events", "--field-selector=involvedObject.name=patient,reason=SliceFailed")["items"]
-    assert events == []
+    assert stack.events("patient", "SliceFailed") == []
     assert stack.agent.log.read_text().count("injected fault") == before + 3  # all of them struck
 
 

@@ -74,6 +74,7 @@ def test_runtimes_without_cdi_are_served_by_the_environment(stack: AgentStack) -
 def test_whole_gpus_are_served_beside_slices(stack: AgentStack) -> None:
     """GPUs with MIG mode off are given away whole as nvidia.com/gpu, while slices are cut on the others."""
     driver = stack.hardware.driver
+    stack.empty()
     stack.run(pod(stack, "slice", ["3g.20gb"]))
     before = stack.get("pod", "slice")
     gpu = next(one for one in driver.by_index() if not one.instances())

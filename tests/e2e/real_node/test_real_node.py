@@ -1,6 +1,7 @@
 """A real kubelet with a real container runtime runs pods, hands devices to them, and survives what nodes survive."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,14 @@ from tests.e2e.real_node import pods
 from tests.e2e.real_node.device_plugin import DevicePlugin
 
 pytestmark = pytest.mark.e2e
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _cleared(cluster: ControlPlane, node: RealNode) -> Iterator[None]:
+    """These tests leave no pod, no other node and no device to those of other files, which share the node."""
+    yield
+    (node.cdi_directory / "example.json").unlink(missing_ok=True)
+    pods.clear(cluster, keep=node.name)
 
 
 def test_the_node_is_ready_with_the_versions_that_were_built(cluster: ControlPlane, node: RealNode) -> None:

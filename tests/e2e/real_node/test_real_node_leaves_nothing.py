@@ -35,6 +35,13 @@ with ControlPlane(directory / "c") as cluster, RealNode(cluster, "n1", directory
 """
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _cleared(cluster: ControlPlane, node: RealNode) -> Iterator[None]:
+    """These tests leave no pod and no other node to those of other files, which share the cluster."""
+    yield
+    pods.clear(cluster, keep=node.name)
+
+
 def cgroups(place: NodeLayout) -> list[Path]:
     """The node's cgroups, in all hierarchies: one for each controller, or a single one."""
     top = Path("/sys/fs/cgroup")
@@ -90,8 +97,8 @@ def test_a_stopped_node_is_gone(cluster: ControlPlane, tmp_path_factory: pytest.
     directory = tmp_path_factory.mktemp("n")
     place = NodeLayout(directory)
     before = machine_state(place)
-    with RealNode(cluster, "n1", directory):
-        pods.run(cluster, pods.pod("p", pods.FOREVER, node="n1"))
+    with RealNode(cluster, "n5", directory):
+        pods.run(cluster, pods.pod("p", pods.FOREVER, node="n5"))
         processes = [os.pidfd_open(pid) for pid in inside(place)]
         assert len(processes) >= 6  # first process, containerd, kubelet, shim, pause, container
         assert cgroups(place)
