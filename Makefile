@@ -8,7 +8,7 @@ ARGS ?=
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install lock demo demo-picture cluster test test-fast check format lint types imports bench recorded clean control-plane real-node manifests manifests-check protos
+.PHONY: help install lock demo demo-picture cluster test test-fast check format lint types imports bench recorded drawings clean control-plane real-node manifests manifests-check protos
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -34,10 +34,10 @@ manifests: install ## regenerate what deploy/ derives from the GPU catalogues
 protos: install ## regenerate the kubelet's messages from their .proto files
 	cd node_agent/kubelet && ../../$(BIN)/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. *.proto
 
-demo: install ## the whole product on simulated GPUs, in one process (ARGS="--once -o json")
+demo: install ## the real scheduler service over a simulated cluster and agent, in one process (ARGS="--once -o json")
 	@$(BIN)/migsched demo $(ARGS)
 
-demo-picture: install ## draw the demo's picture for the README anew
+demo-picture: install ## draw the demo's picture for the README again
 	@$(BIN)/migsched demo --svg docs/images/demo.svg
 
 control-plane: install ## build etcd, kube-apiserver, kube-scheduler, … into the cache (minutes, once)
@@ -81,6 +81,9 @@ bench: control-plane ## every benchmark, checked against benchmarks/ranges.toml
 recorded: install ## put the recorded benchmark run into the docs that quote it
 	-$(BIN)/migsched bench judge benchmarks/results/full.json --save
 	$(BIN)/python -m benchmarks.report.quoted
+
+drawings: install ## draw the imports between the packages again, into docs/architecture.md
+	$(BIN)/python -m benchmarks.report.imports
 
 clean: ## remove the environment and caches
 	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage htmlcov
