@@ -8,7 +8,7 @@ ARGS ?=
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install lock demo demo-picture cluster test test-fast check format lint types imports bench recorded drawings clean control-plane real-node manifests manifests-check protos
+.PHONY: help install lock demo demo-picture cluster test test-fast check format lint types imports bench recorded drawings docs clean control-plane real-node manifests manifests-check protos
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -69,11 +69,14 @@ types: install
 imports: install
 	$(BIN)/lint-imports
 
+docs: install ## the docs as a site in build/site; a dead link or an unlinked page fails
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 manifests-check: control-plane ## every manifest: fits the agent's and the scheduler's settings, builds, and a real API server takes it
 	$(BIN)/pytest tests/unit/deploy tests/e2e/test_deploy_*.py tests/e2e/test_agent_kube.py $(ARGS)
 
 check: export HYPOTHESIS_PROFILE ?= ci
-check: lint types imports test ## what CI runs: format, lint, types, import contracts, all tests
+check: lint types imports docs test ## what CI runs: format, lint, types, import contracts, docs site, all tests
 
 bench: control-plane ## every benchmark, checked against benchmarks/ranges.toml
 	$(BIN)/migsched bench all $(ARGS)
