@@ -1,4 +1,4 @@
-"""`migsched demo`: the whole product on simulated GPUs, in one process."""
+"""`migsched demo`: the real scheduler service over a simulated cluster, in one process."""
 
 import asyncio
 import contextlib

@@ -1,6 +1,7 @@
 """A whole cluster in one process: API server in memory, nodes, agents, kubelets, scheduler stand-in, and our extender.
 
-Only Kubernetes and the hardware are stood in for: the scheduler service is the real one, called over HTTP on loopback.
+The scheduler service is the real one, called over HTTP on loopback. All else is simulated: Kubernetes, the hardware, and
+the node agent, whose stand-in (`fake_agent`) cuts what annotations promise and reports it, without a line of `node_agent`.
 Used by `migsched demo` and by the integration tests.
 """
 

@@ -1,4 +1,4 @@
-"""The whole product in one process: real scheduler service over HTTP, everything around it simulated."""
+"""The real scheduler service over HTTP, in one process with a simulated cluster, node agents included."""
 
 import random
 
