@@ -40,7 +40,7 @@ class Settings(BaseSettings):
     shortlist_slack: float = Field(
         0,
         ge=0,
-        description="How much more than the best one's a shortlisted node's loss by the policy may be; inf: any loss.",
+        description="Largest extra loss over the best node at which a node is still shortlisted; inf admits every node that fits.",
     )
     max_body_mib: int = Field(
         32, ge=1, le=1024, description="Largest request body in MiB; 5,000 full Node objects are about 20."
