@@ -120,8 +120,7 @@ def _plans(mix: str, slices: int, seeds: int) -> list[dict[str, Any]]:
 
 def _planned(demand: Mapping[str, int]) -> int:
     """GPUs of an exact plan."""
-    found: int = plan.answer({"fleet": [{"model": MODEL}], "demand": dict(demand)})["gpus"][MODEL]
-    return found
+    return plan.answer({"fleet": [{"model": MODEL}], "demand": dict(demand)}).gpus[MODEL]
 
 
 def lp_bound(kind: Geometry, demand: Mapping[str, int]) -> int:
@@ -180,7 +179,7 @@ def _large_plan(seed: int) -> dict[str, Any]:
         "what": "plan, three models",
         "mix": f"random {seed + 1}",
         "slices": 10_000,
-        "gap": answer["gap"],
+        "gap": answer.gap,
         "seconds": seconds,
     }
 

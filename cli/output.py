@@ -45,7 +45,7 @@ def show(form: Format, document: Callable[[], Any], table: Callable[[], Renderab
 def text(form: Format, document: Any) -> str:
     """A document as JSON or YAML."""
     if form is Format.YAML:
-        rendered: str = yaml.safe_dump(document, sort_keys=False, allow_unicode=True)
+        rendered: str = yaml.safe_dump(msgspec.to_builtins(document), sort_keys=False, allow_unicode=True)
         return rendered
     return msgspec.json.format(msgspec.json.encode(document), indent=2).decode() + "\n"
 

@@ -1,6 +1,6 @@
 """`migsched plan`: how many GPUs a demand needs, each one's layout, and the proof."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Group, RenderableType
@@ -8,6 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from allocator.planning import plan as plans
+from allocator.planning.plan.types import PlanAnswer
 from cli import documents, output
 from cli.output import Format
 
@@ -25,24 +26,24 @@ def plan(
     """
     answer = plans.answer(documents.read(document), time_limit)
     output.show(form, lambda: answer, lambda: _table(answer))
-    if not answer.get("feasible", True):
+    if not answer.feasible:
         raise typer.Exit(1)
 
 
-def _table(answer: dict[str, Any]) -> RenderableType:
-    proof = "proven the fewest" if answer.get("optimal") else f"lower bound {answer.get('lower_bound')}"
-    gpus = ", ".join(f"{number} × {model}" for model, number in answer.get("gpus", {}).items()) or "none"
+def _table(answer: PlanAnswer) -> RenderableType:
+    proof = "proven the fewest" if answer.optimal else f"lower bound {answer.lower_bound}"
+    gpus = ", ".join(f"{number} × {model}" for model, number in answer.gpus.items()) or "none"
     parts: list[RenderableType] = [Text.assemble((gpus, "bold"), f"   ({proof})")]
-    if answer.get("reason"):
-        parts.append(Text(str(answer["reason"]), style="bold red"))
+    if answer.reason:
+        parts.append(Text(answer.reason, style="bold red"))
     layouts = Table(box=None, pad_edge=False, header_style="dim")
     for column in ("GPUS", "MODEL", "LAYOUT"):
         layouts.add_column(column, justify="right" if column == "GPUS" else "left")
-    for one in answer.get("layouts", ()):
-        slices = "  ".join(f"{s['profile']}@{s['start']}" for s in one["slices"])
-        layouts.add_row(str(one["count"]), one["model"], slices or "–")
+    for layout in answer.layouts:
+        slices = "  ".join(f"{slice_.profile}@{slice_.start}" for slice_ in layout.slices)
+        layouts.add_row(str(layout.count), layout.model, slices or "–")
     parts.append(layouts)
-    for name, chosen in (answer.get("services") or {}).items():
-        parts.append(Text(f"{name}: " + ", ".join(f"{n} × {profile}" for profile, n in chosen.items())))
-    parts.append(Text(f"stranded memory slices: {answer.get('stranded_memory_slices', 0)}", style="dim"))
+    for name, instances in answer.services.items():
+        parts.append(Text(f"{name}: " + ", ".join(f"{number} × {profile}" for profile, number in instances.items())))
+    parts.append(Text(f"stranded memory slices: {answer.stranded_memory_slices}", style="dim"))
     return Group(*parts)

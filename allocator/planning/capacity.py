@@ -17,12 +17,12 @@ from allocator.mig import geometry
 from allocator.mig.catalogue import Catalogue
 from allocator.mig.geometry import Geometry
 from allocator.mig.profile import Profile
+from allocator.planning import known_models as plan_document
 from allocator.planning import reading
 from allocator.planning.packing import covering, patterns, relocation
 from allocator.planning.packing.covering import Cover, CoverDemand, Menu, Option, Supply
 from allocator.planning.packing.program import SolveStatus
 from allocator.planning.packing.relocation import Places, RelocationProblem
-from allocator.planning.plan import document as plan_document
 from allocator.planning.repack import document, joint, planner, problem, render, search
 from allocator.planning.repack.document import Wanted
 from allocator.planning.repack.problem import RepackLimits, RepackProblem
@@ -105,9 +105,9 @@ def _added(value: Any, known: Mapping[str, Catalogue]) -> _Added:
 
 def _nodes(entry: Mapping[str, Any], where: str, known: Mapping[str, Catalogue]) -> _Added:
     return _Added(
-        plan_document.catalogue(entry["model"], f"{where}.model", known),
+        plan_document.find(entry["model"], f"{where}.model", known),
         reading.count(entry["nodes"], f"{where}.nodes", 0, 100_000),
-        reading.count(entry.get("gpus_per_node", plan_document.GPUS_PER_NODE), f"{where}.gpus_per_node", 1, 64),
+        reading.count(entry.get("gpus_per_node", 8), f"{where}.gpus_per_node", 1, 64),
     )
 
 

@@ -61,7 +61,7 @@ class Task(Protocol):
     Raises InputError for a document that cannot be meant.
     """
 
-    def __call__(self, document: Any, terms: JobContext) -> Mapping[str, Any]:
+    def __call__(self, document: Any, terms: JobContext) -> Any:
         """Do the work."""
 
 

@@ -3,21 +3,20 @@
 Each imports its part of the allocator when it is called: the solver is loaded in a worker, never in the service.
 """
 
-from collections.abc import Mapping
 from typing import Any
 
 from allocator import errors
 from scheduler.planner.port import JobContext
 
 
-def plan(document: Any, terms: JobContext) -> Mapping[str, Any]:
+def plan(document: Any, terms: JobContext) -> Any:
     """`migsched plan`, which also knows the GPU models of the cluster."""
     from allocator.planning import plan as answers
 
     return answers.answer(document, terms.time_limit_s(answers.DEFAULT_TIME_LIMIT_S), terms.catalogues)
 
 
-def capacity(document: Any, terms: JobContext) -> Mapping[str, Any]:
+def capacity(document: Any, terms: JobContext) -> Any:
     """`migsched capacity` on the cluster, or on the fleet that the document describes."""
     from allocator.planning import capacity as answers
 
@@ -25,7 +24,7 @@ def capacity(document: Any, terms: JobContext) -> Mapping[str, Any]:
     return answers.answer(document, terms.saved, limit_s, terms.catalogues)
 
 
-def repack(document: Any, terms: JobContext) -> Mapping[str, Any]:
+def repack(document: Any, terms: JobContext) -> Any:
     """`migsched repack` on the cluster. Raises InputError where no snapshot came with the question."""
     from allocator.planning import repack as answers
 

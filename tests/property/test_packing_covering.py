@@ -9,11 +9,10 @@ from hypothesis import strategies as st
 from allocator.mig import geometry, gpu_models
 from allocator.mig.geometry import Geometry
 from allocator.mig.profile import Placement
-from allocator.planning import plan
 from allocator.planning.packing import covering, patterns
 from allocator.planning.packing.covering import CoverDemand, Supply
 from allocator.planning.packing.program import Program, SolveStatus, solve
-from tests import plan_checks, strategies
+from tests import plain_answers, plan_checks, strategies
 
 SMALL = ("a30-24gb", "a100-40gb", "rtx-pro-6000-blackwell-96gb")
 
@@ -47,7 +46,7 @@ def test_no_plan_needs_fewer_gpus(asked: tuple[str, dict[str, int]]) -> None:
     """The plan's GPUs are exactly as many as trying everything finds, and the plan keeps all its promises."""
     model, demand = asked
     document = {"fleet": [{"model": model}], "demand": demand}
-    answer = plan.answer(document)
+    answer = plain_answers.plan(document)
     plan_checks.check(document, answer)
     names = tuple(sorted(demand))
     kind = geometry.compiled(gpu_models.find(model))
@@ -100,7 +99,7 @@ def _pinned(draw: st.DrawFn, model: str) -> dict[str, Any]:
 @given(documents())
 def test_every_plan_keeps_its_promises(document: dict[str, Any]) -> None:
     """A plan is legal, serves everything, keeps the stock; and a refusal is right that more GPUs would do."""
-    answer = plan.answer(document)
+    answer = plain_answers.plan(document)
     if answer["feasible"]:
         plan_checks.check(document, answer)
         return
@@ -110,7 +109,7 @@ def test_every_plan_keeps_its_promises(document: dict[str, Any]) -> None:
     assert any(needed[model] > count for model, count in stock.items())
     enough = [{**e, "count": max(needed[e["model"]], stock[e["model"]])} if e["model"] in stock else e
               for e in document["fleet"]]  # fmt: skip
-    assert plan.answer({**document, "fleet": enough})["feasible"]
+    assert plain_answers.plan({**document, "fleet": enough})["feasible"]
 
 
 @given(strategies.models, st.data())

@@ -8,6 +8,7 @@ and utilisation are planner defaults, stated in docs/planning.md; a measurement 
 Called by the planner's document.
 """
 
+import enum
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
@@ -16,16 +17,42 @@ from allocator import errors
 
 _MIB = 1024 * 1024
 
+
+class WeightPrecision(enum.StrEnum):
+    """How exactly a parameter is kept."""
+
+    FP32 = "fp32"
+    BF16 = "bf16"
+    FP16 = "fp16"
+    FP8 = "fp8"
+    INT8 = "int8"
+    INT4 = "int4"
+
+
+class KvPrecision(enum.StrEnum):
+    """How exactly a number of the KV cache is kept."""
+
+    BF16 = "bf16"
+    FP16 = "fp16"
+    FP8 = "fp8"
+    INT8 = "int8"
+
+
 # Bytes per parameter. int4 carries its scales and zero points: 0.5 bytes and an eighth more.
 BYTES_PER_WEIGHT: Mapping[str, Fraction] = {
-    "fp32": Fraction(4),
-    "bf16": Fraction(2),
-    "fp16": Fraction(2),
-    "fp8": Fraction(1),
-    "int8": Fraction(1),
-    "int4": Fraction(9, 16),
+    WeightPrecision.FP32: Fraction(4),
+    WeightPrecision.BF16: Fraction(2),
+    WeightPrecision.FP16: Fraction(2),
+    WeightPrecision.FP8: Fraction(1),
+    WeightPrecision.INT8: Fraction(1),
+    WeightPrecision.INT4: Fraction(9, 16),
 }
-BYTES_PER_KV: Mapping[str, int] = {"bf16": 2, "fp16": 2, "fp8": 1, "int8": 1}
+BYTES_PER_KV: Mapping[str, int] = {
+    KvPrecision.BF16: 2,
+    KvPrecision.FP16: 2,
+    KvPrecision.FP8: 1,
+    KvPrecision.INT8: 1,
+}
 UTILISATION = Fraction(9, 10)  # of a slice's memory; vLLM's own default of --gpu-memory-utilization
 
 

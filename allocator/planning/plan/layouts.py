@@ -9,12 +9,12 @@ from allocator.mig.profile import Placement
 from allocator.placement import fleet
 from allocator.planning.packing import patterns
 from allocator.planning.packing.covering import Cover, Supply
-from allocator.planning.plan.document import Pinned
+from allocator.planning.plan.problem import Pinned
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """One way a GPU is cut: the slices that stand on it already, then the new ones in the order to create them."""
+    """One way a GPU is cut: the slices that it has already, then the new ones in the order to create them."""
 
     geometry: Geometry
     pinned: tuple[Placement, ...]
@@ -30,20 +30,20 @@ class Layout:
         return fleet.stranded_slices(self.geometry, self.geometry.state_of(self.slices), wanted)
 
 
-def of_cover(found: Cover, supplies: Sequence[Supply], pinned: Mapping[Pinned, int]) -> Mapping[Layout, int]:
+def of_cover(cover: Cover, supplies: Sequence[Supply], pinned: Mapping[Pinned, int]) -> Mapping[Layout, int]:
     """How many GPUs get which layout, pinned ones first. The first supplies are the pinned GPUs, in their order."""
     gpus = list(pinned)
     untouched = list(pinned.values())
     counted: Counter[Layout] = Counter()
-    for use in found.uses:
+    for use in cover.uses:
         supply = supplies[use.supply]
-        counts = {name: n for name, n in zip(found.names, use.counts, strict=True) if n}
+        counts = {name: n for name, n in zip(cover.names, use.counts, strict=True) if n}
         new = patterns.arrange(supply.geometry, supply.state, counts)
-        there: tuple[Placement, ...] = ()
+        pinned_slices: tuple[Placement, ...] = ()
         if use.supply < len(gpus):
-            there = gpus[use.supply].slices
+            pinned_slices = gpus[use.supply].slices
             untouched[use.supply] -= use.number
-        counted[Layout(supply.geometry, there, new)] += use.number
+        counted[Layout(supply.geometry, pinned_slices, new)] += use.number
     for gpu, number in zip(gpus, untouched, strict=True):
         if number:
             counted[Layout(gpu.geometry, gpu.slices, ())] += number

@@ -26,20 +26,20 @@ def render(layouts: Mapping[Layout, int], gpus_per_node: Mapping[str, int]) -> s
     for model in dict.fromkeys(layout.geometry.catalogue.model for layout in layouts):
         size = gpus_per_node[model]
         kinds = Counter(_nodes(_cuts(layouts, model), size))
-        for number, (node, there) in enumerate(kinds.items(), 1):
+        for number, (node, nodes) in enumerate(kinds.items(), 1):
             name = f"{model}-{number}"
             configs[name] = [_devices(node, cut, size) for cut in dict.fromkeys(node)]
-            notes.append(f"# {name}: {_plural(there, 'node')} of {_plural(len(node), 'GPU')}")
+            notes.append(f"# {name}: {_plural(nodes, 'node')} of {_plural(len(node), 'GPU')}")
     body = msgspec.yaml.encode({"version": "v1", "mig-configs": configs}).decode()
     return "\n".join([*notes, body]) if configs else ""
 
 
 def _cuts(layouts: Mapping[Layout, int], model: str) -> Mapping[_Cut, int]:
-    found: Counter[_Cut] = Counter()
+    gpus: Counter[_Cut] = Counter()
     for layout, number in layouts.items():
         if layout.geometry.catalogue.model == model:
-            found[tuple(sorted(Counter(one.profile for one in layout.slices).items()))] += number
-    return found
+            gpus[tuple(sorted(Counter(slice_.profile for slice_ in layout.slices).items()))] += number
+    return gpus
 
 
 def _nodes(cuts: Mapping[_Cut, int], size: int) -> Iterator[_Node]:
@@ -53,7 +53,7 @@ def _nodes(cuts: Mapping[_Cut, int], size: int) -> Iterator[_Node]:
 def _devices(node: _Node, cut: _Cut, size: int) -> dict[str, object]:
     alike = len(node) == size and len(set(node)) == 1
     return {
-        "devices": "all" if alike else [i for i, one in enumerate(node) if one == cut],
+        "devices": "all" if alike else [index for index, other in enumerate(node) if other == cut],
         "mig-enabled": True,
         "mig-devices": dict(cut),
     }

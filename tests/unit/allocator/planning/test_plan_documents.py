@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from allocator import errors
-from allocator.planning import plan
+from tests import plain_answers
 from tests.builders import catalogue
 
 FLEET = [{"model": "a100-40gb"}]
@@ -138,7 +138,7 @@ BAD_MODELS: list[tuple[dict[str, Any], str, str]] = [
 def test_a_bad_document_is_refused_by_field(document: Any, field: str, fix: str) -> None:
     """A document that cannot be meant raises InputError naming the field and a fix."""
     with pytest.raises(errors.InputError) as caught:
-        plan.answer(document)
+        plain_answers.plan(document)
     assert caught.value.field == field
     assert fix in caught.value.fix
 
@@ -147,7 +147,7 @@ def test_a_bad_document_is_refused_by_field(document: Any, field: str, fix: str)
 def test_a_bad_model_is_refused_by_field(model: dict[str, Any], field: str, fix: str) -> None:
     """A language model that cannot be sized, or fits no slice of the fleet, raises InputError naming field and fix."""
     with pytest.raises(errors.InputError) as caught:
-        plan.answer({"fleet": FLEET, "models": [model]})
+        plain_answers.plan({"fleet": FLEET, "models": [model]})
     assert caught.value.field == field
     assert fix in str(caught.value)
 
@@ -155,23 +155,23 @@ def test_a_bad_model_is_refused_by_field(model: dict[str, Any], field: str, fix:
 def test_two_models_need_labels_of_their_own() -> None:
     """The same model asked for twice needs a label per entry, and a service may not share it."""
     with pytest.raises(errors.InputError, match="label"):
-        plan.answer({"fleet": FLEET, "models": [MODEL, MODEL]})
+        plain_answers.plan({"fleet": FLEET, "models": [MODEL, MODEL]})
     service = {"name": "llama-3.1-8b", "rate": 1, "options": [OPTION]}
     with pytest.raises(errors.InputError, match="label"):
-        plan.answer({"fleet": FLEET, "models": [MODEL], "services": [service]})
+        plain_answers.plan({"fleet": FLEET, "models": [MODEL], "services": [service]})
 
 
 def test_sizes_that_nobody_published_are_said_to_be_so() -> None:
     """On a GPU without published memory sizes a model cannot be sized, and the error says why."""
     with pytest.raises(errors.InputError, match="nobody has published"):
-        plan.answer({"fleet": [{"model": "b300-269gb"}], "models": [MODEL]})
+        plain_answers.plan({"fleet": [{"model": "b300-269gb"}], "models": [MODEL]})
 
 
 @pytest.mark.parametrize("limit", [0, -1, float("nan"), "soon"])
 def test_a_bad_time_limit_is_refused(limit: Any) -> None:
     """A time limit must be a number above 0."""
     with pytest.raises(errors.InputError, match="time limit"):
-        plan.answer({"fleet": FLEET, "demand": {}}, limit)
+        plain_answers.plan({"fleet": FLEET, "demand": {}}, limit)
 
 
 def test_numbers_past_exactness_are_refused() -> None:
@@ -180,13 +180,15 @@ def test_numbers_past_exactness_are_refused() -> None:
     fleet = [{"model": "a100-40gb", "price": 123456.789012}, {"model": "a30-24gb", "price": 0.000001}]
     many = {"1g.5gb": 10**6, "1g.6gb": 10**6}
     with pytest.raises(errors.InputError, match="size of the question"):
-        plan.answer({"fleet": fleet, "demand": many, "goal": "cost"})
+        plain_answers.plan({"fleet": fleet, "demand": many, "goal": "cost"})
     with pytest.raises(errors.InputError, match="instances"):
-        plan.answer({"fleet": FLEET, "services": [{"name": "a", "rate": 10**9, "options": options}]})
+        plain_answers.plan({"fleet": FLEET, "services": [{"name": "a", "rate": 10**9, "options": options}]})
 
 
 def test_a_live_catalogue_is_planned_with() -> None:
     """A GPU model outside the table can be planned for with the catalogue that a live GPU reports."""
     live = catalogue(4, 4).profile("1g.8gb", (0, 1, 2, 3)).profile("2g.16gb", (0, 2), memory=2, compute=2).build()
-    answer = plan.answer({"fleet": [{"model": "made-up"}], "demand": {"1g.8gb": 3, "2g.16gb": 3}}, 5, {"made-up": live})
+    answer = plain_answers.plan(
+        {"fleet": [{"model": "made-up"}], "demand": {"1g.8gb": 3, "2g.16gb": 3}}, 5, {"made-up": live}
+    )
     assert answer["gpus"] == {"made-up": 3}

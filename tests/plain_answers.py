@@ -1,0 +1,30 @@
+"""The answers of plan, capacity, repack and simulate as JSON has them: what the commands print and the API sends."""
+
+from typing import Any
+
+import msgspec
+
+from allocator.planning import capacity as capacities
+from allocator.planning import plan as plans
+from allocator.planning import repack as repacks
+
+
+def plan(*arguments: Any) -> dict[str, Any]:
+    """`plan.answer` in plain values."""
+    return plain(plans.answer(*arguments))
+
+
+def capacity(*arguments: Any) -> dict[str, Any]:
+    """`capacity.answer` in plain values."""
+    return plain(capacities.answer(*arguments))
+
+
+def repack(*arguments: Any) -> dict[str, Any]:
+    """`repack.answer` in plain values."""
+    return plain(repacks.answer(*arguments))
+
+
+def plain(answer: Any) -> dict[str, Any]:
+    """An answer as it comes out of JSON."""
+    values: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(answer))
+    return values
