@@ -201,10 +201,10 @@ def _repacks(gpus: int) -> list[dict[str, Any]]:
                 "what": "repack",
                 "gpus": gpus,
                 "question": name,
-                "possible": answer["possible"],
-                "moves": answer["cost"]["moves"],
-                "gpc": answer["cost"]["gpc"],
-                "gap": answer["gap"],
+                "possible": answer.possible,
+                "moves": answer.cost.moves,
+                "gpc": answer.cost.gpc,
+                "gap": answer.gap,
                 "seconds": seconds,
             }
         )

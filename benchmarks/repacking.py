@@ -92,7 +92,7 @@ def _compare(kind: Geometry, saved: Saved, wanted: str, tallies: dict[str, _Tall
     began = time.perf_counter()
     answer = repack.answer({"requests": [{"profiles": {wanted: 1}}], "budgets": {"moves": MOVES}}, saved)
     between = time.perf_counter()
-    planned = answer["cost"]["total"] if answer["possible"] else None
+    planned = answer.cost.total if answer.possible else None
     window = _one_window(saved, wanted)
     ended = time.perf_counter()
     movable = {uid for uid, facts in saved.pods.items() if facts.movable}

@@ -1,26 +1,25 @@
 """`migsched capacity`: what fits now, after a repack, or with more nodes."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-import yaml
 from rich.console import RenderableType
 from rich.text import Text
 
 from allocator import errors
 from allocator.claims import snapshot_file
+from allocator.planning import capacity as answers
+from allocator.planning.capacity.types import CapacityAnswer
 from cli import api_client, documents, output
 from cli.output import Format
-
-_TIME_LIMIT_S = 10.0
 
 
 def capacity(
     document: documents.Document = None,
     snapshot: documents.SnapshotFile = None,
     save: Annotated[Path | None, typer.Option(help="Write the cluster's snapshot to this file as well.")] = None,
-    time_limit: Annotated[float, typer.Option(help="Seconds to search at most.")] = _TIME_LIMIT_S,
+    time_limit: Annotated[float, typer.Option(help="Seconds to search at most.")] = answers.DEFAULT_TIME_LIMIT_S,
     api_url: api_client.ApiUrl = api_client.DEFAULT_URL,
     form: Annotated[Format, typer.Option("--output", "-o", help="How to print.")] = Format.TABLE,
 ) -> None:
@@ -30,18 +29,16 @@ def capacity(
 
     Example: echo '{fleet: [{model: a100-40gb, nodes: 2, gpus_per_node: 8}]}' | migsched capacity -
     """
-    from allocator.planning import capacity as answers  # OR-Tools is slow to load: not for --help
-
-    asked = documents.read(document)
-    described = isinstance(asked, dict) and "fleet" in asked
+    question = documents.read(document)
+    described = isinstance(question, dict) and "fleet" in question
     if described:
         _alone(snapshot=snapshot, save=save)
     saved = None if described else documents.snapshot(snapshot, api_url)
     if save is not None and saved is not None:
         documents.write(save, snapshot_file.encode(saved))
-    answer = answers.answer(asked, saved, time_limit)
+    answer = answers.answer(question, saved, time_limit)
     output.show(form, lambda: answer, lambda: _text(answer))
-    if answer.get("requests", {}).get("fit") is False:
+    if answer.requests and answer.requests.fit is False:
         raise typer.Exit(1)
 
 
@@ -53,5 +50,5 @@ def _alone(**flags: Path | None) -> None:
             raise errors.SettingsError(name, str(file), fix)
 
 
-def _text(answer: dict[str, Any]) -> RenderableType:
-    return Text(yaml.safe_dump(answer, sort_keys=False, allow_unicode=True).rstrip())
+def _text(answer: CapacityAnswer) -> RenderableType:
+    return Text(output.text(Format.YAML, answer).rstrip())

@@ -1,13 +1,13 @@
 """`migsched repack`: the cheapest pod restarts that make room or empty GPUs. A plan; nothing is carried out."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-import yaml
 from rich.console import RenderableType
 from rich.text import Text
 
 from allocator.planning import repack as answers
+from allocator.planning.repack.types import RepackAnswer
 from cli import api_client, documents, output
 from cli.output import Format
 
@@ -27,9 +27,9 @@ def repack(
     """
     answer = answers.answer(documents.read(document), documents.snapshot(snapshot, api_url), time_limit)
     output.show(form, lambda: answer, lambda: _text(answer))
-    if not answer.get("possible"):
+    if not answer.possible:
         raise typer.Exit(1)
 
 
-def _text(answer: dict[str, Any]) -> RenderableType:
-    return Text(yaml.safe_dump(answer, sort_keys=False, allow_unicode=True).rstrip())
+def _text(answer: RepackAnswer) -> RenderableType:
+    return Text(output.text(Format.YAML, answer).rstrip())

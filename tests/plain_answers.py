@@ -9,19 +9,19 @@ from allocator.planning import plan as plans
 from allocator.planning import repack as repacks
 
 
-def plan(*arguments: Any) -> dict[str, Any]:
+def plan(*arguments: Any, **options: Any) -> dict[str, Any]:
     """`plan.answer` in plain values."""
-    return plain(plans.answer(*arguments))
+    return plain(plans.answer(*arguments, **options))
 
 
-def capacity(*arguments: Any) -> dict[str, Any]:
+def capacity(*arguments: Any, **options: Any) -> dict[str, Any]:
     """`capacity.answer` in plain values."""
-    return plain(capacities.answer(*arguments))
+    return plain(capacities.answer(*arguments, **options))
 
 
-def repack(*arguments: Any) -> dict[str, Any]:
+def repack(*arguments: Any, **options: Any) -> dict[str, Any]:
     """`repack.answer` in plain values."""
-    return plain(repacks.answer(*arguments))
+    return plain(repacks.answer(*arguments, **options))
 
 
 def plain(answer: Any) -> dict[str, Any]:

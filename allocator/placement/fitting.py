@@ -43,7 +43,7 @@ def fits(gpus: Sequence[GpuState], counts: Mapping[str, int]) -> bool:
 
 @lru_cache(maxsize=16_384)
 def _fits(gpus: tuple[GpuState, ...], counts: Counts) -> bool:
-    if any(sum(_room(g, s, name) for g, s in gpus) < n for name, n in counts):
+    if any(sum(room(g, s, name) for g, s in gpus) < n for name, n in counts):
         return False
     if len(counts) == 1:
         return True
@@ -166,6 +166,7 @@ def _size(gpus: Sequence[GpuState], name: str) -> int:
     return min(g.catalogue.by_name[name].memory_slices for g, _ in gpus if name in g.catalogue.by_name)
 
 
-def _room(geometry: Geometry, state: int, name: str) -> int:
+def room(geometry: Geometry, state: int, name: str) -> int:
+    """How many more slices of a profile fit on a GPU; 0 where its model does not offer it."""
     index = geometry.profile_index.get(name)
     return 0 if index is None else int(geometry.room[state, index])

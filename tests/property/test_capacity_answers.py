@@ -13,9 +13,8 @@ from allocator.claims.snapshot_file import PodFacts, Saved
 from allocator.mig import geometry, gpu_models
 from allocator.mig.profile import Placement
 from allocator.placement import fitting
-from allocator.planning import capacity
 from allocator.planning.packing.relocation import Bin, MovableJob, RelocationProblem
-from tests import relocation_oracle
+from tests import plain_answers, relocation_oracle
 from tests.clusters import ClusterBuilder, cluster
 
 SMALL = ("a30-24gb", "a100-40gb", "rtx-pro-6000-blackwell-96gb")
@@ -71,7 +70,7 @@ def test_counts_are_those_of_trying_one_more(saved: Saved) -> None:
     kinds = [geometry.compiled(gpu.catalogue) for gpu in saved.snapshot.gpus() if gpu.catalogue]
     now, _ = _standing(saved, without_movable=False)
     stay, moving = _standing(saved, without_movable=True)
-    answer = capacity.answer({}, saved)["profiles"]
+    answer = plain_answers.capacity({}, saved)["profiles"]
     assert set(answer) == {name for kind in kinds for name in kind.profiles}
     for name, found in answer.items():
         assert found["proven"]
@@ -88,7 +87,7 @@ def test_pods_fit_together_exactly_if_trying_finds_a_way(saved: Saved, data: st.
     offered = sorted({name for kind in kinds for name in kind.profiles})
     wanted = data.draw(st.lists(st.lists(st.sampled_from(offered), min_size=1, max_size=2), min_size=1, max_size=3))
     requests = [{"profiles": dict(Counter(profiles))} for profiles in wanted]
-    found = capacity.answer({"profiles": [], "requests": requests}, saved)["requests"]
+    found = plain_answers.capacity({"profiles": [], "requests": requests}, saved)["requests"]
     now, _ = _standing(saved, without_movable=False)
     nodes = [gpu.node for gpu in saved.snapshot.gpus()]
     bins = tuple(Bin(k, tuple(s), nodes.index(n)) for k, s, n in zip(kinds, now, nodes, strict=True))
@@ -118,7 +117,7 @@ def full() -> ClusterBuilder:
 
 def test_the_smallest_change_is_moving_a_pod() -> None:
     """Where a repack makes the pods fit it is proposed first, with the pods that restart."""
-    found = capacity.answer({"requests": [{"profiles": {"4g.20gb": 1}}]}, full().saved())["requests"]
+    found = plain_answers.capacity({"requests": [{"profiles": {"4g.20gb": 1}}]}, full().saved())["requests"]
     assert found["fit"] is False
     assert found["change"] == {"kind": "moves", "moves": 1, "gpc": 3, "pods": ["default/a"], "optimal": True}
     assert [change["kind"] for change in found["changes"]] == ["moves", "profile", "gpus"]
@@ -127,17 +126,17 @@ def test_the_smallest_change_is_moving_a_pod() -> None:
 def test_another_profile_with_the_memory_asked_for_is_a_change() -> None:
     """A 4g that cannot be placed may become a 3g, which has its memory; never something smaller."""
     saved = full().pod("b", "1g.5gb@4").saved()
-    found = capacity.answer({"requests": [{"profiles": {"2g.10gb": 1}}, {"profiles": {"4g.20gb": 1}}]}, saved)
+    found = plain_answers.capacity({"requests": [{"profiles": {"2g.10gb": 1}}, {"profiles": {"4g.20gb": 1}}]}, saved)
     assert [change["kind"] for change in found["requests"]["changes"]] == ["gpus"]
     right = cluster().node("n1").gpu().foreign("3g.20gb@0").saved()
-    found = capacity.answer({"requests": [{"profiles": {"4g.20gb": 1}}]}, right)
+    found = plain_answers.capacity({"requests": [{"profiles": {"4g.20gb": 1}}]}, right)
     assert found["requests"]["change"]["swaps"] == [{"from": "4g.20gb", "to": "3g.20gb", "count": 1}]
 
 
 def test_more_nodes_add_their_room() -> None:
     """Counts with added nodes are those of today and of the empty GPUs together."""
     document = {"profiles": ["7g.40gb", "3g.20gb"], "add": {"model": "a100-40gb", "nodes": 2, "gpus_per_node": 4}}
-    found = capacity.answer(document, full().saved())["profiles"]
+    found = plain_answers.capacity(document, full().saved())["profiles"]
     assert found["7g.40gb"] == {
         "now": 0,
         "after_repack": 0,
@@ -151,7 +150,7 @@ def test_more_nodes_add_their_room() -> None:
 def test_a_described_fleet_needs_no_cluster() -> None:
     """A fleet described in the document is answered for without a snapshot."""
     fleet = [{"model": "a30-24gb", "nodes": 2, "gpus_per_node": 2}, {"model": "h100-80gb", "nodes": 1}]
-    found = capacity.answer({"fleet": fleet}, None)
+    found = plain_answers.capacity({"fleet": fleet}, None)
     assert found["gpus"] == {"a30-24gb": 4, "h100-80gb": 8}
     assert found["profiles"]["4g.24gb"]["now"] == 4
     assert found["profiles"]["7g.80gb"]["now"] == 8
@@ -160,15 +159,15 @@ def test_a_described_fleet_needs_no_cluster() -> None:
 def test_an_empty_cluster_has_room_for_nothing() -> None:
     """A cluster without a usable GPU offers no profile, and says so when pods are asked about."""
     saved = cluster().node("n1").gpu(problem="unhealthy").saved()
-    assert capacity.answer({}, saved)["profiles"] == {}
+    assert plain_answers.capacity({}, saved)["profiles"] == {}
     with pytest.raises(errors.InputError, match="no GPU that can be cut"):
-        capacity.answer({"requests": [{"profiles": {"1g.5gb": 1}}]}, saved)
+        plain_answers.capacity({"requests": [{"profiles": {"1g.5gb": 1}}]}, saved)
 
 
 def test_pods_on_their_way_out_still_hold_their_room() -> None:
     """Slices of a pod that is releasing them count as taken."""
     saved = cluster().node("n1").gpu().pod("a", "7g.40gb@0", state=ClaimState.RELEASING.value, movable=True).saved()
-    assert capacity.answer({"profiles": "1g.5gb"}, saved)["profiles"] == {
+    assert plain_answers.capacity({"profiles": "1g.5gb"}, saved)["profiles"] == {
         "1g.5gb": {"now": 0, "after_repack": 0, "proven": True}
     }
 
@@ -178,33 +177,32 @@ def test_pods_that_only_fit_crosswise_are_placed() -> None:
     first = cluster().node("n0").gpu().foreign("1g.5gb+me@3", "1g.5gb@6")
     saved = first.node("n1").gpu().foreign("1g.10gb@0", "2g.10gb@2", "1g.10gb@6").saved()
     wanted = [{"profiles": {name: 1}} for name in ("1g.5gb", "2g.10gb", "1g.5gb+me")]
-    found = capacity.answer({"profiles": [], "requests": wanted}, saved)["requests"]
+    found = plain_answers.capacity({"profiles": [], "requests": wanted}, saved)["requests"]
     assert found["fit"] is True
     assert [one["slices"][0]["profile"] for one in found["placements"]] == ["1g.5gb", "2g.10gb", "1g.5gb+me"]
     assert found["placements"][2]["node"] == "n1"
 
 
-def test_pods_of_several_slices_are_decided_exactly_or_not_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pods_of_several_slices_are_decided_exactly_or_not_at_all() -> None:
     """Pods with several slices that fit by count but on no one node are refused, or, past the exact size, left open."""
     saved = cluster().node("n0").gpu().foreign("4g.20gb@0").node("n1").gpu().foreign("4g.20gb@0").saved()
     document = {"profiles": [], "requests": [{"profiles": {"3g.20gb": 2}}]}
-    assert capacity.answer(document, saved)["requests"]["fit"] is False
-    monkeypatch.setattr(capacity, "_EXACT_COLUMNS", 0)
-    assert capacity.answer(document, saved)["requests"]["fit"] is None
+    assert plain_answers.capacity(document, saved)["requests"]["fit"] is False
+    assert plain_answers.capacity(document, saved, exact_columns=0)["requests"]["fit"] is None
 
 
 def test_more_gpus_come_as_nodes_large_enough() -> None:
     """A pod with several slices that no GPU holds gets a node with enough GPUs."""
     saved = cluster().node("n0").gpu().gpu().foreign("1g.5gb@0").saved()
     document = {"profiles": [], "requests": [{"profiles": {"7g.40gb": 2}}]}
-    change = capacity.answer(document, saved)["requests"]["change"]
+    change = plain_answers.capacity(document, saved)["requests"]["change"]
     assert (change["kind"], change["gpus"], change["nodes"]) == ("gpus", 2, 1)
 
 
 def test_pods_of_several_slices_stay_in_the_count() -> None:
     """A movable pod with two slices is not counted on to move."""
     saved = cluster().node("n1").gpu().pod("wide", "1g.5gb@0", "1g.5gb@4", movable=True).saved()
-    assert capacity.answer({"profiles": ["3g.20gb", "1g.5gb"]}, saved)["profiles"] == {
+    assert plain_answers.capacity({"profiles": ["3g.20gb", "1g.5gb"]}, saved)["profiles"] == {
         "3g.20gb": {"now": 0, "after_repack": 0, "proven": True},
         "1g.5gb": {"now": 5, "after_repack": 5, "proven": True},
     }
@@ -227,11 +225,11 @@ def test_pods_of_several_slices_stay_in_the_count() -> None:
 def test_a_bad_document_is_refused_by_field(document: Any, field: str) -> None:
     """A capacity question that cannot be meant raises InputError naming the field."""
     with pytest.raises(errors.InputError) as caught:
-        capacity.answer(document, full().saved())
+        plain_answers.capacity(document, full().saved())
     assert caught.value.field == field
 
 
 def test_without_fleet_or_snapshot_nothing_is_answered() -> None:
     """A question about no cluster at all is refused."""
     with pytest.raises(errors.InputError, match="describe a fleet"):
-        capacity.answer({}, None)
+        plain_answers.capacity({}, None)

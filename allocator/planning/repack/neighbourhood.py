@@ -10,10 +10,11 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
+from allocator.placement import fitting
 from allocator.planning.packing import covering, exchange, rearrangement, relocation
 from allocator.planning.packing.covering import CoverDemand, Supply
 from allocator.planning.packing.program import SolveStatus
-from allocator.planning.packing.relocation import Bin, Budget, Found, JobMove, MovableJob, Places, RelocationProblem
+from allocator.planning.packing.relocation import Budget, Found, JobMove, MovableJob, Places, RelocationProblem
 from allocator.planning.repack import joint, search
 
 WHOLE = 64  # GPUs that are searched without choosing among them
@@ -21,18 +22,23 @@ WHOLE_WIDE = 12  # the same where pods with several slices make the search harde
 _SCOPES = ((6, 4), (16, 24), (30, 34))  # GPUs to clear, GPUs to take what is cleared; each wider than the one before
 
 
-def cheapest(asked: RelocationProblem, max_moves: int, time_limit_s: float) -> Found:
-    """As `search.cheapest`, at any fleet size; UNKNOWN where nothing was found and nothing is proven."""
+def cheapest(
+    asked: RelocationProblem, max_moves: int, time_limit_s: float, whole: int = WHOLE, whole_wide: int = WHOLE_WIDE
+) -> Found:
+    """As `search.cheapest`, at any fleet size; UNKNOWN where nothing was found and nothing is proven.
+
+    Up to `whole` GPUs are searched without choosing among them, up to `whole_wide` if pods have several slices.
+    """
     if not asked.empty and not asked.emptied:
         placed = joint.at_once(asked)
         if placed is not None:
             return Found(SolveStatus.OPTIMAL, placed=placed)
     slices_alone = rearrangement.applies(asked)
-    if slices_alone and len(asked.bins) <= WHOLE:
+    if slices_alone and len(asked.bins) <= whole:
         return search.cheapest(asked, max_moves, time_limit_s)
     if _hopeless(asked, time_limit_s / 8):
         return Found(SolveStatus.INFEASIBLE)
-    if not slices_alone and len(asked.bins) <= WHOLE_WIDE:
+    if not slices_alone and len(asked.bins) <= whole_wide:
         return search.cheapest(asked, max_moves, time_limit_s)
     least = exchange.bound(asked, time_limit_s / 2)
     if least.status is SolveStatus.INFEASIBLE:
@@ -152,7 +158,7 @@ def _takers(asked: RelocationProblem, names: Collection[str], inside: Collection
     )
     found: list[int] = []
     for name in sorted(names):
-        room = (w for w in order if _room(asked.bins[w], states[w], name))
+        room = (w for w in order if fitting.room(asked.bins[w].geometry, states[w], name))
         found += [where for where, _ in zip(room, range(max(1, most // len(names))), strict=False)]
     return found
 
@@ -162,11 +168,6 @@ def _roomiest(asked: RelocationProblem) -> list[int]:
     states = joint.standing(asked)
     free = [gpu.geometry.free_slices(state) for gpu, state in zip(asked.bins, states, strict=True)]
     return sorted(range(len(free)), key=lambda where: (-free[where], where))
-
-
-def _room(gpu: Bin, state: int, name: str) -> int:
-    index = gpu.geometry.profile_index.get(name)
-    return 0 if index is None else int(gpu.geometry.room[state, index])
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Planner: from a checked document and a snapshot to the answer of `repack.answer`.
+"""Planner: from a document and a snapshot to the answer of `repack.answer`.
 
 `solve` is the part without documents, which the capacity answers use too.
 """
@@ -10,20 +10,22 @@ from typing import Any
 from allocator import errors
 from allocator.claims.snapshot import GpuView
 from allocator.claims.snapshot_file import Saved
-from allocator.planning import reading
+from allocator.planning import document_reader as reader
 from allocator.planning.packing.program import SolveStatus
 from allocator.planning.packing.relocation import Found, MovableJob, RelocationProblem
-from allocator.planning.repack import document, neighbourhood, problem, render, search
-from allocator.planning.repack.document import Wanted
+from allocator.planning.repack import goal as goals
+from allocator.planning.repack import neighbourhood, problem, render, search
+from allocator.planning.repack.goal import RepackGoal, RequestedPod
 from allocator.planning.repack.problem import RepackLimits, RepackProblem, Rule
+from allocator.planning.repack.types import MAX_MOVES, RepackAnswer, RepackDocument
 
 
 @dataclass(frozen=True, slots=True)
 class Solved:
-    """A problem with what was found for it."""
+    """A snapshot's GPUs and pods, what was asked of the packing, and what the packing found."""
 
     problem: RepackProblem
-    question: RelocationProblem
+    relocation: RelocationProblem
     found: Found
 
     @property
@@ -34,64 +36,61 @@ class Solved:
         return False if self.found.status is SolveStatus.INFEASIBLE else None
 
 
-def answer(value: Any, saved: Saved, time_limit_s: float) -> dict[str, Any]:
+def answer(value: Any, saved: Saved, time_limit_s: float) -> RepackAnswer:
     """See `repack.answer`."""
     gpus = problem.usable(saved.snapshot)
-    asked = document.parse(value, [n.name for n in saved.snapshot.nodes], sorted({gpu.model for gpu in gpus}))
-    limit = float(reading.number(time_limit_s, "time limit", positive=True))
-    check_offered(asked.requests, gpus, "requests")
-    solved = solve(saved, asked.limits, asked.requests, limit, asked.empty_gpus, asked.empty_nodes)
-    reason = "" if solved.possible else _why_not(saved, asked, solved, limit)
-    return render.answer(solved.problem, solved.question, solved.found, solved.possible, asked, reason)
+    nodes = [node.name for node in saved.snapshot.nodes]
+    goal = goals.build(reader.read(value, RepackDocument), nodes, sorted({gpu.model for gpu in gpus}))
+    limit_s = float(reader.number(time_limit_s, "time limit", positive=True))
+    check_offered(goal.pods, gpus)
+    solved = solve(saved, goal.limits, goal.pods, limit_s, goal.empty_gpus, goal.empty_nodes)
+    reason = "" if solved.possible else _why_not(saved, goal, solved, limit_s)
+    return render.answer(solved.problem, solved.relocation, solved.found, solved.possible, goal, reason, saved.notes)
 
 
 def solve(
     saved: Saved,
     limits: RepackLimits,
-    requests: Sequence[Wanted],
+    pods: Sequence[RequestedPod],
     time_limit_s: float,
     empty_gpus: int = 0,
     empty_nodes: Collection[str] = (),
     ignored: Collection[Rule] = (),
 ) -> Solved:
-    """The cheapest repack that makes room for the requests, with `empty_gpus` more empty GPUs than now."""
-    posed = problem.build(saved, limits, ignored)
-    budgets = () if Rule.BUDGETS in ignored else posed.budgets(saved, limits)
-    emptied = frozenset(n for n, gpu in enumerate(posed.gpus) if gpu.node in empty_nodes)
-    used = {where for pod in posed.pods for where, _ in pod.places}
-    empty_now = sum(n not in used and not gpu.fixed for n, gpu in enumerate(posed.bins))
-    question = RelocationProblem(
-        bins=posed.bins,
-        jobs=tuple(pod.job for pod in posed.pods),
-        requests=tuple(MovableJob(one.profiles) for one in requests),
+    """The cheapest repack that makes room for the pods, with `empty_gpus` more empty GPUs than now."""
+    fleet = problem.build(saved, limits, ignored)
+    used = {gpu for pod in fleet.pods for gpu, _ in pod.places}
+    empty_now = sum(index not in used and not bin_.fixed for index, bin_ in enumerate(fleet.bins))
+    relocation = RelocationProblem(
+        bins=fleet.bins,
+        jobs=tuple(pod.job for pod in fleet.pods),
+        requests=tuple(MovableJob(pod.profiles) for pod in pods),
         empty=empty_now + empty_gpus if empty_gpus else 0,
-        emptied=emptied,
-        budgets=budgets,
+        emptied=frozenset(index for index, gpu in enumerate(fleet.gpus) if gpu.node in empty_nodes),
+        budgets=() if Rule.BUDGETS in ignored else fleet.budgets(saved, limits),
     )
-    moves = document.MAX_MOVES if Rule.BUDGETS in ignored else limits.moves
-    return Solved(posed, question, neighbourhood.cheapest(question, moves, time_limit_s))
+    max_moves = MAX_MOVES if Rule.BUDGETS in ignored else limits.moves
+    return Solved(fleet, relocation, neighbourhood.cheapest(relocation, max_moves, time_limit_s))
 
 
-def check_offered(requests: Sequence[Wanted], gpus: Sequence[GpuView], where: str) -> None:
+def check_offered(pods: Sequence[RequestedPod], gpus: Sequence[GpuView]) -> None:
     """Raise InputError for a profile that no usable GPU of the cluster has."""
-    there = dict.fromkeys(p.name for gpu in gpus if gpu.catalogue for p in gpu.catalogue.profiles)
-    for request in requests:
-        for name in request.profiles:
-            if name not in there:
-                fix = "use one of " + ", ".join(there) if there else "the cluster has no GPU that can be cut"
-                raise errors.InputError(f"{where}: {request.name}", name, f"no GPU of the cluster offers it; {fix}")
+    offered = dict.fromkeys(profile.name for gpu in gpus if gpu.catalogue for profile in gpu.catalogue.profiles)
+    for pod in pods:
+        for name in pod.profiles:
+            if name not in offered:
+                fix = "use one of " + ", ".join(offered) if offered else "the cluster has no GPU that can be cut"
+                raise errors.InputError(f"requests: {pod.name}", name, f"no GPU of the cluster offers it; {fix}")
 
 
-def _why_not(saved: Saved, asked: document.RepackDocument, solved: Solved, time_limit_s: float) -> str:
+def _why_not(saved: Saved, goal: RepackGoal, solved: Solved, time_limit_s: float) -> str:
     """Why there is no repack: the first rule without which there would be one."""
     if solved.possible is None:
         return f"none was found within {time_limit_s:g} s, and none is proven impossible; allow more time or more moves"
     ignored: list[Rule] = []
     for rule in Rule:
         ignored.append(rule)
-        freed = solve(
-            saved, asked.limits, asked.requests, time_limit_s / 8, asked.empty_gpus, asked.empty_nodes, ignored
-        )
+        freed = solve(saved, goal.limits, goal.pods, time_limit_s / 8, goal.empty_gpus, goal.empty_nodes, ignored)
         if freed.possible:
-            return f"kept from it by {' and '.join(one.value for one in ignored)}"
+            return f"kept from it by {' and '.join(rule.value for rule in ignored)}"
     return "not even if every pod could be moved: the GPUs cannot hold all of it at once"

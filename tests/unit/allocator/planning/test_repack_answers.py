@@ -8,7 +8,7 @@ import pytest
 from allocator import errors
 from allocator.claims.snapshot import Snapshot
 from allocator.claims.snapshot_file import Saved
-from allocator.planning import capacity, repack
+from tests import plain_answers
 from tests.clusters import ClusterBuilder, cluster
 
 ROOM_FOR_4G = {"requests": [{"name": "train", "profiles": {"4g.20gb": 1}}]}
@@ -26,7 +26,7 @@ def moved(answer: dict[str, Any]) -> list[str]:
 
 def test_one_move_makes_room() -> None:
     """A 3g slice that blocks a 4g moves to the right half of its GPU, and the 4g is placed."""
-    answer = repack.answer(ROOM_FOR_4G, two_gpus(movable=True).saved())
+    answer = plain_answers.repack(ROOM_FOR_4G, two_gpus(movable=True).saved())
     assert answer["possible"] is True
     assert answer["optimal"] is True
     assert moved(answer) == ["default/a"]
@@ -46,7 +46,7 @@ def test_one_move_makes_room() -> None:
 
 def test_no_move_is_made_for_what_fits() -> None:
     """A request that fits as it is costs nothing."""
-    answer = repack.answer({"requests": [{"profiles": {"1g.5gb": 2}}]}, two_gpus(movable=True).saved())
+    answer = plain_answers.repack({"requests": [{"profiles": {"1g.5gb": 2}}]}, two_gpus(movable=True).saved())
     assert (answer["possible"], answer["moves"], answer["cost"]["total"]) == (True, [], 0)
 
 
@@ -65,7 +65,7 @@ def test_no_move_is_made_for_what_fits() -> None:
 )
 def test_a_refusal_says_what_keeps_it(saved: Saved, changes: dict[str, Any], reason: str) -> None:
     """Without a repack the answer names the first rule that stands in the way."""
-    answer = repack.answer({**ROOM_FOR_4G, **changes}, saved)
+    answer = plain_answers.repack({**ROOM_FOR_4G, **changes}, saved)
     assert answer["possible"] is False
     assert reason in answer["reason"]
     assert answer["moves"] == []
@@ -75,16 +75,16 @@ def test_a_refusal_says_what_keeps_it(saved: Saved, changes: dict[str, Any], rea
 def test_a_budget_of_one_disruption_is_spent_once() -> None:
     """A PodDisruptionBudget that allows one disruption lets one of its pods move, not two."""
     saved = two_gpus(movable=True).budget(1, "a", "b").saved()
-    one = repack.answer(ROOM_FOR_4G, saved)
+    one = plain_answers.repack(ROOM_FOR_4G, saved)
     assert len(moved(one)) == 1
-    two = repack.answer({"requests": [{"profiles": {"4g.20gb": 1}, "count": 2}]}, saved)
+    two = plain_answers.repack({"requests": [{"profiles": {"4g.20gb": 1}, "count": 2}]}, saved)
     assert two["possible"] is False
 
 
 def test_pods_of_equal_priority_may_move() -> None:
     """A repack on behalf of a priority may move pods of that priority."""
     saved = two_gpus(movable=True, priority=10).saved()
-    assert repack.answer({**ROOM_FOR_4G, "priority": 10}, saved)["possible"] is True
+    assert plain_answers.repack({**ROOM_FOR_4G, "priority": 10}, saved)["possible"] is True
 
 
 def test_the_cheaper_pod_moves() -> None:
@@ -102,7 +102,7 @@ def test_the_cheaper_pod_moves() -> None:
         .foreign("4g.20gb@0")
         .saved()
     )
-    answer = repack.answer(ROOM_FOR_4G, saved)
+    answer = plain_answers.repack(ROOM_FOR_4G, saved)
     assert moved(answer) == ["default/small"]
     assert answer["cost"]["total"] == 2
 
@@ -111,13 +111,13 @@ def test_a_pod_that_is_settling_stays() -> None:
     """A pod that is only reserved, or is releasing its slices, is not moved even if marked movable."""
     for state in ("reserved", "releasing", "unclaimed"):
         saved = cluster().node("n1").gpu().pod("a", "3g.20gb@0", state=state, movable=True).saved()
-        assert repack.answer(ROOM_FOR_4G, saved)["possible"] is False
+        assert plain_answers.repack(ROOM_FOR_4G, saved)["possible"] is False
 
 
 def test_idle_slices_are_room() -> None:
     """A warm slice that nobody owns stands in nobody's way."""
     saved = cluster().node("n1").gpu().idle("3g.20gb@0", "1g.5gb@4").saved()
-    answer = repack.answer(ROOM_FOR_4G, saved)
+    answer = plain_answers.repack(ROOM_FOR_4G, saved)
     assert (answer["possible"], answer["cost"]["total"]) == (True, 0)
 
 
@@ -134,7 +134,7 @@ def test_gpus_are_emptied_beside_those_that_are() -> None:
         .gpu()
         .saved()
     )
-    answer = repack.answer({"empty": {"gpus": 1}, "prices": {"a100-40gb": 2.5}}, saved)
+    answer = plain_answers.repack({"empty": {"gpus": 1}, "prices": {"a100-40gb": 2.5}}, saved)
     assert moved(answer) == ["default/c"]
     assert answer["emptied"] == ["n1-gpu-1"]
     assert (answer["before"]["gpus_empty"], answer["after"]["gpus_empty"]) == (1, 2)
@@ -145,7 +145,7 @@ def test_gpus_are_emptied_beside_those_that_are() -> None:
 def test_a_node_is_emptied() -> None:
     """All GPUs of a node can be asked to be empty; its pods go to other nodes."""
     saved = cluster().node("n1").gpu().pod("a", "7g.40gb@0", movable=True).gpu().node("n2").gpu().saved()
-    answer = repack.answer({"empty": {"nodes": ["n1"]}}, saved)
+    answer = plain_answers.repack({"empty": {"nodes": ["n1"]}}, saved)
     assert [(move["pod"], move["to_node"]) for move in answer["moves"]] == [("default/a", "n2")]
     assert answer["emptied"] == ["n1-gpu-0"]
 
@@ -163,7 +163,7 @@ def test_a_pod_with_slices_on_two_gpus_moves_whole() -> None:
         .gpu()
         .saved()
     )
-    answer = repack.answer({"empty": {"nodes": ["n1"]}}, saved)
+    answer = plain_answers.repack({"empty": {"nodes": ["n1"]}}, saved)
     assert len(answer["moves"]) == 1
     assert answer["cost"] == {"total": 3, "moves": 1, "gpc": 2, "pods": 1}
     assert {one["to"]["gpu"] for one in answer["moves"][0]["slices"]} == {"n2-gpu-0"}
@@ -182,7 +182,7 @@ def test_a_pod_with_several_slices_is_placed_on_one_node() -> None:
         .gpu()
         .saved()
     )
-    answer = repack.answer({"requests": [{"profiles": {"7g.40gb": 2}}]}, saved)
+    answer = plain_answers.repack({"requests": [{"profiles": {"7g.40gb": 2}}]}, saved)
     assert moved(answer) == ["default/b"]
     assert answer["placements"][0]["node"] == "n2"
 
@@ -200,7 +200,7 @@ def test_pods_that_block_each_other_park() -> None:
         .gpu()
         .saved()
     )
-    answer = repack.answer({"requests": [{"profiles": {"1g.5gb": 1}}], "empty": {"nodes": ["n2"]}}, saved)
+    answer = plain_answers.repack({"requests": [{"profiles": {"1g.5gb": 1}}], "empty": {"nodes": ["n2"]}}, saved)
     assert moved(answer) == ["default/single", "default/double", "default/single"]
     assert (answer["optimal"], answer["cost"]["pods"]) == (True, 2)
 
@@ -228,7 +228,7 @@ def test_pods_that_block_each_other_park() -> None:
 def test_a_bad_document_is_refused_by_field(document: Any, field: str) -> None:
     """A repack that cannot be meant raises InputError naming the field."""
     with pytest.raises(errors.InputError) as caught:
-        repack.answer(document, two_gpus().saved())
+        plain_answers.repack(document, two_gpus().saved())
     assert caught.value.field == field
     assert caught.value.fix
 
@@ -246,13 +246,13 @@ def test_services_of_one_name_in_two_namespaces_are_two(namespace: str, possible
         for gpu in node.gpus
     )
     asked = {"requests": [{"profiles": {"4g.20gb": 1}, "count": 2}], "budgets": {"pods_per_service": 1}}
-    answer = repack.answer(asked, replace(saved, snapshot=Snapshot((replace(node, gpus=moved_out),))))
+    answer = plain_answers.repack(asked, replace(saved, snapshot=Snapshot((replace(node, gpus=moved_out),))))
     assert answer["possible"] is possible
 
 
 def test_notes_of_the_snapshot_are_repeated() -> None:
     """What could not be found out about the cluster is said in the answer."""
     saved = two_gpus(movable=True).saved()
-    assert "notes" not in repack.answer(ROOM_FOR_4G, saved)
-    assert repack.answer(ROOM_FOR_4G, replace(saved, notes=("no budgets",)))["notes"] == ["no budgets"]
-    assert capacity.answer({}, replace(saved, notes=("no budgets",)))["notes"] == ["no budgets"]
+    assert "notes" not in plain_answers.repack(ROOM_FOR_4G, saved)
+    assert plain_answers.repack(ROOM_FOR_4G, replace(saved, notes=("no budgets",)))["notes"] == ["no budgets"]
+    assert plain_answers.capacity({}, replace(saved, notes=("no budgets",)))["notes"] == ["no budgets"]

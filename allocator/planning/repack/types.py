@@ -1,0 +1,135 @@
+"""RepackDocument and RepackAnswer: what a repack is asked for and what comes back, as types.
+
+    requests: [{name: train, profiles: {3g.20gb: 1}, count: 2}]
+    empty:    {gpus: 1, nodes: [gpu-7]}
+    budgets:  {moves: 10, gpc: 40, pods_per_service: 1}
+    priority: 0
+    prices:   {a100-40gb: 2.5}
+
+The reader, the JSON Schema and the OpenAPI document come from here; docs/planning.md explains every field. Used by
+`repack`, by `capacity`, whose documents have requests and budgets too, and by the API.
+"""
+
+from typing import Annotated
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+
+from allocator.planning.fields import MAX_ENTRIES, Answer, Count, Document, Key, Price, Text
+from allocator.request import MAX_SLICES_PER_POD
+
+MAX_MOVES = 200
+MAX_REQUESTS = 1_000
+
+Priority = Annotated[int, Meta(ge=-(2**31), le=2**31)]
+
+
+class PodRequest(Document):
+    """Pods to make room for: `count` copies, each with these slices on one node."""
+
+    profiles: dict[Key, Annotated[int, Meta(ge=0, le=MAX_SLICES_PER_POD)]]
+    name: Text | UnsetType = UNSET
+    count: Annotated[int, Meta(ge=0, le=MAX_REQUESTS)] = 1
+
+
+PodRequests = Annotated[tuple[PodRequest, ...], Meta(max_length=MAX_REQUESTS)]
+
+
+class RepackBudgets(Document):
+    """What a repack may spend: restarts, compute slices moved, restarts per owner. Null is no limit."""
+
+    moves: Annotated[int, Meta(ge=0, le=MAX_MOVES)] = 10
+    gpc: Count | None = None
+    pods_per_service: Count | None = None
+
+
+class RepackEmpty(Document):
+    """What shall be empty: so many more GPUs than now, and all GPUs of some nodes."""
+
+    gpus: Count = 0
+    nodes: Annotated[tuple[Text, ...], Meta(max_length=MAX_ENTRIES)] = ()
+
+
+class RepackDocument(Document):
+    """What `migsched repack` is asked."""
+
+    requests: PodRequests = ()
+    empty: RepackEmpty = RepackEmpty()
+    budgets: RepackBudgets = RepackBudgets()
+    priority: Priority = 0
+    prices: dict[Key, Price] = msgspec.field(default_factory=dict)
+
+
+class SlicePlace(Answer):
+    """Where a slice lies, or shall."""
+
+    gpu: str
+    profile: str
+    start: int
+
+
+class PodPlacement(Answer):
+    """Where a pod goes that was asked about."""
+
+    request: str
+    node: str
+    slices: list[SlicePlace]
+
+
+class SliceMove(Answer):
+    """A slice of a restarted pod: where it was and where it goes."""
+
+    container: str
+    from_: SlicePlace = msgspec.field(name="from")
+    to: SlicePlace
+
+
+class PodMove(Answer):
+    """One restart."""
+
+    step: int
+    pod: str
+    uid: str
+    service: str
+    from_node: str
+    to_node: str
+    slices: list[SliceMove]
+    gpc: int
+    cost: int
+
+
+class RepackCost(Answer):
+    """What the restarts cost."""
+
+    total: int
+    moves: int
+    gpc: int
+    pods: int
+
+
+class FleetFigures(Answer):
+    """What a state of the fleet is worth."""
+
+    gpus_in_use: int
+    gpus_empty: int
+    cost: float
+    fragmentation: float
+    free_memory_slices: int
+    stranded_memory_slices: int
+
+
+class RepackAnswer(Answer):
+    """The cheapest ordered restarts. `possible` is null where none was found and none is proven impossible."""
+
+    possible: bool | None
+    reason: str
+    moves: list[PodMove]
+    placements: list[PodPlacement]
+    emptied: list[str]
+    cost: RepackCost
+    lower_bound: float
+    optimal: bool
+    gap: float | None
+    before: FleetFigures
+    after: FleetFigures | None
+    notes: list[str] | UnsetType = UNSET
