@@ -69,18 +69,18 @@ def of_containers(containers: Sequence[ContainerRequest], init: Sequence[Contain
     slots: list[SliceRequest] = []
     started: Counter[str] = Counter()
     peaks: dict[str, tuple[int, str]] = {}
-    for one in init:
-        asked = _mig(one)
-        if one.restartable:
-            started += asked
-            slots += _slots(one.name, asked)
+    for container in init:
+        mig = _mig(container)
+        if container.restartable:
+            started += mig
+            slots += _slots(container.name, mig)
             continue
-        for name, number in asked.items():
+        for name, number in mig.items():
             needed = number + started[name]
             if needed > peaks.get(name, (0, ""))[0]:
-                peaks[name] = (needed, one.name)
-    for one in containers:
-        slots += _slots(one.name, _mig(one))
+                peaks[name] = (needed, container.name)
+    for container in containers:
+        slots += _slots(container.name, _mig(container))
     steady = Counter(s.profile for s in slots)
     for name, (needed, owner) in sorted(peaks.items()):
         slots += [SliceRequest(owner, name)] * (needed - steady[name])
@@ -93,18 +93,18 @@ def of_containers(containers: Sequence[ContainerRequest], init: Sequence[Contain
     return Request(tuple(slots))
 
 
-def _slots(container: str, asked: Mapping[str, int]) -> list[SliceRequest]:
-    return [SliceRequest(container, name) for name, number in sorted(asked.items()) for _ in range(number)]
+def _slots(container: str, counts: Mapping[str, int]) -> list[SliceRequest]:
+    return [SliceRequest(container, name) for name, number in sorted(counts.items()) for _ in range(number)]
 
 
 def _mig(container: ContainerRequest) -> Counter[str]:
-    asked: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
     for resource, quantity in container.resources.items():
         if is_mig_resource(resource):
             number = _count(quantity, f"container {container.name}: {resource}")
             if number:
-                asked[profile_name(resource)] += number
-    return asked
+                counts[profile_name(resource)] += number
+    return counts
 
 
 def _count(quantity: str | int, where: str) -> int:

@@ -107,7 +107,7 @@ class _Bench:
         resources = {profile.resource for _, catalogue in self._gpus for profile in catalogue.profiles}
         registered, reported = [], []
         process = _AgentProcess(self._plane.kubeconfig, self._kubelet, directory)
-        for left in reversed(range(STARTS)):
+        for remaining in reversed(range(STARTS)):
             self._kubelet.registrations.clear()
             self._plane.kubectl("delete", "mignodes", "--all")
             began = time.monotonic()
@@ -116,7 +116,7 @@ class _Bench:
             registered.append(time.monotonic() - began)
             await self._reported(lambda slices: slices is not None, "the first report")
             reported.append(time.monotonic() - began)
-            if left:
+            if remaining:
                 await asyncio.to_thread(stack.close)
         return {
             "what": "start",
@@ -165,8 +165,8 @@ class _Bench:
         self._bind((self._place(gpu, HALF, start),) for gpu in range(half) for start in self._starts(HALF))
         await self._agent.until_cutting()
         began = time.monotonic()
-        places = [one for one in self._small if one.gpu in {uuid for uuid, _ in self._gpus[half:]}]
-        spans = [await self._allocate_at(SMALL, device_ids.device_id(one)) for one in places]
+        places = [place for place in self._small if place.gpu in {uuid for uuid, _ in self._gpus[half:]}]
+        spans = [await self._allocate_at(SMALL, device_ids.device_id(place)) for place in places]
         elapsed = time.monotonic() - began
         own: list[float] = []
         waited: list[float] = []
@@ -231,27 +231,30 @@ class _Bench:
         self._kubelet.held.clear()
         await asyncio.to_thread(self._plane.kubectl, "delete", "pods", "--all", "--force", "--grace-period=0")
         await self._reported(
-            lambda slices: slices is not None and all(one["state"] == "idle" for one in slices), "slices are free"
+            lambda slices: slices is not None and all(slice_["state"] == "idle" for slice_ in slices), "slices are free"
         )
 
     async def _all_owned(self) -> None:
         await self._reported(
-            lambda slices: slices is not None and all("owner" in one for one in slices), "every slice has its owner"
+            lambda slices: slices is not None and all("owner" in slice_ for slice_ in slices),
+            "every slice has its owner",
         )
 
     async def _all_in_use(self, number: int) -> None:
         await self._reported(
-            lambda slices: slices is not None and [one["state"] for one in slices] == ["allocated"] * number,
+            lambda slices: slices is not None and [slice_["state"] for slice_ in slices] == ["allocated"] * number,
             "every slice is in use",
         )
 
-    async def _reported(self, wanted: Callable[[list[Row] | None], bool], what: str) -> None:
+    async def _reported(self, is_as_wanted: Callable[[list[Row] | None], bool], what: str) -> None:
         """Until the MigNode's slices (None without a report) are as wanted."""
 
         def look() -> bool:
-            found = self._plane.kubectl("get", "mignode", NODE, "--output=json", check=False).stdout
-            status = json.loads(found).get("status") if found else None
-            return wanted([one for gpu in status["gpus"] for one in gpu.get("slices", ())] if status else None)
+            answer = self._plane.kubectl("get", "mignode", NODE, "--output=json", check=False).stdout
+            status = json.loads(answer).get("status") if answer else None
+            return is_as_wanted(
+                [slice_ for gpu in status["gpus"] for slice_ in gpu.get("slices", ())] if status else None
+            )
 
         deadline = time.monotonic() + DEADLINE_S
         while not await asyncio.to_thread(look):
@@ -274,7 +277,7 @@ class _AgentProcess:
     def __init__(self, kubeconfig: Path, kubelet: DeviceManager, directory: Path) -> None:
         self._account = directory / "serviceaccount"
         server = _mount_account(kubeconfig, self._account)
-        wanted = {
+        options = {
             "node": NODE,
             "state_dir": directory / "state",
             "cdi_dir": directory / "cdi",
@@ -286,7 +289,7 @@ class _AgentProcess:
             "metrics_host": "127.0.0.1",
         }
         in_pod = {service_account.HOST: server.hostname or "", service_account.PORT: str(server.port)}
-        settings = {f"MIGSCHED_AGENT_{key.upper()}": str(one) for key, one in wanted.items()}
+        settings = {f"MIGSCHED_AGENT_{key.upper()}": str(value) for key, value in options.items()}
         self._environment = os.environ | in_pod | settings
         self._log = directory / "agent.log"
         self._process: subprocess.Popen[bytes] | None = None
@@ -372,12 +375,12 @@ def _quantiles(own: Sequence[float], waited: Sequence[float]) -> Row:
 
 
 def _count(slices: list[Row] | None, profile: str) -> int:
-    return sum(one["profile"] == profile for one in slices or ())
+    return sum(slice_["profile"] == profile for slice_ in slices or ())
 
 
 def _pod(name: str, places: Sequence[GpuPlacement]) -> Row:
-    promises = [Promise("main", one.gpu, one.placement.profile, one.placement.start) for one in places]
-    limits = {resource_name(one.placement.profile): "1" for one in places}
+    promises = [Promise("main", place.gpu, place.placement.profile, place.placement.start) for place in places]
+    limits = {resource_name(place.placement.profile): "1" for place in places}
     return {
         "apiVersion": "v1",
         "kind": "Pod",

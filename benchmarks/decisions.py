@@ -33,17 +33,17 @@ def measure(
     """Rows {model, contender, states, tables_ms, us_per_decision, placements_per_s}; all models for None."""
     rows = []
     for model in gpu_models.known() if models is None else models:
-        for one in contenders:
-            progress(f"decisions: {one.name} on {model}")
-            rows.append(_row(model, one))
+        for contender in contenders:
+            progress(f"decisions: {contender.name} on {model}")
+            rows.append(_row(model, contender))
     return rows
 
 
-def _row(model: str, one: Contender) -> dict[str, Any]:
+def _row(model: str, contender: Contender) -> dict[str, Any]:
     catalogue = gpu_models.find(model)
     began = time.process_time()
     fresh = Geometry(catalogue)  # not the cached one: this is what a process pays once
-    policy.tables.__wrapped__(policy.find(one.policy), fresh)
+    policy.tables.__wrapped__(policy.find(contender.policy), fresh)
     tables_s = time.process_time() - began
     spent, placed = [], []
     for seed in range(RUNS):
@@ -51,8 +51,8 @@ def _row(model: str, one: Contender) -> dict[str, Any]:
             mix="uniform",
             model=model,
             gpus=GPUS,
-            policy=one.policy,
-            moves=one.moves,
+            policy=contender.policy,
+            moves=contender.moves,
             whole_catalogue=True,
             seeds=1,
             first_seed=seed,
@@ -63,7 +63,7 @@ def _row(model: str, one: Contender) -> dict[str, Any]:
         placed.append(metrics["decisions_per_s"]["mean"] * metrics["count_acceptance"]["mean"])
     return {
         "model": model,
-        "contender": one.name,
+        "contender": contender.name,
         "states": geometry.compiled(catalogue).states,
         "tables_ms": round(1e3 * tables_s, 1),
         "us_per_decision": round(statistics.median(spent), 2),

@@ -51,7 +51,7 @@ def measure(
         progress(f"extender: {nodes} nodes × {extender_server.GPUS_PER_NODE} GPUs, filling them")
         with _server(nodes) as client:
             progress(f"extender: {nodes} nodes, {cycles} cycles of each kind")
-            single = _cycles(client, nodes, cycles, [(one,) for one in PROFILES])
+            single = _cycles(client, nodes, cycles, [(profile,) for profile in PROFILES])
             joint = _cycles(client, nodes, cycles, JOINT)
         noop = float(np.median([c.noop for c in single]))
         for verb, times in (
@@ -104,8 +104,8 @@ class _Client:
 
     def timings(self) -> dict[str, list[float]]:
         self._connection.request("GET", "/timings")
-        found: dict[str, list[float]] = self._answer()
-        return found
+        times: dict[str, list[float]] = self._answer()
+        return times
 
     def _answer(self) -> Any:
         self._connection.flush()
@@ -145,12 +145,12 @@ def _cycles(client: _Client, nodes: int, cycles: int, requests: Sequence[Sequenc
         client.post("prioritize", msgspec.json.encode({"Pod": pod, "Nodes": None, "NodeNames": kept}))
     times = client.timings()
     series = [times[f"/v1/{verb}"] for verb in ("filter", "prioritize", "noop")]
-    return [_Cycle(*one) for one in zip(*series, strict=True)]
+    return [_Cycle(*fields) for fields in zip(*series, strict=True)]
 
 
 def pod_document(name: str, *profiles: str) -> dict[str, Any]:
     """A pod as a controller makes it, with the weight of a real one, asking for one slice of each of these profiles."""
-    slices = {f"nvidia.com/mig-{one}": str(profiles.count(one)) for one in profiles}
+    slices = {f"nvidia.com/mig-{profile}": str(profiles.count(profile)) for profile in profiles}
     return {
         "metadata": {
             "name": name,

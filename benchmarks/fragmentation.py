@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from allocator.mig import geometry, gpu_models
-from allocator.mig.geometry import Geometry
+from allocator.mig import gpu_models
+from allocator.mig.geometry import Geometry, compiled
 from allocator.placement import fleet, policy
 from benchmarks.policies import Contender
 from replay import engine, mix
@@ -42,12 +42,14 @@ CONTENDERS = (
 class _Watch(Tally):
     """A tally that also follows the memory that requests cannot use."""
 
-    def __init__(self, known: Geometry, gpus: int, window_s: tuple[float, float], shares: Mapping[str, float]) -> None:
-        super().__init__(known, gpus, window_s)
+    def __init__(
+        self, geometry: Geometry, gpus: int, window_s: tuple[float, float], shares: Mapping[str, float]
+    ) -> None:
+        super().__init__(geometry, gpus, window_s)
         self.unusable = Series(*window_s)
         self._last_s = window_s[1]
-        self._known = known
-        self._shares = _by_memory(known, shares)
+        self._geometry = geometry
+        self._shares = _by_memory(geometry, shares)
         self._lost: dict[int, float] = {}  # slices on a GPU → memory slices that a request cannot use
 
     def advance(self, now_s: float, pool: GpuPool) -> None:
@@ -56,15 +58,15 @@ class _Watch(Tally):
         super().advance(now_s, pool)
 
     def _of(self, slices: int) -> float:
-        found = self._lost.get(slices)
-        if found is None:
-            state = self._known.state_of(p for i, p in enumerate(self._known.placements) if slices >> i & 1)
-            found = sum(
-                share * fleet.stranded_slices(self._known, state, frozenset((name,)))
+        lost = self._lost.get(slices)
+        if lost is None:
+            state = self._geometry.state_of(p for i, p in enumerate(self._geometry.placements) if slices >> i & 1)
+            lost = sum(
+                share * fleet.stranded_slices(self._geometry, state, frozenset((name,)))
                 for name, share in self._shares.items()
             )
-            self._lost[slices] = found
-        return found
+            self._lost[slices] = lost
+        return lost
 
 
 def measure(
@@ -76,13 +78,13 @@ def measure(
     """Rows {contender, mix, runs, lifetimes, stranded, unusable}: three series of equal length."""
     rows = []
     for name in mixes:
-        for one in CONTENDERS:
-            progress(f"fragmentation: {one.name} on {name}")
-            runs = [_run(one, name, gpus, seed) for seed in range(seeds)]
+        for contender in CONTENDERS:
+            progress(f"fragmentation: {contender.name} on {name}")
+            runs = [_run(contender, name, gpus, seed) for seed in range(seeds)]
             stranded, unusable = (np.mean([run[i] for run in runs], axis=0) for i in (1, 2))
             rows.append(
                 {
-                    "contender": one.name,
+                    "contender": contender.name,
                     "mix": name,
                     "runs": seeds,
                     "lifetimes": [round(at / LIFETIME_S, 4) for at in runs[0][0]],
@@ -93,14 +95,14 @@ def measure(
     return rows
 
 
-def _run(one: Contender, name: str, gpus: int, seed: int) -> tuple[list[float], list[float], list[float]]:
+def _run(contender: Contender, name: str, gpus: int, seed: int) -> tuple[list[float], list[float], list[float]]:
     """Moments in seconds, and the shares stranded and unusable, each the mean up to there, of one run."""
     catalogue = gpu_models.find(MODEL)
     workload = Generated(mix.shares(name, catalogue), lifetime_s=LIFETIME_S, warmup=0.0, horizon=HORIZON)
-    known = geometry.compiled(catalogue.restricted(workload.profiles))
-    tally = _Watch(known, gpus, workload.window_s, workload.shares)
-    pool = GpuPool(known, gpus, policy.find(one.policy))
-    engine.replay(workload.jobs(known, gpus, seed), pool, Rules(moves=one.moves), tally)
+    geometry = compiled(catalogue.restricted(workload.profiles))
+    tally = _Watch(geometry, gpus, workload.window_s, workload.shares)
+    pool = GpuPool(geometry, gpus, policy.find(contender.policy))
+    engine.replay(workload.jobs(geometry, gpus, seed), pool, Rules(moves=contender.moves), tally)
     unusable = tally.unusable.means()
     memory = gpus * catalogue.memory_slices
     return (
@@ -110,7 +112,7 @@ def _run(one: Contender, name: str, gpus: int, seed: int) -> tuple[list[float], 
     )
 
 
-def _by_memory(known: Geometry, shares: Mapping[str, float]) -> dict[str, float]:
+def _by_memory(geometry: Geometry, shares: Mapping[str, float]) -> dict[str, float]:
     """Each profile's share of the memory asked for."""
-    memory = {name: share * known.catalogue.profile(name).memory_slices for name, share in shares.items()}
-    return {name: asked / sum(memory.values()) for name, asked in memory.items()}
+    memory = {name: share * geometry.catalogue.profile(name).memory_slices for name, share in shares.items()}
+    return {name: memory_share / sum(memory.values()) for name, memory_share in memory.items()}

@@ -19,9 +19,9 @@ SIZES = (1, 2, 3, 4, 7)  # compute slices, in the order of a multiset here
 Multiset = tuple[int, int, int, int, int]
 
 
-def fits(wanted: Multiset, gpus: int) -> bool:
+def fits(counts: Multiset, gpus: int) -> bool:
     """Whether these slices fit on so many empty GPUs. Exact."""
-    ones, twos, threes, fours, sevens = wanted
+    ones, twos, threes, fours, sevens = counts
     rest = gpus - sevens
     if rest < 0 or ones + 2 * twos + 3 * threes + 4 * fours > 7 * rest:
         return False

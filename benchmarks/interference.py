@@ -21,7 +21,8 @@ from urllib.parse import urlsplit
 import msgspec
 import numpy as np
 
-from allocator.mig import geometry, gpu_models
+from allocator.mig import gpu_models
+from allocator.mig.geometry import compiled
 from benchmarks import extender, fleets
 from benchmarks.servers import extender_server, service_process
 
@@ -50,13 +51,13 @@ def measure(
         progress(f"interference: {nodes} nodes × {extender_server.GPUS_PER_NODE} GPUs, filling them")
         with _server(nodes) as server:
             server.cycle(WARM_UP)
-            seen = {meanwhile: _Seen() for meanwhile in (NOTHING, PLANS, CAPACITY)}
+            phases = {meanwhile: _Seen() for meanwhile in (NOTHING, PLANS, CAPACITY)}
             for number in range(rounds):
-                for meanwhile, so_far in seen.items():
+                for meanwhile, so_far in phases.items():
                     progress(f"interference: {nodes} nodes, round {number + 1} of {rounds}, meanwhile {meanwhile}")
                     with server.busy(meanwhile, so_far):
                         so_far.times += server.cycle(cycles)
-        rows += [_row(nodes, meanwhile, so_far, seen[NOTHING]) for meanwhile, so_far in seen.items()]
+        rows += [_row(nodes, meanwhile, so_far, phases[NOTHING]) for meanwhile, so_far in phases.items()]
     return rows
 
 
@@ -74,18 +75,18 @@ class _Seen:
         return float(p50), float(p99)
 
 
-def _row(nodes: int, meanwhile: str, seen: _Seen, quiet: _Seen) -> dict[str, Any]:
-    (p50, p99), (quiet_p50, quiet_p99) = seen.percentiles(), quiet.percentiles()
+def _row(nodes: int, meanwhile: str, phase: _Seen, quiet: _Seen) -> dict[str, Any]:
+    (p50, p99), (quiet_p50, quiet_p99) = phase.percentiles(), quiet.percentiles()
     return {
         "nodes": nodes,
         "meanwhile": meanwhile,
-        "cycles": len(seen.times),
+        "cycles": len(phase.times),
         "p50_ms": round(p50, 3),
         "p99_ms": round(p99, 3),
         "p50_ratio": round(p50 / quiet_p50, 3),
         "p99_ratio": round(p99 / quiet_p99, 3),
-        "planner_cpu": round(seen.planner_s / seen.wall_s, 2) if seen.wall_s else 0.0,
-        "answers": seen.answers,
+        "planner_cpu": round(phase.planner_s / phase.wall_s, 2) if phase.wall_s else 0.0,
+        "answers": phase.answers,
     }
 
 
@@ -133,29 +134,29 @@ class _Server:
             self._chance.shuffle(self._names)  # kube-scheduler's parallel filters give no order
             profile = extender.PROFILES[self._pods % len(extender.PROFILES)]
             pod = extender.pod_document(f"pod-{self._pods}", profile)
-            asked = {"Pod": pod, "Nodes": None, "NodeNames": self._names}
-            kept = self._extender.call("POST", "/v1/filter", asked)["NodeNames"]
-            self._extender.call("POST", "/v1/prioritize", asked | {"NodeNames": kept})
+            arguments = {"Pod": pod, "Nodes": None, "NodeNames": self._names}
+            kept = self._extender.call("POST", "/v1/filter", arguments)["NodeNames"]
+            self._extender.call("POST", "/v1/prioritize", arguments | {"NodeNames": kept})
         times = self._extender.call("GET", "/timings")
         return [a + b for a, b in zip(times["/v1/filter"], times["/v1/prioritize"], strict=True)]
 
     @contextmanager
-    def busy(self, meanwhile: str, seen: _Seen) -> Iterator[None]:
+    def busy(self, meanwhile: str, phase: _Seen) -> Iterator[None]:
         """The planner at work as long as the block, question after question; what it did is added up."""
         if meanwhile == NOTHING:
             yield
             return
-        load = _Load(self._api_url, meanwhile, first=seen.answers)
+        load = _Load(self._api_url, meanwhile, first=phase.answers)
         load.start()
         try:
             self._wait_until_busy(load)
             began, spent = time.perf_counter(), self._planner_s()
             yield
-            seen.wall_s += time.perf_counter() - began
-            seen.planner_s += self._planner_s() - spent
+            phase.wall_s += time.perf_counter() - began
+            phase.planner_s += self._planner_s() - spent
         finally:
             load.finish()
-        seen.answers += load.answers
+        phase.answers += load.answers
 
     def _wait_until_busy(self, load: "_Load") -> None:
         """Until the planner has used some processor time for this load."""
@@ -176,11 +177,11 @@ class _Server:
 class _Load(threading.Thread):
     """Asks the planner again and again, until told to finish."""
 
-    def __init__(self, api_url: str, kind: str, first: int) -> None:
+    def __init__(self, api_url: str, geometry: str, first: int) -> None:
         super().__init__(daemon=True)
         self.answers = 0
         self._connection = _Connection(api_url)
-        self._kind = kind
+        self._kind = geometry
         self._first = first
         self._over = threading.Event()
         self._error: Exception | None = None
@@ -214,13 +215,15 @@ class _Load(threading.Thread):
 def long_plan(seed: int) -> dict[str, Any]:
     """A demand of 10,000 slices over three GPU models, with 200 GPUs that are cut already."""
     draw = np.random.default_rng([seed, SLICES])
-    kinds = [geometry.compiled(gpu_models.find(name)) for name in MODELS]
+    geometries = [compiled(gpu_models.find(name)) for name in MODELS]
     pinned = []
     for _ in range(PINNED):
-        kind = kinds[draw.integers(len(kinds))]
-        slices = [{"profile": p.profile, "start": p.start} for p in fleets.grown(draw, kind, int(draw.integers(1, 4)))]
-        pinned.append({"model": kind.catalogue.model, "slices": slices})
-    profiles = sorted({p.name for kind in kinds for p in kind.catalogue.profiles if p.plain})
+        geometry = geometries[draw.integers(len(geometries))]
+        slices = [
+            {"profile": p.profile, "start": p.start} for p in fleets.grown(draw, geometry, int(draw.integers(1, 4)))
+        ]
+        pinned.append({"model": geometry.catalogue.model, "slices": slices})
+    profiles = sorted({p.name for geometry in geometries for p in geometry.catalogue.profiles if p.plain})
     counts = draw.multinomial(SLICES, draw.dirichlet([1] * len(profiles)))
     return {
         "fleet": [{"model": name, "price": price} for name, price in MODELS.items()],

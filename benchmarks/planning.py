@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from allocator.mig import geometry, gpu_models
-from allocator.mig.geometry import Geometry
+from allocator.mig import gpu_models
+from allocator.mig.geometry import Geometry, compiled
 from allocator.planning import plan, repack
 from allocator.planning.packing import patterns
 from allocator.planning.packing.program import Program, relax
@@ -90,18 +90,18 @@ class _Counted:
 
 
 def _plans(mix: str, slices: int, seeds: int) -> list[dict[str, Any]]:
-    kind = geometry.compiled(gpu_models.find(MODEL))
+    geometry = compiled(gpu_models.find(MODEL))
     methods = {name: _Counted() for name in (EXACT, *BASELINES)}
     for seed in range(seeds):
         draw = np.random.default_rng([seed, slices])
         counts = draw.multinomial(slices, MIXES[mix])
         demand = {name: int(n) for name, n in zip(PROFILES, counts, strict=True)}
-        least = lp_bound(kind, demand)
+        least = lp_bound(geometry, demand)
         stream = [name for name, n in demand.items() for _ in range(n)]
         online = [stream[i] for i in draw.permutation(len(stream))]
         methods[EXACT].add(partial(_planned, demand), least)
         for name, (sort, high) in BASELINES.items():
-            methods[name].add(partial(first_fit, kind, stream[::-1] if sort else online, high), least)
+            methods[name].add(partial(first_fit, geometry, stream[::-1] if sort else online, high), least)
     return [
         {
             "what": "plan",
@@ -109,12 +109,12 @@ def _plans(mix: str, slices: int, seeds: int) -> list[dict[str, Any]]:
             "slices": slices,
             "method": name,
             "runs": seeds,
-            "over_gpus": max(one.over),
-            "over_percent": float(np.mean(one.percent)),
-            "over_ci95": report.interval(one.percent)["ci95"],
-            "seconds": max(one.seconds),
+            "over_gpus": max(method.over),
+            "over_percent": float(np.mean(method.percent)),
+            "over_ci95": report.interval(method.percent)["ci95"],
+            "seconds": max(method.seconds),
         }
-        for name, one in methods.items()
+        for name, method in methods.items()
     ]
 
 
@@ -123,48 +123,51 @@ def _planned(demand: Mapping[str, int]) -> int:
     return plan.answer({"fleet": [{"model": MODEL}], "demand": dict(demand)}).gpus[MODEL]
 
 
-def lp_bound(kind: Geometry, demand: Mapping[str, int]) -> int:
+def lp_bound(geometry: Geometry, demand: Mapping[str, int]) -> int:
     """The LP over the patterns of an empty GPU, rounded up: no plan has fewer GPUs."""
     names = tuple(name for name, n in demand.items() if n)
     program = Program()
     columns = [
-        (pattern, program.column(sum(demand.values()), 1)) for pattern in patterns.maximal(kind, kind.EMPTY, names)
+        (pattern, program.column(sum(demand.values()), 1))
+        for pattern in patterns.maximal(geometry, geometry.EMPTY, names)
     ]
     for position, name in enumerate(names):
         program.row(((c, pattern[position]) for pattern, c in columns), low=demand[name])
     return relax(program).bound
 
 
-def first_fit(kind: Geometry, stream: Sequence[str], high: Collection[int] = ()) -> int:
+def first_fit(geometry: Geometry, stream: Sequence[str], high: Collection[int] = ()) -> int:
     """GPUs that first fit opens for slices in this order: the first GPU with room, lowest start.
 
     Slices of the compute sizes `high` take the highest start.
     """
     after = {}
     for name in set(stream):
-        indices = list(kind.placements_of(name))
-        if kind.catalogue.profile(name).compute_slices in high:
+        indices = list(geometry.placements_of(name))
+        if geometry.catalogue.profile(name).compute_slices in high:
             indices.reverse()
-        steps = kind.step[:, indices]
+        steps = geometry.step[:, indices]
         chosen = (steps >= 0).argmax(axis=1)
-        after[name] = np.where((steps >= 0).any(axis=1), steps[np.arange(kind.states), chosen], -1)
+        after[name] = np.where((steps >= 0).any(axis=1), steps[np.arange(geometry.states), chosen], -1)
     states = np.zeros(len(stream), dtype=np.int32)  # as many GPUs as could ever be opened, all empty
     for name in stream:
         where = int((after[name][states] >= 0).argmax())
         states[where] = after[name][states[where]]
-    return int((states != kind.EMPTY).sum())
+    return int((states != geometry.EMPTY).sum())
 
 
 def _large_plan(seed: int) -> dict[str, Any]:
     draw = np.random.default_rng(seed)
     names = ("a100-40gb", "a100-80gb", "h100-80gb")
-    kinds = [geometry.compiled(gpu_models.find(name)) for name in names]
+    geometries = [compiled(gpu_models.find(name)) for name in names]
     pinned = []
     for _ in range(200):
-        kind = kinds[draw.integers(3)]
-        slices = [{"profile": p.profile, "start": p.start} for p in fleets.grown(draw, kind, int(draw.integers(1, 4)))]
-        pinned.append({"model": kind.catalogue.model, "slices": slices})
-    profiles = sorted({p.name for kind in kinds for p in kind.catalogue.profiles if p.plain})
+        geometry = geometries[draw.integers(3)]
+        slices = [
+            {"profile": p.profile, "start": p.start} for p in fleets.grown(draw, geometry, int(draw.integers(1, 4)))
+        ]
+        pinned.append({"model": geometry.catalogue.model, "slices": slices})
+    profiles = sorted({p.name for geometry in geometries for p in geometry.catalogue.profiles if p.plain})
     counts = draw.multinomial(10_000, draw.dirichlet([1] * len(profiles)))
     document = {
         "fleet": [{"model": name, "price": price} for name, price in zip(names, (1.5, 2.0, 3.1), strict=True)],

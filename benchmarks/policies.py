@@ -146,16 +146,16 @@ def rows(
 
     `workers` is the number of processes, None for one per processor.
     """
-    wanted: tuple[Contender | None, ...] = tuple(setting.contenders if contenders is None else contenders)
+    chosen: tuple[Contender | None, ...] = tuple(setting.contenders if contenders is None else contenders)
     if setting.ceiling:
-        wanted = (*wanted, None)
-    cells = [_Cell(setting, load, name, one, seeds) for load in loads for name in mixes for one in wanted]
-    found = []
+        chosen = (*chosen, None)
+    cells = [_Cell(setting, load, name, contender, seeds) for load in loads for name in mixes for contender in chosen]
+    table = []
     with _pool(workers) as run:
         for done, (cell, row) in enumerate(zip(cells, run(_row, cells), strict=True), 1):
             progress(f"policies: {done / len(cells):.0%}, {cell.name} on {cell.mix} at load {cell.load}")
-            found.append(asdict(row))
-    return found
+            table.append(asdict(row))
+    return table
 
 
 @contextmanager
@@ -188,18 +188,18 @@ def _row(cell: _Cell) -> PolicyRow:
         seeds=cell.seeds,
         workers=1,
     )
-    found = replay.run(config)["metrics"]
+    metrics = replay.run(config)["metrics"]
     return PolicyRow(
         setting.profiles,
         cell.name,
         cell.mix,
         cell.load,
         cell.seeds,
-        found["gpc_acceptance"]["mean"],
-        found["gpc_acceptance"]["ci95"],
-        found["count_acceptance"]["mean"],
-        found["moves_per_1000"]["mean"],
-        found["stranded_share"]["mean"],
+        metrics["gpc_acceptance"]["mean"],
+        metrics["gpc_acceptance"]["ci95"],
+        metrics["count_acceptance"]["mean"],
+        metrics["moves_per_1000"]["mean"],
+        metrics["stranded_share"]["mean"],
     )
 
 
@@ -207,10 +207,12 @@ def _ceiling(cell: _Cell) -> PolicyRow:
     setting = cell.setting
     workload = Generated(setting.mixes[cell.mix], load=cell.load)
     compiled = geometry.compiled(gpu_models.find(setting.model).restricted(workload.profiles))
-    found = report.interval(
+    interval = report.interval(
         [
             full_repack.gpc_acceptance(workload.jobs(compiled, GPUS, seed), GPUS, workload.window_s)
             for seed in range(cell.seeds)
         ]
     )
-    return PolicyRow(setting.profiles, cell.name, cell.mix, cell.load, cell.seeds, found["mean"] or 0.0, found["ci95"])
+    return PolicyRow(
+        setting.profiles, cell.name, cell.mix, cell.load, cell.seeds, interval["mean"] or 0.0, interval["ci95"]
+    )

@@ -119,13 +119,15 @@ def load(file: Path = FILE) -> Sequence[Range]:
         raise errors.SettingsError(f"{file.name}: {sorted(unknown)[0]}", "", "only [[range]] and [source] are read")
     sources = document.get("source", {})
     entries = document.get("range", [])
-    found = [
-        one for number, entry in enumerate(entries, 1) for one in _read(f"{file.name}: range {number}", entry, sources)
+    ranges = [
+        bound
+        for number, entry in enumerate(entries, 1)
+        for bound in _read(f"{file.name}: range {number}", entry, sources)
     ]
     unused = set(sources) - {entry["source"] for entry in entries}
     if unused:
         raise errors.SettingsError(f"{file.name}: source {sorted(unused)[0]}", "", "no range names it: remove it")
-    return found
+    return ranges
 
 
 def _read(where: str, entry: Mapping[str, Any], sources: Mapping[str, str]) -> Iterator[Range]:
@@ -170,7 +172,7 @@ def _check(where: str, entry: Mapping[str, Any], sources: Mapping[str, str]) -> 
 def judge(ranges: Iterable[Range], measured: Mapping[str, Rows]) -> Sequence[Verdict]:
     """A verdict per bound; of several matching rows the worst counts."""
     verdicts = []
-    for one in ranges:
-        rows = [r for r in measured.get(one.measure, ()) if one.matches(r) and one.judges(r)]
-        verdicts.append(Verdict(one, max(rows, key=one.beyond, default=None)))
+    for bound in ranges:
+        rows = [r for r in measured.get(bound.measure, ()) if bound.matches(r) and bound.judges(r)]
+        verdicts.append(Verdict(bound, max(rows, key=bound.beyond, default=None)))
     return verdicts

@@ -95,14 +95,14 @@ def _scheduler(quick: bool, progress: Progress) -> Rows:
 
     if quick:
         return [scheduler.measure(50, 100, 1, progress=progress)]
-    wanted: list[dict[str, Any]] = [
+    settings: list[dict[str, Any]] = [
         {"nodes": 1_000, "pods": 500, "runs": 9},
         {"nodes": 5_000, "pods": 300, "runs": 5},
         {"nodes": 1_000, "pods": 500, "runs": 3, "shortlist": 1},
         *({"nodes": 1_000, "pods": 500, "runs": 3, "filled": True, "shortlist": k} for k in (10, 1_000)),
         *({"nodes": 1_000, "pods": 300, "runs": 2, "infeasible": n} for n in (100, 500)),
     ]
-    return [scheduler.measure(**one, progress=progress) for one in wanted]
+    return [scheduler.measure(**setting, progress=progress) for setting in settings]
 
 
 PARTS = (
@@ -330,8 +330,8 @@ def find(names: Sequence[str]) -> Sequence[Part]:
     """The parts of these names, in the order of PARTS; all of them for none. Raises SettingsError for a stranger."""
     from allocator import errors
 
-    known = {one.name: one for one in PARTS}
+    by_name = {part.name: part for part in PARTS}
     for name in names:
-        if name not in known:
-            raise errors.SettingsError("only", name, "use one of " + ", ".join(known))
-    return tuple(one for one in PARTS if not names or one.name in names)
+        if name not in by_name:
+            raise errors.SettingsError("only", name, "use one of " + ", ".join(by_name))
+    return tuple(part for part in PARTS if not names or part.name in names)

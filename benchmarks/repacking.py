@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from allocator.claims.snapshot_file import Saved
-from allocator.mig import geometry, gpu_models
-from allocator.mig.geometry import Geometry
+from allocator.mig import gpu_models
+from allocator.mig.geometry import Geometry, compiled
 from allocator.placement import policy
 from allocator.planning import migration, repack
 from benchmarks import exhaustive, fleets
@@ -51,22 +51,22 @@ def measure(
     instances: int = 100, sizes: Sequence[int] = SIZES, progress: Callable[[str], None] = lambda _: None
 ) -> list[dict[str, Any]]:
     """A row per size and method; every fleet has the memory and compute for the request, but no room as it is."""
-    kind = geometry.compiled(gpu_models.find(fleets.MODEL))
+    geometry = compiled(gpu_models.find(fleets.MODEL))
     rows = []
     for gpus in sizes:
         tallies = {method: _Tally() for method in METHODS}
-        asked = solvable = undecided = seed = 0
-        while asked < instances:
-            progress(f"repacking: {gpus} GPUs, fleet {asked + 1} of {instances}")
+        compared = solvable = undecided = seed = 0
+        while compared < instances:
+            progress(f"repacking: {gpus} GPUs, fleet {compared + 1} of {instances}")
             draw = np.random.default_rng([gpus, seed])
             seed += 1
             saved = fleets.fleet(draw, gpus, stays=0.8)
-            wanted = _wanted(draw, kind, saved)
-            if wanted is None:
+            profile = _wanted(draw, geometry, saved)
+            if profile is None:
                 continue
-            asked += 1
+            compared += 1
             try:
-                solvable += _compare(kind, saved, wanted, tallies)
+                solvable += _compare(geometry, saved, profile, tallies)
             except exhaustive.TooManyError:
                 undecided += 1
         for method, tally in tallies.items():
@@ -74,7 +74,7 @@ def measure(
                 {
                     "gpus": gpus,
                     "method": method,
-                    "instances": asked,
+                    "instances": compared,
                     "solvable": solvable,
                     "undecided": undecided,
                     "worse": tally.worse,
@@ -87,46 +87,48 @@ def measure(
     return rows
 
 
-def _compare(kind: Geometry, saved: Saved, wanted: str, tallies: dict[str, _Tally]) -> bool:
+def _compare(geometry: Geometry, saved: Saved, profile: str, tallies: dict[str, _Tally]) -> bool:
     """Ask all for room for one slice; whether there is a repack. Raises exhaustive.TooManyError."""
     began = time.perf_counter()
-    answer = repack.answer({"requests": [{"profiles": {wanted: 1}}], "budgets": {"moves": MOVES}}, saved)
+    answer = repack.answer({"requests": [{"profiles": {profile: 1}}], "budgets": {"moves": MOVES}}, saved)
     between = time.perf_counter()
     planned = answer.cost.total if answer.possible else None
-    window = _one_window(saved, wanted)
+    window = _one_window(saved, profile)
     ended = time.perf_counter()
     movable = {uid for uid, facts in saved.pods.items() if facts.movable}
-    gpus = [(one.slices & ~one.movable, one.movable) for _, one in migration.layouts(saved.snapshot, movable)]
-    best = exhaustive.cheapest(kind, gpus, wanted, MOVES, planned)
+    gpus = [
+        (layout.slices & ~layout.movable, layout.movable) for _, layout in migration.layouts(saved.snapshot, movable)
+    ]
+    best = exhaustive.cheapest(geometry, gpus, profile, MOVES, planned)
     tallies["planner"].add(planned, best, between - began)
     tallies["one window"].add(window, best, ended - between)
     return best is not None
 
 
-def _one_window(saved: Saved, wanted: str) -> int | None:
+def _one_window(saved: Saved, profile: str) -> int | None:
     """What clearing one window costs, counted as a repack is; None where that is not enough."""
     movable = {uid for uid, facts in saved.pods.items() if facts.movable}
-    layouts = [one for _, one in migration.layouts(saved.snapshot, movable)]
-    plan = migration.plan(layouts, wanted, policy.DEFAULT, WINDOW_MOVES)
+    layouts = [layout for _, layout in migration.layouts(saved.snapshot, movable)]
+    plan = migration.plan(layouts, profile, policy.DEFAULT, WINDOW_MOVES)
     return None if plan is None else plan.cost[0]
 
 
-def _wanted(draw: np.random.Generator, kind: Geometry, saved: Saved) -> str | None:
+def _wanted(draw: np.random.Generator, geometry: Geometry, saved: Saved) -> str | None:
     """A profile, of those for which there is memory and compute but no room; None if there is none such."""
     compute = memory = 0
     states = []
     for gpu in saved.snapshot.gpus():
-        states.append(kind.state_of(one.placement for one in gpu.occupants))
-        memory += kind.free_slices(states[-1])
-        compute += kind.catalogue.compute_slices - sum(
-            kind.catalogue.profile(one.placement.profile).compute_slices for one in gpu.occupants
+        states.append(geometry.state_of(occupant.placement for occupant in gpu.occupants))
+        memory += geometry.free_slices(states[-1])
+        compute += geometry.catalogue.compute_slices - sum(
+            geometry.catalogue.profile(occupant.placement.profile).compute_slices for occupant in gpu.occupants
         )
-    found = [
+    blocked = [
         profile.name
-        for index, profile in enumerate(kind.catalogue.profiles)
+        for index, profile in enumerate(geometry.catalogue.profiles)
         if profile.plain
         and profile.memory_slices <= memory
         and profile.compute_slices <= compute
-        and not any(kind.room[state, index] for state in states)
+        and not any(geometry.room[state, index] for state in states)
     ]
-    return str(draw.choice(found)) if found else None
+    return str(draw.choice(blocked)) if blocked else None

@@ -109,14 +109,14 @@ class Results(msgspec.Struct):
 def read(file: Path) -> Results:
     """The results in a file. Raises InputError if it cannot be read, naming the field, or has another version."""
     try:
-        found = msgspec.json.decode(file.read_bytes(), type=Results)
+        recorded = msgspec.json.decode(file.read_bytes(), type=Results)
     except OSError as error:
         raise errors.InputError("results", str(file), f"give a file of `migsched bench all` ({error})") from error
     except msgspec.DecodeError as error:  # a ValidationError names the field
         raise errors.InputError("results", str(file), f"not a results file: {error}") from error
-    if found.version != VERSION:
-        raise errors.InputError("results: version", found.version, f"this migsched reads version {VERSION}")
-    return found
+    if recorded.version != VERSION:
+        raise errors.InputError("results: version", recorded.version, f"this migsched reads version {VERSION}")
+    return recorded
 
 
 def write(results: Results, file: Path) -> None:
@@ -140,7 +140,7 @@ def _text(results: Results) -> str:
         part["rows"] = [line(row) for row in part["rows"]]
     document["verdicts"] = [line(verdict) for verdict in document["verdicts"]]
     laid_out = msgspec.json.format(msgspec.json.encode(document), indent=1).decode() + "\n"
-    return re.sub(f'"{_LINE}(\\d+)"', lambda found: lines[int(found[1])], laid_out)
+    return re.sub(f'"{_LINE}(\\d+)"', lambda match: lines[int(match[1])], laid_out)
 
 
 def _processor() -> str:

@@ -79,26 +79,26 @@ async def _measure(
             progress(f"scheduler: creating {nodes} nodes")
             await load.create_nodes(connection, [f"node-{n:05d}" for n in range(nodes)])
             bench = _Bench(plane, connection, directory, pods, extender, infeasible)
-            found: dict[str, list[_Run]] = {"plain": [], "extender": []}
+            results: dict[str, list[_Run]] = {"plain": [], "extender": []}
             for run in range(runs):
                 order = ("plain", "extender") if run % 2 == 0 else ("extender", "plain")
                 for variant in order:
                     result = await bench.run(variant)
-                    found[variant].append(result)
+                    results[variant].append(result)
                     progress(f"scheduler: run {run + 1}/{runs} {variant}: {result.pods_per_s:.1f} pods/s")
         finally:
             await connection.close()
-    return _summary(found, nodes, extender, infeasible)
+    return _summary(results, nodes, extender, infeasible)
 
 
-def _summary(found: dict[str, list[_Run]], nodes: int, extender: _Extender, infeasible: int) -> dict[str, Any]:
-    ratios = [mine.pods_per_s / plain.pods_per_s for mine, plain in zip(found["extender"], found["plain"], strict=True)]
-    processes = {name for results in found.values() for r in results for name in r.cpu_ms_per_pod}
+def _summary(runs: dict[str, list[_Run]], nodes: int, extender: _Extender, infeasible: int) -> dict[str, Any]:
+    ratios = [mine.pods_per_s / plain.pods_per_s for mine, plain in zip(runs["extender"], runs["plain"], strict=True)]
+    processes = {name for results in runs.values() for r in results for name in r.cpu_ms_per_pod}
     return {
         "nodes": nodes,
-        "plain": [round(r.pods_per_s, 1) for r in found["plain"]],
-        "extender": [round(r.pods_per_s, 1) for r in found["extender"]],
-        "ratios": [round(one, 3) for one in ratios],
+        "plain": [round(r.pods_per_s, 1) for r in runs["plain"]],
+        "extender": [round(r.pods_per_s, 1) for r in runs["extender"]],
+        "ratios": [round(ratio, 3) for ratio in ratios],
         "ratio": round(statistics.median(ratios), 3),
         "shortlist": extender.shortlist,
         "filled": extender.filled,
@@ -108,7 +108,7 @@ def _summary(found: dict[str, list[_Run]], nodes: int, extender: _Extender, infe
                 name: round(statistics.median(r.cpu_ms_per_pod.get(name, 0.0) for r in results), 2)
                 for name in sorted(processes)
             }
-            for variant, results in found.items()
+            for variant, results in runs.items()
         },
     }
 

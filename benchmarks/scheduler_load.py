@@ -81,7 +81,7 @@ def pod(name: str, scheduler: str, resource: str) -> dict[str, Any]:
 
 async def create_pods(connection: Connection, pods: Iterable[dict[str, Any]]) -> None:
     """All of them, as fast as the API server takes them."""
-    await _all(connection.request("POST", PODS, body=msgspec.json.encode(one)) for one in pods)
+    await _all(connection.request("POST", PODS, body=msgspec.json.encode(document)) for document in pods)
 
 
 async def delete_pods(connection: Connection, names: Iterable[str]) -> None:
@@ -128,10 +128,10 @@ class BoundWatch:
             async for type_, raw in self._connection.watch_raw(PODS, version):
                 if type_ is ChangeType.BOOKMARK:
                     continue
-                seen = msgspec.json.decode(raw, type=_Pod)
-                version = seen.metadata.resource_version
-                if seen.spec.node_name:
-                    self._left.discard(seen.metadata.name)
+                changed = msgspec.json.decode(raw, type=_Pod)
+                version = changed.metadata.resource_version
+                if changed.spec.node_name:
+                    self._left.discard(changed.metadata.name)
                 if not self._left:
                     self.finished_at = time.perf_counter()
                     self._done.set()
@@ -142,8 +142,8 @@ async def _all(calls: Iterable[Awaitable[object]], at_once: int = 64) -> None:
     """Run them, so many at once; the first error ends it."""
     slots = asyncio.Semaphore(at_once)
 
-    async def one(call: Awaitable[object]) -> None:
+    async def bounded(call: Awaitable[object]) -> None:
         async with slots:
             await call
 
-    await asyncio.gather(*(one(call) for call in calls))
+    await asyncio.gather(*(bounded(call) for call in calls))

@@ -20,32 +20,32 @@ def run(
     quick: bool,
     progress: Progress = lambda _: None,
     save: Saver = lambda _: None,
-    known: Results | None = None,
+    earlier: Results | None = None,
 ) -> Results:
     """Run the parts in turn. `save` gets the results so far after each; `known` are results whose other parts are kept.
 
     A part that raises has no rows and says why; the others run all the same.
     """
-    found = Results(
+    outcome = Results(
         version=results.VERSION,
         migsched=metadata.version("migsched"),
         started=datetime.now(UTC).isoformat(timespec="seconds"),
         quick=quick,
         machine=Machine.this(),
-        parts={} if known is None else dict(known.parts),
+        parts={} if earlier is None else dict(earlier.parts),
     )
     for number, part in enumerate(parts, 1):
         progress(f"[{number}/{len(parts)}] {part.title}" + (f" (quick: {part.quick})" if quick else ""))
-        found.parts[part.name] = _run(part, quick, progress)
-        judge(found, bounds)
-        save(found)
-    return found
+        outcome.parts[part.name] = _run(part, quick, progress)
+        judge(outcome, bounds)
+        save(outcome)
+    return outcome
 
 
-def judge(found: Results, bounds: Sequence[Range]) -> None:
+def judge(outcome: Results, bounds: Sequence[Range]) -> None:
     """Set the verdicts of results, for what they hold."""
-    measured = {name: part.rows for name, part in found.parts.items()}
-    found.verdicts = [results.RecordedVerdict(**one.document()) for one in ranges.judge(bounds, measured)]
+    measured = {name: part.rows for name, part in outcome.parts.items()}
+    outcome.verdicts = [results.RecordedVerdict(**verdict.document()) for verdict in ranges.judge(bounds, measured)]
 
 
 def _run(part: Part, quick: bool, progress: Progress) -> PartResult:

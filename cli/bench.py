@@ -235,7 +235,7 @@ def everything(
             quick=quick,
             progress=tell,
             save=lambda so_far: results.write(so_far, file),
-            known=known,
+            earlier=known,
         )
         _say_what_is_left_out(found, chosen, tell)
     _verdicts(found, form)

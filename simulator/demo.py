@@ -87,13 +87,13 @@ class Picture:
                     "reason": pod.reason,
                     "slices": [
                         {
-                            "container": one.container,
-                            "gpu": one.gpu,
-                            "profile": one.profile,
-                            "start": one.start,
-                            "size": one.size,
+                            "container": slice_.container,
+                            "gpu": slice_.gpu,
+                            "profile": slice_.profile,
+                            "start": slice_.start,
+                            "size": slice_.size,
                         }
-                        for one in pod.slices
+                        for slice_ in pod.slices
                     ],
                 }
                 for pod in self.pods
@@ -123,16 +123,16 @@ class Demo:
 
     def picture(self) -> Picture:
         """Where everything is now."""
-        seen = snapshot.take(self.cluster.service.state.inventory).nodes
+        node_views = snapshot.take(self.cluster.service.state.inventory).nodes
         slices: dict[str, list[SliceView]] = {}
-        for node in seen:
+        for node in node_views:
             for gpu in node.gpus:
-                for one in gpu.occupants:
-                    place = one.placement
-                    shown = SliceView(one.container, gpu.uuid, place.profile, place.start, place.size)
-                    slices.setdefault(one.uid, []).append(shown)
-        pods = (one.document for one in self.cluster.server.list(api.POD))
-        return Picture(tuple(self._pod(pod, slices) for pod in pods), seen)
+                for occupant in gpu.occupants:
+                    place = occupant.placement
+                    shown = SliceView(occupant.container, gpu.uuid, place.profile, place.start, place.size)
+                    slices.setdefault(occupant.uid, []).append(shown)
+        pods = (stored.document for stored in self.cluster.server.list(api.POD))
+        return Picture(tuple(self._pod(pod, slices) for pod in pods), node_views)
 
     def _pod(self, pod: Document, slices: dict[str, list[SliceView]]) -> PodRow:
         meta, uid = pod["metadata"], pod["metadata"]["uid"]
@@ -145,20 +145,20 @@ class Demo:
 
     def _reason_on_node(self, node: str, uid: str) -> str:
         """Why a pod that has a node does not run."""
-        if all(one.name != node for one in self.cluster.options.fleet):
+        if all(node_.name != node for node_ in self.cluster.options.fleet):
             return f"it is bound to node {node}, which there is not"
         return self.cluster.agents.problem(uid) or "its slices are being cut"
 
     def _reason(self, pod: Document) -> str:
         """Why a pod has no node. Our own words where no node has room; else kube-scheduler's."""
-        wanted = self.cluster.options.scheduler.scheduler_name
+        served = self.cluster.options.scheduler.scheduler_name
         named = pod["spec"].get("schedulerName")
-        if named != wanted:
-            return f"its schedulerName is {named}, which nothing here serves; write schedulerName: {wanted}"
-        known = self.cluster.service.state.pods.get(pod["metadata"]["uid"])
-        if known is not None and (known.request is None or known.request):
-            answer = explain.explain(self.cluster.service.state, known)
-            if known.request is None or len(answer["nodes"]) == len(self.cluster.service.state.inventory.nodes):
+        if named != served:
+            return f"its schedulerName is {named}, which nothing here serves; write schedulerName: {served}"
+        cached = self.cluster.service.state.pods.get(pod["metadata"]["uid"])
+        if cached is not None and (cached.request is None or cached.request):
+            answer = explain.explain(self.cluster.service.state, cached)
+            if cached.request is None or len(answer["nodes"]) == len(self.cluster.service.state.inventory.nodes):
                 return str(answer["reason"])
         conditions = [c for c in pod["status"].get("conditions") or () if c["type"] == "PodScheduled"]
         message = str(conditions[0].get("message", "")) if conditions else "waiting for kube-scheduler"
@@ -166,21 +166,21 @@ class Demo:
 
 
 @asynccontextmanager
-async def start(wishes: DemoOptions) -> AsyncIterator[Demo]:
+async def start(options: DemoOptions) -> AsyncIterator[Demo]:
     """The demo, running as long as the block; the examples are applied. Raises InputError for wishes that cannot be."""
-    fleet = nodes.uniform(wishes.nodes, wishes.gpus, wishes.model, seed=wishes.seed)
-    expansion = expand.expand(manifests.read(wishes.examples or EXAMPLES), seed=wishes.seed)
-    if wishes.examples is None:
-        translate(expansion.pods, gpu_models.find(wishes.model))
+    fleet = nodes.uniform(options.nodes, options.gpus, options.model, seed=options.seed)
+    expansion = expand.expand(manifests.read(options.examples or EXAMPLES), seed=options.seed)
+    if options.examples is None:
+        translate(expansion.pods, gpu_models.find(options.model))
     chosen = settings.load(
-        extender_port=wishes.extender_port,
-        api_host=wishes.api_host,
-        api_port=wishes.api_port,
-        policy=wishes.policy,
+        extender_port=options.extender_port,
+        api_host=options.api_host,
+        api_port=options.api_port,
+        policy=options.policy,
         nomination_ttl_s=0.0,  # pods are bound one after the other: none needs to be kept from another's node
     )
-    config = SchedulerConfig(extender_url="", serial=True, seed=wishes.seed)
-    async with embedded.start(EmbeddedOptions(fleet, chosen, config, seed=wishes.seed)) as cluster:
+    config = SchedulerConfig(extender_url="", serial=True, seed=options.seed)
+    async with embedded.start(EmbeddedOptions(fleet, chosen, config, seed=options.seed)) as cluster:
         await cluster.apply(expansion.pods)
         yield Demo(cluster, expansion)
 
@@ -188,9 +188,9 @@ async def start(wishes: DemoOptions) -> AsyncIterator[Demo]:
 def translate(pods: Sequence[Document], catalogue: Catalogue) -> None:
     """Name the shipped examples' profiles as another GPU model does; one that it has nothing like stays as it is."""
     names = {
-        one.resource: like.resource
-        for one in gpu_models.find(EXAMPLES_MODEL).profiles
-        if (like := _like(one, catalogue)) is not None
+        profile.resource: like.resource
+        for profile in gpu_models.find(EXAMPLES_MODEL).profiles
+        if (like := _like(profile, catalogue)) is not None
     }
     for pod in pods:
         for container in pod["spec"]["containers"]:
@@ -201,11 +201,11 @@ def translate(pods: Sequence[Document], catalogue: Catalogue) -> None:
                     resources[what] = {names.get(name, name): amount for name, amount in amounts.items()}
 
 
-def _like(one: Profile, catalogue: Catalogue) -> Profile | None:
+def _like(profile: Profile, catalogue: Catalogue) -> Profile | None:
     """The profile of another model that is the same share of it, or the same compute slices with the nearest share."""
     own = gpu_models.find(EXAMPLES_MODEL)
-    if one.compute_slices == own.compute_slices:
+    if profile.compute_slices == own.compute_slices:
         return next(p for p in catalogue.profiles if p.plain and p.compute_slices == catalogue.compute_slices)
-    same = [p for p in catalogue.profiles if p.plain == one.plain and p.compute_slices == one.compute_slices]
-    share = one.memory_slices / own.memory_slices
+    same = [p for p in catalogue.profiles if p.plain == profile.plain and p.compute_slices == profile.compute_slices]
+    share = profile.memory_slices / own.memory_slices
     return min(same, key=lambda p: abs(p.memory_slices / catalogue.memory_slices - share), default=None)

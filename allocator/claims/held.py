@@ -13,17 +13,17 @@ from allocator.mig.profile import Placement
 from allocator.request import Request, SliceRequest
 
 
-def shown(seen: NodeReport) -> dict[str, tuple[Hold, ...]]:
+def shown(node: NodeReport) -> dict[str, tuple[Hold, ...]]:
     """What the report shows as allocated, by owner's UID; a GPU that contradicts itself shows nothing."""
-    found: dict[str, tuple[Hold, ...]] = {}
-    for gpu in seen.gpus:
+    holds_by_uid: dict[str, tuple[Hold, ...]] = {}
+    for gpu in node.gpus:
         if gpu.slices and gpu.contradiction():
             continue
-        for one in gpu.slices:
-            if one.state is SliceState.ALLOCATED and one.owner is not None:
-                hold = Hold(one.owner.container, gpu.uuid, one.placement)
-                found[one.owner.uid] = (*found.get(one.owner.uid, ()), hold)
-    return found
+        for slice_ in gpu.slices:
+            if slice_.state is SliceState.ALLOCATED and slice_.owner is not None:
+                hold = Hold(slice_.owner.container, gpu.uuid, slice_.placement)
+                holds_by_uid[slice_.owner.uid] = (*holds_by_uid.get(slice_.owner.uid, ()), hold)
+    return holds_by_uid
 
 
 def places(holds: Sequence[Hold]) -> Counter[tuple[str, Placement]]:
@@ -38,36 +38,36 @@ def profiles(holds: Sequence[Hold]) -> Counter[str]:
 
 def asked(holds: Sequence[Hold]) -> Request:
     """What a pod that holds these asks for."""
-    return Request(tuple(SliceRequest(one.container, one.placement.profile) for one in holds))
+    return Request(tuple(SliceRequest(hold.container, hold.placement.profile) for hold in holds))
 
 
 def promises(holds: Sequence[Hold]) -> tuple[Promise, ...]:
     """The holds as a placement annotation promises them."""
-    return tuple(Promise(one.container, one.gpu, one.placement.profile, one.placement.start) for one in holds)
+    return tuple(Promise(hold.container, hold.gpu, hold.placement.profile, hold.placement.start) for hold in holds)
 
 
 def as_promised(holds: Sequence[Hold], promised: Sequence[Promise]) -> bool:
     """Whether the holds lie where the promises say, whichever container has them."""
-    there = Counter((h.gpu, h.placement.profile, h.placement.start) for h in holds)
-    return there == Counter((one.gpu, one.profile, one.start) for one in promised)
+    held = Counter((h.gpu, h.placement.profile, h.placement.start) for h in holds)
+    return held == Counter((promise.gpu, promise.profile, promise.start) for promise in promised)
 
 
-def overlap(one: Sequence[Hold], other: Sequence[Hold]) -> bool:
-    """Whether some place of one cannot exist beside some place of the other."""
-    return any(a.gpu == b.gpu and a.placement.overlaps(b.placement) for a in one for b in other)
+def overlap(holds: Sequence[Hold], others: Sequence[Hold]) -> bool:
+    """Whether a place among these cannot exist beside a place among the others."""
+    return any(a.gpu == b.gpu and a.placement.overlaps(b.placement) for a in holds for b in others)
 
 
-def swapped(holds: Sequence[Hold], lost: Sequence[Hold], found: Sequence[Hold]) -> tuple[Hold, ...]:
-    """Holds with those that overlap a lost place moved to found places of the same profile; () if impossible."""
-    free = list(found)
+def swapped(holds: Sequence[Hold], lost: Sequence[Hold], regained: Sequence[Hold]) -> tuple[Hold, ...]:
+    """Holds with those that overlap a lost place moved to regained places of the same profile; () if impossible."""
+    free = list(regained)
     moved = []
-    for one in holds:
-        if not overlap((one,), lost):
-            moved.append(one)
+    for hold in holds:
+        if not overlap((hold,), lost):
+            moved.append(hold)
             continue
-        other = next((f for f in free if f.placement.profile == one.placement.profile), None)
+        other = next((f for f in free if f.placement.profile == hold.placement.profile), None)
         if other is None:
             return ()
         free.remove(other)
-        moved.append(Hold(one.container, other.gpu, other.placement))
+        moved.append(Hold(hold.container, other.gpu, other.placement))
     return tuple(moved)

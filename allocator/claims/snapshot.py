@@ -67,12 +67,12 @@ class Snapshot:
 
 def take(inventory: Inventory) -> Snapshot:
     """The inventory as it is now."""
-    return Snapshot(tuple(view(inventory, seen) for seen in sorted(inventory.reports(), key=lambda seen: seen.node)))
+    return Snapshot(tuple(view(inventory, node) for node in sorted(inventory.reports(), key=lambda node: node.node)))
 
 
-def view(inventory: Inventory, seen: NodeReport) -> NodeView:
+def view(inventory: Inventory, node: NodeReport) -> NodeView:
     """One node of the inventory as it is now."""
-    return NodeView(seen.node, tuple(_gpu(inventory, seen.node, gpu) for gpu in seen.gpus), seen.problem)
+    return NodeView(node.node, tuple(_gpu(inventory, node.node, gpu) for gpu in node.gpus), node.problem)
 
 
 def _gpu(inventory: Inventory, node: str, gpu: GpuReport) -> GpuView:
@@ -83,14 +83,14 @@ def _gpu(inventory: Inventory, node: str, gpu: GpuReport) -> GpuView:
                 occupants[claim.uid, hold.placement] = Occupant(
                     hold.placement, claim.state.value, claim.namespace, claim.name, hold.container, claim.uid
                 )
-    for one in gpu.slices:
-        owner = one.owner
+    for slice_ in gpu.slices:
+        owner = slice_.owner
         uid = owner.uid if owner else ""
-        if (uid, one.placement) in occupants:
+        if (uid, slice_.placement) in occupants:
             continue
-        state = one.state.value if one.state is not SliceState.ALLOCATED else "unclaimed"
-        occupants[uid, one.placement] = Occupant(
-            one.placement,
+        state = slice_.state.value if slice_.state is not SliceState.ALLOCATED else "unclaimed"
+        occupants[uid, slice_.placement] = Occupant(
+            slice_.placement,
             state,
             owner.namespace if owner else "",
             owner.pod if owner else "",
@@ -135,12 +135,12 @@ def _gpu_document(gpu: GpuView) -> dict[str, Any]:
         **{name: getattr(gpu, name) for name in _GPU_FIELDS},
         "slices": [
             {
-                "profile": one.placement.profile,
-                "start": one.placement.start,
-                "size": one.placement.size,
-                **{name: getattr(one, name) for name in _OCCUPANT_FIELDS},
+                "profile": occupant.placement.profile,
+                "start": occupant.placement.start,
+                "size": occupant.placement.size,
+                **{name: getattr(occupant, name) for name in _OCCUPANT_FIELDS},
             }
-            for one in gpu.occupants
+            for occupant in gpu.occupants
         ],
     }
 
@@ -152,7 +152,9 @@ def of_document(node: Mapping[str, Any]) -> NodeView:
 
 def _gpu_of(node: str, gpu: Mapping[str, Any]) -> GpuView:
     occupants = tuple(
-        Occupant(Placement(one["profile"], one["start"], one["size"]), *(one[name] for name in _OCCUPANT_FIELDS))
-        for one in gpu["slices"]
+        Occupant(
+            Placement(slice_["profile"], slice_["start"], slice_["size"]), *(slice_[name] for name in _OCCUPANT_FIELDS)
+        )
+        for slice_ in gpu["slices"]
     )
     return GpuView(node=node, occupants=occupants, **{name: gpu[name] for name in _GPU_FIELDS})

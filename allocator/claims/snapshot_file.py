@@ -128,7 +128,9 @@ class Writer:
     def between(self) -> bytes:
         """What comes between nodes and pods: what the GPUs on the nodes can be cut into."""
         self._first = True
-        catalogues = [msgspec.json.encode(k) + b": " + msgspec.json.encode(one) for one, k in self._keys.items()]
+        catalogues = [
+            msgspec.json.encode(k) + b": " + msgspec.json.encode(catalogue) for catalogue, k in self._keys.items()
+        ]
         return b'\n],\n"catalogues": {\n' + b",\n".join(catalogues) + b'\n},\n"pods": {\n'
 
     def pod(self, uid: str, facts: PodFacts) -> bytes:
@@ -212,16 +214,16 @@ def _wire_gpu(gpu: GpuView, keys: Mapping[Catalogue, str]) -> _Gpu:
         problem=gpu.problem,
         slices=tuple(
             _Slice(
-                one.placement.profile,
-                one.placement.start,
-                one.placement.size,
-                one.state,
-                one.namespace,
-                one.pod,
-                one.container,
-                one.uid,
+                occupant.placement.profile,
+                occupant.placement.start,
+                occupant.placement.size,
+                occupant.state,
+                occupant.namespace,
+                occupant.pod,
+                occupant.container,
+                occupant.uid,
             )
-            for one in gpu.occupants
+            for occupant in gpu.occupants
         ),
     )
 
@@ -239,7 +241,7 @@ def _gpu(node: str, wire: _Gpu, catalogues: Mapping[str, Catalogue]) -> GpuView:
         Occupant(Placement(s.profile, s.start, s.size), s.state, s.namespace, s.pod, s.container, s.uid)
         for s in wire.slices
     )
-    taken = [one.placement for one in occupants if one.state != IDLE]
+    taken = [occupant.placement for occupant in occupants if occupant.state != IDLE]
     view = GpuView(
         node=node,
         uuid=wire.uuid,
@@ -263,14 +265,14 @@ def _gpu(node: str, wire: _Gpu, catalogues: Mapping[str, Catalogue]) -> GpuView:
 
 def _mask(placements: Sequence[Placement]) -> int:
     mask = 0
-    for one in placements:
-        mask |= one.mask
+    for placement in placements:
+        mask |= placement.mask
     return mask
 
 
 def _check_distinct(names: Sequence[str], where: str) -> None:
-    seen: set[str] = set()
+    earlier: set[str] = set()
     for name in names:
-        if name in seen:
+        if name in earlier:
             raise errors.InputError(where, name, "appears twice; names must be distinct")
-        seen.add(name)
+        earlier.add(name)

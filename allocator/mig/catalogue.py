@@ -47,24 +47,28 @@ class Catalogue:
         names = [p.name for p in self.profiles]
         if len(set(names)) != len(names):
             raise errors.CatalogueError(f"{where}: profile names", names, "must be distinct")
-        for one in self.profiles:
-            self._check_profile(one, where)
+        for profile in self.profiles:
+            self._check_profile(profile, where)
 
-    def _check_profile(self, one: Profile, where: str) -> None:
-        checked_name(one.name, f"{where}: profile name")
-        at = f"{where}: {one.name}"
-        if not 1 <= one.memory_slices <= self.memory_slices:
-            raise errors.CatalogueError(f"{at}: memory slices", one.memory_slices, f"must be 1…{self.memory_slices}")
-        if not 1 <= one.compute_slices <= self.compute_slices:
-            raise errors.CatalogueError(f"{at}: compute slices", one.compute_slices, f"must be 1…{self.compute_slices}")
-        if one.max_instances < 1:
-            raise errors.CatalogueError(f"{at}: instances", one.max_instances, "must be at least 1")
-        if not one.starts or len(set(one.starts)) != len(one.starts):
-            raise errors.CatalogueError(f"{at}: starts", one.starts, "must be distinct and at least one")
-        for start in one.starts:
-            if not 0 <= start <= self.memory_slices - one.memory_slices:
+    def _check_profile(self, profile: Profile, where: str) -> None:
+        checked_name(profile.name, f"{where}: profile name")
+        at = f"{where}: {profile.name}"
+        if not 1 <= profile.memory_slices <= self.memory_slices:
+            raise errors.CatalogueError(
+                f"{at}: memory slices", profile.memory_slices, f"must be 1…{self.memory_slices}"
+            )
+        if not 1 <= profile.compute_slices <= self.compute_slices:
+            raise errors.CatalogueError(
+                f"{at}: compute slices", profile.compute_slices, f"must be 1…{self.compute_slices}"
+            )
+        if profile.max_instances < 1:
+            raise errors.CatalogueError(f"{at}: instances", profile.max_instances, "must be at least 1")
+        if not profile.starts or len(set(profile.starts)) != len(profile.starts):
+            raise errors.CatalogueError(f"{at}: starts", profile.starts, "must be distinct and at least one")
+        for start in profile.starts:
+            if not 0 <= start <= self.memory_slices - profile.memory_slices:
                 raise errors.CatalogueError(
-                    f"{at}: start", start, f"must leave room for {one.memory_slices} of {self.memory_slices}"
+                    f"{at}: start", start, f"must leave room for {profile.memory_slices} of {self.memory_slices}"
                 )
 
     def __hash__(self) -> int:
@@ -90,18 +94,18 @@ class Catalogue:
 
     def placement(self, profile: str, start: int) -> Placement:
         """The placement of a profile at a start. Raises CatalogueError if the catalogue does not list it."""
-        one = self.profile(profile)
-        if start not in one.starts:
+        listed = self.profile(profile)
+        if start not in listed.starts:
             raise errors.CatalogueError(
-                f"start of {profile} on {self.model}", start, "use one of " + ", ".join(map(str, one.starts))
+                f"start of {profile} on {self.model}", start, "use one of " + ", ".join(map(str, listed.starts))
             )
-        return Placement(profile, start, one.memory_slices)
+        return Placement(profile, start, listed.memory_slices)
 
     def placements(self) -> Iterator[Placement]:
         """Every legal placement, profiles in catalogue order, starts as listed."""
-        for one in self.profiles:
-            for start in one.starts:
-                yield Placement(one.name, start, one.memory_slices)
+        for profile in self.profiles:
+            for start in profile.starts:
+                yield Placement(profile.name, start, profile.memory_slices)
 
     def restricted(self, names: frozenset[str]) -> "Catalogue":
         """The same GPU with only the named profiles: what a study over fewer profiles plans with."""

@@ -61,12 +61,12 @@ class Geometry:
     def state_of(self, placements: Iterable[Placement]) -> int:
         """The state that these slices make. Raises GeometryError naming the first that cannot be added."""
         state = self.EMPTY
-        for one in placements:
-            index = self.placement_index.get(one)
+        for placement in placements:
+            index = self.placement_index.get(placement)
             after = -1 if index is None else int(self.step[state, index])
             if after < 0:
                 why = "is not a legal placement" if index is None else "does not fit beside the others"
-                raise errors.GeometryError(f"{self.catalogue.model}: {one} {why}")
+                raise errors.GeometryError(f"{self.catalogue.model}: {placement} {why}")
             state = after
         return state
 
@@ -117,10 +117,10 @@ class Geometry:
 
 def compiled(catalogue: Catalogue) -> Geometry:
     """The geometry of a catalogue, built once per distinct catalogue. Raises CatalogueError if it is too large."""
-    found = _compiled(catalogue)
-    if isinstance(found, errors.CatalogueError):
-        raise errors.CatalogueError(found.field, found.value, found.fix)
-    return found
+    geometry = _compiled(catalogue)
+    if isinstance(geometry, errors.CatalogueError):
+        raise errors.CatalogueError(geometry.field, geometry.value, geometry.fix)
+    return geometry
 
 
 @lru_cache(maxsize=256)
@@ -186,8 +186,8 @@ def limits(
 def _most(uses: Iterable[int], placements: tuple[Placement, ...], memory_slices: int) -> int:
     """The most that placements which overlap nowhere use together."""
     ending: dict[int, list[tuple[int, int]]] = {}
-    for use, one in zip(uses, placements, strict=True):
-        ending.setdefault(one.start + one.size, []).append((one.start, use))
+    for use, placement in zip(uses, placements, strict=True):
+        ending.setdefault(placement.start + placement.size, []).append((placement.start, use))
     most = [0]  # by the number of memory slices looked at
     for end in range(1, memory_slices + 1):
         most.append(max([most[-1], *(most[start] + use for start, use in ending.get(end, ()))]))

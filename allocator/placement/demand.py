@@ -34,13 +34,13 @@ class Demand:
         self._seen[profile] += self._next
         self._next *= self._growth
         if self._next > 1e100:
-            self._seen = [seen / self._next for seen in self._seen]
+            self._seen = [count / self._next for count in self._seen]
             self._next = 1.0
 
     def weights(self) -> Weights:
         """The share of each profile, not below the floor, rounded and not normalised."""
         total = sum(self._seen)
-        shares = [max(seen / total, self._floor) for seen in self._seen]
+        shares = [max(count / total, self._floor) for count in self._seen]
         top = max(shares)
         return tuple(
             (name, round(_STEPS * share / top) / _STEPS) for name, share in zip(self.profiles, shares, strict=True)

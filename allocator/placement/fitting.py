@@ -35,10 +35,10 @@ class Placed:
 
 def fits(gpus: Sequence[GpuState], counts: Mapping[str, int]) -> bool:
     """Whether slices of these profiles fit on these GPUs together. Raises TooComplexError rather than guess."""
-    wanted = tuple(sorted((name, n) for name, n in counts.items() if n > 0))
-    if not wanted:
+    requested = tuple(sorted((name, n) for name, n in counts.items() if n > 0))
+    if not requested:
         return True
-    return _fits(tuple(sorted(gpus, key=lambda gs: (id(gs[0]), gs[1]))), wanted)
+    return _fits(tuple(sorted(gpus, key=lambda gs: (id(gs[0]), gs[1]))), requested)
 
 
 @lru_cache(maxsize=16_384)
@@ -93,11 +93,11 @@ def _place(gpus: tuple[GpuState, ...], profiles: tuple[str, ...], by: Policy) ->
     if not fits(gpus, dict(counts)):
         return None
     splits.check(counts)
-    found: dict[str, list[Placed]] = {name: [] for name, _ in counts}
+    placed_by_profile: dict[str, list[Placed]] = {name: [] for name, _ in counts}
     for index, part in enumerate(_shares(gpus, counts, by)):
-        for one in _cut(index, gpus[index], part, counts, by):
-            found[one.placement.profile].append(one)
-    following = {name: iter(places) for name, places in found.items()}
+        for placed in _cut(index, gpus[index], part, counts, by):
+            placed_by_profile[placed.placement.profile].append(placed)
+    following = {name: iter(places) for name, places in placed_by_profile.items()}
     return tuple(next(following[name]) for name in profiles)
 
 
@@ -107,25 +107,25 @@ def _shares(gpus: Sequence[GpuState], counts: Counts, by: Policy) -> list[Part]:
     cut = tuple(dict.fromkeys(part for table in tables for part in table))
     sharing = splits.Sharing(counts, cut)
     losses = [
-        {part: found.item(state) for part, found in table.items()}
+        {part: least_losses.item(state) for part, least_losses in table.items()}
         for table, (_, state) in zip(tables, gpus, strict=True)
     ]
     onward: list[Losses] = []  # the sums of the GPUs from the last one to each, the first left out
-    for known in reversed(losses[1:]):
-        column = np.array([[known.get(part, np.inf)] for part in cut])
+    for share_losses in reversed(losses[1:]):
+        column = np.array([[share_losses.get(part, np.inf)] for part in cut])
         onward.append(sharing.add(onward[-1], column) if onward else sharing.first(column))
-    left = tuple(n for _, n in counts)
+    remaining = tuple(n for _, n in counts)
     chosen = []
-    for (geometry, _), known, following in zip(gpus[:-1], losses[:-1], reversed(onward), strict=True):
+    for (geometry, _), share_losses, following in zip(gpus[:-1], losses[:-1], reversed(onward), strict=True):
         order = splits.large_first(geometry, counts)
-        least, found = np.inf, left
-        for part in sorted(known, key=lambda part: [part[position] for position in order], reverse=True):
-            rest = tuple(map(int.__sub__, left, part))
-            if min(rest) >= 0 and known[part] + following[rest].item() < least:
-                least, found = known[part] + following[rest].item(), part
-        chosen.append(found)
-        left = tuple(map(int.__sub__, left, found))
-    return [*chosen, left]
+        least, best = np.inf, remaining
+        for part in sorted(share_losses, key=lambda part: [part[position] for position in order], reverse=True):
+            rest = tuple(map(int.__sub__, remaining, part))
+            if min(rest) >= 0 and share_losses[part] + following[rest].item() < least:
+                least, best = share_losses[part] + following[rest].item(), part
+        chosen.append(best)
+        remaining = tuple(map(int.__sub__, remaining, best))
+    return [*chosen, remaining]
 
 
 def _cut(index: int, gpu: GpuState, part: Part, counts: Counts, by: Policy) -> Iterator[Placed]:
@@ -144,21 +144,21 @@ def _cut(index: int, gpu: GpuState, part: Part, counts: Counts, by: Policy) -> I
 
 def _place_one(gpus: Sequence[GpuState], name: str, by: Policy) -> tuple[Placed, ...] | None:
     """The best place for one slice: a look-up per GPU."""
-    least, found = float("inf"), -1
-    kind: Geometry | None = None
+    least, best = float("inf"), -1
+    previous: Geometry | None = None
     for index, (geometry, state) in enumerate(gpus):
-        if geometry is not kind:  # mostly a node's GPUs are all of one kind
-            kind, profile = geometry, geometry.profile_index.get(name)
+        if geometry is not previous:  # mostly a node's GPUs are all of one kind
+            previous, profile = geometry, geometry.profile_index.get(name)
             losses = policy.tables(by, geometry).loss
         if profile is not None:
             loss = losses.item(state, profile)
             if loss < least:
-                least, found = loss, index
-    if found < 0:
+                least, best = loss, index
+    if best < 0:
         return None
-    geometry, state = gpus[found]
+    geometry, state = gpus[best]
     choice = policy.tables(by, geometry).choice.item(state, geometry.profile_index[name])
-    return (Placed(found, geometry.placements[choice], least),)
+    return (Placed(best, geometry.placements[choice], least),)
 
 
 def _size(gpus: Sequence[GpuState], name: str) -> int:

@@ -94,46 +94,46 @@ class JointLosses:
         answered = np.ones(len(states), dtype=np.bool_)
         beyond = self._beyond[states].any(axis=1)
         losses[beyond] = TOO_COMPLEX
-        left = np.flatnonzero(~beyond & self._could_fit(states))
+        candidates = np.flatnonzero(~beyond & self._could_fit(states))
         if splits.number(self._counts) > splits.MAX_PARTS:
-            losses[left] = TOO_COMPLEX
+            losses[candidates] = TOO_COMPLEX
             return losses, answered
         cost = self._sharing.additions * states.shape[1]
-        if cost * len(left) > _ALIKE:
-            alike, where = np.unique(np.sort(states[left], axis=1), axis=0, return_inverse=True)
+        if cost * len(candidates) > _ALIKE:
+            alike, where = np.unique(np.sort(states[candidates], axis=1), axis=0, return_inverse=True)
         else:
-            alike, where = states[left], np.arange(len(left))
+            alike, where = states[candidates], np.arange(len(candidates))
         least = self._least_in_portions(alike, max(1, MAX_ADDITIONS // cost))
-        losses[left] = np.append(least, np.full(len(alike) - len(least), TOO_COMPLEX))[where.ravel()]
-        answered[left] = where.ravel() < len(least)
+        losses[candidates] = np.append(least, np.full(len(alike) - len(least), TOO_COMPLEX))[where.ravel()]
+        answered[candidates] = where.ravel() < len(least)
         return losses, answered
 
     def _least_in_portions(self, states: States, portion: int) -> Losses:
         """The least loss of the first nodes: a portion, and more of them until one fits."""
-        found = np.empty(0)
+        losses = np.empty(0)
         for first in range(0, min(len(states), portion * MAX_PORTIONS), portion):
-            found = np.append(found, self._least(states[first : first + portion]))
-            if np.isfinite(found).any():
+            losses = np.append(losses, self._least(states[first : first + portion]))
+            if np.isfinite(losses).any():
                 break
-        return found
+        return losses
 
     def _could_fit(self, states: States) -> npt.NDArray[np.bool_]:
         """Whether no sum over a node's GPUs rules the request out: what must hold if it fits."""
-        found = np.ones(len(states), dtype=np.bool_)
+        possible = np.ones(len(states), dtype=np.bool_)
         for most, needed in zip(self._most, self._needs, strict=True):
-            found &= most[states].sum(axis=1) >= needed
-        return found
+            possible &= most[states].sum(axis=1) >= needed
+        return possible
 
     def _least(self, states: States) -> Losses:
         """The least loss of each of these nodes."""
         gpus = [column for column in states.T if column.any()]
         gpus += [np.zeros(len(states), dtype=np.int32)] * (2 - len(gpus))
         at_once = max(1, _CELLS // splits.number(self._counts))
-        found = [np.empty(0)]
+        totals = [np.empty(0)]
         for first in range(0, len(states), at_once):
             losses = [np.take(self._losses, gpu[first : first + at_once], axis=1) for gpu in gpus]
             sums = self._sharing.first(losses[0])
             for more in losses[1:-1]:
                 sums = self._sharing.add(sums, more)
-            found.append(self._sharing.whole(sums, losses[-1]))
-        return np.concatenate(found)
+            totals.append(self._sharing.whole(sums, losses[-1]))
+        return np.concatenate(totals)

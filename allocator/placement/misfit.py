@@ -62,12 +62,12 @@ class Misfit:
 
 
 @lru_cache(maxsize=4096)  # asked again for each pod that does not fit; pods may ask for any counts
-def on_empty(kinds: tuple[Geometry, ...], counts: tuple[tuple[str, int], ...]) -> Reason:
-    """Why a request does not fit GPUs of these kinds: judged as if they were empty."""
-    if any(not any(name in kind.profile_index for kind in kinds) for name, _ in counts):
+def on_empty(geometries: tuple[Geometry, ...], counts: tuple[tuple[str, int], ...]) -> Reason:
+    """Why a request does not fit GPUs of these geometries: judged as if they were empty."""
+    if any(not any(name in geometry.profile_index for geometry in geometries) for name, _ in counts):
         return Reason.NOT_OFFERED
     try:
-        fits_empty = fitting.fits([(kind, Geometry.EMPTY) for kind in kinds], dict(counts))
+        fits_empty = fitting.fits([(geometry, Geometry.EMPTY) for geometry in geometries], dict(counts))
     except fitting.TooComplexError:
         return Reason.TOO_COMPLEX
     return Reason.NO_ROOM if fits_empty else Reason.TOO_LARGE

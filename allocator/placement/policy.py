@@ -212,12 +212,12 @@ def _useless(geometry: Geometry) -> Losses:
     slices = range(geometry.catalogue.memory_slices)
     covers = np.array([[p.mask >> i & 1 for i in slices] for p in geometry.placements], dtype=np.int64)
     legal = geometry.step >= 0
-    found = np.empty((geometry.states, len(geometry.profiles)))
+    losses = np.empty((geometry.states, len(geometry.profiles)))
     for p, name in enumerate(geometry.profiles):
         columns = np.array(geometry.placements_of(name))
         covered = (legal[:, columns].astype(np.int64) @ covers[columns]) > 0
-        found[:, p] = _free(geometry) - covered.sum(axis=1)
-    return found
+        losses[:, p] = _free(geometry) - covered.sum(axis=1)
+    return losses
 
 
 def _best_fit(geometry: Geometry) -> Losses:

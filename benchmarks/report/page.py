@@ -38,7 +38,7 @@ def write(results: Results, out: Path) -> list[Path]:
     drawn = plots.draw(results)
     page = out / "report.html"
     page.write_text(_html(results, drawn), encoding="utf-8")
-    return [page, *(file for found in drawn.values() for plot in found for file in plot.write(out))]
+    return [page, *(file for plots_of_part in drawn.values() for plot in plots_of_part for file in plot.write(out))]
 
 
 def _html(results: Results, drawn: dict[str, list[Plot]]) -> str:
@@ -49,14 +49,14 @@ def _html(results: Results, drawn: dict[str, list[Plot]]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    judged = [one for one in results.verdicts if one.measure in results.parts]
+    judged = [verdict for verdict in results.verdicts if verdict.measure in results.parts]
     return environment.get_template(TEMPLATE).render(
         results=results,
         sections=[_section(results, name, drawn.get(name, []), judged) for name in results.parts],
-        hold=sum(one.ok is True for one in judged),
-        broken=tables.bounds(one for one in judged if one.ok is False),
-        unjudged=sum(one.ok is None for one in judged),
-        absent=sorted({one.measure for one in results.verdicts} - set(results.parts)),
+        hold=sum(verdict.ok is True for verdict in judged),
+        broken=tables.bounds(verdict for verdict in judged if verdict.ok is False),
+        unjudged=sum(verdict.ok is None for verdict in judged),
+        absent=sorted({verdict.measure for verdict in results.verdicts} - set(results.parts)),
         minutes=round(sum(part.seconds for part in results.parts.values()) / 60, 1),
         policies=policy.POLICIES.values(),
         sizes=sorted({size for shares in mix.NAMED.values() for size in shares}),
@@ -67,13 +67,13 @@ def _html(results: Results, drawn: dict[str, list[Plot]]) -> str:
 
 
 def _section(results: Results, name: str, drawn: list[Plot], judged: list[RecordedVerdict]) -> _Section:
-    about = [one for one in judged if one.measure == name]
+    about = [verdict for verdict in judged if verdict.measure == name]
     return _Section(
         name=name,
         part=results.parts[name],
         plots=drawn,
         tables=tables.of_part(results, name),
         bounds=tables.bounds(about),
-        broken=sum(one.ok is False for one in about),
+        broken=sum(verdict.ok is False for verdict in about),
         folded=len(about) > _FEW,
     )

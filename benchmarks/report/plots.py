@@ -23,8 +23,8 @@ _LOWEST = {1.0: 0.80, 0.85: 0.93}  # where an axis begins: what lies below is to
 
 def draw(results: Results) -> dict[str, list[Plot]]:
     """All figures of a run, by part."""
-    found = {name: [plot for make in makers if (plot := make(results))] for name, makers in _PLOTS.items()}
-    return {name: plots for name, plots in found.items() if plots}
+    drawn = {name: [plot for make in makers if (plot := make(results))] for name, makers in _PLOTS.items()}
+    return {name: plots for name, plots in drawn.items() if plots}
 
 
 def acceptance(results: Results, load: float) -> Plot | None:
@@ -87,9 +87,11 @@ def _acceptance_panel(
 def _references(results: Results) -> dict[tuple[Any, ...], float]:
     """Values measured elsewhere with five profiles, by contender, mix and load."""
     return {
-        (one.where["contender"], one.where["mix"], one.where["load"]): float(one.bound.removeprefix("≈ "))
-        for one in results.verdicts
-        if one.measure == "policies" and one.bound.startswith("≈") and one.where["profiles"] == 5
+        (verdict.where["contender"], verdict.where["mix"], verdict.where["load"]): float(
+            verdict.bound.removeprefix("≈ ")
+        )
+        for verdict in results.verdicts
+        if verdict.measure == "policies" and verdict.bound.startswith("≈") and verdict.where["profiles"] == 5
     }
 
 
@@ -222,13 +224,13 @@ def repacking(results: Results) -> Plot | None:
     }
     with style.figure(8, 0.9 + 0.32 * len(rows)) as figure:
         panel = figure.subplots()
-        left = [0.0] * len(rows)
+        starts = [0.0] * len(rows)
         for label, (colour, hatch, count) in parts.items():
             shares = [100 * count(row) / (row["solvable"] or 1) for row in rows[::-1]]
             panel.barh(
-                range(len(rows)), shares, 0.65, left=left, color=colour, hatch=hatch, edgecolor="white", label=label
+                range(len(rows)), shares, 0.65, left=starts, color=colour, hatch=hatch, edgecolor="white", label=label
             )
-            left = [a + b for a, b in zip(left, shares, strict=True)]
+            starts = [a + b for a, b in zip(starts, shares, strict=True)]
         panel.set_yticks(range(len(rows)), labels)
         panel.set_xlim(0, 100)
         panel.set_xlabel("% of the fleets that have a repack")

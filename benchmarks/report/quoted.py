@@ -26,7 +26,7 @@ _TABLE = re.compile(r"(<!-- recorded: (?P<name>[\w.-]+) -->\n\n)(?:\|.*\n)*")
 
 def page(text: str, recorded: Results) -> str:
     """A page with the tables of these results. Raises KeyError for a name that stands for no table."""
-    return _TABLE.sub(lambda found: found[1] + TABLES[found["name"]](recorded), text)
+    return _TABLE.sub(lambda match: match[1] + TABLES[match["name"]](recorded), text)
 
 
 def _policies(recorded: Results, profiles: int, load: float) -> str:
@@ -34,10 +34,10 @@ def _policies(recorded: Results, profiles: int, load: float) -> str:
     rows = [row for row in recorded.rows("policies") if (row["profiles"], row["load"]) == (profiles, load)]
     mixes = list(dict.fromkeys(row["mix"] for row in rows))
     references = {
-        (one.where["contender"], one.where["mix"]): f" ({one.bound.removeprefix('≈ ')})"
-        for one in recorded.verdicts
-        if one.measure == "policies" and one.bound.startswith("≈")
-        if (one.where["profiles"], one.where["load"]) == (profiles, load)
+        (verdict.where["contender"], verdict.where["mix"]): f" ({verdict.bound.removeprefix('≈ ')})"
+        for verdict in recorded.verdicts
+        if verdict.measure == "policies" and verdict.bound.startswith("≈")
+        if (verdict.where["profiles"], verdict.where["load"]) == (profiles, load)
     }
     by_name: dict[str, list[str]] = {}
     for row in rows:
@@ -218,7 +218,7 @@ def main() -> None:
     recorded = results.read(FILE)
     for file in PAGES:
         file.write_text(page(file.read_text(encoding="utf-8"), recorded), encoding="utf-8")
-    for plot in (one for drawn in plots.draw(recorded).values() for one in drawn if one.name in PICTURES):
+    for plot in (plot for drawn in plots.draw(recorded).values() for plot in drawn if plot.name in PICTURES):
         (IMAGES / PICTURES[plot.name]).write_bytes(plot.png())
 
 

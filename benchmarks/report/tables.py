@@ -45,25 +45,25 @@ def bounds(verdicts: Iterable[RecordedVerdict]) -> Table:
     """Bounds with what became of them."""
     rows = [
         (
-            Cell(f"{one.measure}: {one.field.replace('_', ' ')}", _where(one)),
-            Cell(one.bound.replace(" ", "\N{NO-BREAK SPACE}"), _beyond(one)),
-            Cell("not judged" if one.value is None else number(one.value), mark=_mark(one.ok)),
-            Cell(one.why, one.source),
+            Cell(f"{verdict.measure}: {verdict.field.replace('_', ' ')}", _where(verdict)),
+            Cell(verdict.bound.replace(" ", "\N{NO-BREAK SPACE}"), _beyond(verdict)),
+            Cell("not judged" if verdict.value is None else number(verdict.value), mark=_mark(verdict.ok)),
+            Cell(verdict.why, verdict.source),
         )
-        for one in verdicts
+        for verdict in verdicts
     ]
     return Table("", ("what", "bound", "measured", "why it matters, and where the bound comes from"), rows)
 
 
-def _beyond(one: RecordedVerdict) -> str:
+def _beyond(verdict: RecordedVerdict) -> str:
     """How far beyond its bound a value may lie."""
-    return f"±\N{NO-BREAK SPACE}{number(one.slack)}" if one.slack else ""
+    return f"±\N{NO-BREAK SPACE}{number(verdict.slack)}" if verdict.slack else ""
 
 
 def number(value: Any) -> str:
     """A value as people read it."""
     if isinstance(value, Mapping):
-        return "; ".join(f"{key}: {number(one)}" for key, one in value.items())
+        return "; ".join(f"{key}: {number(entry)}" for key, entry in value.items())
     if isinstance(value, list):
         return ", ".join(map(number, value))
     if isinstance(value, bool):
@@ -84,8 +84,8 @@ def _mark(ok: bool | None) -> str:
     return {True: "ok", False: "short", None: ""}[ok]
 
 
-def _where(one: RecordedVerdict) -> str:
-    return ", ".join(f"{key} {number(value)}" for key, value in one.where.items())
+def _where(verdict: RecordedVerdict) -> str:
+    return ", ".join(f"{key} {number(value)}" for key, value in verdict.where.items())
 
 
 def _policies(results: Results) -> list[Table]:
@@ -174,16 +174,16 @@ def _pivot(
     """Rows × columns by two fields; a cell is a value ± its interval, with its reference and whether they agree."""
     (line, column), (value, interval) = by, fields
     columns = list(dict.fromkeys(row[column] for row in rows))
-    about = [one for one in verdicts if one.measure == measure and one.field == value]
+    about = [verdict for verdict in verdicts if verdict.measure == measure and verdict.field == value]
     made = []
     for name in dict.fromkeys(row[line] for row in rows):
         cells = [Cell(str(name))]
         for head in columns:
             row = next(row for row in rows if row[line] == name and row[column] == head)
-            judged = [one for one in about if all(row.get(key) == here for key, here in one.where.items())]
+            judged = [verdict for verdict in about if all(row.get(key) == here for key, here in verdict.where.items())]
             text = form.format(row[value]) + (f" ± {form.format(row[interval])}" if row[interval] else "")
-            marks = {_mark(one.ok) for one in judged}
-            note = "; ".join(one.bound for one in judged)
+            marks = {_mark(verdict.ok) for verdict in judged}
+            note = "; ".join(verdict.bound for verdict in judged)
             cells.append(Cell(text, note, "short" if "short" in marks else "ok" if "ok" in marks else ""))
         made.append(cells)
     return Table(title, (line.replace("contender", "policy"), *map(str, columns)), made)

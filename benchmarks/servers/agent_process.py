@@ -69,10 +69,10 @@ def _answer(library: ClockedLibrary) -> None:
 def main(gpus: str, account: str) -> None:
     """Run the agent until SIGTERM."""
     service_account.DIRECTORY = Path(account)
-    wanted = settings.load()
-    library = ClockedLibrary(driver.simulate(gpus, seed=wanted.node))
+    options = settings.load()
+    library = ClockedLibrary(driver.simulate(gpus, seed=options.node))
     threading.Thread(target=_answer, args=(library,), name="answers", daemon=True).start()
-    asyncio.run(service.run(wanted, lambda: NvmlDevices(Driver(library)), boot="benchmark", simulated=True))
+    asyncio.run(service.run(options, lambda: NvmlDevices(Driver(library)), boot="benchmark", simulated=True))
 
 
 if __name__ == "__main__":

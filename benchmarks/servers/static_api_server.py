@@ -65,9 +65,9 @@ def mig_nodes(count: int, slices_per_node: int) -> Iterator[dict[str, Any]]:
             gpus.append(
                 report.GpuReport(_gpu(n, g), g, "NVIDIA A100-SXM4-40GB", report.MigMode.ENABLED, catalogue, slices)
             )
-        seen = report.NodeReport(f"node-{n:05d}", tuple(gpus))
-        status = contract.encode_status(seen, agent_version="bench", mode="simulated")
-        yield {"metadata": {"name": seen.node, "resourceVersion": "1"}, "status": status}
+        node = report.NodeReport(f"node-{n:05d}", tuple(gpus))
+        status = contract.encode_status(node, agent_version="bench", mode="simulated")
+        yield {"metadata": {"name": node.node, "resourceVersion": "1"}, "status": status}
 
 
 def pods(count: int, slices_per_node: int) -> Iterator[dict[str, Any]]:

@@ -65,7 +65,7 @@ class Agents:
     def hardware(self) -> Mapping[str, tuple[Placement, ...]]:
         """What is cut on every GPU, by UUID: the truth that reports are to follow."""
         return {
-            gpu.uuid: tuple(one.placement for one in gpu.slices)
+            gpu.uuid: tuple(slice_.placement for slice_ in gpu.slices)
             for agent in self._agents.values()
             for gpu in agent.report().gpus
         }

@@ -100,8 +100,12 @@ class DeviceManager:
     async def choose(self, resource: str, number: int = 1, *, reuse: Sequence[str] = ()) -> list[str]:
         """The ids to allocate: those that the plugin prefers, then any free ones."""
         endpoint = self.endpoints[resource]
-        taken = {one for ids in self.held.values() for one in ids} - set(reuse)
-        free = [one for one, health in sorted(endpoint.devices.items()) if health == "Healthy" and one not in taken]
+        taken = {device_id for ids in self.held.values() for device_id in ids} - set(reuse)
+        free = [
+            device_id
+            for device_id, health in sorted(endpoint.devices.items())
+            if health == "Healthy" and device_id not in taken
+        ]
         prefer = endpoint.channel.unary_unary(
             "/v1beta1.DevicePlugin/GetPreferredAllocation",
             request_serializer=pb.PreferredAllocationRequest.SerializeToString,
@@ -111,9 +115,9 @@ class DeviceManager:
         request.container_requests.add(
             available_deviceIDs=free, must_include_deviceIDs=list(reuse), allocation_size=number
         )
-        wanted = (await prefer(request, timeout=DEADLINE_S)).container_responses[0].deviceIDs
-        ids = [one for one in wanted if one in free][:number]
-        return ids + [one for one in free if one not in ids][: number - len(ids)]
+        preferred = (await prefer(request, timeout=DEADLINE_S)).container_responses[0].deviceIDs
+        ids = [device_id for device_id in preferred if device_id in free][:number]
+        return ids + [device_id for device_id in free if device_id not in ids][: number - len(ids)]
 
     async def allocate_exactly(self, resource: str, ids: Sequence[str]) -> pb.ContainerAllocateResponse:
         """Allocate these ids."""
@@ -157,7 +161,7 @@ class DeviceManager:
         try:
             async for answer in call(pb.Empty()):
                 async with self._news:
-                    endpoint.devices = {one.ID: one.health for one in answer.devices}
+                    endpoint.devices = {device.ID: device.health for device in answer.devices}
                     self._news.notify_all()
         except grpc.aio.AioRpcError:
             endpoint.devices = {}

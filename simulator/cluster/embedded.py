@@ -78,19 +78,23 @@ class Embedded:
         """Whether every pod runs, is over, or was refused, and nothing is under way that could change that."""
         if not self.scheduler.idle:
             return False
-        return all(self._is_settled(one.document) for one in self.server.list(api.POD))
+        return all(self._is_settled(pod.document) for pod in self.server.list(api.POD))
 
     def _is_settled(self, pod: Document) -> bool:
         spec, status = pod["spec"], pod["status"]
         if pod["metadata"].get("deletionTimestamp"):
             return spec.get("nodeName") not in self._nodes
         if spec.get("nodeName"):
-            known = spec["nodeName"] in self._nodes
-            return not known or status.get("phase") != "Pending" or bool(self.agents.problem(pod["metadata"]["uid"]))
+            is_simulated = spec["nodeName"] in self._nodes
+            return (
+                not is_simulated
+                or status.get("phase") != "Pending"
+                or bool(self.agents.problem(pod["metadata"]["uid"]))
+            )
         if spec.get("schedulerName") != self.options.scheduler.scheduler_name:
             return True
         conditions: list[Document] = status.get("conditions") or []
-        return any(one["type"] == "PodScheduled" for one in conditions)
+        return any(condition["type"] == "PodScheduled" for condition in conditions)
 
     async def _any_change(self) -> None:
         """Until something changes in the cluster, or a moment has passed."""

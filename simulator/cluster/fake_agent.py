@@ -113,14 +113,14 @@ class FakeAgent:
         made = self._gpus.get(gpu.uuid)
         slices = (
             Slice(
-                one.placement,
+                instance.placement,
                 SliceState.ALLOCATED,
-                owners[gpu.uuid, one.gi_id],
-                one.mig_uuid or "",
-                one.gi_id,
-                one.compute_instances[0].ci_id,
+                owners[gpu.uuid, instance.gi_id],
+                instance.mig_uuid or "",
+                instance.gi_id,
+                instance.compute_instances[0].ci_id,
             )
-            for one in (made.instances() if made else ())
+            for instance in (made.instances() if made else ())
         )
         return GpuReport(gpu.uuid, index, board.product, MigMode.ENABLED, board.catalogue, tuple(slices))
 
@@ -133,26 +133,31 @@ class FakeAgent:
         if placed is None:
             raise errors.GeometryError(f"no room for {request}, which was bound to this node past migsched")
         return tuple(
-            Promise(slot.container, gpus[one.gpu].uuid, one.placement.profile, one.placement.start)
-            for slot, one in zip(request.slots, placed, strict=True)
+            Promise(
+                slot.container,
+                gpus[placed_slice.gpu].uuid,
+                placed_slice.placement.profile,
+                placed_slice.placement.start,
+            )
+            for slot, placed_slice in zip(request.slots, placed, strict=True)
         )
 
     def _check(self, request: Request, promises: Sequence[Promise]) -> None:
         """Raise ContractError unless the promises are what the pod asks for, on GPUs of this node."""
         where = f"annotation {contract.PLACEMENT_ANNOTATION}"
-        if Counter(SliceRequest(one.container, one.profile) for one in promises) != Counter(request.slots):
-            promised = ", ".join(f"{one.profile} for {one.container}" for one in promises)
+        if Counter(SliceRequest(promise.container, promise.profile) for promise in promises) != Counter(request.slots):
+            promised = ", ".join(f"{promise.profile} for {promise.container}" for promise in promises)
             raise errors.ContractError(where, promised, f"must promise what the pod's containers ask for: {request}")
-        for one in promises:
-            if one.gpu not in self._models:
-                raise errors.ContractError(f"{where}: gpu", one.gpu, f"must be a GPU of node {self.node.name}")
+        for promise in promises:
+            if promise.gpu not in self._models:
+                raise errors.ContractError(f"{where}: gpu", promise.gpu, f"must be a GPU of node {self.node.name}")
 
     def _cut_all(self, promises: Sequence[Promise]) -> tuple[Cut, ...]:
         cuts: list[Cut] = []
         try:
-            for one in promises:
-                made = self._gpu(one.gpu).create(one.profile, one.start)
-                cuts.append(Cut(one.container, one.gpu, made))
+            for promise in promises:
+                made = self._gpu(promise.gpu).create(promise.profile, promise.start)
+                cuts.append(Cut(promise.container, promise.gpu, made))
         except errors.MigschedError:
             self._destroy(cuts)
             raise

@@ -94,9 +94,9 @@ class Kubelets:
 
     async def _end_in_time(self, document: Document, seconds: float) -> None:
         uid, now = document["metadata"]["uid"], asyncio.get_running_loop().time()
-        left = self._began.setdefault(uid, now) + seconds - now
-        if left > 0:
-            self._queue.add_after(uid, left)
+        remaining = self._began.setdefault(uid, now) + seconds - now
+        if remaining > 0:
+            self._queue.add_after(uid, remaining)
         else:
             await self._write(document, _succeeded(document))
 
@@ -134,14 +134,14 @@ def _of_containers(document: Document, state: Document, *, ready: bool) -> Docum
         "conditions": [*others, *({"type": t, "status": s, "lastTransitionTime": _now()} for t, s in ours.items())],
         "containerStatuses": [
             {
-                "name": one["name"],
-                "image": one.get("image", ""),
+                "name": container["name"],
+                "image": container.get("image", ""),
                 "imageID": "simulated",
                 "ready": ready,
                 "restartCount": 0,
                 "state": state,
             }
-            for one in document["spec"]["containers"]
+            for container in document["spec"]["containers"]
         ],
     }
 

@@ -62,27 +62,27 @@ class LocalCluster:
 
 @asynccontextmanager
 async def start(
-    wishes: LocalClusterOptions, progress: Callable[[str], None] = lambda _: None
+    options: LocalClusterOptions, progress: Callable[[str], None] = lambda _: None
 ) -> AsyncIterator[LocalCluster]:
     """The cluster, running as long as the block. `progress` is told what is being done.
 
     Raises InputError for wishes that cannot be, BuildError or StartError where a program cannot be had or started.
     """
-    fleet = nodes.uniform(wishes.nodes, wishes.gpus, wishes.model, seed=wishes.seed)
+    fleet = nodes.uniform(options.nodes, options.gpus, options.model, seed=options.seed)
     chosen = settings.load(
-        extender_port=wishes.extender_port, api_host="127.0.0.1", api_port=wishes.api_port, policy=wishes.policy
+        extender_port=options.extender_port, api_host="127.0.0.1", api_port=options.api_port, policy=options.policy
     )
     service.check_ports(chosen)
     async with AsyncExitStack() as stack:
         binaries = await asyncio.to_thread(build.ensure_built, progress)
         users = {SCHEDULER: _GROUPS, AGENT: _GROUPS}
-        plane = ControlPlane(wishes.directory, users=users, binaries=binaries)
+        plane = ControlPlane(options.directory, users=users, binaries=binaries)
         progress("starting etcd and kube-apiserver")
         await stack.enter_async_context(plane)
         await asyncio.to_thread(_apply, plane)
         progress("starting kube-controller-manager")
         await asyncio.to_thread(plane.start_controller_manager)
-        await _simulate(stack, plane, fleet, wishes, progress)
+        await _simulate(stack, plane, fleet, options, progress)
         progress("starting migsched and kube-scheduler")
         extender = Service(chosen, await KubeClient.connect(plane.kubeconfig_of(SCHEDULER)), planner_tasks.simulate)
         stack.push_async_callback(extender.stop)
@@ -99,7 +99,7 @@ async def _simulate(
     stack: AsyncExitStack,
     plane: ControlPlane,
     fleet: tuple[nodes.SimulatedNode, ...],
-    wishes: LocalClusterOptions,
+    options: LocalClusterOptions,
     progress: Callable[[str], None],
 ) -> None:
     """Nodes, their kubelets and their agents, the agents with the rights that the deployed ones have."""
@@ -108,7 +108,7 @@ async def _simulate(
     progress(f"making {len(fleet)} simulated nodes")
     await nodes.create(as_kubelets, fleet)
     agents = Agents(as_agents, fleet)
-    kubelets = Kubelets(as_kubelets, fleet, agents, job_seconds=wishes.job_seconds)
+    kubelets = Kubelets(as_kubelets, fleet, agents, job_seconds=options.job_seconds)
     agents.on_ready.append(kubelets.look_at)
     await stack.enter_async_context(running(agents.run(), kubelets.run()))
 

@@ -50,11 +50,11 @@ def uniform(
         raise errors.SettingsError("nodes", nodes, f"use 1…{MAX_NODES}")
     if not 1 <= gpus <= MAX_GPUS:
         raise errors.SettingsError("gpus", gpus, f"a node has 1…{MAX_GPUS} GPUs")
-    known = gpu_models.find(model).model
+    model_name = gpu_models.find(model).model
     draw = random.Random(seed)
     width = len(str(nodes))
     return tuple(
-        SimulatedNode(f"{prefix}{number:0{width}}", tuple(Gpu(_uuid(draw), known) for _ in range(gpus)))
+        SimulatedNode(f"{prefix}{number:0{width}}", tuple(Gpu(_uuid(draw), model_name) for _ in range(gpus)))
         for number in range(1, nodes + 1)
     )
 

@@ -55,11 +55,11 @@ class Board:
 
 def board(catalogue: Catalogue, branch: int = 610) -> Board:
     """The board of a catalogue as a driver of a branch (450, 525, 580, …) knows it."""
-    known = known_enums(branch)
+    enums = known_enums(branch)
     profiles = tuple(
         _filled(p, catalogue)
         for p in catalogue.profiles
-        if p.enum_index < known and not (branch < 525 and p.enum_index == 8)
+        if p.enum_index < enums and not (branch < 525 and p.enum_index == 8)
     )
     return Board(
         catalogue=dataclasses.replace(catalogue, profiles=profiles),
@@ -75,19 +75,21 @@ def known_enums(branch: int) -> int:
     return next(count for since, count in _KNOWN_ENUMS if branch >= since)
 
 
-def _filled(one: Profile, catalogue: Catalogue) -> Profile:
+def _filled(profile: Profile, catalogue: Catalogue) -> Profile:
     """The profile with the numbers nobody has published put in: Hopper's pattern, NVIDIA's rounding of names."""
-    whole = one.compute_slices == catalogue.compute_slices
-    media = Engines(dec=one.compute_slices, jpeg=one.compute_slices, ofa=int(whole or one.enum_index in _REV1_ENUMS))
+    whole = profile.compute_slices == catalogue.compute_slices
+    media = Engines(
+        dec=profile.compute_slices, jpeg=profile.compute_slices, ofa=int(whole or profile.enum_index in _REV1_ENUMS)
+    )
     return dataclasses.replace(
-        one,
-        memory_mib=one.memory_mib or _nominal_gb(one) * 1024 - 512,
-        engines=one.engines or media,
-        sm=one.sm or one.compute_slices * _SM_PER_SLICE,
-        copy_engines=one.copy_engines or one.compute_slices,
+        profile,
+        memory_mib=profile.memory_mib or _nominal_gb(profile) * 1024 - 512,
+        engines=profile.engines or media,
+        sm=profile.sm or profile.compute_slices * _SM_PER_SLICE,
+        copy_engines=profile.copy_engines or profile.compute_slices,
     )
 
 
-def _nominal_gb(one: Profile) -> int:
-    match = _GB.search(one.name)
+def _nominal_gb(profile: Profile) -> int:
+    match = _GB.search(profile.name)
     return int(match[1]) if match else 1

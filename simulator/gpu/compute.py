@@ -44,22 +44,24 @@ def profiles(parent: Profile, sm_per_slice: int) -> tuple[ComputeProfile, ...]:
 
 def full(of: tuple[ComputeProfile, ...]) -> ComputeProfile:
     """The profile that takes the whole GPU instance, all its multiprocessors included."""
-    return max(of, key=lambda one: (one.size, one.sm, -one.enum_index))
+    return max(of, key=lambda profile: (profile.size, profile.sm, -profile.enum_index))
 
 
-def free_starts(one: ComputeProfile, taken: Iterable[tuple[int, int]]) -> tuple[int, ...]:
+def free_starts(profile: ComputeProfile, taken: Iterable[tuple[int, int]]) -> tuple[int, ...]:
     """Starts of a profile that overlap none of the taken (start, size) spans."""
     used = {slot for start, size in taken for slot in range(start, start + size)}
-    return tuple(s for s in one.starts if used.isdisjoint(range(s, s + one.size)))
+    return tuple(s for s in profile.starts if used.isdisjoint(range(s, s + profile.size)))
 
 
-def choose_start(one: ComputeProfile, of: tuple[ComputeProfile, ...], taken: tuple[tuple[int, int], ...]) -> int | None:
+def choose_start(
+    profile: ComputeProfile, of: tuple[ComputeProfile, ...], taken: tuple[tuple[int, int], ...]
+) -> int | None:
     """Where the driver puts one that asks for no place: the span that costs the least capacity, lowest first."""
 
     def left_after(start: int) -> int:
-        return sum(len(free_starts(other, (*taken, (start, one.size)))) for other in of)
+        return sum(len(free_starts(other, (*taken, (start, profile.size)))) for other in of)
 
-    return max(free_starts(one, taken), key=lambda start: (left_after(start), -start), default=None)
+    return max(free_starts(profile, taken), key=lambda start: (left_after(start), -start), default=None)
 
 
 def _profile(size: int, whole: int, count: int, most: int, sm_per_slice: int) -> ComputeProfile:

@@ -37,87 +37,94 @@ class SimulatedDevices:
 
     def instances(self, gpu: str) -> tuple[device.GpuInstance, ...]:
         """See MigDevices."""
-        one = self.driver.find(gpu)
-        with self._call(Call.LIST, one, Privilege.MONITOR):
-            return one.instances()
+        simulated = self.driver.find(gpu)
+        with self._call(Call.LIST, simulated, Privilege.MONITOR):
+            return simulated.instances()
 
     def remaining(self, gpu: str) -> Mapping[str, int]:
         """See MigDevices."""
-        one = self.driver.find(gpu)
-        with self._call(Call.CAPACITY, one):
-            self._need_queries(one)
-            return {p.name: one.remaining(p.name) for p in one.catalogue.profiles}
+        simulated = self.driver.find(gpu)
+        with self._call(Call.CAPACITY, simulated):
+            self._need_queries(simulated)
+            return {p.name: simulated.remaining(p.name) for p in simulated.catalogue.profiles}
 
     def create(self, gpu: str, placement: Placement) -> device.GpuInstance:
         """See MigDevices."""
-        one = self.driver.find(gpu)
-        profile = one.catalogue.by_name.get(placement.profile)
+        simulated = self.driver.find(gpu)
+        profile = simulated.catalogue.by_name.get(placement.profile)
         if profile is None or placement.size != profile.memory_slices:
             raise device.InvalidArgumentError(f"GPU {gpu}: {placement} is not in its catalogue")
-        with self._call(Call.CREATE_GPU_INSTANCE, one, Privilege.CONFIG):
-            made = one.create_gpu_instance(profile.profile_id, placement.start)
+        with self._call(Call.CREATE_GPU_INSTANCE, simulated, Privilege.CONFIG):
+            made = simulated.create_gpu_instance(profile.profile_id, placement.start)
         try:
-            with self._call(Call.CREATE_COMPUTE_INSTANCE, one, Privilege.CONFIG):
-                one.create_compute_instance(made.gi_id, compute.full(one.compute_profiles[profile.name]).profile_id)
+            with self._call(Call.CREATE_COMPUTE_INSTANCE, simulated, Privilege.CONFIG):
+                simulated.create_compute_instance(
+                    made.gi_id, compute.full(simulated.compute_profiles[profile.name]).profile_id
+                )
         except device.DeviceError:
-            with suppress(device.DeviceError), self.driver.call(Call.DESTROY_GPU_INSTANCE, one):
-                one.destroy(made.gi_id)
+            with suppress(device.DeviceError), self.driver.call(Call.DESTROY_GPU_INSTANCE, simulated):
+                simulated.destroy(made.gi_id)
             raise
-        return one.instance(made.gi_id)
+        return simulated.instance(made.gi_id)
 
     def destroy(self, gpu: str, gi_id: int, placement: Placement) -> bool:
         """See MigDevices."""
-        one = self.driver.find(gpu)
-        with self._call(Call.LIST, one, Privilege.MONITOR):
-            there = {i.gi_id: i for i in one.instances()}.get(gi_id)
-        if there is None:
+        simulated = self.driver.find(gpu)
+        with self._call(Call.LIST, simulated, Privilege.MONITOR):
+            instance = {i.gi_id: i for i in simulated.instances()}.get(gi_id)
+        if instance is None:
             return False
-        if there.placement != placement:
-            raise device.StaleHandleError(f"GPU {gpu}: instance {gi_id} is {there.placement}, not {placement}")
-        for ci in there.compute_instances:
-            with self._call(Call.DESTROY_COMPUTE_INSTANCE, one, Privilege.CONFIG):
-                one.destroy_compute_instance(gi_id, ci.ci_id)
-        with self._call(Call.DESTROY_GPU_INSTANCE, one, Privilege.CONFIG):
-            one.destroy_gpu_instance(gi_id)
+        if instance.placement != placement:
+            raise device.StaleHandleError(f"GPU {gpu}: instance {gi_id} is {instance.placement}, not {placement}")
+        for ci in instance.compute_instances:
+            with self._call(Call.DESTROY_COMPUTE_INSTANCE, simulated, Privilege.CONFIG):
+                simulated.destroy_compute_instance(gi_id, ci.ci_id)
+        with self._call(Call.DESTROY_GPU_INSTANCE, simulated, Privilege.CONFIG):
+            simulated.destroy_gpu_instance(gi_id)
         return True
 
     def processes(self, gpu: str, gi_id: int) -> tuple[device.GpuProcess, ...]:
         """See MigDevices."""
-        one = self.driver.find(gpu)
-        with self._call(Call.PROCESSES, one, Privilege.MONITOR):
-            one.instance(gi_id)
-            return one.processes(gi_id)
+        simulated = self.driver.find(gpu)
+        with self._call(Call.PROCESSES, simulated, Privilege.MONITOR):
+            simulated.instance(gi_id)
+            return simulated.processes(gi_id)
 
     def device_nodes(self, gpu: str, gi_id: int) -> tuple[device.DeviceNode, ...]:
         """See MigDevices."""
-        one = self.driver.find(gpu)
-        with self._call(Call.LIST, one, Privilege.MONITOR):
-            there = one.instance(gi_id)
-        minors = [gi_minor(one.minor, gi_id), *(ci_minor(one.minor, gi_id, c.ci_id) for c in there.compute_instances)]
+        simulated = self.driver.find(gpu)
+        with self._call(Call.LIST, simulated, Privilege.MONITOR):
+            instance = simulated.instance(gi_id)
+        minors = [
+            gi_minor(simulated.minor, gi_id),
+            *(ci_minor(simulated.minor, gi_id, c.ci_id) for c in instance.compute_instances),
+        ]
         return tuple(device.DeviceNode(f"/dev/nvidia-caps/nvidia-cap{minor}", minor, MAJOR) for minor in minors)
 
     def mode(self, gpu: str) -> device.ModeState:
         """See MigDevices."""
-        one = self.driver.find(gpu)
-        with self._call(Call.GET_MODE, one):
-            return device.ModeState(one.mode.current, one.mode.pending)
+        simulated = self.driver.find(gpu)
+        with self._call(Call.GET_MODE, simulated):
+            return device.ModeState(simulated.mode.current, simulated.mode.pending)
 
     def set_mode(self, gpu: str, enabled: bool) -> device.ModeChange:
         """See MigDevices."""
-        one = self.driver.find(gpu)
-        with self._call(Call.SET_MODE, one, Privilege.ADMIN):
+        simulated = self.driver.find(gpu)
+        with self._call(Call.SET_MODE, simulated, Privilege.ADMIN):
             if self.driver.virtualization >= Virtualization.VGPU:
                 raise device.NotSupportedError(f"GPU {gpu}: a virtual GPU")
-            return device.ModeChange(one.set_mode(enabled), device.ModeState(one.mode.current, one.mode.pending))
+            return device.ModeChange(
+                simulated.set_mode(enabled), device.ModeState(simulated.mode.current, simulated.mode.pending)
+            )
 
     def wait(self, timeout_s: float) -> tuple[device.DeviceEvent, ...]:
         """See MigDevices."""
-        found = []
+        reported = []
         event = self._queue.get(timeout_s)
         while event is not None:
-            found.append(_event(event))
+            reported.append(_event(event))
             event = self._queue.get(0)
-        return tuple(found)
+        return tuple(reported)
 
     def close(self) -> None:
         """See MigDevices."""
@@ -187,5 +194,5 @@ def pci_bus_id(index: int) -> str:
 def _event(event: events.GpuEvent) -> device.DeviceEvent:
     if event.kind == events.MIG_CONFIG_CHANGE:
         return device.DeviceEvent(event.gpu, device.EventKind.GEOMETRY_CHANGED)
-    ids = [None if one == events.NOT_ATTRIBUTED else one for one in (event.gi_id, event.ci_id)]
+    ids = [None if id_ == events.NOT_ATTRIBUTED else id_ for id_ in (event.gi_id, event.ci_id)]
     return device.DeviceEvent(event.gpu, device.EventKind.FAULT, event.data, ids[0], ids[1])

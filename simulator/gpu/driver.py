@@ -204,22 +204,26 @@ class SimulatedDriver:
 
     def _refresh(self, gpu: SimulatedGpu) -> None:
         """Renew what the driver derives from the instances: the indices of MIG devices, the capability files."""
-        there = [
-            MigDevice(one.gi_id, ci.ci_id, ci.mig_uuid or "") for one in gpu.instances() for ci in one.compute_instances
+        present = [
+            MigDevice(instance.gi_id, ci.ci_id, ci.mig_uuid or "")
+            for instance in gpu.instances()
+            for ci in instance.compute_instances
         ]
         indexed = self._indexed[gpu.uuid]
         if self.stale_listing:
-            indexed += [new for new in there if new not in indexed]
+            indexed += [new for new in present if new not in indexed]
         elif self.holes:
-            indexed[:] = [old if old in there else None for old in indexed]
-            for new in there:
+            indexed[:] = [old if old in present else None for old in indexed]
+            for new in present:
                 if new not in indexed:
                     free = indexed.index(None) if None in indexed else len(indexed)
                     indexed[free : free + 1] = [new]
         else:
-            indexed[:] = there
+            indexed[:] = present
         if self._tree is not None:
-            shown = {one.gi_id: tuple(ci.ci_id for ci in one.compute_instances) for one in gpu.instances()}
+            shown = {
+                instance.gi_id: tuple(ci.ci_id for ci in instance.compute_instances) for instance in gpu.instances()
+            }
             self._tree.show(gpu.minor, shown)
 
 

@@ -53,8 +53,8 @@ class SimulatedGpu:
         self.users = Users()
         self.lost = False
         self.on_change: Callable[[], None] = lambda: None
-        for one in self.catalogue.placements():
-            self._gi_id(one)
+        for placement in self.catalogue.placements():
+            self._gi_id(placement)
         sm_per_slice = min((p.sm or 0) // p.compute_slices for p in self.catalogue.profiles)
         self.compute_profiles = {p.name: compute.profiles(p, sm_per_slice) for p in self.catalogue.profiles}
         self._instances: dict[int, device.GpuInstance] = {}
@@ -76,14 +76,14 @@ class SimulatedGpu:
 
     def compute_instance(self, gi_id: int, ci_id: int) -> device.ComputeInstance:
         """The compute instance with these ids. Raises StaleHandleError if there is none."""
-        for one in self.instance(gi_id).compute_instances:
-            if one.ci_id == ci_id:
-                return one
+        for compute_instance in self.instance(gi_id).compute_instances:
+            if compute_instance.ci_id == ci_id:
+                return compute_instance
         raise device.StaleHandleError(f"GPU {self.uuid}: no compute instance {ci_id} in GPU instance {gi_id}")
 
     def placements(self) -> tuple[Placement, ...]:
         """The placements of all instances, by id."""
-        return tuple(one.placement for one in self.instances())
+        return tuple(instance.placement for instance in self.instances())
 
     @property
     def state(self) -> int:
@@ -100,9 +100,9 @@ class SimulatedGpu:
 
     def memory_mib(self, gi_id: int) -> int:
         """Memory of an instance. One that does not begin at slot 0 has 128 MiB less than its profile says."""
-        one = self.instance(gi_id)
-        nominal = self.catalogue.profile(one.profile).memory_mib or 0
-        return nominal - (128 if one.start else 0)
+        instance = self.instance(gi_id)
+        nominal = self.catalogue.profile(instance.profile).memory_mib or 0
+        return nominal - (128 if instance.start else 0)
 
     # Cutting
 
@@ -125,17 +125,17 @@ class SimulatedGpu:
         Raises as `create` does.
         """
         self._need_mode_on()
-        one = self.board.by_profile_id(profile_id)
-        if one is None or (start is not None and start not in one.starts):
+        profile = self.board.by_profile_id(profile_id)
+        if profile is None or (start is not None and start not in profile.starts):
             raise device.InvalidArgumentError(f"GPU {self.uuid}: no placement of profile {profile_id} at {start}")
-        placement = self._choose(one) if start is None else self.catalogue.placement(one.name, start)
+        placement = self._choose(profile) if start is None else self.catalogue.placement(profile.name, start)
         if placement is None or not self._fits(placement):
-            raise device.NoRoomError(f"GPU {self.uuid}: no room for {placement or one.name}")
+            raise device.NoRoomError(f"GPU {self.uuid}: no room for {placement or profile.name}")
         if not self._instances and self.users.of_gpu():
             raise device.DeviceBusyError(f"GPU {self.uuid}: in use by {', '.join(self.users.of_gpu())}")
         gi_id = self._gi_id(placement)
         self._instances[gi_id] = device.GpuInstance(
-            gi_id, one.name, one.profile_id, placement.start, placement.size, one.compute_slices
+            gi_id, profile.name, profile.profile_id, placement.start, placement.size, profile.compute_slices
         )
         self._remember(gi_id, None)
         return self._instances[gi_id]
@@ -148,18 +148,20 @@ class SimulatedGpu:
         self._need_mode_on()
         parent = self.instance(gi_id)
         splits = self.compute_profiles[parent.profile]
-        one = next((c for c in splits if c.profile_id == profile_id), None)
-        if one is None or (start is not None and start not in one.starts):
+        compute_profile = next((c for c in splits if c.profile_id == profile_id), None)
+        if compute_profile is None or (start is not None and start not in compute_profile.starts):
             raise device.InvalidArgumentError(f"GPU {self.uuid}: no compute instance profile {profile_id} at {start}")
         taken = tuple((c.start, c.size) for c in parent.compute_instances)
         if start is None:
-            start = compute.choose_start(one, splits, taken)
-        if start is None or start not in compute.free_starts(one, taken):
+            start = compute.choose_start(compute_profile, splits, taken)
+        if start is None or start not in compute.free_starts(compute_profile, taken):
             raise device.NoRoomError(f"GPU {self.uuid}: no room for compute profile {profile_id} in instance {gi_id}")
         used = {c.ci_id for c in parent.compute_instances}
         ci_id = next(i for i in range(compute.MAX_COMPUTE_INSTANCES) if i not in used)
         salt = str(self._made) if self.uuids_change else ""
-        made = device.ComputeInstance(ci_id, one.profile_id, start, one.size, mig_uuid(self.uuid, gi_id, ci_id, salt))
+        made = device.ComputeInstance(
+            ci_id, compute_profile.profile_id, start, compute_profile.size, mig_uuid(self.uuid, gi_id, ci_id, salt)
+        )
         both = sorted((*parent.compute_instances, made), key=lambda c: c.ci_id)
         self._instances[gi_id] = dataclasses.replace(parent, compute_instances=tuple(both))
         self._remember(gi_id, ci_id)
@@ -170,15 +172,18 @@ class SimulatedGpu:
 
         Raises StaleHandleError if there is none, DeviceBusyError while a process or a holder uses it.
         """
-        for one in self.instance(gi_id).compute_instances:
-            self.destroy_compute_instance(gi_id, one.ci_id)
+        for compute_instance in self.instance(gi_id).compute_instances:
+            self.destroy_compute_instance(gi_id, compute_instance.ci_id)
         self.destroy_gpu_instance(gi_id)
 
     def destroy_gpu_instance(self, gi_id: int) -> None:
         """Destroy an empty GPU instance. Raises DeviceBusyError while it has compute instances or a holder."""
         self._need_mode_on()
-        one = self.instance(gi_id)
-        users = (*(f"compute instance {c.ci_id}" for c in one.compute_instances), *self.users.of_gpu_instance(gi_id))
+        instance = self.instance(gi_id)
+        users = (
+            *(f"compute instance {c.ci_id}" for c in instance.compute_instances),
+            *self.users.of_gpu_instance(gi_id),
+        )
         self._refuse_if_used(gi_id, users)
         del self._instances[gi_id]
         self._forget(gi_id, None)
@@ -244,14 +249,14 @@ class SimulatedGpu:
     def _fits(self, placement: Placement) -> bool:
         return bool(self.geometry.step[self.state, self.geometry.placement_index[placement]] >= 0)
 
-    def _choose(self, one: Profile) -> Placement | None:
+    def _choose(self, profile: Profile) -> Placement | None:
         """Where the driver puts an instance that asks for no place: where the most other placements stay possible.
 
         Ties go to the lowest GPU instance id. This rule reproduces every published transcript of creations that we
         found; the choice itself is made in closed firmware.
         """
         state, step = self.state, self.geometry.step
-        candidates = [i for i in self.geometry.placements_of(one.name) if step[state, i] >= 0]
+        candidates = [i for i in self.geometry.placements_of(profile.name) if step[state, i] >= 0]
 
         def merit(index: int) -> tuple[int, int]:
             after = int(step[state, index])

@@ -21,7 +21,7 @@ _MIB = 1 << 20
 @export("nvmlDeviceGetHandleByIndex_v2", parameters=(Number, Ref))
 def handle_by_index(session: Session, index: int, handle: int | None) -> None:
     """nvmlDeviceGetHandleByIndex_v2."""
-    gpu = next((one for one in session.driver.by_index() if one.index == index), None)
+    gpu = next((candidate for candidate in session.driver.by_index() if candidate.index == index), None)
     if gpu is None:
         raise device.InvalidArgumentError(f"no GPU {index}")
     with session.driver.call(Call.HANDLE, gpu):
@@ -31,24 +31,33 @@ def handle_by_index(session: Session, index: int, handle: int | None) -> None:
 @export("nvmlDeviceGetHandleByUUID", parameters=(Ref, Ref))
 def handle_by_uuid(session: Session, uuid: int | None, handle: int | None) -> None:
     """nvmlDeviceGetHandleByUUID, of a GPU or a MIG device."""
-    wanted = ctypes.string_at(structs.pointing(uuid)).decode()
+    wanted_uuid = ctypes.string_at(structs.pointing(uuid)).decode()
     for gpu in session.driver.by_index():
-        listed = next((one for one in session.driver.mig_devices(gpu) if one and one.mig_uuid == wanted), None)
-        if wanted == gpu.uuid or listed is not None:
+        listed = next(
+            (
+                mig_device
+                for mig_device in session.driver.mig_devices(gpu)
+                if mig_device and mig_device.mig_uuid == wanted_uuid
+            ),
+            None,
+        )
+        if wanted_uuid == gpu.uuid or listed is not None:
             with session.driver.call(Call.UUID, gpu):
-                found = gpu if listed is None else MigKey(gpu.uuid, listed)
-                structs.put(handle, ctypes.c_void_p, session.handles.of(found))
+                target = gpu if listed is None else MigKey(gpu.uuid, listed)
+                structs.put(handle, ctypes.c_void_p, session.handles.of(target))
             return
-    raise device.StaleHandleError(f"no device {wanted}")
+    raise device.StaleHandleError(f"no device {wanted_uuid}")
 
 
 @export("nvmlDeviceGetHandleByPciBusId_v2", parameters=(Ref, Ref))
 def handle_by_pci_bus_id(session: Session, bus_id: int | None, handle: int | None) -> None:
     """nvmlDeviceGetHandleByPciBusId_v2, with a domain of eight digits."""
-    wanted = ctypes.string_at(structs.pointing(bus_id)).decode().upper()
-    gpu = next((one for one in session.driver.by_index() if pci_bus_id(one.index) == wanted), None)
+    wanted_bus_id = ctypes.string_at(structs.pointing(bus_id)).decode().upper()
+    gpu = next(
+        (candidate for candidate in session.driver.by_index() if pci_bus_id(candidate.index) == wanted_bus_id), None
+    )
     if gpu is None:
-        raise device.StaleHandleError(f"no GPU at {wanted}")
+        raise device.StaleHandleError(f"no GPU at {wanted_bus_id}")
     with session.driver.call(Call.HANDLE, gpu):
         structs.put(handle, ctypes.c_void_p, session.handles.of(gpu))
 
@@ -136,10 +145,10 @@ def field_values(session: Session, handle: int | None, number: int, values: int 
     gpu = session.handles.gpu(handle)
     with session.driver.call(Call.DESCRIBE, gpu):
         for filled in (structs.FieldValue * number).from_address(structs.pointing(values)):
-            known = filled.fieldId in (RESETLESS_MIG, INDEPENDENT_QUERIES)
-            filled.nvmlReturn = 0 if known else device.NotSupportedError.code
+            is_answered = filled.fieldId in (RESETLESS_MIG, INDEPENDENT_QUERIES)
+            filled.nvmlReturn = 0 if is_answered else device.NotSupportedError.code
             filled.valueType = _UNSIGNED_INT
-            filled.uiVal = int(known and not gpu.board.toggle_needs_reset)
+            filled.uiVal = int(is_answered and not gpu.board.toggle_needs_reset)
 
 
 @export("nvmlDeviceGetMigMode", parameters=(Handle, Ref, Ref))

@@ -26,8 +26,8 @@ def profile_info(session: Session, handle: int | None, enum: int, info: int | No
     """nvmlDeviceGetGpuInstanceProfileInfo: the first struct, without a name."""
     gpu = session.handles.gpu(handle)
     with session.driver.call(Call.PROFILE, gpu):
-        one = _listed_profile(session, gpu, enum)
-        _fill_profile(structs.GpuInstanceProfileInfo.from_address(structs.pointing(info)), one)
+        profile = _listed_profile(session, gpu, enum)
+        _fill_profile(structs.GpuInstanceProfileInfo.from_address(structs.pointing(info)), profile)
 
 
 @export("nvmlDeviceGetGpuInstanceProfileInfoV", parameters=(Handle, Number, Ref))
@@ -35,18 +35,18 @@ def profile_info_v(session: Session, handle: int | None, enum: int, info: int | 
     """nvmlDeviceGetGpuInstanceProfileInfoV: struct 2 or, from R570, 3; the version reads back 0."""
     gpu = session.handles.gpu(handle)
     with session.driver.call(Call.PROFILE, gpu):
-        one = _listed_profile(session, gpu, enum)
+        profile = _listed_profile(session, gpu, enum)
         version = ctypes.c_uint.from_address(structs.pointing(info)).value
         filled: structs.GpuInstanceProfileInfoV2 | structs.GpuInstanceProfileInfoV3
         if version == structs.GpuInstanceProfileInfoV2.VERSION:
             filled = structs.GpuInstanceProfileInfoV2.from_address(structs.pointing(info))
         elif version == structs.GpuInstanceProfileInfoV3.VERSION and session.driver.branch >= 570:
             filled = structs.GpuInstanceProfileInfoV3.from_address(structs.pointing(info))
-            filled.capabilities = _GRAPHICS if "+gfx" in one.name else 0
+            filled.capabilities = _GRAPHICS if "+gfx" in profile.name else 0
         else:
             raise structs.VersionMismatchError(f"struct version {version:#x}")
-        _fill_profile(filled, one)
-        filled.name = f"MIG {one.name}".encode()
+        _fill_profile(filled, profile)
+        filled.name = f"MIG {profile.name}".encode()
         filled.version = 0
 
 
@@ -55,8 +55,8 @@ def placements(session: Session, handle: int | None, profile_id: int, array: int
     """nvmlDeviceGetGpuInstancePossiblePlacements_v2: whatever the mode and whatever is cut now."""
     gpu = session.handles.gpu(handle)
     with session.driver.call(Call.PLACEMENTS, gpu):
-        one = _profile(gpu, profile_id)
-        _fill_placements(array, count, [(start, one.memory_slices) for start in one.starts])
+        profile = _profile(gpu, profile_id)
+        _fill_placements(array, count, [(start, profile.memory_slices) for start in profile.starts])
 
 
 @export("nvmlDeviceGetGpuInstanceRemainingCapacity", parameters=(Handle, Number, Ref))
@@ -74,9 +74,9 @@ def gpu_instances(session: Session, handle: int | None, profile_id: int, array: 
     gpu = session.handles.gpu(handle)
     with session.driver.call(Call.LIST, gpu, Privilege.MONITOR):
         _queries_answered(gpu)
-        one = _profile(gpu, profile_id)
-        there = [i.gi_id for i in gpu.instances() if i.profile == one.name]
-        _fill_handles(array, count, [session.handles.of_instance(gpu, gi_id) for gi_id in there])
+        profile = _profile(gpu, profile_id)
+        gi_ids = [i.gi_id for i in gpu.instances() if i.profile == profile.name]
+        _fill_handles(array, count, [session.handles.of_instance(gpu, gi_id) for gi_id in gi_ids])
 
 
 @export("nvmlDeviceGetGpuInstanceById", parameters=(Handle, Number, Ref))
@@ -106,31 +106,31 @@ def create_gpu_instance_with_placement(
     gpu = session.handles.gpu(handle)
     with session.driver.call(Call.CREATE_GPU_INSTANCE, gpu, Privilege.CONFIG):
         not_virtual(session, gpu)
-        wanted = structs.GpuInstancePlacement.from_address(structs.pointing(placement))
-        one = gpu.board.by_profile_id(profile_id)
-        if gpu.mode.current and one is not None and wanted.size != one.memory_slices:
-            raise device.InvalidArgumentError(f"size {wanted.size} for {one.name}")
-        made = gpu.create_gpu_instance(profile_id, wanted.start)
+        requested = structs.GpuInstancePlacement.from_address(structs.pointing(placement))
+        profile = gpu.board.by_profile_id(profile_id)
+        if gpu.mode.current and profile is not None and requested.size != profile.memory_slices:
+            raise device.InvalidArgumentError(f"size {requested.size} for {profile.name}")
+        made = gpu.create_gpu_instance(profile_id, requested.start)
         structs.put(instance, ctypes.c_void_p, session.handles.of_instance(gpu, made.gi_id))
 
 
 @export("nvmlGpuInstanceDestroy", parameters=(Handle,))
 def destroy_gpu_instance(session: Session, handle: int | None) -> None:
     """nvmlGpuInstanceDestroy."""
-    gpu, one = session.handles.gpu_instance(handle)
+    gpu, instance = session.handles.gpu_instance(handle)
     with session.driver.call(Call.DESTROY_GPU_INSTANCE, gpu, Privilege.CONFIG):
-        gpu.destroy_gpu_instance(one.gi_id)
+        gpu.destroy_gpu_instance(instance.gi_id)
         session.handles.drop(handle)
 
 
 @export("nvmlGpuInstanceGetInfo", parameters=(Handle, Ref))
 def gpu_instance_info(session: Session, handle: int | None, info: int | None) -> None:
     """nvmlGpuInstanceGetInfo."""
-    gpu, one = session.handles.gpu_instance(handle)
+    gpu, instance = session.handles.gpu_instance(handle)
     with session.driver.call(Call.LIST, gpu, Privilege.MONITOR):
         filled = structs.GpuInstanceInfo.from_address(structs.pointing(info))
-        filled.device, filled.id, filled.profileId = session.handles.of(gpu), one.gi_id, one.profile_id
-        filled.placement = structs.GpuInstancePlacement(one.start, one.size)
+        filled.device, filled.id, filled.profileId = session.handles.of(gpu), instance.gi_id, instance.profile_id
+        filled.placement = structs.GpuInstancePlacement(instance.start, instance.size)
 
 
 @export("nvmlGpuInstanceGetComputeInstanceProfileInfo", parameters=(Handle, Number, Number, Ref))
@@ -138,9 +138,9 @@ def compute_profile_info(session: Session, handle: int | None, enum: int, engine
     """nvmlGpuInstanceGetComputeInstanceProfileInfo: the first struct, without a name."""
     gpu, parent = session.handles.gpu_instance(handle)
     with session.driver.call(Call.PROFILE, gpu):
-        one = _listed_compute_profile(gpu, parent, enum, engines)
+        profile = _listed_compute_profile(gpu, parent, enum, engines)
         filled = structs.ComputeInstanceProfileInfo.from_address(structs.pointing(info))
-        _fill_compute_profile(filled, one, gpu.catalogue.profile(parent.profile))
+        _fill_compute_profile(filled, profile, gpu.catalogue.profile(parent.profile))
 
 
 @export("nvmlGpuInstanceGetComputeInstanceProfileInfoV", parameters=(Handle, Number, Number, Ref))
@@ -148,12 +148,12 @@ def compute_profile_info_v(session: Session, handle: int | None, enum: int, engi
     """nvmlGpuInstanceGetComputeInstanceProfileInfoV: struct 2."""
     gpu, parent = session.handles.gpu_instance(handle)
     with session.driver.call(Call.PROFILE, gpu):
-        one = _listed_compute_profile(gpu, parent, enum, engines)
+        profile = _listed_compute_profile(gpu, parent, enum, engines)
         filled = structs.ComputeInstanceProfileInfoV2.from_address(structs.pointing(info))
         if filled.version != structs.ComputeInstanceProfileInfoV2.VERSION:
             raise structs.VersionMismatchError(f"struct version {filled.version:#x}")
-        _fill_compute_profile(filled, one, gpu.catalogue.profile(parent.profile))
-        part = "" if one.size == parent.compute_slices else f"{one.size}c."
+        _fill_compute_profile(filled, profile, gpu.catalogue.profile(parent.profile))
+        part = "" if profile.size == parent.compute_slices else f"{profile.size}c."
         filled.name = f"MIG {part}{parent.profile}".encode()
         filled.version = 0
 
@@ -163,9 +163,9 @@ def compute_remaining_capacity(session: Session, handle: int | None, profile_id:
     """nvmlGpuInstanceGetComputeInstanceRemainingCapacity."""
     gpu, parent = session.handles.gpu_instance(handle)
     with session.driver.call(Call.CAPACITY, gpu):
-        one = _compute_profile(gpu, parent, profile_id)
+        profile = _compute_profile(gpu, parent, profile_id)
         taken = [(c.start, c.size) for c in parent.compute_instances]
-        structs.put(count, ctypes.c_uint, len(compute.free_starts(one, taken)))
+        structs.put(count, ctypes.c_uint, len(compute.free_starts(profile, taken)))
 
 
 @export("nvmlGpuInstanceGetComputeInstancePossiblePlacements", parameters=(Handle, Number, Ref, Ref))
@@ -175,8 +175,8 @@ def compute_placements(
     """nvmlGpuInstanceGetComputeInstancePossiblePlacements, in compute slices of the GPU instance."""
     gpu, parent = session.handles.gpu_instance(handle)
     with session.driver.call(Call.PLACEMENTS, gpu):
-        one = _compute_profile(gpu, parent, profile_id)
-        _fill_placements(array, count, [(start, one.size) for start in one.starts])
+        profile = _compute_profile(gpu, parent, profile_id)
+        _fill_placements(array, count, [(start, profile.size) for start in profile.starts])
 
 
 @export("nvmlGpuInstanceCreateComputeInstance", parameters=(Handle, Number, Ref))
@@ -195,17 +195,17 @@ def create_compute_instance_with_placement(
     """nvmlGpuInstanceCreateComputeInstanceWithPlacement."""
     gpu, parent = session.handles.gpu_instance(handle)
     with session.driver.call(Call.CREATE_COMPUTE_INSTANCE, gpu, Privilege.CONFIG):
-        wanted = structs.GpuInstancePlacement.from_address(structs.pointing(placement))
-        made = gpu.create_compute_instance(parent.gi_id, profile_id, wanted.start)
+        requested = structs.GpuInstancePlacement.from_address(structs.pointing(placement))
+        made = gpu.create_compute_instance(parent.gi_id, profile_id, requested.start)
         structs.put(instance, ctypes.c_void_p, session.handles.of_instance(gpu, parent.gi_id, made.ci_id))
 
 
 @export("nvmlComputeInstanceDestroy", parameters=(Handle,))
 def destroy_compute_instance(session: Session, handle: int | None) -> None:
     """nvmlComputeInstanceDestroy."""
-    gpu, parent, one = session.handles.compute_instance(handle)
+    gpu, parent, instance = session.handles.compute_instance(handle)
     with session.driver.call(Call.DESTROY_COMPUTE_INSTANCE, gpu, Privilege.CONFIG):
-        gpu.destroy_compute_instance(parent.gi_id, one.ci_id)
+        gpu.destroy_compute_instance(parent.gi_id, instance.ci_id)
         session.handles.drop(handle)
 
 
@@ -216,9 +216,9 @@ def compute_instances(
     """nvmlGpuInstanceGetComputeInstances: the caller's array must hold as many as the profile allows."""
     gpu, parent = session.handles.gpu_instance(handle)
     with session.driver.call(Call.LIST, gpu, Privilege.MONITOR):
-        one = _compute_profile(gpu, parent, profile_id)
-        there = [c.ci_id for c in parent.compute_instances if c.profile_id == one.profile_id]
-        _fill_handles(array, count, [session.handles.of_instance(gpu, parent.gi_id, ci_id) for ci_id in there])
+        profile = _compute_profile(gpu, parent, profile_id)
+        ci_ids = [c.ci_id for c in parent.compute_instances if c.profile_id == profile.profile_id]
+        _fill_handles(array, count, [session.handles.of_instance(gpu, parent.gi_id, ci_id) for ci_id in ci_ids])
 
 
 @export("nvmlGpuInstanceGetComputeInstanceById", parameters=(Handle, Number, Ref))
@@ -233,13 +233,13 @@ def compute_instance_by_id(session: Session, handle: int | None, ci_id: int, ins
 @export("nvmlComputeInstanceGetInfo_v2", parameters=(Handle, Ref))
 def compute_instance_info(session: Session, handle: int | None, info: int | None) -> None:
     """nvmlComputeInstanceGetInfo_v2: its `device` is the parent GPU, not the MIG device."""
-    gpu, parent, one = session.handles.compute_instance(handle)
+    gpu, parent, instance = session.handles.compute_instance(handle)
     with session.driver.call(Call.LIST, gpu, Privilege.MONITOR):
         filled = structs.ComputeInstanceInfo.from_address(structs.pointing(info))
         filled.device = session.handles.of(gpu)
         filled.gpuInstance = session.handles.of_instance(gpu, parent.gi_id)
-        filled.id, filled.profileId = one.ci_id, one.profile_id
-        filled.placement = structs.GpuInstancePlacement(one.start, one.size)
+        filled.id, filled.profileId = instance.ci_id, instance.profile_id
+        filled.placement = structs.GpuInstancePlacement(instance.start, instance.size)
 
 
 def _queries_answered(gpu: SimulatedGpu) -> None:
@@ -253,17 +253,17 @@ def _listed_profile(session: Session, gpu: SimulatedGpu, enum: int) -> Profile:
     _queries_answered(gpu)
     if enum >= session.driver.known_enums:
         raise device.InvalidArgumentError(f"no profile enumerator {enum}")
-    one = gpu.board.by_enum(enum)
-    if one is None:
+    profile = gpu.board.by_enum(enum)
+    if profile is None:
         raise device.NotSupportedError(f"GPU {gpu.uuid} has no profile enumerator {enum}")
-    return one
+    return profile
 
 
 def _profile(gpu: SimulatedGpu, profile_id: int) -> Profile:
-    one = gpu.board.by_profile_id(profile_id)
-    if one is None:
+    profile = gpu.board.by_profile_id(profile_id)
+    if profile is None:
         raise device.InvalidArgumentError(f"GPU {gpu.uuid} has no profile id {profile_id}")
-    return one
+    return profile
 
 
 def _listed_compute_profile(
@@ -271,39 +271,43 @@ def _listed_compute_profile(
 ) -> compute.ComputeProfile:
     if enum >= _COMPUTE_ENUMS or engines != SHARED_ENGINES:
         raise device.InvalidArgumentError(f"no compute profile enumerator {enum}, engine profile {engines}")
-    for one in gpu.compute_profiles[parent.profile]:
-        if one.enum_index == enum:
-            return one
+    for profile in gpu.compute_profiles[parent.profile]:
+        if profile.enum_index == enum:
+            return profile
     raise device.NotSupportedError(f"{parent.profile} has no compute profile enumerator {enum}")
 
 
 def _compute_profile(gpu: SimulatedGpu, parent: device.GpuInstance, profile_id: int) -> compute.ComputeProfile:
-    for one in gpu.compute_profiles[parent.profile]:
-        if one.profile_id == profile_id:
-            return one
+    for profile in gpu.compute_profiles[parent.profile]:
+        if profile.profile_id == profile_id:
+            return profile
     raise device.InvalidArgumentError(f"{parent.profile} has no compute profile id {profile_id}")
 
 
 def _fill_profile(
     filled: structs.GpuInstanceProfileInfo | structs.GpuInstanceProfileInfoV2 | structs.GpuInstanceProfileInfoV3,
-    one: Profile,
+    profile: Profile,
 ) -> None:
-    engines = one.engines or Engines()
-    filled.id, filled.sliceCount, filled.instanceCount = one.profile_id, one.compute_slices, one.max_instances
-    filled.multiprocessorCount, filled.copyEngineCount = one.sm or 0, one.copy_engines or 0
+    engines = profile.engines or Engines()
+    filled.id, filled.sliceCount, filled.instanceCount = (
+        profile.profile_id,
+        profile.compute_slices,
+        profile.max_instances,
+    )
+    filled.multiprocessorCount, filled.copyEngineCount = profile.sm or 0, profile.copy_engines or 0
     filled.decoderCount, filled.encoderCount = engines.dec, engines.enc
     filled.jpegCount, filled.ofaCount = engines.jpeg, engines.ofa
-    filled.memorySizeMB = one.memory_mib or 0
+    filled.memorySizeMB = profile.memory_mib or 0
 
 
 def _fill_compute_profile(
     filled: structs.ComputeInstanceProfileInfo | structs.ComputeInstanceProfileInfoV2,
-    one: compute.ComputeProfile,
+    profile: compute.ComputeProfile,
     parent: Profile,
 ) -> None:
     engines = parent.engines or Engines()
-    filled.id, filled.sliceCount, filled.instanceCount = one.profile_id, one.size, one.instances
-    filled.multiprocessorCount, filled.sharedCopyEngineCount = one.sm, parent.copy_engines or 0
+    filled.id, filled.sliceCount, filled.instanceCount = profile.profile_id, profile.size, profile.instances
+    filled.multiprocessorCount, filled.sharedCopyEngineCount = profile.sm, parent.copy_engines or 0
     filled.sharedDecoderCount, filled.sharedEncoderCount = engines.dec, engines.enc
     filled.sharedJpegCount, filled.sharedOfaCount = engines.jpeg, engines.ofa
 

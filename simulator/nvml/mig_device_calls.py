@@ -38,10 +38,10 @@ def mig_device_by_index(session: Session, handle: int | None, index: int, mig: i
         listed = session.driver.mig_devices(gpu)
         if index >= max(gpu.catalogue.compute_slices, len(listed)):
             raise device.InvalidArgumentError(f"no MIG device index {index}")
-        one = listed[index] if index < len(listed) else None
-        if one is None:
+        mig_device = listed[index] if index < len(listed) else None
+        if mig_device is None:
             raise device.StaleHandleError(f"no MIG device at index {index}")
-        structs.put(mig, ctypes.c_void_p, session.handles.of(MigKey(gpu.uuid, one)))
+        structs.put(mig, ctypes.c_void_p, session.handles.of(MigKey(gpu.uuid, mig_device)))
 
 
 @export("nvmlDeviceGetDeviceHandleFromMigDeviceHandle", parameters=(Handle, Ref))
@@ -74,18 +74,18 @@ def attributes(session: Session, handle: int | None, info: int | None) -> None:
     with session.driver.call(Call.DESCRIBE, gpu):
         if mig is None:
             raise device.NotSupportedError("attributes are of MIG devices")
-        one = gpu.instance(mig.gi_id)
+        instance = gpu.instance(mig.gi_id)
         part = gpu.compute_instance(mig.gi_id, mig.ci_id)
-        profile = gpu.catalogue.profile(one.profile)
+        profile = gpu.catalogue.profile(instance.profile)
         engines = profile.engines or Engines()
         filled = structs.DeviceAttributes.from_address(structs.pointing(info))
         filled.multiprocessorCount = next(
-            c.sm for c in gpu.compute_profiles[one.profile] if c.profile_id == part.profile_id
+            c.sm for c in gpu.compute_profiles[instance.profile] if c.profile_id == part.profile_id
         )
         filled.sharedCopyEngineCount = profile.copy_engines or 0
         filled.sharedDecoderCount, filled.sharedEncoderCount = engines.dec, engines.enc
         filled.sharedJpegCount, filled.sharedOfaCount = engines.jpeg, engines.ofa
-        filled.gpuInstanceSliceCount, filled.computeInstanceSliceCount = one.compute_slices, part.size
+        filled.gpuInstanceSliceCount, filled.computeInstanceSliceCount = instance.compute_slices, part.size
         filled.memorySizeMB = gpu.memory_mib(mig.gi_id)
 
 
@@ -98,21 +98,21 @@ def compute_processes(session: Session, handle: int | None, count: int | None, a
     """nvmlDeviceGetComputeRunningProcesses_v3: of a MIG device its own, of a GPU all, with ids for the privileged."""
     gpu, mig = session.handles.any_device(handle)
     with session.driver.call(Call.PROCESSES, gpu):
-        there = [
+        processes = [
             p
             for _, p in sorted(gpu.users.processes.items())
             if mig is None or (p.gi_id, p.ci_id) == (mig.gi_id, mig.ci_id)
         ]
         room = ctypes.c_uint.from_address(structs.pointing(count))
-        given, room.value = room.value, len(there)
-        if not there:
+        given, room.value = room.value, len(processes)
+        if not processes:
             return
-        if not array or given < len(there):
-            raise structs.InsufficientSizeError(f"room for {given} of {len(there)} processes")
+        if not array or given < len(processes):
+            raise structs.InsufficientSizeError(f"room for {given} of {len(processes)} processes")
         tell = session.driver.privilege >= Privilege.MONITOR
-        for slot, one in zip((structs.ProcessInfo * len(there)).from_address(array), there, strict=True):
-            slot.pid, slot.usedGpuMemory = one.pid, (one.memory_mib or 0) * _MIB
-            ids = (one.gi_id, one.ci_id) if tell else (None, None)
+        for slot, process in zip((structs.ProcessInfo * len(processes)).from_address(array), processes, strict=True):
+            slot.pid, slot.usedGpuMemory = process.pid, (process.memory_mib or 0) * _MIB
+            ids = (process.gi_id, process.ci_id) if tell else (None, None)
             slot.gpuInstanceId = events.NOT_ATTRIBUTED if ids[0] is None else ids[0]
             slot.computeInstanceId = events.NOT_ATTRIBUTED if ids[1] is None else ids[1]
 

@@ -43,8 +43,8 @@ def components(graph: Manifest, most: int) -> Iterator[Component]:
     spec = fields.mapping(graph.body, "spec", graph.place, required=True)
     at = graph.place / "spec"
     if graph.api_version == f"{GROUP}/v1beta1":
-        for index, one in enumerate(fields.sequence(spec, "components", at, required=True)):
-            yield _component(one, at / "components" / index, most)
+        for index, component in enumerate(fields.sequence(spec, "components", at, required=True)):
+            yield _component(component, at / "components" / index, most)
     elif graph.api_version == f"{GROUP}/v1alpha1":
         services = fields.mapping(spec, "services", at, required=True)
         for name in services:
@@ -53,40 +53,40 @@ def components(graph: Manifest, most: int) -> Iterator[Component]:
         raise (graph.place / "apiVersion").error(graph.api_version, f"use {GROUP}/v1beta1 or {GROUP}/v1alpha1")
 
 
-def _component(one: dict[str, Any], at: FieldPlace, most: int) -> Component:
-    template = fields.mapping(one, "podTemplate", at, required=True)
+def _component(component: dict[str, Any], at: FieldPlace, most: int) -> Component:
+    template = fields.mapping(component, "podTemplate", at, required=True)
     spec = fields.mapping(template, "spec", at / "podTemplate", required=True)
     containers = fields.sequence(spec, "containers", at / "podTemplate.spec", required=True)
     if _MAIN not in [container.get("name") for container in containers]:
         names = [container.get("name") for container in containers]
         raise (at / "podTemplate.spec.containers").error(names, f"one container must be named {_MAIN!r}")
     return Component(
-        name=fields.text(one, "name", at),
-        kind=str(one.get("type", "worker")),
-        replicas=fields.count(one, "replicas", at, default=1, most=most),
+        name=fields.text(component, "name", at),
+        kind=str(component.get("type", "worker")),
+        replicas=fields.count(component, "replicas", at, default=1, most=most),
         template=template,
         place=at / "podTemplate",
     )
 
 
-def _service(name: str, one: dict[str, Any], services: FieldPlace, most: int) -> Component:
+def _service(name: str, service: dict[str, Any], services: FieldPlace, most: int) -> Component:
     at = services / name
-    spec = copy.deepcopy(fields.mapping(one, "extraPodSpec", at))
+    spec = copy.deepcopy(fields.mapping(service, "extraPodSpec", at))
     main = spec.pop("mainContainer", None) or {}
     if not isinstance(main, dict):
         raise (at / "extraPodSpec.mainContainer").error(main, "must be a mapping")
-    resources = fields.mapping(one, "resources", at)
+    resources = fields.mapping(service, "resources", at)
     amounts = {
         what: _amounts(fields.mapping(resources, what, at / "resources"), at / "resources" / what)
         for what in ("limits", "requests")
     }
-    main = {**main, "name": _MAIN, "resources": {what: found for what, found in amounts.items() if found}}
+    main = {**main, "name": _MAIN, "resources": {what: amount for what, amount in amounts.items() if amount}}
     spec["containers"] = [main, *fields.sequence(spec, "containers", at / "extraPodSpec")]
     return Component(
         name=name,
-        kind=str(one.get("componentType", "worker")),
-        replicas=fields.count(one, "replicas", at, default=1, most=most),
-        template={"metadata": fields.mapping(one, "extraPodMetadata", at), "spec": spec},
+        kind=str(service.get("componentType", "worker")),
+        replicas=fields.count(service, "replicas", at, default=1, most=most),
+        template={"metadata": fields.mapping(service, "extraPodMetadata", at), "spec": spec},
         place=at,
     )
 

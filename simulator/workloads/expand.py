@@ -68,16 +68,16 @@ def expand(manifests: Iterable[Manifest], *, seed: int = 0, namespace: str = DEF
     Random parts of names follow from `seed`.
     """
     names = NameGenerator(seed)
-    found = Expansion()
+    expansion = Expansion()
     for manifest in manifests:
         make = _MAKERS.get((_group(manifest.api_version), manifest.kind))
         if make is None:
-            found.skipped.append(Skipped(manifest.kind, manifest.name, str(manifest.place)))
+            expansion.skipped.append(Skipped(manifest.kind, manifest.name, str(manifest.place)))
             continue
         own = fields.mapping(manifest.body, "metadata", manifest.place).get("namespace")
-        found.pods += make(_Work(manifest, str(own or namespace), names))
-    _check_names(found.pods)
-    return found
+        expansion.pods += make(_Work(manifest, str(own or namespace), names))
+    _check_names(expansion.pods)
+    return expansion
 
 
 def _pod(work: _Work) -> Iterator[Document]:
@@ -132,9 +132,11 @@ def _job(work: _Work) -> Iterator[Document]:
 
 def _dynamo_graph(work: _Work) -> Iterator[Document]:
     graph = work.manifest.name
-    for one in dynamo.components(work.manifest, MAX_REPLICAS):
-        name = f"{graph}-{one.name.lower()}"
-        yield from _replica_set_pods(work, name, one.template, one.place, one.replicas, one.labels(graph))
+    for component in dynamo.components(work.manifest, MAX_REPLICAS):
+        name = f"{graph}-{component.name.lower()}"
+        yield from _replica_set_pods(
+            work, name, component.template, component.place, component.replicas, component.labels(graph)
+        )
 
 
 def _replica_set_pods(
@@ -156,12 +158,12 @@ def _replica_set_pods(
 
 
 def _check_names(pods: Iterable[Document]) -> None:
-    seen = set()
+    keys = set()
     for pod in pods:
         key = (pod["metadata"]["namespace"], pod["metadata"]["name"])
-        if key in seen:
+        if key in keys:
             raise ManifestError("metadata.name", "/".join(key), "is the name of two pods; give them different ones")
-        seen.add(key)
+        keys.add(key)
 
 
 def _group(api_version: str) -> str:

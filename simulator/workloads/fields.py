@@ -47,7 +47,7 @@ def sequence(
     value = parent.get(field)
     if value is None and not required:
         return ()
-    if not isinstance(value, list) or not all(isinstance(one, dict) for one in value):
+    if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
         raise (at / field).error(value, "must be a list of mappings")
     if required and not value:
         raise (at / field).error(value, "must not be empty")

@@ -28,10 +28,10 @@ class Manifest:
 def read(path: Path) -> list[Manifest]:
     """All objects of a file, or of a folder's files in name order. Raises ManifestError naming file and document."""
     if path.is_dir():
-        files = sorted(one for one in path.iterdir() if one.suffix in _ENDINGS)
+        files = sorted(entry for entry in path.iterdir() if entry.suffix in _ENDINGS)
         if not files:
             raise ManifestError(str(path), "folder", "has no .yaml file; name another")
-        return [one for file in files for one in read(file)]
+        return [manifest for file in files for manifest in read(file)]
     try:
         content = path.read_text(encoding="utf-8")
     except (OSError, UnicodeError) as error:

@@ -97,9 +97,9 @@ def pod(
 def check_containers(spec: Mapping[str, Any], at: FieldPlace) -> None:
     """Raise ManifestError for containers that are missing, nameless or have resources that are no mapping."""
     for group in ("containers", "initContainers"):
-        for index, one in enumerate(fields.sequence(spec, group, at, required=group == "containers")):
+        for index, container in enumerate(fields.sequence(spec, group, at, required=group == "containers")):
             here = at / group / index
-            fields.text(one, "name", here)
-            resources = fields.mapping(one, "resources", here)
+            fields.text(container, "name", here)
+            resources = fields.mapping(container, "resources", here)
             for what in ("limits", "requests"):
                 fields.mapping(resources, what, here / "resources")

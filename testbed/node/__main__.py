@@ -14,7 +14,7 @@ def main() -> int:
     try:
         prepared = preparation.ensure(_say)
     except errors.MachineError as exc:
-        _say("no real node on this machine, and its tests will be skipped:", *(f"  - {one}" for one in exc.missing))
+        _say("no real node on this machine, and its tests will be skipped:", *(f"  - {need}" for need in exc.missing))
         return 0
     except control_plane_errors.BuildError as exc:
         _say(str(exc))

@@ -67,7 +67,7 @@ def kubelet_flags(place: layout.NodeLayout, name: str, kubeconfig: Path, labels:
 
 def _namespaces(place: layout.NodeLayout) -> dict[str, Any]:
     """Return the configuration of `go/`, which makes the namespaces: type config in go/run.go."""
-    seen = {
+    mounts = {
         place.kubelet: layout.KUBELET_ROOT,
         place.containerd: layout.CONTAINERD_ROOT,
         place.cdi: layout.CDI,
@@ -79,7 +79,7 @@ def _namespaces(place: layout.NodeLayout) -> dict[str, Any]:
         "cgroup": place.cgroup,
         "pid_file": str(place.pid_file),
         "hidden": [str(path) for path in layout.HIDDEN],
-        "binds": [{"source": str(source), "target": str(target)} for source, target in seen.items()],
+        "binds": [{"source": str(source), "target": str(target)} for source, target in mounts.items()],
     }
 
 

@@ -60,8 +60,8 @@ def _devices(root: Path) -> list[str]:
 
 
 def _file_systems(root: Path) -> list[str]:
-    known = (root / "proc/filesystems").read_text(encoding="ascii").split()
-    return [] if "overlay" in known else ["the kernel has no overlay file system (modprobe overlay)"]
+    file_systems = (root / "proc/filesystems").read_text(encoding="ascii").split()
+    return [] if "overlay" in file_systems else ["the kernel has no overlay file system (modprobe overlay)"]
 
 
 def _cgroups(root: Path) -> list[str]:

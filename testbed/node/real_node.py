@@ -215,7 +215,9 @@ class RealNode:
         if answer.returncode:
             return False
         status = json.loads(answer.stdout)["status"]
-        ready = any(one["type"] == "Ready" and one["status"] == "True" for one in status.get("conditions", ()))
+        ready = any(
+            condition["type"] == "Ready" and condition["status"] == "True" for condition in status.get("conditions", ())
+        )
         return ready and boot_id in (None, status["nodeInfo"]["bootID"])
 
     def _wait(self, name: str, condition: Callable[[], bool], problem: str) -> None:
@@ -278,9 +280,10 @@ class RealNode:
         for status in statuses:
             if container in (None, status["name"]) and "running" in status["state"]:
                 return str(status["containerID"]).removeprefix("containerd://")
-        known = ", ".join(f"{one['name']} ({', '.join(one['state'])})" for one in statuses) or "none has been made"
-        wanted = f"running container {container}" if container else "running container"
-        raise errors.PodError(f"pod {namespace}/{pod} has no {wanted}: {known}")
+        states = [f"{status['name']} ({', '.join(status['state'])})" for status in statuses]
+        what = f"running container {container}" if container else "running container"
+        existing = ", ".join(states) or "none has been made"
+        raise errors.PodError(f"pod {namespace}/{pod} has no {what}: {existing}")
 
     def _process(self, name: str) -> processes.Process:
         for process in self.children:

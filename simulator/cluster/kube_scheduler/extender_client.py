@@ -65,7 +65,7 @@ class ExtenderClient:
         if self._by_name:
             names = tuple(result.node_names or ())
         else:
-            names = tuple(one["metadata"]["name"] for one in (result.nodes or {}).get("items") or ())
+            names = tuple(node["metadata"]["name"] for node in (result.nodes or {}).get("items") or ())
         for name in names:
             if name not in nodes:
                 raise ExtenderError(
@@ -81,7 +81,7 @@ class ExtenderClient:
     async def prioritize(self, pod: Document, nodes: Mapping[str, Document]) -> Mapping[str, int]:
         """Scores by node. Raises ExtenderError."""
         scores = await self._post("prioritize", self._args(pod, nodes), list[_HostPriority])
-        return {one.host: one.score for one in scores}
+        return {entry.host: entry.score for entry in scores}
 
     async def bind(self, namespace: str, name: str, uid: str, node: str) -> None:
         """Let the extender bind a pod. Raises ExtenderError if it did not."""

@@ -11,11 +11,11 @@ _NO_VICTIMS = "No preemption victims found for incoming pod"
 
 def message(nodes: int, refusals: Mapping[str, Refusal], *, may_preempt: bool = True) -> str:
     """The condition's text: identical reasons counted over nodes, then what became of preemption."""
-    reasons = Counter(reason for one in refusals.values() for reason in one.reasons)
+    reasons = Counter(reason for refusal in refusals.values() for reason in refusal.reasons)
     text = _sentence(nodes, reasons)
     if not may_preempt:
         return f"{text} preemption: not eligible due to preemptionPolicy=Never."
-    hopes = Counter(_NO_VICTIMS if one.resolvable else _HELPLESS for one in refusals.values())
+    hopes = Counter(_NO_VICTIMS if refusal.resolvable else _HELPLESS for refusal in refusals.values())
     return f"{text} preemption: {_sentence(nodes, hopes)}"
 
 

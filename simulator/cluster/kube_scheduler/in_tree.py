@@ -32,14 +32,14 @@ class NodeInfo:
     requested: Counter[str] = field(default_factory=Counter)
     pods: int = 0
 
-    def add(self, asked: Amounts) -> None:
+    def add(self, requests: Amounts) -> None:
         """One more pod."""
-        self.requested.update(asked)
+        self.requested.update(requests)
         self.pods += 1
 
-    def remove(self, asked: Amounts) -> None:
+    def remove(self, requests: Amounts) -> None:
         """One pod less."""
-        self.requested.subtract(asked)
+        self.requested.subtract(requests)
         self.pods -= 1
 
 
@@ -52,19 +52,19 @@ def requests_of(pod: Document) -> Amounts:
     """What a pod asks for: the larger of its containers' sum and its greediest moment of initialisation."""
     running: Counter[str] = Counter()
     peak: Counter[str] = Counter()
-    for one in pod["spec"].get("initContainers") or ():
-        asked = _requests(one)
-        if one.get("restartPolicy") == "Always":
-            running.update(asked)
+    for container in pod["spec"].get("initContainers") or ():
+        requests = _requests(container)
+        if container.get("restartPolicy") == "Always":
+            running.update(requests)
             peak |= running
         else:
-            peak |= running + Counter(asked)
-    for one in pod["spec"]["containers"]:
-        running.update(_requests(one))
+            peak |= running + Counter(requests)
+    for container in pod["spec"]["containers"]:
+        running.update(_requests(container))
     return running | peak
 
 
-def refusal(pod: Document, asked: Amounts, node: NodeInfo) -> Refusal | None:
+def refusal(pod: Document, requests: Amounts, node: NodeInfo) -> Refusal | None:
     """Why a node does not do for a pod, by the first plugin that says so; None if it does."""
     spec, labels = node.document.get("spec") or {}, node.document["metadata"].get("labels") or {}
     tolerations = pod["spec"].get("tolerations") or ()
@@ -76,25 +76,25 @@ def refusal(pod: Document, asked: Amounts, node: NodeInfo) -> Refusal | None:
             return Refusal((words,), resolvable=False)
     if not _affine(pod["spec"], labels, node.document["metadata"]["name"]):
         return Refusal(("node(s) didn't match Pod's node affinity/selector",), resolvable=False)
-    return _unfit(asked, node)
+    return _unfit(requests, node)
 
 
-def most_allocated(asked: Amounts, node: NodeInfo) -> int:
+def most_allocated(requests: Amounts, node: NodeInfo) -> int:
     """0…100: how full of CPU and memory the node would be, as the shipped profile scores it."""
     shares = []
     for resource in ("cpu", "memory"):
-        there = node.allocatable.get(resource, 0)
-        wanted = node.requested[resource] + asked.get(resource, 0)
-        shares.append(min(100, wanted * 100 // there) if there else 0)
+        allocatable = node.allocatable.get(resource, 0)
+        requested = node.requested[resource] + requests.get(resource, 0)
+        shares.append(min(100, requested * 100 // allocatable) if allocatable else 0)
     return sum(shares) // len(shares)
 
 
-def _unfit(asked: Amounts, node: NodeInfo) -> Refusal | None:
+def _unfit(requests: Amounts, node: NodeInfo) -> Refusal | None:
     reasons = []
     resolvable = True
     if (node.pods + 1) * _MILLI > node.allocatable.get("pods", 0):
         reasons.append("Too many pods")
-    for resource, amount in asked.items():
+    for resource, amount in requests.items():
         if amount > node.allocatable.get(resource, 0) - node.requested[resource]:
             reasons.append(f"Insufficient {resource}")
             resolvable = resolvable and amount <= node.allocatable.get(resource, 0)
@@ -103,13 +103,13 @@ def _unfit(asked: Amounts, node: NodeInfo) -> Refusal | None:
 
 def _tolerated(taint: Document, tolerations: Sequence[Document]) -> bool:
     return any(
-        one.get("effect") in (None, "", taint["effect"])
-        and one.get("key") in (None, "", taint["key"])
+        toleration.get("effect") in (None, "", taint["effect"])
+        and toleration.get("key") in (None, "", taint["key"])
         and (
-            one.get("operator") == "Exists"
-            or (one.get("key") == taint["key"] and one.get("value", "") == taint.get("value", ""))
+            toleration.get("operator") == "Exists"
+            or (toleration.get("key") == taint["key"] and toleration.get("value", "") == taint.get("value", ""))
         )
-        for one in tolerations
+        for toleration in tolerations
     )
 
 
@@ -122,8 +122,8 @@ def _affine(spec: Document, labels: Mapping[str, str], name: str) -> bool:
         return True
     fields = {"metadata.name": name}
     return any(
-        all(_matches(one, labels) for one in term.get("matchExpressions") or ())
-        and all(_matches(one, fields) for one in term.get("matchFields") or ())
+        all(_matches(expression, labels) for expression in term.get("matchExpressions") or ())
+        and all(_matches(expression, fields) for expression in term.get("matchFields") or ())
         for term in required["nodeSelectorTerms"]
         if term.get("matchExpressions") or term.get("matchFields")
     )

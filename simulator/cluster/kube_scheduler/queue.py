@@ -68,9 +68,9 @@ class SchedulingQueue:
     def add(self, pod: Document) -> None:
         """A new pod, or a newer version of one."""
         uid = pod["metadata"]["uid"]
-        known = self._all.get(uid)
-        if known is not None:
-            known.pod = pod
+        queued = self._all.get(uid)
+        if queued is not None:
+            queued.pod = pod
             self._happened([uid], Wake.OTHER)
             return
         self._all[uid] = Queued(pod, since=_now())

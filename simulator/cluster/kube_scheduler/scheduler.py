@@ -103,8 +103,8 @@ class KubeScheduler:
             if before is not None:
                 self._nodes[name].requested, self._nodes[name].pods = before.requested, before.pods
             else:
-                for asked in [asked for node, asked in self._placed.values() if node == name]:
-                    self._nodes[name].add(asked)
+                for requests in [requests for node, requests in self._placed.values() if node == name]:
+                    self._nodes[name].add(requests)
             if before is None or _matters(before.document) != _matters(change.document):
                 self._queue.happened(Wake.NODE)
 
@@ -128,18 +128,18 @@ class KubeScheduler:
                 if not pod["spec"].get("schedulingGates") and "deletionTimestamp" not in pod["metadata"]:
                     self._queue.add(pod)
 
-    def _put(self, uid: str, node: str, asked: in_tree.Amounts) -> None:
+    def _put(self, uid: str, node: str, requests: in_tree.Amounts) -> None:
         """A pod is on a node, or is assumed to be."""
         self._lift(uid)
-        self._placed[uid] = (node, asked)
+        self._placed[uid] = (node, requests)
         if node in self._nodes:
-            self._nodes[node].add(asked)
+            self._nodes[node].add(requests)
 
     def _lift(self, uid: str) -> bool:
         """A pod is on no node any more. Returns whether it was on one."""
-        node, asked = self._placed.pop(uid, ("", {}))
+        node, requests = self._placed.pop(uid, ("", {}))
         if node in self._nodes:
-            self._nodes[node].remove(asked)
+            self._nodes[node].remove(requests)
         return bool(node)
 
     # --- the cycle
@@ -160,9 +160,9 @@ class KubeScheduler:
 
     async def _try(self, queued: Queued, extender: ExtenderClient) -> str | None:
         """The node for a pod, assumed to be there already; None if it has to wait."""
-        asked = in_tree.requests_of(queued.pod)
+        requests = in_tree.requests_of(queued.pod)
         try:
-            node = await self._choose(queued.pod, asked, extender)
+            node = await self._choose(queued.pod, requests, extender)
         except _Unfit as unfit:
             self._queue.refused(queued, unfit.wakes)
             await self._tell(queued, "Unschedulable", str(unfit))
@@ -170,22 +170,22 @@ class KubeScheduler:
             self._queue.failed(queued)
             await self._tell(queued, "SchedulerError", str(error))
         else:
-            self._put(queued.uid, node, asked)
+            self._put(queued.uid, node, requests)
             return node
         return None
 
-    async def _choose(self, pod: Document, asked: in_tree.Amounts, extender: ExtenderClient) -> str:
+    async def _choose(self, pod: Document, requests: in_tree.Amounts, extender: ExtenderClient) -> str:
         """The best node. Raises _Unfit, ExtenderError."""
         refusals: dict[str, Refusal] = {}
         feasible: dict[str, Document] = {}
         for name, info in self._nodes.items():
-            refusal = in_tree.refusal(pod, asked, info)
+            refusal = in_tree.refusal(pod, requests, info)
             if refusal is None:
                 feasible[name] = info.document
             else:
                 refusals[name] = refusal
         wakes = queue.IN_TREE
-        if feasible and self._is_managed(asked):
+        if feasible and self._is_managed(requests):
             answer = await extender.filter(pod, feasible)
             silent = Refusal((), resolvable=False)  # a node that the extender dropped without a word
             refusals |= {n: answer.refusals.get(n, silent) for n in feasible if n not in answer.nodes}
@@ -197,13 +197,13 @@ class KubeScheduler:
             raise _Unfit(fit_error.message(len(self._nodes), refusals, may_preempt=may_preempt), wakes)
         if len(feasible) == 1:
             return next(iter(feasible))
-        return self._best(await self._scores(pod, asked, feasible, extender))
+        return self._best(await self._scores(pod, requests, feasible, extender))
 
     async def _scores(
-        self, pod: Document, asked: in_tree.Amounts, feasible: Mapping[str, Document], extender: ExtenderClient
+        self, pod: Document, requests: in_tree.Amounts, feasible: Mapping[str, Document], extender: ExtenderClient
     ) -> Mapping[str, int]:
-        scores = {n: in_tree.most_allocated(asked, self._nodes[n]) for n in feasible if n in self._nodes}
-        if self._is_managed(asked):
+        scores = {n: in_tree.most_allocated(requests, self._nodes[n]) for n in feasible if n in self._nodes}
+        if self._is_managed(requests):
             try:
                 ranks = await extender.prioritize(pod, feasible)
             except ExtenderError:
@@ -218,8 +218,8 @@ class KubeScheduler:
             raise ExtenderError("all feasible nodes are gone")
         return self._random.choice(sorted(name for name, score in scores.items() if score == highest))
 
-    def _is_managed(self, asked: in_tree.Amounts) -> bool:
-        return not self._config.managed_resources.isdisjoint(asked)
+    def _is_managed(self, requests: in_tree.Amounts) -> bool:
+        return not self._config.managed_resources.isdisjoint(requests)
 
     async def _bind(self, queued: Queued, node: str, extender: ExtenderClient) -> None:
         meta = queued.pod["metadata"]

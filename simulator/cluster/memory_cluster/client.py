@@ -33,7 +33,7 @@ class MemoryCluster:
         """All objects of a kind."""
         self._need_open()
         async with self.faults.around("list", kind.value):
-            items = tuple(_DECODERS[kind].decode(one.raw) for one in self.server.list(_KINDS[kind]))
+            items = tuple(_DECODERS[kind].decode(stored.raw) for stored in self.server.list(_KINDS[kind]))
             return Listing(items, str(self.server.version))
 
     async def watch(self, kind: port.WatchedKind, resource_version: str) -> AsyncGenerator[Change[Object], None]:
@@ -55,7 +55,7 @@ class MemoryCluster:
         """All PodDisruptionBudgets."""
         self._need_open()
         async with self.faults.around("list", api.DISRUPTION_BUDGET.plural):
-            return [_DECODE_BUDGET(one.raw) for one in self.server.list(api.DISRUPTION_BUDGET)]
+            return [_DECODE_BUDGET(stored.raw) for stored in self.server.list(api.DISRUPTION_BUDGET)]
 
     async def bind(self, binding: Binding) -> None:
         """Write nodeName and annotations in one step."""
@@ -98,7 +98,7 @@ class MemoryApi:
     async def list(self, kind: ResourceKind) -> api.Page:
         """All objects of a kind."""
         async with self.faults.around("list", kind.plural):
-            return api.Page(tuple(_parsed(one.raw) for one in self.server.list(kind)), str(self.server.version))
+            return api.Page(tuple(_parsed(stored.raw) for stored in self.server.list(kind)), str(self.server.version))
 
     async def watch(self, kind: ResourceKind, resource_version: str) -> AsyncGenerator[api.ObjectChange, None]:
         """Changes after a resource version, until the server ends the watch."""

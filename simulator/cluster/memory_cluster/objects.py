@@ -80,13 +80,13 @@ def with_condition(status: Document, condition: Document) -> Document:
     return {**status, "conditions": [*others, condition]}
 
 
-def grace_seconds(pod: Document, asked: int | None) -> int:
+def grace_seconds(pod: Document, requested: int | None) -> int:
     """How long a pod that is deleted stays: a pod on no node, or over already, goes at once."""
     over = pod["status"].get("phase") in ("Succeeded", "Failed")
     if over or not pod["spec"].get("nodeName"):
         return 0
     own = pod["spec"].get("terminationGracePeriodSeconds", DEFAULT_GRACE_SECONDS)
-    return int(own if asked is None else asked)
+    return int(own if requested is None else requested)
 
 
 def _check_name(kind: api.ResourceKind, field: str, value: object) -> None:
@@ -102,14 +102,14 @@ def _default_pod(pod: Document) -> None:
     title = f"Pod {pod['metadata']['name']}"
     if not isinstance(containers, list) or not containers:
         raise errors.RefusedError(f"{title}: spec.containers: must be a list of at least one")
-    names = [one.get("name") for one in (*containers, *(spec.get("initContainers") or ()))]
+    names = [container.get("name") for container in (*containers, *(spec.get("initContainers") or ()))]
     if len(set(names)) != len(names) or not all(names):
         raise errors.RefusedError(f"{title}: spec.containers: names {names} must be distinct and not empty")
     spec.setdefault("restartPolicy", "Always")
     spec.setdefault("schedulerName", "default-scheduler")
     spec.setdefault("terminationGracePeriodSeconds", DEFAULT_GRACE_SECONDS)
-    for one in (*containers, *(spec.get("initContainers") or ())):
-        _default_resources(one.setdefault("resources", {}), f"{title}: container {one['name']}")
+    for container in (*containers, *(spec.get("initContainers") or ())):
+        _default_resources(container.setdefault("resources", {}), f"{title}: container {container['name']}")
     pod["status"] = {"phase": "Pending"}
     if spec.get("schedulingGates"):
         gated = {"type": "PodScheduled", "status": "False", "reason": "SchedulingGated"}

@@ -69,7 +69,7 @@ def test_a_quick_run_says_what_it_leaves_out() -> None:
 def test_other_parts_are_kept_when_one_is_measured_again() -> None:
     """With known results the parts that are not run stay, and are judged along."""
     first = suite.run([part("bad", [{"value": 3.0}])], BOUNDS, quick=False)
-    both = suite.run([part("good", [])], BOUNDS, quick=False, known=first)
+    both = suite.run([part("good", [])], BOUNDS, quick=False, earlier=first)
     assert set(both.parts) == {"good", "bad"}
     assert [one.ok for one in both.verdicts] == [True, False]
 
