@@ -177,11 +177,11 @@ class _Server:
 class _Load(threading.Thread):
     """Asks the planner again and again, until told to finish."""
 
-    def __init__(self, api_url: str, geometry: str, first: int) -> None:
+    def __init__(self, api_url: str, load: str, first: int) -> None:
         super().__init__(daemon=True)
         self.answers = 0
         self._connection = _Connection(api_url)
-        self._kind = geometry
+        self._load = load
         self._first = first
         self._over = threading.Event()
         self._error: Exception | None = None
@@ -190,7 +190,7 @@ class _Load(threading.Thread):
         """Ask; an error ends it and is raised to whoever waits."""
         try:
             while not self._over.is_set():
-                if self._kind == PLANS:
+                if self._load == PLANS:
                     self._connection.call("POST", "/api/v1/plan", long_plan(self._first + self.answers))
                 else:
                     self._connection.call("GET", "/api/v1/capacity")

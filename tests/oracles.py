@@ -185,16 +185,16 @@ def futures(chip: Chip) -> Mapping[Items, int]:
     return future
 
 
-def packs(chips: tuple[tuple[Chip, Items], ...], wanted: tuple[str, ...]) -> bool:
+def packs(chips: tuple[tuple[Chip, Items], ...], names: tuple[str, ...]) -> bool:
     """Whether these slices fit on these half-full chips together, by trying everything."""
-    return _packs(chips, tuple(sorted(wanted)))
+    return _packs(chips, tuple(sorted(names)))
 
 
 @lru_cache(maxsize=200_000)
-def _packs(chips: tuple[tuple[Chip, Items], ...], wanted: tuple[str, ...]) -> bool:
-    if not wanted:
+def _packs(chips: tuple[tuple[Chip, Items], ...], names: tuple[str, ...]) -> bool:
+    if not names:
         return True
-    name, *rest = wanted
+    name, *rest = names
     for i, (chip, chosen) in enumerate(chips):
         for item in chip.items:
             if item[0] == name and item not in chosen and chip.legal(chosen | {item}):
@@ -205,7 +205,7 @@ def _packs(chips: tuple[tuple[Chip, Items], ...], wanted: tuple[str, ...]) -> bo
 
 
 def cheapest(
-    chips: tuple[tuple[Chip, Items], ...], wanted: tuple[str, ...], cost: Callable[[int, Items, Item], float]
+    chips: tuple[tuple[Chip, Items], ...], names: tuple[str, ...], cost: Callable[[int, Items, Item], float]
 ) -> float:
     """The least sum of costs of putting all of these on half-full chips, by trying everything; inf if they do not fit.
 
@@ -233,7 +233,7 @@ def cheapest(
 
     def shared_out(where: tuple[int, ...]) -> float:
         """The least sum, given on which chip each goes."""
-        placed = list(zip(where, sorted(wanted), strict=True))
+        placed = list(zip(where, sorted(names), strict=True))
         return sum(alone(number, tuple(n for w, n in placed if w == number)) for number in range(len(chips)))
 
-    return min(map(shared_out, product(range(len(chips)), repeat=len(wanted))), default=math.inf)
+    return min(map(shared_out, product(range(len(chips)), repeat=len(names))), default=math.inf)

@@ -98,9 +98,9 @@ def _gpu(inventory: Inventory, node: str, gpu: GpuReport) -> GpuView:
             uid,
         )
     mask = 0
-    for one_there in occupants.values():
-        if one_there.state != SliceState.IDLE.value:
-            mask |= one_there.placement.mask
+    for occupant in occupants.values():
+        if occupant.state != SliceState.IDLE.value:
+            mask |= occupant.placement.mask
     return GpuView(
         node=node,
         uuid=gpu.uuid,

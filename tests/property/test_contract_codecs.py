@@ -35,8 +35,8 @@ VALID_REPORT = (
 )
 
 
-def _wire(seen: NodeReport) -> bytes:
-    return msgspec.json.encode(contract.encode_status(seen, agent_version="1", mode="managed"))
+def _wire(node: NodeReport) -> bytes:
+    return msgspec.json.encode(contract.encode_status(node, agent_version="1", mode="managed"))
 
 
 VALID_STATUS: Json = json.loads(_wire(VALID_REPORT))
@@ -78,29 +78,29 @@ def test_promises_survive_the_journey(promised: list[Promise]) -> None:
 
 
 @given(strategies.node_reports())
-def test_reports_survive_the_journey(seen: NodeReport) -> None:
+def test_reports_survive_the_journey(node: NodeReport) -> None:
     """A report written into a MigNode's status is read from it unchanged."""
-    assert contract.decode_status(_wire(seen), seen.node) == seen
+    assert contract.decode_status(_wire(node), node.node) == node
 
 
 @given(strategies.node_reports())
-def test_the_summary_counts_what_is_there(seen: NodeReport) -> None:
+def test_the_summary_counts_what_is_there(node: NodeReport) -> None:
     """A status's summary counts GPUs, slices, allocated slices, and the memory slices free on GPUs that can be cut."""
-    found = contract.encode_status(seen, agent_version="1", mode="managed")["summary"]
-    slices = [one for gpu in seen.gpus for one in gpu.slices]
-    usable = [gpu for gpu in seen.gpus if gpu.usable and gpu.catalogue]
+    summary = contract.encode_status(node, agent_version="1", mode="managed")["summary"]
+    slices = [slice_ for gpu in node.gpus for slice_ in gpu.slices]
+    usable = [gpu for gpu in node.gpus if gpu.usable and gpu.catalogue]
     taken = {
         (gpu.uuid, slot)
         for gpu in usable
-        for one in gpu.slices
-        if one.state is not SliceState.IDLE
-        for slot in range(one.placement.start, one.placement.start + one.placement.size)
+        for slice_ in gpu.slices
+        if slice_.state is not SliceState.IDLE
+        for slot in range(slice_.placement.start, slice_.placement.start + slice_.placement.size)
     }
-    assert found == {
-        "models": ",".join(dict.fromkeys(gpu.catalogue.model for gpu in seen.gpus if gpu.catalogue)),
-        "gpus": len(seen.gpus),
+    assert summary == {
+        "models": ",".join(dict.fromkeys(gpu.catalogue.model for gpu in node.gpus if gpu.catalogue)),
+        "gpus": len(node.gpus),
         "slices": len(slices),
-        "allocated": sum(one.state is SliceState.ALLOCATED for one in slices),
+        "allocated": sum(slice_.state is SliceState.ALLOCATED for slice_ in slices),
         "freeMemorySlices": sum(gpu.catalogue.memory_slices for gpu in usable if gpu.catalogue) - len(taken),
     }
 
@@ -109,25 +109,25 @@ def test_the_summary_counts_what_is_there(seen: NodeReport) -> None:
 def test_any_annotation_is_read_or_refused(text: str) -> None:
     """Whatever an annotation says, it gives promises within bounds or a ContractError, and nothing else."""
     try:
-        found = contract.decode_placement(text)
+        promises = contract.decode_placement(text)
     except errors.ContractError:
         return
-    assert found
-    for one in found:
-        assert all(1 <= len(name) <= 253 for name in (one.container, one.gpu, one.profile))
-        assert 0 <= one.start <= 4096
+    assert promises
+    for promise in promises:
+        assert all(1 <= len(name) <= 253 for name in (promise.container, promise.gpu, promise.profile))
+        assert 0 <= promise.start <= 4096
 
 
 @given(st.binary() | damaged(VALID_STATUS).map(str.encode))
 def test_any_status_is_read_or_told(raw: bytes) -> None:
     """Whatever a status says, it gives a report that the inventory can take in, or one with a problem."""
-    seen = contract.decode_status(raw, "n1")
-    assert seen.node == "n1"
-    assert not (seen.problem and seen.gpus)
-    for gpu in seen.gpus:
+    node = contract.decode_status(raw, "n1")
+    assert node.node == "n1"
+    assert not (node.problem and node.gpus)
+    for gpu in node.gpus:
         assert not (gpu.healthy and gpu.contradiction())
     inventory = Inventory()
-    inventory.observe(seen)
+    inventory.observe(node)
     inventory.adopt(builders.pod("a", "3g.20gb").promised("GPU-0", "3g.20gb", 0).bound("n1"))
     inventory.check()
 

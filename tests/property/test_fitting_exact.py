@@ -24,16 +24,16 @@ Node = list[tuple[Geometry, tuple[Placement, ...]]]
 
 
 def _states(node: Node) -> list[GpuState]:
-    return [(known, known.state_of(chosen)) for known, chosen in node]
+    return [(compiled, compiled.state_of(chosen)) for compiled, chosen in node]
 
 
 def _chips(node: Node) -> tuple[tuple[oracles.Chip, oracles.Items], ...]:
-    return tuple((_chip(known), frozenset((p.profile, p.start) for p in chosen)) for known, chosen in node)
+    return tuple((_chip(compiled), frozenset((p.profile, p.start) for p in chosen)) for compiled, chosen in node)
 
 
-def _chip(known: Geometry) -> oracles.Chip:
-    model = known.catalogue.model
-    return oracles.published_chip(model) if model in strategies.MODELS else oracles.chip_of(known.catalogue)
+def _chip(compiled: Geometry) -> oracles.Chip:
+    model = compiled.catalogue.model
+    return oracles.published_chip(model) if model in strategies.MODELS else oracles.chip_of(compiled.catalogue)
 
 
 def _wish(data: st.DataObject, node: Node, max_size: int = 5) -> tuple[str, ...]:
@@ -44,98 +44,104 @@ def _wish(data: st.DataObject, node: Node, max_size: int = 5) -> tuple[str, ...]
 @given(nodes, st.data())
 def test_fits_agrees_with_trying_everything(node: Node, data: st.DataObject) -> None:
     """Slices are said to fit together exactly if some arrangement of them on the node's GPUs is legal."""
-    wanted = _wish(data, node)
-    assert fitting.fits(_states(node), Counter(wanted)) == oracles.packs(_chips(node), wanted)
+    profiles = _wish(data, node)
+    assert fitting.fits(_states(node), Counter(profiles)) == oracles.packs(_chips(node), profiles)
 
 
 @given(nodes, st.data(), policies)
 def test_place_finds_a_legal_place_for_all_or_none(node: Node, data: st.DataObject, by: Policy) -> None:
     """Whatever fits is placed: each slice by its profile, legal beside the present ones, overlapping nowhere."""
-    wanted = _wish(data, node)
-    placed = fitting.place(_states(node), wanted, by)
-    assert (placed is not None) == oracles.packs(_chips(node), wanted)
+    profiles = _wish(data, node)
+    placed = fitting.place(_states(node), profiles, by)
+    assert (placed is not None) == oracles.packs(_chips(node), profiles)
     if placed is None:
         return
-    assert [one.placement.profile for one in placed] == list(wanted)
+    assert [slice_.placement.profile for slice_ in placed] == list(profiles)
     for index, (chip, present) in enumerate(_chips(node)):
-        added = [(one.placement.profile, one.placement.start) for one in placed if one.gpu == index]
+        added = [(slice_.placement.profile, slice_.placement.start) for slice_ in placed if slice_.gpu == index]
         assert chip.legal([*present, *added])
-        assert all(one.placement.size == chip.shape(one.placement.profile).size for one in placed if one.gpu == index)
+        assert all(
+            slice_.placement.size == chip.shape(slice_.placement.profile).size
+            for slice_ in placed
+            if slice_.gpu == index
+        )
 
 
 @given(nodes, st.data(), policies)
 def test_one_slice_goes_where_the_table_says(node: Node, data: st.DataObject, by: Policy) -> None:
     """A single slice takes the table's choice on the first GPU of least loss."""
-    (wanted,) = _wish(data, node, max_size=1)
+    (profile,) = _wish(data, node, max_size=1)
     offers = [
-        (float(tables.loss[state, known.profile_index[wanted]]), index)
-        for index, (known, state) in enumerate(_states(node))
-        if wanted in known.profile_index and (tables := policy.tables(by, known))
+        (float(tables.loss[state, compiled.profile_index[profile]]), index)
+        for index, (compiled, state) in enumerate(_states(node))
+        if profile in compiled.profile_index and (tables := policy.tables(by, compiled))
     ]
     least, gpu = min(offers, default=(float("inf"), -1))
-    placed = fitting.place(_states(node), [wanted], by)
+    placed = fitting.place(_states(node), [profile], by)
     if least == float("inf"):
         assert placed is None
         return
-    known, state = _states(node)[gpu]
-    choice = int(policy.tables(by, known).choice[state, known.profile_index[wanted]])
-    assert placed == (fitting.Placed(gpu, known.placements[choice], least),)
+    compiled, state = _states(node)[gpu]
+    choice = int(policy.tables(by, compiled).choice[state, compiled.profile_index[profile]])
+    assert placed == (fitting.Placed(gpu, compiled.placements[choice], least),)
 
 
 def _cost(node: Node, by: Policy) -> Callable[[int, oracles.Items, oracles.Item], float]:
     """What the policy says of one more slice on a GPU of the node."""
 
     def cost(gpu: int, present: oracles.Items, item: oracles.Item) -> float:
-        known = node[gpu][0]
-        state = known.state_of(known.catalogue.placement(*one) for one in sorted(present))
-        return float(policy.tables(by, known).step_loss[state, known.placement_index[known.catalogue.placement(*item)]])
+        compiled = node[gpu][0]
+        state = compiled.state_of(compiled.catalogue.placement(*cut) for cut in sorted(present))
+        return float(
+            policy.tables(by, compiled).step_loss[state, compiled.placement_index[compiled.catalogue.placement(*item)]]
+        )
 
     return cost
 
 
-def _large_first(known: Geometry, name: str) -> tuple[int, int, str]:
-    profile = known.catalogue.by_name[name]
+def _large_first(compiled: Geometry, name: str) -> tuple[int, int, str]:
+    profile = compiled.catalogue.by_name[name]
     return -profile.memory_slices, -profile.compute_slices, name
 
 
 @given(nodes, st.data(), policies)
 def test_places_cost_the_least_there_is(node: Node, data: st.DataObject, by: Policy) -> None:
     """Several slices cost the least sum of the policy's losses over all legal placements, each as it is cut."""
-    wanted = _wish(data, node, max_size=4)
-    placed = fitting.place(_states(node), wanted, by)
+    profiles = _wish(data, node, max_size=4)
+    placed = fitting.place(_states(node), profiles, by)
     cost = _cost(node, by)
-    least = oracles.cheapest(_chips(node), wanted, cost)
+    least = oracles.cheapest(_chips(node), profiles, cost)
     if placed is None:
         assert least == math.inf
         return
-    assert sum(one.loss for one in placed) == pytest.approx(least, abs=1e-9)
+    assert sum(slice_.loss for slice_ in placed) == pytest.approx(least, abs=1e-9)
     present = [set(chosen) for _, chosen in _chips(node)]
-    for one in sorted(placed, key=lambda one: _large_first(node[one.gpu][0], one.placement.profile)):
-        item = (one.placement.profile, one.placement.start)
-        assert one.loss == pytest.approx(cost(one.gpu, frozenset(present[one.gpu]), item), abs=1e-9)
-        present[one.gpu].add(item)
+    for slice_ in sorted(placed, key=lambda slice_: _large_first(node[slice_.gpu][0], slice_.placement.profile)):
+        item = (slice_.placement.profile, slice_.placement.start)
+        assert slice_.loss == pytest.approx(cost(slice_.gpu, frozenset(present[slice_.gpu]), item), abs=1e-9)
+        present[slice_.gpu].add(item)
 
 
 @given(nodes, st.data())
 def test_fit_does_not_depend_on_the_order_of_gpus(node: Node, data: st.DataObject) -> None:
     """Naming a node's GPUs in another order changes nothing about what fits."""
-    wanted = Counter(_wish(data, node))
+    profiles = Counter(_wish(data, node))
     shuffled = data.draw(st.permutations(_states(node)))
-    assert fitting.fits(shuffled, wanted) == fitting.fits(_states(node), wanted)
+    assert fitting.fits(shuffled, profiles) == fitting.fits(_states(node), profiles)
 
 
 @given(nodes, st.data(), policies)
 def test_placing_twice_gives_the_same(node: Node, data: st.DataObject, by: Policy) -> None:
     """Placement is a function of the node, the request and the policy."""
-    wanted = _wish(data, node)
-    assert fitting.place(_states(node), wanted, by) == fitting.place(_states(node), wanted, by)
+    profiles = _wish(data, node)
+    assert fitting.place(_states(node), profiles, by) == fitting.place(_states(node), profiles, by)
 
 
 _SPLIT = (("4g.20gb@0", "1g.5gb@4"), ("1g.5gb+me@4",))
 
 
 @pytest.mark.parametrize(
-    ("taken", "wanted"),
+    ("taken", "profiles"),
     [
         (_SPLIT, "1g.10gb 2g.10gb 3g.20gb"),
         (_SPLIT, "1g.5gb 1g.5gb 2g.10gb 3g.20gb"),
@@ -150,13 +156,13 @@ _SPLIT = (("4g.20gb@0", "1g.5gb@4"), ("1g.5gb+me@4",))
         (((), (), ("2g.10gb@0", "1g.5gb@3")), "2g.10gb 2g.10gb 3g.20gb 4g.20gb"),
     ],
 )  # fmt: skip
-def test_what_sums_leave_open_is_decided(taken: Sequence[Sequence[str]], wanted: str) -> None:
+def test_what_sums_leave_open_is_decided(taken: Sequence[Sequence[str]], profiles: str) -> None:
     """Where each profile has room by itself and memory suffices, the slices fit exactly if an arrangement is legal."""
-    known = geometry.compiled(gpu_models.find("a100-40gb"))
-    slices = [[(name, int(start)) for name, start in (one.split("@") for one in gpu)] for gpu in taken]
-    node = [(known, known.state_of(known.catalogue.placement(*one) for one in gpu)) for gpu in slices]
-    chips = tuple((_chip(known), frozenset(gpu)) for gpu in slices)
-    assert fitting.fits(node, Counter(wanted.split())) == oracles.packs(chips, tuple(wanted.split()))
+    compiled = geometry.compiled(gpu_models.find("a100-40gb"))
+    slices = [[(name, int(start)) for name, start in (text.split("@") for text in gpu)] for gpu in taken]
+    node = [(compiled, compiled.state_of(compiled.catalogue.placement(*item) for item in gpu)) for gpu in slices]
+    chips = tuple((_chip(compiled), frozenset(gpu)) for gpu in slices)
+    assert fitting.fits(node, Counter(profiles.split())) == oracles.packs(chips, tuple(profiles.split()))
 
 
 def _empty(*models: str) -> list[GpuState]:
@@ -190,11 +196,11 @@ def test_something_fits_nowhere_without_gpus() -> None:
 
 def test_a_large_slice_is_not_shut_out_by_a_small_one() -> None:
     """Slices are placed so that the rest still fits, in whatever order the pod names them."""
-    wanted: Sequence[str] = ["1g.5gb", "1g.5gb", "1g.5gb", "4g.20gb"]
-    placed = fitting.place(_empty("a100-40gb"), wanted, policy.DEFAULT)
+    profiles: Sequence[str] = ["1g.5gb", "1g.5gb", "1g.5gb", "4g.20gb"]
+    placed = fitting.place(_empty("a100-40gb"), profiles, policy.DEFAULT)
     assert placed is not None
     assert str(placed[3].placement) == "4g.20gb@0"
-    assert {one.placement.start for one in placed[:3]} == {4, 5, 6}
+    assert {slice_.placement.start for slice_ in placed[:3]} == {4, 5, 6}
 
 
 @pytest.mark.parametrize("by", policy.POLICIES.values(), ids=lambda by: by.name)
@@ -202,27 +208,27 @@ def test_every_policy_leaves_room_for_the_rest(by: Policy) -> None:
     """A 3g slice goes to 4 when a 4g slice comes along, whatever the policy would do with it alone."""
     placed = fitting.place(_empty("a100-40gb"), ["3g.20gb", "4g.20gb"], by)
     assert placed is not None
-    assert [str(one.placement) for one in placed] == ["3g.20gb@4", "4g.20gb@0"]
+    assert [str(slice_.placement) for slice_ in placed] == ["3g.20gb@4", "4g.20gb@0"]
 
 
 def test_the_least_sum_beats_the_least_step() -> None:
     """A slice forgoes its own best place where the others save more than that costs."""
-    known = geometry.compiled(gpu_models.find("a100-40gb"))
+    compiled = geometry.compiled(gpu_models.find("a100-40gb"))
     taken = [[("1g.5gb", 2), ("2g.10gb", 0)], [("1g.5gb+me", 4)]]
-    node = [(known, known.state_of(known.catalogue.placement(*one) for one in gpu)) for gpu in taken]
+    node = [(compiled, compiled.state_of(compiled.catalogue.placement(*item) for item in gpu)) for gpu in taken]
     alone = fitting.place(node, ["2g.10gb"], policy.DEFAULT)
     both = fitting.place(node, ["2g.10gb", "2g.10gb"], policy.DEFAULT)
     assert alone is not None
     assert both is not None
-    assert [(one.gpu, str(one.placement)) for one in alone] == [(0, "2g.10gb@4")]
-    assert {(one.gpu, str(one.placement)) for one in both} == {(1, "2g.10gb@0"), (1, "2g.10gb@2")}
+    assert [(slice_.gpu, str(slice_.placement)) for slice_ in alone] == [(0, "2g.10gb@4")]
+    assert {(slice_.gpu, str(slice_.placement)) for slice_ in both} == {(1, "2g.10gb@0"), (1, "2g.10gb@2")}
 
 
 def test_the_first_gpus_take_most_where_it_costs_the_same() -> None:
     """Of equal sums that one is chosen in which the first GPU takes as much as it can, large slices before small."""
     placed = fitting.place(_empty("a100-40gb") * 2, ["1g.5gb", "4g.20gb", "3g.20gb"], policy.find("first-fit"))
     assert placed is not None
-    assert [one.gpu for one in placed] == [1, 0, 0]
+    assert [slice_.gpu for slice_ in placed] == [1, 0, 0]
 
 
 MANY = {"1g.5gb": 5, "1g.5gb+me": 4, "1g.10gb": 4, "2g.10gb": 4, "3g.20gb": 4, "4g.20gb": 4, "7g.40gb": 4}
@@ -230,20 +236,20 @@ MANY = {"1g.5gb": 5, "1g.5gb+me": 4, "1g.10gb": 4, "2g.10gb": 4, "3g.20gb": 4, "
 
 def test_what_is_beyond_is_said_not_guessed() -> None:
     """A request with more parts than are weighed is refused as too complex where plain sums leave its fit open."""
-    wanted = [name for name, n in MANY.items() for _ in range(n)]
+    profiles = [name for name, n in MANY.items() for _ in range(n)]
     with pytest.raises(fitting.TooComplexError, match="93750"):
         fitting.fits(_empty("a100-40gb") * 16, MANY)
     with pytest.raises(fitting.TooComplexError):
-        fitting.place(_empty("a100-40gb") * 16, wanted, policy.DEFAULT)
+        fitting.place(_empty("a100-40gb") * 16, profiles, policy.DEFAULT)
     assert not fitting.fits(_empty("a100-40gb") * 8, MANY)
-    assert fitting.place(_empty("a100-40gb") * 8, wanted, policy.DEFAULT) is None
+    assert fitting.place(_empty("a100-40gb") * 8, profiles, policy.DEFAULT) is None
 
 
 def test_a_large_request_is_answered() -> None:
     """Eight slices each of four profiles are placed exactly on sixteen GPUs, and not on eight."""
-    wanted = {"1g.5gb": 8, "1g.10gb": 8, "2g.10gb": 8, "3g.20gb": 8}
-    assert not fitting.fits(_empty("a100-40gb") * 8, wanted)
-    assert fitting.fits(_empty("a100-40gb") * 16, wanted)
-    placed = fitting.place(_empty("a100-40gb") * 16, [name for name, n in wanted.items() for _ in range(n)],
+    profiles = {"1g.5gb": 8, "1g.10gb": 8, "2g.10gb": 8, "3g.20gb": 8}
+    assert not fitting.fits(_empty("a100-40gb") * 8, profiles)
+    assert fitting.fits(_empty("a100-40gb") * 16, profiles)
+    placed = fitting.place(_empty("a100-40gb") * 16, [name for name, n in profiles.items() for _ in range(n)],
                            policy.DEFAULT)  # fmt: skip
-    assert Counter(one.placement.profile for one in placed or ()) == Counter(wanted)
+    assert Counter(slice_.placement.profile for slice_ in placed or ()) == Counter(profiles)

@@ -22,13 +22,13 @@ COMMON = ("1g.5gb", "1g.10gb", "3g.20gb")  # on the model that most GPUs here ar
 a100s = strategies.gpu_states(st.just(gpu_models.find(strategies.A100)))
 gpus = st.lists(a100s | a100s | strategies.gpu_states(), max_size=3)
 one_profile = st.sampled_from(COMMON) | st.sampled_from(PROFILES)
-asked = st.lists(one_profile, min_size=1, max_size=3).map(lambda names: builders.request(*names))
+requests = st.lists(one_profile, min_size=1, max_size=3).map(lambda names: builders.request(*names))
 
 
 def alone(states: Sequence[GpuState], profiles: Sequence[str], by: policy.Policy) -> float:
     """What the policy says of a node by itself."""
     placed = fitting.place(states, profiles, by)
-    return float("inf") if placed is None else sum(one.loss for one in placed)
+    return float("inf") if placed is None else sum(slice_.loss for slice_ in placed)
 
 
 class FleetMachine(RuleBasedStateMachine):
@@ -82,12 +82,12 @@ class FleetMachine(RuleBasedStateMachine):
         for node, loss in zip(order, losses, strict=True):
             assert loss == alone(self.nodes.get(node, ()), [profile], self.fleet.policy), node
 
-    @rule(wanted=asked)
-    def ask_for_several(self, wanted: Request) -> None:
+    @rule(wanted=requests)
+    def ask_for_several(self, request: Request) -> None:
         """The losses of several slices are exactly those of placing them on each node by itself."""
         order = [*NAMES, CROWD[0], "nobody"]
-        losses = self.fleet.losses(wanted, self.fleet.rows_of(order))
-        profiles = [slot.profile for slot in sorted(wanted.slots)]
+        losses = self.fleet.losses(request, self.fleet.rows_of(order))
+        profiles = [slot.profile for slot in sorted(request.slots)]
         for node, loss in zip(order, losses, strict=True):
             assert loss == alone(self.nodes.get(node, []), profiles, self.fleet.policy), node
 
@@ -104,23 +104,23 @@ class FleetMachine(RuleBasedStateMachine):
             assert node in self.fleet
             assert self.fleet.gpus(node) == tuple(states)
 
-    @rule(wanted=st.sets(st.sampled_from(PROFILES)), together=asked)
-    def equals_a_fresh_one(self, wanted: set[str], together: Request) -> None:
+    @rule(wanted=st.sets(st.sampled_from(PROFILES)), together=requests)
+    def equals_a_fresh_one(self, demanded: set[str], together: Request) -> None:
         """Whatever was put and dropped before, the answers are those of a fleet built afresh."""
         fresh = Fleet(self.fleet.policy)
         for node, states in self.nodes.items():
             fresh.put(node, states)
         order = [*self.nodes, "nobody"]
-        for one in (together, *map(builders.request, PROFILES)):
-            kept, anew = (f.losses(one, f.rows_of(order)) for f in (self.fleet, fresh))
+        for request in (together, *map(builders.request, PROFILES)):
+            kept, anew = (f.losses(request, f.rows_of(order)) for f in (self.fleet, fresh))
             assert np.array_equal(kept, anew)
         everywhere = Counter(gpu for states in self.nodes.values() for gpu in states)
         free: Counter[str] = Counter()
         for (geometry, state), number in everywhere.items():
             free[geometry.catalogue.model] += number * geometry.free_slices(state)
-        counted = {model: slices for model, (slices, _) in self.fleet.free_and_stranded(wanted).items()}
+        counted = {model: slices for model, (slices, _) in self.fleet.free_and_stranded(demanded).items()}
         assert counted == dict(free)
-        assert self.fleet.free_and_stranded(wanted) == fresh.free_and_stranded(wanted)
+        assert self.fleet.free_and_stranded(demanded) == fresh.free_and_stranded(demanded)
 
 
 TestFleet = FleetMachine.TestCase

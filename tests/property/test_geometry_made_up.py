@@ -10,40 +10,40 @@ from tests import builders, oracles, strategies
 LATE = builders.catalogue(5, 5).profile("1g.1gb", range(5), instances=3).profile("2g.1gb", range(5)).build()
 
 
-def _state(known: geometry.Geometry, chosen: oracles.Items) -> int:
-    return known.state_of(known.catalogue.placement(name, start) for name, start in chosen)
+def _state(compiled: geometry.Geometry, chosen: oracles.Items) -> int:
+    return compiled.state_of(compiled.catalogue.placement(name, start) for name, start in chosen)
 
 
 @given(strategies.made_up_catalogues())
 @example(LATE)
 def test_legal_sets_of_any_gpu_are_those_of_the_rules(described: Catalogue) -> None:
     """Whatever limits a GPU has, the automaton accepts exactly the sets that the rules allow, each once."""
-    known = geometry.compiled(described)
-    found = [
-        frozenset((known.placements[i].profile, known.placements[i].start) for i in chosen)
-        for chosen in known.legal_sets()
+    compiled = geometry.compiled(described)
+    legal = [
+        frozenset((compiled.placements[i].profile, compiled.placements[i].start) for i in chosen)
+        for chosen in compiled.legal_sets()
     ]
-    assert len(set(found)) == len(found)
-    assert set(found) == oracles.legal_sets(oracles.chip_of(described))
+    assert len(set(legal)) == len(legal)
+    assert set(legal) == oracles.legal_sets(oracles.chip_of(described))
 
 
 @given(strategies.made_up_catalogues())
 @example(LATE)
 def test_states_of_any_gpu_are_exactly_the_different_futures(described: Catalogue) -> None:
     """Merging states never confuses different futures and never keeps equal ones apart."""
-    known, chip = geometry.compiled(described), oracles.chip_of(described)
-    pairs = {(_state(known, chosen), future) for chosen, future in oracles.futures(chip).items()}
-    assert len({state for state, _ in pairs}) == len({future for _, future in pairs}) == len(pairs) == known.states
+    compiled, chip = geometry.compiled(described), oracles.chip_of(described)
+    pairs = {(_state(compiled, chosen), future) for chosen, future in oracles.futures(chip).items()}
+    assert len({state for state, _ in pairs}) == len({future for _, future in pairs}) == len(pairs) == compiled.states
 
 
 @given(strategies.made_up_catalogues())
 @example(LATE)
 def test_room_and_masks_of_any_gpu(described: Catalogue) -> None:
     """Masks are the union of the slices, and room is the most that can be added, whatever limits bind."""
-    known, chip = geometry.compiled(described), oracles.chip_of(described)
+    compiled, chip = geometry.compiled(described), oracles.chip_of(described)
     legal = oracles.legal_sets(chip)
     assume(len(legal) < 2_000)
     for chosen in legal:
-        state = _state(known, chosen)
-        assert int(known.masks[state]) == chip.mask(chosen)
-        assert known.room[state].tolist() == [oracles.room(chip, chosen, name) for name in known.profiles]
+        state = _state(compiled, chosen)
+        assert int(compiled.masks[state]) == chip.mask(chosen)
+        assert compiled.room[state].tolist() == [oracles.room(chip, chosen, name) for name in compiled.profiles]

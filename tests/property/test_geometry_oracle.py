@@ -23,19 +23,19 @@ A30_BASE = {"1g.6gb", "2g.12gb", "4g.24gb"}
 RTX_BASE = {"1g.24gb", "2g.48gb", "4g.96gb"}
 
 
-def _placed(known: Geometry, chosen: Iterable[int]) -> oracles.Items:
-    return frozenset((known.placements[i].profile, known.placements[i].start) for i in chosen)
+def _placed(compiled: Geometry, chosen: Iterable[int]) -> oracles.Items:
+    return frozenset((compiled.placements[i].profile, compiled.placements[i].start) for i in chosen)
 
 
-def _placements(known: Geometry, items: Iterable[oracles.Item]) -> list[Placement]:
-    return [known.catalogue.placement(name, start) for name, start in items]
+def _placements(compiled: Geometry, items: Iterable[oracles.Item]) -> list[Placement]:
+    return [compiled.catalogue.placement(name, start) for name, start in items]
 
 
 def _known(model: str, names: Iterable[str] | None = None, *, engines: bool = True) -> catalogue.Catalogue:
-    found = gpu_models.find(model)
+    model_catalogue = gpu_models.find(model)
     if names is not None:
-        found = found.restricted(frozenset(names))
-    return found if engines else replace(found, engine_totals=None)
+        model_catalogue = model_catalogue.restricted(frozenset(names))
+    return model_catalogue if engines else replace(model_catalogue, engine_totals=None)
 
 
 # Published counts: legal sets with the empty one, maximal sets, multisets, multisets of the maximal sets, masks.
@@ -56,125 +56,125 @@ def _known(model: str, names: Iterable[str] | None = None, *, engines: bool = Tr
 )
 def test_published_counts_are_reproduced(described: catalogue.Catalogue, expected: tuple[int, ...]) -> None:
     """Our enumeration finds exactly the published numbers of legal sets, maximal sets, multisets and masks."""
-    known = geometry.compiled(described)
-    maximal = list(known.maximal_sets())
+    compiled = geometry.compiled(described)
+    maximal = list(compiled.maximal_sets())
     assert (
-        sum(1 for _ in known.legal_sets()),
+        sum(1 for _ in compiled.legal_sets()),
         len(maximal),
-        len(known.multisets()),
-        len({known.multiset(chosen) for chosen in maximal}),
-        len({int(m) for m in known.masks}),
+        len(compiled.multisets()),
+        len({compiled.multiset(chosen) for chosen in maximal}),
+        len({int(m) for m in compiled.masks}),
     ) == expected
 
 
 @pytest.mark.parametrize("model", gpu_models.known())
 def test_legal_sets_are_those_of_the_rules(model: str) -> None:
     """The automaton accepts exactly the sets that NVML's four rules allow, each once."""
-    known = geometry.compiled(gpu_models.find(model))
-    found = [_placed(known, chosen) for chosen in known.legal_sets()]
-    assert len(set(found)) == len(found)
-    assert set(found) == oracles.legal_sets(oracles.published_chip(model))
+    compiled = geometry.compiled(gpu_models.find(model))
+    legal = [_placed(compiled, chosen) for chosen in compiled.legal_sets()]
+    assert len(set(legal)) == len(legal)
+    assert set(legal) == oracles.legal_sets(oracles.published_chip(model))
 
 
 @pytest.mark.parametrize("model", DISTINCT)
 def test_maximal_sets_are_those_of_the_rules(model: str) -> None:
     """A set is called maximal exactly if the rules allow nothing more beside it."""
-    known = geometry.compiled(gpu_models.find(model))
-    found = {_placed(known, chosen) for chosen in known.maximal_sets()}
-    assert found == oracles.maximal_sets(oracles.published_chip(model))
+    compiled = geometry.compiled(gpu_models.find(model))
+    maximal = {_placed(compiled, chosen) for chosen in compiled.maximal_sets()}
+    assert maximal == oracles.maximal_sets(oracles.published_chip(model))
 
 
 @pytest.mark.parametrize("model", DISTINCT)
 def test_multisets_are_those_of_the_legal_sets(model: str) -> None:
     """The multisets are the legal sets with their positions forgotten."""
-    known = geometry.compiled(gpu_models.find(model))
-    found = {
-        tuple((name, n) for name, n in sorted(zip(known.profiles, counts, strict=True)) if n)
-        for counts in known.multisets()
+    compiled = geometry.compiled(gpu_models.find(model))
+    counted = {
+        tuple((name, n) for name, n in sorted(zip(compiled.profiles, counts, strict=True)) if n)
+        for counts in compiled.multisets()
     }
-    assert found == {oracles.counts(chosen) for chosen in oracles.legal_sets(oracles.published_chip(model))}
+    assert counted == {oracles.counts(chosen) for chosen in oracles.legal_sets(oracles.published_chip(model))}
 
 
 @pytest.mark.parametrize("model", DISTINCT)
 def test_every_step_of_every_legal_set_is_right(model: str) -> None:
     """From each legal set the step exists exactly for the placements the rules allow, and leads to their union."""
-    known, chip = geometry.compiled(gpu_models.find(model)), oracles.published_chip(model)
+    compiled, chip = geometry.compiled(gpu_models.find(model)), oracles.published_chip(model)
     for chosen in oracles.legal_sets(chip):
-        state = known.state_of(_placements(known, chosen))
-        assert int(known.masks[state]) == chip.mask(chosen)
-        assert known.free_slices(state) == chip.memory_slices - len({s for i in chosen for s in chip.slots(i)})
+        state = compiled.state_of(_placements(compiled, chosen))
+        assert int(compiled.masks[state]) == chip.mask(chosen)
+        assert compiled.free_slices(state) == chip.memory_slices - len({s for i in chosen for s in chip.slots(i)})
         allowed = oracles.additions(chip, chosen)
-        for index, one in enumerate(known.placements):
-            after = int(known.step[state, index])
-            item = (one.profile, one.start)
+        for index, placement in enumerate(compiled.placements):
+            after = int(compiled.step[state, index])
+            item = (placement.profile, placement.start)
             assert (after >= 0) == (item in allowed), (chosen, item)
             if after >= 0:
-                assert after == known.state_of(_placements(known, chosen | {item}))
+                assert after == compiled.state_of(_placements(compiled, chosen | {item}))
 
 
 @pytest.mark.parametrize("model", DISTINCT)
 def test_room_is_the_most_that_can_be_added(model: str) -> None:
     """`room` is the largest number of slices of one profile that the rules allow beside a legal set."""
-    known, chip = geometry.compiled(gpu_models.find(model)), oracles.published_chip(model)
+    compiled, chip = geometry.compiled(gpu_models.find(model)), oracles.published_chip(model)
     for chosen in oracles.legal_sets(chip):
-        state = known.state_of(_placements(known, chosen))
-        expected = [oracles.room(chip, chosen, name) for name in known.profiles]
-        assert known.room[state].tolist() == expected, chosen
+        state = compiled.state_of(_placements(compiled, chosen))
+        expected = [oracles.room(chip, chosen, name) for name in compiled.profiles]
+        assert compiled.room[state].tolist() == expected, chosen
 
 
 @pytest.mark.parametrize("model", DISTINCT)
 def test_states_are_exactly_the_different_futures(model: str) -> None:
     """Two legal sets share a state if and only if they cover the same slices and have the same future."""
-    known, chip = geometry.compiled(gpu_models.find(model)), oracles.published_chip(model)
+    compiled, chip = geometry.compiled(gpu_models.find(model)), oracles.published_chip(model)
     futures_of_state = defaultdict(set)
     states_of_future = defaultdict(set)
     for chosen, future in oracles.futures(chip).items():
-        state = known.state_of(_placements(known, chosen))
+        state = compiled.state_of(_placements(compiled, chosen))
         futures_of_state[state].add(future)
         states_of_future[future].add(state)
     assert all(len(futures) == 1 for futures in futures_of_state.values()), "a state merges different futures"
     assert all(len(states) == 1 for states in states_of_future.values()), "one future has several states"
-    assert set(futures_of_state) == set(range(known.states)), "a state that no legal set reaches"
+    assert set(futures_of_state) == set(range(compiled.states)), "a state that no legal set reaches"
 
 
 @pytest.mark.parametrize("model", DISTINCT)
 def test_the_order_of_cutting_does_not_matter(model: str) -> None:
     """A legal set leads to the same state in whatever order its slices are added."""
-    known = geometry.compiled(gpu_models.find(model))
-    for chosen in known.legal_sets():
+    compiled = geometry.compiled(gpu_models.find(model))
+    for chosen in compiled.legal_sets():
         if 2 <= len(chosen) <= 4:
-            orders = itertools.permutations([known.placements[i] for i in chosen])
-            assert len({known.state_of(order) for order in orders}) == 1
+            orders = itertools.permutations([compiled.placements[i] for i in chosen])
+            assert len({compiled.state_of(order) for order in orders}) == 1
 
 
 @pytest.mark.parametrize("model", SEVEN_SLICE)
 def test_the_seven_slice_family_has_one_geometry(model: str) -> None:
     """All models with seven compute slices share one automaton: engines and memory sizes bind nothing there."""
-    known, a100 = geometry.compiled(gpu_models.find(model)), geometry.compiled(gpu_models.find(A100))
-    assert np.array_equal(known.step, a100.step)
-    assert np.array_equal(known.masks, a100.masks)
-    assert np.array_equal(known.room, a100.room)
+    compiled, a100 = geometry.compiled(gpu_models.find(model)), geometry.compiled(gpu_models.find(A100))
+    assert np.array_equal(compiled.step, a100.step)
+    assert np.array_equal(compiled.masks, a100.masks)
+    assert np.array_equal(compiled.room, a100.room)
 
 
 @pytest.mark.parametrize("model", DISTINCT)
 def test_placement_alone_keeps_the_compute_limit(model: str) -> None:
     """On every known model disjoint placements never ask for more compute slices than there are."""
-    known = gpu_models.find(model)
-    without = geometry.compiled(replace(known, compute_slices=catalogue.MAX_MEMORY_SLICES))
-    assert sum(1 for _ in without.legal_sets()) == sum(1 for _ in geometry.compiled(known).legal_sets())
+    model_catalogue = gpu_models.find(model)
+    without = geometry.compiled(replace(model_catalogue, compute_slices=catalogue.MAX_MEMORY_SLICES))
+    assert sum(1 for _ in without.legal_sets()) == sum(1 for _ in geometry.compiled(model_catalogue).legal_sets())
 
 
 def test_nvidias_nineteen_configurations() -> None:
     """The nineteen configurations of NVIDIA's guide are six left halves times three right halves, and the whole."""
-    left = ["4g@0", "3g@0", "2g@0 2g@2", "2g@0 1g@2 1g@3", "1g@0 1g@1 2g@2", "1g@0 1g@1 1g@2 1g@3"]
+    left_halves = ["4g@0", "3g@0", "2g@0 2g@2", "2g@0 1g@2 1g@3", "1g@0 1g@1 2g@2", "1g@0 1g@1 1g@2 1g@3"]
     right = ["3g@4", "2g@4 1g@6", "1g@4 1g@5 1g@6"]
-    guide = {" ".join(sorted(f"{one} {other}".split())) for one in left for other in right} | {"7g@0"}
-    known = geometry.compiled(_known(A100, BASE))
-    found = {
-        " ".join(sorted(f"{name.split('.')[0]}@{start}" for name, start in _placed(known, chosen)))
-        for chosen in known.maximal_sets()
+    guide = {" ".join(sorted(f"{left} {other}".split())) for left in left_halves for other in right} | {"7g@0"}
+    compiled = geometry.compiled(_known(A100, BASE))
+    maximal = {
+        " ".join(sorted(f"{name.split('.')[0]}@{start}" for name, start in _placed(compiled, chosen)))
+        for chosen in compiled.maximal_sets()
     }
-    assert found == guide
+    assert maximal == guide
 
 
 def test_an_a30_has_one_jpeg_engine_for_both_me_profiles() -> None:

@@ -14,33 +14,33 @@ from tests import builders, oracles, strategies
 
 UNSORTED = builders.catalogue(6, 6).profile("1g.1gb", [4, 0, 5, 2]).profile("2g.2gb", [4, 0, 2], memory=2, compute=2)
 MODELS = [pytest.param(geometry.compiled(gpu_models.find(model)), id=model) for model in strategies.MODELS]
-ALL = [pytest.param(one, id=one.name) for one in policy.POLICIES.values()]
+ALL = [pytest.param(named, id=named.name) for named in policy.POLICIES.values()]
 LOWEST = [pytest.param(policy.POLICIES[name], id=name) for name in ("first-fit", "best-fit", "worst-fit")]
 
 
-def _check(by: Policy, known: Geometry) -> None:
-    tables = policy.tables(by, known)
-    legal = known.step >= 0
+def _check(by: Policy, compiled: Geometry) -> None:
+    tables = policy.tables(by, compiled)
+    legal = compiled.step >= 0
     assert np.isfinite(tables.step_loss[legal]).all()
     assert np.isposinf(tables.step_loss[~legal]).all()
-    for state in range(known.states):
-        for index, name in enumerate(known.profiles):
+    for state in range(compiled.states):
+        for index, name in enumerate(compiled.profiles):
             choice = int(tables.choice[state, index])
-            if not known.room[state, index]:
+            if not compiled.room[state, index]:
                 assert choice == -1
                 assert np.isposinf(tables.loss[state, index])
                 continue
-            assert choice in known.placements_of(name)
+            assert choice in compiled.placements_of(name)
             assert legal[state, choice]
-            steps = tables.step_loss[state, list(known.placements_of(name))]
+            steps = tables.step_loss[state, list(compiled.placements_of(name))]
             assert tables.loss[state, index] == tables.step_loss[state, choice] == steps.min()
 
 
-@pytest.mark.parametrize("known", MODELS)
+@pytest.mark.parametrize("compiled", MODELS)
 @pytest.mark.parametrize("by", ALL)
-def test_tables_agree_with_their_steps(by: Policy, known: Geometry) -> None:
+def test_tables_agree_with_their_steps(by: Policy, compiled: Geometry) -> None:
     """In each state a policy chooses a legal placement of least loss if there is room, and none if there is not."""
-    _check(by, known)
+    _check(by, compiled)
 
 
 @given(strategies.made_up_catalogues())
@@ -54,29 +54,29 @@ def test_tables_of_any_gpu_agree_with_their_steps(described: Catalogue) -> None:
 def test_tables_are_a_function_of_the_catalogue(by: Policy) -> None:
     """Compiled twice, the same GPU gets the same choices: no tie is left to chance."""
     for model in strategies.MODELS:
-        one, other = (policy.tables(by, Geometry(gpu_models.find(model))) for _ in range(2))
-        assert np.array_equal(one.choice, other.choice)
-        assert np.array_equal(one.loss, other.loss)
+        first, other = (policy.tables(by, Geometry(gpu_models.find(model))) for _ in range(2))
+        assert np.array_equal(first.choice, other.choice)
+        assert np.array_equal(first.loss, other.loss)
 
 
-@pytest.mark.parametrize("known", [*MODELS, pytest.param(geometry.compiled(UNSORTED.build()), id="starts unsorted")])
+@pytest.mark.parametrize("compiled", [*MODELS, pytest.param(geometry.compiled(UNSORTED.build()), id="starts unsorted")])
 @pytest.mark.parametrize("by", LOWEST)
-def test_the_fit_policies_take_the_lowest_start(by: Policy, known: Geometry) -> None:
+def test_the_fit_policies_take_the_lowest_start(by: Policy, compiled: Geometry) -> None:
     """On one GPU first, best and worst fit take a profile's lowest legal start."""
-    tables = policy.tables(by, known)
-    for state, index in np.argwhere(known.room > 0):
-        legal = [i for i in known.placements_of(known.profiles[index]) if known.step[state, i] >= 0]
-        lowest = min(known.placements[i].start for i in legal)
-        assert known.placements[tables.choice[state, index]].start == lowest
+    tables = policy.tables(by, compiled)
+    for state, index in np.argwhere(compiled.room > 0):
+        legal = [i for i in compiled.placements_of(compiled.profiles[index]) if compiled.step[state, i] >= 0]
+        lowest = min(compiled.placements[i].start for i in legal)
+        assert compiled.placements[tables.choice[state, index]].start == lowest
 
 
-@pytest.mark.parametrize("known", MODELS)
-def test_best_and_worst_fit_order_states_by_free_memory(known: Geometry) -> None:
+@pytest.mark.parametrize("compiled", MODELS)
+def test_best_and_worst_fit_order_states_by_free_memory(compiled: Geometry) -> None:
     """Where a profile fits, best fit prefers the state that is left with less free memory, worst fit with more."""
-    best, worst = (policy.tables(policy.POLICIES[name], known) for name in ("best-fit", "worst-fit"))
-    for index in range(len(known.profiles)):
-        fitting = [s for s in range(known.states) if known.room[s, index]]
-        free = np.array([known.free_slices(s) for s in fitting])
+    best, worst = (policy.tables(policy.POLICIES[name], compiled) for name in ("best-fit", "worst-fit"))
+    for index in range(len(compiled.profiles)):
+        fitting = [s for s in range(compiled.states) if compiled.room[s, index]]
+        free = np.array([compiled.free_slices(s) for s in fitting])
         for tables, sign in ((best, 1), (worst, -1)):
             losses = tables.loss[fitting, index]
             fuller = free[:, None] * sign < free[None, :] * sign
@@ -91,42 +91,42 @@ def _lost(chip: oracles.Chip, chosen: oracles.Items) -> float:
     return sum(len(chip.slots(item)) for item in plain if chip.slots(item) & taken) / total
 
 
-@pytest.mark.parametrize("known", MODELS)
-def test_fragmentation_is_the_share_of_lost_placements(known: Geometry) -> None:
+@pytest.mark.parametrize("compiled", MODELS)
+def test_fragmentation_is_the_share_of_lost_placements(compiled: Geometry) -> None:
     """A state's fragmentation is the memory-weighted share of plain placements that its slices overlap."""
-    chip = oracles.published_chip(known.catalogue.model)
-    found = policy.fragmentation(known)
+    chip = oracles.published_chip(compiled.catalogue.model)
+    fragmentation = policy.fragmentation(compiled)
     for chosen in oracles.legal_sets(chip):
-        state = known.state_of(known.catalogue.placement(name, start) for name, start in chosen)
-        assert found[state] == pytest.approx(_lost(chip, chosen), abs=1e-12)
-    assert found[Geometry.EMPTY] == 0.0
-    full = known.masks == (1 << chip.memory_slices) - 1
+        state = compiled.state_of(compiled.catalogue.placement(name, start) for name, start in chosen)
+        assert fragmentation[state] == pytest.approx(_lost(chip, chosen), abs=1e-12)
+    assert fragmentation[Geometry.EMPTY] == 0.0
+    full = compiled.masks == (1 << chip.memory_slices) - 1
     assert full.any()
-    assert (found[full] == 1.0).all()
+    assert (fragmentation[full] == 1.0).all()
 
 
-@pytest.mark.parametrize("known", MODELS)
-def test_the_default_policy_loses_the_fewest_placements(known: Geometry) -> None:
+@pytest.mark.parametrize("compiled", MODELS)
+def test_the_default_policy_loses_the_fewest_placements(compiled: Geometry) -> None:
     """In every legal set the default policy takes the placement whose fragmentation grows least."""
-    chip = oracles.published_chip(known.catalogue.model)
-    tables = policy.tables(policy.DEFAULT, known)
+    chip = oracles.published_chip(compiled.catalogue.model)
+    tables = policy.tables(policy.DEFAULT, compiled)
     for chosen in oracles.legal_sets(chip):
-        state = known.state_of(known.catalogue.placement(name, start) for name, start in chosen)
+        state = compiled.state_of(compiled.catalogue.placement(name, start) for name, start in chosen)
         growth = {item: _lost(chip, chosen | {item}) for item in oracles.additions(chip, chosen)}
-        for index, name in enumerate(known.profiles):
+        for index, name in enumerate(compiled.profiles):
             least = min((lost for item, lost in growth.items() if item[0] == name), default=None)
             choice = int(tables.choice[state, index])
             if least is not None:
-                taken = known.placements[choice]
+                taken = compiled.placements[choice]
                 assert growth[taken.profile, taken.start] == pytest.approx(least, abs=1e-12)
 
 
 def test_policies_are_found_by_name() -> None:
     """Each policy is found by its name, and the default is the fragmentation policy."""
-    for name, one in policy.POLICIES.items():
-        assert policy.find(name) is one
-        assert one.name == name
-        assert one.summary
+    for name, named in policy.POLICIES.items():
+        assert policy.find(name) is named
+        assert named.name == name
+        assert named.summary
     assert policy.find("mfi") is policy.DEFAULT
 
 

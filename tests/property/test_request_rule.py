@@ -32,9 +32,9 @@ def _containers(draw: st.DrawFn, prefix: str, *, init: bool) -> list[ContainerRe
     ]
 
 
-def _asked(one: ContainerRequest) -> Counter[str]:
+def _asked(container: ContainerRequest) -> Counter[str]:
     resources = {name: f"nvidia.com/mig-{name.replace('+', '.')}" for name in PROFILES}
-    return Counter({name: int(one.resources.get(resource, 0)) for name, resource in resources.items()})
+    return Counter({name: int(container.resources.get(resource, 0)) for name, resource in resources.items()})
 
 
 def _peak_while_starting(containers: Sequence[ContainerRequest], init: Sequence[ContainerRequest]) -> Counter[str]:
@@ -44,12 +44,12 @@ def _peak_while_starting(containers: Sequence[ContainerRequest], init: Sequence[
     """
     running: Counter[str] = Counter()
     peak: Counter[str] = Counter()
-    for one in init:
-        peak |= running + _asked(one)
-        if one.restartable:
-            running += _asked(one)
-    for one in containers:
-        running += _asked(one)
+    for container in init:
+        peak |= running + _asked(container)
+        if container.restartable:
+            running += _asked(container)
+    for container in containers:
+        running += _asked(container)
     return peak | running
 
 
@@ -66,14 +66,14 @@ def test_what_keeps_running_gets_its_own_slices(
     containers: list[ContainerRequest], init: list[ContainerRequest]
 ) -> None:
     """Ordinary containers and sidecars get what they ask for; an init container only what exceeds that in sum."""
-    found = request.of_containers(containers, init)
-    per_container = Counter((slot.container, slot.profile) for slot in found.slots)
-    lasting = [*containers, *(one for one in init if one.restartable)]
-    for one in lasting:
-        for name, number in _asked(one).items():
-            assert per_container[one.name, name] == number
-    steady = sum((_asked(one) for one in lasting), Counter())
-    passing = {one.name for one in init if not one.restartable}
+    read = request.of_containers(containers, init)
+    per_container = Counter((slot.container, slot.profile) for slot in read.slots)
+    lasting = [*containers, *(container for container in init if container.restartable)]
+    for container in lasting:
+        for name, number in _asked(container).items():
+            assert per_container[container.name, name] == number
+    steady = sum((_asked(container) for container in lasting), Counter())
+    passing = {container.name for container in init if not container.restartable}
     for name in PROFILES:
         extra = sum(n for (owner, profile), n in per_container.items() if owner in passing and profile == name)
         assert extra == max(0, _peak_while_starting(containers, init)[name] - steady[name])
@@ -107,12 +107,12 @@ def test_any_quantity_is_a_number_of_slices_or_refused(quantity: str | int) -> N
 @given(st.text(max_size=20))
 def test_any_resource_under_our_prefix_is_a_profile_or_refused(suffix: str) -> None:
     """A resource under our prefix asks for a profile of that spelling, or is refused; it is never passed over."""
-    asked = ContainerRequest("main", {"nvidia.com/mig-" + suffix: 1})
+    container = ContainerRequest("main", {"nvidia.com/mig-" + suffix: 1})
     try:
-        found = request.of_containers([asked])
+        read = request.of_containers([container])
     except errors.RequestError:
         return
-    assert [slot.profile.replace("+", ".") for slot in found.slots] == [suffix]
+    assert [slot.profile.replace("+", ".") for slot in read.slots] == [suffix]
 
 
 def test_a_sidecar_counts_beside_the_init_containers_after_it() -> None:
@@ -122,8 +122,8 @@ def test_a_sidecar_counts_beside_the_init_containers_after_it() -> None:
         ContainerRequest("proxy", {"nvidia.com/mig-1g.5gb": 2}, restartable=True),
         ContainerRequest("second", {"nvidia.com/mig-1g.5gb": 3}),
     ]
-    found = request.of_containers([ContainerRequest("main", {"nvidia.com/mig-1g.5gb": 1})], init)
-    assert Counter(slot.container for slot in found.slots) == {"proxy": 2, "main": 1, "second": 2}
+    read = request.of_containers([ContainerRequest("main", {"nvidia.com/mig-1g.5gb": 1})], init)
+    assert Counter(slot.container for slot in read.slots) == {"proxy": 2, "main": 1, "second": 2}
 
 
 @pytest.mark.parametrize("init", [False, True])

@@ -41,14 +41,14 @@ class Parsed(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         """An element begins."""
-        known: Mapping[str, str] = {key: value or "" for key, value in attrs}
+        values: Mapping[str, str] = {key: value or "" for key, value in attrs}
         if tag not in VOID:
             self.open.append(tag)
-        if "svg" not in self.open and "id" in known:
-            self.ids.append(known["id"])
+        if "svg" not in self.open and "id" in values:
+            self.ids.append(values["id"])
         if tag == "a":
-            self.links.append(known["href"])
-        self.loads += [known[key] for key in ("src", "xlink:href") if key in known]
+            self.links.append(values["href"])
+        self.loads += [values[key] for key in ("src", "xlink:href") if key in values]
         self.loads += [tag] * (tag in ("script", "link", "img", "iframe"))
         self.pictures += tag == "svg"
         if tag == "table":
@@ -74,11 +74,11 @@ class Parsed(HTMLParser):
 
 def parsed(file: Path) -> Parsed:
     """A page, checked for elements that are not closed."""
-    found = Parsed()
-    found.feed(file.read_text(encoding="utf-8"))
-    found.close()
-    assert found.open == []
-    return found
+    read = Parsed()
+    read.feed(file.read_text(encoding="utf-8"))
+    read.close()
+    assert read.open == []
+    return read
 
 
 @pytest.fixture(scope="module", name="made")
@@ -88,36 +88,36 @@ def _made(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 def test_the_page_has_every_part_and_needs_no_other_file(made: list[Path]) -> None:
     """Each part is a section with an anchor in the contents, pictures are inside, and nothing is loaded."""
-    found = parsed(made[0])
-    assert found.ids == [
+    read = parsed(made[0])
+    assert read.ids == [
         "short",
         *(name for name in (p.name for p in registry.PARTS) if name in small_results.ROWS),
         "words",
     ]
-    assert {f"#{one}" for one in found.ids} - {"#short"} == set(found.links)
-    assert all(one.startswith("#") for one in found.loads)
-    assert found.pictures == len(PICTURES)
-    for one in registry.PARTS:
-        assert (one.question in found.text) == (one.name in small_results.ROWS)
+    assert {f"#{id_}" for id_ in read.ids} - {"#short"} == set(read.links)
+    assert all(source.startswith("#") for source in read.loads)
+    assert read.pictures == len(PICTURES)
+    for part in registry.PARTS:
+        assert (part.question in read.text) == (part.name in small_results.ROWS)
 
 
 def test_what_fell_short_comes_first(made: list[Path]) -> None:
     """The first table is of the broken bounds alone, each with its reason; counts and what was not run are said."""
-    found = parsed(made[0])
-    shortfalls = " ".join(found.tables[0])
+    read = parsed(made[0])
+    shortfalls = " ".join(read.tables[0])
     assert "policies: gpc acceptance" in shortfalls
     assert "≥\N{NO-BREAK SPACE}0.95" in shortfalls
     assert "✗ short" in shortfalls
     assert "matters & <so>" in shortfalls
     assert "0.889" not in shortfalls
-    said = " ".join(found.text.split())
+    said = " ".join(read.text.split())
     assert "Bounds: 1 held, 1 broken, 0 that this run could not judge." in said
     assert "Not run: sync." in said
 
 
 def test_values_stand_beside_their_references(made: list[Path]) -> None:
     """In the table of policies a value has its interval, its reference and a mark; without reference it has none."""
-    table = next(one for one in parsed(made[0]).tables if one[0].startswith("Accepted compute at load 1, 5"))
+    table = next(rows for rows in parsed(made[0]).tables if rows[0].startswith("Accepted compute at load 1, 5"))
     start = table.index("mfi")
     assert table[start + 1 : start + 7] == ["0.8880 ± 0.0040", "✓", "≈ 0.889", "0.8880 ± 0.0040", "✗ short", "≥ 0.95"]
     assert table[table.index("worst-fit") + 1] == table[table.index("worst-fit") + 2] == "0.6300 ± 0.0040"
@@ -125,10 +125,10 @@ def test_values_stand_beside_their_references(made: list[Path]) -> None:
 
 def test_plots_are_pictures(made: list[Path]) -> None:
     """Every plot is there as a PNG and as an SVG, of a size that is a picture."""
-    assert {one.stem for one in made[1:]} == PICTURES
-    for one in made[1:]:
-        content = one.read_bytes()
-        assert content.startswith(b"\x89PNG" if one.suffix == ".png" else b"<svg")
+    assert {file.stem for file in made[1:]} == PICTURES
+    for file in made[1:]:
+        content = file.read_bytes()
+        assert content.startswith(b"\x89PNG" if file.suffix == ".png" else b"<svg")
         assert len(content) > 5_000
 
 
@@ -137,16 +137,16 @@ def test_the_same_results_make_the_same_files(tmp_path: Path) -> None:
     first, again = (
         page.write(small_results.results_of("decisions", "repacking"), tmp_path / folder) for folder in ("a", "b")
     )
-    assert [one.name for one in again] == [one.name for one in first]
-    assert all(one.read_bytes() == other.read_bytes() for one, other in zip(first, again, strict=True))
+    assert [file.name for file in again] == [file.name for file in first]
+    assert all(file.read_bytes() == other.read_bytes() for file, other in zip(first, again, strict=True))
 
 
 def test_a_quick_report_says_what_it_left_out(tmp_path: Path) -> None:
     """A quick run is called one, with what each part left out."""
-    found = parsed(page.write(small_results.results_of("decisions", "extender", quick=True), tmp_path)[0])
-    assert "A quick run." in found.text
-    for one in registry.find(["decisions", "extender"]):
-        assert one.quick in found.text
+    read = parsed(page.write(small_results.results_of("decisions", "extender", quick=True), tmp_path)[0])
+    assert "A quick run." in read.text
+    for part in registry.find(["decisions", "extender"]):
+        assert part.quick in read.text
 
 
 def test_a_failed_part_is_in_the_report(tmp_path: Path) -> None:
@@ -154,9 +154,9 @@ def test_a_failed_part_is_in_the_report(tmp_path: Path) -> None:
     results = small_results.results_of("decisions", "planning")
     results.parts["decisions"].rows = []
     results.parts["decisions"].failed = "OSError: out of <space>"
-    found = parsed(page.write(results, tmp_path)[0])
-    assert "No numbers: OSError: out of <space>." in found.text
-    assert found.pictures == 1
+    read = parsed(page.write(results, tmp_path)[0])
+    assert "No numbers: OSError: out of <space>." in read.text
+    assert read.pictures == 1
 
 
 @pytest.mark.parametrize("name", small_results.ROWS)

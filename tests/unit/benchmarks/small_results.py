@@ -59,19 +59,19 @@ def _verdict(ok: bool | None, value: float | None, mix: str, bound: str = "≈ 0
 
 def results_of(*names: str, quick: bool = False) -> Results:
     """Results of these parts, all for none: one bound of the policies holds, one is broken, one of sync is open."""
-    found = {
-        one.name: PartResult(
-            one.title,
-            one.question,
-            one.method,
-            dict(one.columns),
-            one.quick if quick else "",
+    part_results = {
+        part.name: PartResult(
+            part.title,
+            part.question,
+            part.method,
+            dict(part.columns),
+            part.quick if quick else "",
             12.0,
             "",
-            ROWS[one.name],
+            ROWS[part.name],
         )
-        for one in registry.PARTS
-        if one.name in (names or ROWS) and one.name in ROWS
+        for part in registry.PARTS
+        if part.name in (names or ROWS) and part.name in ROWS
     }
     verdicts = [
         _verdict(True, 0.888, "uniform"),
@@ -79,4 +79,4 @@ def results_of(*names: str, quick: bool = False) -> Results:
         RecordedVerdict("sync", {"nodes": 5000}, "peak_mib", "≤ 500", "why", "source"),
     ]
     machine = Machine("a processor", 2, 8.0, "Linux 6", "3.11")
-    return Results(results.VERSION, "0.1.0", "2026-01-02T03:04:05+00:00", quick, machine, found, verdicts)
+    return Results(results.VERSION, "0.1.0", "2026-01-02T03:04:05+00:00", quick, machine, part_results, verdicts)

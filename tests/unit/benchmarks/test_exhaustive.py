@@ -54,24 +54,24 @@ def test_dearer_than_asked_is_not_looked_at() -> None:
 
 def test_it_agrees_with_trying_every_pod_everywhere() -> None:
     """On random fleets it costs what Dijkstra over every position of every pod finds, and is None where that is."""
-    seen = {"free": 0, "moved": 0, "none": 0}
+    outcomes = {"free": 0, "moved": 0, "none": 0}
     for seed in range(200):
-        asked, moves = relocation_oracle.instance("scrambled", seed)
-        kind = asked.bins[0].geometry
-        home = [job.home[0] for job in asked.jobs]
+        problem, moves = relocation_oracle.instance("scrambled", seed)
+        kind = problem.bins[0].geometry
+        home = [job.home[0] for job in problem.jobs]
         gpus = [
             gpu(
                 kind,
-                {one.start: one.profile for one in where.fixed},
-                {one.start: one.profile for at, one in home if at == number},
+                {slice_.start: slice_.profile for slice_ in where.fixed},
+                {slice_.start: slice_.profile for at, slice_ in home if at == number},
             )
-            for number, where in enumerate(asked.bins)
+            for number, where in enumerate(problem.bins)
         ]
-        best = relocation_oracle.cheapest(asked, moves)
-        assert exhaustive.cheapest(kind, gpus, asked.requests[0].profiles[0], moves, None) == best, f"seed {seed}"
-        seen["none" if best is None else "moved" if best else "free"] += 1
-    assert min(seen["free"], seen["moved"]) > 50, seen
-    assert seen["none"], seen
+        best = relocation_oracle.cheapest(problem, moves)
+        assert exhaustive.cheapest(kind, gpus, problem.requests[0].profiles[0], moves, None) == best, f"seed {seed}"
+        outcomes["none" if best is None else "moved" if best else "free"] += 1
+    assert min(outcomes["free"], outcomes["moved"]) > 50, outcomes
+    assert outcomes["none"], outcomes
 
 
 def test_giving_up_is_said(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,10 +18,10 @@ few = st.integers(0, 4)
 
 
 @given(st.tuples(st.integers(0, 12), st.integers(0, 6), few, few, st.integers(0, 2)), st.integers(0, 4))
-def test_packing_anew_is_decided_exactly(wanted: full_repack.Multiset, gpus: int) -> None:
+def test_packing_anew_is_decided_exactly(multiset: full_repack.Multiset, gpus: int) -> None:
     """Counting says that slices fit on empty GPUs exactly if the exact search says so."""
-    counts = Counter(dict(zip(NAMES, wanted, strict=True)))
-    assert full_repack.fits(wanted, gpus) == fitting.fits([(A100, Geometry.EMPTY)] * gpus, counts)
+    counts = Counter(dict(zip(NAMES, multiset, strict=True)))
+    assert full_repack.fits(multiset, gpus) == fitting.fits([(A100, Geometry.EMPTY)] * gpus, counts)
 
 
 def test_rows_are_measured_and_below_the_ceiling() -> None:
@@ -43,9 +43,9 @@ def test_every_reference_is_about_a_row_that_is_measured() -> None:
     """Each bound of the policies names a contender, mix, load and number of profiles that the full run has."""
     five, six = policies.FIVE_PROFILES, policies.SIX_PROFILES
     measured = {
-        (setting.profiles, one, mix, load)
+        (setting.profiles, contender, mix, load)
         for setting, loads in ((five, (1.0, 0.85)), (six, (1.0,)))
-        for one in (*(c.name for c in setting.contenders), *([policies.FULL_REPACK] if setting.ceiling else ()))
+        for contender in (*(c.name for c in setting.contenders), *([policies.FULL_REPACK] if setting.ceiling else ()))
         for mix in setting.mixes
         for load in loads
     }

@@ -23,18 +23,18 @@ def written(tmp_path: Path, entry: dict[str, str], head: str = '[source]\npromis
 
 def test_the_shipped_bounds_are_readable() -> None:
     """benchmarks/ranges.toml has bounds, each with a reason and a source, about parts that there are."""
-    found = ranges.load()
-    assert all(one.why and one.source for one in found)
-    assert {one.measure for one in found} <= {part.name for part in registry.PARTS}
-    assert len(set(found)) == len(found) > 100
+    bounds = ranges.load()
+    assert all(bound.why and bound.source for bound in bounds)
+    assert {bound.measure for bound in bounds} <= {part.name for part in registry.PARTS}
+    assert len(set(bounds)) == len(bounds) > 100
 
 
 def test_the_shipped_bounds_are_about_fields_that_are_measured() -> None:
     """Each bound names columns that its part has, its slack too."""
     columns = {part.name: part.columns for part in registry.PARTS}
-    for one in ranges.load():
-        named = {one.field, *(key for key, _ in one.where), *([one.slack] if one.slack else [])}
-        assert named <= set(columns[one.measure]), one
+    for bound in ranges.load():
+        named = {bound.field, *(key for key, _ in bound.where), *([bound.slack] if bound.slack else [])}
+        assert named <= set(columns[bound.measure]), bound
 
 
 @pytest.mark.parametrize(
@@ -77,8 +77,11 @@ def test_slack_is_the_interval_of_the_difference(bound: Range, value: float, ok:
 def test_one_entry_may_hold_a_number_per_value(tmp_path: Path) -> None:
     """With `by` there is a range per value of that field."""
     entry: dict[str, Any] = GOOD | {"by": '"mix"', "least": "{ uniform = 0.5, bimodal = 0.25 }", "slack": '"ci"'}
-    found = ranges.load(written(tmp_path, entry))
-    assert [(one.where, one.least) for one in found] == [((("mix", "uniform"),), 0.5), ((("mix", "bimodal"),), 0.25)]
+    bounds = ranges.load(written(tmp_path, entry))
+    assert [(bound.where, bound.least) for bound in bounds] == [
+        ((("mix", "uniform"),), 0.5),
+        ((("mix", "bimodal"),), 0.25),
+    ]
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,10 @@ def test_its_verdicts_are_those_of_the_bounds_as_they_are(recorded: Results) -> 
     """Judged again, what was measured has the verdicts that it was recorded with."""
     again = results.read(quoted.FILE)
     suite.judge(again, ranges.load())
-    before, after = ([one for one in found.verdicts if one.measure in found.parts] for found in (recorded, again))
+    before, after = (
+        [verdict for verdict in results_.verdicts if verdict.measure in results_.parts]
+        for results_ in (recorded, again)
+    )
     assert after == before
 
 
@@ -58,4 +61,4 @@ def test_the_pictures_in_the_docs_are_there_and_small() -> None:
     text = (quoted.ROOT / "docs" / "policies.md").read_text(encoding="utf-8")
     shown = {line.split("](images/")[1].rstrip(")") for line in text.splitlines() if line.startswith("![")}
     assert shown == set(quoted.PICTURES.values())
-    assert all(0 < (quoted.IMAGES / one).stat().st_size <= PICTURE_BYTES for one in shown)
+    assert all(0 < (quoted.IMAGES / picture).stat().st_size <= PICTURE_BYTES for picture in shown)

@@ -35,26 +35,26 @@ def test_parts_run_in_turn_and_are_saved_each() -> None:
     """After every part what was found so far is saved with its verdicts, and nothing of it is lost."""
     saved: list[Results] = []
     told: list[str] = []
-    found = suite.run(
+    outcome = suite.run(
         [part("good", []), part("bad", [{"value": 2.0}])],
         BOUNDS,
         quick=False,
         progress=told.append,
         save=lambda so_far: saved.append(copy.deepcopy(so_far)),
     )
-    assert [list(one.parts) for one in saved] == [["good"], ["good", "bad"]]
-    assert [[one.ok for one in run.verdicts] for run in saved] == [[True, None], [True, False]]
-    assert [one.value for one in found.verdicts] == [0.5, 2.0]
+    assert [list(so_far.parts) for so_far in saved] == [["good"], ["good", "bad"]]
+    assert [[verdict.ok for verdict in run.verdicts] for run in saved] == [[True, None], [True, False]]
+    assert [verdict.value for verdict in outcome.verdicts] == [0.5, 2.0]
     assert [message for message in told if message.startswith("[")] == ["[1/2] The good part", "[2/2] The bad part"]
 
 
 def test_a_part_that_fails_says_why_and_the_others_run() -> None:
     """A part that raises has no rows, a reason and no verdict; the next part runs all the same."""
-    found = suite.run([part("bad", None), part("good", [])], BOUNDS, quick=False)
-    assert found.parts["bad"].failed == "RuntimeError: no such machine"
-    assert found.rows("bad") == []
-    assert found.rows("good")
-    assert [one.ok for one in found.verdicts] == [True, None]
+    outcome = suite.run([part("bad", None), part("good", [])], BOUNDS, quick=False)
+    assert outcome.parts["bad"].failed == "RuntimeError: no such machine"
+    assert outcome.rows("bad") == []
+    assert outcome.rows("good")
+    assert [verdict.ok for verdict in outcome.verdicts] == [True, None]
 
 
 def test_a_quick_run_says_what_it_leaves_out() -> None:
@@ -71,16 +71,16 @@ def test_other_parts_are_kept_when_one_is_measured_again() -> None:
     first = suite.run([part("bad", [{"value": 3.0}])], BOUNDS, quick=False)
     both = suite.run([part("good", [])], BOUNDS, quick=False, earlier=first)
     assert set(both.parts) == {"good", "bad"}
-    assert [one.ok for one in both.verdicts] == [True, False]
+    assert [verdict.ok for verdict in both.verdicts] == [True, False]
 
 
 def test_results_survive_the_file(tmp_path: Path) -> None:
     """What is written is what is read, and nothing but the file is left behind."""
-    found = suite.run([part("good", [{"value": 1.0, "series": [1, 2.5, None]}])], BOUNDS, quick=True)
+    outcome = suite.run([part("good", [{"value": 1.0, "series": [1, 2.5, None]}])], BOUNDS, quick=True)
     file = tmp_path / "deep" / "results.json"
-    results.write(found, file)
-    assert results.read(file) == found
-    assert [one.name for one in file.parent.iterdir()] == ["results.json"]
+    results.write(outcome, file)
+    assert results.read(file) == outcome
+    assert [entry.name for entry in file.parent.iterdir()] == ["results.json"]
 
 
 @pytest.mark.parametrize(
@@ -108,20 +108,25 @@ def test_files_that_are_no_results_are_refused(tmp_path: Path, content: str | No
 
 def test_parts_are_found_by_name() -> None:
     """Parts come in their order whatever the order of the names; no name means all; a stranger is refused."""
-    assert [one.name for one in registry.find(["planning", "policies"])] == ["policies", "planning"]
+    assert [part.name for part in registry.find(["planning", "policies"])] == ["policies", "planning"]
     assert registry.find(()) == registry.PARTS
     with pytest.raises(errors.SettingsError, match="use one of policies"):
         registry.find(["polices"])
 
 
-def _texts(one: Part) -> Mapping[str, Any]:
-    return {"title": one.title, "question": one.question, "method": one.method, "quick": one.quick}
+def _texts(benchmark: Part) -> Mapping[str, Any]:
+    return {
+        "title": benchmark.title,
+        "question": benchmark.question,
+        "method": benchmark.method,
+        "quick": benchmark.quick,
+    }
 
 
-@pytest.mark.parametrize("one", registry.PARTS, ids=lambda one: one.name)
-def test_every_part_explains_itself(one: Part) -> None:
+@pytest.mark.parametrize("benchmark", registry.PARTS, ids=lambda benchmark: benchmark.name)
+def test_every_part_explains_itself(benchmark: Part) -> None:
     """Each part has a title, a question that ends as one, a method, what quick leaves out, and columns."""
-    assert all(_texts(one).values())
-    assert one.question.endswith("?")
-    assert one.columns
-    assert all(one.columns.values())
+    assert all(_texts(benchmark).values())
+    assert benchmark.question.endswith("?")
+    assert benchmark.columns
+    assert all(benchmark.columns.values())

@@ -21,21 +21,21 @@ from tests.unit.simulator.cluster.cluster_world import pod
 )
 def test_examples_speak_of_the_models_profiles(model: str, expected: list[str]) -> None:
     """Each profile becomes the model's of the same compute size, the whole GPU the whole; others stay as they are."""
-    asked = ["1g.5gb", "1g.5gb+me", "1g.10gb", "2g.10gb", "3g.20gb", "7g.40gb"]
+    profiles = ["1g.5gb", "1g.5gb+me", "1g.10gb", "2g.10gb", "3g.20gb", "7g.40gb"]
     translated = []
-    for profile in asked:
-        one = pod("p", profile)
-        demo.translate([one], gpu_models.find(model))
-        (resource,) = one["spec"]["containers"][0]["resources"]["limits"]
+    for profile in profiles:
+        document = pod("p", profile)
+        demo.translate([document], gpu_models.find(model))
+        (resource,) = document["spec"]["containers"][0]["resources"]["limits"]
         translated.append(resource.removeprefix("nvidia.com/mig-"))
     assert translated == expected
 
 
 def test_other_resources_stay() -> None:
     """What is no slice is left alone, in limits and requests alike."""
-    one = pod("p", "1g.5gb")
-    one["spec"]["containers"][0]["resources"] |= {"requests": {"cpu": "1", "nvidia.com/mig-1g.5gb": "1"}}
-    demo.translate([one], gpu_models.find("h100-80gb"))
-    resources = one["spec"]["containers"][0]["resources"]
+    document = pod("p", "1g.5gb")
+    document["spec"]["containers"][0]["resources"] |= {"requests": {"cpu": "1", "nvidia.com/mig-1g.5gb": "1"}}
+    demo.translate([document], gpu_models.find("h100-80gb"))
+    resources = document["spec"]["containers"][0]["resources"]
     assert resources["requests"] == {"cpu": "1", "nvidia.com/mig-1g.10gb": "1"}
     assert resources["limits"] == {"nvidia.com/mig-1g.10gb": "1"}

@@ -32,34 +32,34 @@ def workload(kind: str, api_version: str, spec: str) -> str:
 
 
 def requests(pods_made: list[Document]) -> list[str]:
-    return [str(pods.request_of(msgspec.convert(one, Pod))) for one in pods_made]
+    return [str(pods.request_of(msgspec.convert(pod, Pod))) for pod in pods_made]
 
 
-def names(found: Expansion) -> list[str]:
-    return [one["metadata"]["name"] for one in found.pods]
+def names(expansion: Expansion) -> list[str]:
+    return [pod["metadata"]["name"] for pod in expansion.pods]
 
 
 def test_deployment_becomes_its_replica_sets_pods() -> None:
     """A Deployment's pods are named after a ReplicaSet, carry its hash, and keep the template's metadata and spec."""
-    found = expanded(workload("Deployment", "apps/v1", "  replicas: 3"))
-    assert len(set(names(found))) == 3
-    for one in found.pods:
-        meta = one["metadata"]
+    expansion = expanded(workload("Deployment", "apps/v1", "  replicas: 3"))
+    assert len(set(names(expansion))) == 3
+    for pod in expansion.pods:
+        meta = pod["metadata"]
         replica_set = meta["ownerReferences"][0]
         assert replica_set["kind"] == "ReplicaSet"
         assert re.fullmatch(r"web-[a-z0-9]{8,10}", replica_set["name"])
         assert re.fullmatch(re.escape(replica_set["name"]) + "-[a-z0-9]{5}", meta["name"])
         assert meta["labels"] == {"app": "web", "pod-template-hash": replica_set["name"].removeprefix("web-")}
         assert meta["annotations"] == {"migsched.io/movable": "true"}
-        assert one["spec"]["schedulerName"] == "migsched"
-    assert requests(found.pods) == ["1g.5gb"] * 3
-    assert len({one["metadata"]["ownerReferences"][0]["uid"] for one in found.pods}) == 1
+        assert pod["spec"]["schedulerName"] == "migsched"
+    assert requests(expansion.pods) == ["1g.5gb"] * 3
+    assert len({pod["metadata"]["ownerReferences"][0]["uid"] for pod in expansion.pods}) == 1
 
 
 def test_replica_set_and_bare_pod() -> None:
     """A ReplicaSet's pods are named after it; a pod is itself, one replica is the default."""
-    found = expanded(workload("ReplicaSet", "apps/v1", "  paused: false"))
-    assert [re.sub(r"-[a-z0-9]{5}$", "", name) for name in names(found)] == ["web"]
+    expansion = expanded(workload("ReplicaSet", "apps/v1", "  paused: false"))
+    assert [re.sub(r"-[a-z0-9]{5}$", "", name) for name in names(expansion)] == ["web"]
     text = "apiVersion: v1\nkind: Pod\nmetadata: {name: alone, namespace: team}\nspec: {containers: [{name: a}]}"
     (alone,) = expanded(text).pods
     assert (alone["metadata"]["name"], alone["metadata"]["namespace"]) == ("alone", "team")
@@ -68,9 +68,9 @@ def test_replica_set_and_bare_pod() -> None:
 
 def test_stateful_set_counts_its_pods() -> None:
     """A StatefulSet's pods have stable names from its first ordinal on."""
-    found = expanded(workload("StatefulSet", "apps/v1", "  replicas: 2\n  ordinals: {start: 5}"))
-    assert names(found) == ["web-5", "web-6"]
-    assert found.pods[1]["metadata"]["labels"]["statefulset.kubernetes.io/pod-name"] == "web-6"
+    expansion = expanded(workload("StatefulSet", "apps/v1", "  replicas: 2\n  ordinals: {start: 5}"))
+    assert names(expansion) == ["web-5", "web-6"]
+    assert expansion.pods[1]["metadata"]["labels"]["statefulset.kubernetes.io/pod-name"] == "web-6"
 
 
 @pytest.mark.parametrize(
@@ -85,24 +85,24 @@ def test_stateful_set_counts_its_pods() -> None:
 )
 def test_job_runs_so_many_pods_at_once(spec: str, number: int) -> None:
     """A Job has as many pods as run in parallel, no more than are to complete, none while suspended."""
-    found = expanded(workload("Job", "batch/v1", spec))
-    assert len(found.pods) == number
-    assert all(one["metadata"]["ownerReferences"][0]["kind"] == "Job" for one in found.pods)
+    expansion = expanded(workload("Job", "batch/v1", spec))
+    assert len(expansion.pods) == number
+    assert all(pod["metadata"]["ownerReferences"][0]["kind"] == "Job" for pod in expansion.pods)
 
 
 def test_indexed_job_numbers_its_pods() -> None:
     """An indexed Job's pods carry their index in name and annotation."""
-    found = expanded(workload("Job", "batch/v1", "  parallelism: 2\n  completions: 2\n  completionMode: Indexed"))
-    assert [re.sub(r"-[a-z0-9]{5}$", "", name) for name in names(found)] == ["web-0", "web-1"]
-    assert found.pods[1]["metadata"]["annotations"]["batch.kubernetes.io/job-completion-index"] == "1"
+    expansion = expanded(workload("Job", "batch/v1", "  parallelism: 2\n  completions: 2\n  completionMode: Indexed"))
+    assert [re.sub(r"-[a-z0-9]{5}$", "", name) for name in names(expansion)] == ["web-0", "web-1"]
+    assert expansion.pods[1]["metadata"]["annotations"]["batch.kubernetes.io/job-completion-index"] == "1"
 
 
 def test_dynamo_graph_v1beta1() -> None:
     """Each component of a graph becomes a Deployment of its own, labelled as the operator does."""
-    found = expand.expand(manifests.read(EXAMPLES / "dynamo-graph.yaml"))
-    assert [name.rsplit("-", 2)[0] for name in names(found)] == ["qwen-frontend", *["qwen-vllmworker"] * 3]
-    assert requests(found.pods) == ["nothing", *["2g.10gb"] * 3]
-    labels = found.pods[1]["metadata"]["labels"]
+    expansion = expand.expand(manifests.read(EXAMPLES / "dynamo-graph.yaml"))
+    assert [name.rsplit("-", 2)[0] for name in names(expansion)] == ["qwen-frontend", *["qwen-vllmworker"] * 3]
+    assert requests(expansion.pods) == ["nothing", *["2g.10gb"] * 3]
+    labels = expansion.pods[1]["metadata"]["labels"]
     assert labels["nvidia.com/dynamo-graph-deployment-name"] == "qwen"
     assert labels["nvidia.com/dynamo-component"] == "VllmWorker"
     assert labels["nvidia.com/dynamo-component-type"] == "worker"
@@ -110,7 +110,7 @@ def test_dynamo_graph_v1beta1() -> None:
 
 def test_dynamo_graph_v1alpha1() -> None:
     """The older version counts `gpu` of a `gpuType`, takes custom resources, and has its container's fields apart."""
-    found = expanded(
+    expansion = expanded(
         """
         apiVersion: nvidia.com/v1alpha1
         kind: DynamoGraphDeployment
@@ -127,8 +127,8 @@ def test_dynamo_graph_v1alpha1() -> None:
               resources: {limits: {custom: {nvidia.com/mig-1g.5gb: "2"}}}
         """
     )
-    assert requests(found.pods) == ["nothing", "3g.20gb", "3g.20gb", "2 × 1g.5gb"]
-    worker = found.pods[1]
+    assert requests(expansion.pods) == ["nothing", "3g.20gb", "3g.20gb", "2 × 1g.5gb"]
+    worker = expansion.pods[1]
     assert worker["metadata"]["labels"]["team"] == "a"
     assert worker["spec"]["schedulerName"] == "migsched"
     assert worker["spec"]["containers"][0]["image"] == "worker:1"
@@ -136,17 +136,17 @@ def test_dynamo_graph_v1alpha1() -> None:
 
 def test_other_kinds_are_listed_as_skipped() -> None:
     """What makes no pods, or what we do not know, is named with its place."""
-    found = expand.expand(manifests.read(EXAMPLES / "triton-1g.yaml"))
-    (skipped,) = found.skipped
+    expansion = expand.expand(manifests.read(EXAMPLES / "triton-1g.yaml"))
+    (skipped,) = expansion.skipped
     assert (skipped.kind, skipped.name, skipped.place) == ("Service", "triton-1g", "triton-1g.yaml: document 2")
-    assert len(found.pods) == 14
+    assert len(expansion.pods) == 14
 
 
 def test_lists_are_opened_and_empty_documents_passed_over() -> None:
     """A v1 List counts as its items; comments between documents count as nothing."""
     item = "{apiVersion: v1, kind: Pod, metadata: {name: %s}, spec: {containers: [{name: a}]}}"
-    found = expanded(f"---\n# nothing\n---\napiVersion: v1\nkind: List\nitems: [{item % 'x'}, {item % 'y'}]\n")
-    assert names(found) == ["x", "y"]
+    expansion = expanded(f"---\n# nothing\n---\napiVersion: v1\nkind: List\nitems: [{item % 'x'}, {item % 'y'}]\n")
+    assert names(expansion) == ["x", "y"]
 
 
 def test_same_seed_gives_the_same_pods() -> None:
@@ -159,7 +159,7 @@ def test_namespace_is_the_manifests_or_the_given_one() -> None:
     """A manifest's own namespace wins over the one given for all."""
     text = "apiVersion: v1\nkind: Pod\nmetadata: {name: a%s}\nspec: {containers: [{name: a}]}"
     both = expanded(f"{text % ', namespace: own'}\n---\n{text % '2'}", namespace="given")
-    assert [one["metadata"]["namespace"] for one in both.pods] == ["own", "given"]
+    assert [pod["metadata"]["namespace"] for pod in both.pods] == ["own", "given"]
 
 
 @pytest.mark.parametrize(

@@ -159,10 +159,10 @@ def test_programs_live_on_when_the_thread_that_started_them_ends(supervisor: pro
 def test_what_a_dead_supervisor_left_is_ended(tmp_path: Path) -> None:
     """A program that a pid file names, and that is still the same, is ended by the next supervisor there."""
     (tmp_path / "pids").mkdir()
-    with subprocess.Popen(SLEEPER, start_new_session=True) as left:
-        process_identity.write(tmp_path / "pids" / "left.pid", left.pid)
+    with subprocess.Popen(SLEEPER, start_new_session=True) as leftover:
+        process_identity.write(tmp_path / "pids" / "left.pid", leftover.pid)
         processes.Supervisor(tmp_path).stop()
-        assert left.wait() == -signal.SIGKILL
+        assert leftover.wait() == -signal.SIGKILL
     assert list((tmp_path / "pids").iterdir()) == []
 
 

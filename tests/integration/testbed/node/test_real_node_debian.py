@@ -103,7 +103,7 @@ def test_no_network_says_what_to_install(path: Path, tmp_path: Path) -> None:
     packages(path, failing="Temporary failure resolving the mirror")
     with pytest.raises(errors.MachineError, match=r"install runc and busybox-static.*Temporary failure resolving"):
         debian.ensure_installed(cache=tmp_path / "cache")
-    assert [one.name for one in (tmp_path / "cache/debian").iterdir()] == ["lock"]
+    assert [entry.name for entry in (tmp_path / "cache/debian").iterdir()] == ["lock"]
 
 
 def test_another_distribution_is_told_what_to_install(path: Path, tmp_path: Path) -> None:

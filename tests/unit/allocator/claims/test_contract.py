@@ -111,8 +111,8 @@ SEEN = (
 )
 
 
-def _status(seen: NodeReport = SEEN) -> Any:
-    return json.loads(msgspec.json.encode(contract.encode_status(seen, agent_version="1", mode="managed")))
+def _status(node: NodeReport = SEEN) -> Any:
+    return json.loads(msgspec.json.encode(contract.encode_status(node, agent_version="1", mode="managed")))
 
 
 def _read(status: object) -> NodeReport:
@@ -122,7 +122,7 @@ def _read(status: object) -> NodeReport:
 def test_a_catalogue_is_written_once() -> None:
     """GPUs of one model share one catalogue on the wire."""
     status = _status()
-    assert [one["name"] for one in status["catalogues"]] == ["a100-40gb"]
+    assert [catalogue_["name"] for catalogue_ in status["catalogues"]] == ["a100-40gb"]
     assert [gpu["catalogue"] for gpu in status["gpus"]] == ["a100-40gb"] * 2
     assert _read(status) == SEEN
 
@@ -135,11 +135,12 @@ def test_gpus_of_one_model_may_offer_different_things() -> None:
     numbered = dataclasses.replace(fewer[1], model="a100-40gb#2")
     kinds = (whole, *fewer, whole, numbered)
     gpus = tuple(
-        dataclasses.replace(SEEN.gpus[1], uuid=f"GPU-{n}", catalogue=one, slices=()) for n, one in enumerate(kinds)
+        dataclasses.replace(SEEN.gpus[1], uuid=f"GPU-{n}", catalogue=catalogue_, slices=())
+        for n, catalogue_ in enumerate(kinds)
     )
     status = _status(NodeReport("n1", gpus))
     assert _read(status) == NodeReport("n1", gpus)
-    assert len({one["name"] for one in status["catalogues"]}) == 4
+    assert len({catalogue_["name"] for catalogue_ in status["catalogues"]}) == 4
     assert status["summary"]["models"] == "a100-40gb,a100-40gb#2"
 
 
@@ -156,8 +157,8 @@ def test_a_status_says_what_people_want_to_know() -> None:
 
 def test_a_gpu_that_cannot_be_cut_has_nothing_free() -> None:
     """Slices on a GPU that takes no work are not subtracted from what the others have free."""
-    seen = builders.node().gpu().gpu(healthy=False).allocated("7g.40gb", 0, pod="a").report()
-    assert _status(seen)["summary"]["freeMemorySlices"] == 8
+    node = builders.node().gpu().gpu(healthy=False).allocated("7g.40gb", 0, pod="a").report()
+    assert _status(node)["summary"]["freeMemorySlices"] == 8
 
 
 @pytest.mark.parametrize(
@@ -173,11 +174,11 @@ def test_slices_that_contradict_take_out_their_gpu_only(added: dict[str, object]
     """Overlapping, illegal, mis-sized or unknown slices mark their GPU unhealthy, with the reason; others stay."""
     status = _status()
     status["gpus"][0]["slices"].append({**added, "state": "idle"})
-    seen = _read(status)
-    assert not seen.problem
-    assert [gpu.healthy for gpu in seen.gpus] == [False, True]
-    assert seen.gpus[0].message == f"a100-40gb: {why}"
-    assert [gpu.usable for gpu in seen.gpus] == [False, True]
+    node = _read(status)
+    assert not node.problem
+    assert [gpu.healthy for gpu in node.gpus] == [False, True]
+    assert node.gpus[0].message == f"a100-40gb: {why}"
+    assert [gpu.usable for gpu in node.gpus] == [False, True]
 
 
 def test_slices_without_a_catalogue_contradict() -> None:
@@ -186,10 +187,10 @@ def test_slices_without_a_catalogue_contradict() -> None:
     for gpu in status["gpus"]:
         gpu["catalogue"] = "unheard-of"
     status["gpus"][1]["slices"] = []
-    seen = _read(status)
-    assert [gpu.healthy for gpu in seen.gpus] == [False, True]
-    assert seen.gpus[0].message == "it has slices but no catalogue"
-    assert not any(gpu.usable for gpu in seen.gpus)
+    node = _read(status)
+    assert [gpu.healthy for gpu in node.gpus] == [False, True]
+    assert node.gpus[0].message == "it has slices but no catalogue"
+    assert not any(gpu.usable for gpu in node.gpus)
 
 
 @pytest.mark.parametrize(
@@ -231,11 +232,11 @@ def test_a_status_that_cannot_be_read_is_told(path: tuple[str | int, ...], value
     for step in path[:-1]:
         inner = inner[step]
     inner[path[-1]] = value
-    seen = _read(status)
-    assert seen.gpus == ()
-    assert seen.problem.startswith("MigNode n1: ")
-    assert said in seen.problem
-    assert len(seen.problem) < 600
+    node = _read(status)
+    assert node.gpus == ()
+    assert node.problem.startswith("MigNode n1: ")
+    assert said in node.problem
+    assert len(node.problem) < 600
 
 
 def test_two_catalogues_of_one_name_are_told() -> None:

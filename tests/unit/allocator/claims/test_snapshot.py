@@ -20,7 +20,7 @@ def test_nodes_come_in_name_order_and_gpus_node_by_node() -> None:
     for name in ("n2", "n10", "n1"):
         inventory.observe(node(name).gpus_of("a100-40gb", 2).report())
     taken = snapshot.take(inventory)
-    assert [one.name for one in taken.nodes] == ["n1", "n10", "n2"]
+    assert [node.name for node in taken.nodes] == ["n1", "n10", "n2"]
     assert [gpu.uuid for gpu in taken.gpus()][:3] == ["n1-gpu-0", "n1-gpu-1", "n10-gpu-0"]
 
 
@@ -39,7 +39,10 @@ def test_each_slice_says_whose_it_is(inventory: Inventory) -> None:
     )
     inventory.adopt(pod("ready", "1g.5gb").bound("n1"))
     (gpu,) = snapshot.take(inventory).gpus()
-    assert [(str(one.placement), one.state, one.namespace, one.pod, one.container) for one in gpu.occupants] == [
+    assert [
+        (str(occupant.placement), occupant.state, occupant.namespace, occupant.pod, occupant.container)
+        for occupant in gpu.occupants
+    ] == [
         ("1g.5gb@0", "foreign", "", "", ""),
         ("1g.5gb@1", "ready", "default", "ready", "web"),
         ("1g.5gb@2", "unclaimed", "default", "stranger", "app"),
@@ -57,7 +60,7 @@ def test_a_slice_is_shown_on_its_own_gpu_only() -> None:
     inventory = Inventory()
     inventory.observe(node().gpus_of("a100-40gb", 2).report())
     inventories.reserve(inventory, "a", "7g.40gb", "4g.20gb")
-    assert [[str(one.placement) for one in gpu.occupants] for gpu in snapshot.take(inventory).gpus()] == [
+    assert [[str(occupant.placement) for occupant in gpu.occupants] for gpu in snapshot.take(inventory).gpus()] == [
         ["7g.40gb@0"],
         ["4g.20gb@0"],
     ]
@@ -72,7 +75,7 @@ def test_a_snapshot_does_not_change(inventory: Inventory) -> None:
 
 
 @pytest.mark.parametrize(
-    ("seen", "problem"),
+    ("built", "problem"),
     [
         (node().gpu(), ""),
         (node().gpu(healthy=False), "unhealthy"),
@@ -83,10 +86,10 @@ def test_a_snapshot_does_not_change(inventory: Inventory) -> None:
         (node().gpu(mig_mode=MigMode.UNSUPPORTED), "MIG mode unsupported"),
     ],
 )
-def test_why_a_gpu_takes_no_work(seen: builders.NodeBuilder, problem: str) -> None:
+def test_why_a_gpu_takes_no_work(built: builders.NodeBuilder, problem: str) -> None:
     """A GPU that takes no new work says why, and one that does says nothing."""
     inventory = Inventory()
-    inventory.observe(seen.report())
+    inventory.observe(built.report())
     (gpu,) = snapshot.take(inventory).gpus()
     assert gpu.problem == problem
 
@@ -117,7 +120,7 @@ def test_an_unreadable_report_is_the_nodes_problem(inventory: Inventory) -> None
 @pytest.mark.parametrize("reason", Reason)
 def test_every_refusal_is_a_stable_sentence(reason: Reason) -> None:
     """Each reason has one sentence that names at most what the pod asks for: no node, no GPU, no moving number."""
-    said = {Misfit(reason, asked).message.replace(asked, "…") for asked in ("2 × 1g.5gb", "3g.20gb")}
+    said = {Misfit(reason, profiles).message.replace(profiles, "…") for profiles in ("2 × 1g.5gb", "3g.20gb")}
     assert len(said) == 1
     assert not any(character.isdigit() for character in said.pop())
 
@@ -133,7 +136,7 @@ def test_a_node_told_as_plain_values_is_the_same_node(inventory: Inventory) -> N
     inventories.reserve(inventory, "reserved", "1g.10gb")
     inventory.observe(node().gpu().foreign("1g.5gb", 0).allocated("1g.5gb", 1, pod="ready", container="web").report())
     inventory.observe(NodeReport("n2", (), problem="unreadable"))
-    for one in snapshot.take(inventory).nodes:
-        told = json.loads(json.dumps(snapshot.to_document(one)))
-        gpus = tuple(replace(gpu, catalogue=None) for gpu in one.gpus)
-        assert snapshot.of_document(told) == replace(one, gpus=gpus)
+    for view in snapshot.take(inventory).nodes:
+        told = json.loads(json.dumps(snapshot.to_document(view)))
+        gpus = tuple(replace(gpu, catalogue=None) for gpu in view.gpus)
+        assert snapshot.of_document(told) == replace(view, gpus=gpus)

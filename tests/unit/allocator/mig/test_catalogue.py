@@ -155,11 +155,11 @@ def test_an_endless_geometry_is_refused() -> None:
 
 def test_a_slice_where_none_can_be_is_named() -> None:
     """Building a state names the first slice that cannot stand there, and why."""
-    known = geometry.compiled(A100)
+    compiled = geometry.compiled(A100)
     with pytest.raises(errors.GeometryError, match=r"a100-40gb: 3g\.20gb@2 is not a legal placement"):
-        known.state_of([Placement("3g.20gb", 2, 4)])
+        compiled.state_of([Placement("3g.20gb", 2, 4)])
     with pytest.raises(errors.GeometryError, match=r"a100-40gb: 1g\.5gb@3 does not fit beside the others"):
-        known.state_of([A100.placement("3g.20gb", 0), A100.placement("1g.5gb", 3)])
+        compiled.state_of([A100.placement("3g.20gb", 0), A100.placement("1g.5gb", 3)])
 
 
 def test_a_slice_of_the_wrong_size_is_no_legal_placement() -> None:
@@ -170,7 +170,7 @@ def test_a_slice_of_the_wrong_size_is_no_legal_placement() -> None:
 
 def test_tables_cannot_be_written() -> None:
     """Geometries are shared, so their tables refuse to be changed."""
-    known = geometry.compiled(A100)
-    for table in (known.step, known.masks, known.room):
+    compiled = geometry.compiled(A100)
+    for table in (compiled.step, compiled.masks, compiled.room):
         with pytest.raises(ValueError, match="read-only"):
             table[0] = 0

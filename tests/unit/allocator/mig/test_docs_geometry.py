@@ -42,13 +42,13 @@ def test_the_profiles_of_the_geometry_page() -> None:
     ]
 
 
-def _counted(known: Geometry) -> tuple[int, ...]:
+def _counted(compiled: Geometry) -> tuple[int, ...]:
     return (
-        sum(1 for _ in known.legal_sets()),
-        sum(1 for _ in known.maximal_sets()),
-        len(known.multisets()),
-        len(set(known.masks.tolist())),
-        known.states,
+        sum(1 for _ in compiled.legal_sets()),
+        sum(1 for _ in compiled.maximal_sets()),
+        len(compiled.multisets()),
+        len(set(compiled.masks.tolist())),
+        compiled.states,
     )
 
 
@@ -60,7 +60,9 @@ def test_the_numbers_of_the_geometry_page() -> None:
     models = [a100, without_me, base, gpu_models.find("a30-24gb"), gpu_models.find("rtx-pro-6000-blackwell-96gb")]
     rows = _table(GEOMETRY, "geometries")
     titles = [row.split(" | ")[0].removeprefix("| ") for row in rows]
-    assert rows == [_row(title, *_counted(geometry.compiled(one))) for title, one in zip(titles, models, strict=True)]
+    assert rows == [
+        _row(title, *_counted(geometry.compiled(catalogue))) for title, catalogue in zip(titles, models, strict=True)
+    ]
 
 
 def _terms() -> list[str]:
@@ -87,7 +89,7 @@ def test_a_page_that_points_to_the_glossary_uses_its_words(page: Path) -> None:
 def _meanings(members: Iterable[ClaimState] | Iterable[SliceState], module: str) -> dict[str, str]:
     """The comment behind each member of an enumeration, by its value."""
     source = (ROOT / "allocator" / module).read_text()
-    return {one.value: re.findall(rf'{one.name} = "{one.value}"  # (.*)', source)[0] for one in members}
+    return {member.value: re.findall(rf'{member.name} = "{member.value}"  # (.*)', source)[0] for member in members}
 
 
 def test_states_are_explained_as_in_the_code() -> None:
@@ -104,5 +106,6 @@ def test_refusals_are_listed_as_they_read() -> None:
     """The glossary lists every reason with its sentence and whether eviction helps."""
     refusals = [Misfit(reason, "3g.20gb") for reason in Reason]
     assert _table(GLOSSARY, "misfits") == [
-        _row(f"`{one.reason.value}`", one.message, "yes" if one.resolvable else "no") for one in refusals
+        _row(f"`{refusal.reason.value}`", refusal.message, "yes" if refusal.resolvable else "no")
+        for refusal in refusals
     ]

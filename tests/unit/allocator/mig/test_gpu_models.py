@@ -26,40 +26,40 @@ def test_exactly_the_models_with_published_placements_are_known() -> None:
 @pytest.mark.parametrize("model", gpu_models.known())
 def test_the_board_is_as_published(model: str) -> None:
     """Slices, memory, engines, PCI ids and the need of a reset equal the published values."""
-    known, row = gpu_models.find(model), oracles.PUBLISHED[model]
-    assert known.model == model
-    assert known.memory_slices == row["memory_slices"]
-    assert known.compute_slices == row["compute_slices"]
-    assert known.total_memory_mib == row["total_memory_mib"]
-    assert known.toggle_needs_reset == row["mig_toggle_needs_reset"]
-    assert known.engine_totals == _engines(row["max_engines"])
-    assert list(known.pci_ids) == row["pci_ids"]
+    catalogue, row = gpu_models.find(model), oracles.PUBLISHED[model]
+    assert catalogue.model == model
+    assert catalogue.memory_slices == row["memory_slices"]
+    assert catalogue.compute_slices == row["compute_slices"]
+    assert catalogue.total_memory_mib == row["total_memory_mib"]
+    assert catalogue.toggle_needs_reset == row["mig_toggle_needs_reset"]
+    assert catalogue.engine_totals == _engines(row["max_engines"])
+    assert list(catalogue.pci_ids) == row["pci_ids"]
 
 
 @pytest.mark.parametrize("model", gpu_models.known())
 def test_every_profile_is_as_published(model: str) -> None:
     """Names, ids, sizes, counts, placements, memory and engines of every profile equal the published values."""
-    known, rows = gpu_models.find(model), oracles.PUBLISHED[model]["profiles"]
-    assert {p.name for p in known.profiles} == {row["name"] for row in rows}
+    catalogue, rows = gpu_models.find(model), oracles.PUBLISHED[model]["profiles"]
+    assert {p.name for p in catalogue.profiles} == {row["name"] for row in rows}
     for row in rows:
-        one = known.profile(row["name"])
-        assert one.profile_id == row["id"]
-        assert one.enum_index == row["nvml_profile"]
-        assert one.compute_slices == row["compute_slices"]
-        assert one.memory_slices == row["memory_slices"]
-        assert one.max_instances == row["instances"]
-        assert [[start, one.memory_slices] for start in one.starts] == row["placements"]
-        assert one.memory_mib == row["memory_mib"]
-        assert one.engines == _engines(row["attributes"])
-        assert one.sm == row["attributes"]["sm"]
-        assert one.copy_engines == row["attributes"]["ce"]
+        profile = catalogue.profile(row["name"])
+        assert profile.profile_id == row["id"]
+        assert profile.enum_index == row["nvml_profile"]
+        assert profile.compute_slices == row["compute_slices"]
+        assert profile.memory_slices == row["memory_slices"]
+        assert profile.max_instances == row["instances"]
+        assert [[start, profile.memory_slices] for start in profile.starts] == row["placements"]
+        assert profile.memory_mib == row["memory_mib"]
+        assert profile.engines == _engines(row["attributes"])
+        assert profile.sm == row["attributes"]["sm"]
+        assert profile.copy_engines == row["attributes"]["ce"]
 
 
 @pytest.mark.parametrize("model", gpu_models.known())
 def test_profile_ids_are_distinct(model: str) -> None:
     """No two profiles of a model share a profile id or an enum index, which the driver keys on."""
-    found = gpu_models.find(model).profiles
-    assert len({p.profile_id for p in found}) == len({p.enum_index for p in found}) == len(found)
+    profiles = gpu_models.find(model).profiles
+    assert len({p.profile_id for p in profiles}) == len({p.enum_index for p in profiles}) == len(profiles)
 
 
 @pytest.mark.parametrize("spelling", ["A100-40GB", " a100-40gb ", "a100-40gb"])

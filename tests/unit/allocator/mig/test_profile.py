@@ -70,19 +70,19 @@ def test_whose_resource_it_is(resource: str, ours: bool) -> None:
 )
 def test_plain_profiles_have_no_attribute(name: str, plain: bool) -> None:
     """A profile with a suffix is not a plain one."""
-    found = next(p for m in gpu_models.known() for p in gpu_models.find(m).profiles if p.name == name)
-    assert found.plain is plain
-    assert found.resource == profile.resource_name(name)
+    published = next(p for m in gpu_models.known() for p in gpu_models.find(m).profiles if p.name == name)
+    assert published.plain is plain
+    assert published.resource == profile.resource_name(name)
 
 
 def test_a_placement_covers_its_slices() -> None:
     """A placement's mask has a bit per memory slice that it covers, and overlap is a common bit."""
-    one, two, three = Placement("3g.20gb", 4, 4), Placement("1g.5gb", 4, 1), Placement("1g.5gb", 3, 1)
-    assert one.mask == 0b1111_0000
-    assert one.overlaps(two)
-    assert two.overlaps(one)
-    assert not one.overlaps(three)
-    assert str(one) == "3g.20gb@4"
+    three_slices, two, three = Placement("3g.20gb", 4, 4), Placement("1g.5gb", 4, 1), Placement("1g.5gb", 3, 1)
+    assert three_slices.mask == 0b1111_0000
+    assert three_slices.overlaps(two)
+    assert two.overlaps(three_slices)
+    assert not three_slices.overlaps(three)
+    assert str(three_slices) == "3g.20gb@4"
 
 
 def test_a_long_bad_value_is_not_repeated_in_full() -> None:

@@ -17,25 +17,25 @@ from tests.unit.allocator.claims import inventories
 
 
 def _gpu(*placed: tuple[str, int], model: str = "a100-40gb") -> GpuState:
-    known = geometry.compiled(gpu_models.find(model))
-    return known, known.state_of(known.catalogue.placement(name, start) for name, start in placed)
+    compiled = geometry.compiled(gpu_models.find(model))
+    return compiled, compiled.state_of(compiled.catalogue.placement(name, start) for name, start in placed)
 
 
 @pytest.fixture
 def fleet() -> Fleet:
     """Two nodes: one empty A100, and one A100 whose left half is taken beside an empty A30."""
-    found = Fleet(policy.DEFAULT)
-    found.put("empty", [_gpu()])
-    found.put("mixed", [_gpu(("3g.20gb", 0)), _gpu(model="a30-24gb")])
-    return found
+    small = Fleet(policy.DEFAULT)
+    small.put("empty", [_gpu()])
+    small.put("mixed", [_gpu(("3g.20gb", 0)), _gpu(model="a30-24gb")])
+    return small
 
 
 def test_what_an_unknown_node_holds_is_nothing(fleet: Fleet) -> None:
     """A node that was never put has row -1, and nothing fits there, one slice or several."""
     rows = fleet.rows_of(["nobody", "empty"])
     assert rows[0] == -1
-    for asked in (builders.request("1g.5gb"), builders.request("1g.5gb", "2g.10gb")):
-        losses = fleet.losses(asked, rows)
+    for request in (builders.request("1g.5gb"), builders.request("1g.5gb", "2g.10gb")):
+        losses = fleet.losses(request, rows)
         assert np.isposinf(losses[0])
         assert np.isfinite(losses[1])
 
@@ -131,19 +131,19 @@ def test_what_is_plain_to_see_is_what_the_losses_say(by: str, looked_at: int) ->
         if step % 7 == 6:
             fleet.drop(f"n{chance.randrange(6)}")
         everywhere = list(fleet.rows)
-        asked = ["stranger", *chance.sample(everywhere, chance.randint(1, len(everywhere)))] if everywhere else []
+        names = ["stranger", *chance.sample(everywhere, chance.randint(1, len(everywhere)))] if everywhere else []
         count = chance.randint(1, 3)
         for profile in ("1g.5gb", "2g.10gb", "3g.20gb", "7g.40gb", "9g.99gb"):
-            wanted = builders.request(profile)
-            least = fleet.losses(wanted, fleet.rows_of(everywhere)).min(initial=np.inf)
-            losses = fleet.losses(wanted, fleet.rows_of(asked))
+            request = builders.request(profile)
+            least = fleet.losses(request, fleet.rows_of(everywhere)).min(initial=np.inf)
+            losses = fleet.losses(request, fleet.rows_of(names))
             best = [
-                name for name, loss in zip(asked, losses, strict=True) if np.isfinite(loss) and loss <= least + EQUAL
+                name for name, loss in zip(names, losses, strict=True) if np.isfinite(loss) and loss <= least + EQUAL
             ]
-            found = list(fleet.cheapest(wanted, asked, count, looked_at))
-            assert found in ([], best[:count])
-            if looked_at >= len(asked):
-                assert found == (best[:count] if by_loss else [])
-            lengths.add(len(found))
+            cheapest = list(fleet.cheapest(request, names, count, looked_at))
+            assert cheapest in ([], best[:count])
+            if looked_at >= len(names):
+                assert cheapest == (best[:count] if by_loss else [])
+            lengths.add(len(cheapest))
     assert fleet.cheapest(builders.request("1g.5gb", "1g.5gb"), everywhere, 1) == ()
     assert lengths == ({0} if not by_loss else {0, 1} if looked_at == 2 else {0, 1, 2, 3})

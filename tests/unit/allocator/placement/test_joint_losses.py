@@ -32,27 +32,31 @@ def _fleet(nodes: int) -> Fleet:
 
 def _losses(fleet: Fleet, *profiles: str) -> list[float]:
     """The losses of all nodes, in the order in which they became known."""
-    found: list[float] = fleet.losses(builders.request(*profiles), fleet.rows_of(list(fleet.rows))).tolist()
-    return found
+    losses: list[float] = fleet.losses(builders.request(*profiles), fleet.rows_of(list(fleet.rows))).tolist()
+    return losses
 
 
 def _alone(fleet: Fleet, *profiles: str) -> list[float]:
     """The same, each node placed by itself."""
     placed = [fitting.place(fleet.gpus(node), profiles, fleet.policy) for node in fleet.rows]
-    return [np.inf if one is None else sum(slice_.loss for slice_ in one) for one in placed]
+    return [
+        np.inf if placed_slices is None else sum(slice_.loss for slice_ in placed_slices) for placed_slices in placed
+    ]
 
 
 @pytest.mark.parametrize("by", policy.POLICIES.values(), ids=lambda by: by.name)
 def test_any_request_under_any_policy_costs_what_placing_it_costs(by: policy.Policy) -> None:
     """The least sum of a node among many is exactly the sum of the places it is given by itself."""
     fleet = _fleet(40)
-    for wanted in (SOME, ("2g.10gb",) * 3, ("1g.5gb+me", "1g.5gb+me", "1g.10gb"), ("3g.20gb", "4g.20gb", "9g.99gb")):
-        told = joint_losses.JointLosses(by, builders.request(*wanted).counts)
+    for profiles in (SOME, ("2g.10gb",) * 3, ("1g.5gb+me", "1g.5gb+me", "1g.10gb"), ("3g.20gb", "4g.20gb", "9g.99gb")):
+        told = joint_losses.JointLosses(by, builders.request(*profiles).counts)
         rows = fleet.rows_of(list(fleet.rows))
         states = np.array([[1 + s for _, s in fleet.gpus(node)] for node in fleet.rows], dtype=np.int32)
         losses = told.of(rows, states, np.ones(len(rows), dtype=np.int64), {A100: 1})
-        placed = [fitting.place(fleet.gpus(node), wanted, by) for node in fleet.rows]
-        assert losses.tolist() == [np.inf if one is None else sum(s.loss for s in one) for one in placed]
+        placed = [fitting.place(fleet.gpus(node), profiles, by) for node in fleet.rows]
+        assert losses.tolist() == [
+            np.inf if placed_slices is None else sum(s.loss for s in placed_slices) for placed_slices in placed
+        ]
 
 
 def test_what_changed_is_answered_anew() -> None:
@@ -115,14 +119,14 @@ def test_a_costly_question_is_answered_by_and_by(monkeypatch: pytest.MonkeyPatch
     fleet = _fleet(10)
     true = _alone(fleet, *SOME)
     monkeypatch.setattr(joint_losses, "MAX_ADDITIONS", 1)  # one node at a time
-    left = []
+    open_nodes = []
     for _ in range(11):
         losses = _losses(fleet, *SOME)
         marked = Fleet.too_complex(np.array(losses))
         assert all(loss == truth for loss, truth, open_ in zip(losses, true, marked, strict=True) if not open_)
-        left.append(int(marked.sum()))
-    assert left[0] >= 3
-    assert left == [*range(left[0], 0, -1), *[0] * (11 - left[0])]
+        open_nodes.append(int(marked.sum()))
+    assert open_nodes[0] >= 3
+    assert open_nodes == [*range(open_nodes[0], 0, -1), *[0] * (11 - open_nodes[0])]
 
 
 def test_a_costly_question_goes_on_until_a_node_fits(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -133,11 +137,13 @@ def test_a_costly_question_goes_on_until_a_node_fits(monkeypatch: pytest.MonkeyP
     split = A100.state_of([A100.catalogue.placement("1g.5gb", 4)])  # a 2g slice fits here, but not beside a 3g one
     for number in range(7):
         fleet.put(str(number), [(A100, Geometry.EMPTY if number in (2, 6) else split)] * 2)
-    wanted = ("1g.10gb", "2g.10gb", "3g.20gb", "3g.20gb")
-    asked = [["fits" if np.isfinite(x) else "open" if x < 0 else "no" for x in _losses(fleet, *wanted)] for _ in "123"]
-    assert asked[0] == ["no", "no", "fits", "open", "open", "open", "open"]
-    assert asked[1] == ["no", "no", "fits", "no", "no", "no", "open"]
-    assert asked[2] == ["no", "no", "fits", "no", "no", "no", "fits"]
+    profiles = ("1g.10gb", "2g.10gb", "3g.20gb", "3g.20gb")
+    answers = [
+        ["fits" if np.isfinite(x) else "open" if x < 0 else "no" for x in _losses(fleet, *profiles)] for _ in "123"
+    ]
+    assert answers[0] == ["no", "no", "fits", "open", "open", "open", "open"]
+    assert answers[1] == ["no", "no", "fits", "no", "no", "no", "open"]
+    assert answers[2] == ["no", "no", "fits", "no", "no", "no", "fits"]
 
 
 def test_a_request_too_complex_holds_up_no_other_node() -> None:

@@ -41,11 +41,11 @@ def _gated(chosen: oracles.Items) -> float:
 def _useless(chosen: oracles.Items, weights: Weights) -> float:
     """Weighted mean over the profiles of the free slices that no free placement of the profile covers."""
     free = _free(chosen)
-    found = 0.0
+    stranded = 0.0
     for name, weight in weights:
         windows = [CHIP.slots(item) for item in CHIP.items if item[0] == name and CHIP.slots(item) <= free]
-        found += weight * len(free - set().union(*windows))
-    return found / sum(weight for _, weight in weights)
+        stranded += weight * len(free - set().union(*windows))
+    return stranded / sum(weight for _, weight in weights)
 
 
 def test_the_gated_score_leaves_out_what_is_larger_than_the_free_memory() -> None:
@@ -111,17 +111,17 @@ def test_best_fit_takes_the_first_of_equally_full_gpus() -> None:
     assert (placed.gpu, placed.placement.start) == (0, 4)
 
 
-@pytest.mark.parametrize("known", [geometry.compiled(gpu_models.find(model)) for model in strategies.MODELS])
-def test_hami_takes_high_starts_for_one_and_three_slices(known: Geometry) -> None:
+@pytest.mark.parametrize("compiled", [geometry.compiled(gpu_models.find(model)) for model in strategies.MODELS])
+def test_hami_takes_high_starts_for_one_and_three_slices(compiled: Geometry) -> None:
     """On one GPU hami takes the highest legal start for 1g and 3g profiles and the lowest for all others."""
-    tables = policy.tables(policy.find("hami"), known)
-    for index, profile in enumerate(known.catalogue.profiles):
+    tables = policy.tables(policy.find("hami"), compiled)
+    for index, profile in enumerate(compiled.catalogue.profiles):
         best = max if profile.compute_slices in (1, 3) else min
-        for state in range(known.states):
-            legal = [i for i in known.placements_of(profile.name) if known.step[state, i] >= 0]
+        for state in range(compiled.states):
+            legal = [i for i in compiled.placements_of(profile.name) if compiled.step[state, i] >= 0]
             if legal:
-                taken = known.placements[tables.choice[state, index]].start
-                assert taken == best(known.placements[i].start for i in legal)
+                taken = compiled.placements[tables.choice[state, index]].start
+                assert taken == best(compiled.placements[i].start for i in legal)
 
 
 def test_the_default_prefers_the_fuller_of_equal_gpus() -> None:
@@ -131,22 +131,22 @@ def test_the_default_prefers_the_fuller_of_equal_gpus() -> None:
     for index, name in enumerate(A100.profiles):
         fitting_ones = [s for s in range(A100.states) if A100.room[s, index]]
         least = [(min(score[s, i] for i in A100.placements_of(name) if A100.step[s, i] >= 0), s) for s in fitting_ones]
-        for one_loss, one in least:
+        for one_loss, state in least:
             for other_loss, other in least:
-                if abs(one_loss - other_loss) < 1e-9 and A100.free_slices(one) < A100.free_slices(other):
-                    assert tables.loss[one, index] < tables.loss[other, index]
+                if abs(one_loss - other_loss) < 1e-9 and A100.free_slices(state) < A100.free_slices(other):
+                    assert tables.loss[state, index] < tables.loss[other, index]
 
 
 def test_without_known_ends_lifetime_is_the_default() -> None:
     """Where nobody knows when slices end, mfi-lifetime chooses as mfi does."""
-    one, other = (policy.tables(policy.find(name), A100) for name in ("mfi", "mfi-lifetime"))
-    assert (one.loss == other.loss).all()
-    assert (one.choice == other.choice).all()
+    mfi, other = (policy.tables(policy.find(name), A100) for name in ("mfi", "mfi-lifetime"))
+    assert (mfi.loss == other.loss).all()
+    assert (mfi.choice == other.choice).all()
 
 
 def test_only_fgd_follows_the_demand_and_can_be_fixed() -> None:
     """Of all policies fgd alone can be weighed anew, and a fixed one cannot."""
-    assert [name for name, one in policy.POLICIES.items() if one.weigh is not None] == ["fgd"]
+    assert [name for name, named in policy.POLICIES.items() if named.weigh is not None] == ["fgd"]
     weigh = policy.find("fgd").weigh
     assert weigh is not None
     fixed = weigh((("1g.5gb", 2.0),)).fixed()
@@ -170,11 +170,11 @@ def _first(fleet: Fleet, nodes: int) -> str:
 def test_round_robin_goes_round_the_nodes() -> None:
     """Under round robin the node after the one chosen last comes first, and after the last the first."""
     fleet = _fleet("round-robin", 3)
-    seen = []
+    firsts = []
     for _ in range(4):
-        seen.append(_first(fleet, 3))
-        fleet.chose(seen[-1])
-    assert seen == ["n0", "n1", "n2", "n0"]
+        firsts.append(_first(fleet, 3))
+        fleet.chose(firsts[-1])
+    assert firsts == ["n0", "n1", "n2", "n0"]
 
 
 def test_first_fit_stays_with_the_first_node() -> None:

@@ -27,7 +27,7 @@ class World:
     def bound(self, name: str, node: str, *promises: tuple[str, str, int], asks: tuple[str, ...] = ()) -> str:
         """Create and bind a pod that is promised (GPU, profile, start) and asks for that, or for `asks`; its UID."""
         made = self.pod(name, *(asks or tuple(profile for _, profile, _ in promises)))
-        text = contract.encode_placement([Promise("main", *one) for one in promises])
+        text = contract.encode_placement([Promise("main", *promise) for promise in promises])
         self.bind(made, node, text if promises else None)
         return str(made["metadata"]["uid"])
 
@@ -39,8 +39,8 @@ class World:
 
     def phase(self, name: str) -> str:
         """A pod's phase; `gone` if there is none."""
-        found = [one for one in self.server.list(api.POD) if one.document["metadata"]["name"] == name]
-        return str(found[0].document["status"]["phase"]) if found else "gone"
+        pods = [stored for stored in self.server.list(api.POD) if stored.document["metadata"]["name"] == name]
+        return str(pods[0].document["status"]["phase"]) if pods else "gone"
 
     def set_phase(self, name: str, phase: str) -> None:
         """Write a pod's phase."""
@@ -52,16 +52,18 @@ class World:
 
     def events(self) -> list[Document]:
         """All events."""
-        return [one.document for one in self.server.list(api.EVENT)]
+        return [stored.document for stored in self.server.list(api.EVENT)]
 
     def slices(self, node: str) -> list[tuple[str, str, int, str]]:
         """(GPU, profile, start, owner's name) as a node's MigNode says, in order; empty where there is none yet."""
-        found = [one.document for one in self.server.list(api.MIG_NODE) if one.document["metadata"]["name"] == node]
+        mig_nodes = [
+            stored.document for stored in self.server.list(api.MIG_NODE) if stored.document["metadata"]["name"] == node
+        ]
         return [
-            (gpu["uuid"], one["profile"], one["start"], one.get("owner", {}).get("pod", ""))
-            for document in found
+            (gpu["uuid"], slice_["profile"], slice_["start"], slice_.get("owner", {}).get("pod", ""))
+            for document in mig_nodes
             for gpu in document.get("status", {}).get("gpus", ())
-            for one in gpu.get("slices", ())
+            for slice_ in gpu.get("slices", ())
         ]
 
 

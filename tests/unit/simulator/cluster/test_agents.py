@@ -50,9 +50,9 @@ async def test_report_can_be_read_by_the_scheduler(world: World) -> None:
         uid = world.bound("p", NODE, (GPU, "1g.5gb+me", 2))
         await eventually(lambda: bool(world.slices(NODE)), "the slice is reported")
     status = world.server.get(api.MIG_NODE, NODE).document["status"]
-    seen = contract.decode_status(msgspec.json.encode(status), NODE)
-    assert seen.problem == ""
-    (cut,) = seen.by_uuid()[GPU].slices
+    node = contract.decode_status(msgspec.json.encode(status), NODE)
+    assert node.problem == ""
+    (cut,) = node.by_uuid()[GPU].slices
     assert cut.owner is not None
     assert (cut.owner.uid, cut.owner.container) == (uid, "main")
     assert cut.mig_uuid.startswith("MIG-")

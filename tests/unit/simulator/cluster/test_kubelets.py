@@ -52,9 +52,9 @@ async def test_pod_runs_once_its_slices_are_cut(world: World) -> None:
         kubelets.look_at(uid)
         await eventually(lambda: world.phase("p") == "Running", "the pod runs")
     status = world.server.get(api.POD, "p", "default").document["status"]
-    conditions = {one["type"]: one["status"] for one in status["conditions"]}
+    conditions = {condition["type"]: condition["status"] for condition in status["conditions"]}
     assert conditions == {"PodScheduled": "True", "Initialized": "True", "ContainersReady": "True", "Ready": "True"}
-    assert [one["ready"] for one in status["containerStatuses"]] == [True]
+    assert [container_status["ready"] for container_status in status["containerStatuses"]] == [True]
 
 
 async def test_pods_elsewhere_are_left_alone(world: World) -> None:

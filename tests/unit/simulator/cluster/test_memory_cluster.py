@@ -18,14 +18,14 @@ def pod(name: str) -> Document:
     return {"metadata": {"name": name, "namespace": "default"}, "spec": {"containers": [{"name": "main"}]}}
 
 
-async def seen(api: MemoryApi, version: str, count: int) -> list[ObjectChange]:
-    found = []
+async def changes(api: MemoryApi, version: str, count: int) -> list[ObjectChange]:
+    collected = []
     async with aclosing(api.watch(POD, version)) as watch:
         async for change in watch:
-            found.append(change)
-            if len(found) == count:
+            collected.append(change)
+            if len(collected) == count:
                 break
-    return found
+    return collected
 
 
 async def test_compacted_version_is_gone() -> None:
@@ -39,10 +39,10 @@ async def test_compacted_version_is_gone() -> None:
     server.compact()
     for version in (old, last_pod):
         with pytest.raises(errors.GoneError):
-            await seen(api, version, 1)
+            await changes(api, version, 1)
     now = str(server.version)
     server.create(POD, pod("two"))
-    (change,) = await seen(api, now, 1)
+    (change,) = await changes(api, now, 1)
     assert change.type is ChangeType.ADDED
 
 
@@ -53,8 +53,8 @@ async def test_history_is_bounded() -> None:
         server.create(POD, pod(f"p{number}"))
     api = MemoryApi(server)
     with pytest.raises(errors.GoneError):
-        await seen(api, "1", 1)
-    assert len(await seen(api, "20", 5)) == 5
+        await changes(api, "1", 1)
+    assert len(await changes(api, "20", 5)) == 5
 
 
 async def test_reader_who_falls_behind_is_cut_off() -> None:
@@ -69,7 +69,7 @@ async def test_reader_who_falls_behind_is_cut_off() -> None:
     with pytest.raises(StopAsyncIteration):
         await anext(watch)
     with pytest.raises(errors.GoneError):
-        await seen(api, first.resource_version, 1)
+        await changes(api, first.resource_version, 1)
 
 
 async def test_bookmarks_move_a_quiet_watch_on() -> None:
@@ -87,7 +87,7 @@ async def test_bookmarks_move_a_quiet_watch_on() -> None:
     await watch.aclose()
     server.create(POD, pod("loud"))
     with pytest.raises(errors.GoneError):
-        await seen(api, "1", 1)
+        await changes(api, "1", 1)
 
 
 async def test_bookmark_version_can_be_watched_from() -> None:
@@ -97,9 +97,9 @@ async def test_bookmark_version_can_be_watched_from() -> None:
     server.create(POD, pod("before"))
     server.create(NODE, {"metadata": {"name": "n"}})
     server.bookmark()
-    *_, bookmark = await seen(api, "0", 2)
+    *_, bookmark = await changes(api, "0", 2)
     server.create(POD, pod("after"))
-    (change,) = await seen(api, bookmark.resource_version, 1)
+    (change,) = await changes(api, bookmark.resource_version, 1)
     assert change.document is not None
     assert change.document["metadata"]["name"] == "after"
 

@@ -9,9 +9,9 @@ from tests.unit.simulator.cluster.cluster_world import World
 
 def test_uuids_follow_from_the_seed() -> None:
     """The same seed gives the same GPUs, another one others; no UUID comes twice."""
-    one, again, other = (nodes.uniform(3, 4, seed=seed) for seed in (7, 7, 8))
-    assert one == again
-    uuids = [gpu.uuid for fleet in (one, other) for node in fleet for gpu in node.gpus]
+    first, again, other = (nodes.uniform(3, 4, seed=seed) for seed in (7, 7, 8))
+    assert first == again
+    uuids = [gpu.uuid for fleet in (first, other) for node in fleet for gpu in node.gpus]
     assert len(set(uuids)) == len(uuids) == 24
 
 
@@ -56,6 +56,6 @@ async def test_nodes_there_already_are_kept() -> None:
         api.NODE, {"metadata": {"name": "node-1", "labels": {"mine": "1"}}, "status": {"allocatable": {}}}
     )
     await nodes.create(world.api, nodes.uniform(2, 1))
-    first, second = (one.document for one in world.server.list(api.NODE))
+    first, second = (stored.document for stored in world.server.list(api.NODE))
     assert first["metadata"]["labels"] == {"mine": "1"}
     assert first["status"]["allocatable"] == second["status"]["allocatable"]

@@ -16,7 +16,7 @@ UUID = "GPU-00000000-0000-0000-0000-000000000001"
 
 def cut(catalogue: Catalogue, orientation: Orientation, profile_ids: list[int], branch: int = 610) -> list[int]:
     gpu = SimulatedGpu(catalogue, UUID, orientation=orientation, branch=branch)
-    return [gpu.create_gpu_instance(one).gi_id for one in profile_ids]
+    return [gpu.create_gpu_instance(profile_id).gi_id for profile_id in profile_ids]
 
 
 # Found in NVIDIA's MIG User Guide, issue trackers and how-tos; a listing counts as the order that explains it.
@@ -56,17 +56,17 @@ def test_old_drivers_chose_the_same(branch: int) -> None:
 def test_bad_order_leaves_no_room_for_the_large_slice() -> None:
     """After 1g, 1g, 2g no 3g fits: the manual's advice to create the largest first."""
     gpu = SimulatedGpu(gpu_models.find("a100-40gb"), UUID)
-    for one in (19, 19, 14):
-        gpu.create_gpu_instance(one)
+    for profile_id in (19, 19, 14):
+        gpu.create_gpu_instance(profile_id)
     with pytest.raises(device.NoRoomError):
         gpu.create_gpu_instance(9)
     gpu = SimulatedGpu(gpu_models.find("a100-40gb"), UUID)
-    for one in (9, 14, 19, 19):
-        gpu.create_gpu_instance(one)
+    for profile_id in (9, 14, 19, 19):
+        gpu.create_gpu_instance(profile_id)
 
 
 def test_choice_ignores_what_a_board_lacks() -> None:
     """Choosing works on a board with a single profile."""
     full = gpu_models.find("a100-40gb")
-    one = dataclasses.replace(full, profiles=(full.profile("2g.10gb"),))
-    assert cut(one, NORMAL, [14, 14, 14]) == [3, 4, 5]
+    only_2g = dataclasses.replace(full, profiles=(full.profile("2g.10gb"),))
+    assert cut(only_2g, NORMAL, [14, 14, 14]) == [3, 4, 5]

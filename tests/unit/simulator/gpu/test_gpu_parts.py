@@ -20,10 +20,10 @@ def test_boards_have_no_gaps(model: str) -> None:
     published = gpu_models.find(model)
     filled = board.board(published)
     assert filled.memory_mib > 0
-    for one, told in zip(filled.catalogue.profiles, published.profiles, strict=True):
+    for profile, told in zip(filled.catalogue.profiles, published.profiles, strict=True):
         for field in ("memory_mib", "engines", "sm", "copy_engines"):
-            assert getattr(one, field) is not None
-            assert getattr(told, field) in (None, getattr(one, field))
+            assert getattr(profile, field) is not None
+            assert getattr(told, field) in (None, getattr(profile, field))
 
 
 @pytest.mark.parametrize(
@@ -48,8 +48,8 @@ def test_splits_of_a_whole_gpu() -> None:
     """A 7g instance splits into 7, 3, 2, 1 and 1 compute instances of 1, 2, 3, 4 and 7 slices, each disjoint."""
     gpu = SimulatedGpu(gpu_models.find("a100-40gb"), "GPU-0")
     splits = gpu.compute_profiles["7g.40gb"]
-    assert [(one.size, one.instances) for one in splits] == [(1, 7), (2, 3), (3, 2), (4, 1), (7, 1)]
-    assert all(len(one.starts) == one.instances for one in splits)
+    assert [(split.size, split.instances) for split in splits] == [(1, 7), (2, 3), (3, 2), (4, 1), (7, 1)]
+    assert all(len(split.starts) == split.instances for split in splits)
 
 
 def test_full_compute_instance_of_a_double_memory_slice() -> None:
@@ -168,4 +168,4 @@ def test_faults_strike_as_often_as_told() -> None:
 def test_privileges_and_virtualization_follow_nvml() -> None:
     """Privileges are ordered, and virtualization modes have NVML's numbers."""
     assert Privilege.NONE < Privilege.MONITOR < Privilege.CONFIG < Privilege.ADMIN
-    assert [int(one) for one in Virtualization] == [0, 1, 2, 3]
+    assert [int(mode) for mode in Virtualization] == [0, 1, 2, 3]

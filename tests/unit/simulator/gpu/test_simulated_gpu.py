@@ -94,9 +94,9 @@ def test_every_known_model_can_be_simulated(model: str, orientation: Orientation
     """On every known model each legal placement can be cut alone, under an id that no other place of its size has."""
     gpu = SimulatedGpu(gpu_models.find(model), UUID, orientation=orientation)
     ids: dict[int, tuple[int, int]] = {}
-    for one in gpu.catalogue.placements():
-        made = gpu.create(one.profile, one.start)
-        assert ids.setdefault(made.gi_id, (one.start, one.size)) == (one.start, one.size)
+    for placement in gpu.catalogue.placements():
+        made = gpu.create(placement.profile, placement.start)
+        assert ids.setdefault(made.gi_id, (placement.start, placement.size)) == (placement.start, placement.size)
         gpu.destroy(made.gi_id)
 
 

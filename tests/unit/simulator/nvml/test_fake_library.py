@@ -74,12 +74,12 @@ def test_structures_have_the_size_of_the_header(
 
 def test_third_struct_of_profiles_has_the_size_of_its_version() -> None:
     """The size of a versioned structure is the low half of its version."""
-    for one in (
+    for struct in (
         structs.GpuInstanceProfileInfoV2,
         structs.GpuInstanceProfileInfoV3,
         structs.ComputeInstanceProfileInfoV2,
     ):
-        assert ctypes.sizeof(one) == one.VERSION & 0xFFFF
+        assert ctypes.sizeof(struct) == struct.VERSION & 0xFFFF
     assert structs.GpuInstanceProfileInfoV3.capabilities.offset == 144
 
 
@@ -200,7 +200,7 @@ def test_compute_instances_in_slices_of_their_gpu_instance(opened: Opened) -> No
     call(instance, 2, None, ctypes.byref(count))
     array = (opened.nvml.c_nvmlComputeInstancePlacement_t * count.value)()
     call(instance, 2, array, ctypes.byref(count))
-    assert [(one.start, one.size) for one in array] == [(0, 3), (4, 3)]
+    assert [(placement.start, placement.size) for placement in array] == [(0, 3), (4, 3)]
     assert opened.nvml.nvmlGpuInstanceGetComputeInstanceRemainingCapacity(instance, 2) == 1
 
 
@@ -215,7 +215,7 @@ def test_mig_device_tells_of_itself(opened: Opened) -> None:
     assert (attributes.multiprocessorCount, attributes.memorySizeMB) == (42, 19968 - 128)
     assert (attributes.gpuInstanceSliceCount, attributes.computeInstanceSliceCount) == (3, 3)
     opened.gpu.start_process(2, 77, memory_mib=100)
-    assert [one.pid for one in opened.nvml.nvmlDeviceGetComputeRunningProcesses(mig)] == [77]
+    assert [process.pid for process in opened.nvml.nvmlDeviceGetComputeRunningProcesses(mig)] == [77]
     memory = opened.nvml.nvmlDeviceGetMemoryInfo(mig)
     assert (memory.total - memory.free, memory.used) == (100 << 20, 100 << 20)
     assert opened.code(lambda: opened.nvml.nvmlDeviceGetUtilizationRates(opened.handle)) == NOT_SUPPORTED
@@ -228,8 +228,8 @@ def test_parent_lists_all_processes(opened: Opened, privilege: Privilege, told: 
     opened.nvml.nvmlGpuInstanceCreateComputeInstance(instance, 2)
     opened.gpu.start_process(2, 77)
     opened.driver.privilege = privilege
-    (one,) = opened.nvml.nvmlDeviceGetComputeRunningProcesses(opened.handle)
-    assert (one.pid, one.gpuInstanceId) == (77, told)
+    (process,) = opened.nvml.nvmlDeviceGetComputeRunningProcesses(opened.handle)
+    assert (process.pid, process.gpuInstanceId) == (77, told)
 
 
 def test_hidden_holder_shows_no_process(opened: Opened) -> None:
@@ -281,12 +281,12 @@ def test_handles_by_name(opened: Opened) -> None:
     opened.nvml.nvmlGpuInstanceCreateComputeInstance(instance, 2)
     mig = opened.nvml.nvmlDeviceGetMigDeviceHandleByIndex(opened.handle, 0)
     by_uuid, by_address = opened.nvml.nvmlDeviceGetHandleByUUID, opened.nvml.nvmlDeviceGetHandleByPciBusId
-    for found in (
+    for device_handle in (
         by_uuid(opened.gpu.uuid),
         by_address("00000000:10:00.0"),
         opened.nvml.nvmlDeviceGetDeviceHandleFromMigDeviceHandle(mig),
     ):
-        assert opened.nvml.nvmlDeviceGetUUID(found) == opened.gpu.uuid
+        assert opened.nvml.nvmlDeviceGetUUID(device_handle) == opened.gpu.uuid
     assert opened.nvml.nvmlDeviceGetGpuInstanceId(by_uuid(opened.nvml.nvmlDeviceGetUUID(mig))) == 2
     assert opened.code(lambda: by_uuid("GPU-not-here")) == NOT_FOUND
     assert opened.code(lambda: by_address("00000000:99:00.0")) == NOT_FOUND

@@ -77,7 +77,7 @@ def test_placements_capacity_and_instances(nvml: Any, handle: Any, row: tuple[An
     nvml.nvmlDeviceGetGpuInstancePossiblePlacements(handle, profile_id, None, ctypes.byref(count))
     array = (nvml.c_nvmlGpuInstancePlacement_t * count.value)()
     nvml.nvmlDeviceGetGpuInstancePossiblePlacements(handle, profile_id, array, ctypes.byref(count))
-    assert [(one.start, one.size) for one in array] == [(start, size) for start in starts]
+    assert [(placement.start, placement.size) for placement in array] == [(start, size) for start in starts]
     assert nvml.nvmlDeviceGetGpuInstanceRemainingCapacity(handle, profile_id) == instances
     array, count = (nvml.c_nvmlGpuInstance_t * instances)(), ctypes.c_uint(99)
     nvml.nvmlDeviceGetGpuInstances(handle, profile_id, array, ctypes.byref(count))
@@ -111,7 +111,7 @@ def test_refusals(nvml: Any, handle: Any) -> None:
 
 def test_fields_memory_and_virtualization(nvml: Any, handle: Any) -> None:
     """Both MIG fields answer 1, the memory is the measured one, and the GPU is passed through."""
-    assert [(one.nvmlReturn, one.value.uiVal) for one in nvml.nvmlDeviceGetFieldValues(handle, [184, 199])] == [
+    assert [(field.nvmlReturn, field.value.uiVal) for field in nvml.nvmlDeviceGetFieldValues(handle, [184, 199])] == [
         (0, 1),
         (0, 1),
     ]

@@ -28,11 +28,11 @@ def test_images_are_what_their_manifest_says(tmp_path: Path) -> None:
             return member.read()
 
         manifest = json.loads(content("manifest.json"))
-        assert [one["RepoTags"] for one in manifest] == [[image.BUSYBOX], [image.PAUSE]]
-        for one in manifest:
-            config = content(one["Config"])
-            assert one["Config"] == f"{hashlib.sha256(config).hexdigest()}.json"
-            (layer,) = one["Layers"]
+        assert [image_["RepoTags"] for image_ in manifest] == [[image.BUSYBOX], [image.PAUSE]]
+        for image_ in manifest:
+            config = content(image_["Config"])
+            assert image_["Config"] == f"{hashlib.sha256(config).hexdigest()}.json"
+            (layer,) = image_["Layers"]
             assert json.loads(config)["rootfs"]["diff_ids"] == [f"sha256:{hashlib.sha256(content(layer)).hexdigest()}"]
         layer_file = archive.extractfile("layer.tar")
         assert layer_file is not None
@@ -111,7 +111,7 @@ def test_the_kubelet_serves_no_port(place: NodeLayout) -> None:
 def test_the_kubelet_finds_its_kernel_settings_as_it_wants_them(place: NodeLayout) -> None:
     """Each kernel setting that a kubelet would change is covered by a file that already holds the value."""
     binds = json.loads((place.config / "namespaces.json").read_text())["binds"]
-    covered = {one["target"]: Path(one["source"]) for one in binds if one["target"].startswith("/proc/sys/")}
+    covered = {bind["target"]: Path(bind["source"]) for bind in binds if bind["target"].startswith("/proc/sys/")}
     del covered["/proc/sys/kernel/random/boot_id"]
     assert {target.removeprefix("/proc/sys/"): int(source.read_text()) for target, source in covered.items()} == (
         configuration.KERNEL_SETTINGS

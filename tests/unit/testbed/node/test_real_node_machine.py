@@ -16,7 +16,9 @@ Make = Callable[..., Path]
 
 
 def version_1(controllers: tuple[str, ...] = V1, mode: str = "rw") -> str:
-    return "".join(f"cgroup /sys/fs/cgroup/{one} cgroup {mode},relatime,{one} 0 0\n" for one in controllers)
+    return "".join(
+        f"cgroup /sys/fs/cgroup/{controller} cgroup {mode},relatime,{controller} 0 0\n" for controller in controllers
+    )
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ def node(**changes: Any) -> in_tree.NodeInfo:
 
 
 def pod(*requests: dict[str, str], init: list[dict[str, Any]] | None = None, **spec: Any) -> dict[str, Any]:
-    containers = [{"name": f"c{i}", "resources": {"requests": one}} for i, one in enumerate(requests)]
+    containers = [{"name": f"c{i}", "resources": {"requests": amounts}} for i, amounts in enumerate(requests)]
     return {"spec": {"containers": containers or [{"name": "c"}], "initContainers": init or [], **spec}}
 
 
@@ -60,8 +60,8 @@ def test_requests_follow_the_effective_rule() -> None:
         {"name": "sidecar", "restartPolicy": "Always", "resources": {"requests": {"cpu": "1"}}},
         {"name": "greedy", "resources": {"limits": {"cpu": "3", "memory": "1Gi"}}},
     ]
-    asked = in_tree.requests_of(pod({"cpu": "500m"}, {"cpu": "1"}, init=init))
-    assert asked == {"cpu": 4000, "memory": 2**30 * 1000}
+    requests = in_tree.requests_of(pod({"cpu": "500m"}, {"cpu": "1"}, init=init))
+    assert requests == {"cpu": 4000, "memory": 2**30 * 1000}
 
 
 @pytest.mark.parametrize(
@@ -78,10 +78,10 @@ def test_requests_follow_the_effective_rule() -> None:
 )
 def test_taints_need_a_toleration(taint: dict[str, str], tolerations: list[dict[str, str]], fits: bool) -> None:
     """A taint refuses whoever does not tolerate its key, value and effect; a preference refuses nobody."""
-    found = refused(pod(tolerations=tolerations), node(taints=[taint]))
-    assert (found is None) is fits
-    if found is not None:
-        assert found == Refusal((f"node(s) had untolerated taint {{k: {taint.get('value', '')}}}",), resolvable=False)
+    refusal = refused(pod(tolerations=tolerations), node(taints=[taint]))
+    assert (refusal is None) is fits
+    if refusal is not None:
+        assert refusal == Refusal((f"node(s) had untolerated taint {{k: {taint.get('value', '')}}}",), resolvable=False)
 
 
 def test_cordoned_node_refuses() -> None:
@@ -129,11 +129,11 @@ def test_node_selector() -> None:
 
 def test_fuller_nodes_score_higher() -> None:
     """The score is the mean share of CPU and memory in use with the pod, 0…100."""
-    asked = in_tree.requests_of(pod({"cpu": "2", "memory": "2Gi"}))
-    assert in_tree.most_allocated(asked, node()) == (50 + 25) // 2
+    requests = in_tree.requests_of(pod({"cpu": "2", "memory": "2Gi"}))
+    assert in_tree.most_allocated(requests, node()) == (50 + 25) // 2
     busy = node()
     busy.add({"cpu": 4000, "memory": 2**30 * 8000})
-    assert in_tree.most_allocated(asked, busy) == 100
+    assert in_tree.most_allocated(requests, busy) == 100
 
 
 def affine(terms: list[dict[str, Any]]) -> dict[str, Any]:

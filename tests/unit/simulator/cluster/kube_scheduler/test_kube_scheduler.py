@@ -49,7 +49,7 @@ class Extender:
         return {"NodeNames": body["NodeNames"], "Nodes": body["Nodes"], "FailedNodes": {}, "Error": ""}
 
     def _prioritize(self, body: dict[str, Any]) -> list[dict[str, Any]]:
-        names = body["NodeNames"] or [one["metadata"]["name"] for one in body["Nodes"]["items"]]
+        names = body["NodeNames"] or [node["metadata"]["name"] for node in body["Nodes"]["items"]]
         return [{"Host": name, "Score": 10 - rank} for rank, name in enumerate(names)]
 
     def _bind(self, body: dict[str, Any]) -> dict[str, str]:
@@ -87,8 +87,12 @@ def node_of(world: World, name: str) -> str:
 
 def told(world: World, name: str) -> tuple[str, str]:
     conditions = world.server.get(api.POD, name, "default").document["status"].get("conditions", [])
-    found = [(one.get("reason", ""), one.get("message", "")) for one in conditions if one["type"] == "PodScheduled"]
-    return found[0] if found else ("", "")
+    scheduled = [
+        (condition.get("reason", ""), condition.get("message", ""))
+        for condition in conditions
+        if condition["type"] == "PodScheduled"
+    ]
+    return scheduled[0] if scheduled else ("", "")
 
 
 async def test_the_wire_is_kube_schedulers(world: World) -> None:
@@ -110,7 +114,7 @@ async def test_whole_nodes_are_sent_to_an_extender_without_a_cache(world: World)
     """Without nodeCacheCapable nodes travel as objects, both ways."""
     extender = Extender(world)
     extender.answers["filter"] = lambda body: {
-        "Nodes": {"items": [one for one in body["Nodes"]["items"] if one["metadata"]["name"] != "node-1"]},
+        "Nodes": {"items": [node for node in body["Nodes"]["items"] if node["metadata"]["name"] != "node-1"]},
         "NodeNames": None,
         "FailedNodes": {"node-1": "no"},
     }
@@ -119,7 +123,7 @@ async def test_whole_nodes_are_sent_to_an_extender_without_a_cache(world: World)
         await eventually(lambda: node_of(world, "p") == "node-2", "the pod is bound")
     (filtered,) = extender.bodies("filter")
     assert filtered["NodeNames"] is None
-    assert [one["metadata"]["name"] for one in filtered["Nodes"]["items"]] == NODES
+    assert [node["metadata"]["name"] for node in filtered["Nodes"]["items"]] == NODES
 
 
 async def test_one_feasible_node_is_not_ranked(world: World) -> None:
@@ -296,7 +300,7 @@ async def test_heartbeats_wake_nobody(world: World) -> None:
         calls = len(extender.calls)
         beat = [{"type": "Ready", "status": "True", "lastHeartbeatTime": "2026-01-01T00:00:00Z"}]
         world.server.patch_status(api.NODE, "node-1", {"status": {"conditions": beat}})
-        known = scheduler._nodes
-        await eventually(lambda: known["node-1"].document["status"]["conditions"] == beat, "the heartbeat was seen")
+        cached = scheduler._nodes
+        await eventually(lambda: cached["node-1"].document["status"]["conditions"] == beat, "the heartbeat was seen")
         assert scheduler.idle
         assert len(extender.calls) == calls
