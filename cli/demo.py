@@ -16,7 +16,9 @@ from rich.text import Text
 from cli import api_client, output, slot_map
 from cli.output import Format
 from simulator import demo as demos
-from simulator.demo import Demo, Picture, PodRow
+from simulator.demo import Demo
+from simulator.picture import Picture, PodRow
+from simulator.workloads.translation import EXAMPLES_MODEL
 
 _SETTLING_SECONDS = 120.0  # `--once` does not wait longer for the last pod
 _REFRESH_SECONDS = 0.2
@@ -25,7 +27,7 @@ _REFRESH_SECONDS = 0.2
 def demo(
     nodes: Annotated[int, typer.Option(help="Simulated nodes.")] = 4,
     gpus: Annotated[int, typer.Option(help="GPUs per node.")] = 8,
-    model: Annotated[str, typer.Option(help="GPU model, such as a100-40gb or h100-80gb.")] = demos.EXAMPLES_MODEL,
+    model: Annotated[str, typer.Option(help="GPU model, such as a100-40gb or h100-80gb.")] = EXAMPLES_MODEL,
     seed: Annotated[int, typer.Option(help="The same seed gives the same picture.")] = 0,
     examples: Annotated[
         Path | None, typer.Option(help="File or folder of manifests to apply.", show_default="deploy/examples")
@@ -48,25 +50,25 @@ def demo(
     from config import logs
 
     logs.configure("console", "error")
-    wishes = demos.DemoOptions(nodes, gpus, model, seed, examples, policy, extender_port, api_host, api_port)
-    if not asyncio.run(_run(wishes, form, svg, once=once or svg is not None)):
+    options = demos.DemoOptions(nodes, gpus, model, seed, examples, policy, extender_port, api_host, api_port)
+    if not asyncio.run(_run(options, form, svg, once=once or svg is not None)):
         raise typer.Exit(1)
 
 
-async def _run(wishes: demos.DemoOptions, form: Format, svg: Path | None, *, once: bool) -> bool:
+async def _run(options: demos.DemoOptions, form: Format, svg: Path | None, *, once: bool) -> bool:
     """Serve until told to stop. Returns whether the cluster came to rest in time, where that was waited for."""
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    async with demos.start(wishes) as running:
+    async with demos.start(options) as running:
         if not once and form is Format.TABLE and sys.stdout.isatty():
-            await _live(running, wishes, stop)
+            await _live(running, options, stop)
             return True
         rested = await _rest(running, stop)
         picture = running.picture()
-        output.show(form, picture.document, lambda: _render(running, wishes, picture))
+        output.show(form, picture.document, lambda: _render(running, options, picture))
         if svg is not None:
-            output.save_svg(svg, "make demo", _render(running, wishes, picture))
+            output.save_svg(svg, "make demo", _render(running, options, picture))
         if not once:
             await stop.wait()
         return rested or not once
@@ -82,25 +84,25 @@ async def _rest(running: Demo, stop: asyncio.Event) -> bool:
     return settled in done
 
 
-async def _live(running: Demo, wishes: demos.DemoOptions, stop: asyncio.Event) -> None:
+async def _live(running: Demo, options: demos.DemoOptions, stop: asyncio.Event) -> None:
     """Redraw while things change."""
     shown = None
     with Live(console=output.console(), auto_refresh=False) as live:
         while not stop.is_set():
             picture = running.picture()
             if picture != shown:
-                live.update(_render(running, wishes, picture), refresh=True)
+                live.update(_render(running, options, picture), refresh=True)
                 shown = picture
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_REFRESH_SECONDS):
                     await stop.wait()
 
 
-def _render(running: Demo, wishes: demos.DemoOptions, picture: Picture) -> RenderableType:
+def _render(running: Demo, options: demos.DemoOptions, picture: Picture) -> RenderableType:
     service = running.cluster.service
     head = Text.assemble(
         ("migsched demo", "bold"),
-        f"   {output.number(wishes.nodes, 'node')} × {output.number(wishes.gpus, 'GPU')} {wishes.model}, simulated.",
+        f"   {output.number(options.nodes, 'node')} × {output.number(options.gpus, 'GPU')} {options.model}, simulated.",
         " Ctrl-C stops it.\n",
         ("extender ", "dim"),
         f"{service.extender_url}/v1",

@@ -4,5 +4,5 @@ gpu/            simulated GPUs, as a driver engineer would accept them
 nvml/           a libnvidia-ml over them, under the unmodified pynvml; not in the wheel
 cluster/        API server, nodes, agents, kubelets and kube-scheduler's cycle
 workloads/      manifests become the pods that their controllers would make
-demo            a whole cluster on one screen: `migsched demo`
+demo, picture   a whole cluster on one screen: `migsched demo`
 """

@@ -5,29 +5,25 @@ the seed, and nothing depends on the clock.
 """
 
 import asyncio
-import copy
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from allocator.claims import snapshot
 from allocator.claims.ledger import ClaimState
-from allocator.claims.snapshot import NodeView
-from allocator.mig import gpu_models, profile
-from allocator.mig.catalogue import Catalogue
-from allocator.mig.profile import Profile
+from allocator.mig import gpu_models
 from scheduler import explain, settings
 from simulator.cluster import api, embedded, nodes
 from simulator.cluster.api import Document
 from simulator.cluster.embedded import Embedded, EmbeddedOptions
 from simulator.cluster.kube_scheduler.scheduler import SchedulerConfig
-from simulator.workloads import expand, manifests
+from simulator.picture import Picture, PodRow, SliceView
+from simulator.workloads import expand, manifests, translation
 from simulator.workloads.expand import Expansion
+from simulator.workloads.translation import EXAMPLES_MODEL
 
 EXAMPLES = Path(__file__).parents[1] / "deploy" / "examples"
-EXAMPLES_MODEL = "a100-40gb"  # the GPU whose profiles the shipped examples name
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,67 +39,6 @@ class DemoOptions:
     extender_port: int | None = None
     api_host: str = "127.0.0.1"
     api_port: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class SliceView:
-    """One slice of a pod: memory slices `start` … `start + size - 1` of a GPU."""
-
-    container: str
-    gpu: str
-    profile: str
-    start: int
-    size: int
-
-
-@dataclass(frozen=True, slots=True)
-class PodRow:
-    """A pod, where it is, and in plain words why it is nowhere."""
-
-    namespace: str
-    name: str
-    phase: str
-    node: str
-    reason: str
-    slices: tuple[SliceView, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Picture:
-    """All pods and all GPUs at one moment."""
-
-    pods: tuple[PodRow, ...]
-    nodes: tuple[NodeView, ...]
-
-    def document(self) -> dict[str, Any]:
-        """The picture as JSON has it."""
-        return {
-            "pods": [
-                {
-                    "namespace": pod.namespace,
-                    "name": pod.name,
-                    "phase": pod.phase,
-                    "node": pod.node,
-                    "reason": pod.reason,
-                    "slices": [
-                        {
-                            "container": slice_.container,
-                            "gpu": slice_.gpu,
-                            "profile": slice_.profile,
-                            "start": slice_.start,
-                            "size": slice_.size,
-                        }
-                        for slice_ in pod.slices
-                    ],
-                }
-                for pod in self.pods
-            ],
-            "gpus": [
-                {"node": node.name, "gpu": gpu.uuid, "model": gpu.model, "mask": gpu.mask}
-                for node in self.nodes
-                for gpu in node.gpus
-            ],
-        }
 
 
 class Demo:
@@ -167,11 +102,11 @@ class Demo:
 
 @asynccontextmanager
 async def start(options: DemoOptions) -> AsyncIterator[Demo]:
-    """The demo, running as long as the block; the examples are applied. Raises InputError for wishes that cannot be."""
+    """The demo, running as long as the block; the examples are applied. Raises InputError for invalid options."""
     fleet = nodes.uniform(options.nodes, options.gpus, options.model, seed=options.seed)
     expansion = expand.expand(manifests.read(options.examples or EXAMPLES), seed=options.seed)
     if options.examples is None:
-        translate(expansion.pods, gpu_models.find(options.model))
+        translation.translate(expansion.pods, gpu_models.find(options.model))
     chosen = settings.load(
         extender_port=options.extender_port,
         api_host=options.api_host,
@@ -183,29 +118,3 @@ async def start(options: DemoOptions) -> AsyncIterator[Demo]:
     async with embedded.start(EmbeddedOptions(fleet, chosen, config, seed=options.seed)) as cluster:
         await cluster.apply(expansion.pods)
         yield Demo(cluster, expansion)
-
-
-def translate(pods: Sequence[Document], catalogue: Catalogue) -> None:
-    """Name the shipped examples' profiles as another GPU model does; one that it has nothing like stays as it is."""
-    names = {
-        profile.resource: like.resource
-        for profile in gpu_models.find(EXAMPLES_MODEL).profiles
-        if (like := _like(profile, catalogue)) is not None
-    }
-    for pod in pods:
-        for container in pod["spec"]["containers"]:
-            resources = container.get("resources") or {}
-            for what in ("limits", "requests"):
-                amounts = copy.copy(resources.get(what) or {})
-                if any(profile.is_mig_resource(name) for name in amounts):
-                    resources[what] = {names.get(name, name): amount for name, amount in amounts.items()}
-
-
-def _like(profile: Profile, catalogue: Catalogue) -> Profile | None:
-    """The profile of another model that is the same share of it, or the same compute slices with the nearest share."""
-    own = gpu_models.find(EXAMPLES_MODEL)
-    if profile.compute_slices == own.compute_slices:
-        return next(p for p in catalogue.profiles if p.plain and p.compute_slices == catalogue.compute_slices)
-    same = [p for p in catalogue.profiles if p.plain == profile.plain and p.compute_slices == profile.compute_slices]
-    share = profile.memory_slices / own.memory_slices
-    return min(same, key=lambda p: abs(p.memory_slices / catalogue.memory_slices - share), default=None)

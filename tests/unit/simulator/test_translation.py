@@ -1,9 +1,9 @@
-"""The demo's own parts: examples in another GPU's words."""
+"""The shipped examples in another GPU model's profile names."""
 
 import pytest
 
 from allocator.mig import gpu_models
-from simulator import demo
+from simulator.workloads import translation
 from tests.unit.simulator.cluster.cluster_world import pod
 
 
@@ -25,7 +25,7 @@ def test_examples_speak_of_the_models_profiles(model: str, expected: list[str]) 
     translated = []
     for profile in profiles:
         document = pod("p", profile)
-        demo.translate([document], gpu_models.find(model))
+        translation.translate([document], gpu_models.find(model))
         (resource,) = document["spec"]["containers"][0]["resources"]["limits"]
         translated.append(resource.removeprefix("nvidia.com/mig-"))
     assert translated == expected
@@ -35,7 +35,7 @@ def test_other_resources_stay() -> None:
     """What is no slice is left alone, in limits and requests alike."""
     document = pod("p", "1g.5gb")
     document["spec"]["containers"][0]["resources"] |= {"requests": {"cpu": "1", "nvidia.com/mig-1g.5gb": "1"}}
-    demo.translate([document], gpu_models.find("h100-80gb"))
+    translation.translate([document], gpu_models.find("h100-80gb"))
     resources = document["spec"]["containers"][0]["resources"]
     assert resources["requests"] == {"cpu": "1", "nvidia.com/mig-1g.10gb": "1"}
     assert resources["limits"] == {"nvidia.com/mig-1g.10gb": "1"}
