@@ -82,7 +82,7 @@ class FleetMachine(RuleBasedStateMachine):
         for node, loss in zip(order, losses, strict=True):
             assert loss == alone(self.nodes.get(node, ()), [profile], self.fleet.policy), node
 
-    @rule(wanted=requests)
+    @rule(request=requests)
     def ask_for_several(self, request: Request) -> None:
         """The losses of several slices are exactly those of placing them on each node by itself."""
         order = [*NAMES, CROWD[0], "nobody"]
@@ -104,7 +104,7 @@ class FleetMachine(RuleBasedStateMachine):
             assert node in self.fleet
             assert self.fleet.gpus(node) == tuple(states)
 
-    @rule(wanted=st.sets(st.sampled_from(PROFILES)), together=requests)
+    @rule(demanded=st.sets(st.sampled_from(PROFILES)), together=requests)
     def equals_a_fresh_one(self, demanded: set[str], together: Request) -> None:
         """Whatever was put and dropped before, the answers are those of a fleet built afresh."""
         fresh = Fleet(self.fleet.policy)
