@@ -74,6 +74,11 @@ class Geometry:
         """Free memory slices in a state."""
         return self.catalogue.memory_slices - int(self.masks[state]).bit_count()
 
+    def room_for(self, state: int, profile: str) -> int:
+        """How many more slices of a profile fit; none of one that the catalogue does not have."""
+        index = self.profile_index.get(profile)
+        return 0 if index is None else int(self.room[state, index])
+
     def _room(self) -> npt.NDArray[np.int16]:
         """How many of one profile fit at once, from the fullest states backwards."""
         room = np.zeros((self.states, len(self.profiles)), dtype=np.int16)

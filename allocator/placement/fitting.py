@@ -17,7 +17,7 @@ from allocator.mig.geometry import Geometry
 from allocator.mig.profile import Placement
 from allocator.placement import policy, splits
 from allocator.placement.policy import Policy
-from allocator.placement.splits import Counts, Losses, Part
+from allocator.placement.splits import Counts, Losses, Share
 
 GpuState = tuple[Geometry, int]
 
@@ -43,31 +43,31 @@ def fits(gpus: Sequence[GpuState], counts: Mapping[str, int]) -> bool:
 
 @lru_cache(maxsize=16_384)
 def _fits(gpus: tuple[GpuState, ...], counts: Counts) -> bool:
-    if any(sum(room(g, s, name) for g, s in gpus) < n for name, n in counts):
+    if any(sum(g.room_for(s, name) for g, s in gpus) < n for name, n in counts):
         return False
     if len(counts) == 1:
         return True
     if sum(g.free_slices(s) for g, s in gpus) < sum(n * _size(gpus, name) for name, n in counts):
         return False
     splits.check(counts)
-    held = 1  # bit i: the GPUs so far can take the part with number i
+    held = 1  # bit i: the GPUs so far can take the share with number i
     for geometry, state in gpus:
-        held = reduce(operator.or_, ((held & bits) << number for number, bits in _parts_in(geometry, state, counts)))
+        held = reduce(operator.or_, ((held & bits) << number for number, bits in _shares_in(geometry, state, counts)))
     return held >> (splits.number(counts) - 1) != 0
 
 
 @lru_cache(maxsize=8_192)
-def _parts_in(geometry: Geometry, state: int, counts: Counts) -> tuple[tuple[int, int], ...]:
-    """The parts that fit a state, each as its number and the numbers, as bits, of the parts it can be added to."""
+def _shares_in(geometry: Geometry, state: int, counts: Counts) -> tuple[tuple[int, int], ...]:
+    """The shares that fit a state, each as its number and the numbers, as bits, of the shares it can be added to."""
     table = splits.losses(policy.DEFAULT, geometry, counts)  # whatever the policy: what is legal costs less than inf
-    return tuple(_numbered(part, counts) for part, losses in table.items() if np.isfinite(losses[state]))
+    return tuple(_numbered(share, counts) for share, losses in table.items() if np.isfinite(losses[state]))
 
 
 @lru_cache(maxsize=8_192)
-def _numbered(part: Part, counts: Counts) -> tuple[int, int]:
-    """Parts are numbered like digits; bits has a one for every part whose sum with this one the request contains."""
+def _numbered(share: Share, counts: Counts) -> tuple[int, int]:
+    """Shares are numbered like digits; bits has a one for every share whose sum with this one the request contains."""
     number, bits, unit = 0, 1, 1
-    for taken, (_, n) in zip(part, counts, strict=True):
+    for taken, (_, n) in zip(share, counts, strict=True):
         number += taken * unit
         bits = sum(bits << more * unit for more in range(n - taken + 1))
         unit *= n + 1
@@ -94,52 +94,52 @@ def _place(gpus: tuple[GpuState, ...], profiles: tuple[str, ...], by: Policy) ->
         return None
     splits.check(counts)
     placed_by_profile: dict[str, list[Placed]] = {name: [] for name, _ in counts}
-    for index, part in enumerate(_shares(gpus, counts, by)):
-        for placed in _cut(index, gpus[index], part, counts, by):
+    for index, share in enumerate(_split(gpus, counts, by)):
+        for placed in _cut(index, gpus[index], share, counts, by):
             placed_by_profile[placed.placement.profile].append(placed)
     following = {name: iter(places) for name, places in placed_by_profile.items()}
     return tuple(next(following[name]) for name in profiles)
 
 
-def _shares(gpus: Sequence[GpuState], counts: Counts, by: Policy) -> list[Part]:
-    """The part of each GPU, where the request fits and the sum of the losses is least."""
+def _split(gpus: Sequence[GpuState], counts: Counts, by: Policy) -> list[Share]:
+    """The share of each GPU, where the request fits and the sum of the losses is least."""
     tables = [splits.losses(by, geometry, counts) for geometry, _ in gpus]
-    cut = tuple(dict.fromkeys(part for table in tables for part in table))
-    sharing = splits.Sharing(counts, cut)
+    cut = tuple(dict.fromkeys(share for table in tables for share in table))
+    distribution = splits.Distribution(counts, cut)
     losses = [
-        {part: least_losses.item(state) for part, least_losses in table.items()}
+        {share: least_losses.item(state) for share, least_losses in table.items()}
         for table, (_, state) in zip(tables, gpus, strict=True)
     ]
     onward: list[Losses] = []  # the sums of the GPUs from the last one to each, the first left out
     for share_losses in reversed(losses[1:]):
-        column = np.array([[share_losses.get(part, np.inf)] for part in cut])
-        onward.append(sharing.add(onward[-1], column) if onward else sharing.first(column))
+        column = np.array([[share_losses.get(share, np.inf)] for share in cut])
+        onward.append(distribution.add(onward[-1], column) if onward else distribution.first(column))
     remaining = tuple(n for _, n in counts)
     chosen = []
     for (geometry, _), share_losses, following in zip(gpus[:-1], losses[:-1], reversed(onward), strict=True):
         order = splits.large_first(geometry, counts)
         least, best = np.inf, remaining
-        for part in sorted(share_losses, key=lambda part: [part[position] for position in order], reverse=True):
-            rest = tuple(map(int.__sub__, remaining, part))
-            if min(rest) >= 0 and share_losses[part] + following[rest].item() < least:
-                least, best = share_losses[part] + following[rest].item(), part
+        for share in sorted(share_losses, key=lambda share: [share[position] for position in order], reverse=True):
+            rest = tuple(map(int.__sub__, remaining, share))
+            if min(rest) >= 0 and share_losses[share] + following[rest].item() < least:
+                least, best = share_losses[share] + following[rest].item(), share
         chosen.append(best)
         remaining = tuple(map(int.__sub__, remaining, best))
     return [*chosen, remaining]
 
 
-def _cut(index: int, gpu: GpuState, part: Part, counts: Counts, by: Policy) -> Iterator[Placed]:
-    """The placements of one GPU's part that cost least, from large to small."""
+def _cut(index: int, gpu: GpuState, share: Share, counts: Counts, by: Policy) -> Iterator[Placed]:
+    """The placements of one GPU's share that cost least, from large to small."""
     geometry, state = gpu
     losses = splits.losses(by, geometry, counts)
     for position in splits.large_first(geometry, counts):
-        for _ in range(part[position]):
-            rest = (*part[:position], part[position] - 1, *part[position + 1 :])
+        for _ in range(share[position]):
+            rest = (*share[:position], share[position] - 1, *share[position + 1 :])
             steps = splits.step_losses(by, geometry, state)
             columns = geometry.placements_of(counts[position][0])
             best = min(columns, key=lambda i: steps[i] + losses[rest][geometry.step[state, i]])
             yield Placed(index, geometry.placements[best], steps.item(best))
-            state, part = int(geometry.step[state, best]), rest
+            state, share = int(geometry.step[state, best]), rest
 
 
 def _place_one(gpus: Sequence[GpuState], name: str, by: Policy) -> tuple[Placed, ...] | None:
@@ -164,9 +164,3 @@ def _place_one(gpus: Sequence[GpuState], name: str, by: Policy) -> tuple[Placed,
 def _size(gpus: Sequence[GpuState], name: str) -> int:
     """Memory slices of a profile, on the GPU where it takes least: a name may be 1 slice of one model, 2 of another."""
     return min(g.catalogue.by_name[name].memory_slices for g, _ in gpus if name in g.catalogue.by_name)
-
-
-def room(geometry: Geometry, state: int, name: str) -> int:
-    """How many more slices of a profile fit on a GPU; 0 where its model does not offer it."""
-    index = geometry.profile_index.get(name)
-    return 0 if index is None else int(geometry.room[state, index])

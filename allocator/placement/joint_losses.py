@@ -1,12 +1,13 @@
 """Joint losses: what a request of several slices costs on each node of a fleet, kept as the nodes change.
 
-A node's least loss is the least sum over all ways to share the request out among its GPUs (`parts`), computed for
+A node's least loss is the least sum over all ways to share the request out among its GPUs (`splits`), computed for
 all nodes at once. What was computed for a node holds until it changes, so that a filter call between two bindings
 costs one node, not thousands. Owned by fleet, one per request that was asked for lately.
 """
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -14,26 +15,36 @@ import numpy.typing as npt
 from allocator.mig.geometry import Geometry
 from allocator.placement import splits
 from allocator.placement.policy import Policy
-from allocator.placement.splits import Counts, Losses, Part, Sharing
+from allocator.placement.splits import Counts, Distribution, Losses, Share
 
 Rows = npt.NDArray[np.intp]
 States = npt.NDArray[np.int32]  # nodes × GPUs: the fleet's numbers of GPU states
 Versions = npt.NDArray[np.int64]
 
 TOO_COMPLEX = -math.inf  # the loss of a node whose answer was refused
-MAX_ADDITIONS = 60_000_000  # per question, about 0.1 s; nodes beyond are refused now and go on at the next question
-MAX_PORTIONS = 5  # of so many additions, as long as no node fits
 
-_ALIKE = 8_000_000  # sums from which it pays to look for nodes that are alike
-_CELLS = 2**16  # sums held at a time: they stay in the processor's cache
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one question may cost, and where the cheaper way to compute it begins."""
+
+    additions: int = 60_000_000  # about 0.1 s; nodes beyond are refused now and go on at the next question
+    portions: int = 5  # of so many additions, as long as no node fits
+    alike: int = 8_000_000  # sums from which it pays to look for nodes that are alike
+    sums: int = 2**16  # held at a time: they stay in the processor's cache
+    cells: int = splits.MAX_CELLS  # of the table of one GPU model
+
+
+DEFAULT_LIMITS = Limits()
 
 
 class JointLosses:
     """The least losses of one request under one policy, by row."""
 
-    def __init__(self, by: Policy, counts: Counts) -> None:
+    def __init__(self, by: Policy, counts: Counts, limits: Limits = DEFAULT_LIMITS) -> None:
         self._policy = by
         self._counts = counts
+        self._limits = limits
         self._kinds = -1
         self._known: Losses = np.empty(0)
         self._as_of: Versions = np.empty(0, dtype=np.int64)
@@ -58,23 +69,23 @@ class JointLosses:
 
     def _tabulate(self, offsets: Mapping[Geometry, int]) -> None:
         """Collect the tables of all GPU models, by the fleet's numbers of their states."""
-        tables: dict[Geometry, Mapping[Part, Losses]] = {}
+        tables: dict[Geometry, Mapping[Share, Losses]] = {}
         size = 1 + sum(geometry.states for geometry in offsets)
         self._beyond = np.zeros(size, dtype=np.bool_)  # states of GPUs that have no table
         for geometry, offset in offsets.items():
             try:
-                tables[geometry] = splits.losses(self._policy, geometry, self._counts)
+                tables[geometry] = splits.losses(self._policy, geometry, self._counts, self._limits.cells)
             except splits.TooComplexError:
                 self._beyond[offset : offset + geometry.states] = True
         nothing = (0,) * len(self._counts)
-        cut = tuple(dict.fromkeys([nothing, *(part for table in tables.values() for part in table)]))
+        cut = tuple(dict.fromkeys([nothing, *(share for table in tables.values() for share in table)]))
         self._losses = np.full((len(cut), size), np.inf)
         self._losses[0] = 0.0  # nothing, which costs nothing on no GPU either
         for geometry, offset in offsets.items():
-            for index, part in enumerate(cut):
-                if part in tables.get(geometry, ()):
-                    self._losses[index, offset : offset + geometry.states] = tables[geometry][part]
-        self._sharing = Sharing(self._counts, cut)
+            for index, share in enumerate(cut):
+                if share in tables.get(geometry, ()):
+                    self._losses[index, offset : offset + geometry.states] = tables[geometry][share]
+        self._distribution = Distribution(self._counts, cut)
         self._measure(np.array(cut), offsets)
         self._kinds = len(offsets)
 
@@ -95,15 +106,15 @@ class JointLosses:
         beyond = self._beyond[states].any(axis=1)
         losses[beyond] = TOO_COMPLEX
         candidates = np.flatnonzero(~beyond & self._could_fit(states))
-        if splits.number(self._counts) > splits.MAX_PARTS:
+        if splits.number(self._counts) > splits.MAX_SHARES:
             losses[candidates] = TOO_COMPLEX
             return losses, answered
-        cost = self._sharing.additions * states.shape[1]
-        if cost * len(candidates) > _ALIKE:
+        cost = self._distribution.additions * states.shape[1]
+        if cost * len(candidates) > self._limits.alike:
             alike, where = np.unique(np.sort(states[candidates], axis=1), axis=0, return_inverse=True)
         else:
             alike, where = states[candidates], np.arange(len(candidates))
-        least = self._least_in_portions(alike, max(1, MAX_ADDITIONS // cost))
+        least = self._least_in_portions(alike, max(1, self._limits.additions // cost))
         losses[candidates] = np.append(least, np.full(len(alike) - len(least), TOO_COMPLEX))[where.ravel()]
         answered[candidates] = where.ravel() < len(least)
         return losses, answered
@@ -111,7 +122,7 @@ class JointLosses:
     def _least_in_portions(self, states: States, portion: int) -> Losses:
         """The least loss of the first nodes: a portion, and more of them until one fits."""
         losses = np.empty(0)
-        for first in range(0, min(len(states), portion * MAX_PORTIONS), portion):
+        for first in range(0, min(len(states), portion * self._limits.portions), portion):
             losses = np.append(losses, self._least(states[first : first + portion]))
             if np.isfinite(losses).any():
                 break
@@ -128,12 +139,12 @@ class JointLosses:
         """The least loss of each of these nodes."""
         gpus = [column for column in states.T if column.any()]
         gpus += [np.zeros(len(states), dtype=np.int32)] * (2 - len(gpus))
-        at_once = max(1, _CELLS // splits.number(self._counts))
+        at_once = max(1, self._limits.sums // splits.number(self._counts))
         totals = [np.empty(0)]
         for first in range(0, len(states), at_once):
             losses = [np.take(self._losses, gpu[first : first + at_once], axis=1) for gpu in gpus]
-            sums = self._sharing.first(losses[0])
+            sums = self._distribution.first(losses[0])
             for more in losses[1:-1]:
-                sums = self._sharing.add(sums, more)
-            totals.append(self._sharing.whole(sums, losses[-1]))
+                sums = self._distribution.add(sums, more)
+            totals.append(self._distribution.whole(sums, losses[-1]))
         return np.concatenate(totals)

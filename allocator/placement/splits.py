@@ -1,9 +1,9 @@
-"""Parts: how a request of several slices is shared out among GPUs.
+"""Splits: how a request of several slices is shared out among GPUs.
 
-A part is what one GPU takes of a request: a number of slices per profile. `losses` tables, for each part and each
-state of a GPU, what the part costs there at best; `Sharing` adds such tables up over the GPUs of many nodes at once,
-so that a node's answer is the least sum over all ways to share the request out. Called by fitting for one node and
-by joint_losses for a fleet.
+A share is what one GPU takes of a request: a number of slices per profile. `losses` tables, for each share and each
+state of a GPU, what the share costs there at best; `Distribution` adds such tables up over the GPUs of many nodes at
+once, so that a node's answer is the least sum over all ways to share the request out. Called by fitting for one node
+and by joint_losses for a fleet.
 """
 
 import math
@@ -19,11 +19,11 @@ from allocator.placement import policy
 from allocator.placement.policy import Policy
 
 Counts = tuple[tuple[str, int], ...]  # (profile, number) in name order, as `Request.counts`
-Part = tuple[int, ...]  # slices per profile, in the order of the counts
+Share = tuple[int, ...]  # slices per profile, in the order of the counts
 Losses = npt.NDArray[np.float64]
 
-MAX_PARTS = 16_384  # of a request: 14 different profiles, or 10 slices each of 4, are still answered
-MAX_CELLS = 2_000_000  # parts × states of one GPU model; an A100 takes 48,640 at most
+MAX_SHARES = 16_384  # of a request: 14 different profiles, or 10 slices each of 4, are still answered
+MAX_CELLS = 2_000_000  # shares × states of one GPU model; an A100 takes 48,640 at most
 
 _GRID = 2.0**40  # losses are multiples of 1/_GRID here: sums of them are exact, so equal is equal in whatever order
 
@@ -33,58 +33,58 @@ class TooComplexError(errors.MigschedError):
 
 
 def check(counts: Counts) -> None:
-    """Raise TooComplexError for a request that can be cut into more than MAX_PARTS different parts."""
-    if number(counts) > MAX_PARTS:
-        raise TooComplexError(f"{number(counts)} ways to cut a part off the request; at most {MAX_PARTS} are weighed")
+    """Raise TooComplexError for a request that can be cut into more than MAX_SHARES different shares."""
+    if number(counts) > MAX_SHARES:
+        raise TooComplexError(f"{number(counts)} different shares of the request; at most {MAX_SHARES} are weighed")
 
 
 def number(counts: Counts) -> int:
-    """How many different parts a request has: the product of each profile's number of slices plus one."""
+    """How many different shares a request has: the product of each profile's number of slices plus one."""
     return math.prod(n + 1 for _, n in counts)
 
 
-def losses(by: Policy, geometry: Geometry, counts: Counts) -> Mapping[Part, Losses]:
-    """The parts that fit a GPU when it is empty, each with its least loss per state, inf where it does not fit.
+def losses(by: Policy, geometry: Geometry, counts: Counts, max_cells: int = MAX_CELLS) -> Mapping[Share, Losses]:
+    """The shares that fit a GPU when it is empty, each with its least loss per state, inf where it does not fit.
 
-    The loss of a part is the sum over its slices, cut from large to small (by memory, then compute, then name), each
-    at the policy's loss in the state that it finds: the least over all legal placements. The empty part costs nothing.
-    Raises TooComplexError for a GPU with far more states than any real one.
+    The loss of a share is the sum over its slices, cut from large to small (by memory, then compute, then name), each
+    at the policy's loss in the state that it finds: the least over all legal placements. The empty share costs nothing.
+    Raises TooComplexError for a GPU with far more states than any real one: more than `max_cells` losses to tabulate.
     """
-    found = _losses(by, geometry, counts)
-    if found is None:
-        raise TooComplexError(f"{geometry.catalogue.model}: more than {MAX_CELLS} answers to tabulate")
-    return found
+    table = _losses(by, geometry, counts, max_cells)
+    if table is None:
+        raise TooComplexError(f"{geometry.catalogue.model}: more than {max_cells} answers to tabulate")
+    return table
 
 
 @lru_cache(maxsize=128)
-def _losses(by: Policy, geometry: Geometry, counts: Counts) -> Mapping[Part, Losses] | None:
+def _losses(by: Policy, geometry: Geometry, counts: Counts, max_cells: int) -> Mapping[Share, Losses] | None:
     steps = _rounded(by, geometry)
     order = large_first(geometry, counts)
     nothing = (0,) * len(counts)
-    found = {nothing: np.zeros(geometry.states)}
-    waiting = [(nothing, len(order) - 1)]  # each part with the place in the order of its largest slice
-    for part, largest in waiting:  # grows while we walk it; adding only what is as large reaches each part once
+    table = {nothing: np.zeros(geometry.states)}
+    waiting = [(nothing, len(order) - 1)]  # each share with the place in the order of its largest slice
+    for share, largest in waiting:  # grows while we walk it; adding only what is as large reaches each share once
         for place in range(largest + 1):
             position = order[place]
             name, most = counts[position]
-            if part[position] == most:
+            if share[position] == most:
                 continue
             columns = np.array(geometry.placements_of(name))
-            least = (steps[:, columns] + found[part][geometry.step[:, columns]]).min(axis=1)
+            least = (steps[:, columns] + table[share][geometry.step[:, columns]]).min(axis=1)
             if np.isinf(least[Geometry.EMPTY]):
                 continue
-            larger = (*part[:position], part[position] + 1, *part[position + 1 :])
-            found[larger] = least
+            larger = (*share[:position], share[position] + 1, *share[position + 1 :])
+            table[larger] = least
             waiting.append((larger, place))
-            if len(found) * geometry.states > MAX_CELLS:
+            if len(table) * geometry.states > max_cells:
                 return None
-    return found
+    return table
 
 
 def step_losses(by: Policy, geometry: Geometry, state: int) -> Losses:
     """What each placement costs in a state, as `losses` counts it; inf where illegal."""
-    found: Losses = _rounded(by, geometry)[state]
-    return found
+    steps: Losses = _rounded(by, geometry)[state]
+    return steps
 
 
 @lru_cache(maxsize=128)
@@ -101,26 +101,26 @@ def large_first(geometry: Geometry, counts: Counts) -> tuple[int, ...]:
     return tuple(sorted(offered, key=lambda position: sizes[counts[position][0]]))
 
 
-class Sharing:
-    """Least sums over the ways to share parts out among GPUs, for many nodes at once.
+class Distribution:
+    """Least sums over the ways to split a request among GPUs, for many nodes at once.
 
     An array of sums has an axis per profile, for what the GPUs so far take of it (0…n), and a last one for the nodes.
-    Losses of one GPU per node are an array parts × nodes. `additions` is how many sums one more GPU costs per node.
+    Losses of one GPU per node are an array shares × nodes. `additions` is how many sums one more GPU costs per node.
     """
 
-    def __init__(self, counts: Counts, parts: Sequence[Part]) -> None:
-        self._parts = tuple(parts)
+    def __init__(self, counts: Counts, shares: Sequence[Share]) -> None:
+        self._shares = tuple(shares)
         self._shape = tuple(n + 1 for _, n in counts)
-        self._without = [tuple(slice(0, n - p) for n, p in zip(self._shape, part, strict=True)) for part in parts]
-        self._with = [tuple(slice(p, n) for n, p in zip(self._shape, part, strict=True)) for part in parts]
-        self._rest = [tuple(n - p for (_, n), p in zip(counts, part, strict=True)) for part in parts]
-        self.additions = sum(math.prod(n - p for n, p in zip(self._shape, part, strict=True)) for part in parts)
+        self._without = [tuple(slice(0, n - p) for n, p in zip(self._shape, share, strict=True)) for share in shares]
+        self._with = [tuple(slice(p, n) for n, p in zip(self._shape, share, strict=True)) for share in shares]
+        self._rest = [tuple(n - p for (_, n), p in zip(counts, share, strict=True)) for share in shares]
+        self.additions = sum(math.prod(n - p for n, p in zip(self._shape, share, strict=True)) for share in shares)
 
     def first(self, losses: Losses) -> Losses:
         """The sums of one GPU."""
         sums = np.full((*self._shape, losses.shape[1]), np.inf)
-        for part, loss in zip(self._parts, losses, strict=True):
-            sums[part] = loss
+        for share, loss in zip(self._shares, losses, strict=True):
+            sums[share] = loss
         return sums
 
     def add(self, sums: Losses, losses: Losses) -> Losses:

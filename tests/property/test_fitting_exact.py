@@ -235,7 +235,7 @@ MANY = {"1g.5gb": 5, "1g.5gb+me": 4, "1g.10gb": 4, "2g.10gb": 4, "3g.20gb": 4, "
 
 
 def test_what_is_beyond_is_said_not_guessed() -> None:
-    """A request with more parts than are weighed is refused as too complex where plain sums leave its fit open."""
+    """A request with more shares than are weighed is refused as too complex where plain sums leave its fit open."""
     profiles = [name for name, n in MANY.items() for _ in range(n)]
     with pytest.raises(fitting.TooComplexError, match="93750"):
         fitting.fits(_empty("a100-40gb") * 16, MANY)

@@ -27,7 +27,7 @@ def of_profiles(
     limit_s = time_limit_s / max(1, 2 * len(names))
     rooms: dict[str, ProfileRoom] = {}
     for name in names:
-        now = sum(fitting.room(kind, state, name) for kind, state in states)
+        now = sum(kind.room_for(state, name) for kind, state in states)
         after = _after_repack(supplies, demand, name, now, limit_s)
         proven = after.slices == after.at_most
         if added is None:
@@ -35,7 +35,7 @@ def of_profiles(
             continue
         kind = geometry.compiled(added.catalogue)
         gpus = added.nodes * added.gpus_per_node
-        more = gpus * fitting.room(kind, Geometry.EMPTY, name)
+        more = gpus * kind.room_for(Geometry.EMPTY, name)
         wider = [*supplies, Supply(kind, stock=gpus)]
         rooms[name] = ProfileRoom(
             now=now,

@@ -158,7 +158,7 @@ def _takers(asked: RelocationProblem, names: Collection[str], inside: Collection
     )
     found: list[int] = []
     for name in sorted(names):
-        room = (w for w in order if fitting.room(asked.bins[w].geometry, states[w], name))
+        room = (w for w in order if asked.bins[w].geometry.room_for(states[w], name))
         found += [where for where, _ in zip(room, range(max(1, most // len(names))), strict=False)]
     return found
 

@@ -10,6 +10,7 @@ from allocator.mig.geometry import Geometry
 from allocator.placement import fitting, joint_losses, policy, splits
 from allocator.placement.fitting import GpuState
 from allocator.placement.fleet import Fleet
+from allocator.placement.joint_losses import JointLosses, Limits
 from tests import builders
 
 A100 = geometry.compiled(gpu_models.find("a100-40gb"))
@@ -44,17 +45,23 @@ def _alone(fleet: Fleet, *profiles: str) -> list[float]:
     ]
 
 
+def _asked(fleet: Fleet, joint: JointLosses) -> list[float]:
+    """The losses of all nodes of a fleet whose GPUs are as many on each and all of one model, asked for once."""
+    rows = fleet.rows_of(list(fleet.rows))
+    states = np.array([[1 + state for _, state in fleet.gpus(node)] for node in fleet.rows], dtype=np.int32)
+    geometries = {gpu: 1 for node in fleet.rows for gpu, _ in fleet.gpus(node)}
+    losses: list[float] = joint.of(rows, states, np.ones(len(rows), dtype=np.int64), geometries).tolist()
+    return losses
+
+
 @pytest.mark.parametrize("by", policy.POLICIES.values(), ids=lambda by: by.name)
 def test_any_request_under_any_policy_costs_what_placing_it_costs(by: policy.Policy) -> None:
     """The least sum of a node among many is exactly the sum of the places it is given by itself."""
     fleet = _fleet(40)
     for profiles in (SOME, ("2g.10gb",) * 3, ("1g.5gb+me", "1g.5gb+me", "1g.10gb"), ("3g.20gb", "4g.20gb", "9g.99gb")):
-        told = joint_losses.JointLosses(by, builders.request(*profiles).counts)
-        rows = fleet.rows_of(list(fleet.rows))
-        states = np.array([[1 + s for _, s in fleet.gpus(node)] for node in fleet.rows], dtype=np.int32)
-        losses = told.of(rows, states, np.ones(len(rows), dtype=np.int64), {A100: 1})
+        losses = _asked(fleet, JointLosses(by, builders.request(*profiles).counts))
         placed = [fitting.place(fleet.gpus(node), profiles, by) for node in fleet.rows]
-        assert losses.tolist() == [
+        assert losses == [
             np.inf if placed_slices is None else sum(s.loss for s in placed_slices) for placed_slices in placed
         ]
 
@@ -103,25 +110,24 @@ def test_many_requests_are_kept_apart() -> None:
     assert _losses(fleet, *SOME)[1:] == first[1:]
 
 
-@pytest.mark.parametrize(("cells", "alike"), [(1, 10**9), (100, 10**9), (2**16, 0), (100, 0)])
-def test_how_it_is_computed_does_not_matter(cells: int, alike: int, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("sums", "alike"), [(1, 10**9), (100, 10**9), (2**16, 0), (100, 0)])
+def test_how_it_is_computed_does_not_matter(sums: int, alike: int) -> None:
     """In small portions or large, with equal nodes judged once or each, the answers are the same."""
     fleet = _fleet(60)
     for number in range(60):
         fleet.put(f"again-{number}", list(reversed(fleet.gpus(str(number)))))
-    monkeypatch.setattr(joint_losses, "_CELLS", cells)
-    monkeypatch.setattr(joint_losses, "_ALIKE", alike)
-    assert _losses(fleet, *SOME) == _alone(fleet, *SOME)
+    joint = JointLosses(policy.DEFAULT, builders.request(*SOME).counts, Limits(sums=sums, alike=alike))
+    assert _asked(fleet, joint) == _alone(fleet, *SOME)
 
 
-def test_a_costly_question_is_answered_by_and_by(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_costly_question_is_answered_by_and_by() -> None:
     """One question costs so much and no more: nodes beyond are marked, and answered when asked again."""
     fleet = _fleet(10)
     true = _alone(fleet, *SOME)
-    monkeypatch.setattr(joint_losses, "MAX_ADDITIONS", 1)  # one node at a time
+    one_node_at_a_time = JointLosses(policy.DEFAULT, builders.request(*SOME).counts, Limits(additions=1))
     open_nodes = []
     for _ in range(11):
-        losses = _losses(fleet, *SOME)
+        losses = _asked(fleet, one_node_at_a_time)
         marked = Fleet.too_complex(np.array(losses))
         assert all(loss == truth for loss, truth, open_ in zip(losses, true, marked, strict=True) if not open_)
         open_nodes.append(int(marked.sum()))
@@ -129,25 +135,22 @@ def test_a_costly_question_is_answered_by_and_by(monkeypatch: pytest.MonkeyPatch
     assert open_nodes == [*range(open_nodes[0], 0, -1), *[0] * (11 - open_nodes[0])]
 
 
-def test_a_costly_question_goes_on_until_a_node_fits(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_costly_question_goes_on_until_a_node_fits() -> None:
     """Where nothing fits so far, more nodes are judged in the same question, to a limit."""
-    monkeypatch.setattr(joint_losses, "MAX_ADDITIONS", 1)
-    monkeypatch.setattr(joint_losses, "MAX_PORTIONS", 3)
     fleet = Fleet(policy.DEFAULT)
     split = A100.state_of([A100.catalogue.placement("1g.5gb", 4)])  # a 2g slice fits here, but not beside a 3g one
     for number in range(7):
         fleet.put(str(number), [(A100, Geometry.EMPTY if number in (2, 6) else split)] * 2)
     profiles = ("1g.10gb", "2g.10gb", "3g.20gb", "3g.20gb")
-    answers = [
-        ["fits" if np.isfinite(x) else "open" if x < 0 else "no" for x in _losses(fleet, *profiles)] for _ in "123"
-    ]
+    joint = JointLosses(policy.DEFAULT, builders.request(*profiles).counts, Limits(additions=1, portions=3))
+    answers = [["fits" if np.isfinite(x) else "open" if x < 0 else "no" for x in _asked(fleet, joint)] for _ in "123"]
     assert answers[0] == ["no", "no", "fits", "open", "open", "open", "open"]
     assert answers[1] == ["no", "no", "fits", "no", "no", "no", "open"]
     assert answers[2] == ["no", "no", "fits", "no", "no", "no", "fits"]
 
 
 def test_a_request_too_complex_holds_up_no_other_node() -> None:
-    """Where a request has too many parts, the nodes that sums cannot rule out are marked; the others are refused."""
+    """Where a request has too many shares, the nodes that sums cannot rule out are marked; the others are refused."""
     fleet = _fleet(2)
     fleet.put("hard", [(A100, Geometry.EMPTY)] * 16)
     losses = np.array(_losses(fleet, *MANY))
@@ -157,15 +160,23 @@ def test_a_request_too_complex_holds_up_no_other_node() -> None:
     assert np.isposinf(_losses(fleet, *MANY)).all()
 
 
-def test_a_gpu_beyond_tabulating_holds_up_no_other_node(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_gpu_beyond_tabulating_holds_up_no_other_node() -> None:
     """Nodes with a GPU that has too many states to tabulate are marked; the others are answered."""
-    fleet = _fleet(5)
-    true = _alone(fleet, *SOME)
-    monkeypatch.setattr(splits, "MAX_CELLS", 1000)  # fewer than an A100 takes; those that are known stay so
-    made = Geometry(A100.catalogue)
-    fleet.put("odd", [(made, Geometry.EMPTY), (A100, Geometry.EMPTY)])
-    losses = _losses(fleet, *SOME)
-    assert losses[:5] == true
-    assert losses[5] == joint_losses.TOO_COMPLEX
-    with pytest.raises(fitting.TooComplexError, match="a100-40gb"):
-        fitting.place(fleet.gpus("odd"), SOME, policy.DEFAULT)
+    profiles = ("3g.20gb", "3g.20gb")
+    small = geometry.compiled(A100.catalogue.restricted(frozenset(profiles)))
+    limits = Limits(cells=A100.states)  # less than a table of the A100 has, and more than one of the small GPU
+    fleet = Fleet(policy.DEFAULT)
+    fleet.put("beyond", [(A100, Geometry.EMPTY), (small, Geometry.EMPTY)])
+    fleet.put("tabulated", [(small, Geometry.EMPTY)] * 2)
+    states = np.array([[1, 1 + A100.states], [1 + A100.states] * 2], dtype=np.int32)
+    joint = JointLosses(policy.DEFAULT, builders.request(*profiles).counts, limits)
+    losses = joint.of(np.arange(2), states, np.ones(2, dtype=np.int64), {A100: 1, small: 1 + A100.states})
+    assert losses.tolist() == [joint_losses.TOO_COMPLEX, _alone(fleet, *profiles)[1]]
+
+
+def test_a_table_too_large_is_refused() -> None:
+    """A table of more losses than allowed is not made; the error names the GPU model."""
+    counts = builders.request(*SOME).counts
+    with pytest.raises(fitting.TooComplexError, match="a100-40gb: more than 1000 answers"):
+        splits.losses(policy.DEFAULT, A100, counts, max_cells=1000)
+    assert splits.losses(policy.DEFAULT, A100, counts)
