@@ -29,12 +29,12 @@ from scheduler.cache.demand_follower import DemandFollower
 from scheduler.cache.port import Cluster, WatchedKind
 from scheduler.cache.reflector import Reflector
 from scheduler.cache.requeuer import Requeuer
-from scheduler.extender import app
 from scheduler.extender.binder import Binder
 from scheduler.extender.extender import Extender
 from scheduler.extender.nominations import Nominations
 from scheduler.extender.one_write import OneWriteProtocol
 from scheduler.extender.preemptor import Preemptor
+from scheduler.extender.routes import Routes
 from scheduler.metrics import Metrics
 from scheduler.planner.pool import PlannerPool
 from scheduler.planner.port import Task
@@ -68,7 +68,7 @@ class Service:
             shortlist=settings.shortlist,
             slack=settings.shortlist_slack,
         )
-        self._extender_app = app.build(extender, self.metrics, self.ready, max_body=settings.max_body_mib * _MIB)
+        self._extender_app = Routes(extender, self.metrics, self.ready, max_body=settings.max_body_mib * _MIB)
         self.planner = PlannerPool(settings.planner_limits(), self.metrics)
         self._api_app = api.build(
             Context(

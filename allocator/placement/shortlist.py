@@ -6,12 +6,15 @@ scores the few that kube-scheduler kept. `Fleet.cheapest` is the fast path of th
 """
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
 
 from allocator.placement import fitting
+from allocator.placement.fitting import GpuState
 from allocator.placement.fleet import EQUAL, Fleet, Losses, Rows
+from allocator.placement.policy import Policy
 from allocator.request import Request
 
 Incoming = Mapping[str, Sequence[tuple[str, ...]]]  # by node, the profiles of each pod that is on its way there
@@ -86,20 +89,32 @@ def _ranked(
 
 def _loss_beside(fleet: Fleet, request: Request, node: str, incoming: Sequence[tuple[str, ...]]) -> float:
     """What a request would cost on a node once the incoming pods are placed there, in their order."""
-    gpus = list(fleet.gpus(node))
-    loss = 0.0
+    gpus: tuple[GpuState, ...] | None = fleet.gpus(node)
     try:
-        for profiles in (*incoming, tuple(slice_.profile for slice_ in request.slots)):
-            placed = fitting.place(gpus, profiles, fleet.policy)
-            if placed is None:
+        for profiles in incoming:
+            gpus = _with(gpus, profiles, fleet.policy)
+            if gpus is None:
                 return _LAST
-            loss = sum(slice_.loss for slice_ in placed)
-            for slice_ in placed:
-                geometry, state = gpus[slice_.gpu]
-                gpus[slice_.gpu] = (geometry, int(geometry.step[state, geometry.placement_index[slice_.placement]]))
+        placed = fitting.place(gpus, [slice_.profile for slice_ in request.slots], fleet.policy)
     except fitting.TooComplexError:
         return _LAST
-    return loss
+    return _LAST if placed is None else sum(slice_.loss for slice_ in placed)
+
+
+@lru_cache(maxsize=8192)
+def _with(gpus: tuple[GpuState, ...], profiles: tuple[str, ...], by: Policy) -> tuple[GpuState, ...] | None:
+    """A node's GPUs with slices of these profiles placed there; None if they do not fit.
+
+    Kept, since the same incoming pods are placed again for every request that comes before they are bound.
+    """
+    placed = fitting.place(gpus, profiles, by)
+    if placed is None:
+        return None
+    after = list(gpus)
+    for slice_ in placed:
+        geometry, state = after[slice_.gpu]
+        after[slice_.gpu] = (geometry, int(geometry.step[state, geometry.placement_index[slice_.placement]]))
+    return tuple(after)
 
 
 def _best(losses: Losses, count: int) -> Rows:

@@ -22,12 +22,12 @@ from allocator.request import Request, SliceRequest
 from scheduler import service
 from scheduler.cache.cluster_cache import ClusterCache
 from scheduler.cache.port import Cluster
-from scheduler.extender import app
 from scheduler.extender.binder import Binder
 from scheduler.extender.extender import Extender
 from scheduler.extender.nominations import Nominations
 from scheduler.extender.one_write import OneWriteProtocol
 from scheduler.extender.preemptor import Preemptor
+from scheduler.extender.routes import Routes
 from scheduler.metrics import Metrics
 from simulator.cluster.memory_cluster.client import MemoryCluster
 from simulator.cluster.memory_cluster.server import MemoryServer as MemoryServer
@@ -91,6 +91,12 @@ def extender_of(
     return Extender(state, binder, preemptor, nominations, metrics, shortlist=shortlist, slack=slack)
 
 
+async def _noop(body: bytes) -> bytes:
+    """POST /v1/noop: reads a body and answers nothing; what the transport alone costs."""
+    del body
+    return b"{}"
+
+
 def main() -> None:
     """Build the fleet and serve until ended."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -101,7 +107,9 @@ def main() -> None:
     metrics = Metrics()
     state = half_full(arguments.nodes)
     extender = extender_of(state, metrics, MemoryCluster(MemoryServer()), arguments.shortlist, arguments.slack)
-    application = Timed(app.build(extender, metrics, ready=lambda: True, max_body=2**25))
+    routes = Routes(extender, metrics, ready=lambda: True, max_body=2**25)
+    routes.mount("noop", _noop)
+    application = Timed(routes)
     service.spare_the_collector()
     config = uvicorn.Config(
         application,

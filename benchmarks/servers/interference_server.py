@@ -15,8 +15,8 @@ from benchmarks.servers import extender_server
 from benchmarks.servers.extender_server import Timed
 from scheduler import api, service
 from scheduler.api import Context
-from scheduler.extender import app
 from scheduler.extender.one_write import OneWriteProtocol
+from scheduler.extender.routes import Routes
 from scheduler.metrics import Metrics
 from scheduler.planner.pool import PlannerPool
 from scheduler.planner.port import PoolLimits
@@ -42,7 +42,7 @@ async def _serve(nodes: int) -> None:
         simulate=None,
         max_body=MAX_BODY,
     )
-    applications = (Timed(app.build(extender, metrics, ready=lambda: True, max_body=MAX_BODY)), api.build(context))
+    applications = (Timed(Routes(extender, metrics, ready=lambda: True, max_body=MAX_BODY)), api.build(context))
     servers = [_server(application) for application in applications]
     sockets = [server.config.bind_socket() for server in servers]
     service.spare_the_collector()

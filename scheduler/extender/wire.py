@@ -6,7 +6,7 @@ absent list for "no node fits".
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, TypeVar, overload
+from typing import Any, Protocol, TypeVar, overload
 
 import msgspec
 
@@ -183,23 +183,37 @@ def _check_uid(field: str, uid: str) -> None:
         )
 
 
-def encode_filter(
-    args: ExtenderArgs, nodes: Sequence[str], failed: Mapping[str, str], unresolvable: Mapping[str, str]
-) -> bytes:
-    """The reply of filter, in the form in which the nodes were asked for."""
+class FilterResult(Protocol):
+    """What filter answers with."""
+
+    @property
+    def nodes(self) -> Sequence[str]:
+        """The nodes to go on with."""
+
+    @property
+    def failed(self) -> Mapping[str, str]:
+        """Why others were refused where evicting pods may help."""
+
+    @property
+    def unresolvable(self) -> Mapping[str, str]:
+        """Why others were refused where it does not."""
+
+
+def encode_filter(args: ExtenderArgs, names: Sequence[str], result: FilterResult) -> bytes:
+    """The reply of filter, in the form in which the nodes were asked for; `names` are those of `args`."""
     reply: dict[str, Any] = {
-        "FailedNodes": failed,
-        "FailedAndUnresolvableNodes": unresolvable,
+        "FailedNodes": result.failed,
+        "FailedAndUnresolvableNodes": result.unresolvable,
         "Error": "",
     }
     if not args.by_name and args.nodes is not None:
-        kept = set(nodes)
-        items = [raw for raw, name in zip(args.nodes.items, args.names(), strict=True) if name in kept]
+        kept = set(result.nodes)
+        items = [raw for raw, name in zip(args.nodes.items, names, strict=True) if name in kept]
         reply["Nodes"] = {"items": items}
         reply["NodeNames"] = None
     else:
         reply["Nodes"] = None
-        reply["NodeNames"] = list(nodes)
+        reply["NodeNames"] = list(result.nodes)
     return _ENCODER.encode(reply)
 
 

@@ -7,7 +7,6 @@ import pytest
 
 from allocator.claims.inventory import Inventory
 from allocator.mig import geometry, gpu_models
-from allocator.placement import fleet as fleets
 from allocator.placement import policy
 from allocator.placement.fitting import GpuState
 from allocator.placement.fleet import EQUAL, Fleet

@@ -9,8 +9,9 @@ import pytest
 
 from allocator.request import Request
 from kubeclient.objects import Pod
-from scheduler.extender import app
 from scheduler.extender.nominations import Nominations
+from scheduler.extender.routes import Routes
+from scheduler.metrics import Metrics
 from simulator.cluster import api
 from tests.unit.scheduler.verbs import Verbs, document
 
@@ -22,7 +23,7 @@ class World(Verbs):
 
     def __init__(self, nodes: int, *, tie_wait_s: float = 60.0) -> None:
         super().__init__(nodes, tie_wait_s=tie_wait_s)
-        self._routes = app.Verbs(self.extender)
+        self._routes = Routes(self.extender, Metrics(), ready=lambda: True, max_body=2**20)
 
     def pod(self, name: str, profile: str) -> Pod:
         """A pending pod."""
