@@ -232,8 +232,8 @@ def _gpu(wire: _Gpu, catalogues: dict[str, catalogue.Catalogue]) -> report.GpuRe
         message=wire.message,
     )
     contradiction = gpu.contradiction()
-    if contradiction:
-        return dataclasses.replace(gpu, healthy=False, message=contradiction)
+    if contradiction is not None:
+        return dataclasses.replace(gpu, healthy=False, message=contradiction.message)
     return gpu
 
 

@@ -1,6 +1,6 @@
 """GpuReporters: which nodes report which GPU. Kept by inventory.
 
-A board is in one machine. If two nodes report the same UUID, one of the reports is a copy or stale, and nobody can say
+A board is in one machine. If two nodes report the same UUID, one of the reports is a copy or stale, and it is unknown
 which: the GPU takes no new work on either, or its slots would be promised twice.
 """
 
@@ -15,7 +15,7 @@ class GpuReporters:
         self._gpus: dict[str, frozenset[str]] = {}
 
     def report(self, node: str, gpus: Iterable[str]) -> Mapping[str, frozenset[str]]:
-        """Note all GPUs that a node reports by now. Returns those of other nodes that are judged anew because of it."""
+        """Note all GPUs that a node reports by now. Returns those of other nodes that must be judged again for it."""
         before, after = self._gpus.get(node, frozenset()), frozenset(gpus)
         changed: dict[str, set[str]] = {}
         for gpu in before ^ after:
@@ -29,8 +29,8 @@ class GpuReporters:
             self._gpus[node] = after
         else:
             self._gpus.pop(node, None)
-        return {other: frozenset(gpus) for other, gpus in changed.items()}
+        return {other: frozenset(uuids) for other, uuids in changed.items()}
 
-    def elsewhere(self, node: str, gpu: str) -> str:
-        """Another node that reports a GPU, or nothing; the first by name."""
-        return min(self._nodes.get(gpu, set()) - {node}, default="")
+    def elsewhere(self, node: str, gpu: str) -> str | None:
+        """Another node that reports a GPU, the first by name; None if no other does."""
+        return min(self._nodes.get(gpu, set()) - {node}, default=None)

@@ -17,7 +17,7 @@ def shown(node: NodeReport) -> dict[str, tuple[Hold, ...]]:
     """What the report shows as allocated, by owner's UID; a GPU that contradicts itself shows nothing."""
     holds_by_uid: dict[str, tuple[Hold, ...]] = {}
     for gpu in node.gpus:
-        if gpu.slices and gpu.contradiction():
+        if gpu.slices and gpu.contradiction() is not None:
             continue
         for slice_ in gpu.slices:
             if slice_.state is SliceState.ALLOCATED and slice_.owner is not None:

@@ -15,6 +15,7 @@ from allocator.claims import held
 from allocator.claims.contract import Promise
 from allocator.claims.gpu_reporters import GpuReporters
 from allocator.claims.ledger import Claim, ClaimEvent, ClaimState, Hold, Ledger
+from allocator.claims.refusal import Refusal
 from allocator.claims.report import GpuReport, NodeReport, SliceState
 from allocator.mig import geometry
 from allocator.mig.catalogue import Catalogue
@@ -46,13 +47,13 @@ class Inventory:
         self.ledger = Ledger()
         self.fleet = fleet.Fleet(by)
         self.nodes: set[str] = set()  # nodes of the cluster, reported or not
-        self.gains = 0  # counts the times that a node got room it had not
+        self.room_generation = 0  # one more each time a node gets room that it had not
         self._reports: dict[str, NodeReport] = {}
         self._shown: dict[str, Mapping[str, tuple[Hold, ...]]] = {}  # what each report shows of each pod, by UID
         self._usable: dict[str, tuple[tuple[str, GpuState], ...]] = {}
-        self._kinds: dict[str, tuple[Geometry, ...]] = {}  # of the usable GPUs; made when asked for
+        self._geometries: dict[str, tuple[Geometry, ...]] = {}  # of the usable GPUs; made when asked for
         self._conflicts: dict[str, dict[str, str]] = {}
-        self._homes = GpuReporters()
+        self._reporters = GpuReporters()
         self._waiting: dict[str, dict[str, BoundPod]] = {}
 
     # --- what the cluster tells -------------------------------------------------------------------------------
@@ -76,10 +77,10 @@ class Inventory:
     def observe(self, seen: NodeReport) -> None:
         """Take in an agent's report: claims follow it, and pods that waited for it are taken over."""
         self._reports[seen.node] = seen
-        elsewhere = self._homes.report(seen.node, (gpu.uuid for gpu in seen.gpus))
+        elsewhere = self._reporters.report(seen.node, (gpu.uuid for gpu in seen.gpus))
         shown = self._shown[seen.node] = held.shown(seen)
         moved = [c for c in tuple(self.ledger.on_node(seen.node)) if self._follow(c, shown.get(c.uid, ()))]
-        self._displace(seen.node, moved, shown)
+        self._invalidate(seen.node, moved, shown)
         for node, gpus in {seen.node: None, **elsewhere}.items():
             self._refresh(node, gpus)
         for pod in tuple(self._waiting.get(seen.node, {}).values()):
@@ -88,16 +89,16 @@ class Inventory:
     def forget_report(self, node: str) -> None:
         """A node's MigNode is gone: nothing new there; its claims stay until their pods are over."""
         self._shown.pop(node, None)
-        elsewhere = self._homes.report(node, ())
+        elsewhere = self._reporters.report(node, ())
         if self._reports.pop(node, None) is not None:
             for claim in tuple(self.ledger.on_node(node)):
                 if claim.state is ClaimState.RELEASING:
                     self.ledger.apply(claim.uid, ClaimEvent.FREE)
-            for one, gpus in {node: None, **elsewhere}.items():
-                self._refresh(one, gpus)
+            for affected, gpus in {node: None, **elsewhere}.items():
+                self._refresh(affected, gpus)
 
-    def adopt(self, pod: BoundPod) -> str:
-        """Take over a pod found bound, as its annotation promises. Returns why not, or nothing.
+    def adopt(self, pod: BoundPod) -> Refusal | None:
+        """Take over a pod found bound, as its annotation promises; or say why not.
 
         A promise is believed only if it is what the pod asks for, lies on this node, is legal and free: an annotation
         is anybody's text. A pod whose promise cannot be taken over waits, and is tried again with the next report.
@@ -107,22 +108,22 @@ class Inventory:
             self._forget_waiting(pod.uid, pod.node)
             if known.state is not ClaimState.RELEASING:
                 self.ledger.apply(pod.uid, ClaimEvent.CONFIRM)
-            return ""
-        if known is not None:  # we reserved another place, and somebody else bound the pod here
+            return None
+        if known is not None:  # we reserved another place, and another scheduler bound the pod here
             self.ledger.apply(pod.uid, ClaimEvent.FREE)
             self._refresh(known.node)
-        holds, problem = self._believed(pod)
-        if problem:
+        holds = self._believed(pod)
+        if isinstance(holds, Refusal):
             self._waiting.setdefault(pod.node, {})[pod.uid] = pod
-            return problem
+            return holds
         self._forget_waiting(pod.uid, pod.node)
         claim = Claim(pod.uid, pod.namespace, pod.name, pod.node, holds, ClaimState.BOUND)
         self.ledger.open(claim)
         shown = self._shown[pod.node]
         self._follow(claim, shown.get(pod.uid, ()))
-        changed = self._displace(pod.node, (claim,), shown)
+        changed = self._invalidate(pod.node, (claim,), shown)
         self._refresh(pod.node, changed | {hold.gpu for hold in (*holds, *shown.get(pod.uid, ()))})
-        return ""
+        return None
 
     def end(self, uid: str, node: str = "") -> bool:
         """A pod is over or gone. Returns whether that freed room at once."""
@@ -140,7 +141,7 @@ class Inventory:
     def reserve(self, uid: str, namespace: str, name: str, request: Request, node: str) -> Claim | Misfit:
         """Choose placements for a pod on a node and claim them, RESERVED; or say why not.
 
-        Asked again for the same pod and node it answers with the claim there is.
+        Asked again for the same pod and node it answers with the existing claim.
         """
         known = self.ledger.get(uid)
         if known is not None:
@@ -153,8 +154,8 @@ class Inventory:
         if placed is None or not usable:
             return self.explain(request, node)
         holds = tuple(
-            Hold(slot.container, usable[one.gpu][0], one.placement)
-            for slot, one in zip(request.slots, placed, strict=True)
+            Hold(slice_.container, usable[place.gpu][0], place.placement)
+            for slice_, place in zip(request.slots, placed, strict=True)
         )
         claim = Claim(uid, namespace, name, node, holds, ClaimState.RESERVED)
         self.ledger.open(claim)
@@ -182,7 +183,7 @@ class Inventory:
         seen = self._reports.get(node)
         if seen is None:
             return Reason.NO_REPORT if node in self.nodes else Reason.UNKNOWN_NODE
-        kinds = self._kinds_of(node)
+        kinds = self._geometries_of(node)
         if not kinds:
             return Reason.BAD_REPORT if seen.problem or self._conflicts.get(node) else Reason.NO_MIG
         return misfit.on_empty(kinds, request.counts)
@@ -195,7 +196,7 @@ class Inventory:
         groups: dict[Reason, list[str]] = {}
         judged: dict[tuple[Geometry, ...], list[str]] = {}
         for node in nodes:
-            kinds = self._kinds_of(node)
+            kinds = self._geometries_of(node)
             group = judged.get(kinds) if kinds else None
             if group is None:
                 group = groups.setdefault(self.reason(request, node), [])
@@ -216,12 +217,12 @@ class Inventory:
 
     # --- inside -----------------------------------------------------------------------------------------------
 
-    def _kinds_of(self, node: str) -> tuple[Geometry, ...]:
-        kinds = self._kinds.get(node)
+    def _geometries_of(self, node: str) -> tuple[Geometry, ...]:
+        kinds = self._geometries.get(node)
         if kinds is None:
             kinds = tuple(kind for _, (kind, _) in self._usable.get(node, ()))
             if kinds:
-                self._kinds[node] = kinds
+                self._geometries[node] = kinds
         return kinds
 
     def _follow(self, claim: Claim, shown: tuple[Hold, ...]) -> bool:
@@ -238,29 +239,29 @@ class Inventory:
         self.ledger.apply(claim.uid, ClaimEvent.CUT)
         if as_claimed or held.places(shown) == held.places(claim.holds):
             return False
-        self.ledger.rehold(claim.uid, shown)
+        self.ledger.relocate(claim.uid, shown)
         return True
 
-    def _displace(self, node: str, before: Sequence[Claim], shown: Mapping[str, tuple[Hold, ...]]) -> set[str]:
+    def _invalidate(self, node: str, before: Sequence[Claim], shown: Mapping[str, tuple[Hold, ...]]) -> set[str]:
         """Promises on places that the report shows to be other pods' are void. `before` are those pods' former claims.
         Returns the GPUs (by UUID) of the claims that lost or changed theirs.
 
-        Promises of one profile may have been given to each other's pods: then a pod whose own is void has what one of
-        the others left. Otherwise it waits for its own report.
+        Promises of one profile may have been given to each other's pods: then a pod whose own promise is void gets a
+        place that one of the others left. Otherwise it waits for its own report.
         """
         true = {claim.uid for claim in before}
         holds = [hold for uid in true for hold in shown.get(uid, ())]
-        left = [one for claim in before for one in claim.holds if not held.overlap((one,), holds)]
+        left = [hold for claim in before for hold in claim.holds if not held.overlap((hold,), holds)]
         changed: set[str] = set()
         for other in tuple(self.ledger.on_node(node)):
             if other.uid in true or not held.overlap(other.holds, holds):
                 continue
             changed.update(hold.gpu for hold in other.holds)
             swapped = held.swapped(other.holds, holds, left) if other.state is ClaimState.BOUND else ()
-            if swapped and not self._not_free(other.uid, other.node, swapped):
-                self.ledger.rehold(other.uid, swapped)
+            if swapped and self._not_free(other.uid, other.node, swapped) is None:
+                self.ledger.relocate(other.uid, swapped)
                 changed.update(hold.gpu for hold in swapped)
-                left = [one for one in left if not held.overlap((one,), swapped)]
+                left = [hold for hold in left if not held.overlap((hold,), swapped)]
                 continue
             self.ledger.apply(other.uid, ClaimEvent.FREE)
             if other.state in (ClaimState.BOUND, ClaimState.READY):
@@ -275,47 +276,48 @@ class Inventory:
                 self._waiting.setdefault(other.node, {})[other.uid] = pod
         return changed
 
-    def _believed(self, pod: BoundPod) -> tuple[tuple[Hold, ...], str]:
+    def _believed(self, pod: BoundPod) -> tuple[Hold, ...] | Refusal:
         """The holds that a bound pod's promises make, or why they cannot be believed."""
-        seen = self._reports.get(pod.node)
-        if seen is None:
-            return (), "its node has no report"
+        report = self._reports.get(pod.node)
+        if report is None:
+            return Refusal("its node has no report")
         asked = Counter(dict(pod.request.counts))
         shown = self._shown[pod.node].get(pod.uid, ())
         if shown and held.profiles(shown) == asked:
-            return shown, ""
-        if Counter(p.profile for p in pod.promises) != asked:
-            return (), f"its annotation does not promise what it asks for ({pod.request})"
-        gpus = seen.by_uuid()
+            return shown
+        if Counter(promise.profile for promise in pod.promises) != asked:
+            return Refusal(f"its annotation does not promise what it asks for ({pod.request})")
+        gpus = report.by_uuid()
         holds = []
-        for one in pod.promises:
-            gpu = gpus.get(one.gpu)
+        for promise in pod.promises:
+            gpu = gpus.get(promise.gpu)
             if gpu is None or gpu.catalogue is None:
-                return (), f"its annotation names GPU {one.gpu[:80]!r}, which the node does not report"
+                return Refusal(f"its annotation names GPU {promise.gpu[:80]!r}, which the node does not report")
             try:
                 geometry.compiled(gpu.catalogue)
-                holds.append(Hold(one.container, one.gpu, gpu.catalogue.placement(one.profile, one.start)))
+                placement = gpu.catalogue.placement(promise.profile, promise.start)
             except errors.CatalogueError as error:
-                return (), str(error)
+                return Refusal(str(error))
+            holds.append(Hold(promise.container, promise.gpu, placement))
         taken = self._not_free(pod.uid, pod.node, holds)
-        return ((), f"its promised place is taken: {taken}") if taken else (tuple(holds), "")
+        return tuple(holds) if taken is None else Refusal(f"its promised place is taken: {taken}")
 
-    def _not_free(self, uid: str, node: str, holds: Sequence[Hold]) -> str:
-        """Why a pod cannot hold these places of a reported node beside all others; nothing if it can."""
+    def _not_free(self, uid: str, node: str, holds: Sequence[Hold]) -> Refusal | None:
+        """Why a pod cannot hold these places of a reported node beside all others; None if it can."""
         gpus = self._reports[node].by_uuid()
-        for uuid in sorted({one.gpu for one in holds}):
+        for uuid in sorted({hold.gpu for hold in holds}):
             gpu = gpus.get(uuid)
             if gpu is None or gpu.catalogue is None:
-                return f"GPU {uuid} is not reported"
+                return Refusal(f"GPU {uuid} is not reported")
             taken = self._taken(node, gpu, frozenset((uid,)))
             try:
                 geometry.compiled(gpu.catalogue).state_of([*taken, *(h.placement for h in holds if h.gpu == uuid)])
             except errors.MigschedError as error:
-                return str(error)
-        return ""
+                return Refusal(str(error))
+        return None
 
     def _taken(self, node: str, gpu: GpuReport, ignore: frozenset[str] = frozenset()) -> list[Placement]:
-        """Placements of a GPU that nobody else may get; those of the pods `ignore` (by UID) are left out."""
+        """Placements of a GPU that no other pod may get; those of the pods `ignore` (by UID) are left out."""
         taken = {
             (claim.uid, hold.placement)
             for claim in self.ledger.on_node(node)
@@ -323,15 +325,15 @@ class Inventory:
             for hold in claim.holds
             if hold.gpu == gpu.uuid
         }
-        for one in gpu.slices:
-            uid = one.owner.uid if one.owner else ""
-            if one.state is SliceState.FOREIGN or (one.state is SliceState.ALLOCATED and uid not in ignore):
-                taken.add((uid, one.placement))
+        for slice_ in gpu.slices:
+            uid = slice_.owner.uid if slice_.owner else ""
+            if slice_.state is SliceState.FOREIGN or (slice_.state is SliceState.ALLOCATED and uid not in ignore):
+                taken.add((uid, slice_.placement))
         return [placement for _, placement in sorted(taken)]
 
     def _refresh(self, node: str, changed: Container[str] | None = None) -> None:
         """Recompute a node's row of the fleet; of the GPUs (by UUID) whose claims changed, where only they did."""
-        self._kinds.pop(node, None)
+        self._geometries.pop(node, None)
         seen = self._reports.get(node)
         if seen is None:
             self.fleet.drop(node)
@@ -356,15 +358,15 @@ class Inventory:
                 continue
             usable.append((gpu.uuid, state))
             gained = gained or fleet.gained(known, state)
-        self.gains += gained
+        self.room_generation += gained
         self._usable[node] = tuple(usable)
         self._conflicts[node] = conflicts
         self.fleet.put(node, [state for _, state in usable])
 
     def _state(self, node: str, gpu: GpuReport, catalogue: Catalogue) -> GpuState:
         """The state of a usable GPU. Raises MigschedError if what is known of it contradicts itself."""
-        other = self._homes.elsewhere(node, gpu.uuid)
-        if other:
+        other = self._reporters.elsewhere(node, gpu.uuid)
+        if other is not None:
             raise errors.ContractError(
                 "uuid", gpu.uuid, f"{other} reports the same GPU; delete the MigNode that is stale"
             )
@@ -396,5 +398,5 @@ class Inventory:
 
 
 def _is_as_bound(claim: Claim, pod: BoundPod) -> bool:
-    """Whether a pod was not bound by somebody else, with other promises than what we reserved."""
+    """Whether a pod was not bound by another scheduler, with other promises than what we reserved."""
     return claim.state is not ClaimState.RESERVED or held.as_promised(claim.holds, pod.promises)

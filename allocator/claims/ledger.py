@@ -133,7 +133,7 @@ class Ledger:
             return None
         return self._put(replace(claim, state=after))
 
-    def rehold(self, uid: str, holds: tuple[Hold, ...]) -> Claim:
+    def relocate(self, uid: str, holds: tuple[Hold, ...]) -> Claim:
         """Correct where a claim lies, after the agent's report: truth beats plan. Raises LedgerError if unknown."""
         claim = self._claims.get(uid)
         if claim is None:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from allocator import errors
+from allocator.claims.refusal import Refusal
 from allocator.mig import geometry
 from allocator.mig.catalogue import Catalogue
 from allocator.mig.profile import Placement
@@ -71,15 +72,15 @@ class GpuReport:
         """Whether new slices may be placed on it, its present ones aside."""
         return self.healthy and self.mig_mode is MigMode.ENABLED and self.catalogue is not None
 
-    def contradiction(self) -> str:
-        """Why these slices cannot exist on this GPU, or nothing."""
+    def contradiction(self) -> Refusal | None:
+        """Why these slices cannot exist on this GPU; None if they can."""
         if self.catalogue is None:
-            return "it has slices but no catalogue" if self.slices else ""
+            return Refusal("it has slices but no catalogue") if self.slices else None
         try:
             geometry.compiled(self.catalogue).state_of(s.placement for s in self.slices)
         except errors.MigschedError as error:
-            return str(error)
-        return ""
+            return Refusal(str(error))
+        return None
 
 
 @dataclass(frozen=True, slots=True)

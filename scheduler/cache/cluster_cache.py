@@ -179,8 +179,9 @@ class ClusterCache:
             _log.warning("bad placement annotation", pod=pods.title(pod), error=str(error))
             promises = ()
         bound = BoundPod(meta.uid, meta.namespace, meta.name, pod.spec.node_name, known.request or Request(), promises)
-        problem = self._watching_room(lambda: self.inventory.adopt(bound))
-        if problem:
+        refusal = self._watching_room(lambda: self.inventory.adopt(bound))
+        if refusal is not None:
+            problem = refusal.message
             _log.warning("not adopted", pod=pods.title(pod), uid=meta.uid, node=pod.spec.node_name, problem=problem)
 
     def _with_facts_of(self, pod: Pod, known: KnownPod) -> KnownPod:
@@ -195,9 +196,9 @@ class ClusterCache:
         self._watching_room(lambda: self.inventory.end(uid, node))
 
     def _watching_room(self, step: Callable[[], T]) -> T:
-        before = self.inventory.gains
+        before = self.inventory.room_generation
         done = step()
-        if self.inventory.gains != before:
+        if self.inventory.room_generation != before:
             self._on_room()
         return done
 

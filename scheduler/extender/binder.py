@@ -1,7 +1,7 @@
 """One Binding carried to a definite end: reserve, POST, and, if the reply is lost, again until the API server has
 answered.
 
-Called by the extender. Between the POST and a definite answer the claim stays RESERVED, so nobody else gets its
+Called by the extender. Between the POST and a definite answer the claim stays RESERVED, so no other pod gets its
 place; kube-scheduler may meanwhile time out and ask again, and then joins the same attempt.
 """
 
@@ -13,6 +13,7 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wai
 from allocator import errors
 from allocator.claims import contract, held
 from allocator.claims.ledger import ClaimState
+from allocator.claims.refusal import Refusal
 from allocator.placement.misfit import Misfit
 from allocator.request import Request
 from kubeclient.objects import Pod
@@ -24,7 +25,7 @@ from scheduler.metrics import Metrics
 
 _log = structlog.get_logger("binder")
 FIRST_RETRY_S = 0.1
-_AGAIN = wait_exponential_jitter(multiplier=2 * FIRST_RETRY_S, max=2.0, jitter=0.1)
+MAX_RETRY_S = 2.0
 _UNSETTLED = (errors.UnreachableError, errors.TooManyRequestsError)
 
 
@@ -32,28 +33,37 @@ class Binder:
     """Binds pods, several at once, one attempt per pod."""
 
     def __init__(
-        self, state: ClusterCache, cluster: Cluster, nominations: Nominations, metrics: Metrics, *, timeout_s: float
+        self,
+        state: ClusterCache,
+        cluster: Cluster,
+        nominations: Nominations,
+        metrics: Metrics,
+        *,
+        timeout_s: float,
+        first_retry_s: float = FIRST_RETRY_S,
     ) -> None:
         self._state = state
         self._cluster = cluster
         self._nominations = nominations
         self._metrics = metrics
         self._timeout_s = timeout_s
+        self._first_retry_s = first_retry_s
+        self._backoff_s = wait_exponential_jitter(multiplier=2 * first_retry_s, max=MAX_RETRY_S, jitter=first_retry_s)
         self._log = _log.bind()  # put together once, not for each line
         self._bound = metrics.decisions.labels("bind", "bound", "")
-        self._attempts: dict[str, asyncio.Task[str]] = {}
+        self._attempts: dict[str, asyncio.Task[Refusal | None]] = {}
 
-    async def bind(self, namespace: str, name: str, uid: str, node: str) -> str:
-        """Bind a pod to a node. Returns what went wrong, or nothing.
+    async def bind(self, namespace: str, name: str, uid: str, node: str) -> Refusal | None:
+        """Bind a pod to a node, or say why not.
 
         Answers within the time limit: an attempt that has no definite end by then goes on, and so does its
         reservation.
         """
         claim = self._state.inventory.ledger.get(uid)
         if claim is not None and claim.node != node:
-            return f"pod holds slices on {claim.node}"
+            return Refusal(f"pod holds slices on {claim.node}")
         if claim is not None and claim.state is not ClaimState.RESERVED:
-            return ""
+            return None
         attempt = self._attempts.get(uid)
         if attempt is None:
             attempt = asyncio.create_task(self._attempt(namespace, name, uid, node), name=f"bind {namespace}/{name}")
@@ -62,7 +72,7 @@ class Binder:
         done, _ = await asyncio.wait((attempt,), timeout=self._timeout_s)
         if not done:
             self._metrics.decisions.labels("bind", "unconfirmed", "").inc()
-            return f"the API server has not confirmed binding to {node} yet; its place stays reserved"
+            return Refusal(f"the API server has not confirmed binding to {node} yet; its place stays reserved")
         return attempt.result()
 
     async def drain(self, timeout_s: float) -> int:
@@ -74,25 +84,25 @@ class Binder:
             attempt.cancel()
         return len(left)
 
-    async def _attempt(self, namespace: str, name: str, uid: str, node: str) -> str:
+    async def _attempt(self, namespace: str, name: str, uid: str, node: str) -> Refusal | None:
         try:
             promises = await self._reserve(namespace, name, uid, node)
         except errors.MigschedError as error:
-            return self._ended("error", "unknown_pod", str(error))
+            return self._refused("error", "unknown_pod", Refusal(str(error)))
         finally:
             self._nominations.forget(uid)
         if isinstance(promises, Misfit):
-            return self._ended("misfit", promises.reason.value, promises.message)
+            return self._refused("misfit", promises.reason.value, Refusal(promises.message))
         annotations = {contract.PLACEMENT_ANNOTATION: contract.encode_placement(promises)} if promises else {}
         refusal = await self._until_definite(Binding(namespace, name, uid, node, annotations))
-        if refusal:
+        if refusal is not None:
             self._state.refuse(uid)
-            return self._ended("error", "refused", refusal)
+            return self._refused("error", "refused", refusal)
         self._confirm(uid)
-        slices = [f"{one.gpu}:{one.profile}@{one.start}" for one in promises]
+        slices = [f"{promise.gpu}:{promise.profile}@{promise.start}" for promise in promises]
         self._log.info("bound", pod=f"{namespace}/{name}", uid=uid, node=node, slices=slices)
         self._bound.inc()
-        return ""
+        return None
 
     async def _reserve(self, namespace: str, name: str, uid: str, node: str) -> tuple[contract.Promise, ...] | Misfit:
         """The places that the pod gets, claimed; none if it asks for nothing of ours."""
@@ -116,16 +126,22 @@ class Binder:
             raise errors.RequestError(f"{namespace}/{name}", uid, known.problem)
         return known.request
 
-    async def _until_definite(self, binding: Binding) -> str:
-        """POST the Binding until the API server has answered for certain. Returns why it was refused, or nothing."""
+    async def _until_definite(self, binding: Binding) -> Refusal | None:
+        """POST the Binding until the API server has answered for certain."""
         try:
             return await self._while_busy(binding)
         except errors.UnreachableError:  # only now is the machinery of retries worth its cost
-            await asyncio.sleep(FIRST_RETRY_S)
-            again = AsyncRetrying(retry=retry_if_exception_type(_UNSETTLED), wait=_until_again)
+            await asyncio.sleep(self._first_retry_s)
+            again = AsyncRetrying(retry=retry_if_exception_type(_UNSETTLED), wait=self._next_wait_s)
             return await again(self._post, binding)
 
-    async def _while_busy(self, binding: Binding) -> str:
+    def _next_wait_s(self, attempts: RetryCallState) -> float:
+        """Seconds until the next attempt: longer each time, and not before a busy API server wants to be asked again."""
+        error = attempts.outcome.exception() if attempts.outcome else None
+        at_least = error.retry_after_s if isinstance(error, errors.TooManyRequestsError) else 0.0
+        return max(at_least, self._backoff_s(attempts))
+
+    async def _while_busy(self, binding: Binding) -> Refusal | None:
         """POST the Binding; while the API server is too busy to take it, again when it says, within the time limit.
 
         Each of these refusals is certain, so that the last of them ends the attempt. Returns and raises as `_post`.
@@ -137,46 +153,39 @@ class Binder:
                 return await self._post(binding)
             except errors.TooManyRequestsError as error:
                 if clock() + error.retry_after_s > until:
-                    return str(error)
+                    return Refusal(str(error))
                 await asyncio.sleep(error.retry_after_s)
 
-    async def _post(self, binding: Binding) -> str:
-        """POST the Binding once. Returns why it was refused, or nothing; raises UnreachableError without an answer, and
-        TooManyRequestsError if it certainly was not done.
+    async def _post(self, binding: Binding) -> Refusal | None:
+        """POST the Binding once. Raises UnreachableError without an answer, TooManyRequestsError if it certainly was
+        not done.
         """
         try:
             await self._cluster.bind(binding)
         except errors.ConflictError as error:
             return await self._after_conflict(binding, error)
         except (errors.NotFoundError, errors.RefusedError) as error:
-            return str(error)
-        return ""
+            return Refusal(str(error))
+        return None
 
-    async def _after_conflict(self, binding: Binding, error: errors.ConflictError) -> str:
+    async def _after_conflict(self, binding: Binding, error: errors.ConflictError) -> Refusal | None:
         """A conflict may be our own success, whose reply was lost: the pod itself says."""
         try:
             pod = await self._cluster.get_pod(binding.namespace, binding.name)
         except errors.NotFoundError:
-            return f"pod {binding.namespace}/{binding.name} is gone"
+            return Refusal(f"pod {binding.namespace}/{binding.name} is gone")
         except errors.TooManyRequestsError as busy:  # the question was not answered, so the Binding may still be ours
             raise errors.UnreachableError(str(busy)) from busy
-        return "" if _is_result(pod, binding) else str(error)
+        return None if _is_result(pod, binding) else Refusal(str(error))
 
     def _confirm(self, uid: str) -> None:
         claim = self._state.inventory.ledger.get(uid)
         if claim is not None and claim.state is ClaimState.RESERVED:
             self._state.inventory.confirm(uid)
 
-    def _ended(self, outcome: str, reason: str, error: str) -> str:
+    def _refused(self, outcome: str, reason: str, refusal: Refusal) -> Refusal:
         self._metrics.decisions.labels("bind", outcome, reason).inc()
-        return error
-
-
-def _until_again(attempts: RetryCallState) -> float:
-    """Seconds until the next attempt: longer each time, and not before a busy API server wants to be asked again."""
-    error = attempts.outcome.exception() if attempts.outcome else None
-    at_least = error.retry_after_s if isinstance(error, errors.TooManyRequestsError) else 0.0
-    return max(at_least, _AGAIN(attempts))
+        return refusal
 
 
 def _is_result(pod: Pod, binding: Binding) -> bool:

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 import structlog
 
 from allocator.claims.ledger import Claim, ClaimState
+from allocator.claims.refusal import Refusal
 from allocator.placement.fleet import EQUAL
 from allocator.placement.misfit import Misfit, Reason
 from allocator.placement.shortlist import is_unique, rank, shortlist
@@ -163,15 +164,15 @@ class Extender:
 
     # --- bind -------------------------------------------------------------------------------------------------------
 
-    async def bind(self, namespace: str, name: str, uid: str, node: str) -> str:
-        """Choose placements on the node, claim them and bind the pod. Returns what went wrong, or nothing.
+    async def bind(self, namespace: str, name: str, uid: str, node: str) -> Refusal | None:
+        """Choose placements on the node, claim them and bind the pod; or say why not.
 
         Safe to repeat: a pod bound to that node already is a success.
         """
-        error = await self._binder.bind(namespace, name, uid, node)
-        if error:
-            _log.warning("bind refused", pod=f"{namespace}/{name}", uid=uid, node=node, error=error)
-        return error
+        refusal = await self._binder.bind(namespace, name, uid, node)
+        if refusal is not None:
+            _log.warning("bind refused", pod=f"{namespace}/{name}", uid=uid, node=node, error=refusal.message)
+        return refusal
 
     # --- preempt ----------------------------------------------------------------------------------------------------
 

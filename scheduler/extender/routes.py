@@ -92,7 +92,7 @@ class Routes:
     async def bind(self, body: bytes) -> bytes:
         """POST /v1/bind."""
         args = wire.decode_binding(body)
-        return wire.encode_error(await self._extender.bind(args.pod_namespace, args.pod_name, args.pod_uid, args.node))
+        return wire.encode_bind(await self._extender.bind(args.pod_namespace, args.pod_name, args.pod_uid, args.node))
 
     async def preempt(self, body: bytes) -> bytes:
         """POST /v1/preempt."""

@@ -11,6 +11,7 @@ from typing import Any, Protocol, TypeVar, overload
 import msgspec
 
 from allocator import errors
+from allocator.claims.refusal import Refusal
 from kubeclient.objects import Pod
 
 
@@ -222,8 +223,13 @@ def encode_scores(scores: Mapping[str, int]) -> bytes:
     return _ENCODER.encode([{"Host": host, "Score": score} for host, score in scores.items()])
 
 
+def encode_bind(refusal: Refusal | None) -> bytes:
+    """The reply of bind, where an empty error is success."""
+    return encode_error("" if refusal is None else refusal.message)
+
+
 def encode_error(error: str) -> bytes:
-    """The reply of bind, where an empty error is success, and of any verb that could not be answered."""
+    """The reply of any verb that could not be answered."""
     return _ENCODER.encode({"Error": error})
 
 

@@ -11,6 +11,7 @@ from allocator import errors
 from allocator.claims.contract import Promise
 from allocator.claims.inventory import Inventory
 from allocator.claims.ledger import Claim, ClaimState
+from allocator.claims.refusal import Refusal
 from allocator.claims.report import NodeReport, Slice, SliceState
 from allocator.mig.geometry import Geometry
 from allocator.mig.profile import Placement
@@ -88,7 +89,7 @@ class InventoryMachine(RuleBasedStateMachine):
         self.inventory.nodes = set(NODES)
         self.told: set[str] = set()  # pods that this process knows to be bound
 
-    def adopt(self, pod: WorldPod) -> str:
+    def adopt(self, pod: WorldPod) -> Refusal | None:
         """The watch shows a bound pod."""
         self.told.add(pod.uid)
         return self.inventory.adopt(pod.bound())
@@ -163,15 +164,15 @@ class InventoryMachine(RuleBasedStateMachine):
     def watch_shows_bound(self, data: Draw, bound: Pods) -> None:
         """A pod seen bound has a claim on its node, or waits and the reason is told."""
         pod = one_of(data, bound)
-        problem = self.adopt(pod)
+        refusal = self.adopt(pod)
         claim = self.claim(pod)
-        assert (problem == "") == (claim is not None and claim.node == pod.node)
-        assert (problem != "") == (pod.uid in {waiting.uid for waiting in self.inventory.waiting()})
+        assert (refusal is None) == (claim is not None and claim.node == pod.node)
+        assert (refusal is not None) == (pod.uid in {waiting.uid for waiting in self.inventory.waiting()})
 
     def watch_stutters(self, data: Draw, releasing: Pods) -> None:
         """A pod that is over is shown bound once more: nothing changes."""
         pod = one_of(data, releasing)
-        assert self.inventory.adopt(pod.bound()) == ""
+        assert self.inventory.adopt(pod.bound()) is None
         assert self.state(pod) is ClaimState.RELEASING
 
     def pod_is_over(self, data: Draw, alive: Pods) -> None:

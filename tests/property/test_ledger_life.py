@@ -73,16 +73,16 @@ class LedgerMachine(RuleBasedStateMachine):
             assert self.ledger.apply(uid, event) is None
 
     @rule(pod=st.sampled_from(PODS), holds=st.lists(st.sampled_from(HOLDS), max_size=2, unique=True))
-    def rehold(self, pod: str, holds: list[Hold]) -> None:
+    def relocate(self, pod: str, holds: list[Hold]) -> None:
         """A claim may be moved to where it truly lies; nothing else about it changes."""
         uid = builders.uid_of(pod)
         claim = self.claims.get(uid)
         if claim is None:
             with pytest.raises(errors.LedgerError):
-                self.ledger.rehold(uid, tuple(holds))
+                self.ledger.relocate(uid, tuple(holds))
             return
         self.claims[uid] = builders.claim(pod, claim.node, *holds, state=claim.state)
-        assert self.ledger.rehold(uid, tuple(holds)) == self.claims[uid]
+        assert self.ledger.relocate(uid, tuple(holds)) == self.claims[uid]
 
     @invariant()
     def ledger_is_as_modelled(self) -> None:

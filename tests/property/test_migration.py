@@ -250,7 +250,7 @@ def test_a_snapshot_says_what_may_move() -> None:
         pod = builders.pod(name, *["1g.5gb"] * len(starts))
         for start in starts:
             pod = pod.promised("n1-gpu-0", "1g.5gb", start)
-        assert not inventory.adopt(pod.bound("n1"))
+        assert inventory.adopt(pod.bound("n1")) is None
     uids = [builders.uid_of(name) for name in ("single", "double")]
     ((view, here),) = migration.layouts(snapshot.take(inventory), uids)
     assert view.node == "n1"

@@ -1,6 +1,6 @@
 """How the inventory's tests look at an inventory."""
 
-from allocator.claims.inventory import Inventory
+from allocator.claims.inventory import BoundPod, Inventory
 from allocator.claims.ledger import Claim, ClaimState
 from tests import builders
 
@@ -30,3 +30,10 @@ def places(inventory: Inventory, name: str) -> list[str]:
     """Where a pod's claim lies."""
     claim = inventory.ledger.get(builders.uid_of(name))
     return [f"{hold.gpu} {hold.placement}" for hold in claim.holds] if claim else []
+
+
+def adoption_refused(inventory: Inventory, bound: BoundPod) -> str:
+    """Why a bound pod is not taken over."""
+    refusal = inventory.adopt(bound)
+    assert refusal is not None
+    return refusal.message

@@ -73,7 +73,7 @@ def test_a_promise_in_the_way_of_the_truth_is_void(inventory: Inventory) -> None
     assert inventories.state(inventory, "a") is None
     assert inventories.places(inventory, "b") == [f"{inventories.GPU} 1g.5gb@4"]
     assert [waiting.name for waiting in inventory.waiting()] == ["a"]
-    assert "its promised place is taken" in inventory.adopt(next(iter(inventory.waiting())))
+    assert "its promised place is taken" in inventories.adoption_refused(inventory, next(iter(inventory.waiting())))
 
 
 def test_a_reservation_in_the_way_of_the_truth_is_dropped(inventory: Inventory) -> None:

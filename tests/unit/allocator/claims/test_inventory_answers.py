@@ -99,19 +99,19 @@ def test_gpus_without_some_pods(inventory: Inventory) -> None:
 
 def test_gains_count_new_room_only(inventory: Inventory) -> None:
     """The count of gains grows when a node can take what it could not, and only then."""
-    gains = inventory.gains
+    generation = inventory.room_generation
     inventories.reserve(inventory, "a", "1g.5gb+me")
-    assert inventory.gains == gains
+    assert inventory.room_generation == generation
     inventory.observe(node().gpu().allocated("1g.5gb+me", 6, pod="a").report())
-    assert inventory.gains == gains
+    assert inventory.room_generation == generation
     inventory.end("uid-a")
-    assert inventory.gains == gains
+    assert inventory.room_generation == generation
     inventory.observe(node().gpu().allocated("1g.5gb", 6, pod="b").report())  # same slot, but the +me is free again
-    assert inventory.gains == gains + 1
+    assert inventory.room_generation == generation + 1
     inventory.observe(node().gpu().report())
-    assert inventory.gains == gains + 2
+    assert inventory.room_generation == generation + 2
     inventory.observe(node().gpu().gpu().report())
-    assert inventory.gains == gains + 3
+    assert inventory.room_generation == generation + 3
 
 
 def test_check_sees_two_claims_on_one_slot(inventory: Inventory) -> None:
@@ -139,9 +139,9 @@ def test_an_empty_node_is_empty(inventory: Inventory) -> None:
 def test_a_slice_that_moved_is_a_gain(inventory: Inventory) -> None:
     """Room in another place is new room, even if there is no more of it."""
     inventory.observe(node().gpu().foreign("1g.5gb", 0).report())
-    gains = inventory.gains
+    generation = inventory.room_generation
     inventory.observe(node().gpu().foreign("1g.5gb", 1).report())
-    assert inventory.gains == gains + 1
+    assert inventory.room_generation == generation + 1
 
 
 def test_nothing_asked_of_a_node_without_report_is_refused(inventory: Inventory) -> None:
@@ -173,10 +173,10 @@ def test_a_gpu_that_two_nodes_report_takes_no_new_work_on_either() -> None:
         assert outcome.reason is Reason.BAD_REPORT
         assert all(f"{other} reports the same GPU" in why for why in inventory.conflicts(name).values())
         assert len(inventory.conflicts(name)) == 2
-    gains = inventory.gains
+    generation = inventory.room_generation
     inventory.observe(node("n2").gpus_of("a100-40gb", 1).report())
     assert (inventory.conflicts("n1"), inventory.conflicts("n2")) == ({}, {})
-    assert inventory.gains > gains
+    assert inventory.room_generation > generation
     inventory.observe(replace(copied, node="n2"))
     inventory.forget_report("n1")
     assert inventory.conflicts("n2") == {}

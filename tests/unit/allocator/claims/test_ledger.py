@@ -20,7 +20,7 @@ def test_errors_name_the_pod_and_the_step() -> None:
     with pytest.raises(errors.LedgerError, match="pod uid-b has no claim to free"):
         ledger.apply("uid-b", ClaimEvent.FREE)
     with pytest.raises(errors.LedgerError, match="pod uid-b has no claim to move"):
-        ledger.rehold("uid-b", ())
+        ledger.relocate("uid-b", ())
 
 
 def test_check_sees_a_claim_missing_from_its_node() -> None:
