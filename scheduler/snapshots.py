@@ -1,8 +1,8 @@
 """Snapshots: the cluster as a snapshot file, written while the service goes on. Asked for by the API.
 
 Each node is of one moment, and what a pod holds lies on one node; between two nodes the extender may have its turn.
-PodDisruptionBudgets are read from the API server each time: nobody but a planner needs them. Without the right to read
-them the file says so, and has none.
+PodDisruptionBudgets are read from the API server each time: only planners need them. Without the right to read them the
+file says so, and has none.
 """
 
 from collections.abc import AsyncIterator
@@ -11,13 +11,14 @@ import structlog
 
 from allocator import errors
 from allocator.claims import snapshot
-from allocator.claims.snapshot_file import DisruptionBudget, PodFacts, Writer
+from allocator.claims.disruption_budget import DisruptionBudget
+from allocator.claims.snapshot_file import PodFacts, Writer
 from allocator.mig.catalogue import Catalogue
 from scheduler import cooperative
 from scheduler.cache import budgets
 from scheduler.cache.cluster_cache import ClusterCache
 from scheduler.cache.port import Cluster
-from scheduler.cooperative import paced
+from scheduler.cooperative import STEP_S, paced
 
 _log = structlog.get_logger("snapshots")
 
@@ -25,9 +26,10 @@ _log = structlog.get_logger("snapshots")
 class Snapshots:
     """Makes snapshots of one state."""
 
-    def __init__(self, state: ClusterCache, cluster: Cluster) -> None:
+    def __init__(self, state: ClusterCache, cluster: Cluster, *, step_s: float = STEP_S) -> None:
         self._state = state
         self._cluster = cluster
+        self._step_s = step_s
 
     async def text(self) -> list[bytes]:
         """A snapshot file of the cluster as it is about now, in blocks."""
@@ -36,12 +38,12 @@ class Snapshots:
     async def _parts(self) -> AsyncIterator[bytes]:
         writer, groups = Writer(), budgets.Groups()
         yield writer.head()
-        async for name in paced(sorted(seen.node for seen in self._state.inventory.reports())):
-            seen = self._state.inventory.report(name)
-            if seen is not None:  # it may be gone by now
-                yield writer.node(snapshot.view(self._state.inventory, seen))
+        async for name in paced(sorted(report.node for report in self._state.inventory.reports()), self._step_s):
+            report = self._state.inventory.report(name)
+            if report is not None:  # it may be gone by now
+                yield writer.node(snapshot.view(self._state.inventory, report))
         yield writer.between()
-        async for pod in paced(tuple(self._state.pods.values())):
+        async for pod in paced(tuple(self._state.pods.values()), self._step_s):
             groups.add(pod)
             yield writer.pod(pod.uid, PodFacts(pod.movable, pod.priority, pod.service))
         covered, notes = await self._budgets(groups)
@@ -49,18 +51,18 @@ class Snapshots:
 
     async def catalogues(self) -> dict[str, Catalogue]:
         """The GPU models that the cluster has, by name."""
-        found: dict[str, Catalogue] = {}
-        async for seen in paced(tuple(self._state.inventory.reports())):
-            for gpu in seen.gpus:
+        by_model: dict[str, Catalogue] = {}
+        async for report in paced(tuple(self._state.inventory.reports()), self._step_s):
+            for gpu in report.gpus:
                 if gpu.catalogue is not None:
-                    found.setdefault(gpu.catalogue.model, gpu.catalogue)
-        return found
+                    by_model.setdefault(gpu.catalogue.model, gpu.catalogue)
+        return by_model
 
     async def _budgets(self, groups: budgets.Groups) -> tuple[tuple[DisruptionBudget, ...], tuple[str, ...]]:
         """The budgets with the pods that each covers, and what has to be said about them."""
         try:
-            found = await self._cluster.disruption_budgets()
+            listed = await self._cluster.disruption_budgets()
         except errors.ClusterError as error:
             _log.warning("cannot read PodDisruptionBudgets", error=str(error))
             return (), (f"PodDisruptionBudgets are not respected, they could not be read: {error}",)
-        return tuple([await groups.covered(one) for one in found]), ()
+        return tuple([await groups.covered(budget, self._step_s) for budget in listed]), ()

@@ -7,8 +7,9 @@ A pod named twice holds slices on both GPUs. Pods are ready and may not be moved
 
 from dataclasses import dataclass, replace
 
+from allocator.claims.disruption_budget import DisruptionBudget
 from allocator.claims.snapshot import GpuView, NodeView, Occupant, Snapshot
-from allocator.claims.snapshot_file import IDLE, DisruptionBudget, PodFacts, Saved, empty_gpu
+from allocator.claims.snapshot_file import IDLE, PodFacts, Saved, empty_gpu
 from allocator.mig import gpu_models
 from allocator.mig.catalogue import Catalogue
 from allocator.mig.profile import Placement

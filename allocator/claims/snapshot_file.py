@@ -14,6 +14,7 @@ from typing import Annotated
 import msgspec
 
 from allocator import errors
+from allocator.claims.disruption_budget import DisruptionBudget
 from allocator.claims.snapshot import GpuView, NodeView, Occupant, Snapshot
 from allocator.mig import geometry
 from allocator.mig.catalogue import Catalogue
@@ -36,16 +37,6 @@ class PodFacts:
     movable: bool = False
     priority: int = 0
     service: str = ""  # what owns it, such as `Deployment/chat`; empty for a pod of its own
-
-
-@dataclass(frozen=True, slots=True)
-class DisruptionBudget:
-    """A PodDisruptionBudget: how many of these pods (by UID) may be down at once more than are now."""
-
-    namespace: str
-    name: str
-    disruptions_allowed: int
-    pods: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)

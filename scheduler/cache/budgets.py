@@ -1,17 +1,14 @@
-"""PodDisruptionBudgets: which pods each covers and what it still allows, by the rules of Kubernetes. Called by
-`snapshots` and `preemptor`.
+"""PodDisruptionBudgets together: which pods each covers, and what they still allow while pods are taken away.
 
-A budget covers pods of its own namespace that its label selector matches. No selector matches nothing, an empty one
-everything (policy/v1). A budget whose status is older than its spec allows nothing, as the eviction API has it.
+Asked by `snapshots` (the pods of each budget) and `preemptor` (which victims violate one).
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Literal, Protocol
+from typing import Protocol
 
-import msgspec
-
-from allocator.claims.snapshot_file import DisruptionBudget
-from scheduler.cooperative import paced
+from allocator.claims.disruption_budget import DisruptionBudget
+from scheduler.cache.disruption_budget import PodDisruptionBudget
+from scheduler.cooperative import STEP_S, paced
 
 
 class Labelled(Protocol):
@@ -34,72 +31,11 @@ class Labelled(Protocol):
         """Its labels."""
 
 
-class _Meta(msgspec.Struct, frozen=True):
-    name: str
-    namespace: str = ""
-    generation: int = 0
-
-
-class Requirement(msgspec.Struct, frozen=True):
-    """One of a selector's `matchExpressions`."""
-
-    key: str
-    operator: Literal["In", "NotIn", "Exists", "DoesNotExist"]
-    values: tuple[str, ...] | None = None
-
-    def matches(self, labels: Mapping[str, str]) -> bool:
-        """Whether labels meet it; `NotIn` is met by labels without the key."""
-        if self.operator in ("Exists", "DoesNotExist"):
-            return (self.key in labels) is (self.operator == "Exists")
-        among = labels.get(self.key) in (self.values or ())
-        return among if self.operator == "In" else not among
-
-
-class Selector(msgspec.Struct, frozen=True, rename="camel"):
-    """A metav1.LabelSelector: everything in it must match."""
-
-    match_labels: dict[str, str] | None = None
-    match_expressions: tuple[Requirement, ...] | None = None
-
-    def matches(self, labels: Mapping[str, str]) -> bool:
-        """Whether labels are selected."""
-        exact = all(labels.get(key) == value for key, value in (self.match_labels or {}).items())
-        return exact and all(one.matches(labels) for one in self.match_expressions or ())
-
-
-class _Spec(msgspec.Struct, frozen=True):
-    selector: Selector | None = None
-
-
-class _Status(msgspec.Struct, frozen=True, rename="camel"):
-    disruptions_allowed: int = 0
-    observed_generation: int = 0
-    disrupted_pods: dict[str, msgspec.Raw] | None = None  # by name: on their way out, and counted already
-
-
-class PodDisruptionBudget(msgspec.Struct, frozen=True):
-    """A policy/v1 PodDisruptionBudget, in part."""
-
-    metadata: _Meta
-    spec: _Spec = _Spec()
-    status: _Status = _Status()
-
-    @property
-    def allowed(self) -> int:
-        """How many of its pods may be disrupted now."""
-        current = self.status.observed_generation >= self.metadata.generation
-        return max(0, self.status.disruptions_allowed) if current else 0
-
-    def selects(self, labels: Mapping[str, str]) -> bool:
-        """Whether it covers pods of its namespace with these labels."""
-        return self.spec.selector is not None and self.spec.selector.matches(labels)
-
-
 class Allowance:
     """What budgets still allow, while one pod after the other is taken away in thought."""
 
     def __init__(self, budgets: Sequence[PodDisruptionBudget]) -> None:
-        self._left = [(one, [one.allowed]) for one in budgets]
+        self._left = [(budget, [budget.allowed]) for budget in budgets]
 
     def violated_by(self, pod: Labelled) -> bool:
         """Take a pod away, and whether some budget that covers it did not allow that any more."""
@@ -126,11 +62,11 @@ class Groups:
         _, uids = self._groups.setdefault(pod.namespace, {}).setdefault(id(pod.labels), (pod.labels, []))
         uids.append(pod.uid)
 
-    async def covered(self, budget: PodDisruptionBudget) -> DisruptionBudget:
+    async def covered(self, budget: PodDisruptionBudget, step_s: float = STEP_S) -> DisruptionBudget:
         """A budget with those of the pods that it covers; in small steps, while nothing is added."""
         meta = budget.metadata
-        found: list[str] = []
-        async for labels, uids in paced(self._groups.get(meta.namespace, {}).values()):
+        covered: list[str] = []
+        async for labels, uids in paced(self._groups.get(meta.namespace, {}).values(), step_s):
             if budget.selects(labels):
-                found += uids
-        return DisruptionBudget(meta.namespace, meta.name, budget.allowed, tuple(sorted(found)))
+                covered += uids
+        return DisruptionBudget(meta.namespace, meta.name, budget.allowed, tuple(sorted(covered)))

@@ -1,7 +1,7 @@
 """The cache: the inventory, and what is known of pods beside their claims. Fed by reflectors, asked by the extender
 and the API.
 
-Touched from the event loop alone. Whatever gives room rings `on_room`, so that refused pods are woken.
+Touched from the event loop alone. `on_room` is called when a node gets room, so that refused pods are requeued.
 """
 
 import time
@@ -22,7 +22,7 @@ from kubeclient.changes import Change, ChangeType, Listing
 from kubeclient.objects import Node, Pod
 from scheduler.cache import pods
 from scheduler.cache.port import MigNode, Object, WatchedKind
-from scheduler.cooperative import paced
+from scheduler.cooperative import STEP_S, paced
 from scheduler.kube_scheduler_config import managed_resources
 
 T = TypeVar("T")
@@ -53,7 +53,14 @@ class KnownPod:
 class ClusterCache:
     """The inventory and the pods of the cluster."""
 
-    def __init__(self, by: Policy, on_room: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        by: Policy,
+        on_room: Callable[[], None],
+        *,
+        step_s: float = STEP_S,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.inventory = Inventory(by)
         self.pods: dict[str, KnownPod] = {}
         self.refused: set[str] = set()  # pods that fit nowhere when they last asked
@@ -61,6 +68,8 @@ class ClusterCache:
         self._unseen: dict[str, float] = {}  # pods that only calls have shown, with when to forget them, oldest first
         self._reported: dict[str, int] = {}  # by node, the hash of its report's text
         self._on_room = on_room
+        self._step_s = step_s  # of taking a list in
+        self._clock = clock
         self.on_request: Callable[[Request], None] | None = None  # told what each new pod asks for
         self._managed = set(managed_resources())
 
@@ -78,19 +87,19 @@ class ClusterCache:
         between. What they and bind bring about meanwhile is newer than the list.
         """
         if kind is WatchedKind.POD:
-            async for uid, node in paced(self._unlisted(listing)):
+            async for uid, node in paced(self._unlisted(listing), self._step_s):
                 self._pod_gone(uid, node)
         else:
             listed = {item.metadata.name for item in listing.items}
             for name in self._known(kind) - listed:
                 self._forget(kind, name)
         waiting = {pod.node for pod in self.inventory.waiting()}  # they are tried again with any report
-        async for item in paced(listing.items):
+        async for item in paced(listing.items, self._step_s):
             if not isinstance(item, MigNode) or item.metadata.name in waiting or self._is_new(item):
                 self._take(item)
 
     def _unlisted(self, listing: Listing[Object]) -> Sequence[tuple[str, str]]:
-        """Pods, with their nodes, that a list would show if they still were there.
+        """Pods, with their nodes, that a list would show if they still existed.
 
         Not those with a Binding on its way, and not those that came after it was asked for: the extender goes on
         binding pods while a list is being made, and to forget one would give its place away a second time.
@@ -209,7 +218,7 @@ class ClusterCache:
 
     def _forget_unseen(self) -> None:
         """Forget pods of calls that the watch never showed: they were gone before the call came, which may be late."""
-        now = time.monotonic()
+        now = self._clock()
         while self._unseen:
             oldest = next(iter(self._unseen))
             if self._unseen[oldest] > now:
@@ -232,14 +241,14 @@ class ClusterCache:
         if known is None:
             self._forget_unseen()
             known = self._read(pod)
-            self._unseen[known.uid] = time.monotonic() + UNSEEN_S
+            self._unseen[known.uid] = self._clock() + UNSEEN_S
         return known
 
     def _read(self, pod: Pod) -> KnownPod:
         meta = pod.metadata
-        found, problem = None, ""
+        request, problem = None, ""
         try:
-            found = pods.request_of(pod)
+            request = pods.request_of(pod)
         except errors.RequestError as error:
             problem = str(error)
         known = KnownPod(
@@ -249,7 +258,7 @@ class ClusterCache:
             node=pod.spec.node_name,
             priority=pod.spec.priority or 0,
             movable=pods.is_movable(pod),
-            request=found,
+            request=request,
             problem=problem,
             service=pods.service_of(pod),
             labels=pods.labels_of(pod),
@@ -258,8 +267,8 @@ class ClusterCache:
         if self._newcomers is not None:
             self._newcomers.add(meta.uid)
         self.pods[meta.uid] = known
-        if new and found and self.on_request is not None:
-            self.on_request(found)
+        if new and request and self.on_request is not None:
+            self.on_request(request)
         return known
 
     def refuse(self, uid: str) -> None:

@@ -11,7 +11,7 @@ from kubeclient import kube
 from kubeclient.changes import Change, Listing
 from kubeclient.objects import Pod
 from scheduler.cache import port
-from scheduler.cache.budgets import PodDisruptionBudget
+from scheduler.cache.disruption_budget import PodDisruptionBudget
 from scheduler.cache.port import Binding, Object, WatchedKind
 
 PATHS: Mapping[WatchedKind, str] = {

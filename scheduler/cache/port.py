@@ -14,7 +14,7 @@ import msgspec
 
 from kubeclient.changes import Change, Listing
 from kubeclient.objects import Meta, Node, Pod
-from scheduler.cache.budgets import PodDisruptionBudget
+from scheduler.cache.disruption_budget import PodDisruptionBudget
 
 
 class MigNode(msgspec.Struct, frozen=True):

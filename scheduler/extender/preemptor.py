@@ -14,22 +14,24 @@ import structlog
 from allocator import errors
 from allocator.planning import preemption
 from allocator.request import Request
-from scheduler.cache.budgets import Allowance, PodDisruptionBudget
+from scheduler.cache.budgets import Allowance
 from scheduler.cache.cluster_cache import ClusterCache, KnownPod
+from scheduler.cache.disruption_budget import PodDisruptionBudget
 from scheduler.cache.port import Cluster
 
 _log = structlog.get_logger("preemptor")
 
 CHOICES = 20  # nodes to preempt on that kube-scheduler gets to choose from; it starts from some 100 candidates
-BUDGETS_S = 1.0  # how long budgets are used before they are read again: many pods may ask at once
+BUDGETS_TTL_S = 1.0  # how long budgets are used before they are read again: many pods may ask at once
 
 
 class Preemptor:
     """Chooses victims by what the state knows and the cluster's budgets allow."""
 
-    def __init__(self, state: ClusterCache, cluster: Cluster) -> None:
+    def __init__(self, state: ClusterCache, cluster: Cluster, *, budgets_ttl_s: float = BUDGETS_TTL_S) -> None:
         self._state = state
         self._cluster = cluster
+        self._budgets_ttl_s = budgets_ttl_s
         self._budgets: Sequence[PodDisruptionBudget] = ()
         self._budgets_until = 0.0
 
@@ -61,18 +63,18 @@ class Preemptor:
         named: Sequence[str],
         budgets: Sequence[PodDisruptionBudget],
     ) -> Sequence[str] | None:
-        """The pods to evict beside those named, if possible none that a budget protects; None if nothing helps."""
+        """The pods to evict beside those named, if possible none that a budget protects; None if no eviction helps."""
         lower = [
             other
             for claim in self._state.inventory.ledger.on_node(node)
             if (other := self._state.pods.get(claim.uid)) is not None and other.priority < pod.priority
         ]
-        unprotected = [one for one in lower if not Allowance(budgets).violated_by(one)]
-        for some in (unprotected, lower) if len(unprotected) < len(lower) else (lower,):
-            may_go = [preemption.Candidate(one.uid, one.priority) for one in some]
-            found = preemption.victims(self._state.inventory, request, node, frozenset(named), may_go)
-            if found is not None:
-                return found
+        unprotected = [other for other in lower if not Allowance(budgets).violated_by(other)]
+        for evictable in (unprotected, lower) if len(unprotected) < len(lower) else (lower,):
+            candidates = [preemption.Candidate(other.uid, other.priority) for other in evictable]
+            victims = preemption.victims(self._state.inventory, request, node, frozenset(named), candidates)
+            if victims is not None:
+                return victims
         return None
 
     def _violating(self, named: Sequence[str], added: Sequence[str], budgets: Sequence[PodDisruptionBudget]) -> int:
@@ -88,7 +90,7 @@ class Preemptor:
     async def _current_budgets(self) -> Sequence[PodDisruptionBudget]:
         """The cluster's budgets as of a moment ago; those read last, or none, where they cannot be read."""
         if time.monotonic() >= self._budgets_until:
-            self._budgets_until = time.monotonic() + BUDGETS_S
+            self._budgets_until = time.monotonic() + self._budgets_ttl_s
             try:
                 self._budgets = await self._cluster.disruption_budgets()
             except errors.ClusterError as error:

@@ -8,7 +8,7 @@ from allocator import errors
 from kubeclient.changes import Change, ChangeType, Listing
 from kubeclient.objects import Pod
 from scheduler.cache import port
-from scheduler.cache.budgets import PodDisruptionBudget
+from scheduler.cache.disruption_budget import PodDisruptionBudget
 from scheduler.cache.port import Binding, Object
 from simulator.cluster import api
 from simulator.cluster.api import Document, ResourceKind

@@ -2,8 +2,6 @@
 
 import asyncio
 
-import pytest
-
 from allocator.claims import snapshot_file
 from allocator.placement import policy
 from kubeclient.changes import Change, ChangeType
@@ -14,12 +12,6 @@ from scheduler.snapshots import Snapshots
 from simulator.cluster.memory_cluster.client import MemoryCluster
 from simulator.cluster.memory_cluster.server import MemoryServer
 from tests.unit.scheduler.cache.test_cluster_cache import mig_node, pod, promised, status_of
-
-
-@pytest.fixture(autouse=True)
-def _smallest_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The loop is given back after every item."""
-    monkeypatch.setattr(cooperative, "STEP_S", 0.0)
 
 
 def known(*nodes: str) -> ClusterCache:
@@ -41,25 +33,24 @@ async def test_others_have_their_turn_between_two_items() -> None:
             await asyncio.sleep(0)
 
     task = asyncio.create_task(other())
-    async for item in cooperative.paced(["a", "b", "c"]):
+    async for item in cooperative.paced(["a", "b", "c"], step_s=0.0):
         order.append(item)  # noqa: PERF401 - in between is what it is about
     await task
     assert order == ["a", "other 0", "b", "other 1", "c", "other 2"]
 
 
-async def test_items_within_one_step_are_not_interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_items_within_one_step_are_not_interrupted() -> None:
     """While there is time left in a step, the loop is not given back."""
-    monkeypatch.setattr(cooperative, "STEP_S", 60.0)
     ran: list[int] = []
     asyncio.get_running_loop().call_soon(ran.append, 1)
-    assert [item async for item in cooperative.paced(range(100))] == list(range(100))
+    assert [item async for item in cooperative.paced(range(100), step_s=60.0)] == list(range(100))
     assert ran == []
 
 
 async def test_a_node_that_goes_meanwhile_is_left_out() -> None:
     """A snapshot holds the nodes that are there when their turn comes, each with what is on it then."""
     state = known("m", "n", "o")
-    writing = asyncio.create_task(Snapshots(state, MemoryCluster(MemoryServer())).text())
+    writing = asyncio.create_task(Snapshots(state, MemoryCluster(MemoryServer()), step_s=0.0).text())
     await asyncio.sleep(0)  # the first node is written
     state.inventory.forget_report("o")
     saved = snapshot_file.decode(b"".join(await writing))
@@ -72,9 +63,9 @@ async def test_a_node_that_goes_meanwhile_is_left_out() -> None:
 async def test_a_pod_that_goes_meanwhile_is_no_error() -> None:
     """A pod that ends while its node was written already keeps its place in the file and can still be read."""
     state = known("n", "o")
-    writing = asyncio.create_task(Snapshots(state, MemoryCluster(MemoryServer())).text())
+    writing = asyncio.create_task(Snapshots(state, MemoryCluster(MemoryServer()), step_s=0.0).text())
     await asyncio.sleep(0)
     state.apply(WatchedKind.POD, Change(ChangeType.DELETED, pod("p", "n"), "3"))
     saved = snapshot_file.decode(b"".join(await writing))
-    assert [one.pod for one in saved.snapshot.nodes[0].gpus[0].occupants] == ["p"]
+    assert [occupant.pod for occupant in saved.snapshot.nodes[0].gpus[0].occupants] == ["p"]
     assert saved.pods == {}

@@ -6,8 +6,8 @@ import msgspec
 import pytest
 
 from scheduler.cache import budgets
-from scheduler.cache.budgets import PodDisruptionBudget
 from scheduler.cache.cluster_cache import KnownPod
+from scheduler.cache.disruption_budget import PodDisruptionBudget
 
 
 def known(name: str, namespace: str = "default", **labels: str) -> KnownPod:

@@ -3,33 +3,43 @@
 import asyncio
 import dataclasses
 import time
+from collections.abc import Callable
 
 import msgspec
-import pytest
 import structlog.testing
 
 from allocator.claims import contract
-from allocator.claims.report import NodeReport
 from allocator.mig import gpu_models
 from allocator.placement import policy
 from allocator.request import Request
 from kubeclient.changes import Change, ChangeType, Listing
 from kubeclient.objects import Meta, Node, Pod
-from scheduler import cooperative
 from scheduler.cache.cluster_cache import UNSEEN_S, ClusterCache
 from scheduler.cache.port import MigNode, WatchedKind
+from scheduler.cooperative import STEP_S
 from tests.builders import node
 
 
-class Bells:
+class Notifications:
     """Counts how often room arose."""
 
     def __init__(self) -> None:
-        self.rung = 0
+        self.count = 0
 
-    def ring(self) -> None:
+    def notify(self) -> None:
         """Once more."""
-        self.rung += 1
+        self.count += 1
+
+
+class Clock:
+    """A clock that is set by hand."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        """The time."""
+        return self.now
 
 
 def mig_node(name: str, status: dict[str, object]) -> MigNode:
@@ -63,25 +73,25 @@ def promised(start: int) -> str:
     return contract.encode_placement([contract.Promise("main", "n-gpu-0", "1g.5gb", start)])
 
 
-def fed() -> tuple[ClusterCache, Bells]:
-    """A state that knows node n and its GPU."""
-    bells = Bells()
-    state = ClusterCache(policy.DEFAULT, bells.ring)
+def fed(*, step_s: float = STEP_S, clock: Callable[[], float] = time.monotonic) -> tuple[ClusterCache, Notifications]:
+    """A cache that knows node n and its GPU."""
+    room = Notifications()
+    state = ClusterCache(policy.DEFAULT, room.notify, step_s=step_s, clock=clock)
     state.apply(WatchedKind.MIG_NODE, Change(ChangeType.ADDED, mig_node("n", status_of("n")), "1"))
-    return state, bells
+    return state, room
 
 
 async def test_what_is_not_listed_any_more_is_gone() -> None:
     """A list replaces what was known: pods and MigNodes missing from it are forgotten, and their room is free."""
-    state, bells = fed()
+    state, room = fed()
     await state.replace(
         WatchedKind.POD, Listing((pod("a", "n", annotation=promised(0)), pod("b", "n", annotation=promised(1))), "2")
     )
     assert sorted(c.name for c in state.inventory.ledger) == ["a", "b"]
-    before = bells.rung
+    before = room.count
     await state.replace(WatchedKind.POD, Listing((pod("b", "n", annotation=promised(1)),), "3"))
     assert [c.name for c in state.inventory.ledger] == ["b"]
-    assert bells.rung == before + 1
+    assert room.count == before + 1
     await state.replace(WatchedKind.MIG_NODE, Listing((), "4"))
     assert len(state.inventory.fleet) == 0
 
@@ -113,36 +123,35 @@ async def test_a_list_does_not_void_what_was_bound_while_it_was_made() -> None:
     assert [c.name for c in state.inventory.ledger] == []
 
 
-async def test_filter_calls_go_in_between_while_a_list_is_taken_in(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_filter_calls_go_in_between_while_a_list_is_taken_in() -> None:
     """A list of many pods is taken in by small steps, and what is bound between two of them stays."""
-    monkeypatch.setattr(cooperative, "STEP_S", 0.0)
-    state, _ = fed()
+    state, _ = fed(step_s=0.0)
     state.apply(WatchedKind.POD, Change(ChangeType.ADDED, pod("gone", "n", annotation=promised(6)), "2"))
     listed = tuple(pod(f"p{start}", "n", annotation=promised(start)) for start in range(3))
     state.expect(WatchedKind.POD)
     taking = asyncio.create_task(state.replace(WatchedKind.POD, Listing(listed, "3")))
-    seen: list[int] = []
+    claims: list[int] = []
     while not taking.done():
         await asyncio.sleep(0)
-        seen.append(len(state.inventory.ledger))
+        claims.append(len(state.inventory.ledger))
         known = state.remember(pod("new"))
         if known.request is not None and state.inventory.ledger.get("uid-new") is None:
             state.inventory.reserve("uid-new", "default", "new", known.request, "n")
             state.inventory.confirm("uid-new")
     await taking
-    assert len(set(seen)) > 2
+    assert len(set(claims)) > 2
     assert sorted(c.name for c in state.inventory.ledger) == ["new", "p0", "p1", "p2"]
     state.inventory.check()
 
 
-def test_a_finished_pod_gives_its_place_back_and_rings() -> None:
+def test_a_finished_pod_gives_its_place_back_and_that_is_told() -> None:
     """Phases Succeeded and Failed end a claim; room that arises is told."""
-    state, bells = fed()
+    state, room = fed()
     state.apply(WatchedKind.POD, Change(ChangeType.ADDED, pod("a", "n", "Running", promised(0)), "2"))
-    before = bells.rung
+    before = room.count
     state.apply(WatchedKind.POD, Change(ChangeType.MODIFIED, pod("a", "n", "Succeeded", promised(0)), "3"))
     assert len(state.inventory.ledger) == 0
-    assert bells.rung == before + 1
+    assert room.count == before + 1
 
 
 def test_a_promise_made_before_its_node_reported_is_kept_for_later() -> None:
@@ -212,64 +221,62 @@ def test_the_watch_counts_more_than_a_late_call() -> None:
     assert state.pods["uid-a"].node == "n"
 
 
-def test_a_pod_that_was_gone_before_its_call_came_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pod_that_was_gone_before_its_call_came_is_forgotten() -> None:
     """A pod that the watch never shows is not known for ever, nor waited for; one that it shows is."""
-    state, _ = fed()
+    clock = Clock()
+    state, _ = fed(clock=clock)
     state.apply(WatchedKind.POD, Change(ChangeType.DELETED, pod("gone"), "2"))
     for name in ("gone", "seen"):
         state.refused.add(state.remember(pod(name)).uid)
     state.apply(WatchedKind.POD, Change(ChangeType.ADDED, pod("seen"), "3"))
-    later = time.monotonic() + UNSEEN_S + 1
-    monkeypatch.setattr(time, "monotonic", lambda: later)
+    clock.now += UNSEEN_S + 1
     state.apply(WatchedKind.NODE, Change(ChangeType.ADDED, Node(Meta("n")), "4"))
     assert set(state.pods) == state.refused == {"uid-seen"}
 
 
-async def test_a_list_of_reports_that_say_nothing_new_is_not_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_list_of_reports_that_say_nothing_new_is_not_read_again() -> None:
     """A new list costs what has changed: other reports, those of forgotten nodes, and those that pods wait for."""
     state, _ = fed()
-    observed: list[str] = []
-    observe = state.inventory.observe
-
-    def note(seen: NodeReport) -> None:
-        observed.append(seen.node)
-        observe(seen)
-
-    monkeypatch.setattr(state.inventory, "observe", note)
     same, other = mig_node("n", status_of("n")), mig_node("m", status_of("m"))
-    await state.replace(WatchedKind.MIG_NODE, Listing((same, other), "2"))
-    assert observed == ["m"]
-    changed = contract.encode_status(node("n").gpu().foreign("1g.5gb", 0).report(), agent_version="t", mode="simulated")
-    await state.replace(WatchedKind.MIG_NODE, Listing((mig_node("n", changed),), "3"))
-    await state.replace(WatchedKind.MIG_NODE, Listing((mig_node("n", changed), other), "4"))
-    assert observed == ["m", "n", "m"]
+    status = contract.encode_status(node("n").gpu().foreign("1g.5gb", 0).report(), agent_version="t", mode="simulated")
+    changed = mig_node("n", status)
+
+    async def read_again(*listed: MigNode) -> set[str]:
+        """The nodes whose reports are other objects after a list than before it."""
+        before = {report.node: report for report in state.inventory.reports()}
+        await state.replace(WatchedKind.MIG_NODE, Listing(listed, "2"))
+        return {report.node for report in state.inventory.reports() if report is not before.get(report.node)}
+
+    assert await read_again(same, other) == {"m"}
+    assert await read_again(changed) == {"n"}
+    assert await read_again(changed, other) == {"m"}
     state.apply(WatchedKind.POD, Change(ChangeType.ADDED, pod("waits", "m"), "5"))
-    await state.replace(WatchedKind.MIG_NODE, Listing((mig_node("n", changed), other), "6"))
-    assert observed == ["m", "n", "m", "m"]
+    assert await read_again(changed, other) == {"m"}
+    assert {report.node for report in state.inventory.reports()} == {"m", "n"}
 
 
 def test_room_that_a_pod_bound_by_others_leaves_is_told() -> None:
     """A reservation that is void since somebody else bound the pod elsewhere gives room, and that is told."""
-    state, bells = fed()
+    state, room = fed()
     state.apply(WatchedKind.MIG_NODE, Change(ChangeType.ADDED, mig_node("m", status_of("m")), "2"))
     known = state.remember(pod("a"))
     assert known.request is not None
     state.inventory.reserve("uid-a", "default", "a", known.request, "n")
-    before = bells.rung
+    before = room.count
     state.apply(WatchedKind.POD, Change(ChangeType.MODIFIED, pod("a", "m"), "3"))
-    assert bells.rung == before + 1
+    assert room.count == before + 1
 
 
 def test_a_reservation_that_is_refused_gives_room_once() -> None:
     """A refused Binding frees its place and tells so; a pod that holds nothing, or more by now, is left alone."""
-    state, bells = fed()
+    state, room = fed()
     known = state.remember(pod("a"))
     assert known.request is not None
     state.inventory.reserve("uid-a", "default", "a", known.request, "n")
-    before = bells.rung
+    before = room.count
     state.refuse("uid-a")
     state.refuse("uid-a")
-    assert (len(state.inventory.ledger), bells.rung) == (0, before + 1)
+    assert (len(state.inventory.ledger), room.count) == (0, before + 1)
     state.apply(WatchedKind.POD, Change(ChangeType.ADDED, pod("b", "n", annotation=promised(0)), "2"))
     state.refuse("uid-b")
     assert [claim.name for claim in state.inventory.ledger] == ["b"]

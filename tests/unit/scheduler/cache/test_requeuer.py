@@ -1,4 +1,4 @@
-"""Refused pods are woken once room arises, seldom, and never while nobody waits."""
+"""Refused pods are requeued once room arises, seldom, and never while no pod waits."""
 
 import asyncio
 
@@ -26,7 +26,7 @@ class Room:
         self.state = ClusterCache(policy.DEFAULT, self.requeuer.notify)
         self.state.inventory.nodes.add("n")
 
-    def wakes(self) -> float:
+    def requeues(self) -> float:
         """How often the node was patched."""
         return float(self.metrics.registry.get_sample_value("migsched_requeues_total") or 0)
 
@@ -37,8 +37,8 @@ class Room:
         return found
 
 
-async def test_many_rings_are_one_patch_and_none_while_nobody_waits() -> None:
-    """Without refused pods nothing is sent; with one, a hundred rings at once are one patch."""
+async def test_many_notifications_are_one_patch_and_none_while_no_pod_waits() -> None:
+    """Without refused pods nothing is sent; with one, a hundred notifications at once are one patch."""
     room = Room()
     task = asyncio.create_task(room.requeuer.run(room.state))
     room.requeuer.notify()
@@ -49,23 +49,23 @@ async def test_many_rings_are_one_patch_and_none_while_nobody_waits() -> None:
     for _ in range(100):
         room.requeuer.notify()
     async with asyncio.timeout(5):
-        while room.wakes() < 1:
+        while room.requeues() < 1:
             await asyncio.sleep(0)
-    assert room.wakes() == 1
+    assert room.requeues() == 1
     assert room.annotation() is not None
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
 
 
-async def test_a_wake_up_that_failed_is_sent_again() -> None:
-    """An API server that is away does not lose the wake-up."""
+async def test_a_requeue_that_failed_is_sent_again() -> None:
+    """An API server that is away does not lose the requeue."""
     room = Room()
     fault = room.cluster.faults.add(Fault("patch", "nodes", error=errors.UnreachableError("away")))
     room.state.refused.add("uid")
     task = asyncio.create_task(room.requeuer.run(room.state))
     room.requeuer.notify()
     async with asyncio.timeout(5):
-        while room.wakes() < 1:
+        while room.requeues() < 1:
             await asyncio.sleep(0)
     assert fault.met == 1
     task.cancel()

@@ -9,9 +9,8 @@ import pytest
 from allocator import errors
 from allocator.claims.ledger import Claim
 from allocator.placement import policy
-from scheduler.cache.budgets import PodDisruptionBudget
 from scheduler.cache.cluster_cache import ClusterCache, KnownPod
-from scheduler.extender import preemptor
+from scheduler.cache.disruption_budget import PodDisruptionBudget
 from scheduler.extender.preemptor import CHOICES, Preemptor
 from simulator.cluster.memory_cluster.client import MemoryCluster
 from simulator.cluster.memory_cluster.faults import Fault
@@ -137,15 +136,14 @@ async def test_victims_that_violate_a_budget_are_counted(
     assert await world.preempt({"n0": (named, before)}) == {"n0": (["uid-x", "uid-y"], violations)}
 
 
-async def test_budgets_are_read_once_for_many_pods(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A burst of preemptions costs the API server one list; after a moment it is read anew."""
+async def test_budgets_are_read_once_for_many_pods() -> None:
+    """A burst of preemptions costs the API server one list; after a moment it is read again."""
     world = World(1)
     world.hold("low", "n0", "3g.20gb")
     for _ in range(3):
         await world.preempt({"n0": ([], 0)})
     assert world.cluster.read == 1
-    monkeypatch.setattr(preemptor, "BUDGETS_S", 0.0)
-    world.preemptor = Preemptor(world.state, world.cluster)
+    world.preemptor = Preemptor(world.state, world.cluster, budgets_ttl_s=0.0)
     for _ in range(2):
         await world.preempt({"n0": ([], 0)})
     assert world.cluster.read == 3
