@@ -1,7 +1,7 @@
-"""Mode switch: puts the chosen GPUs into MIG mode. Used by agent.
+"""MIG mode: puts the selected GPUs into it. Used by reconciler.
 
 A GPU is asked for MIG mode only while no container has it. Then the driver decides. Hopper and later switch at once,
-Ampere needs a reset, which the driver makes itself; both only when nobody uses the GPU, and monitoring daemons are
+Ampere needs a reset, which the driver makes itself; both only when nothing uses the GPU, and monitoring daemons are
 users too. NVML tells that the call failed by its return code, and that the mode is merely pending by the activation
 status of a call that succeeded. The agent never resets a GPU, and never switches MIG mode off.
 """
@@ -23,7 +23,7 @@ PENDING = {
 
 
 class ModeSwitch:
-    """Puts the chosen GPUs into MIG mode, each in its turn. The caller does not hold the memory's lock."""
+    """Puts the selected GPUs into MIG mode, each under its lock. The caller does not hold the state's lock."""
 
     def __init__(self, state: AgentState) -> None:
         self._state = state
@@ -31,22 +31,22 @@ class ModeSwitch:
         self._absent: list[str] = []
 
     def switch(self) -> None:
-        """Ask for MIG mode where it is chosen, not in force, and nobody has the GPU as far as the kubelet knows."""
-        chosen = self._state.options.manage_mig_mode
+        """Request MIG mode on selected GPUs where it is not in force and no container is listed with the GPU."""
+        selected = self._state.options.manage_mig_mode
         with self._state.lock:
             infos = [gpu.info for gpu in self._state.view.gpus.values()]
-            self._tell_absent(chosen.absent(infos))
+            self._log_absent(selected.absent(infos))
         for info in infos:
-            if chosen.covers(info):
-                with self._state.gpu_locks.try_hold(info.uuid) as mine:
-                    if mine and self._is_due(info):
+            if selected.covers(info):
+                with self._state.gpu_locks.try_hold(info.uuid) as held:
+                    if held and self._is_due(info):
                         self._ask(info)
                         self._state.discover()
                         self._state.refresh_gpus([info.uuid])
 
     def _is_due(self, info: GpuInfo) -> bool:
         if info.mode is None or info.mode.current or info.state not in (GpuState.MIG_OFF, GpuState.MODE_PENDING):
-            self._state.mode_notes.pop(info.uuid, None)
+            self._state.note_mode(info.uuid, None)
             return False
         asked = self._asked_at.get(info.uuid)
         return (asked is None or self._state.clock() - asked >= AGAIN_S) and not self._state.may_be_used(info.uuid)
@@ -56,18 +56,18 @@ class ModeSwitch:
         try:
             change = self._state.devices.set_mode(info.uuid, True)
         except device.DeviceError as error:
-            self._state.mode_notes[info.uuid] = f"MIG mode cannot be switched on: {error}"
+            self._state.note_mode(info.uuid, f"MIG mode cannot be switched on: {error}")
             _log.warning("cannot switch MIG mode on", gpu=info.uuid, error=str(error))
             return
         self._state.on_events([device.DeviceEvent(info.uuid, EventKind.GEOMETRY_CHANGED)])
         if change.in_force:
-            self._state.mode_notes.pop(info.uuid, None)
+            self._state.note_mode(info.uuid, None)
             _log.info("MIG mode is on", gpu=info.uuid)
         else:
-            self._state.mode_notes[info.uuid] = f"MIG mode is asked for and not in force: {_why(change)}"
+            self._state.note_mode(info.uuid, f"MIG mode is asked for and not in force: {_why(change)}")
             _log.warning("MIG mode is pending", gpu=info.uuid, activation=change.activation, why=_why(change))
 
-    def _tell_absent(self, absent: list[str]) -> None:
+    def _log_absent(self, absent: list[str]) -> None:
         if absent != self._absent:
             self._absent = absent
             if absent:

@@ -1,4 +1,4 @@
-"""Footprint: what the agent leaves to the workloads of its node. Called by service.
+"""Process tuning: what the agent leaves to the workloads of its node, and how soon its threads run. Called by service.
 
 Loading modules leaves holes in the C library's heap, a tenth of the process, that only `malloc_trim` gives back. And a
 thread that computes lets another one have the interpreter after five milliseconds at the earliest, by default: an
@@ -22,5 +22,5 @@ def release_memory() -> None:
 
 
 def shorten_switch_interval() -> None:
-    """Let threads take turns often. For the whole process."""
+    """Let the interpreter change threads often. For the whole process."""
     sys.setswitchinterval(SWITCH_INTERVAL_S)

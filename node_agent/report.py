@@ -1,10 +1,9 @@
-"""Reporting: what the agent says of its node: the NodeReport behind the MigNode status, and its Ready condition.
+"""What the agent says of its node: the NodeReport behind the MigNode status, and its Ready condition.
 
-Pure; called by agent. A slice that could not be destroyed is reported as allocated without an owner: it is not idle,
-and not foreign either.
+Pure; called by reconciler, and by reporter for the status. A slice that could not be destroyed is reported as allocated
+without an owner: it is not idle, and not foreign either.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -12,14 +11,12 @@ from typing import Any
 from allocator.claims import contract
 from allocator.claims.report import GpuReport, MigMode, NodeReport, Owner, Slice, SliceState
 from allocator.mig.profile import GpuPlacement
-from node_agent.cluster.pods import PodView
 from node_agent.cluster.port import PodEvent
 from node_agent.gpu.device import GpuInstance, GpuState
-from node_agent.slices import observed, ownership
+from node_agent.slices import observed, ownership, states
+from node_agent.slices.observation import Observation
 from node_agent.slices.observed import ObservedGpu
-from node_agent.slices.ownership import PodResourcesView
-from node_agent.slices.states import Record, RecordState
-from node_agent.state import AgentState
+from node_agent.slices.states import RecordState
 
 _MODES = {
     GpuState.READY: MigMode.ENABLED,
@@ -70,29 +67,33 @@ def status(outcome: StepOutcome, *, version: str, mode: str, since: str) -> dict
     return contract.encode_status(outcome.report, agent_version=version, mode=mode) | {"conditions": [ready]}
 
 
-def node_report(memory: AgentState) -> NodeReport:
-    """The report of what was seen last."""
-    gpus = sorted(memory.view.gpus.values(), key=lambda gpu: gpu.info.index)
-    return NodeReport(memory.node, tuple(_gpu(gpu, memory) for gpu in gpus))
+def node_report(node: str, observation: Observation, *, observer: bool) -> NodeReport:
+    """The report of an observation. `observer`: slices are cut and handed out by others."""
+    gpus = sorted(observation.view.gpus.values(), key=lambda gpu: gpu.info.index)
+    return NodeReport(node, tuple(_gpu(gpu, observation, observer) for gpu in gpus))
 
 
-def _gpu(gpu: ObservedGpu, memory: AgentState) -> GpuReport:
-    info = gpu.info
-    message = memory.faults.get(gpu.uuid, "") or memory.mode_notes.get(gpu.uuid, "") or gpu.trouble or info.detail
-    healthy = gpu.readable and info.state in _WELL and gpu.uuid not in memory.faults
+def _gpu(gpu: ObservedGpu, observation: Observation, observer: bool) -> GpuReport:
+    info, faults = gpu.info, observation.faults
+    message = faults.get(gpu.uuid, "") or observation.mode_notes.get(gpu.uuid, "") or gpu.trouble or info.detail
+    healthy = gpu.readable and info.state in _WELL and gpu.uuid not in faults
     if not healthy and not message:
         message = f"GPU is {info.state.value}"
-    if memory.options.observer:
-        slices = [_observed(one, memory.listing, memory.pods or {}) for one in gpu.instances]
+    if observer:
+        slices = [_observed(instance, observation) for instance in gpu.instances]
     else:
-        slices = [_slice(GpuPlacement(gpu.uuid, one.placement), one, memory) for one in gpu.instances]
+        slices = [
+            _slice(GpuPlacement(gpu.uuid, instance.placement), instance, observation) for instance in gpu.instances
+        ]
     return GpuReport(
         uuid=gpu.uuid,
         index=info.index,
         product=info.product,
         mig_mode=_mode(gpu),
         catalogue=gpu.catalogue,
-        slices=tuple(sorted(slices, key=lambda one: (one.placement.start, one.placement))) if gpu.catalogue else (),
+        slices=tuple(sorted(slices, key=lambda slice_: (slice_.placement.start, slice_.placement)))
+        if gpu.catalogue
+        else (),
         healthy=healthy,
         message=message[:1024],
     )
@@ -107,33 +108,27 @@ def _mode(gpu: ObservedGpu) -> MigMode:
     return MigMode.ENABLED if gpu.instances else MigMode.UNSUPPORTED
 
 
-def _slice(place: GpuPlacement, there: GpuInstance, memory: AgentState) -> Slice:
-    state, owner = _whose(memory.journal.records.get(place), there, memory.stuck, place)
-    return _made(there, state, owner)
-
-
-def _whose(
-    record: Record | None, there: GpuInstance, stuck: Mapping[GpuPlacement, object], place: GpuPlacement
-) -> tuple[SliceState, Owner | None]:
+def _slice(place: GpuPlacement, instance: GpuInstance, observation: Observation) -> Slice:
+    record = observation.records.get(place)
     if record is None:
-        return SliceState.FOREIGN, None
-    if record.state in (RecordState.CUTTING, RecordState.RESTORING) or observed.is_it(record, there):
-        if record.state in (RecordState.ALLOCATED, RecordState.RESTORING):
-            return SliceState.ALLOCATED, record.owner
-        return (SliceState.ALLOCATED if place in stuck else SliceState.IDLE), None
-    return SliceState.FOREIGN, None
+        return _reported(instance, SliceState.FOREIGN, None)
+    if record.state in (RecordState.CUTTING, RecordState.RESTORING) or observed.is_it(record, instance):
+        if record.state in states.HELD:
+            return _reported(instance, SliceState.ALLOCATED, record.owner)
+        return _reported(instance, SliceState.ALLOCATED if place in observation.stuck else SliceState.IDLE, None)
+    return _reported(instance, SliceState.FOREIGN, None)
 
 
-def _observed(there: GpuInstance, listing: PodResourcesView | None, pods: Mapping[str, PodView]) -> Slice:
+def _observed(instance: GpuInstance, observation: Observation) -> Slice:
     """Beside NVIDIA's own plugin, whose device ids are MIG UUIDs. PodResources names pods; one whose UID the API server
     does not tell is left out, and the slice is allocated without an owner.
     """
-    for (_, device_id), holder in (listing.holders if listing is not None else {}).items():
-        if there.mig_uuid is not None and device_id == there.mig_uuid:
-            return _made(there, SliceState.ALLOCATED, ownership.named(holder, pods))
-    return _made(there, SliceState.FOREIGN, None)
+    for (_, device_id), holder in observation.holders.items():
+        if instance.mig_uuid is not None and device_id == instance.mig_uuid:
+            return _reported(instance, SliceState.ALLOCATED, ownership.named(holder, observation.pods or {}))
+    return _reported(instance, SliceState.FOREIGN, None)
 
 
-def _made(there: GpuInstance, state: SliceState, owner: Owner | None) -> Slice:
-    ci = there.compute_instances[0].ci_id if there.compute_instances else None
-    return Slice(there.placement, state, owner, there.mig_uuid or "", there.gi_id, ci)
+def _reported(instance: GpuInstance, state: SliceState, owner: Owner | None) -> Slice:
+    ci = instance.compute_instances[0].ci_id if instance.compute_instances else None
+    return Slice(instance.placement, state, owner, instance.mig_uuid or "", instance.gi_id, ci)

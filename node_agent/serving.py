@@ -28,7 +28,7 @@ _Application = Callable[[dict[str, Any], _Start], Iterable[bytes]]
 class Health:
     """What the probes answer. `waits_for` says, in any thread, what is missing until the agent serves."""
 
-    def __init__(self, waits_for: Callable[[], str], clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, waits_for: Callable[[], str | None], clock: Callable[[], float] = time.monotonic) -> None:
         self._waits_for = waits_for
         self._clock = clock
         self._beat = clock()
@@ -43,15 +43,15 @@ class Health:
         """The event loop has turned."""
         self._beat = self._clock()
 
-    def dead(self) -> str:
-        """Why the agent should be started anew; nothing if it lives."""
+    def dead(self) -> str | None:
+        """Why the agent should be restarted; None if it lives."""
         silent = self._clock() - self._beat
-        return f"the event loop has stood still for {silent:.0f} s" if silent > STANDSTILL_S else ""
+        return f"the event loop has stood still for {silent:.0f} s" if silent > STANDSTILL_S else None
 
-    def unready(self) -> str:
-        """What the agent waits for before it can serve; nothing if it does."""
+    def unready(self) -> str | None:
+        """What the agent waits for before it can serve; None if it does."""
         missing = self._waits_for()
-        return f"waits for {missing}" if missing else ""
+        return f"waits for {missing}" if missing else None
 
 
 @contextlib.contextmanager

@@ -1,8 +1,8 @@
 """AgentState: what the agent knows at the moment, shared by its step and its answers to the kubelet. Made by service.
 
-The journal is what survives a crash; all else here is found out again: the GPUs as last seen, the node's pods, what
-PodResources listed, and when something was tried last. Whoever reads or changes any of it holds `lock`, and whoever
-changes what belongs to a GPU has its turn (`turns`).
+The journal is what survives a crash; all else here is found out again: the GPUs as last read, the node's pods, what
+PodResources listed, and when something was tried last. It is read and changed only with `lock`, and what belongs to a
+GPU is changed only by the holder of that GPU's lock (`gpu_locks`). `observe` gives one moment of it, frozen.
 """
 
 import threading
@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from allocator.mig.catalogue import Catalogue
 from allocator.mig.profile import GpuPlacement
 from node_agent.cluster.pods import PodView
 from node_agent.gpu import device, selection
@@ -19,12 +18,12 @@ from node_agent.gpu.gpu_locks import GpuLocks, Lock
 from node_agent.gpu.instrumented import InstrumentedDevices
 from node_agent.gpu.selection import GpuSelection
 from node_agent.metrics import Metrics
-from node_agent.slices import device_ids, observed, promises, states
+from node_agent.slices import device_ids, observed
+from node_agent.slices.backoff import Backoff
 from node_agent.slices.journal import Journal
+from node_agent.slices.observation import Observation
 from node_agent.slices.observed import ObservedGpu, ObservedNode
 from node_agent.slices.ownership import PodResourcesView
-from node_agent.slices.preferred_allocation import AllocationContext
-from node_agent.slices.promises import OutstandingPromise
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +32,18 @@ class AgentOptions:
 
     grace_s: float = 30.0  # how long after Allocate an id may be missing from PodResources
     retry_s: float = 5.0  # before something that failed is tried again
-    discover_s: float = 10.0  # between looks at GPUs of which the driver reports nothing: events can be lost
+    discover_s: float = 10.0  # between readings of GPUs of which the driver reports nothing: events can be lost
     manage_mig_mode: GpuSelection = selection.NONE
     observer: bool = False
     real_nodes: bool = True  # device nodes exist; with simulated GPUs there are none
+
+
+@dataclass(frozen=True, slots=True)
+class AllocateRefusal:
+    """An Allocate that was refused for good: the resource, and why, for the pod that it was for."""
+
+    resource: str
+    message: str
 
 
 class AgentState:
@@ -62,27 +69,28 @@ class AgentState:
         self._new_pods: Mapping[str, PodView] | None = None
         self._new_listing: PodResourcesView | None = None
         self._new_events: list[device.DeviceEvent] = []
+        self._refusals: list[AllocateRefusal] = []
         self.view = ObservedNode()
         self.pods: Mapping[str, PodView] | None = None
         self.listing: PodResourcesView | None = None
         self.taken_at: dict[GpuPlacement, float] = {}
         self.gpu_taken_at: dict[str, float] = {}
-        self.stuck: dict[GpuPlacement, tuple[float, str]] = {}  # until when, and why
-        self.retry: dict[GpuPlacement, float] = {}
-        self.faults: dict[str, str] = {}
-        self.mode_notes: dict[str, str] = {}  # by GPU: why MIG mode is not in force though asked for
+        self.backoff = Backoff(self.options.retry_s, clock)
+        self.faults: Mapping[str, str] = {}
+        self._mode_notes: Mapping[str, str] = {}  # by GPU: why MIG mode is not in force though asked for
         self.began = clock()
         self._infos: dict[str, GpuInfo] = {}
-        self._offered: tuple[dict[str, Catalogue], dict[str, GpuPlacement]] = {}, {}
-        self._looked: float | None = None  # when all GPUs were looked at last
+        self._read_all_at: float | None = None
         self._changed: set[str] = set()  # GPUs of which something was reported, or that were left out, since
+        self._observation = Observation()
 
-    # What the world tells
+    # The inbox
 
-    def on_pods(self, pods: Mapping[str, PodView]) -> None:
-        """The node's pods that ask for slices, by UID."""
-        with self._inbox:
-            self._new_pods = pods
+    def on_pods(self, pods: Mapping[str, PodView] | None) -> None:
+        """The node's pods that ask for slices, by UID. None, before the first list, changes nothing."""
+        if pods is not None:
+            with self._inbox:
+                self._new_pods = pods
 
     def on_listing(self, listing: PodResourcesView) -> None:
         """What PodResources answered; older than what is known is ignored."""
@@ -91,159 +99,147 @@ class AgentState:
                 self._new_listing = listing
 
     def on_events(self, events: Iterable[device.DeviceEvent]) -> None:
-        """What the driver reported: a fault that concerns a whole GPU marks it until the agent starts anew."""
+        """What the driver reported: a fault that concerns a whole GPU marks it until the agent is restarted."""
         with self._inbox:
             self._new_events += events
 
-    def ingest(self) -> None:
-        """Make what was seen since last time known. Whoever holds `lock` calls it first.
+    def on_refusal(self, refusal: AllocateRefusal) -> None:
+        """An Allocate was refused; its pod is told with the next step."""
+        with self._inbox:
+            self._refusals.append(refusal)
 
-        Seeing never waits for `lock`: a driver call may take a minute, and the event loop must not.
+    def take_refusals(self) -> list[AllocateRefusal]:
+        """The refusals since the last call."""
+        with self._inbox:
+            refusals, self._refusals = self._refusals, []
+        return refusals
+
+    def ingest(self) -> None:
+        """Make known what came in since the last call. To be called first after taking `lock`.
+
+        The inbox never waits for `lock`: a driver call may take a minute, and the event loop must not.
         """
         with self._inbox:
             events, self._new_events = self._new_events, []
-            self.pods, self.listing = self._new_pods, self._new_listing
+            pods, self.listing = self._new_pods, self._new_listing
+        if pods != self.pods:
+            self.pods = pods
         for event in events:
             self._changed.add(event.gpu_uuid)
             if event.kind is EventKind.FAULT and event.critical and event.gi_id is None:
-                self.faults[event.gpu_uuid] = f"XID {event.xid} was reported; reset the GPU or drain the node"
+                fault = f"XID {event.xid} was reported; reset the GPU or drain the node"
+                self.faults = {**self.faults, event.gpu_uuid: fault}
 
-    # Looking
+    # Reading the GPUs
 
     def refresh(self) -> None:
-        """Look at GPUs of which the driver reported something; at all where one could not be read or it is time.
+        """Read the GPUs that the driver reported events for, or all if one was unreadable or the interval has elapsed.
 
-        To be called without the lock. GPUs whose turn somebody has are looked at next time.
+        To be called without the lock. GPUs whose lock another thread has are read next time.
         """
         with self.lock:
             unread = any(not gpu.readable for gpu in self.view.gpus.values())
-            due = self._looked is None or unread or self.clock() - self._looked >= self.options.discover_s
+            now = self.clock()
+            due = self._read_all_at is None or unread or now - self._read_all_at >= self.options.discover_s
             if not due and not self._changed:
                 return
             if due:
-                self._looked = self.clock()
+                self._read_all_at = now
             changed, self._changed = self._changed, set()
             self.discover()
             gpus = [uuid for uuid in self._infos if due or uuid in changed or uuid not in self.view.gpus]
             if self.view.trouble:
                 return
         for uuid in gpus:
-            with self.gpu_locks.try_hold(uuid) as mine:
-                if mine:
+            with self.gpu_locks.try_hold(uuid) as held:
+                if held:
                     self.refresh_gpus([uuid])
-            if not mine:
+            if not held:
                 with self.lock:
                     self._changed.add(uuid)
 
     def discover(self) -> None:
-        """Ask which GPUs there are. What cannot be seen is remembered as it was."""
+        """Ask which GPUs there are. What cannot be read is remembered as it was."""
         try:
-            found = {one.uuid: one for one in self.devices.discover()}
+            infos = {info.uuid: info for info in self.devices.discover()}
         except device.DeviceError as error:
-            self._looked = None
-            blind = {
+            self._read_all_at = None
+            unreadable = {
                 uuid: ObservedGpu(gpu.info, gpu.instances, readable=False, trouble=str(error))
                 for uuid, gpu in self.view.gpus.items()
             }
-            self.view = ObservedNode(blind, str(error))
+            self.view = ObservedNode(unreadable, str(error))
             return
-        self._infos = found
-        self.view = ObservedNode({uuid: gpu for uuid, gpu in self.view.gpus.items() if uuid in found})
+        self._infos = infos
+        self.view = ObservedNode({uuid: gpu for uuid, gpu in self.view.gpus.items() if uuid in infos})
 
     def refresh_gpus(self, gpus: Iterable[str]) -> None:
-        """Look at some GPUs, whose turn the caller has."""
+        """Read some GPUs. The caller holds their locks."""
         infos = [self._infos[uuid] for uuid in gpus if uuid in self._infos]
-        seen = observed.read_gpus(self.devices, infos, self.view.gpus)
-        self.view = ObservedNode({**self.view.gpus, **seen}, self.view.trouble)
+        read = observed.read_gpus(self.devices, infos, self.view.gpus)
+        self.view = ObservedNode({**self.view.gpus, **read}, self.view.trouble)
 
     def forget_instance(self, place: GpuPlacement) -> None:
-        """A slice is gone from a GPU whose turn the caller has. Unseen at once: an instance without a record would be
-        somebody else's, and in the way, for all who ask before the next look, which may be a driver call away.
+        """A slice is gone from a GPU whose lock the caller holds. Forgotten at once: an instance without a record would
+        count as foreign, and be in the way, for every thread that asks before the GPU is read again, which may be a
+        driver call away.
         """
         gpu = self.view.gpus.get(place.gpu)
         if gpu is None:
             return
-        left = tuple(one for one in gpu.instances if one.placement != place.placement)
-        self.view = ObservedNode({**self.view.gpus, place.gpu: replace(gpu, instances=left)}, self.view.trouble)
+        instances = tuple(instance for instance in gpu.instances if instance.placement != place.placement)
+        self.view = ObservedNode({**self.view.gpus, place.gpu: replace(gpu, instances=instances)}, self.view.trouble)
+
+    def note_mode(self, gpu: str, note: str | None) -> None:
+        """Why MIG mode is not in force on a GPU though asked for; None where it is, or was not asked for."""
+        if self._mode_notes.get(gpu) != note:
+            others = {uuid: known for uuid, known in self._mode_notes.items() if uuid != gpu}
+            self._mode_notes = others if note is None else {**others, gpu: note}
 
     # Questions
 
-    def catalogues(self) -> dict[str, Catalogue]:
-        """Catalogues of GPUs in MIG mode, by UUID, of those that cannot be used at the moment too."""
-        return {
-            gpu.uuid: gpu.catalogue
-            for gpu in self.view.gpus.values()
-            if gpu.catalogue is not None
-            and gpu.info.state not in observed.WHOLE
-            and (gpu.info.mode is None or gpu.info.mode.current)
-        }
-
-    def places(self) -> dict[str, GpuPlacement]:
-        """Every place that a device id may mean, by id: what is offered, and what was once."""
-        return {device_ids.device_id(place): place for place in self.journal.records} | self.offered()
-
-    def offered(self) -> dict[str, GpuPlacement]:
-        """Every place that is offered, by device id."""
-        catalogues = self.catalogues()
-        if catalogues != self._offered[0]:
-            self._offered = catalogues, device_ids.offered(catalogues)
-        return self._offered[1]
+    def observe(self) -> Observation:
+        """What is known at this moment. With the lock."""
+        self._observation = self._observation.followed_by(
+            Observation(
+                self.view,
+                self.journal.records,
+                self.journal.grants,
+                self.pods,
+                self.listing,
+                self.backoff.stuck,
+                self.faults,
+                self._mode_notes,
+            )
+        )
+        return self._observation
 
     def whole_gpus(self) -> dict[str, bool]:
         """GPUs to be given away whole, by UUID, and whether they are well."""
-        held = {r.place.gpu for r in self.journal.records.values() if r.state in states.HELD}
-        chosen = self.options.manage_mig_mode
+        held = {place.gpu for place in self.observe().held}
+        managed = self.options.manage_mig_mode
         return {
             gpu.uuid: gpu.uuid not in self.faults
             for gpu in self.view.gpus.values()
             if gpu.uuid not in held
             and (
                 gpu.info.state is GpuState.NOT_CAPABLE
-                or (gpu.info.state is GpuState.MIG_OFF and not (gpu.info.mode and chosen.covers(gpu.info)))
+                or (gpu.info.state is GpuState.MIG_OFF and not (gpu.info.mode and managed.covers(gpu.info)))
             )
         }
 
     def may_be_used(self, gpu: str) -> bool:
         """Whether a container has a GPU as a whole, or may have got it since PodResources was asked."""
         listing = self.listing
-        given = self.gpu_taken_at.get(gpu, float("-inf"))
+        given_at = self.gpu_taken_at.get(gpu, float("-inf"))
         return (
             listing is None
-            or listing.asked_at <= given + self.options.grace_s
+            or listing.asked_at <= given_at + self.options.grace_s
             or gpu in listing.ids(device_ids.WHOLE_GPU)
         )
 
-    def promised(self) -> list[OutstandingPromise]:
-        """Promises that still have to be kept."""
-        return promises.outstanding(self.pods or {}, self.journal.records, self.listing, self.catalogues())
-
-    def taken(self) -> frozenset[GpuPlacement]:
-        """Places that nothing new may touch: containers' slices, foreign ones, stuck ones."""
-        records = self.journal.records
-        taken = {p for p, r in records.items() if r.state in states.HELD} | set(self.stuck)
-        for gpu in self.view.gpus.values():
-            for one in gpu.instances:
-                record = records.get(GpuPlacement(gpu.uuid, one.placement))
-                if record is None or (record.gi_id is not None and not observed.is_it(record, one)):
-                    taken.add(GpuPlacement(gpu.uuid, one.placement))
-        return frozenset(taken)
-
-    def situation(self) -> AllocationContext:
-        """What steering goes by."""
-        found = self.pods or {}
-        promisees = {}
-        catalogues = self.catalogues()
-        for pod in found.values():
-            for one in pod.promises:
-                catalogue = catalogues.get(one.gpu)
-                profile = catalogue.by_name.get(one.profile) if catalogue is not None else None
-                if catalogue is not None and profile is not None and one.start in profile.starts:
-                    place = GpuPlacement(one.gpu, catalogue.placement(one.profile, one.start))
-                    promisees[device_ids.device_id(place)] = pod.uid
-        return AllocationContext(self.view, self.taken(), self.promised(), promisees)
-
     def pids(self, place: GpuPlacement) -> tuple[int, ...] | None:
-        """Processes on the slice at a place; None where nobody can tell now."""
+        """Processes on the slice at a place; None where the driver cannot tell now."""
         gpu = self.view.gpus.get(place.gpu)
         if gpu is None or not gpu.readable:
             return None
@@ -251,15 +247,13 @@ class AgentState:
         if instance is None:
             return ()
         try:
-            return tuple(p.pid for p in self.devices.processes(place.gpu, instance.gi_id))
+            return tuple(process.pid for process in self.devices.processes(place.gpu, instance.gi_id))
         except device.StaleHandleError:
             return ()
         except device.DeviceError:
             return None
 
     def prune(self) -> None:
-        """Forget attempts whose time has passed, and what belongs to slices that are no more."""
-        now = self.clock()
-        self.stuck = {p: (until, why) for p, (until, why) in self.stuck.items() if until > now}
-        self.retry = {p: until for p, until in self.retry.items() if until > now}
-        self.taken_at = {p: at for p, at in self.taken_at.items() if p in self.journal.records}
+        """Forget failures whose time has passed, and what belongs to slices that are no more."""
+        self.backoff.prune()
+        self.taken_at = {place: at for place, at in self.taken_at.items() if place in self.journal.records}

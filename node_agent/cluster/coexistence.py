@@ -1,4 +1,4 @@
-"""Coexistence: who else manages this node's GPUs. Pure but for one look at a directory; used by service.
+"""Coexistence: what else manages this node's GPUs. Pure but for reading a directory; used by service and loop.
 
 A GPU's geometry has one writer, and a resource one plugin: the newest registration replaces the former. So the agent
 does not serve beside NVIDIA's device plugin, nor on a node whose slices NVIDIA's DRA driver hands out. The GPU
@@ -25,8 +25,8 @@ _PLUGIN_LABELS = (
 _OVER = frozenset({"Succeeded", "Failed"})
 
 
-def conflict(pods: Iterable[Pod], registry: Path = REGISTRY) -> str:
-    """Why the agent must not serve devices here, in words; nothing if it may."""
+def conflict(pods: Iterable[Pod], registry: Path = REGISTRY) -> str | None:
+    """Why the agent must not serve devices here, in words; None if it may."""
     for pod in pods:
         labels = pod.metadata.labels or {}
         if pod.status.phase not in _OVER and any(labels.get(key) == value for key, value in _PLUGIN_LABELS):
@@ -36,10 +36,10 @@ def conflict(pods: Iterable[Pod], registry: Path = REGISTRY) -> str:
             )
     if any(registry.glob(_DRA_SOCKET)):
         return f"NVIDIA's DRA driver serves this node's GPUs ({registry}); take it off the node or migsched's agent"
-    return ""
+    return None
 
 
 def to_assert(labels: Mapping[str, str] | None) -> dict[str, str]:
     """The labels that have to be set (again), given those the node has."""
-    found = labels or {}
-    return {key: value for key, value in OPERATOR_LABELS.items() if found.get(key) != value}
+    present = labels or {}
+    return {key: value for key, value in OPERATOR_LABELS.items() if present.get(key) != value}

@@ -1,7 +1,7 @@
 """From a pod of this node to what the agent needs to know of it: whether it lives, what it asks, what it was promised.
 
 A promise is believed only if it is what the pod asks for. An annotation is anybody's text: what cannot be believed
-becomes `problem`, and the pod then counts as one that nobody promised anything. Used by agent, ownership, steering.
+becomes `problem`, and the pod then counts as one without promises. Part of an Observation.
 """
 
 from collections import Counter
@@ -34,7 +34,7 @@ class PodView:
     leaving: bool = False
     asks: Request = NOTHING
     promises: tuple[Promise, ...] = ()
-    problem: str = ""
+    problem: str | None = None
     init: frozenset[str] = frozenset()
 
     @property
@@ -66,7 +66,7 @@ def view(pod: Pod) -> PodView | None:
     """What we need to know of a pod; None if it names no MIG resource."""
     main = containers.of(pod.spec.containers)
     init = containers.of(pod.spec.init_containers)
-    if not any(one.resources for one in (*main, *init)):
+    if not any(container.resources for container in (*main, *init)):
         return None
     meta = pod.metadata
     asks, promises, problem = _asked(main, init, (meta.annotations or {}).get(contract.PLACEMENT_ANNOTATION))
@@ -80,26 +80,26 @@ def view(pod: Pod) -> PodView | None:
         asks,
         promises,
         problem,
-        frozenset(one.name for one in init if not one.restartable),
+        frozenset(container.name for container in init if not container.restartable),
     )
 
 
 def _asked(
     main: tuple[request.ContainerRequest, ...], init: tuple[request.ContainerRequest, ...], annotation: str | None
-) -> tuple[Request, tuple[Promise, ...], str]:
+) -> tuple[Request, tuple[Promise, ...], str | None]:
     """What is asked, what of the promises is believed, and why not."""
     try:
         asks = request.of_containers(main, init)
     except errors.RequestError as error:
         return Request(), (), str(error)
     if annotation is None:
-        return asks, (), ""
+        return asks, (), None
     try:
         promises = _decoded(annotation)
         _check(promises, asks)
     except errors.ContractError as error:
         return asks, (), str(error)
-    return asks, promises, ""
+    return asks, promises, None
 
 
 @lru_cache(maxsize=1024)
@@ -108,8 +108,8 @@ def _decoded(annotation: str) -> tuple[Promise, ...]:
 
 
 def _check(promises: tuple[Promise, ...], asks: Request) -> None:
-    if Counter(SliceRequest(one.container, one.profile) for one in promises) != Counter(asks.slots):
-        promised = ", ".join(f"{one.profile} for {one.container}" for one in promises)
+    if Counter(SliceRequest(promise.container, promise.profile) for promise in promises) != Counter(asks.slots):
+        promised = ", ".join(f"{promise.profile} for {promise.container}" for promise in promises)
         raise errors.ContractError(
             f"annotation {contract.PLACEMENT_ANNOTATION}", promised, f"must promise what the pod asks for: {asks}"
         )
@@ -117,4 +117,9 @@ def _check(promises: tuple[Promise, ...], asks: Request) -> None:
 
 def in_order(pods: Iterable[PodView]) -> list[PodView]:
     """Those that came first, first: they win where two were promised one place."""
-    return sorted(pods, key=lambda one: (one.created, one.uid))
+    return sorted(pods, key=lambda pod: (pod.created, pod.uid))
+
+
+def waiting_for(pods: Iterable[PodView], profile: str) -> list[PodView]:
+    """Pods that may be the ones for which the kubelet asks for a profile."""
+    return [pod for pod in pods if pod.waits and pod.wanted.get(profile)]

@@ -1,4 +1,4 @@
-"""Sharing out: which slices a container sees, when it asks for slices of several profiles. Pure; used by injection and
+"""Visibility: which slices a container sees, when it asks for slices of several profiles. Pure; used by injection and
 allocation.
 
 The kubelet asks for each resource by itself and does not say for which container, and of several CDI devices the last
@@ -9,37 +9,36 @@ A guess could show one container the slice of another.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from allocator.mig.profile import GpuPlacement
 from node_agent.cluster.pods import PodView
-from node_agent.slices import states
-from node_agent.slices.states import Record
+from node_agent.slices.observation import Observation
 
 _Container = tuple[str, str]  # UID of the pod, name
 
 
 class Shares:
-    """Who has which slices, by what the journal and the node's pods say at one moment."""
+    """Which container has which slices, by what the journal and the node's pods say at one moment."""
 
-    def __init__(self, records: Mapping[GpuPlacement, Record], pods: Mapping[str, PodView]) -> None:
-        self._records = records
-        self._pods = pods
+    def __init__(self, observation: Observation) -> None:
+        self._records = observation.records
+        self._pods = observation.pods or {}
         self._had: dict[_Container, list[GpuPlacement]] = defaultdict(list)
-        for place, record in records.items():
-            if record.owner is not None and record.state in states.HELD:
+        for place, record in observation.held.items():
+            if record.owner is not None:
                 self._had[record.owner.uid, record.owner.container].append(place)
 
     def seen_with(self, places: Sequence[GpuPlacement]) -> tuple[GpuPlacement, ...] | None:
-        """All slices that the container with these ones (given to it in one go) sees; None while nobody can tell.
+        """Every slice visible to the container that was allocated `places` in one go; None while its owner is unknown.
 
         Containers that PodResources never lists, ordinary init containers, see what they were given in one go.
         """
-        owners = {self._records[one].owner for one in places}
+        owners = {self._records[place].owner for place in places}
         owner = next(iter(owners)) if len(owners) == 1 else None
         if owner is None:
-            asked = {one.placement.profile for one in places}
-            return None if any(self._lacks(pod, asked) for pod in self._pods.values()) else tuple(sorted(places))
+            profiles = {place.placement.profile for place in places}
+            return None if any(self._lacks(pod, profiles) for pod in self._pods.values()) else tuple(sorted(places))
         mine = self._had[owner.uid, owner.container]
         pod = self._pods.get(owner.uid)
         wanted = pod.mixed.get(owner.container) if pod is not None else None
@@ -47,13 +46,13 @@ class Shares:
             return None
         return tuple(sorted(mine))
 
-    def _lacks(self, pod: PodView, asked: set[str]) -> bool:
+    def _lacks(self, pod: PodView, profiles: set[str]) -> bool:
         """Whether a container of the pod asks for several profiles and is not known to have all of one of these."""
         if not pod.waits:
             return False
         for container, wanted in pod.mixed.items():
             has = _profiles(self._had[pod.uid, container])
-            if any(wanted[profile] > has[profile] for profile in asked):
+            if any(wanted[profile] > has[profile] for profile in profiles):
                 return True
         return False
 

@@ -1,14 +1,15 @@
-"""Executor: carries planned steps out, each one journalled before the GPU is touched. Used by agent.
+"""Executor: carries planned steps out, each one journalled before the GPU is touched. The step and Allocate share it.
 
-The GPUs' turns are the caller's. Slices that go together are retired in one write of the journal. After a failure it
-looks at the GPU again rather than believe the error, and leaves the rest of that GPU's steps for the next round. A
-process on a slice is never disturbed: such a slice is not destroyed, and its place counts as stuck for a while.
+The caller holds the GPUs' locks. Slices that go together are retired in one write of the journal. After a failure it
+reads the GPU again rather than believe the error, and leaves the rest of that GPU's steps for the next round. A process
+on a slice is never disturbed: such a slice is not destroyed, and its place counts as stuck for a while.
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Protocol
 
 import structlog
 
@@ -16,11 +17,12 @@ from allocator.mig.profile import GpuPlacement
 from node_agent.gpu import device
 from node_agent.gpu.device import GpuInstance
 from node_agent.metrics import Metrics
+from node_agent.slices.backoff import Backoff
 from node_agent.slices.journal import Journal
 from node_agent.slices.states import RecordState, SliceEvent
 from node_agent.slices.steps import Action, Step
 
-_log = structlog.get_logger("cutter")
+_log = structlog.get_logger("executor")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,28 +34,49 @@ class Failure:
     hopeless: bool = False
 
 
+class Observed(Protocol):
+    """What is known of the GPUs' instances, kept in step with what is done to them."""
+
+    def forget_instance(self, place: GpuPlacement) -> None:
+        """A slice is gone from a GPU. Told before the journal is."""
+
+    def refresh_gpus(self, gpus: Iterable[str]) -> None:
+        """Read these GPUs again."""
+
+
 class Executor:
-    """Changes GPUs and journal together. `gone` is told of an instance that is there no more, before the journal is."""
+    """Changes GPUs and journal together, and keeps what is known of the GPUs and what failed in step with it."""
 
     def __init__(
-        self, devices: device.MigDevices, journal: Journal, metrics: Metrics, gone: Callable[[GpuPlacement], None]
+        self, devices: device.MigDevices, journal: Journal, gpus: Observed, backoff: Backoff, metrics: Metrics
     ) -> None:
         self._devices = devices
         self._journal = journal
+        self._gpus = gpus
+        self._backoff = backoff
         self._metrics = metrics
-        self._gone = gone
-        self._unused: set[GpuPlacement] = set()  # in this run: looked at, and retired
 
-    def run(self, steps: Sequence[Step]) -> list[Failure]:
-        """Do the steps in order; those that failed, of each GPU at most one. Raises JournalError."""
+    def carry_out(self, steps: Sequence[Step]) -> list[Failure]:
+        """Do the steps in order, note what failed, and read the GPUs that changed; the failures, of each GPU at most
+        one. The caller holds the GPUs' locks. Raises JournalError.
+        """
+        failures = self._run(steps)
+        for failure in failures:
+            self._backoff.failed(failure.step)
+        touched = {step.place.gpu for step in steps if step.action is not Action.NOTE}
+        if touched:
+            self._gpus.refresh_gpus(touched)
+        return failures
+
+    def _run(self, steps: Sequence[Step]) -> list[Failure]:
         failures: list[Failure] = []
         broken: set[str] = set()
-        self._unused = set()
+        unused: set[GpuPlacement] = set()  # checked for processes, and retired
         for number, step in enumerate(steps):
             if step.place.gpu in broken:
                 continue
             try:
-                self._do(step, steps[number:])
+                self._do(step, steps[number:], unused)
             except device.DeviceError as error:
                 broken.add(step.place.gpu)
                 hopeless = isinstance(
@@ -64,13 +87,13 @@ class Executor:
                 _log.warning("step failed", action=step.action.value, place=str(step.place), error=str(error))
         return failures
 
-    def _do(self, step: Step, following: Sequence[Step]) -> None:
+    def _do(self, step: Step, following: Sequence[Step], unused: set[GpuPlacement]) -> None:
         if step.action is Action.NOTE:
             self._note(step)
         elif step.action is Action.UNDO:
             self._undo(step)
         elif step.action is Action.DESTROY:
-            self._destroy(step, following)
+            self._destroy(step, following, unused)
         else:
             self._create(step)
 
@@ -92,12 +115,14 @@ class Executor:
         if record.state is RecordState.CUTTING:
             self._journal.apply(step.place, SliceEvent.FAILED)
 
-    def _destroy(self, step: Step, following: Sequence[Step]) -> None:
+    def _destroy(self, step: Step, following: Sequence[Step], unused: set[GpuPlacement]) -> None:
         if step.instance is None:
             return
-        if step.place not in self._unused:
+        if step.place not in unused:
             self._refuse_if_used(step.place, step.instance)
-            self._retire([step, *self._also_unused(step, following[1:])])
+            together = [step, *self._also_unused(step, following[1:])]
+            self._retire(together)
+            unused |= {other.place for other in together}
         began = time.perf_counter()
         try:
             self._remove(step.place, step.instance)
@@ -111,27 +136,26 @@ class Executor:
 
     def _also_unused(self, step: Step, following: Sequence[Step]) -> list[Step]:
         """The next steps if they destroy, too, on the same GPU, up to one whose slice is in use."""
-        found = []
-        for one in following:
-            if one.action is not Action.DESTROY or one.place.gpu != step.place.gpu or one.instance is None:
+        unused = []
+        for other in following:
+            if other.action is not Action.DESTROY or other.place.gpu != step.place.gpu or other.instance is None:
                 break
             with suppress(device.DeviceError):
-                self._refuse_if_used(one.place, one.instance)
-                found.append(one)
+                self._refuse_if_used(other.place, other.instance)
+                unused.append(other)
                 continue
             break
-        return found
+        return unused
 
     def _retire(self, steps: Sequence[Step]) -> None:
         records = self._journal.records
-        self._journal.retire([one.place for one in steps if records[one.place].state is not RecordState.DESTROYING])
-        self._unused |= {one.place for one in steps}
+        self._journal.retire([step.place for step in steps if records[step.place].state is not RecordState.DESTROYING])
 
     def _remove(self, place: GpuPlacement, instance: GpuInstance) -> None:
         """Destroy an instance; one that is gone, or whose id names another place by now, needs no more."""
         with suppress(device.StaleHandleError):
             self._devices.destroy(place.gpu, instance.gi_id, place.placement)
-        self._gone(place)
+        self._gpus.forget_instance(place)
 
     def _refuse_if_used(self, place: GpuPlacement, instance: GpuInstance) -> None:
         pids = [str(p.pid) for p in self._devices.processes(place.gpu, instance.gi_id)]
@@ -140,7 +164,7 @@ class Executor:
 
     def _still_whole(self, place: GpuPlacement) -> bool:
         with suppress(device.DeviceError):
-            return any(one.placement == place.placement and one.whole for one in self._devices.instances(place.gpu))
+            return any(i.placement == place.placement and i.whole for i in self._devices.instances(place.gpu))
         return False
 
     def _create(self, step: Step) -> None:
@@ -153,7 +177,7 @@ class Executor:
         try:
             made = self._devices.create(place.gpu, place.placement)
         except device.DeadlineExceededError:
-            raise  # nobody knows: the intent stays until the GPU answers again
+            raise  # not known whether it was made: the intent stays until the GPU answers again
         except device.DeviceError:
             self._settle(place)
             raise
@@ -164,7 +188,7 @@ class Executor:
     def _settle(self, place: GpuPlacement) -> None:
         """After a failed cut: the intent is void if nothing stands there; otherwise the next round sees to it."""
         with suppress(device.DeviceError):
-            if not any(one.placement == place.placement for one in self._devices.instances(place.gpu)):
+            if not any(i.placement == place.placement for i in self._devices.instances(place.gpu)):
                 self._journal.apply(place, SliceEvent.FAILED)
 
     def _made(self, place: GpuPlacement, made: GpuInstance) -> None:

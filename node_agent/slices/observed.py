@@ -1,5 +1,5 @@
-"""What was observed of a node's GPUs in one look, and the questions asked of it. Made by agent; read by plan, steering
-and reporting.
+"""What was observed of a node's GPUs when they were read, and the questions asked of it. Made by state; part of an
+Observation.
 """
 
 from collections.abc import Iterable, Mapping
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from allocator import errors
-from allocator.mig import geometry
+from allocator.mig import geometry as geometries
 from allocator.mig.catalogue import Catalogue
 from allocator.mig.geometry import Geometry
 from allocator.mig.profile import GpuPlacement, Placement
@@ -45,12 +45,12 @@ class ObservedGpu:
     @cached_property
     def by_placement(self) -> Mapping[Placement, GpuInstance]:
         """Its instances by where they lie."""
-        return {one.placement: one for one in self.instances}
+        return {instance.placement: instance for instance in self.instances}
 
-    def why_not(self) -> str:
-        """Why slices cannot be cut on it, in words; nothing if they can."""
+    def why_not(self) -> str | None:
+        """Why slices cannot be cut on it, in words; None if they can."""
         if self.cuttable:
-            return ""
+            return None
         return self.trouble or self.info.detail or f"GPU {self.uuid} is {self.info.state.value}"
 
 
@@ -66,29 +66,25 @@ class ObservedNode:
         gpu = self.gpus.get(place.gpu)
         return None if gpu is None else gpu.by_placement.get(place.placement)
 
-    def catalogues(self) -> dict[str, Catalogue]:
-        """Catalogues of the GPUs that can be cut, by UUID."""
-        return {g.uuid: g.catalogue for g in self.gpus.values() if g.cuttable and g.catalogue is not None}
-
 
 def is_it(record: Record, instance: GpuInstance | None) -> bool:
-    """Whether an instance at a record's place is the recorded one. One with unknown ids is never somebody else's."""
+    """Whether an instance at a record's place is the recorded one. A record without ids names no instance."""
     return instance is not None and record.gi_id is not None and record.gi_id == instance.gi_id
 
 
-def legal(kind: Geometry, present: Iterable[Placement], added: Placement | None = None) -> bool:
+def legal(geometry: Geometry, present: Iterable[Placement], added: Placement | None = None) -> bool:
     """Whether these slices, and one more, can exist together. What the catalogue does not list blocks its slots."""
-    listed, odd = [], 0
-    for one in present:
-        if one in kind.placement_index:
-            listed.append(one)
+    listed, unlisted = [], 0
+    for placement in present:
+        if placement in geometry.placement_index:
+            listed.append(placement)
         else:
-            odd |= one.mask
-    wanted = listed if added is None else [*listed, added]
-    if any(one.mask & odd for one in wanted):
+            unlisted |= placement.mask
+    together = listed if added is None else [*listed, added]
+    if any(placement.mask & unlisted for placement in together):
         return False
     try:
-        kind.state_of(wanted)
+        geometry.state_of(together)
     except errors.GeometryError:
         return False
     return True
@@ -99,7 +95,7 @@ def compiled(gpu: ObservedGpu) -> Geometry | None:
     if gpu.catalogue is None:
         return None
     try:
-        return geometry.compiled(gpu.catalogue)
+        return geometries.compiled(gpu.catalogue)
     except errors.CatalogueError:
         return None
 
@@ -122,12 +118,12 @@ def _read_gpu(devices: device.MigDevices, info: GpuInfo, last: ObservedGpu | Non
     if info.state in _LISTABLE:
         try:
             return ObservedGpu(info, devices.instances(info.uuid))
-        except device.NotSupportedError as exc:
+        except device.NotSupportedError as error:
             if info.state is GpuState.MODE_PENDING:
-                return ObservedGpu(info, trouble=str(exc))
-            trouble = str(exc)
-        except device.DeviceError as exc:
-            trouble = str(exc)
+                return ObservedGpu(info, trouble=str(error))
+            trouble = str(error)
+        except device.DeviceError as error:
+            trouble = str(error)
     return _as_last_seen(info, last, trouble or f"GPU {info.uuid} is {info.state.value}")
 
 

@@ -1,4 +1,4 @@
-"""Ownership: which container has a slice, and when it may be taken back. Pure; called by agent.
+"""Ownership: which container has a slice, and when it may be taken back. Pure; called by reconciler and allocation.
 
 The kubelet never says that devices are given back. A slice is free only when its pod is over, AND PodResources no
 longer lists its id, AND no process uses it. Who it belongs to PodResources says by name, and the node's pods by UID.
@@ -40,11 +40,11 @@ class PodResourcesView:
 
     def together(self, resource: str, holder: Holder) -> tuple[str, ...]:
         """The ids of a resource that a container holds, in order: what it was given in one go."""
-        return tuple(sorted(one for (name, one), who in self.holders.items() if name == resource and who == holder))
+        return tuple(sorted(id_ for (name, id_), who in self.holders.items() if name == resource and who == holder))
 
     def ids(self, resource: str) -> frozenset[str]:
-        """The ids of a resource that somebody holds."""
-        return frozenset(one for name, one in self.holders if name == resource)
+        """The ids of a resource that a container holds."""
+        return frozenset(id_ for name, id_ in self.holders if name == resource)
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class PodIndex:
     """The node's pods that ask for slices, and what PodResources says of them."""
 
     pods: Mapping[str, PodView]
-    listing: PodResourcesView
+    holders: Mapping[tuple[str, str], Holder]
 
     def owner(self, record: Record, holder: Holder) -> Owner | None:
         """Which pod the listed holder is; None while the node's pods do not show it.
@@ -73,14 +73,14 @@ class PodIndex:
         uid = had.uid if had is not None and any(p.uid == had.uid for p in named) else _living_or_youngest(named).uid
         return Owner(holder.namespace, holder.pod, uid, holder.container)
 
-    def wants_back(self, record: Record) -> bool:
-        """Whether the pod that has, or may have, an unlisted slice still lives."""
+    def may_reclaim(self, record: Record) -> bool:
+        """Whether an unlisted slice may be taken back: no pod that has it, or may have it, still lives."""
         if record.owner is not None:
             pod = self.pods.get(record.owner.uid)
-            return pod is not None and not pod.over
-        return self._may_be_somebodys(record.place)
+            return pod is None or pod.over
+        return not self._may_be_of_a_living_pod(record.place)
 
-    def _may_be_somebodys(self, place: GpuPlacement) -> bool:
+    def _may_be_of_a_living_pod(self, place: GpuPlacement) -> bool:
         profile = place.placement.profile
         for pod in self.pods.values():
             if pod.over or not pod.wanted.get(profile):
@@ -93,13 +93,15 @@ class PodIndex:
 
     @cached_property
     def _listed(self) -> Counter[tuple[str, str, str]]:
-        return Counter((h.namespace, h.pod, resource) for (resource, _), h in self.listing.holders.items())
+        return Counter((h.namespace, h.pod, resource) for (resource, _), h in self.holders.items())
 
 
 def named(holder: Holder, pods: Mapping[str, PodView]) -> Owner | None:
     """The listed holder with its pod's UID; None while the node's pods do not show it."""
-    found = [p for p in pods.values() if (p.namespace, p.name) == (holder.namespace, holder.pod)]
-    return Owner(holder.namespace, holder.pod, _living_or_youngest(found).uid, holder.container) if found else None
+    candidates = [p for p in pods.values() if (p.namespace, p.name) == (holder.namespace, holder.pod)]
+    if not candidates:
+        return None
+    return Owner(holder.namespace, holder.pod, _living_or_youngest(candidates).uid, holder.container)
 
 
 def _living_or_youngest(named: Iterable[PodView]) -> PodView:

@@ -1,4 +1,4 @@
-"""Demand: which promised placements the kubelet has still to hand out. Pure; used by agent and steering.
+"""Promises: which promised placements the kubelet has still to hand out. Pure; asked through Observation.
 
 Promises of one profile are interchangeable: when the kubelet gave a pod what was promised to another, the other one
 inherits the place that the first was promised. Otherwise that room would count as nobody's.
@@ -14,8 +14,8 @@ from allocator.mig.catalogue import Catalogue
 from allocator.mig.profile import GpuPlacement
 from node_agent.cluster import pods
 from node_agent.cluster.pods import PodView
-from node_agent.slices import device_ids, states
-from node_agent.slices.ownership import PodResourcesView
+from node_agent.slices import device_ids
+from node_agent.slices.ownership import Holder
 from node_agent.slices.states import Record
 
 
@@ -29,97 +29,98 @@ class OutstandingPromise:
 
 
 def outstanding(
-    found: Mapping[str, PodView],
-    records: Mapping[GpuPlacement, Record],
-    listing: PodResourcesView | None,
+    node_pods: Mapping[str, PodView],
+    held: Mapping[GpuPlacement, Record],
+    holders: Mapping[tuple[str, str], Holder],
     catalogues: Mapping[str, Catalogue],
 ) -> list[OutstandingPromise]:
-    """Promises that still have to be kept, first come first. Those that name no placement of this node are left out."""
+    """Promises that still have to be kept, first come first. Those that name no placement of this node are left out.
+
+    `held` are the records of slices that containers have.
+    """
     listed = Counter(
-        (h.namespace, h.pod, resource, one)
-        for (resource, one), h in (listing.holders if listing is not None else {}).items()
+        (holder.namespace, holder.pod, resource, device_id) for (resource, device_id), holder in holders.items()
     )
-    left: list[OutstandingPromise] = []
+    unmet_promises: list[OutstandingPromise] = []
     vacated: list[GpuPlacement] = []
-    for pod in pods.in_order(p for p in found.values() if p.waits and p.promises):
-        mine = [p for p in (_place(one, pod, catalogues) for one in pod.promises) if p is not None]
-        unmet, elsewhere = _unmet(pod, mine, records, listed)
-        left += unmet
+    for pod in pods.in_order(p for p in node_pods.values() if p.waits and p.promises):
+        possible = [
+            OutstandingPromise(pod, promise.container, at)
+            for promise in pod.promises
+            if (at := place(promise, catalogues)) is not None
+        ]
+        unmet, elsewhere = _unmet(pod, possible, held, listed)
+        unmet_promises += unmet
         vacated += elsewhere
-    return _swapped(left, vacated, records)
+    return _swapped(unmet_promises, vacated, held)
 
 
 def _swapped(
-    left: Sequence[OutstandingPromise], vacated: Sequence[GpuPlacement], records: Mapping[GpuPlacement, Record]
+    unmet: Sequence[OutstandingPromise], vacated: Sequence[GpuPlacement], held: Mapping[GpuPlacement, Record]
 ) -> list[OutstandingPromise]:
     """Promises on places that another pod has by now lie where a pod with such a slice elsewhere was promised one."""
-    free = [one for one in vacated if not _is_held(records.get(one))]
+    free = [place for place in vacated if place not in held]
     swapped = []
-    for one in left:
-        if _is_held(records.get(one.place)):
-            profile = one.place.placement.profile
-            place = next((other for other in free if other.placement.profile == profile), None)
-            if place is not None:
-                free.remove(place)
-                swapped.append(OutstandingPromise(one.pod, one.container, place))
+    for promise in unmet:
+        if promise.place in held:
+            profile = promise.place.placement.profile
+            inherited = next((place for place in free if place.placement.profile == profile), None)
+            if inherited is not None:
+                free.remove(inherited)
+                swapped.append(OutstandingPromise(promise.pod, promise.container, inherited))
                 continue
-        swapped.append(one)
+        swapped.append(promise)
     return swapped
 
 
-def _is_held(record: Record | None) -> bool:
-    return record is not None and record.state in states.HELD
-
-
-def problem(pod: PodView, gpus: Mapping[str, Catalogue | None]) -> str:
-    """Why a pod's promises cannot be kept on a node with these GPUs (by UUID), whatever else is on them."""
-    for one in pod.promises:
-        if one.gpu not in gpus:
-            return f"its placement names GPU {one.gpu[:80]!r}, which this node does not have"
-        catalogue = gpus[one.gpu]
+def problem(pod: PodView, gpus: Mapping[str, Catalogue | None]) -> str | None:
+    """Why a pod's promises cannot be kept on a node with these GPUs (by UUID), in words; None if they can."""
+    for promise in pod.promises:
+        if promise.gpu not in gpus:
+            return f"its placement names GPU {promise.gpu[:80]!r}, which this node does not have"
+        catalogue = gpus[promise.gpu]
         if catalogue is None:
             continue
         try:
-            catalogue.placement(one.profile, one.start)
+            catalogue.placement(promise.profile, promise.start)
         except errors.CatalogueError as error:
             return f"its placement cannot exist: {error}"
     return pod.problem
 
 
-def _place(one: Promise, pod: PodView, catalogues: Mapping[str, Catalogue]) -> OutstandingPromise | None:
+def place(promise: Promise, catalogues: Mapping[str, Catalogue]) -> GpuPlacement | None:
+    """The place that a promise names; None where GPUs with these catalogues do not have it."""
     try:
-        return OutstandingPromise(
-            pod, one.container, GpuPlacement(one.gpu, catalogues[one.gpu].placement(one.profile, one.start))
-        )
+        return GpuPlacement(promise.gpu, catalogues[promise.gpu].placement(promise.profile, promise.start))
     except (KeyError, errors.CatalogueError):
         return None
 
 
 def _unmet(
     pod: PodView,
-    mine: Sequence[OutstandingPromise],
-    records: Mapping[GpuPlacement, Record],
+    possible: Sequence[OutstandingPromise],
+    held: Mapping[GpuPlacement, Record],
     listed: Counter[tuple[str, str, str, str]],
 ) -> tuple[list[OutstandingPromise], list[GpuPlacement]]:
     """The promises of a pod that nothing it has stands for, and the places of those for which it got another one."""
     unmet: list[OutstandingPromise] = []
     vacated: list[GpuPlacement] = []
-    promised_ids = {device_ids.device_id(one.place) for one in mine}
+    promised_ids = {device_ids.device_id(promise.place) for promise in possible}
     elsewhere = Counter(
         resource
-        for (namespace, name, resource, one), _ in listed.items()
-        if (namespace, name) == (pod.namespace, pod.name) and one not in promised_ids
+        for namespace, name, resource, device_id in listed
+        if (namespace, name) == (pod.namespace, pod.name) and device_id not in promised_ids
     )
-    for one in mine:
-        record = records.get(one.place)
-        resource = device_ids.resource(one.place)
-        if record is not None and record.state in states.HELD and _is_its(record, pod):
+    for promise in possible:
+        record = held.get(promise.place)
+        resource = device_ids.resource(promise.place)
+        if record is not None and _is_its(record, pod):
             continue
         if elsewhere[resource]:
             elsewhere[resource] -= 1
-            vacated.append(one.place)
+            vacated.append(promise.place)
             continue
-        unmet.append(one)
+        unmet.append(promise)
     return unmet, vacated
 
 

@@ -1,4 +1,4 @@
-"""Steps: from what was observed and what is wanted to ordered steps. Pure; called by agent.
+"""Steps: from what was observed and what is wanted to ordered steps. Pure; called by reconciler and allocation.
 
 First the journal is brought in line with the GPU (an intent whose outcome is now seen, a slice that vanished), then
 room is made and slices are cut, wants in the order given: the first has it. Idle slices are destroyed only where
@@ -6,14 +6,15 @@ their room is wanted. What is not ours is never touched, and neither is a GPU th
 """
 
 import enum
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from allocator.mig.geometry import Geometry
 from allocator.mig.profile import GpuPlacement, Placement
 from node_agent.gpu.device import GpuInstance
 from node_agent.slices import observed, states
-from node_agent.slices.observed import ObservedGpu, ObservedNode
+from node_agent.slices.observation import Observation
+from node_agent.slices.observed import ObservedGpu
 from node_agent.slices.states import Record, RecordState, SliceEvent
 
 
@@ -61,51 +62,48 @@ class Steps:
     """Steps in order, and the wants that had to be left out."""
 
     steps: tuple[Step, ...]
-    misfits: tuple[Blocked, ...]
+    blocked: tuple[Blocked, ...]
 
 
-def plan(
-    view: ObservedNode,
-    records: Mapping[GpuPlacement, Record],
-    wants: Sequence[Want],
-    stuck: Collection[GpuPlacement] = (),
-) -> Steps:
-    """The steps towards the wants. `stuck` are places whose slices could not be destroyed lately: leave them."""
+def plan(observation: Observation, wants: Iterable[Want], gpus: Iterable[str]) -> Steps:
+    """The steps on these GPUs towards the wants there. What could not be destroyed lately is left as it is."""
     steps: list[Step] = []
-    misfits: list[Blocked] = []
-    for uuid in sorted({w.place.gpu for w in wants} | {p.gpu for p in records} | set(view.gpus)):
-        ours = [r for p, r in records.items() if p.gpu == uuid]
-        here = [w for w in wants if w.place.gpu == uuid]
-        gpu = view.gpus.get(uuid)
+    blocked: list[Blocked] = []
+    wants_by_gpu: dict[str, list[Want]] = {}
+    for want in wants:
+        wants_by_gpu.setdefault(want.place.gpu, []).append(want)
+    for uuid in sorted(gpus):
+        wanted = wants_by_gpu.get(uuid, [])
+        gpu = observation.view.gpus.get(uuid)
         if gpu is None or not gpu.readable:
-            why = gpu.why_not() if gpu else f"there is no GPU {uuid} on this node"
-            misfits += [Blocked(w.place, why, who=w.who) for w in here if w.cut]
+            why = (gpu.why_not() if gpu else None) or f"there is no GPU {uuid} on this node"
+            blocked += [Blocked(want.place, why, who=want.who) for want in wanted if want.cut]
             continue
-        one = _Gpu(gpu, stuck)
-        one.reconcile(ours)
-        one.satisfy(here)
-        steps += one.steps
-        misfits += one.misfits
-    return Steps(tuple(steps), tuple(misfits))
+        planned = _GpuPlan(gpu, observation.stuck)
+        planned.reconcile(observation.records_by_gpu.get(uuid, []))
+        planned.satisfy(wanted)
+        steps += planned.steps
+        blocked += planned.blocked
+    return Steps(tuple(steps), tuple(blocked))
 
 
 @dataclass
-class _Gpu:
+class _GpuPlan:
     """The plan for one GPU. `kept` stays whatever comes; `idle` may go."""
 
     gpu: ObservedGpu
     stuck: Collection[GpuPlacement]
     steps: list[Step] = field(default_factory=list)
-    misfits: list[Blocked] = field(default_factory=list)
+    blocked: list[Blocked] = field(default_factory=list)
     kept: dict[Placement, str] = field(default_factory=dict)
     idle: dict[Placement, GpuInstance] = field(default_factory=dict)
 
     def reconcile(self, ours: Sequence[Record]) -> None:
-        """Bring what is remembered in line with what is there."""
+        """Bring what is remembered in line with what is on the GPU."""
         known = {r.place.placement for r in ours if self._is_ours(r)}
-        for one in self.gpu.instances:
-            if one.placement not in known:
-                self.kept[one.placement] = "a slice that migsched did not make"
+        for instance in self.gpu.instances:
+            if instance.placement not in known:
+                self.kept[instance.placement] = "a slice that migsched did not make"
         for record in ours:
             if record.state not in states.HELD:
                 self._reconcile_free(record)
@@ -119,36 +117,36 @@ class _Gpu:
 
     def _is_ours(self, record: Record) -> bool:
         """Whether the instance at a record's place is the recorded one, or the outcome of its unfinished cut."""
-        there = self.gpu.by_placement.get(record.place.placement)
+        instance = self.gpu.by_placement.get(record.place.placement)
         if record.state in (RecordState.CUTTING, RecordState.RESTORING):
-            return there is not None
-        return observed.is_it(record, there)
+            return instance is not None
+        return observed.is_it(record, instance)
 
     def _reconcile_free(self, record: Record) -> None:
-        place, there = record.place, self.gpu.by_placement.get(record.place.placement)
+        place, instance = record.place, self.gpu.by_placement.get(record.place.placement)
         ours = self._is_ours(record)
-        if there is None or not ours:
+        if instance is None or not ours:
             self._note(place, SliceEvent.FAILED if record.state is RecordState.CUTTING else SliceEvent.GONE)
-        elif record.state is RecordState.CUTTING and there.whole:
-            self._note(place, SliceEvent.MADE, there)
-            self.idle[place.placement] = there
+        elif record.state is RecordState.CUTTING and instance.whole:
+            self._note(place, SliceEvent.MADE, instance)
+            self.idle[place.placement] = instance
         elif place in self.stuck:
             self.kept[place.placement] = "a slice that could not be destroyed"
         elif record.state is RecordState.CUTTING:
-            self.steps.append(Step(Action.UNDO, place, instance=there))
-        elif record.state is RecordState.DESTROYING or not there.whole:
-            self.steps.append(Step(Action.DESTROY, place, instance=there))
+            self.steps.append(Step(Action.UNDO, place, instance=instance))
+        elif record.state is RecordState.DESTROYING or not instance.whole:
+            self.steps.append(Step(Action.DESTROY, place, instance=instance))
         else:
-            self.idle[place.placement] = there
+            self.idle[place.placement] = instance
 
     def _reconcile_present(self, record: Record) -> None:
-        place, there = record.place, self.gpu.by_placement[record.place.placement]
+        place, instance = record.place, self.gpu.by_placement[record.place.placement]
         owner = record.owner
         self.kept[place.placement] = f"the slice of {owner.namespace}/{owner.pod}" if owner else "a container's slice"
-        if record.state is RecordState.RESTORING and there.whole:
-            self._note(place, SliceEvent.MADE, there)
-        elif not there.whole and self.gpu.cuttable and place not in self.stuck:
-            self.steps += [Step(Action.UNDO, place, instance=there), Step(Action.RESTORE, place)]
+        if record.state is RecordState.RESTORING and instance.whole:
+            self._note(place, SliceEvent.MADE, instance)
+        elif not instance.whole and self.gpu.cuttable and place not in self.stuck:
+            self.steps += [Step(Action.UNDO, place, instance=instance), Step(Action.RESTORE, place)]
 
     def _restore(self, record: Record) -> None:
         if record.state is RecordState.RESTORING:
@@ -167,42 +165,42 @@ class _Gpu:
                 self._make(want, Action.CREATE, wanted)
 
     def _make(self, want: Want, action: Action, wanted: Collection[Placement] = ()) -> None:
-        kind = observed.compiled(self.gpu)
+        geometry = observed.compiled(self.gpu)
         placement = want.place.placement
-        if not self.gpu.cuttable or kind is None:
-            self._misfit(want, self.gpu.why_not())
-        elif placement not in kind.placement_index:
-            self._misfit(want, f"{placement} is not a placement of {kind.catalogue.model}")
-        elif not observed.legal(kind, self.kept, placement):
-            self._misfit(want, self._in_the_way(placement), self._blockers(placement))
+        if not self.gpu.cuttable or geometry is None:
+            self._block(want, self.gpu.why_not() or "its catalogue cannot be used")
+        elif placement not in geometry.placement_index:
+            self._block(want, f"{placement} is not a placement of {geometry.catalogue.model}")
+        elif not observed.legal(geometry, self.kept, placement):
+            self._block(want, self._in_the_way(placement), self._blockers(placement))
         else:
             if want.cut:
-                self._evict(kind, placement, wanted)
+                self._evict(geometry, placement, wanted)
                 self.steps.append(Step(action, want.place))
             self.kept[placement] = "a slice promised to another pod"
 
-    def _evict(self, kind: Geometry, placement: Placement, wanted: Collection[Placement]) -> None:
+    def _evict(self, geometry: Geometry, placement: Placement, wanted: Collection[Placement]) -> None:
         """Destroy idle slices until the new one fits: those that overlap it, then, unwanted first, any other."""
-        order = sorted(self.idle, key=lambda one: (not one.overlaps(placement), one in wanted, one))
-        for one in order:
-            if not one.overlaps(placement) and observed.legal(kind, [*self.kept, *self.idle], placement):
+        order = sorted(self.idle, key=lambda idle: (not idle.overlaps(placement), idle in wanted, idle))
+        for idle in order:
+            if not idle.overlaps(placement) and observed.legal(geometry, [*self.kept, *self.idle], placement):
                 return
-            there = self.idle.pop(one)
-            self.steps.append(Step(Action.DESTROY, GpuPlacement(self.gpu.uuid, one), instance=there))
+            instance = self.idle.pop(idle)
+            self.steps.append(Step(Action.DESTROY, GpuPlacement(self.gpu.uuid, idle), instance=instance))
 
     def _in_the_way(self, placement: Placement) -> str:
-        for one, who in self.kept.items():
-            if one.overlaps(placement):
-                return f"{who} is in the way at {one}"
+        for kept, what in self.kept.items():
+            if kept.overlaps(placement):
+                return f"{what} is in the way at {kept}"
         return "what is on the GPU leaves no room for it"
 
     def _blockers(self, placement: Placement) -> tuple[GpuPlacement, ...]:
-        over = [one for one in self.kept if one.overlaps(placement)] or list(self.kept)
-        return tuple(GpuPlacement(self.gpu.uuid, one) for one in over)
+        blockers = [kept for kept in self.kept if kept.overlaps(placement)] or list(self.kept)
+        return tuple(GpuPlacement(self.gpu.uuid, blocker) for blocker in blockers)
 
-    def _misfit(self, want: Want, why: str, blockers: tuple[GpuPlacement, ...] = ()) -> None:
+    def _block(self, want: Want, why: str, blockers: tuple[GpuPlacement, ...] = ()) -> None:
         if want.cut:
-            self.misfits.append(Blocked(want.place, f"{want.place}: {why}", blockers, want.who))
+            self.blocked.append(Blocked(want.place, f"{want.place}: {why}", blockers, want.who))
 
     def _note(self, place: GpuPlacement, event: SliceEvent, instance: GpuInstance | None = None) -> None:
         self.steps.append(Step(Action.NOTE, place, event, instance))

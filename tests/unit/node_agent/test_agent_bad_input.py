@@ -40,8 +40,8 @@ def test_an_annotation_that_cannot_be_believed_is_named(annotation: str, named: 
     seen = pods.view(pod("a", "1g.5gb", annotation=annotation))
     assert seen is not None
     assert not seen.promises
-    assert "annotation migsched.io/placement" in seen.problem
-    assert named in seen.problem
+    assert "annotation migsched.io/placement" in (seen.problem or "")
+    assert named in (seen.problem or "")
 
 
 def test_a_quantity_that_cannot_be_meant_asks_for_nothing() -> None:
@@ -56,7 +56,7 @@ def test_a_quantity_that_cannot_be_meant_asks_for_nothing() -> None:
     seen = pods.view(wrong)
     assert seen is not None
     assert not seen.wanted
-    assert "nvidia.com/mig-1g.5gb" in seen.problem
+    assert "nvidia.com/mig-1g.5gb" in (seen.problem or "")
 
 
 @pytest.mark.parametrize(

@@ -64,8 +64,7 @@ class Bench:
             **({"poll_s": 0.05, "grace_s": 0.01, "report_interval_s": 0.01, "retry_s": 0.05} | changes),  # type: ignore[arg-type]
         )
         devices = SimulatedDevices(self.driver)
-        service = Service(settings, devices, self.cluster, boot="b", simulated=True)
-        service.plugins._poll_s = 0.05
+        service = Service(settings, devices, self.cluster, boot="b", simulated=True, plugin_poll_s=0.05)
         task = asyncio.create_task(service.run())
         stopped = asyncio.Event()
         task.add_done_callback(lambda _: stopped.set())
@@ -320,7 +319,7 @@ async def test_an_unchanged_node_is_not_reported_again(bench: Bench) -> None:
     async with bench.agent() as (service, _):
         await bench.cluster.until(lambda: bool(bench.cluster.status))
         for _ in range(20):
-            await service._step()
+            await service.loop.step()
         await bench.cluster.put(pod("x", "1g.5gb", annotation="{"))
         await bench.cluster.until(lambda: bool(bench.cluster.events))
     assert bench.cluster.writes <= 2  # not ready until PodResources answered, then ready

@@ -14,7 +14,7 @@ LOOPBACK = "127.0.0.1"
 
 def nothing_missing() -> serving.Health:
     """Of an agent that serves."""
-    return serving.Health(lambda: "")
+    return serving.Health(lambda: None)
 
 
 def ask(port: int, path: str) -> tuple[int, str]:
@@ -30,11 +30,12 @@ def ask(port: int, path: str) -> tuple[int, str]:
 
 def test_probes_and_metrics_are_answered() -> None:
     """/readyz says what is waited for until nothing is, /livez that the event loop turns; the rest is metrics."""
-    now, missing = [0.0], ["the first step"]
+    now = [0.0]
+    missing: list[str | None] = ["the first step"]
     health = serving.Health(lambda: missing[0], lambda: now[0])
     with serving.serve(LOOPBACK, 0, Metrics().registry, health) as port:
         assert ask(port, "/readyz") == (503, "waits for the first step\n")
-        missing[0] = ""
+        missing[0] = None
         assert ask(port, "/readyz") == (200, "ok\n")
         assert ask(port, "/livez") == (200, "ok\n")
         assert "migsched_agent_steps_total 0.0" in ask(port, "/metrics")[1]

@@ -213,7 +213,7 @@ def test_without_cdi_the_pod_is_told_what_it_will_not_see(world: World) -> None:
     """With environment variables the kubelet keeps one of several values: an Event says so."""
     mixed(world)
     world.hear()
-    told = Reconciler(world.state, None, world.metrics).step().events
+    told = Reconciler(world.state, world.executor, None, world.metrics).step().events
     assert [(one.pod, one.reason) for one in told if one.reason == "SliceHidden"] == [("mixed", "SliceHidden")]
 
 

@@ -13,13 +13,14 @@ import config
 import kubeclient
 import node_agent
 from allocator.errors import MigschedError
-from node_agent import mig_mode, reconciler
+from node_agent import mig_mode
+from node_agent.cluster import pod_events
 from node_agent.gpu import device
 from node_agent.report import ReadyReason
 
 TEXT = (Path(__file__).parents[3] / "docs" / "runbook.md").read_text(encoding="utf-8")
 ROWS = [line for line in TEXT.splitlines() if line.startswith("|")]
-EVENTS = sorted(str(value) for name, value in vars(reconciler).items() if name.endswith("_EVENT"))
+EVENTS = sorted(str(value) for name, value in vars(pod_events).items() if name.endswith("_EVENT"))
 
 
 def modules(*packages: ModuleType) -> Iterator[ModuleType]:

@@ -18,6 +18,7 @@ from node_agent.metrics import Metrics
 from node_agent.reconciler import Reconciler
 from node_agent.report import StepOutcome
 from node_agent.slices import device_ids
+from node_agent.slices.executor import Executor
 from node_agent.slices.journal import Journal
 from node_agent.slices.ownership import Holder, PodResourcesView
 from node_agent.state import AgentOptions, AgentState
@@ -128,8 +129,9 @@ class World:
         self.metrics = Metrics()
         self.journal = Journal(self.store, self.boot)
         self.state = AgentState(NODE, self.devices, self.journal, self.metrics, self.options, lambda: self.now)
-        self.agent = Reconciler(self.state, self.specs, self.metrics)
-        self.allocation = Allocation(self.state, self.agent, self.specs)
+        self.executor = Executor(self.state.devices, self.journal, self.state, self.state.backoff, self.metrics)
+        self.agent = Reconciler(self.state, self.executor, self.specs, self.metrics)
+        self.allocation = Allocation(self.state, self.executor, self.specs)
         if start:
             self.agent.start()
 

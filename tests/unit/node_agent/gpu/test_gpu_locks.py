@@ -107,7 +107,9 @@ def test_the_kubelet_is_sent_to_a_promised_place_that_is_being_cut(two: World, p
     try:
         assert gate.reached.wait(DEADLINE_S)
         assert two.instances(0) == []
-        asked = pool.submit(two.allocation.prefer, resource_name("1g.5gb+me"), [*two.state.offered()], [], 1)
+        resource = resource_name("1g.5gb+me")
+        offered = [*two.allocation.offers()[resource]]
+        asked = pool.submit(two.allocation.prefer, resource, offered, [], 1)
         assert asked.result(DEADLINE_S) == [device_ids.device_id(new)]
     finally:
         gate.open()

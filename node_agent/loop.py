@@ -1,0 +1,120 @@
+"""StepLoop: makes a step on every change and every few seconds, and judges what surrounds the agent. Run by service.
+
+Before a step the kubelet is asked for its newest listing. After it the outcome is reported, not ready where the kubelet
+is silent or another program manages the GPUs too.
+"""
+
+import asyncio
+import dataclasses
+from pathlib import Path
+
+import structlog
+
+from node_agent.cluster import coexistence
+from node_agent.cluster.pod_watch import PodWatch
+from node_agent.gpu import device
+from node_agent.kubelet.channel import KubeletError
+from node_agent.kubelet.plugins import Plugins
+from node_agent.kubelet.pod_resources import PodResources
+from node_agent.metrics import Metrics
+from node_agent.reconciler import Reconciler
+from node_agent.report import ReadyReason, StepOutcome
+from node_agent.reporter import Reporter
+from node_agent.state import AgentState
+from node_agent.step_signal import StepSignal
+
+_EVENT_WAIT_S = 1.0
+_URGENT_S = 0.05  # a container's sandbox takes longer
+_log = structlog.get_logger("loop")
+
+
+class StepLoop:
+    """The steps of one agent. `poll_s` is the longest time between two, `registry` where DRA drivers register."""
+
+    def __init__(
+        self,
+        state: AgentState,
+        reconciler: Reconciler,
+        pods: PodWatch,
+        pod_resources: PodResources,
+        plugins: Plugins,
+        reporter: Reporter,
+        signal: StepSignal,
+        metrics: Metrics,
+        *,
+        poll_s: float,
+        registry: Path,
+    ) -> None:
+        self._state = state
+        self._reconciler = reconciler
+        self._pods = pods
+        self._pod_resources = pod_resources
+        self._plugins = plugins
+        self._reporter = reporter
+        self._signal = signal
+        self._metrics = metrics
+        self._poll_s = poll_s
+        self._registry = registry
+        self._kubelet_trouble: str | None = None
+        self._reported: StepOutcome | None = None
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        urgent = False
+        while True:
+            await self._signal.wait_for_request(min(self._poll_s, _URGENT_S) if urgent else self._poll_s)
+            urgent = await self.step()
+
+    async def step(self) -> bool:
+        """One step with the kubelet's newest listing; whether the next one is urgent."""
+        try:
+            self._state.on_listing(await self._pod_resources.list())
+            self._kubelet_trouble = None
+        except KubeletError as error:
+            self._kubelet_trouble = str(error)
+        self._state.on_pods(self._pods.views())
+        conflict = self.conflict()
+        outcome = await asyncio.to_thread(self._reconciler.step)
+        self._report(self._with_surroundings(outcome, conflict))
+        self._metrics.registered.set(len(self._plugins.registered))
+        self._plugins.notify()
+        await self._signal.done()
+        return outcome.urgent
+
+    async def follow_driver(self) -> None:
+        """Driver events, waited for in a thread, until cancelled; a driver without events leaves the poll."""
+        while True:
+            try:
+                events = await asyncio.to_thread(self._state.devices.wait, _EVENT_WAIT_S)
+            except device.DeviceError as error:
+                _log.warning("no driver events", error=str(error))
+                await asyncio.sleep(self._state.options.retry_s)
+                continue
+            if events:
+                self._state.on_events(events)
+                self._signal.request()
+
+    def conflict(self) -> str | None:
+        """What else manages this node's GPUs, in words; None if nothing does."""
+        return coexistence.conflict(self._pods.all.values(), self._registry)
+
+    def _report(self, outcome: StepOutcome) -> None:
+        """Have it reported if it is news: encoding a full node takes longer than comparing it."""
+        if outcome.events or outcome != self._reported:
+            self._reported = outcome
+            self._reporter.report(outcome)
+
+    def _with_surroundings(self, outcome: StepOutcome, conflict: str | None) -> StepOutcome:
+        """The outcome, not ready where another program serves the GPUs too or the kubelet is silent."""
+        if not outcome.ready or self._state.options.observer:
+            return outcome
+        if conflict is not None:
+            return _not_ready(outcome, ReadyReason.CONFLICTING_MANAGER, conflict)
+        if self._kubelet_trouble is not None:
+            message = f"{self._kubelet_trouble}; slices are not freed meanwhile"
+            return _not_ready(outcome, ReadyReason.NO_POD_RESOURCES, message)
+        return outcome
+
+
+def _not_ready(outcome: StepOutcome, reason: ReadyReason, message: str) -> StepOutcome:
+    return dataclasses.replace(outcome, ready=False, reason=reason, message=message, urgent=False)

@@ -1,0 +1,142 @@
+"""Observation: everything that one step, or one attempt at an Allocate, goes by. Made by `AgentState.observe`.
+
+It refers to what the agent knew at one moment: the GPUs, the journal's records, the node's pods, what PodResources
+listed. What follows from these is worked out when first asked for, and once. An observation after a change keeps what
+does not follow from what changed, so a step after which nothing happened works nothing out again. Frozen: the pure
+modules (steps, promises, ownership, preferred_allocation, report, visibility, injection) take it as their argument.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from allocator.mig.catalogue import Catalogue
+from allocator.mig.profile import GpuPlacement
+from node_agent.cluster.pods import PodView
+from node_agent.slices import device_ids, observed, promises, states
+from node_agent.slices.observed import ObservedNode
+from node_agent.slices.ownership import Holder, PodIndex, PodResourcesView
+from node_agent.slices.promises import OutstandingPromise
+from node_agent.slices.states import Record
+
+# What each derived value follows from; sources come before what follows from them.
+_SOURCES: Mapping[str, tuple[str, ...]] = {
+    "catalogues": ("view",),
+    "held": ("records",),
+    "holders": ("listing",),
+    "records_by_gpu": ("records",),
+    "offered": ("catalogues",),
+    "recorded": ("records",),
+    "promised": ("pods", "held", "holders", "catalogues"),
+    "promised_to": ("pods", "catalogues"),
+    "pod_index": ("pods", "holders"),
+    "taken": ("view", "records", "stuck"),
+}
+_COMPARED = frozenset({"catalogues", "held", "holders"})  # often equal although their source is another one
+
+
+@dataclass(frozen=True)
+class Observation:
+    """One moment. `pods` and `listing` are None until the API server and the kubelet have answered for the first time.
+
+    `stuck` are places whose slice could not be destroyed lately. `faults` and `mode_notes` say by GPU what is wrong.
+    """
+
+    view: ObservedNode = field(default_factory=ObservedNode)
+    records: Mapping[GpuPlacement, Record] = field(default_factory=dict)
+    grants: frozenset[tuple[str, ...]] = frozenset()
+    pods: Mapping[str, PodView] | None = None
+    listing: PodResourcesView | None = None
+    stuck: Mapping[GpuPlacement, float] = field(default_factory=dict)
+    faults: Mapping[str, str] = field(default_factory=dict)
+    mode_notes: Mapping[str, str] = field(default_factory=dict)
+
+    def followed_by(self, later: "Observation") -> "Observation":
+        """The later observation, with everything known of this one that still holds; this one if nothing changed."""
+        if all(vars(later)[name] is vars(self)[name] for name in self.__dataclass_fields__):
+            return self
+        known, kept = vars(self), vars(later)
+        for name, sources in _SOURCES.items():
+            if name not in known:
+                continue
+            if all(getattr(later, source) is getattr(self, source) for source in sources) or (
+                name in _COMPARED and getattr(later, name) == known[name]
+            ):
+                kept[name] = known[name]
+        return later
+
+    @cached_property
+    def catalogues(self) -> Mapping[str, Catalogue]:
+        """Catalogues of GPUs in MIG mode, by UUID, of those that cannot be used at the moment too."""
+        return {
+            gpu.uuid: gpu.catalogue
+            for gpu in self.view.gpus.values()
+            if gpu.catalogue is not None
+            and gpu.info.state not in observed.WHOLE
+            and (gpu.info.mode is None or gpu.info.mode.current)
+        }
+
+    @cached_property
+    def held(self) -> Mapping[GpuPlacement, Record]:
+        """The records of slices that containers have."""
+        return {place: record for place, record in self.records.items() if record.state in states.HELD}
+
+    @cached_property
+    def records_by_gpu(self) -> Mapping[str, list[Record]]:
+        """The records of each GPU that has some."""
+        records: dict[str, list[Record]] = {}
+        for place, record in self.records.items():
+            records.setdefault(place.gpu, []).append(record)
+        return records
+
+    @cached_property
+    def holders(self) -> Mapping[tuple[str, str], Holder]:
+        """Who holds which device, by resource and id; nothing before PodResources has answered."""
+        return self.listing.holders if self.listing is not None else {}
+
+    @cached_property
+    def offered(self) -> Mapping[str, GpuPlacement]:
+        """Every place that is offered, by device id."""
+        return device_ids.offered(self.catalogues)
+
+    @cached_property
+    def recorded(self) -> Mapping[str, GpuPlacement]:
+        """Every place that a slice of ours has, by device id; what was offered once may not be any more."""
+        return {device_ids.device_id(place): place for place in self.records}
+
+    def place(self, device_id: str) -> GpuPlacement | None:
+        """The place that a device id means: what is offered, and what was once."""
+        return self.offered.get(device_id) or self.recorded.get(device_id)
+
+    @cached_property
+    def promised(self) -> list[OutstandingPromise]:
+        """Promises that still have to be kept, first come first."""
+        return promises.outstanding(self.pods or {}, self.held, self.holders, self.catalogues)
+
+    @cached_property
+    def promised_to(self) -> Mapping[str, str]:
+        """The pods (by UID) to which device ids are promised, kept or not."""
+        pods: dict[str, str] = {}
+        for pod in (self.pods or {}).values():
+            for promise in pod.promises:
+                place = promises.place(promise, self.catalogues)
+                if place is not None:
+                    pods[device_ids.device_id(place)] = pod.uid
+        return pods
+
+    @cached_property
+    def pod_index(self) -> PodIndex:
+        """The node's pods with what PodResources says of them."""
+        return PodIndex(self.pods or {}, self.holders)
+
+    @cached_property
+    def taken(self) -> frozenset[GpuPlacement]:
+        """Places that nothing new may touch: containers' slices, foreign ones, stuck ones."""
+        taken = {*self.held, *self.stuck}
+        for gpu in self.view.gpus.values():
+            for instance in gpu.instances:
+                place = GpuPlacement(gpu.uuid, instance.placement)
+                record = self.records.get(place)
+                if record is None or (record.gi_id is not None and not observed.is_it(record, instance)):
+                    taken.add(place)
+        return frozenset(taken)
