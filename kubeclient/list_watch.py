@@ -1,6 +1,7 @@
 """List + watch of one collection, for ever: resync after 410, back-off while the API server is away.
 
-One ListWatch per collection runs as a task of the service: `scheduler.cache.reflector` and `node_agent.inform` use it.
+One ListWatch per collection runs as a task of the service: `scheduler.cache.reflector`, `node_agent.cluster.pod_watch`
+(and `labels`) use it.
 """
 
 import asyncio

@@ -73,16 +73,16 @@ class Metrics:
         self.slices.clear()
         self.slice_info.clear()
         for gpu in report.gpus:
-            for one in gpu.slices:
-                owner = one.owner
-                self.slices.labels(one.state.value, one.placement.profile).inc()
+            for slice_ in gpu.slices:
+                owner = slice_.owner
+                self.slices.labels(slice_.state.value, slice_.placement.profile).inc()
                 self.slice_info.labels(
                     gpu.uuid,
-                    "" if one.gpu_instance_id is None else str(one.gpu_instance_id),
-                    "" if one.compute_instance_id is None else str(one.compute_instance_id),
-                    one.mig_uuid,
-                    one.placement.profile,
-                    one.state.value,
+                    "" if slice_.gpu_instance_id is None else str(slice_.gpu_instance_id),
+                    "" if slice_.compute_instance_id is None else str(slice_.compute_instance_id),
+                    slice_.mig_uuid,
+                    slice_.placement.profile,
+                    slice_.state.value,
                     owner.namespace if owner else "",
                     owner.pod if owner else "",
                     owner.container if owner else "",

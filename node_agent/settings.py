@@ -47,7 +47,7 @@ class Settings(BaseSettings):
         None, description="Root of the driver's files where they are not on the library path: /run/nvidia/driver."
     )
     manage_mig_mode: Annotated[str, AfterValidator(_gpus)] = Field(
-        "", description="Switch MIG mode on where nobody uses the GPU: all, or GPU indices or UUIDs, by commas."
+        "", description="Switch MIG mode on where nothing uses the GPU: all, or GPU indices or UUIDs, by commas."
     )
     manage_operator_labels: bool = Field(
         False, description="Keep the GPU Operator's device plugin and MIG manager off this node by their labels."

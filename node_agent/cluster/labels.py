@@ -1,8 +1,8 @@
 """Labels: keeps the GPU Operator's labels of the own node as they have to be. Run by service where it is told to.
 
 The operator and its MIG manager rewrite these labels, also of a node that is new to them; with them NVIDIA's writers
-come back. The node is watched, so that a label is set back at once. Where somebody insists on another value, the two do
-not overload the API server: each time the agent waits twice as long.
+come back. The node is watched, so that a label is set back at once. Where another controller keeps changing the label,
+the two do not overload the API server: each time the agent waits twice as long.
 """
 
 import asyncio
@@ -33,14 +33,14 @@ class Labels:
         self._cluster = cluster
         self._node = node
         self._sleep = sleep
-        self._following = ListWatch("own node", self, backoff_max_s=BACKOFF_MAX_S)
-        self._found: Mapping[str, str] | None = None  # None while there is no such node
+        self._list_watch = ListWatch("own node", self, backoff_max_s=BACKOFF_MAX_S)
+        self._labels: Mapping[str, str] | None = None  # None while the node does not exist
         self._news = asyncio.Event()
 
     async def run(self) -> None:
         """Until cancelled."""
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._following.run())
+            group.create_task(self._list_watch.run())
             group.create_task(self._keep())
 
     async def _keep(self) -> None:
@@ -49,7 +49,7 @@ class Labels:
         while True:
             await self._news.wait()
             self._news.clear()
-            wrong = coexistence.to_assert(self._found) if self._found is not None else {}
+            wrong = coexistence.to_assert(self._labels) if self._labels is not None else {}
             if not wrong:
                 continue
             insists = now() - written < pause
@@ -73,13 +73,13 @@ class Labels:
 
     async def replace(self, listing: Listing[Node]) -> None:
         """See Collection."""
-        self._found = next((one.metadata.labels or {} for one in listing.items), None)
+        self._labels = next((node.metadata.labels or {} for node in listing.items), None)
         self._news.set()
 
     def apply(self, change: Change[Node]) -> None:
         """See Collection."""
         gone = change.type is ChangeType.DELETED
-        self._found = None if gone or change.item is None else change.item.metadata.labels or {}
+        self._labels = None if gone or change.item is None else change.item.metadata.labels or {}
         self._news.set()
 
     def relisting(self, cause: str) -> None:

@@ -1,6 +1,6 @@
 """From a pod of this node to what the agent needs to know of it: whether it lives, what it asks, what it was promised.
 
-A promise is believed only if it is what the pod asks for. An annotation is anybody's text: what cannot be believed
+A promise is believed only if it is what the pod asks for. Any user can write an annotation: what cannot be believed
 becomes `problem`, and the pod then counts as one without promises. Part of an Observation.
 """
 

@@ -3,7 +3,7 @@
 The kubelet remembers the name it was given and repeats it after a reboot; the file behind the name is then rewritten
 for the new slice. A container that gets several slices at once gets one name for the set, because the last
 NVIDIA_VISIBLE_DEVICES would win; one that asks for several profiles gets one name for each, and all say the same
-(`sharing`). CUDA_VISIBLE_DEVICES is never set: serving frameworks read it as numbers. Format: Container Device
+(`visibility`). CUDA_VISIBLE_DEVICES is never set: serving frameworks read it as numbers. Format: Container Device
 Interface 0.5.0.
 """
 
@@ -55,38 +55,38 @@ class Specs:
             self.directory.mkdir(parents=True, exist_ok=True)
             new.write_bytes(json.dumps(_spec(name, edits), indent=1).encode())
             new.replace(path)
-        except OSError as exc:
-            raise CdiError(f"CDI directory {self.directory}: cannot write {path.name}: {exc.strerror}") from exc
+        except OSError as error:
+            raise CdiError(f"CDI directory {self.directory}: cannot write {path.name}: {error.strerror}") from error
         self._written[name] = edits
 
     def names(self) -> frozenset[str]:
         """The names there are specifications for. Raises CdiError."""
         try:
-            found = [one.name for one in self.directory.glob(f"{_PREFIX}*{_SUFFIX}")]
-        except OSError as exc:
-            raise CdiError(f"CDI directory {self.directory}: cannot be read: {exc.strerror}") from exc
-        return frozenset(name.removeprefix(_PREFIX).removesuffix(_SUFFIX) for name in found)
+            names = [path.name for path in self.directory.glob(f"{_PREFIX}*{_SUFFIX}")]
+        except OSError as error:
+            raise CdiError(f"CDI directory {self.directory}: cannot be read: {error.strerror}") from error
+        return frozenset(name.removeprefix(_PREFIX).removesuffix(_SUFFIX) for name in names)
 
     def drop(self, name: str) -> None:
         """Remove a specification; one that is gone is no error. Raises CdiError."""
         self._written.pop(name, None)
         try:
             self._path(name).unlink(missing_ok=True)
-        except OSError as exc:
-            raise CdiError(f"CDI directory {self.directory}: cannot remove {name}: {exc.strerror}") from exc
+        except OSError as error:
+            raise CdiError(f"CDI directory {self.directory}: cannot remove {name}: {error.strerror}") from error
 
     def sync(self, wanted: Mapping[str, Edits | None]) -> frozenset[str]:
         """Exactly these specifications; one that is None stays as it is. The names among them that have none.
 
         Raises CdiError.
         """
-        there = self.names()
+        existing = self.names()
         for name, edits in wanted.items():
-            if edits is not None and (name not in there or self._written.get(name) != edits):
+            if edits is not None and (name not in existing or self._written.get(name) != edits):
                 self.put(name, edits)
-        for name in there - wanted.keys():
+        for name in existing - wanted.keys():
             self.drop(name)
-        return frozenset(name for name, edits in wanted.items() if edits is None and name not in there)
+        return frozenset(name for name, edits in wanted.items() if edits is None and name not in existing)
 
     def _path(self, name: str) -> Path:
         return self.directory / f"{_PREFIX}{name}{_SUFFIX}"
@@ -100,12 +100,12 @@ def qualified(name: str) -> str:
 def _spec(name: str, edits: Edits) -> dict[str, object]:
     container: dict[str, object] = {"env": [f"{VISIBLE}={edits.env}"]}
     if edits.nodes:
-        container["deviceNodes"] = [_node(one) for one in edits.nodes]
+        container["deviceNodes"] = [_node(node) for node in edits.nodes]
     return {"cdiVersion": _VERSION, "kind": KIND, "devices": [{"name": name, "containerEdits": container}]}
 
 
-def _node(one: DeviceNode) -> dict[str, object]:
-    node: dict[str, object] = {"path": one.path, "permissions": "rw"}
-    if one.major is not None and not os.path.exists(one.path):  # noqa: PTH110  # a node that only the container gets
-        node |= {"type": "c", "major": one.major, "minor": one.minor}
-    return node
+def _node(node: DeviceNode) -> dict[str, object]:
+    edit: dict[str, object] = {"path": node.path, "permissions": "rw"}
+    if node.major is not None and not os.path.exists(node.path):  # noqa: PTH110  # a node that only the container gets
+        edit |= {"type": "c", "major": node.major, "minor": node.minor}
+    return edit

@@ -95,7 +95,7 @@ class NoRoomError(DeviceError):
 
 
 class DeadlineExceededError(DeviceError):
-    """A driver call did not return in time: nobody knows yet whether it was done, and the GPU is wedged until it is."""
+    """A driver call did not return in time: not known yet whether it was done, and the GPU is wedged until it is."""
 
     code = 10
 
@@ -146,7 +146,7 @@ class ModeChange:
 
 @dataclass(frozen=True, slots=True)
 class GpuInfo:
-    """One GPU as found. `catalogue` is None where `state` and `detail` say why.
+    """One GPU as discovered. `catalogue` is None where `state` and `detail` say why.
 
     `minor` is the N of /dev/nvidiaN and differs from `index` on many machines. `live` tells a catalogue that the
     driver reported from one out of our table. `memory_mib` is 0 where the driver would not say.

@@ -30,8 +30,8 @@ def translated(socket: Path) -> Iterator[None]:
     """Raises KubeletError for calls that go wrong in it."""
     try:
         yield
-    except grpc.aio.AioRpcError as exc:
-        raise KubeletError(f"kubelet socket {socket}: {exc.code().name}: {exc.details()}") from exc
+    except grpc.aio.AioRpcError as error:
+        raise KubeletError(f"kubelet socket {socket}: {error.code().name}: {error.details()}") from error
 
 
 @asynccontextmanager

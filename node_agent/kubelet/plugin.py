@@ -100,23 +100,26 @@ class DevicePlugin:
         return options()
 
     async def _watch(self, _: pb.Empty, __: object) -> AsyncIterator[pb.ListAndWatchResponse]:
-        told: dict[str, bool] | None = None
+        sent: dict[str, bool] | None = None
         while True:
             async with self._changed:
-                while self._devices == told:
+                while self._devices == sent:
                     await self._changed.wait()
-                told = self._devices
+                sent = self._devices
             yield pb.ListAndWatchResponse(
                 devices=[
-                    pb.Device(ID=name, health="Healthy" if well else "Unhealthy") for name, well in sorted(told.items())
+                    pb.Device(ID=name, health="Healthy" if well else "Unhealthy") for name, well in sorted(sent.items())
                 ]
             )
 
     async def _prefer(self, request: pb.PreferredAllocationRequest, _: object) -> pb.PreferredAllocationResponse:
         answer = pb.PreferredAllocationResponse()
-        for one in request.container_requests:
+        for container in request.container_requests:
             chosen = await self._backend.prefer(
-                self.resource, list(one.available_deviceIDs), list(one.must_include_deviceIDs), one.allocation_size
+                self.resource,
+                list(container.available_deviceIDs),
+                list(container.must_include_deviceIDs),
+                container.allocation_size,
             )
             answer.container_responses.add(deviceIDs=chosen)
         return answer
@@ -125,8 +128,8 @@ class DevicePlugin:
         self, request: pb.AllocateRequest, context: "grpc.aio.ServicerContext[Any, Any]"
     ) -> pb.AllocateResponse:
         answer = pb.AllocateResponse()
-        for one in request.container_requests:
-            ids = list(one.devices_ids)
+        for container in request.container_requests:
+            ids = list(container.devices_ids)
             try:
                 given = await self._backend.allocate(self.resource, ids)
             except errors.MigschedError as error:

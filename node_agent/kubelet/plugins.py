@@ -1,7 +1,7 @@
 """Plugins: one device plugin per resource, served and registered for as long as the agent runs. Run by service.
 
 A starting kubelet removes every socket in its directory and forgets its plugins, so its own socket is watched: when
-it is another one, all plugins are served anew and registered. What the kubelet refuses is tried again.
+it is another one, all plugins are served and registered again. What the kubelet refuses is tried again.
 """
 
 import asyncio
@@ -88,8 +88,8 @@ class Plugins:
         await self._forget()
 
     async def _forget(self) -> None:
-        for one in self._plugins.values():
-            await one.stop()
+        for plugin_ in self._plugins.values():
+            await plugin_.stop()
         self._plugins.clear()
         self._registered.clear()
 
@@ -105,9 +105,9 @@ class Plugins:
         await made.start(devices)
         self._plugins[resource] = made
 
-    async def _register(self, one: DevicePlugin) -> None:
+    async def _register(self, plugin_: DevicePlugin) -> None:
         request = pb.RegisterRequest(
-            version=VERSION, endpoint=one.socket.name, resource_name=one.resource, options=plugin.options()
+            version=VERSION, endpoint=plugin_.socket.name, resource_name=plugin_.resource, options=plugin.options()
         )
         async with channel.connect(self._directory / KUBELET) as connection:
             call = connection.unary_unary(
@@ -116,8 +116,8 @@ class Plugins:
                 response_deserializer=pb.Empty.FromString,
             )
             await call(request, timeout=_TIMEOUT_S)
-        self._registered.add(one.resource)
-        _log.info("registered", resource=one.resource)
+        self._registered.add(plugin_.resource)
+        _log.info("registered", resource=plugin_.resource)
 
 
 def _socket_name(resource: str) -> str:
@@ -127,7 +127,7 @@ def _socket_name(resource: str) -> str:
 def _identity(socket: Path) -> _Identity:
     """Which socket it is: a restarted kubelet makes a new one, though a file system may reuse the inode."""
     try:
-        found = socket.stat()
+        status = socket.stat()
     except FileNotFoundError:
         return None
-    return (found.st_dev, found.st_ino, found.st_ctime_ns)
+    return (status.st_dev, status.st_ino, status.st_ctime_ns)

@@ -36,7 +36,7 @@ class PodResources:
         return PodResourcesView(asked_at, _holders(answer))
 
     async def close(self) -> None:
-        """Leave the kubelet; the next question connects anew."""
+        """Leave the kubelet; the next question connects again."""
         connection, self._connection = self._connection, None
         if connection is not None:
             await connection.close()
@@ -55,10 +55,10 @@ class PodResources:
 
 def _holders(answer: pb.ListPodResourcesResponse) -> dict[tuple[str, str], Holder]:
     return {
-        (devices.resource_name, one): Holder(pod.namespace, pod.name, container.name)
+        (devices.resource_name, device_id): Holder(pod.namespace, pod.name, container.name)
         for pod in answer.pod_resources
         for container in pod.containers
         for devices in container.devices
         if devices.resource_name.startswith(_VENDOR)
-        for one in devices.device_ids
+        for device_id in devices.device_ids
     }

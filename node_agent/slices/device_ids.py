@@ -2,7 +2,7 @@
 
 `<gpu uuid without GPU->-<profile>-<start>`, the profile spelt as in a resource name. Never a MIG UUID: after a reboot
 the kubelet asks for the same ids again, and the slices behind them are new. The same names serve as CDI device
-names, which allow letters, digits and `_-.:`. Used by agent, steering and cdi.
+names, which allow letters, digits and `_-.:`. Used wherever a place is named to the kubelet.
 """
 
 import hashlib
@@ -34,7 +34,9 @@ def resource(place: GpuPlacement) -> str:
 
 def offered(catalogues: Mapping[str, Catalogue]) -> dict[str, GpuPlacement]:
     """Every placement of GPUs (by UUID) with these catalogues, by device id."""
-    places = (GpuPlacement(gpu, one) for gpu, catalogue in catalogues.items() for one in catalogue.placements())
+    places = (
+        GpuPlacement(gpu, placement) for gpu, catalogue in catalogues.items() for placement in catalogue.placements()
+    )
     return {device_id(place): place for place in places}
 
 

@@ -1,11 +1,11 @@
 """Journal: what the agent must not forget, on disk before it happens on the GPU.
 
 It holds every slice that is ours with its state, and the sets of device ids given to containers together. Intents to
-change a GPU, and what a container is given, are written whole and synced before memory changes and before the caller
-goes on. What was only seen (that a cut succeeded, that nobody has a slice any more) is written with the next intent, or
-by `flush`: after a crash it is seen again. So a crash leaves an intent, never a surprise. A journal that cannot be read
-stops the agent: guessing whose a slice is could destroy somebody's work. Used by agent, allocation and cutter; on disk
-it is a `journal_file`.
+change a GPU, and what a container is given, are written whole and synced before the records change and before the
+caller goes on. What was only seen (that a cut succeeded, that no container has a slice any more) is written with the
+next intent, or by `flush`: after a crash it is seen again. So a crash leaves an intent, never a surprise. A journal
+that cannot be read stops the agent: guessing whose a slice is could destroy a user's work. Used by reconciler,
+allocation and executor; on disk it is a `journal_file`.
 """
 
 import dataclasses
@@ -94,7 +94,7 @@ class Journal:
         if content is None:
             return
         document = _decode(content)
-        records = [_record(one) for one in document.slices]
+        records = [_record(slice_) for slice_ in document.slices]
         if len({r.place for r in records}) != len(records):
             raise JournalError(_unusable("it names a place twice"))
         if document.boot != self._boot:
@@ -146,7 +146,7 @@ class Journal:
             self._note({**self.records, place: dataclasses.replace(record, owner=owner)}, self.grants)
 
     def hand_out(self, places: Iterable[GpuPlacement], ids: tuple[str, ...]) -> None:
-        """A container gets slices together, in one write. Whose they are, nobody knows until PodResources names it.
+        """A container gets slices together, in one write. Whose they are is not known until PodResources names it.
 
         Raises SliceError, and changes nothing, for one that cannot be taken.
         """
@@ -163,12 +163,12 @@ class Journal:
         if ids not in self.grants:
             self._note(self.records, self.grants | {ids})
 
-    def revoke(self, ids: Iterable[str]) -> None:
+    def revoke(self, revoked: Iterable[str]) -> None:
         """Forget every grant in which one of these ids is."""
-        gone = set(ids)
-        left = frozenset(one for one in self.grants if not gone & set(one))
-        if left != self.grants:
-            self._note(self.records, left)
+        gone = set(revoked)
+        remaining = frozenset(ids for ids in self.grants if not gone & set(ids))
+        if remaining != self.grants:
+            self._note(self.records, remaining)
 
     def flush(self) -> None:
         """Write what was noted since the last write."""
@@ -207,8 +207,8 @@ def _decode(content: bytes) -> _Document:
         if version != VERSION:
             raise JournalError(_unusable(f"it has version {version}, this agent reads {VERSION}"))
         return msgspec.json.decode(content, type=_Document)
-    except (msgspec.MsgspecError, UnicodeError, RecursionError) as exc:
-        raise JournalError(_unusable(str(exc))) from exc
+    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
+        raise JournalError(_unusable(str(error))) from error
 
 
 def _unusable(why: str) -> str:

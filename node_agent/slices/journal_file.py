@@ -34,10 +34,10 @@ class FileStore:
 
     def read(self) -> bytes | None:
         """What was written last; None if nothing ever was."""
-        found = [self._look(file) for file in self._files]
-        whole = [one for one in found if isinstance(one, tuple)]
+        contents = [self._read_file(file) for file in self._files]
+        whole = [content for content in contents if isinstance(content, tuple)]
         if not whole:
-            damaged = [one for one in found if isinstance(one, str)]
+            damaged = [problem for problem in contents if isinstance(problem, str)]
             if damaged:
                 raise JournalError(
                     f"journal {self.path}: {'; '.join(damaged)}. Move its files away to start without it"
@@ -60,26 +60,26 @@ class FileStore:
             else:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
                 _make(file, header + b"\n" + content + b"\n")
-        except OSError as exc:
+        except OSError as error:
             raise JournalError(
-                f"journal {self.path}: cannot be written: {exc.strerror}; no slice is cut or destroyed until it can"
-            ) from exc
+                f"journal {self.path}: cannot be written: {error.strerror}; no slice is cut or destroyed until it can"
+            ) from error
         self._serial = serial
 
-    def _look(self, file: Path) -> tuple[int, bytes] | str | None:
-        """Serial number and content of a file; what is wrong with it; None if there is none."""
+    def _read_file(self, file: Path) -> tuple[int, bytes] | str | None:
+        """Serial number and content of a file; what is wrong with it; None if it does not exist."""
         try:
             with file.open("rb") as opened:
-                found = opened.read(MAX_BYTES + _HEADER_BYTES + 1)
+                content = opened.read(MAX_BYTES + _HEADER_BYTES + 1)
         except FileNotFoundError:
             return None
-        except OSError as exc:
-            raise JournalError(f"journal {file}: cannot be read: {exc.strerror}") from exc
-        first, _, rest = found.partition(b"\n")
+        except OSError as error:
+            raise JournalError(f"journal {file}: cannot be read: {error.strerror}") from error
+        first, _, rest = content.partition(b"\n")
         try:
             header = msgspec.json.decode(first, type=_Header)
         except (msgspec.MsgspecError, UnicodeError, RecursionError):
-            return f"{file.name} is no journal"
+            return f"{file.name} is not a journal"
         content = rest[: header.bytes]
         if len(content) != header.bytes or zlib.crc32(content) != header.crc32:
             return f"{file.name} is damaged"

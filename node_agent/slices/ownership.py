@@ -2,7 +2,7 @@
 
 The kubelet never says that devices are given back. A slice is free only when its pod is over, AND PodResources no
 longer lists its id, AND no process uses it. Who it belongs to PodResources says by name, and the node's pods by UID.
-Between Allocate and the first listing, and for init containers, which are never listed, nobody is named: then it
+Between Allocate and the first listing, and for init containers, which are never listed, no container is named: then it
 stays with the pods that may be meant, for as long as they live.
 """
 
@@ -58,7 +58,7 @@ class PodIndex:
         """Which pod the listed holder is; None while the node's pods do not show it.
 
         A pod of the same name may have come since: the kubelet knows only names. Who had the slice keeps it until
-        it is handed out anew.
+        it is handed out again.
         """
         had = record.owner
         if had is not None and (had.namespace, had.pod, had.container) == (

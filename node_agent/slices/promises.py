@@ -1,7 +1,7 @@
 """Promises: which promised placements the kubelet has still to hand out. Pure; asked through Observation.
 
 Promises of one profile are interchangeable: when the kubelet gave a pod what was promised to another, the other one
-inherits the place that the first was promised. Otherwise that room would count as nobody's.
+inherits the place that the first was promised. Otherwise that room would count as free.
 """
 
 from collections import Counter

@@ -34,7 +34,7 @@ class SliceEvent(enum.Enum):
     MADE = "made"  # it stands, whole
     FAILED = "failed"  # it was not made, and nothing of it is left
     TAKE = "take"  # the kubelet gave it to a container
-    FREE = "free"  # nobody has it any more
+    FREE = "free"  # no container has it any more
     RESTORE = "restore"  # it vanished or broke while a container has it: cut it again
     RETIRE = "retire"  # its room is wanted
     REFUSED = "refused"  # the driver would not destroy it
@@ -46,7 +46,7 @@ TRANSITIONS: Mapping[tuple[RecordState, SliceEvent], RecordState | None] = {
     (RecordState.CUTTING, SliceEvent.FAILED): None,
     (RecordState.IDLE, SliceEvent.TAKE): RecordState.ALLOCATED,
     (RecordState.IDLE, SliceEvent.RETIRE): RecordState.DESTROYING,
-    (RecordState.IDLE, SliceEvent.GONE): None,  # a reboot, or somebody else destroyed it
+    (RecordState.IDLE, SliceEvent.GONE): None,  # a reboot, or another program destroyed it
     (
         RecordState.ALLOCATED,
         SliceEvent.TAKE,
@@ -58,7 +58,7 @@ TRANSITIONS: Mapping[tuple[RecordState, SliceEvent], RecordState | None] = {
     (
         RecordState.RESTORING,
         SliceEvent.FREE,
-    ): RecordState.CUTTING,  # its pod is over while nobody knows what stands on the GPU
+    ): RecordState.CUTTING,  # its pod is over while it is not known what stands on the GPU
     (RecordState.DESTROYING, SliceEvent.GONE): None,
     (RecordState.DESTROYING, SliceEvent.REFUSED): RecordState.IDLE,
 }
@@ -69,7 +69,7 @@ INTENTS = frozenset({SliceEvent.RESTORE, SliceEvent.RETIRE})  # events that must
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One slice that the agent made, makes or destroys. The ids are None while nobody knows them.
+    """One slice that the agent made, makes or destroys. The ids are None while they are not known.
 
     `owner` is None while allocated until PodResources has named the container.
     """
@@ -85,7 +85,7 @@ class Record:
 def after(state: RecordState, event: SliceEvent) -> RecordState | None:
     """The state after an event, None where the slice's life ends. Raises SliceError for what the table lacks."""
     if (state, event) not in TRANSITIONS:
-        raise SliceError(f"a slice that is {state.value} cannot be told {event.value}")
+        raise SliceError(f"a slice that is {state.value} cannot take the event {event.value}")
     return TRANSITIONS[state, event]
 
 

@@ -14,11 +14,11 @@ from node_agent.gpu.nvml.observe import observe
 def main() -> int:
     """Print and return the exit code."""
     try:
-        told = observe(Driver())
-    except device.DeviceError as exc:
-        sys.stderr.write(f"cannot observe: {exc}\n")
+        observed = observe(Driver())
+    except device.DeviceError as error:
+        sys.stderr.write(f"cannot observe: {error}\n")
         return 2
-    sys.stdout.write(json.dumps(told, indent=2) + "\n")
+    sys.stdout.write(json.dumps(observed, indent=2) + "\n")
     return 0
 
 

@@ -19,15 +19,15 @@ def device_nodes(root: Path, gpu_minor: int, gi_id: int) -> tuple[device.DeviceN
     """
     top = root / "proc/driver/nvidia/capabilities" / f"gpu{gpu_minor}" / "mig" / f"gi{gi_id}"
     major = _major(root)
-    minors = [_minor(top / "access"), *(_minor(one) for one in sorted(top.glob("ci*/access")))]
+    minors = [_minor(top / "access"), *(_minor(path) for path in sorted(top.glob("ci*/access")))]
     return tuple(device.DeviceNode(f"/dev/nvidia-caps/nvidia-cap{minor}", minor, major) for minor in minors)
 
 
 def _minor(path: Path) -> int:
     try:
         match = _MINOR.search(path.read_text())
-    except OSError as exc:
-        raise device.StaleHandleError(f"{path}: {exc.strerror}") from exc
+    except OSError as error:
+        raise device.StaleHandleError(f"{path}: {error.strerror}") from error
     if match is None:
         raise device.DeviceError(f"{path} names no DeviceFileMinor")
     return int(match[1])

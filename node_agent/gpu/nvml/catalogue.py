@@ -36,8 +36,8 @@ def read(binding: Driver, handle: Handle, product: str, pci_device_id: int, memo
     Raises NotSupportedError if it lists no profile (not capable, or Ampere with MIG mode off), CatalogueError if what
     it lists cannot be, and the errors of the calls.
     """
-    found = [_profile(binding, handle, enum, info, memory_mib) for enum, info in _infos(binding, handle)]
-    if not found:
+    profiles = [_profile(binding, handle, enum, info, memory_mib) for enum, info in _infos(binding, handle)]
+    if not profiles:
         raise device.NotSupportedError(f"{product} lists no GPU instance profiles now")
     known = from_table(pci_device_id)
     needs_reset = binding.toggle_needs_reset(handle)
@@ -45,10 +45,12 @@ def read(binding: Driver, handle: Handle, product: str, pci_device_id: int, memo
         needs_reset = known.toggle_needs_reset if known else True
     return Catalogue(
         model=known.model if known else _slug(product),
-        memory_slices=max(start + one.memory_slices for one in found for start in one.starts),
-        compute_slices=max(one.compute_slices for one in found),
-        profiles=tuple(sorted(found, key=lambda one: (one.compute_slices, one.memory_slices, one.profile_id))),
-        engine_totals=_engine_totals(found),
+        memory_slices=max(start + profile.memory_slices for profile in profiles for start in profile.starts),
+        compute_slices=max(profile.compute_slices for profile in profiles),
+        profiles=tuple(
+            sorted(profiles, key=lambda profile: (profile.compute_slices, profile.memory_slices, profile.profile_id))
+        ),
+        engine_totals=_engine_totals(profiles),
         total_memory_mib=memory_mib or None,
         toggle_needs_reset=needs_reset,
         pci_ids=(f"0x{pci_device_id:08X}",),
@@ -57,15 +59,15 @@ def read(binding: Driver, handle: Handle, product: str, pci_device_id: int, memo
 
 def _infos(binding: Driver, handle: Handle) -> list[tuple[int, ProfileInfo]]:
     """Every profile with its enumerator: absent ones are skipped, the first unknown one ends the list."""
-    found = []
+    infos = []
     for enum in range(_MOST_ENUMS):
         try:
-            found.append((enum, binding.profile(handle, enum)))
+            infos.append((enum, binding.profile(handle, enum)))
         except device.NotSupportedError:
             continue
         except device.InvalidArgumentError:
             break
-    return found
+    return infos
 
 
 def _profile(binding: Driver, handle: Handle, enum: int, info: ProfileInfo, memory_mib: int) -> Profile:
@@ -102,9 +104,9 @@ def _engine_totals(profiles: list[Profile]) -> Engines:
     That is right for every published model, because the profile of the whole GPU lists them all.
     """
     most = [0, 0, 0, 0]
-    for one in profiles:
-        for index, count in enumerate(one.engines.values() if one.engines else ()):
-            most[index] = max(most[index], count * one.max_instances)
+    for profile in profiles:
+        for index, count in enumerate(profile.engines.values() if profile.engines else ()):
+            most[index] = max(most[index], count * profile.max_instances)
     return Engines(*most)
 
 

@@ -20,11 +20,11 @@ def create(
     instance = binding.create_gpu_instance(handle, profile.profile_id, placement.start, placement.size)
     try:
         return _complete(binding, inventory, profile, placement, instance, ticket)
-    except device.DeviceError as exc:
+    except device.DeviceError as error:
         try:
             _tear_down(binding, inventory, profile.profile_id, instance)
         except device.DeviceError as left:
-            exc.add_note(f"and what was made could not be destroyed: {left}")
+            error.add_note(f"and what was made could not be destroyed: {left}")
         raise
 
 
@@ -56,29 +56,29 @@ def destroy(
     except (device.StaleHandleError, device.InvalidArgumentError):
         return False
     if (info.profile_id, info.start, info.size) != (profile.profile_id, placement.start, placement.size):
-        there = f"profile {info.profile_id} at {info.start}:{info.size}"
-        raise device.StaleHandleError(f"instance {gi_id} is {there} now, not {placement}: left alone")
+        current = f"profile {info.profile_id} at {info.start}:{info.size}"
+        raise device.StaleHandleError(f"instance {gi_id} is {current} now, not {placement}: left alone")
     try:
         _tear_down(binding, inventory, profile.profile_id, instance)
-    except device.DeviceBusyError as exc:
+    except device.DeviceBusyError as error:
         pids = _pids(binding, handle, gi_id)
-        exc.add_note(f"processes in it: {', '.join(map(str, pids)) or 'none visible, so a client without one'}")
+        error.add_note(f"processes in it: {', '.join(map(str, pids)) or 'none visible, so a client without one'}")
         raise
     return True
 
 
 def _tear_down(binding: Driver, inventory: Instances, profile_id: int, instance: Handle) -> None:
     """Compute instances, then the GPU instance. One that is gone already is as good as destroyed."""
-    for one, _ in inventory.compute_instances(profile_id, instance):
+    for number, _ in inventory.compute_instances(profile_id, instance):
         with suppress(device.StaleHandleError, device.InvalidArgumentError):
-            binding.destroy_compute_instance(one)
+            binding.destroy_compute_instance(number)
     with suppress(device.StaleHandleError, device.InvalidArgumentError):
         binding.destroy_gpu_instance(instance)
 
 
 def _pids(binding: Driver, handle: Handle, gi_id: int) -> list[int]:
     with suppress(device.DeviceError):
-        return [one.pid for one in processes(binding, handle, gi_id)]
+        return [process.pid for process in processes(binding, handle, gi_id)]
     return []
 
 
@@ -87,10 +87,10 @@ def processes(binding: Driver, handle: Handle, gi_id: int) -> list[device.GpuPro
 
     Asked of its MIG devices, because asked of the parent the driver hides the ids from the unprivileged.
     """
-    found: dict[int, device.GpuProcess] = {}
+    processes_by_pid: dict[int, device.GpuProcess] = {}
     for gi, ci, mig in binding.mig_devices(handle):
         if gi == gi_id:
             with suppress(device.StaleHandleError, device.InvalidArgumentError):
-                for one in binding.processes(mig):
-                    found[one.pid] = device.GpuProcess(one.pid, one.memory_mib, gi, ci)
-    return [found[pid] for pid in sorted(found)]
+                for process in binding.processes(mig):
+                    processes_by_pid[process.pid] = device.GpuProcess(process.pid, process.memory_mib, gi, ci)
+    return [processes_by_pid[pid] for pid in sorted(processes_by_pid)]

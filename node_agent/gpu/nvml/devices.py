@@ -75,79 +75,79 @@ class NvmlDevices:
 
     def instances(self, gpu: str) -> tuple[device.GpuInstance, ...]:
         """See MigDevices."""
-        one = self._gpu(gpu)
-        inventory = self._inventory(one)
-        return self._read(one, "list instances", lambda _: inventory.read())
+        board = self._gpu(gpu)
+        inventory = self._inventory(board)
+        return self._read(board, "list instances", lambda _: inventory.read())
 
     def remaining(self, gpu: str) -> Mapping[str, int]:
         """See MigDevices."""
-        one = self._gpu(gpu)
-        profiles = self._catalogue(one).profiles
+        board = self._gpu(gpu)
+        profiles = self._catalogue(board).profiles
         return self._read(
-            one,
+            board,
             "ask for remaining capacity",
-            lambda _: {p.name: self._binding.remaining(one.handle, p.profile_id) for p in profiles},
+            lambda _: {p.name: self._binding.remaining(board.handle, p.profile_id) for p in profiles},
         )
 
     def create(self, gpu: str, placement: Placement) -> device.GpuInstance:
         """See MigDevices."""
-        one = self._gpu(gpu)
-        profile, inventory = self._profile(one, placement), self._inventory(one)
+        board = self._gpu(gpu)
+        profile, inventory = self._profile(board, placement), self._inventory(board)
 
         def work(ticket: Ticket) -> device.GpuInstance:
-            return cutting.create(self._binding, one.handle, inventory, profile, placement, ticket)
+            return cutting.create(self._binding, board.handle, inventory, profile, placement, ticket)
 
         def undo(made: device.GpuInstance) -> None:
-            cutting.destroy(self._binding, one.handle, inventory, profile, made.gi_id, placement)
+            cutting.destroy(self._binding, board.handle, inventory, profile, made.gi_id, placement)
 
-        return one.lane.run(f"create {placement}", work, self._deadlines.change_s, undo)
+        return board.lane.run(f"create {placement}", work, self._deadlines.change_s, undo)
 
     def destroy(self, gpu: str, gi_id: int, placement: Placement) -> bool:
         """See MigDevices."""
-        one = self._gpu(gpu)
-        profile, inventory = self._profile(one, placement), self._inventory(one)
+        board = self._gpu(gpu)
+        profile, inventory = self._profile(board, placement), self._inventory(board)
 
         def work(_: Ticket) -> bool:
-            return cutting.destroy(self._binding, one.handle, inventory, profile, gi_id, placement)
+            return cutting.destroy(self._binding, board.handle, inventory, profile, gi_id, placement)
 
-        return one.lane.run(f"destroy {placement}", work, self._deadlines.change_s)
+        return board.lane.run(f"destroy {placement}", work, self._deadlines.change_s)
 
     def processes(self, gpu: str, gi_id: int) -> tuple[device.GpuProcess, ...]:
         """See MigDevices."""
-        one = self._gpu(gpu)
+        board = self._gpu(gpu)
 
         def work(_: Ticket) -> tuple[device.GpuProcess, ...]:
-            self._binding.gpu_instance(one.handle, gi_id)
-            return tuple(cutting.processes(self._binding, one.handle, gi_id))
+            self._binding.gpu_instance(board.handle, gi_id)
+            return tuple(cutting.processes(self._binding, board.handle, gi_id))
 
-        return self._read(one, "list processes", work)
+        return self._read(board, "list processes", work)
 
     def device_nodes(self, gpu: str, gi_id: int) -> tuple[device.DeviceNode, ...]:
         """See MigDevices."""
-        one = self._gpu(gpu)
-        minor = one.info.minor if one.info else None
+        board = self._gpu(gpu)
+        minor = board.info.minor if board.info else None
         if minor is None:
             raise device.NotSupportedError(f"GPU {gpu} has no minor number, so no device nodes")
         return capabilities.device_nodes(self._root, minor, gi_id)
 
     def mode(self, gpu: str) -> device.ModeState:
         """See MigDevices."""
-        one = self._gpu(gpu)
-        return self._read(one, "ask for MIG mode", lambda _: self._binding.mode(one.handle))
+        board = self._gpu(gpu)
+        return self._read(board, "ask for MIG mode", lambda _: self._binding.mode(board.handle))
 
     def set_mode(self, gpu: str, enabled: bool) -> device.ModeChange:
         """See MigDevices."""
-        one = self._gpu(gpu)
+        board = self._gpu(gpu)
 
         def work(_: Ticket) -> device.ModeChange:
-            activation = self._binding.set_mode(one.handle, enabled)
-            one.handle = self._binding.handle(one.index)
-            one.catalogue = one.inventory = one.names = None  # the minor number too can have changed
-            return device.ModeChange(activation, self._binding.mode(one.handle))
+            activation = self._binding.set_mode(board.handle, enabled)
+            board.handle = self._binding.handle(board.index)
+            board.catalogue = board.inventory = board.names = None  # the minor number too can have changed
+            return device.ModeChange(activation, self._binding.mode(board.handle))
 
-        change = one.lane.run("set MIG mode", work, self._deadlines.change_s)
-        self._watch.add(one.uuid, one.handle)
-        self._describe(one)
+        change = board.lane.run("set MIG mode", work, self._deadlines.change_s)
+        self._watch.add(board.uuid, board.handle)
+        self._describe(board)
         return change
 
     def wait(self, timeout_s: float) -> tuple[device.DeviceEvent, ...]:
@@ -174,9 +174,9 @@ class NvmlDevices:
             return self._binding.count()
 
         number = self._library.run("initialise NVML and count GPUs", count, self._deadlines.read_s)
-        known = {one.index: one for one in self._gpus.values()}
-        found = [known.get(index) or self._find(index) for index in range(number)]
-        return tuple(one if isinstance(one, device.GpuInfo) else self._describe(one) for one in found)
+        known = {board.index: board for board in self._gpus.values()}
+        gpus = [known.get(index) or self._find(index) for index in range(number)]
+        return tuple(gpu if isinstance(gpu, device.GpuInfo) else self._describe(gpu) for gpu in gpus)
 
     def _find(self, index: int) -> _Gpu | device.GpuInfo:
         """Identify the GPU at an index for the first time."""
@@ -190,11 +190,11 @@ class NvmlDevices:
             uuid, handle = lane.run("identify", work, self._deadlines.read_s)
         except (device.UninitializedError, device.DriverMismatchError, device.DriverNotLoadedError):
             raise
-        except device.DeviceError as exc:
-            return device.GpuInfo(f"unreadable-{index}", index, None, "", "", 0, _trouble(exc), str(exc))
-        one = self._gpus[uuid] = _Gpu(uuid, index, handle, lane)
+        except device.DeviceError as error:
+            return device.GpuInfo(f"unreadable-{index}", index, None, "", "", 0, _trouble(error), str(error))
+        board = self._gpus[uuid] = _Gpu(uuid, index, handle, lane)
         self._watch.add(uuid, handle)
-        return one
+        return board
 
     def _forget(self) -> None:
         """Shut the library down and drop all that came from it."""
@@ -207,63 +207,65 @@ class NvmlDevices:
 
     # Describing a GPU
 
-    def _describe(self, one: _Gpu) -> device.GpuInfo:
-        """What can be done with a GPU; never raises for a GPU in trouble, nor waits for one that is being cut."""
-        if one.info is not None and one.lane.busy:
-            return one.info
+    def _describe(self, board: _Gpu) -> device.GpuInfo:
+        """What can be done with a GPU; never raises for a GPU in trouble, nor waits for a GPU that is being cut."""
+        if board.info is not None and board.lane.busy:
+            return board.info
         try:
-            one.info = self._read(one, "describe", lambda _: self._look(one))
+            board.info = self._read(board, "describe", lambda _: self._look(board))
         except (device.UninitializedError, device.DriverMismatchError, device.DriverNotLoadedError):
             raise
-        except device.DeviceError as exc:
-            last = one.info or device.GpuInfo(one.uuid, one.index, None, "", "", 0, GpuState.UNREADABLE)
-            one.info = dataclasses.replace(last, state=_trouble(exc), detail=str(exc))
-        return one.info
+        except device.DeviceError as error:
+            last = board.info or device.GpuInfo(board.uuid, board.index, None, "", "", 0, GpuState.UNREADABLE)
+            board.info = dataclasses.replace(last, state=_trouble(error), detail=str(error))
+        return board.info
 
-    def _look(self, one: _Gpu) -> device.GpuInfo:
-        if one.names is None:
-            one.names = self._names(one)
-        product, minor, bus_id, pci_device_id, memory_mib = one.names
-        info = device.GpuInfo(one.uuid, one.index, minor, product, bus_id, memory_mib, GpuState.READY)
+    def _look(self, board: _Gpu) -> device.GpuInfo:
+        if board.names is None:
+            board.names = self._names(board)
+        product, minor, bus_id, pci_device_id, memory_mib = board.names
+        info = device.GpuInfo(board.uuid, board.index, minor, product, bus_id, memory_mib, GpuState.READY)
         try:
-            mode = self._binding.mode(one.handle)
-        except (device.NotSupportedError, device.MissingFunctionError) as exc:
-            return dataclasses.replace(info, state=GpuState.NOT_CAPABLE, detail=str(exc))
+            mode = self._binding.mode(board.handle)
+        except (device.NotSupportedError, device.MissingFunctionError) as error:
+            return dataclasses.replace(info, state=GpuState.NOT_CAPABLE, detail=str(error))
         info = dataclasses.replace(info, mode=mode)
-        if self._binding.virtualization(one.handle) >= _VIRTUAL:
+        if self._binding.virtualization(board.handle) >= _VIRTUAL:
             return dataclasses.replace(info, state=GpuState.VGPU, detail="its host decides about MIG")
         if lacks := self._binding.lacks():
             return dataclasses.replace(info, state=GpuState.OLD_DRIVER, detail=f"the driver lacks {', '.join(lacks)}")
-        return self._with_catalogue(one, info, mode, pci_device_id)
+        return self._with_catalogue(board, info, mode, pci_device_id)
 
-    def _names(self, one: _Gpu) -> tuple[str, int | None, str, int, int]:
+    def _names(self, board: _Gpu) -> tuple[str, int | None, str, int, int]:
         """Product, minor, PCI address, PCI device id, memory in MiB: what only a change of mode can change."""
         minor, memory_mib = None, 0
         with suppress(device.NotSupportedError, device.NoPermissionError):
-            minor = self._binding.minor(one.handle)
+            minor = self._binding.minor(board.handle)
         with suppress(device.NotSupportedError, device.NoPermissionError):
-            memory_mib = self._binding.memory_mib(one.handle)
-        bus_id, pci_device_id = self._binding.pci(one.handle)
-        return self._binding.product(one.handle), minor, bus_id, pci_device_id, memory_mib
+            memory_mib = self._binding.memory_mib(board.handle)
+        bus_id, pci_device_id = self._binding.pci(board.handle)
+        return self._binding.product(board.handle), minor, bus_id, pci_device_id, memory_mib
 
     def _with_catalogue(
-        self, one: _Gpu, info: device.GpuInfo, mode: device.ModeState, pci_device_id: int
+        self, board: _Gpu, info: device.GpuInfo, mode: device.ModeState, pci_device_id: int
     ) -> device.GpuInfo:
         """The state of a MIG-capable GPU, and what it can be cut into."""
         settled = GpuState.READY if mode.current else GpuState.MIG_OFF
         state = settled if mode.settled else GpuState.MODE_PENDING
         try:
-            if one.catalogue is None:
-                one.catalogue = catalogue.read(self._binding, one.handle, info.product, pci_device_id, info.memory_mib)
-                one.inventory = None
-        except errors.CatalogueError as exc:
-            return dataclasses.replace(info, state=GpuState.UNREADABLE, detail=str(exc))
-        except device.NotSupportedError as exc:
+            if board.catalogue is None:
+                board.catalogue = catalogue.read(
+                    self._binding, board.handle, info.product, pci_device_id, info.memory_mib
+                )
+                board.inventory = None
+        except errors.CatalogueError as error:
+            return dataclasses.replace(info, state=GpuState.UNREADABLE, detail=str(error))
+        except device.NotSupportedError as error:
             known = catalogue.from_table(pci_device_id)
             if mode.current:
-                return dataclasses.replace(info, state=GpuState.UNREADABLE, detail=str(exc), catalogue=known)
-            return dataclasses.replace(info, state=state, detail=str(exc), catalogue=known)
-        return dataclasses.replace(info, state=state, catalogue=one.catalogue, live=True)
+                return dataclasses.replace(info, state=GpuState.UNREADABLE, detail=str(error), catalogue=known)
+            return dataclasses.replace(info, state=state, detail=str(error), catalogue=known)
+        return dataclasses.replace(info, state=state, catalogue=board.catalogue, live=True)
 
     # Within
 
@@ -275,31 +277,31 @@ class NvmlDevices:
         except KeyError:
             raise device.StaleHandleError(f"no GPU {uuid} on this node") from None
 
-    def _catalogue(self, one: _Gpu) -> Catalogue:
+    def _catalogue(self, board: _Gpu) -> Catalogue:
         """The catalogue to work with. Raises NotSupportedError, saying why, if there is none."""
-        info = one.info or self._describe(one)
-        known = one.catalogue or info.catalogue
+        info = board.info or self._describe(board)
+        known = board.catalogue or info.catalogue
         if known is None:
-            raise device.NotSupportedError(f"GPU {one.uuid} is {info.state}: {info.detail}")
+            raise device.NotSupportedError(f"GPU {board.uuid} is {info.state}: {info.detail}")
         return known
 
-    def _profile(self, one: _Gpu, placement: Placement) -> Profile:
-        profile = self._catalogue(one).by_name.get(placement.profile)
+    def _profile(self, board: _Gpu, placement: Placement) -> Profile:
+        profile = self._catalogue(board).by_name.get(placement.profile)
         if profile is None or profile.memory_slices != placement.size:
-            raise device.InvalidArgumentError(f"GPU {one.uuid}: {placement} is not in its catalogue")
+            raise device.InvalidArgumentError(f"GPU {board.uuid}: {placement} is not in its catalogue")
         return profile
 
-    def _inventory(self, one: _Gpu) -> Instances:
-        if one.inventory is None:
-            one.inventory = Instances(self._binding, one.handle, self._catalogue(one))
-        return one.inventory
+    def _inventory(self, board: _Gpu) -> Instances:
+        if board.inventory is None:
+            board.inventory = Instances(self._binding, board.handle, self._catalogue(board))
+        return board.inventory
 
-    def _read(self, one: _Gpu, what: str, work: Callable[[Ticket], T]) -> T:
-        return one.lane.run(what, work, self._deadlines.read_s)
+    def _read(self, board: _Gpu, what: str, work: Callable[[Ticket], T]) -> T:
+        return board.lane.run(what, work, self._deadlines.read_s)
 
 
-def _trouble(exc: device.DeviceError) -> GpuState:
-    if isinstance(exc, device.DeadlineExceededError):
+def _trouble(error: device.DeviceError) -> GpuState:
+    if isinstance(error, device.DeadlineExceededError):
         return GpuState.WEDGED
-    lost = isinstance(exc, device.GpuLostError | device.ResetRequiredError)
+    lost = isinstance(error, device.GpuLostError | device.ResetRequiredError)
     return GpuState.LOST if lost else GpuState.UNREADABLE

@@ -83,8 +83,8 @@ class RawEvent:
 class Driver:
     """NVML through pynvml. `library` stands in for the loaded libnvidia-ml, for this object alone.
 
-    With `root` it is looked for below that directory, with each init anew until it is there. Thread-safe as far as NVML
-    is. `observer` is told of every call. All methods raise DeviceError.
+    With `root` it is looked for below that directory, again with each init until it is there. Thread-safe as far as
+    NVML is. `observer` is called after every call. All methods raise DeviceError.
     """
 
     def __init__(
@@ -102,11 +102,11 @@ class Driver:
         code = 0
         try:
             return function(*arguments)
-        except self._nvml.NVMLError as exc:
-            code = exc.value
-            raise failures.translated(code, name) from exc
-        except self._nvml.NVMLLibraryMismatchError as exc:
-            raise device.MissingFunctionError(f"{name}: {exc}") from exc
+        except self._nvml.NVMLError as error:
+            code = error.value
+            raise failures.translated(code, name) from error
+        except self._nvml.NVMLLibraryMismatchError as error:
+            raise device.MissingFunctionError(f"{name}: {error}") from error
         finally:
             if self._observer is not None:
                 self._observer(name, time.perf_counter() - began, code)
@@ -225,7 +225,7 @@ class Driver:
         array = (self._nvml.c_nvmlGpuInstancePlacement_t * count.value)()
         if count.value:
             self._call(name, handle, profile_id, array, ctypes.byref(count))
-        return tuple((one.start, one.size) for one in array[: count.value])
+        return tuple((entry.start, entry.size) for entry in array[: count.value])
 
     def remaining(self, handle: Handle, profile_id: int) -> int:
         """How many more instances of a profile could be made now."""
@@ -298,12 +298,12 @@ class Driver:
         """The processes of a GPU or MIG device, by pid: compute, graphics and MPS clients."""
         found: dict[int, device.GpuProcess] = {}
         for kind in ("Compute", "Graphics", "MPSCompute"):
-            for one in self._processes(handle, kind):
-                found[one.pid] = device.GpuProcess(
-                    one.pid,
-                    None if one.usedGpuMemory is None else one.usedGpuMemory // _MIB,
-                    _attributed(one.gpuInstanceId),
-                    _attributed(one.computeInstanceId),
+            for process in self._processes(handle, kind):
+                found[process.pid] = device.GpuProcess(
+                    process.pid,
+                    None if process.usedGpuMemory is None else process.usedGpuMemory // _MIB,
+                    _attributed(process.gpuInstanceId),
+                    _attributed(process.computeInstanceId),
                 )
         return [found[pid] for pid in sorted(found)]
 
@@ -338,8 +338,8 @@ class Driver:
         """The next event, None if none came in time."""
         try:
             event = self._call("nvmlEventSetWait", event_set, timeout_ms)
-        except device.DeviceError as exc:
-            if getattr(exc.__cause__, "value", None) == _TIMEOUT:
+        except device.DeviceError as error:
+            if getattr(error.__cause__, "value", None) == _TIMEOUT:
                 return None
             raise
         return RawEvent(

@@ -32,13 +32,13 @@ class Instances:
         for profile in self._catalogue.profiles:
             with suppress(device.NotSupportedError):  # Ampere with MIG mode off
                 listed = self._binding.gpu_instances(self._handle, profile.profile_id, profile.max_instances)
-                found += [(profile, one) for one in listed]
+                found += [(profile, handle) for handle in listed]
         uuids = self.mig_uuids() if found else {}
         instances = []
         for profile, handle in found:
             with suppress(*_GONE):
                 instances.append(self.describe(profile, handle, uuids))
-        return tuple(sorted(instances, key=lambda one: one.gi_id))
+        return tuple(sorted(instances, key=lambda instance: instance.gi_id))
 
     def describe(self, profile: Profile, instance: Handle, uuids: dict[tuple[int, int], str]) -> device.GpuInstance:
         """A GPU instance with its compute instances. `uuids` are those of `mig_uuids`."""
@@ -55,7 +55,7 @@ class Instances:
                 device.ComputeInstance(
                     part.number, part.profile_id, part.start, part.size, uuids.get((info.number, part.number))
                 )
-                for part in sorted(parts, key=lambda one: one.number)
+                for part in sorted(parts, key=lambda part: part.number)
             ),
         )
 

@@ -1,4 +1,4 @@
-"""Lane: one thread that makes a GPU's driver calls, one at a time, so that a call that hangs hangs nobody else.
+"""Lane: one thread that makes a GPU's driver calls, one at a time, so that a call that hangs holds up no other GPU.
 
 `NvmlDevices` has one per GPU, one for the library and one for events. The caller waits no longer than his deadline.
 A driver call cannot be interrupted: until an overdue one returns, the lane is wedged and refuses further work, so at
@@ -24,7 +24,7 @@ class Ticket:
     abandoned: bool = False
 
     def check(self) -> None:
-        """Stop here if nobody waits any more. Raises DeadlineExceededError."""
+        """Stop here if the caller no longer waits. Raises DeadlineExceededError."""
         if self.abandoned:
             raise device.DeadlineExceededError("the caller has given up")
 
@@ -59,7 +59,7 @@ class Lane:
 
     @property
     def busy(self) -> bool:
-        """Somebody has the turn now."""
+        """A call has the turn now."""
         return self._turn.locked()
 
     def run(
@@ -108,8 +108,8 @@ class Lane:
         while (job := self._jobs.get()) is not None:
             try:
                 job.value = job.work(job.ticket)
-            except BaseException as exc:
-                job.error = exc
+            except BaseException as error:
+                job.error = error
             with self._lock:
                 job.finished = not job.ticket.abandoned
             if not job.finished:
@@ -124,4 +124,4 @@ class Lane:
             try:
                 job.undo(job.value)
             except device.DeviceError:
-                return  # it stays; whoever enumerates next sees it
+                return  # it stays; the next enumeration shows it

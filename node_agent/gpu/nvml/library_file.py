@@ -29,6 +29,6 @@ def load(root: Path) -> ctypes.CDLL:
         if path.exists():
             try:
                 return ctypes.CDLL(str(path))
-            except OSError as exc:
-                raise device.DriverNotLoadedError(f"{path} cannot be loaded: {exc}") from exc
+            except OSError as error:
+                raise device.DriverNotLoadedError(f"{path} cannot be loaded: {error}") from error
     raise device.DriverNotLoadedError(f"there is no {NAME} in {', '.join(DIRECTORIES)} below driver_root {root}")

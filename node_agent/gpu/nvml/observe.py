@@ -31,7 +31,7 @@ def observe(binding: Driver) -> dict[str, Any]:
 
 
 def _gpu(devices: NvmlDevices, info: device.GpuInfo) -> dict[str, Any]:
-    told = {
+    observed = {
         "uuid": info.uuid,
         "index": info.index,
         "minor": info.minor,
@@ -46,8 +46,8 @@ def _gpu(devices: NvmlDevices, info: device.GpuInfo) -> dict[str, Any]:
     }
     if info.catalogue is not None:
         try:
-            told["capacity"] = dict(devices.remaining(info.uuid))
-            told["instances"] = [dataclasses.asdict(one) for one in devices.instances(info.uuid)]
-        except device.DeviceError as exc:
-            told["refused"] = str(exc)
-    return told
+            observed["capacity"] = dict(devices.remaining(info.uuid))
+            observed["instances"] = [dataclasses.asdict(instance) for instance in devices.instances(info.uuid)]
+        except device.DeviceError as error:
+            observed["refused"] = str(error)
+    return observed

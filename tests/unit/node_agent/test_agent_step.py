@@ -388,5 +388,5 @@ def test_the_table_of_a_slices_life_is_in_the_documentation() -> None:
 
 def test_an_event_the_table_lacks_changes_nothing() -> None:
     """A slice that is idle cannot be freed again."""
-    with pytest.raises(SliceError, match="idle cannot be told free"):
+    with pytest.raises(SliceError, match="idle cannot take the event free"):
         states.after(RecordState.IDLE, SliceEvent.FREE)
