@@ -17,19 +17,19 @@ import typer.main
 
 from allocator import errors
 
-COMMANDS = (
-    "demo",
-    "cluster",
-    "scheduler",
-    "agent",
-    "top",
-    "explain",
-    "capacity",
-    "plan",
-    "repack",
-    "simulate",
-    "bench",
-)
+COMMANDS = {  # the first sentences of each command's own help, which is not loaded for the list
+    "demo": "Try migsched without a GPU: Triton and Dynamo pods land on simulated MIG slices.",
+    "cluster": "Run etcd, kube-apiserver, kube-controller-manager and kube-scheduler here, with simulated GPU nodes.",
+    "scheduler": "Serve kube-scheduler's extender and the capacity API until SIGTERM or Ctrl-C.",
+    "agent": "Cut slices on this node's GPUs as placements ask, and hand them to the kubelet, until SIGTERM or Ctrl-C.",
+    "top": "Show nodes, GPUs and a map of every GPU's memory slices. Exit code 1 if there is nothing to show.",
+    "explain": "Say in plain words why a pod is pending, or where its slices are. Exit code 1 if it has no place.",
+    "capacity": "Say how many more slices fit, and whether given pods fit together (docs/planning.md).",
+    "plan": "Plan GPUs for a demand: counts per profile, services with a rate, or language models (docs/planning.md).",
+    "repack": "Plan moves of movable pods that make room for requests or empty whole GPUs (docs/planning.md).",
+    "simulate": "Replay a workload on simulated GPUs and report acceptance, waits and moves with 95 % intervals.",
+    "bench": "Measure what migsched promises.",
+}
 
 _NOT_WRITTEN = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG})
 
@@ -37,24 +37,34 @@ _SETTING = re.compile(r"[a-z]+(_[a-z]+)*")
 
 
 class _Commands(typer.core.TyperGroup):
-    """Commands by module, imported when they are called: the demo need not wait for the planner's libraries."""
+    """Commands by module, imported when they are called and not for the list: their libraries are slow to load."""
 
     def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002 - the signature is typer's
         """Names of all commands, in the order of help."""
         return [name for name in COMMANDS if importlib.util.find_spec(f"cli.{name}")]
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        """The command of that name, or None."""
+        """The command of that name as the list shows it, or None."""
         if cmd_name not in self.list_commands(ctx):
             return None
-        module = importlib.import_module(f"cli.{cmd_name}")
-        subcommands = getattr(module, "app", None)
-        if subcommands is None:
-            subcommands = typer.Typer(add_completion=False)
-            subcommands.command(cmd_name)(getattr(module, cmd_name))
-        command = typer.main.get_command(subcommands)
-        command.name = cmd_name
-        return command
+        return typer.core.TyperCommand(cmd_name, help=COMMANDS[cmd_name])
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
+        """The command that is called, as it is."""
+        name, listed, rest = super().resolve_command(ctx, args)
+        return name, load(name) if name and listed else listed, rest
+
+
+def load(name: str) -> Any:
+    """A command from its module."""
+    module = importlib.import_module(f"cli.{name}")
+    subcommands = getattr(module, "app", None)
+    if subcommands is None:
+        subcommands = typer.Typer(add_completion=False)
+        subcommands.command(name)(getattr(module, name))
+    command = typer.main.get_command(subcommands)
+    command.name = name
+    return command
 
 
 app = typer.Typer(
@@ -100,7 +110,7 @@ def _say(error: BaseException) -> int:
 
 
 def _first(group: BaseExceptionGroup[errors.MigschedError]) -> BaseException:
-    one: BaseException = group
-    while isinstance(one, BaseExceptionGroup):
-        one = one.exceptions[0]
-    return one
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
