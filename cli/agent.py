@@ -3,6 +3,7 @@
 import asyncio
 import platform
 import uuid
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,52 +12,21 @@ import typer
 from rich.table import Table
 
 from allocator.claims import contract
+from cli import flags as setting_flags
 from cli import output
 from node_agent import settings
 from node_agent.gpu import device
 
-_FIELDS = settings.Settings.model_fields
 
-
-def _flag(field: str) -> typer.models.OptionInfo:
-    info = _FIELDS[field]
-    default = "" if info.default in (None, "") else f" [dim]\\[default: {info.default}][/dim]"
-    names = f"--{field.replace('_', '-')}"
-    option = typer.Option(names, help=f"{info.description}{default}")
-    assert isinstance(option, typer.models.OptionInfo)
-    return option
-
-
+@setting_flags.of_fields(settings.Settings, observer="observe")
 def agent(
+    flags: Mapping[str, Any],
     config: Annotated[Path | None, typer.Option(help="YAML file of settings; flags and MIGSCHED_AGENT_… win.")] = None,
     simulate: Annotated[
         str | None, typer.Option(metavar="MODEL:COUNT", help="Simulated GPUs instead of real ones: a100-40gb:8.")
     ] = None,
     once: Annotated[bool, typer.Option("--once", help="With --observe: look once, print, exit.")] = False,
     form: Annotated[output.Format, typer.Option("-o", help="How --once prints.")] = output.Format.TABLE,
-    node: Annotated[str | None, _flag("node")] = None,
-    observer: Annotated[
-        bool | None, typer.Option("--observe", help=_FIELDS["observer"].description, show_default=False)
-    ] = None,
-    kubeconfig: Annotated[Path | None, _flag("kubeconfig")] = None,
-    state_dir: Annotated[Path | None, _flag("state_dir")] = None,
-    cdi_dir: Annotated[Path | None, _flag("cdi_dir")] = None,
-    inject: Annotated[str | None, _flag("inject")] = None,
-    device_plugin_dir: Annotated[Path | None, _flag("device_plugin_dir")] = None,
-    pod_resources_socket: Annotated[Path | None, _flag("pod_resources_socket")] = None,
-    plugin_registry_dir: Annotated[Path | None, _flag("plugin_registry_dir")] = None,
-    driver_root: Annotated[Path | None, _flag("driver_root")] = None,
-    manage_mig_mode: Annotated[str | None, _flag("manage_mig_mode")] = None,
-    manage_operator_labels: Annotated[bool | None, _flag("manage_operator_labels")] = None,
-    allocate_timeout_s: Annotated[float | None, _flag("allocate_timeout_s")] = None,
-    poll_s: Annotated[float | None, _flag("poll_s")] = None,
-    grace_s: Annotated[float | None, _flag("grace_s")] = None,
-    retry_s: Annotated[float | None, _flag("retry_s")] = None,
-    report_interval_s: Annotated[float | None, _flag("report_interval_s")] = None,
-    metrics_host: Annotated[str | None, _flag("metrics_host")] = None,
-    metrics_port: Annotated[int | None, _flag("metrics_port")] = None,
-    log_format: Annotated[str | None, _flag("log_format")] = None,
-    log_level: Annotated[str | None, _flag("log_level")] = None,
 ) -> None:
     """Cut slices on this node's GPUs as placements ask, and hand them to the kubelet, until SIGTERM or Ctrl-C.
 
@@ -64,9 +34,7 @@ def agent(
 
     Examples: migsched agent --observe --once -o json; migsched agent --node gpu-1 --simulate a100-40gb:8
     """
-    flags = {k: v for k, v in locals().items() if k not in ("config", "simulate", "once", "form")}
-    flags["node"] = flags["node"] or _FIELDS["node"].default or None
-    wanted = settings.load(config, **flags)
+    wanted = settings.load(config, **{**flags, "node": flags["node"] or None})
     if not wanted.node:
         wanted = wanted.model_copy(update={"node": platform.node()})
     from node_agent import service  # its libraries are slow to load: not for --help

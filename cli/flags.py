@@ -1,0 +1,69 @@
+"""Flags of a command from the fields of its settings: each field is declared once, with its unit, default and meaning.
+
+Used by `migsched scheduler` and `migsched agent`.
+"""
+
+import inspect
+import types
+import typing
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any
+
+import typer
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings
+
+UNITS = {"_s": "SECONDS", "_mib": "MIB"}  # by what a field's name ends with
+
+
+def of_fields(form: type[BaseSettings], **names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command a flag for each field of a form, in place of its parameter `flags`.
+
+    A flag is called as its field, or as `names` says. The command gets all of them as the mapping `flags`, with None
+    for those that were not given.
+    """
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        options = {
+            field: inspect.Parameter(
+                field, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=_annotation(field, info, names)
+            )
+            for field, info in form.model_fields.items()
+        }
+
+        def run(**given: Any) -> None:
+            flags = {field: given.pop(field) for field in options}
+            command(**given, flags=flags)
+
+        own = [
+            parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+            for parameter in inspect.signature(command).parameters.values()
+            if parameter.name != "flags"
+        ]
+        parameters = [*own, *options.values()]
+        run.__name__, run.__doc__ = command.__name__, command.__doc__
+        run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+        run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # what typer reads
+        return run
+
+    return decorate
+
+
+def _annotation(field: str, info: FieldInfo, names: Mapping[str, str]) -> Any:
+    """What typer is told of a field: its type, and its option."""
+    type_ = _without_none(info.annotation)
+    unset = info.default is None or info.default is False or info.default == ""
+    default = "" if unset else f" [dim]\\[default: {info.default}][/dim]"
+    unit = next((unit for suffix, unit in UNITS.items() if field.endswith(suffix)), None)
+    option = typer.Option(
+        f"--{names.get(field, field).replace('_', '-')}", help=f"{info.description}{default}", metavar=unit
+    )
+    return Annotated[type_ | None, option]
+
+
+def _without_none(annotation: Any) -> Any:
+    """The type of an optional value."""
+    if typing.get_origin(annotation) not in (typing.Union, types.UnionType):
+        return annotation
+    (type_,) = (argument for argument in typing.get_args(annotation) if argument is not types.NoneType)
+    return type_
