@@ -1,6 +1,7 @@
 """Settings of the node agent: flag > environment (`MIGSCHED_AGENT_…`) > file > default. Read by `migsched agent`.
 
-Unknown keys are refused. Each field says its unit and why its default is what it is.
+Unknown keys are refused. Each field says its unit and why its default is what it is;
+docs/agent-settings.md is generated from here.
 """
 
 from pathlib import Path

@@ -2,7 +2,10 @@
 
 from pathlib import Path
 
+from pydantic_settings import BaseSettings
+
 from allocator.claims.ledger import TRANSITIONS
+from node_agent import settings as agent_settings
 from scheduler.metrics import Metrics
 from scheduler.settings import Settings
 
@@ -28,11 +31,11 @@ def test_every_decision_is_listed() -> None:
     assert [page for page in pages if index.count(f"]({page})") != 1] == []
 
 
-def settings_table() -> str:
-    """The settings of the scheduler service as a Markdown table."""
+def settings_table(form: type[BaseSettings]) -> str:
+    """The settings of a service as a Markdown table."""
     rows = [
         f"| `{name}` | `{'' if info.default is None else info.default}` | {info.description} |"
-        for name, info in Settings.model_fields.items()
+        for name, info in form.model_fields.items()
     ]
     return "\n".join(["| setting | default | meaning |", "|---|---|---|", *rows]) + "\n"
 
@@ -49,5 +52,10 @@ def metrics_table() -> str:
 def test_settings_and_metrics_are_documented_as_they_are() -> None:
     """docs/settings.md holds the tables that the code makes."""
     text = (DOCS / "settings.md").read_text()
-    assert settings_table() in text
+    assert settings_table(Settings) in text
     assert metrics_table() in text
+
+
+def test_the_agents_settings_are_documented_as_they_are() -> None:
+    """docs/agent-settings.md holds the table that the code makes."""
+    assert settings_table(agent_settings.Settings) in (DOCS / "agent-settings.md").read_text()
