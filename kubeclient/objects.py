@@ -32,7 +32,7 @@ class Meta(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class Object(Protocol):
-    """Whatever has metadata."""
+    """An object with metadata."""
 
     @property
     def metadata(self) -> Meta:
@@ -64,6 +64,9 @@ class PodSpec(msgspec.Struct, frozen=True, rename="camel"):
     priority: int | None = None
 
 
+TERMINAL_PHASES = frozenset({"Succeeded", "Failed"})
+
+
 class PodStatus(msgspec.Struct, frozen=True):
     """What we read of a pod's status."""
 
@@ -76,6 +79,16 @@ class Pod(msgspec.Struct, frozen=True):
     metadata: Meta
     spec: PodSpec = PodSpec()
     status: PodStatus = PodStatus()
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the pod's containers are finished for good."""
+        return self.status.phase in TERMINAL_PHASES
+
+    @property
+    def title(self) -> str:
+        """`namespace/name`, for people."""
+        return f"{self.metadata.namespace}/{self.metadata.name}"
 
 
 class Node(msgspec.Struct, frozen=True):

@@ -5,13 +5,13 @@ It is a task of its own and what it writes is coalesced, so that a slow API serv
 
 import asyncio
 from collections import deque
-from datetime import UTC, datetime
 from typing import Any
 
 import structlog
 
 from allocator import errors
 from kubeclient.objects import Node
+from kubeclient.timestamps import now
 from node_agent import report
 from node_agent.cluster.port import Cluster, PodEvent
 from node_agent.report import StepOutcome
@@ -23,9 +23,6 @@ BACKOFF_MAX_S = 30.0
 MAX_WAITING_EVENTS = 1_000
 
 
-def now() -> str:
-    """This moment, as Kubernetes writes it."""
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 class Reporter:

@@ -17,6 +17,7 @@ import structlog
 from allocator import errors
 from config import logs
 from config.version import version
+from kubeclient.timestamps import now
 from node_agent import process_tuning, report, serving
 from node_agent.allocation import Allocation
 from node_agent.cluster.kube import KubeClient
@@ -31,7 +32,7 @@ from node_agent.kubelet.pod_resources import PodResources
 from node_agent.loop import StepLoop
 from node_agent.metrics import Metrics
 from node_agent.reconciler import Reconciler
-from node_agent.reporter import Reporter, now
+from node_agent.reporter import Reporter
 from node_agent.settings import Settings
 from node_agent.slices.executor import Executor
 from node_agent.slices.journal import Journal

@@ -22,17 +22,15 @@ _PLUGIN_LABELS = (
     ("app.kubernetes.io/name", "nvidia-device-plugin"),  # the Helm chart
     ("app", "nvidia-mig-manager"),
 )
-_OVER = frozenset({"Succeeded", "Failed"})
 
 
 def conflict(pods: Iterable[Pod], registry: Path = REGISTRY) -> str | None:
     """Why the agent must not serve devices here, in words; None if it may."""
     for pod in pods:
         labels = pod.metadata.labels or {}
-        if pod.status.phase not in _OVER and any(labels.get(key) == value for key, value in _PLUGIN_LABELS):
-            return (
-                f"pod {pod.metadata.namespace}/{pod.metadata.name} manages this node's GPUs; "
-                "label the node " + " and ".join(f"{key}={value}" for key, value in OPERATOR_LABELS.items())
+        if not pod.is_over and any(labels.get(key) == value for key, value in _PLUGIN_LABELS):
+            return f"pod {pod.title} manages this node's GPUs; label the node " + " and ".join(
+                f"{key}={value}" for key, value in OPERATOR_LABELS.items()
             )
     if any(registry.glob(_DRA_SOCKET)):
         return f"NVIDIA's DRA driver serves this node's GPUs ({registry}); take it off the node or migsched's agent"

@@ -15,7 +15,7 @@ import msgspec
 
 from allocator import errors
 from allocator.claims import contract
-from kubeclient import kube
+from kubeclient import kube, timestamps
 from kubeclient.changes import Change, Listing
 from kubeclient.objects import Node, Pod
 from node_agent.cluster.port import PodEvent
@@ -95,7 +95,7 @@ class KubeClient:
         """Record an Event."""
         now = datetime.now(UTC)
         self._events += 1
-        stamp = now.strftime("%Y-%m-%dT%H:%M:%SZ")
+        stamp = timestamps.stamp(now)
         body = {
             "metadata": {
                 "name": f"{event.pod[:200]}.{int(now.timestamp() * 1e6):x}{self._events:x}",

@@ -16,7 +16,6 @@ from allocator.request import Request, SliceRequest
 from kubeclient import containers
 from kubeclient.objects import Pod
 
-_OVER = frozenset({"Succeeded", "Failed"})
 NOTHING = Request()
 
 
@@ -75,7 +74,7 @@ def view(pod: Pod) -> PodView | None:
         meta.namespace,
         meta.name,
         meta.creation_timestamp or "",
-        pod.status.phase in _OVER,
+        pod.is_over,
         meta.deletion_timestamp is not None,
         asks,
         promises,

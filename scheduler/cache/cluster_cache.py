@@ -173,7 +173,7 @@ class ClusterCache:
         meta = pod.metadata
         if not pods.is_ours(pod):
             return
-        if pods.is_over(pod):
+        if pod.is_over:
             self._pod_gone(meta.uid, pod.spec.node_name)
             return
         self._unseen.pop(meta.uid, None)
@@ -185,13 +185,13 @@ class ClusterCache:
         try:
             promises = pods.promises_of(pod)
         except errors.ContractError as error:
-            _log.warning("bad placement annotation", pod=pods.title(pod), error=str(error))
+            _log.warning("bad placement annotation", pod=pod.title, error=str(error))
             promises = ()
         bound = BoundPod(meta.uid, meta.namespace, meta.name, pod.spec.node_name, known.request or Request(), promises)
         refusal = self._watching_room(lambda: self.inventory.adopt(bound))
         if refusal is not None:
             problem = refusal.message
-            _log.warning("not adopted", pod=pods.title(pod), uid=meta.uid, node=pod.spec.node_name, problem=problem)
+            _log.warning("not adopted", pod=pod.title, uid=meta.uid, node=pod.spec.node_name, problem=problem)
 
     def _with_facts_of(self, pod: Pod, known: KnownPod) -> KnownPod:
         """What is known of a pod, with what may have changed since it was first read."""

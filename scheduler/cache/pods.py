@@ -1,4 +1,4 @@
-"""From a pod object to the core's words: what it asks, what it was promised, whose it is, whether it is over."""
+"""From a pod object to the core's words: what it asks, what it was promised, whose it is."""
 
 from collections.abc import Mapping
 from functools import lru_cache
@@ -10,7 +10,6 @@ from allocator.request import Request
 from kubeclient import containers
 from kubeclient.objects import Pod
 
-OVER = frozenset({"Succeeded", "Failed"})
 _TEMPLATE_HASH = "pod-template-hash"  # the label that a Deployment gives to a ReplicaSet's pods; the name ends in it
 
 
@@ -34,16 +33,6 @@ def promises_of(pod: Pod) -> tuple[Promise, ...]:
     """The pod's placement annotation, or nothing if it has none. Raises ContractError if it cannot be read."""
     text = (pod.metadata.annotations or {}).get(contract.PLACEMENT_ANNOTATION)
     return () if text is None else contract.decode_placement(text)
-
-
-def is_over(pod: Pod) -> bool:
-    """Whether the pod's containers are finished for good."""
-    return pod.status.phase in OVER
-
-
-def title(pod: Pod) -> str:
-    """`namespace/name`, for people."""
-    return f"{pod.metadata.namespace}/{pod.metadata.name}"
 
 
 def is_movable(pod: Pod) -> bool:

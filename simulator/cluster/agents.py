@@ -80,7 +80,7 @@ class Agents:
                 await self._take(msgspec.convert(change.document, Pod))
 
     async def _take(self, pod: Pod) -> None:
-        if pods.is_over(pod):
+        if pod.is_over:
             self._over(pod.metadata.uid, pod.spec.node_name)
         elif self._pods.synced.is_set() or contract.PLACEMENT_ANNOTATION in (pod.metadata.annotations or {}):
             await self._admit(pod)

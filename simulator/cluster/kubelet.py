@@ -6,12 +6,12 @@ A pod runs once its slices are cut; one without slices runs at once. Used by the
 import asyncio
 import contextlib
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import Protocol
 
 import msgspec
 
 from allocator import errors
+from kubeclient import timestamps
 from kubeclient.changes import ChangeType
 from kubeclient.objects import Pod
 from scheduler.cache import pods
@@ -115,13 +115,13 @@ def _is_of_job(document: Document) -> bool:
 
 
 def _running(document: Document) -> Document:
-    now = _now()
+    now = timestamps.now()
     state = {"running": {"startedAt": now}}
     return {"phase": "Running", "startTime": now} | _of_containers(document, state, ready=True)
 
 
 def _succeeded(document: Document) -> Document:
-    state = {"terminated": {"exitCode": 0, "reason": "Completed", "finishedAt": _now()}}
+    state = {"terminated": {"exitCode": 0, "reason": "Completed", "finishedAt": timestamps.now()}}
     return {"phase": "Succeeded"} | _of_containers(document, state, ready=False)
 
 
@@ -129,9 +129,13 @@ def _of_containers(document: Document, state: Document, *, ready: bool) -> Docum
     """Conditions and container statuses, as a kubelet writes them; conditions of others stay."""
     word = "True" if ready else "False"
     ours = {"Initialized": "True", "ContainersReady": word, "Ready": word}
+    now = timestamps.now()
     others = [c for c in document["status"].get("conditions") or () if c["type"] not in ours]
     return {
-        "conditions": [*others, *({"type": t, "status": s, "lastTransitionTime": _now()} for t, s in ours.items())],
+        "conditions": [
+            *others,
+            *({"type": t, "status": s, "lastTransitionTime": timestamps.now()} for t, s in ours.items()),
+        ],
         "containerStatuses": [
             {
                 "name": container["name"],
@@ -144,7 +148,3 @@ def _of_containers(document: Document, state: Document, *, ready: bool) -> Docum
             for container in document["spec"]["containers"]
         ],
     }
-
-
-def _now() -> str:
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from allocator import errors
 from kubeclient.changes import ChangeType
+from kubeclient.objects import TERMINAL_PHASES
 from scheduler import kube_scheduler_config
 from scheduler.cache.port import Binding
 from simulator.cluster import api
@@ -23,7 +24,6 @@ from simulator.cluster.kube_scheduler.in_tree import NodeInfo, Refusal
 from simulator.cluster.kube_scheduler.queue import Queued, SchedulingQueue, Wake
 
 _SCORE_FACTOR = 10  # kube-scheduler's MaxNodeScore ÷ MaxExtenderPriority
-_OVER = ("Succeeded", "Failed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +113,7 @@ class KubeScheduler:
             if change.document is None:
                 continue
             pod, uid = change.document, change.document["metadata"]["uid"]
-            if change.type is ChangeType.DELETED or pod["status"].get("phase") in _OVER:
+            if change.type is ChangeType.DELETED or pod["status"].get("phase") in TERMINAL_PHASES:
                 self._pods.pop(uid, None)
                 self._queue.remove(uid)
                 if self._lift(uid):

@@ -9,6 +9,7 @@ import re
 from typing import Any
 
 from allocator import errors
+from kubeclient.objects import TERMINAL_PHASES
 from simulator.cluster import api, quantity
 from simulator.cluster.api import Document
 
@@ -82,7 +83,7 @@ def with_condition(status: Document, condition: Document) -> Document:
 
 def grace_seconds(pod: Document, requested: int | None) -> int:
     """How long a pod that is deleted stays: a pod on no node, or over already, goes at once."""
-    over = pod["status"].get("phase") in ("Succeeded", "Failed")
+    over = pod["status"].get("phase") in TERMINAL_PHASES
     if over or not pod["spec"].get("nodeName"):
         return 0
     own = pod["spec"].get("terminationGracePeriodSeconds", DEFAULT_GRACE_SECONDS)

@@ -14,6 +14,7 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 
 from allocator import errors
+from kubeclient import timestamps
 from kubeclient.changes import ChangeType
 from scheduler.cache.port import Binding
 from simulator.cluster import api
@@ -185,4 +186,4 @@ class MemoryServer:
 
     def _timestamp(self, seconds_from_now: int = 0) -> str:
         at = self._now() + timedelta(seconds=seconds_from_now)
-        return at.strftime("%Y-%m-%dT%H:%M:%SZ")
+        return timestamps.stamp(at)
