@@ -72,12 +72,12 @@ class Agents:
 
     async def _follow(self) -> None:
         async for change in self._pods.changes():
-            if change.document is None:
+            if change.item is None:
                 continue
             if change.type is ChangeType.DELETED:
-                self._over(change.document["metadata"]["uid"], change.document.get("spec", {}).get("nodeName", ""))
-            elif change.document["spec"].get("nodeName") in self._agents:
-                await self._take(msgspec.convert(change.document, Pod))
+                self._over(change.item["metadata"]["uid"], change.item.get("spec", {}).get("nodeName", ""))
+            elif change.item["spec"].get("nodeName") in self._agents:
+                await self._take(msgspec.convert(change.item, Pod))
 
     async def _take(self, pod: Pod) -> None:
         if pod.is_over:

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from urllib.parse import quote
 
 from allocator.claims import contract
-from kubeclient.changes import ChangeType
+from kubeclient.changes import Change, Listing
 from scheduler.cache.port import Binding
 
 Document = dict[str, Any]
@@ -44,23 +44,6 @@ DISRUPTION_BUDGET = ResourceKind("PodDisruptionBudget", "poddisruptionbudgets", 
 EVENT = ResourceKind("Event", "events")
 
 
-@dataclass(frozen=True, slots=True)
-class ObjectChange:
-    """One watch event; `document` is None for a bookmark."""
-
-    type: ChangeType
-    document: Document | None
-    resource_version: str
-
-
-@dataclass(frozen=True, slots=True)
-class Page:
-    """All objects of a kind at one resource version."""
-
-    items: tuple[Document, ...]
-    resource_version: str
-
-
 class Api(Protocol):
     """The verbs. Every method raises the ClusterError that fits, as `scheduler.cache.port.Cluster` does."""
 
@@ -70,10 +53,10 @@ class Api(Protocol):
     async def get(self, kind: ResourceKind, name: str, namespace: str = "") -> Document:
         """One object."""
 
-    async def list(self, kind: ResourceKind) -> Page:
+    async def list(self, kind: ResourceKind) -> Listing[Document]:
         """All objects of a kind."""
 
-    def watch(self, kind: ResourceKind, resource_version: str) -> AsyncGenerator[ObjectChange, None]:
+    def watch(self, kind: ResourceKind, resource_version: str) -> AsyncGenerator[Change[Document], None]:
         """Changes after a resource version, until the server ends the watch. GoneError if that version is too old."""
 
     async def patch(self, kind: ResourceKind, name: str, patch: Document, namespace: str = "") -> Document:

@@ -9,10 +9,9 @@ from typing import Any
 import msgspec
 
 from kubeclient import kube
-from kubeclient.changes import ChangeType
+from kubeclient.changes import Change, ChangeType, Listing
 from scheduler.cache.kube import KubeClient
 from scheduler.cache.port import Binding
-from simulator.cluster import api
 from simulator.cluster.api import Document, ResourceKind
 
 
@@ -33,24 +32,17 @@ class KubeApi:
         """One object."""
         return _parsed(await self._connection.request("GET", kind.path(namespace, name)))
 
-    async def list(self, kind: ResourceKind) -> api.Page:
-        """All objects of a kind, page by page."""
-        items: list[Document] = []
-        query = {"limit": str(kube.PAGE)}
-        while True:
-            page = _parsed(await self._connection.request("GET", kind.path(), query=query))
-            items += [{"apiVersion": kind.api_version, "kind": kind.name} | one for one in page.get("items") or ()]
-            more = page["metadata"].get("continue")
-            if not more:
-                return api.Page(tuple(items), page["metadata"]["resourceVersion"])
-            query = {"limit": str(kube.PAGE), "continue": more}
+    async def list(self, kind: ResourceKind) -> Listing[Document]:
+        """All objects of a kind."""
+        names = {"apiVersion": kind.api_version, "kind": kind.name}  # the items of a list bear none
+        return await self._connection.list(kind.path(), lambda raw: names | _parsed(raw))
 
-    async def watch(self, kind: ResourceKind, resource_version: str) -> AsyncGenerator[api.ObjectChange, None]:
+    async def watch(self, kind: ResourceKind, resource_version: str) -> AsyncGenerator[Change[Document], None]:
         """Changes after a resource version, until the server ends the watch."""
         async for type_, raw in self._connection.watch_raw(kind.path(), resource_version):
             document = _parsed(raw)
             version = document["metadata"]["resourceVersion"]
-            yield api.ObjectChange(type_, None if type_ is ChangeType.BOOKMARK else document, version)
+            yield Change(type_, None if type_ is ChangeType.BOOKMARK else document, version)
 
     async def patch(self, kind: ResourceKind, name: str, patch: Document, namespace: str = "") -> Document:
         """Apply a merge patch to all but the status."""

@@ -61,7 +61,7 @@ class Kubelets:
 
     async def _follow(self) -> None:
         async for change in self._informer.changes():
-            document = change.document
+            document = change.item
             if document is None:
                 continue
             uid = document["metadata"]["uid"]
@@ -129,7 +129,6 @@ def _of_containers(document: Document, state: Document, *, ready: bool) -> Docum
     """Conditions and container statuses, as a kubelet writes them; conditions of others stay."""
     word = "True" if ready else "False"
     ours = {"Initialized": "True", "ContainersReady": word, "Ready": word}
-    now = timestamps.now()
     others = [c for c in document["status"].get("conditions") or () if c["type"] not in ours]
     return {
         "conditions": [

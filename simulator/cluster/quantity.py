@@ -1,6 +1,8 @@
 """Kubernetes quantities ("250m", "4Gi", "1e3") as exact numbers.
 
-Used by the in-memory API server, which refuses bad ones, and by the scheduler stand-in, which adds them up.
+Used by the in-memory API server, which refuses bad ones, and by the scheduler stand-in, which adds them up. The core
+reads quantities of its own resources more narrowly (`allocator.request`): a whole number of slices and nothing with a
+fraction or a suffix of bytes. So these are two rules and not two copies of one.
 """
 
 import re

@@ -7,9 +7,9 @@ from hypothesis import stateful
 from hypothesis import strategies as st
 
 from allocator import errors
-from kubeclient.changes import ChangeType
+from kubeclient.changes import Change, ChangeType
 from scheduler.cache.port import Binding
-from simulator.cluster.api import POD, ObjectChange
+from simulator.cluster.api import POD, Document
 from simulator.cluster.memory_cluster.client import MemoryApi
 from simulator.cluster.memory_cluster.server import MemoryServer
 
@@ -117,17 +117,17 @@ class WatchMachine(stateful.RuleBasedStateMachine):
         """The version that the reader must have reached: every write here is to pods."""
         return self.server.version
 
-    def _apply(self, change: ObjectChange) -> None:
+    def _apply(self, change: Change[Document]) -> None:
         assert int(change.resource_version) >= int(self.version), "a watch never goes back"
         self.version = change.resource_version
-        if change.document is None:
+        if change.item is None:
             return
-        name = change.document["metadata"]["name"]
+        name = change.item["metadata"]["name"]
         if change.type is ChangeType.DELETED:
             del self.told[name]
             return
         assert (name in self.told) == (change.type is ChangeType.MODIFIED), "added once, then modified"
-        self.told[name] = change.document
+        self.told[name] = change.item
 
 
 TestWatch = WatchMachine.TestCase

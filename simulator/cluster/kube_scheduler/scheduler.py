@@ -92,27 +92,27 @@ class KubeScheduler:
 
     async def _follow_nodes(self) -> None:
         async for change in self._node_informer.changes():
-            if change.document is None:
+            if change.item is None:
                 continue
-            name = change.document["metadata"]["name"]
+            name = change.item["metadata"]["name"]
             if change.type is ChangeType.DELETED:
                 self._nodes.pop(name, None)
                 continue
             before = self._nodes.get(name)
-            self._nodes[name] = in_tree.node_info(change.document)
+            self._nodes[name] = in_tree.node_info(change.item)
             if before is not None:
                 self._nodes[name].requested, self._nodes[name].pods = before.requested, before.pods
             else:
                 for requests in [requests for node, requests in self._placed.values() if node == name]:
                     self._nodes[name].add(requests)
-            if before is None or _matters(before.document) != _matters(change.document):
+            if before is None or _matters(before.document) != _matters(change.item):
                 self._queue.happened(Wake.NODE)
 
     async def _follow_pods(self) -> None:
         async for change in self._pod_informer.changes():
-            if change.document is None:
+            if change.item is None:
                 continue
-            pod, uid = change.document, change.document["metadata"]["uid"]
+            pod, uid = change.item, change.item["metadata"]["uid"]
             if change.type is ChangeType.DELETED or pod["status"].get("phase") in TERMINAL_PHASES:
                 self._pods.pop(uid, None)
                 self._queue.remove(uid)

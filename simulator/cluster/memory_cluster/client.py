@@ -95,18 +95,18 @@ class MemoryApi:
         async with self.faults.around("get", kind.plural):
             return _parsed(self.server.get(kind, name, namespace).raw)
 
-    async def list(self, kind: ResourceKind) -> api.Page:
+    async def list(self, kind: ResourceKind) -> Listing[Document]:
         """All objects of a kind."""
         async with self.faults.around("list", kind.plural):
-            return api.Page(tuple(_parsed(stored.raw) for stored in self.server.list(kind)), str(self.server.version))
+            return Listing(tuple(_parsed(stored.raw) for stored in self.server.list(kind)), str(self.server.version))
 
-    async def watch(self, kind: ResourceKind, resource_version: str) -> AsyncGenerator[api.ObjectChange, None]:
+    async def watch(self, kind: ResourceKind, resource_version: str) -> AsyncGenerator[Change[Document], None]:
         """Changes after a resource version, until the server ends the watch."""
         async with self.faults.around("watch", kind.plural):
             entries = self.server.watch(kind, resource_version)
         async for entry in entries:
             document = _parsed(entry.raw) if entry.type is not ChangeType.BOOKMARK else None
-            yield api.ObjectChange(entry.type, document, str(entry.version))
+            yield Change(entry.type, document, str(entry.version))
 
     async def patch(self, kind: ResourceKind, name: str, patch: Document, namespace: str = "") -> Document:
         """Apply a merge patch to all but the status."""

@@ -5,21 +5,21 @@ from contextlib import aclosing
 import pytest
 
 from allocator import errors
-from kubeclient.changes import ChangeType
+from kubeclient.changes import Change, ChangeType
 from scheduler.cache.port import Binding
 from simulator.cluster import api
-from simulator.cluster.api import EVENT, MIG_NODE, NODE, POD, Document, ObjectChange
+from simulator.cluster.api import EVENT, MIG_NODE, NODE, POD, Document
 from tests.contract.cluster.conftest import Ports
 
 STATUS = {"contractVersion": 1, "agent": {"version": "1", "mode": "simulated"}}
 
 
-async def changes(ports: Ports, kind: api.ResourceKind, version: str, count: int) -> list[ObjectChange]:
+async def changes(ports: Ports, kind: api.ResourceKind, version: str, count: int) -> list[Change[Document]]:
     """The next changes of this test's own objects."""
-    found: list[ObjectChange] = []
+    found: list[Change[Document]] = []
     async with aclosing(ports.api.watch(kind, version)) as watch:
         async for change in watch:
-            if change.document is not None and change.document["metadata"]["name"].endswith(ports.suffix):
+            if change.item is not None and change.item["metadata"]["name"].endswith(ports.suffix):
                 found.append(change)
             if len(found) == count:
                 break
@@ -186,7 +186,7 @@ async def test_watch_tells_every_change_in_order(ports: Ports) -> None:
     await ports.api.patch_status(POD, ports.name("pod"), {"status": {"phase": "Running"}}, "default")
     await ports.api.delete(POD, ports.name("pod"), "default", grace_seconds=0)
     seen = await changes(ports, POD, version, 5)
-    phases = [(change.type, change.document and change.document["status"]["phase"]) for change in seen]
+    phases = [(change.type, change.item and change.item["status"]["phase"]) for change in seen]
     assert phases == [
         (ChangeType.ADDED, "Pending"),
         (ChangeType.MODIFIED, "Pending"),  # bound
@@ -196,7 +196,7 @@ async def test_watch_tells_every_change_in_order(ports: Ports) -> None:
     ]
     versions = [int(change.resource_version) for change in seen]
     assert versions == sorted(set(versions))
-    last = seen[-1].document
+    last = seen[-1].item
     assert last is not None
     assert last["metadata"]["deletionGracePeriodSeconds"] == 0
     assert last["metadata"]["uid"] == made["metadata"]["uid"]
@@ -207,8 +207,8 @@ async def test_watch_begins_after_its_version(ports: Ports) -> None:
     made = await ports.created("first")
     await ports.created("second")
     (seen,) = await changes(ports, POD, made["metadata"]["resourceVersion"], 1)
-    assert seen.document is not None
-    assert seen.document["metadata"]["name"] == ports.name("second")
+    assert seen.item is not None
+    assert seen.item["metadata"]["name"] == ports.name("second")
 
 
 async def test_bind_writes_node_and_annotations_at_once(ports: Ports) -> None:
@@ -216,10 +216,10 @@ async def test_bind_writes_node_and_annotations_at_once(ports: Ports) -> None:
     made = await ports.created()
     await ports.api.bind(binding(ports, made, "n7"))
     (seen,) = await changes(ports, POD, made["metadata"]["resourceVersion"], 1)
-    assert seen.document is not None
-    assert seen.document["spec"]["nodeName"] == "n7"
-    assert seen.document["metadata"]["annotations"]["a"] == "b"
-    conditions = {c["type"]: c["status"] for c in seen.document["status"]["conditions"]}
+    assert seen.item is not None
+    assert seen.item["spec"]["nodeName"] == "n7"
+    assert seen.item["metadata"]["annotations"]["a"] == "b"
+    conditions = {c["type"]: c["status"] for c in seen.item["status"]["conditions"]}
     assert conditions["PodScheduled"] == "True"
 
 

@@ -26,8 +26,8 @@ class Reader:
     async def run(self) -> None:
         """Until cancelled."""
         async for change in self.informer.changes():
-            assert change.document is not None
-            meta = change.document["metadata"]
+            assert change.item is not None
+            meta = change.item["metadata"]
             self.told.append((change.type, meta["name"]))
             if change.type is ChangeType.DELETED:
                 assert self.pods.pop(meta["name"]) == meta["uid"]
@@ -102,3 +102,15 @@ async def test_errors_are_survived(world: World, reader: Reader, verb: str) -> N
     await eventually(lambda: "second" in reader.pods, "second is known")
     assert fault.met == 2
     assert reader.told.count((ChangeType.ADDED, "second")) == 1
+
+
+async def test_a_bug_ends_the_changes(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is no error of the cluster reaches the reader instead of ending the changes silently."""
+
+    async def broken(_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(world.api, "list", broken)
+    with pytest.raises(ZeroDivisionError):
+        async with asyncio.timeout(10):
+            _ = [change async for change in Informer(world.api, POD).changes()]

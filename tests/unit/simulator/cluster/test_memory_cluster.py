@@ -6,9 +6,9 @@ from contextlib import aclosing
 import pytest
 
 from allocator import errors
-from kubeclient.changes import ChangeType
+from kubeclient.changes import Change, ChangeType
 from scheduler.cache.port import Binding, WatchedKind
-from simulator.cluster.api import NODE, POD, Document, ObjectChange
+from simulator.cluster.api import NODE, POD, Document
 from simulator.cluster.memory_cluster.client import MemoryApi, MemoryCluster
 from simulator.cluster.memory_cluster.faults import Fault
 from simulator.cluster.memory_cluster.server import BOOKMARK_EVERY, MemoryServer
@@ -18,7 +18,7 @@ def pod(name: str) -> Document:
     return {"metadata": {"name": name, "namespace": "default"}, "spec": {"containers": [{"name": "main"}]}}
 
 
-async def changes(api: MemoryApi, version: str, count: int) -> list[ObjectChange]:
+async def changes(api: MemoryApi, version: str, count: int) -> list[Change[Document]]:
     collected = []
     async with aclosing(api.watch(POD, version)) as watch:
         async for change in watch:
@@ -82,7 +82,7 @@ async def test_bookmarks_move_a_quiet_watch_on() -> None:
     for number in range(BOOKMARK_EVERY):
         server.create(NODE, {"metadata": {"name": f"n{number}"}})
     bookmark = await waiting
-    assert (bookmark.type, bookmark.document) == (ChangeType.BOOKMARK, None)
+    assert (bookmark.type, bookmark.item) == (ChangeType.BOOKMARK, None)
     server.compact()
     await watch.aclose()
     server.create(POD, pod("loud"))
@@ -100,8 +100,8 @@ async def test_bookmark_version_can_be_watched_from() -> None:
     *_, bookmark = await changes(api, "0", 2)
     server.create(POD, pod("after"))
     (change,) = await changes(api, bookmark.resource_version, 1)
-    assert change.document is not None
-    assert change.document["metadata"]["name"] == "after"
+    assert change.item is not None
+    assert change.item["metadata"]["name"] == "after"
 
 
 async def test_documents_are_the_callers_own() -> None:
