@@ -8,7 +8,7 @@ ARGS ?=
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install lock demo demo-picture cluster test test-fast check format lint types imports bench recorded drawings docs clean control-plane real-node manifests manifests-check protos
+.PHONY: help install lock demo demo-picture cluster test test-fast coverage matrix check format lint types imports bench recorded drawings docs clean control-plane real-node manifests manifests-check protos
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -55,6 +55,12 @@ test: control-plane real-node ## every test, end-to-end included
 test-fast: install ## unit, property, contract and integration tests only
 	$(BIN)/pytest -m "not e2e" $(ARGS)
 
+coverage: install ## branch coverage of all tests but the end-to-end ones; fails below the floor in pyproject.toml
+	HYPOTHESIS_PROFILE=dev $(BIN)/pytest tests/unit tests/property tests/contract tests/integration --cov --cov-report=term:skip-covered $(ARGS)
+
+matrix: install ## unit and property tests of the built wheel, under each Python that it claims and this machine has
+	@$(BIN)/python -m tests.matrix $(ARGS)
+
 format: install ## rewrite the code in the house format
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
@@ -76,7 +82,7 @@ manifests-check: control-plane ## every manifest: fits the agent's and the sched
 	$(BIN)/pytest tests/unit/deploy tests/e2e/test_deploy_*.py tests/e2e/test_agent_kube.py $(ARGS)
 
 check: export HYPOTHESIS_PROFILE ?= ci
-check: lint types imports docs test ## what CI runs: format, lint, types, import contracts, docs site, all tests
+check: lint types imports docs coverage matrix test ## what CI runs: all of these, and the manifests with the tests
 
 bench: control-plane ## every benchmark, checked against benchmarks/ranges.toml
 	$(BIN)/migsched bench all $(ARGS)
@@ -89,4 +95,4 @@ drawings: install ## draw the imports between the packages again, into docs/arch
 	$(BIN)/python -m benchmarks.report.imports
 
 clean: ## remove the environment and caches
-	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage htmlcov
+	rm -rf $(VENV) .venv-3.* .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage htmlcov

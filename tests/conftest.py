@@ -1,14 +1,18 @@
-"""What all tests share: how long hypothesis searches, and whether there is a GPU to look at.
+"""What all tests share: how long hypothesis searches, how long a test may take, whether there is a GPU to look at.
 
 `dev` is for a person waiting, `ci` for `make check`; both draw the same examples every time, so that a red test is
 red for everybody. `hunt` draws new ones each time and long: HYPOTHESIS_PROFILE=hunt pytest tests/property.
 """
 
 import os
+from pathlib import Path
 
 import hypothesis
 import pytest
 import structlog
+
+_UNIT = Path(__file__).parent / "unit"
+_UNIT_TIMEOUT_S = 60  # on a machine that is busy with much else; alone no unit test takes more than 5 s
 
 _PATIENT = [hypothesis.HealthCheck.too_slow, hypothesis.HealthCheck.data_too_large]
 
@@ -34,7 +38,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Skip what needs a GPU unless told that there is one."""
+    """Give unit tests less time than others; skip what needs a GPU unless told that there is one."""
+    for item in items:
+        if item.path.is_relative_to(_UNIT) and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(_UNIT_TIMEOUT_S))
     if not config.getoption("--hardware"):
         for item in items:
             if item.get_closest_marker("hardware"):
