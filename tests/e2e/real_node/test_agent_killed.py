@@ -23,22 +23,28 @@ class AbandonedError(OSError):
 
 @pytest.fixture
 def bystander(stack: AgentStack) -> Document:
-    """A pod that runs and must not notice, beside an idle slice of 3g.20gb."""
+    """A pod that runs and must not notice, beside an idle slice of 3g.20gb, and nothing else."""
     stack.empty()
-    made, _ = stack.run(pod(stack, "bystander", ["1g.5gb"]), pod(stack, "before", ["3g.20gb"]))
-    stack.delete("before")
-    stack.eventually(lambda: stack.owners() == ["bystander"], "its slice is idle")
-    places = stack.hardware.slices().values()
-    assert sorted(placement.profile for _, placement in places) == ["1g.5gb", "3g.20gb"]
-    assert len({gpu for gpu, _ in places}) == 1
-    return made
+    return run_bystander(stack)
 
 
 @pytest.fixture
-def full(stack: AgentStack, bystander: Document) -> Document:
-    """The bystander, on the only GPU that is not full: what does not fit beside it takes the idle slice's room."""
+def full(stack: AgentStack) -> Document:
+    """The same where all other GPUs are full: what does not fit beside them takes the idle slice's room."""
+    stack.empty()
     stack.run(*(pod(stack, f"filler-{n}", ["7g.40gb"]) for n in range(GPUS - 1)))
-    return bystander
+    return run_bystander(stack)
+
+
+def run_bystander(stack: AgentStack) -> Document:
+    """Start the bystander, and leave the idle slice beside it."""
+    made, _ = stack.run(pod(stack, "bystander", ["1g.5gb"]), pod(stack, "before", ["3g.20gb"]))
+    stack.delete("before")
+    stack.eventually(lambda: "before" not in stack.owners(), "its slice is idle")
+    profiles = sorted(placement.profile for _, placement in stack.hardware.slices().values())
+    assert profiles[:2] == ["1g.5gb", "3g.20gb"]
+    assert set(profiles[2:]) <= {"7g.40gb"}
+    return made
 
 
 def makes_good(stack: AgentStack, bystander: Document) -> None:
