@@ -1,7 +1,9 @@
 """Policies beside the default one: what each prefers between GPUs, and what those that follow the demand know of it."""
 
 from dataclasses import replace
+from functools import cache
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -24,6 +26,16 @@ CHIP = oracles.published_chip("a100-40gb").only(FIVE)
 
 def _state(chosen: oracles.Items) -> int:
     return A100.state_of(A100.catalogue.placement(name, start) for name, start in chosen)
+
+
+@cache
+def _steps() -> list[tuple[oracles.Items, oracles.Items, int, int]]:
+    """Each step from a legal set to the next: both sets, and what the geometry calls the first and the step."""
+    return [
+        (before, before | {item}, _state(before), A100.placement_index[A100.catalogue.placement(*item)])
+        for before in oracles.legal_sets(CHIP)
+        for item in oracles.additions(CHIP, before)
+    ]
 
 
 def _free(chosen: oracles.Items) -> set[int]:
@@ -63,13 +75,11 @@ def test_the_gated_score_leaves_out_what_is_larger_than_the_free_memory() -> Non
 def test_fgd_scores_the_free_slices_that_the_demand_cannot_use(shares: list[float]) -> None:
     """A step's fgd loss is the growth of the free memory that the demanded profiles cannot use, as a share."""
     weights = tuple(zip(FIVE, shares, strict=True))
-    score = policy.fgd(weights).loss(A100)
     useless = {chosen: _useless(chosen, weights) for chosen in oracles.legal_sets(CHIP)}
-    for chosen in oracles.legal_sets(CHIP):
-        for name, start in oracles.additions(CHIP, chosen):
-            step = A100.placement_index[A100.catalogue.placement(name, start)]
-            growth = (useless[chosen | {(name, start)}] - useless[chosen]) / 8
-            assert score[_state(chosen), step] == pytest.approx(growth, abs=1e-12)
+    growth = [(useless[after] - useless[before]) / 8 for before, after, _, _ in _steps()]
+    score = policy.fgd(weights).loss(A100)
+    scored = [score[state, step] for _, _, state, step in _steps()]
+    np.testing.assert_allclose(scored, growth, rtol=0, atol=1e-12)
 
 
 def test_equal_weights_make_equal_policies() -> None:
