@@ -29,6 +29,7 @@ import yaml
 from allocator.claims import contract
 from allocator.claims.contract import Promise
 from allocator.mig.profile import GpuPlacement, Placement, resource_name
+from benchmarks.benchmark import Progress
 from benchmarks.servers.agent_process import DriverUse
 from benchmarks.servers.service_process import cpu_seconds
 from kubeclient import service_account
@@ -49,7 +50,6 @@ STARTS = 3
 DEADLINE_S = 90.0
 _POLL_S = 0.05
 
-Progress = Callable[[str], None]
 Row = dict[str, Any]
 
 

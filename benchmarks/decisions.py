@@ -6,13 +6,14 @@ so that neighbours on the machine weigh little; a median of a few runs evens out
 
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import replay
 from allocator.mig import geometry, gpu_models
 from allocator.mig.geometry import Geometry
 from allocator.placement import policy
+from benchmarks.benchmark import Progress
 from benchmarks.policies import Contender
 
 GPUS = 100
@@ -28,7 +29,7 @@ CONTENDERS = (
 def measure(
     models: Sequence[str] | None = None,
     contenders: Sequence[Contender] = CONTENDERS,
-    progress: Callable[[str], None] = lambda _: None,
+    progress: Progress = lambda _: None,
 ) -> list[dict[str, Any]]:
     """Rows {model, contender, states, tables_ms, us_per_decision, placements_per_s}; all models for None."""
     rows = []

@@ -16,7 +16,7 @@ from allocator.mig.geometry import Geometry
 Gpu = tuple[int, int]  # slices that stay and slices that may move, each as bits of placement indices
 Arrangement = tuple[Gpu, ...]
 
-MOST = 100_000  # arrangements looked at before giving up
+MOST_ARRANGEMENTS = 100_000  # arrangements looked at before giving up
 NEVER = 1_000_000  # costs more than any sequence
 
 
@@ -25,12 +25,17 @@ class TooManyError(errors.MigschedError):
 
 
 def cheapest(
-    geometry: Geometry, gpus: Sequence[Gpu], profile: str, most_moves: int, most_cost: int | None
+    geometry: Geometry,
+    gpus: Sequence[Gpu],
+    profile: str,
+    most_moves: int,
+    most_cost: int | None,
+    most_arrangements: int = MOST_ARRANGEMENTS,
 ) -> int | None:
     """The least cost of any legal sequence of at most so many moves after which the profile fits; None if none.
 
     Sequences dearer than `most_cost` are not looked at: None then means that there is no cheaper one. Raises
-    TooManyError.
+    TooManyError where more than `most_arrangements` would have to be looked at.
     """
     start = tuple(sorted(gpus))
     waiting: list[tuple[int, int, int, Arrangement]] = [(_least(geometry, start, profile), 0, 0, start)]
@@ -40,8 +45,8 @@ def cheapest(
         if at_least >= NEVER or fewest_moves.get(here, most_moves + 1) <= moves:
             continue
         fewest_moves[here] = moves
-        if len(fewest_moves) > MOST:
-            raise TooManyError(f"more than {MOST} arrangements")
+        if len(fewest_moves) > most_arrangements:
+            raise TooManyError(f"more than {most_arrangements} arrangements")
         if any(_fits(geometry, stay | move, profile) for stay, move in set(here)):
             return cost
         if moves < most_moves:

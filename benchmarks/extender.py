@@ -10,7 +10,7 @@ import random
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -19,14 +19,13 @@ from urllib.parse import urlsplit
 import msgspec
 import numpy as np
 
+from benchmarks.benchmark import Progress
 from benchmarks.servers import extender_server
 
 SIZES = (100, 1_000, 5_000)
 PROFILES = ("1g.5gb", "2g.10gb", "3g.20gb", "7g.40gb")
 JOINT = (("1g.5gb", "3g.20gb"), ("2g.10gb", "2g.10gb", "3g.20gb"), ("1g.5gb", "2g.10gb", "3g.20gb", "4g.20gb"))
 WARM_UP = 20
-
-Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ out as warm-up: the way up is what is looked at. Two measures, both as shares of
   fragmentation of Weng et al. (USENIX ATC 2023), carried over to slices.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ import numpy as np
 from allocator.mig import gpu_models
 from allocator.mig.geometry import Geometry, compiled
 from allocator.placement import fleet, policy
+from benchmarks.benchmark import Progress
 from benchmarks.policies import Contender
 from replay import engine, mix
 from replay.engine import Rules
@@ -73,7 +74,7 @@ def measure(
     seeds: int = 20,
     mixes: Sequence[str] = tuple(mix.NAMED),
     gpus: int = GPUS,
-    progress: Callable[[str], None] = lambda _: None,
+    progress: Progress = lambda _: None,
 ) -> list[dict[str, Any]]:
     """Rows {contender, mix, runs, lifetimes, stranded, unusable}: three series of equal length."""
     rows = []

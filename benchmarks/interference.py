@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +24,7 @@ import numpy as np
 from allocator.mig import gpu_models
 from allocator.mig.geometry import compiled
 from benchmarks import extender, fleets
+from benchmarks.benchmark import Progress
 from benchmarks.servers import extender_server, service_process
 
 SIZES = (1_000, 5_000)
@@ -34,8 +35,6 @@ PINNED = 200
 WARM_UP = 40
 _BEGIN_S = 60.0  # until the planner's process works: it loads the solver first
 _BUSY_S = 0.05  # of its processor time; then it does
-
-Progress = Callable[[str], None]
 
 
 def measure(

@@ -19,6 +19,7 @@ from allocator.planning import plan, repack
 from allocator.planning.packing import patterns
 from allocator.planning.packing.program import Program, relax
 from benchmarks import fleets
+from benchmarks.benchmark import Progress
 from replay import report
 
 MODEL = fleets.MODEL
@@ -39,8 +40,6 @@ BASELINES: Mapping[str, tuple[bool, frozenset[int]]] = {
     "online first fit, high starts": (False, frozenset({1, 3})),
 }
 FLEETS = (8, 80, 800, 8_000)  # GPUs
-
-Progress = Callable[[str], None]
 
 
 def measure(

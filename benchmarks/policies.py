@@ -17,6 +17,7 @@ from typing import Any
 import replay
 from allocator.mig import geometry, gpu_models
 from benchmarks import full_repack
+from benchmarks.benchmark import Progress
 from replay import mix, report
 from replay.generated import Generated
 
@@ -140,7 +141,7 @@ def rows(
     mixes: Sequence[str] = tuple(mix.NAMED),
     contenders: Sequence[Contender] | None = None,
     workers: int | None = None,
-    progress: Callable[[str], None] = lambda _: None,
+    progress: Progress = lambda _: None,
 ) -> list[dict[str, Any]]:
     """All rows as plain documents, loads outermost; where it is known how, the ceiling is the last of each mix.
 

@@ -6,7 +6,7 @@ clears one window (`allocator.planning.migration`), to show what the planner is 
 
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +18,7 @@ from allocator.mig.geometry import Geometry, compiled
 from allocator.placement import policy
 from allocator.planning import migration, repack
 from benchmarks import exhaustive, fleets
+from benchmarks.benchmark import Progress
 
 SIZES = (2, 3, 4)  # GPUs
 MOVES = 10  # restarts that a repack may cost, as where nobody says otherwise
@@ -48,7 +49,7 @@ class _Tally:
 
 
 def measure(
-    instances: int = 100, sizes: Sequence[int] = SIZES, progress: Callable[[str], None] = lambda _: None
+    instances: int = 100, sizes: Sequence[int] = SIZES, progress: Progress = lambda _: None
 ) -> list[dict[str, Any]]:
     """A row per size and method; every fleet has the memory and compute for the request, but no room as it is."""
     geometry = compiled(gpu_models.find(fleets.MODEL))

@@ -63,7 +63,7 @@ class Machine(msgspec.Struct, frozen=True):
         )
 
 
-class PartResult(msgspec.Struct):
+class BenchmarkResult(msgspec.Struct):
     """What one benchmark found."""
 
     title: str
@@ -98,7 +98,7 @@ class Results(msgspec.Struct):
     started: str
     quick: bool
     machine: Machine
-    parts: dict[str, PartResult] = {}
+    parts: dict[str, BenchmarkResult] = {}
     verdicts: list[RecordedVerdict] = []
 
     def rows(self, part: str) -> list[dict[str, Any]]:

@@ -10,13 +10,13 @@ import math
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from benchmarks import scheduler_load as load
+from benchmarks.benchmark import Progress
 from benchmarks.servers.service_process import ServiceProcess, cpu_seconds
 from kubeclient.kube import Connection
 from testbed.control_plane import build, scheduler_config
@@ -26,8 +26,6 @@ FEASIBLE = "nvidia.com/mig-1g.5gb"
 INFEASIBLE = "nvidia.com/mig-3g.47gb"  # no A100-40GB offers it, and the in-tree check lets it pass: nodes advertise it
 CRD = Path(__file__).parents[1] / "deploy" / "crd" / "mignodes.yaml"
 DEADLINE_S = 540
-
-Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)

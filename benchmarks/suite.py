@@ -1,4 +1,4 @@
-"""Suite: a run of several parts, saved after each and judged as a whole. Called by `migsched bench all`."""
+"""Suite: a run of several benchmarks, saved after each and judged as a whole. Called by `migsched bench all`."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -6,15 +6,15 @@ from datetime import UTC, datetime
 from importlib import metadata
 
 from benchmarks import ranges, results
+from benchmarks.benchmark import Benchmark, Progress
 from benchmarks.ranges import Range
-from benchmarks.registry import Part, Progress
-from benchmarks.results import Machine, PartResult, Results
+from benchmarks.results import BenchmarkResult, Machine, Results
 
 Saver = Callable[[Results], None]
 
 
 def run(
-    parts: Sequence[Part],
+    benchmarks: Sequence[Benchmark],
     bounds: Sequence[Range],
     *,
     quick: bool,
@@ -22,9 +22,9 @@ def run(
     save: Saver = lambda _: None,
     earlier: Results | None = None,
 ) -> Results:
-    """Run the parts in turn. `save` gets the results so far after each; `known` are results whose other parts are kept.
+    """Run the benchmarks in turn. `save` gets the results so far after each; of `earlier` results the others are kept.
 
-    A part that raises has no rows and says why; the others run all the same.
+    A benchmark that raises has no rows and says why; the others run all the same.
     """
     outcome = Results(
         version=results.VERSION,
@@ -34,9 +34,9 @@ def run(
         machine=Machine.this(),
         parts={} if earlier is None else dict(earlier.parts),
     )
-    for number, part in enumerate(parts, 1):
-        progress(f"[{number}/{len(parts)}] {part.title}" + (f" (quick: {part.quick})" if quick else ""))
-        outcome.parts[part.name] = _run(part, quick, progress)
+    for number, benchmark in enumerate(benchmarks, 1):
+        progress(f"[{number}/{len(benchmarks)}] {benchmark.title}" + (f" (quick: {benchmark.quick})" if quick else ""))
+        outcome.parts[benchmark.name] = _run(benchmark, quick, progress)
         judge(outcome, bounds)
         save(outcome)
     return outcome
@@ -48,19 +48,19 @@ def judge(outcome: Results, bounds: Sequence[Range]) -> None:
     outcome.verdicts = [results.RecordedVerdict(**verdict.document()) for verdict in ranges.judge(bounds, measured)]
 
 
-def _run(part: Part, quick: bool, progress: Progress) -> PartResult:
+def _run(benchmark: Benchmark, quick: bool, progress: Progress) -> BenchmarkResult:
     began = time.perf_counter()
-    result = PartResult(
-        title=part.title,
-        question=part.question,
-        method=part.method,
-        columns=dict(part.columns),
-        left_out=part.quick if quick else "",
+    result = BenchmarkResult(
+        title=benchmark.title,
+        question=benchmark.question,
+        method=benchmark.method,
+        columns=dict(benchmark.columns),
+        left_out=benchmark.quick if quick else "",
     )
     try:
-        result.rows = [dict(row) for row in part.measure(quick, progress)]
+        result.rows = [dict(row) for row in benchmark.measure(quick, progress)]
     except Exception as error:
         result.failed = f"{type(error).__name__}: {error}"
-        progress(f"{part.name} failed: {result.failed}")
+        progress(f"{benchmark.name} failed: {result.failed}")
     result.seconds = round(time.perf_counter() - began, 1)
     return result

@@ -4,18 +4,16 @@ Called by `migsched bench sync`. The API server is a static one, so that the ser
 """
 
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from benchmarks.benchmark import Progress
 from benchmarks.servers import static_api_server
 from benchmarks.servers.service_process import ServiceProcess
 from benchmarks.servers.static_api_server import StaticApiServer
 from scheduler.cache.port import WatchedKind
-
-Progress = Callable[[str], None]
 
 
 def measure(nodes: int = 5_000, slices_per_node: int = 8, progress: Progress = lambda _: None) -> dict[str, Any]:

@@ -15,7 +15,8 @@ from rich.table import Table
 
 from allocator import errors
 from benchmarks import ranges, registry, results, suite
-from benchmarks.registry import PARTS, Part
+from benchmarks.benchmark import Benchmark, Progress
+from benchmarks.registry import BENCHMARKS
 from benchmarks.results import RecordedVerdict, Results
 from cli import checkout, output, progress
 from cli.output import Format
@@ -23,6 +24,8 @@ from cli.output import Format
 RESULTS = Path("benchmarks/out/results.json")
 REPORT = Path("benchmarks/out/report")
 START_SERVERS = frozenset({"extender", "interference", "scheduler", "agent", "sync"})  # the installed package has none
+
+_NAMES = ", ".join(benchmark.name for benchmark in BENCHMARKS)
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="Measure what migsched promises.")
 Form = Annotated[Format, typer.Option("--output", "-o", help="How to print.")]
@@ -213,7 +216,8 @@ def everything(
         bool, typer.Option("--quick", help="Small sizes, few runs: whether it works, not how well. Minutes.")
     ] = False,
     only: Annotated[
-        list[str] | None, typer.Option(help="Only this part; may be repeated: " + ", ".join(p.name for p in PARTS))
+        list[str] | None,
+        typer.Option(help="Only this benchmark; may be repeated: " + _NAMES),
     ] = None,
     update: Annotated[bool, typer.Option("--update", help="Keep the file's other parts.")] = False,
     file: Annotated[Path, typer.Option("--results", help="Where results are kept.", dir_okay=False)] = RESULTS,
@@ -287,12 +291,12 @@ def _require_checkout(*parts: str) -> None:
             checkout.require(f"bench {part}", f'make bench ARGS="--only {part}"')
 
 
-def _say_what_is_left_out(found: Results, chosen: Sequence[Part], tell: registry.Progress) -> None:
+def _say_what_is_left_out(found: Results, chosen: Sequence[Benchmark], tell: Progress) -> None:
     if found.quick:
         tell("This was a quick run. It left out:")
         for part in chosen:
             tell(f"  {part.name}: {part.quick}")
-    absent = [part.name for part in registry.PARTS if part.name not in found.parts]
+    absent = [benchmark.name for benchmark in BENCHMARKS if benchmark.name not in found.parts]
     if absent:
         tell("Not run: " + ", ".join(absent))
 

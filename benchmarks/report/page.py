@@ -12,7 +12,7 @@ from allocator.placement import policy
 from benchmarks.report import plots, tables
 from benchmarks.report.style import Plot
 from benchmarks.report.tables import Table
-from benchmarks.results import PartResult, RecordedVerdict, Results
+from benchmarks.results import BenchmarkResult, RecordedVerdict, Results
 from replay import mix
 
 TEMPLATE = "page.html.j2"
@@ -24,7 +24,7 @@ class _Section:
     """One part of the page."""
 
     name: str
-    part: PartResult
+    part: BenchmarkResult
     plots: list[Plot]
     tables: list[Table]
     bounds: Table

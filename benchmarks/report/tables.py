@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from benchmarks.results import PartResult, RecordedVerdict, Results
+from benchmarks.results import BenchmarkResult, RecordedVerdict, Results
 
 Row = Mapping[str, Any]
 
@@ -75,7 +75,7 @@ def number(value: Any) -> str:
     return "–" if value is None else str(value)
 
 
-def unmarked(part: PartResult) -> str:
+def unmarked(part: BenchmarkResult) -> str:
     """Why a part has no numbers; nothing if it has."""
     return part.failed or ("" if part.rows else "nothing was measured")
 

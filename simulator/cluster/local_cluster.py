@@ -6,7 +6,7 @@ its own RBAC; stood in for are kubelets, node agents and GPUs. Called by `migsch
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +21,7 @@ from simulator.cluster.agents import Agents
 from simulator.cluster.kube_api import KubeApi
 from simulator.cluster.kubelet import Kubelets
 from simulator.cluster.running import running
+from testbed.build_cache import Progress
 from testbed.control_plane import build, scheduler_config
 from testbed.control_plane.control_plane import ControlPlane
 
@@ -61,9 +62,7 @@ class LocalCluster:
 
 
 @asynccontextmanager
-async def start(
-    options: LocalClusterOptions, progress: Callable[[str], None] = lambda _: None
-) -> AsyncIterator[LocalCluster]:
+async def start(options: LocalClusterOptions, progress: Progress = lambda _: None) -> AsyncIterator[LocalCluster]:
     """The cluster, running as long as the block. `progress` is told what is being done.
 
     Raises InputError for wishes that cannot be, BuildError or StartError where a program cannot be had or started.
@@ -100,7 +99,7 @@ async def _simulate(
     plane: ControlPlane,
     fleet: tuple[nodes.SimulatedNode, ...],
     options: LocalClusterOptions,
-    progress: Callable[[str], None],
+    progress: Progress,
 ) -> None:
     """Nodes, their kubelets and their agents, the agents with the rights that the deployed ones have."""
     as_kubelets = await _connect(stack, plane.kubeconfig)

@@ -9,7 +9,7 @@ def test_the_planner_works_while_the_extender_is_measured() -> None:
     """A row per load with all cycles, explained columns, an idle planner in the first and a busy one in the others."""
     rows = {row["meanwhile"]: row for row in interference.measure((20,), cycles=10, rounds=1)}
     assert list(rows) == [NOTHING, PLANS, CAPACITY]
-    (columns,) = (one.columns for one in registry.PARTS if one.name == "interference")
+    (columns,) = (benchmark.columns for benchmark in registry.BENCHMARKS if benchmark.name == "interference")
     assert all(set(row) == set(columns) and row["cycles"] == 10 for row in rows.values())
     assert (rows[NOTHING]["planner_cpu"], rows[NOTHING]["answers"], rows[NOTHING]["p50_ratio"]) == (0, 0, 1)
     assert all(rows[load]["answers"] >= 1 for load in (PLANS, CAPACITY))

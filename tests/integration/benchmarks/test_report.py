@@ -91,14 +91,14 @@ def test_the_page_has_every_part_and_needs_no_other_file(made: list[Path]) -> No
     read = parsed(made[0])
     assert read.ids == [
         "short",
-        *(name for name in (p.name for p in registry.PARTS) if name in small_results.ROWS),
+        *(name for name in (p.name for p in registry.BENCHMARKS) if name in small_results.ROWS),
         "words",
     ]
     assert {f"#{id_}" for id_ in read.ids} - {"#short"} == set(read.links)
     assert all(source.startswith("#") for source in read.loads)
     assert read.pictures == len(PICTURES)
-    for part in registry.PARTS:
-        assert (part.question in read.text) == (part.name in small_results.ROWS)
+    for benchmark in registry.BENCHMARKS:
+        assert (benchmark.question in read.text) == (benchmark.name in small_results.ROWS)
 
 
 def test_what_fell_short_comes_first(made: list[Path]) -> None:
@@ -145,8 +145,8 @@ def test_a_quick_report_says_what_it_left_out(tmp_path: Path) -> None:
     """A quick run is called one, with what each part left out."""
     read = parsed(page.write(small_results.results_of("decisions", "extender", quick=True), tmp_path)[0])
     assert "A quick run." in read.text
-    for part in registry.find(["decisions", "extender"]):
-        assert part.quick in read.text
+    for benchmark in registry.find(["decisions", "extender"]):
+        assert benchmark.quick in read.text
 
 
 def test_a_failed_part_is_in_the_report(tmp_path: Path) -> None:

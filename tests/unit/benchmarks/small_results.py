@@ -3,7 +3,7 @@
 from typing import Any
 
 from benchmarks import registry, results
-from benchmarks.results import Machine, PartResult, RecordedVerdict, Results
+from benchmarks.results import BenchmarkResult, Machine, RecordedVerdict, Results
 
 MIXES = ("uniform", "bimodal")
 ROWS: dict[str, list[dict[str, Any]]] = {
@@ -60,18 +60,18 @@ def _verdict(ok: bool | None, value: float | None, mix: str, bound: str = "≈ 0
 def results_of(*names: str, quick: bool = False) -> Results:
     """Results of these parts, all for none: one bound of the policies holds, one is broken, one of sync is open."""
     part_results = {
-        part.name: PartResult(
-            part.title,
-            part.question,
-            part.method,
-            dict(part.columns),
-            part.quick if quick else "",
+        benchmark.name: BenchmarkResult(
+            benchmark.title,
+            benchmark.question,
+            benchmark.method,
+            dict(benchmark.columns),
+            benchmark.quick if quick else "",
             12.0,
             "",
-            ROWS[part.name],
+            ROWS[benchmark.name],
         )
-        for part in registry.PARTS
-        if part.name in (names or ROWS) and part.name in ROWS
+        for benchmark in registry.BENCHMARKS
+        if benchmark.name in (names or ROWS) and benchmark.name in ROWS
     }
     verdicts = [
         _verdict(True, 0.888, "uniform"),

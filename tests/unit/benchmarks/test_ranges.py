@@ -25,13 +25,13 @@ def test_the_shipped_bounds_are_readable() -> None:
     """benchmarks/ranges.toml has bounds, each with a reason and a source, about parts that there are."""
     bounds = ranges.load()
     assert all(bound.why and bound.source for bound in bounds)
-    assert {bound.measure for bound in bounds} <= {part.name for part in registry.PARTS}
+    assert {bound.measure for bound in bounds} <= {benchmark.name for benchmark in registry.BENCHMARKS}
     assert len(set(bounds)) == len(bounds) > 100
 
 
 def test_the_shipped_bounds_are_about_fields_that_are_measured() -> None:
     """Each bound names columns that its part has, its slack too."""
-    columns = {part.name: part.columns for part in registry.PARTS}
+    columns = {benchmark.name: benchmark.columns for benchmark in registry.BENCHMARKS}
     for bound in ranges.load():
         named = {bound.field, *(key for key, _ in bound.where), *([bound.slack] if bound.slack else [])}
         assert named <= set(columns[bound.measure]), bound

@@ -9,8 +9,8 @@ import pytest
 
 from allocator import errors
 from benchmarks import registry, results, suite
+from benchmarks.benchmark import Benchmark, Progress, Rows
 from benchmarks.ranges import Range
-from benchmarks.registry import Part, Progress, Rows
 from benchmarks.results import Results
 
 BOUNDS = (
@@ -19,7 +19,7 @@ BOUNDS = (
 )
 
 
-def part(name: str, rows: Rows | None) -> Part:
+def benchmark_of(name: str, rows: Rows | None) -> Benchmark:
     """A part with these rows, or one that fails."""
 
     def measure(quick: bool, progress: Progress) -> Rows:
@@ -28,7 +28,7 @@ def part(name: str, rows: Rows | None) -> Part:
             raise RuntimeError("no such machine")
         return [*rows, {"value": 0.5, "quick": quick}]
 
-    return Part(name, f"The {name} part", "Is it so?", "By looking.", measure, "half of it", {"value": "a value"})
+    return Benchmark(name, f"The {name} part", "Is it so?", "By looking.", measure, "half of it", {"value": "a value"})
 
 
 def test_parts_run_in_turn_and_are_saved_each() -> None:
@@ -36,7 +36,7 @@ def test_parts_run_in_turn_and_are_saved_each() -> None:
     saved: list[Results] = []
     told: list[str] = []
     outcome = suite.run(
-        [part("good", []), part("bad", [{"value": 2.0}])],
+        [benchmark_of("good", []), benchmark_of("bad", [{"value": 2.0}])],
         BOUNDS,
         quick=False,
         progress=told.append,
@@ -50,7 +50,7 @@ def test_parts_run_in_turn_and_are_saved_each() -> None:
 
 def test_a_part_that_fails_says_why_and_the_others_run() -> None:
     """A part that raises has no rows, a reason and no verdict; the next part runs all the same."""
-    outcome = suite.run([part("bad", None), part("good", [])], BOUNDS, quick=False)
+    outcome = suite.run([benchmark_of("bad", None), benchmark_of("good", [])], BOUNDS, quick=False)
     assert outcome.parts["bad"].failed == "RuntimeError: no such machine"
     assert outcome.rows("bad") == []
     assert outcome.rows("good")
@@ -59,8 +59,8 @@ def test_a_part_that_fails_says_why_and_the_others_run() -> None:
 
 def test_a_quick_run_says_what_it_leaves_out() -> None:
     """Quick runs are marked, part by part; full ones leave nothing out."""
-    quick = suite.run([part("good", [])], BOUNDS, quick=True)
-    full = suite.run([part("good", [])], BOUNDS, quick=False)
+    quick = suite.run([benchmark_of("good", [])], BOUNDS, quick=True)
+    full = suite.run([benchmark_of("good", [])], BOUNDS, quick=False)
     assert (quick.quick, quick.parts["good"].left_out) == (True, "half of it")
     assert (full.quick, full.parts["good"].left_out) == (False, "")
     assert quick.rows("good")[0]["quick"] is True
@@ -68,15 +68,15 @@ def test_a_quick_run_says_what_it_leaves_out() -> None:
 
 def test_other_parts_are_kept_when_one_is_measured_again() -> None:
     """With known results the parts that are not run stay, and are judged along."""
-    first = suite.run([part("bad", [{"value": 3.0}])], BOUNDS, quick=False)
-    both = suite.run([part("good", [])], BOUNDS, quick=False, earlier=first)
+    first = suite.run([benchmark_of("bad", [{"value": 3.0}])], BOUNDS, quick=False)
+    both = suite.run([benchmark_of("good", [])], BOUNDS, quick=False, earlier=first)
     assert set(both.parts) == {"good", "bad"}
     assert [verdict.ok for verdict in both.verdicts] == [True, False]
 
 
 def test_results_survive_the_file(tmp_path: Path) -> None:
     """What is written is what is read, and nothing but the file is left behind."""
-    outcome = suite.run([part("good", [{"value": 1.0, "series": [1, 2.5, None]}])], BOUNDS, quick=True)
+    outcome = suite.run([benchmark_of("good", [{"value": 1.0, "series": [1, 2.5, None]}])], BOUNDS, quick=True)
     file = tmp_path / "deep" / "results.json"
     results.write(outcome, file)
     assert results.read(file) == outcome
@@ -108,13 +108,13 @@ def test_files_that_are_no_results_are_refused(tmp_path: Path, content: str | No
 
 def test_parts_are_found_by_name() -> None:
     """Parts come in their order whatever the order of the names; no name means all; a stranger is refused."""
-    assert [part.name for part in registry.find(["planning", "policies"])] == ["policies", "planning"]
-    assert registry.find(()) == registry.PARTS
+    assert [benchmark.name for benchmark in registry.find(["planning", "policies"])] == ["policies", "planning"]
+    assert registry.find(()) == registry.BENCHMARKS
     with pytest.raises(errors.SettingsError, match="use one of policies"):
         registry.find(["polices"])
 
 
-def _texts(benchmark: Part) -> Mapping[str, Any]:
+def _texts(benchmark: Benchmark) -> Mapping[str, Any]:
     return {
         "title": benchmark.title,
         "question": benchmark.question,
@@ -123,9 +123,9 @@ def _texts(benchmark: Part) -> Mapping[str, Any]:
     }
 
 
-@pytest.mark.parametrize("benchmark", registry.PARTS, ids=lambda benchmark: benchmark.name)
-def test_every_part_explains_itself(benchmark: Part) -> None:
-    """Each part has a title, a question that ends as one, a method, what quick leaves out, and columns."""
+@pytest.mark.parametrize("benchmark", registry.BENCHMARKS, ids=lambda benchmark: benchmark.name)
+def test_every_benchmark_explains_itself(benchmark: Benchmark) -> None:
+    """Each benchmark has a title, a question that ends as one, a method, what quick leaves out, and columns."""
     assert all(_texts(benchmark).values())
     assert benchmark.question.endswith("?")
     assert benchmark.columns

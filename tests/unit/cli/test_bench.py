@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import decisions, registry, results
-from benchmarks.registry import Part, Progress, Rows
+from benchmarks.benchmark import Benchmark, Progress, Rows
 from tests.unit.benchmarks import small_results
 from tests.unit.cli.command_line import CommandLine
 
@@ -58,7 +58,7 @@ def test_a_part_that_fails_is_exit_code_1(
     def measure(quick: bool, progress: Progress) -> Rows:
         raise OSError("no such machine")
 
-    monkeypatch.setattr(registry, "PARTS", (Part("broken", "Broken", "Is it?", "So.", measure, "all"),))
+    monkeypatch.setattr(registry, "BENCHMARKS", (Benchmark("broken", "Broken", "Is it?", "So.", measure, "all"),))
     file = tmp_path / "results.json"
     ran = migsched.run("bench", "all", "--results", str(file))
     assert ran.code == 1
