@@ -15,12 +15,12 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from testbed import errors, go_toolchain
+from testbed.progress import Progress
 
 CACHE_VARIABLE = "MIGSCHED_CACHE"
 
-Progress = Callable[[str], None]
 
-_PROGRESS_SECONDS = 5.0
+_PROGRESS_S = 5.0
 _HINTS = (  # what Go writes → what to do about it
     ("no space left on device", "the disk is full: a cold build needs about 5 GB for Go's caches and the programs"),
     ("signal: killed", "the compiler was killed, most likely for want of memory: 4 GB free are enough"),
@@ -31,32 +31,29 @@ _HINTS = (  # what Go writes → what to do about it
 
 
 def root() -> Path:
-    """Return the folder for what can be made again: $MIGSCHED_CACHE, else `.cache` at the repository's root."""
+    """The folder for what can be made again: $MIGSCHED_CACHE, else `.cache` at the repository's root."""
     named = os.environ.get(CACHE_VARIABLE)
     return Path(named).absolute() if named else Path(__file__).parents[1] / ".cache"
 
 
 def entry(finished: Path, make: Callable[[Path], None], tell: Progress, *, what: str) -> Path:
-    """Return `finished`, having `make` fill it first where it is not there.
+    """`finished`, having `make` fill it first where it is not there.
 
-    Args:
-        finished: a folder; others beside it are other versions of the same thing.
-        make: fills the folder that it is given. What it raises is passed on, and nothing is kept.
-        tell: told that somebody else is making it already.
-        what: is made, for that message.
+    `finished` is a folder; others beside it are other versions of the same thing. `make` fills the folder that it is
+    given; what it raises is passed on, and nothing is kept. `tell` hears that another process is making it already;
+    `what` is being made, for that message.
 
-    Raises:
-        BuildError: the folder cannot be written to.
+    Raises BuildError where the folder cannot be written to.
     """
     if not finished.is_dir():
         try:
             finished.parent.mkdir(parents=True, exist_ok=True)
             with locked(finished.parent / "lock", tell, what):
                 _make(finished, make)
-        except OSError as exc:
+        except OSError as error:
             raise errors.BuildError(
-                f"cannot write {what} to {finished}: {exc.strerror or exc}; {CACHE_VARIABLE} names another folder"
-            ) from exc
+                f"cannot write {what} to {finished}: {error.strerror or error}; {CACHE_VARIABLE} names another folder"
+            ) from error
     return finished
 
 
@@ -90,8 +87,7 @@ def locked(path: Path, tell: Progress, what: str) -> Iterator[None]:
 def compile_go(command: Sequence[str], sources: Path, log: Path, tell: Progress, *, what: str) -> None:
     """Run `go build …` in `sources`, its output in `log`, and tell every few seconds how far it is.
 
-    Raises:
-        BuildError: it failed; the message says why and what to do, and names the log.
+    Raises BuildError where it failed; the message says why and what to do, and names the log.
     """
     started = time.monotonic()
     with log.open("wb") as output:
@@ -107,7 +103,7 @@ def compile_go(command: Sequence[str], sources: Path, log: Path, tell: Progress,
     try:
         while True:
             try:
-                status = compiler.wait(_PROGRESS_SECONDS)
+                status = compiler.wait(_PROGRESS_S)
                 break
             except subprocess.TimeoutExpired:
                 tell(_progress_line(log, time.monotonic() - started))
@@ -119,10 +115,10 @@ def compile_go(command: Sequence[str], sources: Path, log: Path, tell: Progress,
         raise errors.BuildError(_explain(log, status, what))
 
 
-def _progress_line(log: Path, seconds: float) -> str:
+def _progress_line(log: Path, elapsed_s: float) -> str:
     lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
     fetched = sum(line.startswith("go: downloading") for line in lines)
-    return f"  {seconds:4.0f} s: {fetched} modules fetched, {len(lines) - fetched} packages compiled"
+    return f"  {elapsed_s:4.0f} s: {fetched} modules fetched, {len(lines) - fetched} packages compiled"
 
 
 def _explain(log: Path, status: int, what: str) -> str:

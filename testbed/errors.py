@@ -24,12 +24,12 @@ class CommandError(ControlPlaneError):
 
 
 def with_log(problem: str, log: Path, *, offset: int = 0) -> str:
-    """Return `problem` followed by the log's path and its last lines from byte `offset` on."""
+    """`problem` followed by the log's path and its last lines from byte `offset` on."""
     return f"{problem}; log: {log}\n{last_lines(log, offset=offset)}".rstrip()
 
 
 def last_lines(log: Path, *, offset: int = 0) -> str:
-    """Return the last lines of `log` from byte `offset` on, indented; empty where there is no such file."""
+    """The last lines of `log` from byte `offset` on, indented; empty where there is no such file."""
     try:
         written = log.read_bytes()[offset:].decode(errors="replace")
     except FileNotFoundError:

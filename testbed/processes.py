@@ -25,8 +25,8 @@ from testbed import errors, process_identity
 
 LIFELINE_VARIABLE = "MIGSCHED_LIFELINE_FD"
 
-_STOP_SECONDS = 10.0  # between SIGTERM and SIGKILL
-_KILL_SECONDS = 10.0  # the kernel's own time to end a killed process
+_STOP_S = 10.0  # between SIGTERM and SIGKILL
+_KILL_S = 10.0  # the kernel's own time to end a killed process
 
 
 class Process:
@@ -59,20 +59,19 @@ class Process:
         """Exit status, negative for a signal; None while it runs."""
         return None if self.running else self._child.wait()
 
-    def wait(self, seconds: float) -> int:
+    def wait(self, timeout_s: float) -> int:
         """Wait for the program to end by itself and return its exit status.
 
-        Raises:
-            StartError: it still runs after `seconds`.
+        Raises StartError where it still runs after `timeout_s`.
         """
-        if not self._ended_within(seconds):
-            raise errors.StartError(self.describe(f"still runs after {seconds:g} s"))
+        if not self._ended_within(timeout_s):
+            raise errors.StartError(self.describe(f"still runs after {timeout_s:g} s"))
         return self._finish()
 
-    def stop(self, seconds: float = _STOP_SECONDS) -> int:
-        """SIGTERM to the process group, SIGKILL after `seconds`; return the exit status. Idempotent."""
+    def stop(self, timeout_s: float = _STOP_S) -> int:
+        """SIGTERM to the process group, SIGKILL after `timeout_s`; return the exit status. Idempotent."""
         self.terminate()
-        if not self._ended_within(seconds):
+        if not self._ended_within(timeout_s):
             return self.kill()
         return self._finish()
 
@@ -83,8 +82,8 @@ class Process:
     def kill(self) -> int:
         """SIGKILL to the process group, as a crash would; return the exit status. Idempotent."""
         self._signal(signal.SIGKILL)
-        if not self._ended_within(_KILL_SECONDS):
-            raise errors.StartError(self.describe(f"survived SIGKILL for {_KILL_SECONDS:g} s (stuck in the kernel?)"))
+        if not self._ended_within(_KILL_S):
+            raise errors.StartError(self.describe(f"survived SIGKILL for {_KILL_S:g} s (stuck in the kernel?)"))
         return self._finish()
 
     def restart(self) -> None:
@@ -111,8 +110,8 @@ class Process:
                     pass_fds=(self._lifeline,),
                     start_new_session=True,
                 )
-            except OSError as exc:
-                raise errors.StartError(f"{self.name}: cannot run {self.arguments[0]}: {exc.strerror}") from exc
+            except OSError as error:
+                raise errors.StartError(f"{self.name}: cannot run {self.arguments[0]}: {error.strerror}") from error
         process_identity.write(self._pid_file, child.pid)
         return child
 
@@ -121,15 +120,15 @@ class Process:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._child.pid, number)
 
-    def _ended_within(self, seconds: float) -> bool:
-        """Whether the program ends within `seconds`. It stays a zombie: only `_finish` reaps it."""
+    def _ended_within(self, timeout_s: float) -> bool:
+        """Whether the program ends within `timeout_s`. It stays a zombie: only `_finish` reaps it."""
         if self._child.returncode is not None:
             return True
         descriptor = os.pidfd_open(self._child.pid)
         try:
             poll = select.poll()
             poll.register(descriptor, select.POLLIN)
-            return bool(poll.poll(seconds * 1000))
+            return bool(poll.poll(timeout_s * 1000))
         finally:
             os.close(descriptor)
 
@@ -146,8 +145,7 @@ class Supervisor:
     def __init__(self, directory: Path) -> None:
         """Take `directory` for this supervisor and end what a dead one left there.
 
-        Raises:
-            StartError: another supervisor, alive, holds the directory.
+        Raises StartError where another supervisor, alive, holds the directory.
         """
         self.directory = directory
         self._lock = _lock(directory)
@@ -163,8 +161,7 @@ class Supervisor:
     def start(self, name: str, arguments: Sequence[str], environment: Mapping[str, str] | None = None) -> Process:
         """Start a program under a name of its own; `environment` is added to ours.
 
-        Raises:
-            StartError: the name is taken by a running process, or the program cannot be run.
+        Raises StartError where the name is taken by a running process, or the program cannot be run.
         """
         for process_ in self._processes:
             if process_.name == name and process_.running:
@@ -191,7 +188,7 @@ def _lock(directory: Path) -> IO[str]:
     lock = (directory / "lock").open("a", encoding="ascii")
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as exc:
+    except BlockingIOError as error:
         lock.close()
-        raise errors.StartError(f"{directory} is in use by another running control plane; choose another") from exc
+        raise errors.StartError(f"{directory} is in use by another running control plane; choose another") from error
     return lock

@@ -21,9 +21,9 @@ from simulator.cluster.agents import Agents
 from simulator.cluster.kube_api import KubeApi
 from simulator.cluster.kubelet import Kubelets
 from simulator.cluster.running import running
-from testbed.build_cache import Progress
 from testbed.control_plane import build, scheduler_config
 from testbed.control_plane.control_plane import ControlPlane
+from testbed.progress import Progress
 
 SCHEDULER = "system:serviceaccount:migsched-system:migsched-scheduler"
 AGENT = "system:serviceaccount:migsched-agents:migsched-agent"

@@ -155,12 +155,12 @@ class SimulatedDevices:
                 pass
             with self._call(Call.GET_MODE, gpu):
                 pass
-        except device.DeadlineExceededError as exc:
-            return device.GpuState.WEDGED, str(exc), None
-        except device.NotSupportedError as exc:
-            return device.GpuState.NOT_CAPABLE, str(exc), None
-        except device.DeviceError as exc:
-            return device.GpuState.LOST, str(exc), None
+        except device.DeadlineExceededError as error:
+            return device.GpuState.WEDGED, str(error), None
+        except device.NotSupportedError as error:
+            return device.GpuState.NOT_CAPABLE, str(error), None
+        except device.DeviceError as error:
+            return device.GpuState.LOST, str(error), None
         if self.driver.virtualization >= Virtualization.VGPU:
             return device.GpuState.VGPU, "its host decides about MIG", mode
         if CREATE_SYMBOL in self.driver.missing:

@@ -37,9 +37,9 @@ class FakeLibrary:
             if entry.needs_init:
                 self.session.need_initialised()
             entry.body(self.session, *arguments)
-        except device.DeviceError as exc:
-            return exc.code
-        except Exception as exc:  # an exception cannot cross into C
-            self.crashes.append(exc)
+        except device.DeviceError as error:
+            return error.code
+        except Exception as error:  # an exception cannot cross into C
+            self.crashes.append(error)
             return _UNKNOWN
         return _SUCCESS

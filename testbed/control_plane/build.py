@@ -15,10 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from testbed import build_cache, errors, go_toolchain
+from testbed.progress import Progress
 
 SOURCES = Path(__file__).parent / "go"
 
-Progress = build_cache.Progress
+Progress = Progress
 
 _EXECUTABLE = "control-plane"
 _WHAT = "the control plane"
@@ -37,7 +38,7 @@ class Binaries:
 
     @classmethod
     def within(cls, directory: Path) -> "Binaries":
-        """Return the paths that the programs have in a build's folder."""
+        """The paths that the programs have in a build's folder."""
         return cls(**{field: directory / field.replace("_", "-") for field in cls.__slots__})
 
     def __iter__(self) -> Iterator[Path]:
@@ -45,15 +46,12 @@ class Binaries:
 
 
 def ensure_built(progress: Progress | None = None, *, sources: Path = SOURCES, cache: Path | None = None) -> Binaries:
-    """Return the programs, building them first where this version of `sources` is not in the cache yet.
+    """The programs, building them first where this version of `sources` is not in the cache yet.
 
-    Args:
-        progress: told one line every few seconds while there is something to wait for.
-        sources: folder with go.mod, go.sum and the Go files.
-        cache: the cache's root, in place of MIGSCHED_CACHE and `.cache`.
+    `progress` hears one line every few seconds while there is something to wait for. `sources` is a folder with go.mod,
+    go.sum and the Go files; `cache` is the cache's root, in place of MIGSCHED_CACHE and `.cache`.
 
-    Raises:
-        BuildError: the build failed; the message says why and what to do, and names the log.
+    Raises BuildError where the build failed; the message says why and what to do, and names the log.
     """
     tell = progress or (lambda _line: None)
     built = (cache or build_cache.root()) / "control-plane" / key(sources)
@@ -62,7 +60,7 @@ def ensure_built(progress: Progress | None = None, *, sources: Path = SOURCES, c
 
 
 def key(sources: Path = SOURCES) -> str:
-    """Return the name of a build: a hash over the sources and the way they are built.
+    """The name of a build: a hash over the sources and the way they are built.
 
     Go's version is in it as go.mod's `go` line, so that a finished build is found again without asking Go.
     """
@@ -76,7 +74,7 @@ def key(sources: Path = SOURCES) -> str:
 
 
 def kubernetes_version(sources: Path = SOURCES) -> str:
-    """Return the version of Kubernetes in go.mod, e.g. `v1.36.4`."""
+    """The version of Kubernetes in go.mod, e.g. `v1.36.4`."""
     return _from_go_mod(sources, r"^\s*k8s\.io/kubernetes (v[\d.]+)$")
 
 
@@ -92,7 +90,7 @@ def _from_go_mod(sources: Path, pattern: str) -> str:
 
 
 def _arguments(version: str) -> list[str]:
-    """Return the arguments of `go`: without the version set, Kubernetes calls itself v0.0.0-master."""
+    """The arguments of `go`: without the version set, Kubernetes calls itself v0.0.0-master."""
     major, minor, _patch = version.removeprefix("v").split(".")
     packages = ("k8s.io/component-base/version", "k8s.io/client-go/pkg/version")
     values = {"gitVersion": version, "gitMajor": major, "gitMinor": minor}
@@ -121,8 +119,8 @@ def main() -> int:
     """Build, telling the terminal about it; for `make control-plane`."""
     try:
         programs = ensure_built(lambda line: print(line, file=sys.stderr, flush=True))  # noqa: T201 - a command's output
-    except errors.BuildError as exc:
-        print(exc, file=sys.stderr)  # noqa: T201
+    except errors.BuildError as error:
+        print(error, file=sys.stderr)  # noqa: T201
         return 1
     print(programs.kubectl.parent)  # noqa: T201
     return 0

@@ -31,7 +31,7 @@ class Certificates:
 
 
 def ensure(directory: Path) -> Certificates:
-    """Return the certificates in `directory`, making them where they do not exist yet."""
+    """The certificates in `directory`, making them where they do not exist yet."""
     made = Certificates(
         authority=directory / "ca.crt",
         serving=directory / "serving.crt",

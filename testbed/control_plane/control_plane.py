@@ -20,9 +20,10 @@ import yaml
 
 from testbed import errors, processes
 from testbed.control_plane import build, certificates, credentials, ports, readiness, scheduler_config, servers
+from testbed.progress import Progress
 
-_READY_SECONDS = 60.0
-_KUBECTL_SECONDS = 60.0
+_READY_TIMEOUT_S = 60.0
+_KUBECTL_TIMEOUT_S = 60.0
 _CRD = "customresourcedefinition.apiextensions.k8s.io/"  # how kubectl names one that it applied
 
 
@@ -53,15 +54,13 @@ class ControlPlane:
         *,
         users: Mapping[str, Sequence[str]] | None = None,
         binaries: build.Binaries | None = None,
-        progress: build.Progress | None = None,
+        progress: Progress | None = None,
     ) -> None:
         """Take a directory for data, logs and credentials; nothing is started yet.
 
-        Args:
-            directory: made where it is missing; holds secrets, so it should be the caller's alone.
-            users: users beside the admin (name → groups), who may do what RBAC objects say.
-            binaries: the programs; built or found in the cache on start where left out.
-            progress: told what a build does.
+        `directory` is made where it is missing; it holds secrets, so it should be the caller's alone. `users` (name →
+        groups) are those beside the admin, who may do what RBAC objects say. `binaries` are the programs, built or
+        found in the cache on start where left out. `progress` hears what a build does.
         """
         self.directory = directory.absolute()
         self.log_directory = self.directory / "logs"
@@ -95,16 +94,14 @@ class ControlPlane:
         return self._supervisor.processes if self._supervisor else ()
 
     def kubeconfig_of(self, user: str) -> Path:
-        """Return the path of a user's kubeconfig; it is written on start."""
+        """The path of a user's kubeconfig; it is written on start."""
         return self.directory / ("kubeconfig" if user == credentials.ADMIN else f"kubeconfig-{user.replace(':', '-')}")
 
     def start(self) -> None:
         """Start etcd and kube-apiserver and wait until the API server is ready and has its `default` namespace.
 
-        Raises:
-            BuildError: the programs had to be built and could not be.
-            StartError: the directory is in use or cannot be used, or a program ended or was not ready in time;
-                nothing is left running.
+        Raises BuildError where the programs had to be built and could not be. Raises StartError where the directory is
+        in use or cannot be used, or a program ended or was not ready in time; nothing is left running.
         """
         if self._supervisor is not None:
             raise errors.StartError(f"the control plane in {self.directory} is started already")
@@ -113,8 +110,10 @@ class ControlPlane:
         try:
             self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._supervisor = processes.Supervisor(self.directory)
-        except OSError as exc:
-            raise errors.StartError(f"the directory {self.directory} cannot be used: {exc.strerror or exc}") from exc
+        except OSError as error:
+            raise errors.StartError(
+                f"the directory {self.directory} cannot be used: {error.strerror or error}"
+            ) from error
         try:
             self._write_credentials()
             self._start_api_server()
@@ -131,8 +130,7 @@ class ControlPlane:
     def start_controller_manager(self) -> ControlPlaneProcess:
         """Start kube-controller-manager: Deployments become pods, owned objects are collected, namespaces are emptied.
 
-        Raises:
-            StartError: it did not become healthy.
+        Raises StartError where it did not become healthy.
         """
         port = ports.choose_free(1)[0]
         command = servers.controller_manager(self._programs, self._certificates, self.kubeconfig, port)
@@ -143,13 +141,12 @@ class ControlPlane:
     ) -> ControlPlaneProcess:
         """Start kube-scheduler and wait until its caches are full. Several may run under different names.
 
-        Args:
-            config: a KubeSchedulerConfiguration (`scheduler_config.kube_scheduler_config` makes one), as a mapping,
-                YAML text or a file. None: stock settings, profile `default-scheduler`.
-            name: of the program's log, and needed to tell two of them apart.
+        `config` is a KubeSchedulerConfiguration (`scheduler_config.kube_scheduler_config` makes one) as a mapping, YAML
+        text or a file; None stands for stock settings and the profile `default-scheduler`. `name` is that of the
+        program's log, and needed to tell two of them apart.
 
-        Raises:
-            StartError: it did not become ready, e.g. because it refuses the configuration; the message says why.
+        Raises StartError where it did not become ready, e.g. because it refuses the configuration; the message says
+        why.
         """
         match config:
             case Path():
@@ -203,12 +200,11 @@ class ControlPlane:
         standard_input: str | None = None,
         user: str = credentials.ADMIN,
         check: bool = True,
-        seconds: float = _KUBECTL_SECONDS,
+        timeout_s: float = _KUBECTL_TIMEOUT_S,
     ) -> subprocess.CompletedProcess[str]:
         """Run kubectl as `user` and return what it wrote. The caller's ~/.kube is neither read nor written.
 
-        Raises:
-            CommandError: it took longer than `seconds` or, where `check` is set, its exit status is not 0.
+        Raises CommandError where it took longer than `timeout_s` or, where `check` is set, its exit status is not 0.
         """
         environment = {
             "PATH": os.environ.get("PATH", os.defpath),  # for plugins
@@ -223,11 +219,11 @@ class ControlPlane:
                 env=environment,
                 capture_output=True,
                 text=True,
-                timeout=seconds,
+                timeout=timeout_s,
                 check=False,
             )
-        except subprocess.TimeoutExpired as exc:
-            raise errors.CommandError(f"{shown}: no end after {seconds:g} s") from exc
+        except subprocess.TimeoutExpired as error:
+            raise errors.CommandError(f"{shown}: no end after {timeout_s:g} s") from error
         if check and done.returncode:
             raise errors.CommandError(f"{shown}: exit status {done.returncode}: {(done.stderr or done.stdout).strip()}")
         return done
@@ -235,14 +231,12 @@ class ControlPlane:
     def apply(self, manifests: Path | Iterable[Mapping[str, Any]]) -> list[str]:
         """Create or change objects, and wait until applied CustomResourceDefinitions are served.
 
-        Args:
-            manifests: a file or folder of YAML or JSON, or the objects themselves.
+        `manifests` is a file or folder of YAML or JSON, or the objects themselves.
 
         Returns:
             What was applied, e.g. `["node/n1", "deployment.apps/web"]`.
 
-        Raises:
-            CommandError: an object was refused.
+        Raises CommandError where an object was refused.
         """
         if isinstance(manifests, Path):
             applied = self.kubectl("apply", "--output=name", "--filename", str(manifests)).stdout.split()
@@ -291,14 +285,14 @@ class ControlPlane:
 
     def _wait_for_api_server(self) -> None:
         client = readiness.Client(self._certificates.authority)
-        deadline = time.monotonic() + _READY_SECONDS
+        deadline = time.monotonic() + _READY_TIMEOUT_S
         # the namespace is made by a controller inside kube-apiserver that /readyz does not wait for
         for path in ("readyz", "api/v1/namespaces/default"):
             readiness.wait(
                 client,
                 f"{self.url}/{path}",
                 self._process("kube-apiserver"),
-                seconds=max(0.0, deadline - time.monotonic()),
+                timeout_s=max(0.0, deadline - time.monotonic()),
                 token=self.token,
                 needs=[self._process("etcd")],
             )
@@ -310,7 +304,7 @@ class ControlPlane:
                 readiness.Client(self._certificates.authority),
                 f"{server.url}/{check}",
                 server.process,
-                seconds=_READY_SECONDS,
+                timeout_s=_READY_TIMEOUT_S,
             )
         except errors.StartError:
             server.process.stop()

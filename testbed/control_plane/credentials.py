@@ -20,10 +20,9 @@ ADMIN = "admin"  # member of system:masters: every check of RBAC says yes
 
 
 def new_tokens(users: Mapping[str, Sequence[str]]) -> dict[str, str]:
-    """Return a fresh token for the admin and for each of `users` (user name → groups).
+    """A fresh token for the admin and for each of `users` (user name → groups).
 
-    Raises:
-        InputError: `users` names the admin, or a name is empty.
+    Raises InputError where `users` names the admin, or a name is empty.
     """
     if ADMIN in users:
         raise errors.InputError("users", ADMIN, "this name is taken by the member of system:masters; choose another")

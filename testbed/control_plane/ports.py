@@ -18,10 +18,9 @@ _TRIES = 1_000
 
 
 def choose_free(count: int, host: str = "127.0.0.1") -> list[int]:
-    """Return `count` different TCP ports of `host` that nothing listens on now, none of them ephemeral.
+    """`count` different TCP ports of `host` that nothing listens on now, none of them ephemeral.
 
-    Raises:
-        StartError: no such ports were found.
+    Raises StartError where no such ports were found.
     """
     highest = int(_EPHEMERAL_RANGE.read_text(encoding="ascii").split()[0])
     if highest - _LOWEST < count:

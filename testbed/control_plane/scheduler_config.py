@@ -30,17 +30,14 @@ def kube_scheduler_config(
     profile: str = PROFILE,
     template: Path = TEMPLATE,
 ) -> Config:
-    """Return the shipped KubeSchedulerConfiguration, made fit for a local control plane.
+    """The shipped KubeSchedulerConfiguration, made fit for a local control plane.
 
-    Args:
-        extender_url: where our extender listens, e.g. `http://127.0.0.1:8765/v1`; None for the stock scheduler alone.
-        kubeconfig: how kube-scheduler reaches the API server.
-        managed_resources: resource names that the extender is asked about, in place of the template's.
-        profile: `schedulerName` of the only profile.
-        template: the file to start from.
+    `extender_url` is where our extender listens, such as `http://127.0.0.1:8765/v1`; None for the stock scheduler
+    alone. `kubeconfig` says how kube-scheduler reaches the API server. `managed_resources` are the resource names that
+    the extender is asked about, in place of the template's. `profile` is the `schedulerName` of the only profile, and
+    `template` the file to start from.
 
-    Raises:
-        InputError: the template is not a KubeSchedulerConfiguration with one profile and one extender.
+    Raises InputError where the template is not a KubeSchedulerConfiguration with one profile and one extender.
     """
     config = _read(template)
     config.update(_local(kubeconfig))
@@ -56,7 +53,7 @@ def kube_scheduler_config(
 
 
 def stock(kubeconfig: Path) -> Config:
-    """Return the configuration of a kube-scheduler with its own defaults, on a local control plane."""
+    """The configuration of a kube-scheduler with its own defaults, on a local control plane."""
     return {"apiVersion": "kubescheduler.config.k8s.io/v1", "kind": _KIND, **_local(kubeconfig)}
 
 

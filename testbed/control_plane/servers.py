@@ -122,7 +122,7 @@ def _serving(files: certificates.Certificates) -> list[str]:
 
 
 def _side_port(files: certificates.Certificates, port: int) -> list[str]:
-    """Return the flags of the port that serves health and metrics, readable without a token."""
+    """The flags of the port that serves health and metrics, readable without a token."""
     return [
         f"--bind-address={HOST}",
         f"--secure-port={port}",

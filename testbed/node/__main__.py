@@ -10,14 +10,14 @@ from testbed.node import errors, preparation
 
 
 def main() -> int:
-    """Return the exit status: 0 also where there is nothing to make because no node could run."""
+    """The exit status: 0 also where there is nothing to make because no node could run."""
     try:
         prepared = preparation.ensure(_say)
-    except errors.MachineError as exc:
-        _say("no real node on this machine, and its tests will be skipped:", *(f"  - {need}" for need in exc.missing))
+    except errors.MachineError as error:
+        _say("no real node on this machine, and its tests will be skipped:", *(f"  - {need}" for need in error.missing))
         return 0
-    except control_plane_errors.BuildError as exc:
-        _say(str(exc))
+    except control_plane_errors.BuildError as error:
+        _say(str(error))
         return 1
     print(prepared.programs.containerd.parent)  # noqa: T201 - a command's output
     return 0

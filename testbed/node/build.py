@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from testbed import build_cache, errors, go_toolchain
+from testbed.progress import Progress
 
 SOURCES = Path(__file__).parent / "go"
 
@@ -33,7 +34,7 @@ class NodeBinaries:
 
     @classmethod
     def within(cls, directory: Path) -> "NodeBinaries":
-        """Return the paths that the programs have in a build's folder."""
+        """The paths that the programs have in a build's folder."""
         return cls(
             containerd=directory / "containerd",
             shim=directory / "containerd-shim-runc-v2",
@@ -44,17 +45,14 @@ class NodeBinaries:
 
 
 def ensure_built(
-    progress: build_cache.Progress | None = None, *, sources: Path = SOURCES, cache: Path | None = None
+    progress: Progress | None = None, *, sources: Path = SOURCES, cache: Path | None = None
 ) -> NodeBinaries:
-    """Return the programs, building them first where this version of `sources` is not in the cache yet.
+    """The programs, building them first where this version of `sources` is not in the cache yet.
 
-    Args:
-        progress: told one line every few seconds while there is something to wait for.
-        sources: folder with go.mod, go.sum and the Go files.
-        cache: the cache's root, in place of MIGSCHED_CACHE and `.cache`.
+    `progress` hears one line every few seconds while there is something to wait for. `sources` is a folder with go.mod,
+    go.sum and the Go files; `cache` is the cache's root, in place of MIGSCHED_CACHE and `.cache`.
 
-    Raises:
-        BuildError: the build failed; the message says why and what to do, and names the log.
+    Raises BuildError where the build failed; the message says why and what to do, and names the log.
     """
     tell = progress or (lambda _line: None)
     root = cache or build_cache.root()
@@ -64,7 +62,7 @@ def ensure_built(
 
 
 def key(sources: Path = SOURCES) -> str:
-    """Return the name of a build: a hash over the sources and the way they are built."""
+    """The name of a build: a hash over the sources and the way they are built."""
     digest = hashlib.sha256()
     for path in sorted([*sources.glob("*.go"), *sources.glob("go.*")]):
         content = path.read_bytes()
@@ -76,7 +74,7 @@ def key(sources: Path = SOURCES) -> str:
 
 
 def containerd_version(sources: Path = SOURCES) -> str:
-    """Return the version of containerd in go.mod, e.g. `2.4.2`."""
+    """The version of containerd in go.mod, e.g. `2.4.2`."""
     return _from_go_mod(sources, r"^\s*github\.com/containerd/containerd/v2 v([\d.]+)(?: // indirect)?$")
 
 
@@ -88,12 +86,12 @@ def _from_go_mod(sources: Path, pattern: str) -> str:
 
 
 def _arguments(version: str) -> list[str]:
-    """Return the arguments of `go`: our own program, and the programs of the `tool` lines in go.mod."""
+    """The arguments of `go`: our own program, and the programs of the `tool` lines in go.mod."""
     settings = f"-s -w -X github.com/containerd/containerd/v2/version.Version={version}"
     return ["build", "-v", "-trimpath", "-buildvcs=false", "-mod=readonly", "-tags", _TAGS, "-ldflags", settings]
 
 
-def _build(sources: Path, partial: Path, finished: Path, root: Path, tell: build_cache.Progress) -> None:
+def _build(sources: Path, partial: Path, finished: Path, root: Path, tell: Progress) -> None:
     needed = tuple(int(part) for part in _from_go_mod(sources, r"^go ([\d.]+)$").split("."))
     shared = root / "control-plane"  # one toolchain for both builds
     shared.mkdir(parents=True, exist_ok=True)

@@ -55,7 +55,7 @@ def write_boot_id(place: layout.NodeLayout, boot_id: str) -> None:
 
 
 def kubelet_flags(place: layout.NodeLayout, name: str, kubeconfig: Path, labels: Mapping[str, str]) -> list[str]:
-    """Return the kubelet's flags, which are what its configuration file cannot say."""
+    """The kubelet's flags, which are what its configuration file cannot say."""
     return [
         f"--config={place.config / 'kubelet.yaml'}",
         f"--kubeconfig={kubeconfig}",
@@ -66,7 +66,7 @@ def kubelet_flags(place: layout.NodeLayout, name: str, kubeconfig: Path, labels:
 
 
 def _namespaces(place: layout.NodeLayout) -> dict[str, Any]:
-    """Return the configuration of `go/`, which makes the namespaces: type config in go/run.go."""
+    """The configuration of `go/`, which makes the namespaces: type config in go/run.go."""
     mounts = {
         place.kubelet: layout.KUBELET_ROOT,
         place.containerd: layout.CONTAINERD_ROOT,

@@ -14,10 +14,11 @@ from pathlib import Path
 from testbed import build_cache
 from testbed import errors as control_plane_errors
 from testbed.node import elf, errors
+from testbed.progress import Progress
 
 PACKAGES = ("runc", "busybox-static")
 
-_SECONDS = 300.0
+_APT_TIMEOUT_S = 300.0
 ADMIN_DIRECTORIES = "/usr/local/sbin:/usr/sbin:/sbin"  # often missing from a user's PATH
 
 
@@ -29,15 +30,12 @@ class Tools:
     busybox: Path  # linked statically: an image holds nothing else
 
 
-def ensure_installed(progress: build_cache.Progress | None = None, *, cache: Path | None = None) -> Tools:
+def ensure_installed(progress: Progress | None = None, *, cache: Path | None = None) -> Tools:
     """Return runc and a static busybox, unpacking packages into the cache where PATH has none.
 
-    Args:
-        progress: told what is fetched.
-        cache: the cache's root, in place of MIGSCHED_CACHE and `.cache`.
+    `progress` hears what is fetched. `cache` is the cache's root, in place of MIGSCHED_CACHE and `.cache`.
 
-    Raises:
-        MachineError: they are not there and cannot be had; it says what to install.
+    Raises MachineError where they are not there and cannot be had; it says what to install.
     """
     tell = progress or (lambda _line: None)
     runc, busybox = _on_path()
@@ -50,8 +48,8 @@ def ensure_installed(progress: build_cache.Progress | None = None, *, cache: Pat
             tell,
             what=" and ".join(PACKAGES),
         )
-    except control_plane_errors.BuildError as exc:
-        raise errors.MachineError([str(exc)]) from exc
+    except control_plane_errors.BuildError as error:
+        raise errors.MachineError([str(error)]) from error
     return Tools(runc or unpacked / "usr/sbin/runc", busybox or unpacked / "bin/busybox")
 
 
@@ -62,7 +60,7 @@ def _on_path() -> tuple[Path | None, Path | None]:
     return Path(runc) if runc else None, Path(busybox) if busybox and static else None
 
 
-def _unpack(directory: Path, tell: build_cache.Progress) -> None:
+def _unpack(directory: Path, tell: Progress) -> None:
     if not shutil.which("apt-get") or not shutil.which("dpkg"):
         raise errors.MachineError([f"{_wanted()}, which can only be fetched with apt-get and dpkg on Debian or Ubuntu"])
     tell(f"fetching the packages {', '.join(PACKAGES)}")
@@ -86,7 +84,7 @@ def _unpack(directory: Path, tell: build_cache.Progress) -> None:
 
 
 def _own_lists(directory: Path) -> list[str]:
-    """Return the options that make apt keep package lists in `directory` and leave the system's alone."""
+    """The options that make apt keep package lists in `directory` and leave the system's alone."""
     for name in ("lists/partial", "cache/archives/partial"):
         (directory / name).mkdir(parents=True)
     return ["-o", f"Dir::State::Lists={directory / 'lists'}", "-o", f"Dir::Cache={directory / 'cache'}"]
@@ -100,14 +98,14 @@ def _failure(command: list[str], directory: Path) -> str | None:
             cwd=directory,
             capture_output=True,
             text=True,
-            timeout=_SECONDS,
+            timeout=_APT_TIMEOUT_S,
             check=False,
             stdin=subprocess.DEVNULL,
         )
     except subprocess.TimeoutExpired:
-        return f"no end after {_SECONDS:g} s"
-    except OSError as exc:
-        return str(exc)
+        return f"no end after {_APT_TIMEOUT_S:g} s"
+    except OSError as error:
+        return str(error)
     return None if done.returncode == 0 else (done.stderr or done.stdout).strip() or f"exit status {done.returncode}"
 
 

@@ -84,8 +84,7 @@ class NodeLayout:
     def check(self) -> None:
         """Pass where a node can live in this directory.
 
-        Raises:
-            InputError: sockets in it would have too long a path, or the node would not see it.
+        Raises InputError where sockets in it would have too long a path, or the node would not see it.
         """
         longest = len(os.fsencode(self.device_plugins)) + 1 + _SOCKET_NAME_BYTES
         if longest > _SOCKET_PATH_BYTES:

@@ -20,8 +20,7 @@ _HIDDEN = ("/run", "/var/lib", "/var/log")
 def require() -> None:
     """Pass where this machine can run a node.
 
-    Raises:
-        MachineError: it cannot; the error lists everything that is missing.
+    Raises MachineError where it cannot; the error lists everything that is missing.
     """
     lacks = missing()
     if lacks:
@@ -29,10 +28,9 @@ def require() -> None:
 
 
 def missing(root: Path = Path("/")) -> list[str]:
-    """Return what this machine lacks to run a node, a sentence each; empty where it can.
+    """What this machine lacks to run a node, a sentence each; empty where it can.
 
-    Args:
-        root: where to look for /proc, /dev and the cgroup file systems.
+    `/proc`, `/dev` and the cgroup file systems are looked for below `root`.
     """
     if sys.platform != "linux":
         return [f"a node needs Linux; this is {sys.platform}"]

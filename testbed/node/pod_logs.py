@@ -13,15 +13,12 @@ from testbed.node import errors
 
 
 def read(directory: Path, pod: Mapping[str, Any], container: str | None = None) -> str:
-    """Return what a container wrote since it was last started, both streams in order.
+    """What a container wrote since it was last started, both streams in order.
 
-    Args:
-        directory: of all pods' logs on the node.
-        pod: the Pod object.
-        container: its name; the pod's first if left out.
+    `directory` holds the logs of all pods of the node, `pod` is the Pod object. Without `container` the pod's first one
+    is read.
 
-    Raises:
-        PodError: there is no such file: the container has not been started, or has another name.
+    Raises PodError where there is no such file: the container has not been started, or has another name.
     """
     metadata = pod["metadata"]
     name = container or pod["spec"]["containers"][0]["name"]
@@ -34,7 +31,7 @@ def read(directory: Path, pod: Mapping[str, Any], container: str | None = None) 
 
 
 def text(written: str) -> str:
-    """Return the text in the lines of a container's log file."""
+    """The text in the lines of a container's log file."""
     parts: list[str] = []
     for line in written.splitlines():
         _time, _stream, tag, content = line.split(" ", 3)

@@ -6,9 +6,9 @@ Cheap checks come first, so that a machine that cannot run a node learns so befo
 from dataclasses import dataclass
 from pathlib import Path
 
-from testbed import build_cache
 from testbed.control_plane import build as control_plane_build
 from testbed.node import build, debian, machine
+from testbed.progress import Progress
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,15 +20,13 @@ class Prepared:
     tools: debian.Tools
 
 
-def ensure(progress: build_cache.Progress | None = None) -> Prepared:
-    """Return the programs of a node, making those that are not in the cache yet.
+def ensure(progress: Progress | None = None) -> Prepared:
+    """The programs of a node, making those that are not in the cache yet.
 
-    Args:
-        progress: told what is fetched and built.
+    `progress` hears what is fetched and built.
 
-    Raises:
-        MachineError: this machine cannot run a node; the message says what is missing.
-        BuildError: a program could not be built; the message says why and what to do, and names the log.
+    Raises MachineError where this machine cannot run a node; the message says what is missing. Raises BuildError where
+    a program could not be built; the message says why and what to do, and names the log.
     """
     machine.require()
     tools = debian.ensure_installed(progress)

@@ -19,14 +19,15 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Self
 
-from testbed import build_cache, processes
 from testbed import errors as control_plane_errors
+from testbed import processes
 from testbed.control_plane import control_plane
 from testbed.node import configuration, errors, image, layout, pod_logs, preparation
+from testbed.progress import Progress
 
-_SECONDS = 60.0  # for a program to become ready, and for the node to be Ready
-_ASK_EVERY_SECONDS = 0.05
-_EXEC_SECONDS = 60.0
+_READY_TIMEOUT_S = 60.0  # for a program to become ready, and for the node to be Ready
+_ASK_EVERY_S = 0.05
+_EXEC_TIMEOUT_S = 60.0
 _PROGRAMS = ("namespaces", "containerd", "kubelet")  # each needs those before it
 _BOOTED = b"containerd successfully booted"
 _CONTAINERD_NAMESPACE = "k8s.io"  # the one that the kubelet's containers are in
@@ -54,19 +55,15 @@ class RealNode:
         directory: Path,
         *,
         labels: Mapping[str, str] | None = None,
-        progress: build_cache.Progress | None = None,
+        progress: Progress | None = None,
     ) -> None:
         """Take a directory for the node's files; nothing is started yet.
 
-        Args:
-            cluster: to join when started; it must run by then.
-            name: of the Node object.
-            directory: made where it is missing; short, because sockets lie below it.
-            labels: of the Node object.
-            progress: told what is built and fetched.
+        `cluster` is joined on start and must run by then. `name` and `labels` are the Node object's. `directory` is
+        made where it is missing; it must be short, because sockets lie below it. `progress` hears what is built and
+        fetched.
 
-        Raises:
-            InputError: the directory cannot hold a node.
+        Raises InputError where the directory cannot hold a node.
         """
         self._place = layout.NodeLayout(directory.absolute())
         self._place.check()
@@ -97,10 +94,9 @@ class RealNode:
     def start(self) -> None:
         """Start containerd and kubelet and wait until the Node object is Ready.
 
-        Raises:
-            MachineError: this machine cannot run a node; the message says what is missing.
-            BuildError: the programs had to be built and could not be.
-            StartError: the directory is in use, or a program ended or was not ready in time; nothing is left running.
+        Raises MachineError where this machine cannot run a node; the message says what is missing. Raises BuildError
+        where the programs had to be built and could not be. Raises StartError where the directory is in use, or a
+        program ended or was not ready in time; nothing is left running.
         """
         if self._supervisor is not None:
             raise control_plane_errors.StartError(f"the node in {self.directory} is started already")
@@ -128,8 +124,7 @@ class RealNode:
 
         What is in memory is lost: processes, mounts, /run. The disk stays: images, and the kubelet's checkpoints.
 
-        Raises:
-            StartError: a program ended or was not ready in time.
+        Raises StartError where a program ended or was not ready in time.
         """
         for name in ("kubelet", "containerd"):
             self._process(name).kill()
@@ -143,8 +138,7 @@ class RealNode:
     def restart_kubelet(self) -> None:
         """Stop the kubelet, if it runs, and start it; wait until it serves device plugins and the node is Ready.
 
-        Raises:
-            StartError: it ended or was not ready in time.
+        Raises StartError where it ended or was not ready in time.
         """
         self._process("kubelet").restart()
         self._wait_for_kubelet()
@@ -154,16 +148,11 @@ class RealNode:
     ) -> subprocess.CompletedProcess[str]:
         """Run a command in a container of a pod of this node, with the environment of the container's own process.
 
-        Args:
-            pod: name of the pod.
-            command: program and arguments; none of them goes through a shell.
-            container: which one; the first if left out.
-            namespace: of the pod.
-            check: raise where the exit status is not 0.
+        `command` is a program and its arguments; none of them goes through a shell. Without `container` it runs in the
+        pod's first one. `check` raises where the exit status is not 0.
 
-        Raises:
-            PodError: there is no such pod or container, or it does not run.
-            CommandError: the command failed or did not end in time.
+        Raises PodError where there is no such pod or container, or it does not run. Raises CommandError where the
+        command failed or did not end in time.
         """
         container_id = self._container(pod, container, namespace)
         return self._ctr(
@@ -171,10 +160,9 @@ class RealNode:
         )
 
     def pod_log(self, pod: str, *, container: str | None = None, namespace: str = "default") -> str:
-        """Return what a container of a pod of this node wrote since it was last started.
+        """What a container of a pod of this node wrote since it was last started.
 
-        Raises:
-            PodError: there is no such pod, or the container has not been started yet.
+        Raises PodError where there is no such pod, or the container has not been started yet.
         """
         return pod_logs.read(self._place.logs / "pods", self._pod(pod, namespace), container)
 
@@ -222,7 +210,7 @@ class RealNode:
 
     def _wait(self, name: str, condition: Callable[[], bool], problem: str) -> None:
         process = self._process(name)
-        deadline = time.monotonic() + _SECONDS
+        deadline = time.monotonic() + _READY_TIMEOUT_S
         while not condition():
             for needed in map(self._process, _PROGRAMS[: _PROGRAMS.index(name) + 1]):
                 if not needed.running:
@@ -230,15 +218,15 @@ class RealNode:
                         needed.describe(f"ended with status {needed.exit_status} while the node was starting")
                     )
             if time.monotonic() > deadline:
-                raise control_plane_errors.StartError(process.describe(f"{problem} after {_SECONDS:g} s"))
-            time.sleep(_ASK_EVERY_SECONDS)
+                raise control_plane_errors.StartError(process.describe(f"{problem} after {_READY_TIMEOUT_S:g} s"))
+            time.sleep(_ASK_EVERY_S)
 
     def _inside(self, *command: str) -> list[str]:
-        """Return the command line that runs a command in the node's namespaces."""
+        """The command line that runs a command in the node's namespaces."""
         return [str(self._programs.programs.namespaces), "enter", str(self._place.pid_file), *command]
 
     def _within(self, path: Path) -> Path:
-        """Return the path by which this machine reaches what the node has at `path`."""
+        """The path by which this machine reaches what the node has at `path`."""
         first = self._place.pid_file.read_text(encoding="ascii").strip()
         return Path(f"/proc/{first}/root") / path.relative_to("/")
 
@@ -255,11 +243,11 @@ class RealNode:
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
                 text=True,
-                timeout=_EXEC_SECONDS,
+                timeout=_EXEC_TIMEOUT_S,
                 check=False,
             )
-        except subprocess.TimeoutExpired as exc:
-            raise control_plane_errors.CommandError(f"{shown}: no end after {_EXEC_SECONDS:g} s") from exc
+        except subprocess.TimeoutExpired as error:
+            raise control_plane_errors.CommandError(f"{shown}: no end after {_EXEC_TIMEOUT_S:g} s") from error
         if check and done.returncode:
             wrote = (done.stderr or done.stdout).strip()
             raise control_plane_errors.CommandError(f"{shown}: exit status {done.returncode}: {wrote}")

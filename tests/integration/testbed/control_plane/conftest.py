@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-_SECONDS = 20.0
+_TIMEOUT_S = 20.0
 
 
 @pytest.fixture
@@ -13,9 +13,9 @@ def wait_until() -> Callable[[Callable[[], bool]], None]:
     """Wait until a condition holds, for some seconds at most."""
 
     def wait(condition: Callable[[], bool]) -> None:
-        deadline = time.monotonic() + _SECONDS
+        deadline = time.monotonic() + _TIMEOUT_S
         while not condition():
-            assert time.monotonic() < deadline, f"not so after {_SECONDS:g} s"
+            assert time.monotonic() < deadline, f"not so after {_TIMEOUT_S:g} s"
             time.sleep(0.005)
 
     return wait

@@ -97,7 +97,7 @@ def test_a_server_that_is_not_ready_says_which_checks_fail(
     with pytest.raises(
         errors.StartError, match=r"slow is not ready after 0 s .*HTTP 500: failing: etcd, crd\).*slow\.log"
     ):
-        readiness.wait(readiness.Client(made.authority), f"{url}/readyz", server, seconds=0)
+        readiness.wait(readiness.Client(made.authority), f"{url}/readyz", server, timeout_s=0)
     supervisor.stop()
 
 
@@ -109,7 +109,7 @@ def test_a_server_that_ends_while_starting_is_reported_at_once(tmp_path: Path) -
     client = readiness.Client(certificates.ensure(tmp_path).authority)
     (closed,) = ports.choose_free(1)
     with pytest.raises(errors.StartError, match=r"(?s)broken ended with status 1 while starting.*no such flag"):
-        readiness.wait(client, f"https://127.0.0.1:{closed}/readyz", server, seconds=60)
+        readiness.wait(client, f"https://127.0.0.1:{closed}/readyz", server, timeout_s=60)
     supervisor.stop()
 
 

@@ -54,7 +54,7 @@ def test_stop_kills_what_does_not_listen(supervisor: processes.Supervisor, wait_
     """A program that ignores SIGTERM is killed when its time is over."""
     process = supervisor.start("deaf", shell("trap '' TERM; echo ready; while :; do sleep 60; done"))
     wait_until(lambda: process.log.read_text("ascii") == "ready\n")
-    assert process.stop(seconds=0.01) == -signal.SIGKILL
+    assert process.stop(timeout_s=0.01) == -signal.SIGKILL
 
 
 def test_stop_ends_the_whole_group(supervisor: processes.Supervisor, wait_until: WaitUntil) -> None:
