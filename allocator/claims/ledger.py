@@ -147,9 +147,13 @@ class Ledger:
 
     def check(self) -> None:
         """Raise LedgerError if the two indexes disagree. Called by tests after every step."""
-        by_node = {c.uid: c for claims in self._by_node.values() for c in claims.values()}
-        if by_node != self._claims:
-            raise errors.LedgerError("the ledger's indexes disagree")
-        for node, claims in self._by_node.items():
-            if not claims or any(c.node != node for c in claims.values()):
-                raise errors.LedgerError(f"the ledger's index of {node} is wrong")
+        check_indexes(self._claims, self._by_node)
+
+
+def check_indexes(claims: Mapping[str, Claim], by_node: Mapping[str, Mapping[str, Claim]]) -> None:
+    """Raise LedgerError if the claims by UID and those by node and UID are not the same, or a node has none."""
+    if {claim.uid: claim for on_node in by_node.values() for claim in on_node.values()} != claims:
+        raise errors.LedgerError("the ledger's indexes disagree")
+    for node, on_node in by_node.items():
+        if not on_node or any(claim.node != node for claim in on_node.values()):
+            raise errors.LedgerError(f"the ledger's index of {node} is wrong")

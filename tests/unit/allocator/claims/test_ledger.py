@@ -1,8 +1,9 @@
-"""What the ledger says when it is asked the impossible, and when it has been tampered with."""
+"""What the ledger says when it is asked the impossible, and what it holds indexes to."""
 
 import pytest
 
 from allocator import errors
+from allocator.claims import ledger as ledger_module
 from allocator.claims.ledger import ClaimEvent, ClaimState, Ledger
 from tests import builders
 
@@ -23,30 +24,34 @@ def test_errors_name_the_pod_and_the_step() -> None:
         ledger.relocate("uid-b", ())
 
 
-def test_check_sees_a_claim_missing_from_its_node() -> None:
-    """`check` raises when a claim is not in its node's index."""
-    ledger = Ledger()
-    ledger.open(builders.claim("a", "n1"))
-    ledger._by_node.clear()
+def test_a_claim_missing_from_its_node_is_an_error() -> None:
+    """Indexes of which one lacks a claim are refused; those of a ledger are not."""
+    claim = builders.claim("a", "n1")
+    ledger_module.check_indexes({claim.uid: claim}, {"n1": {claim.uid: claim}})
     with pytest.raises(errors.LedgerError, match="the ledger's indexes disagree"):
-        ledger.check()
+        ledger_module.check_indexes({claim.uid: claim}, {})
 
 
-def test_check_sees_a_claim_under_the_wrong_node() -> None:
-    """`check` raises when a claim stands in another node's index."""
+def test_a_claim_under_the_wrong_node_is_an_error() -> None:
+    """A claim that stands in another node's index is refused."""
+    claim = builders.claim("a", "n1")
+    with pytest.raises(errors.LedgerError, match="the ledger's index of n2 is wrong"):
+        ledger_module.check_indexes({claim.uid: claim}, {"n2": {claim.uid: claim}})
+
+
+def test_an_index_left_behind_is_an_error() -> None:
+    """A node without claims that is still indexed is refused."""
+    with pytest.raises(errors.LedgerError, match="the ledger's index of n1 is wrong"):
+        ledger_module.check_indexes({}, {"n1": {}})
+
+
+def test_a_ledger_checks_its_own_indexes() -> None:
+    """`check` passes for whatever a ledger was asked to do."""
     ledger = Ledger()
     ledger.open(builders.claim("a", "n1"))
-    ledger._by_node["n2"] = ledger._by_node.pop("n1")
-    with pytest.raises(errors.LedgerError, match="the ledger's index of n2 is wrong"):
-        ledger.check()
-
-
-def test_check_sees_an_index_left_behind() -> None:
-    """`check` raises when a node without claims is still indexed."""
-    ledger = Ledger()
-    ledger._by_node["n1"] = {}
-    with pytest.raises(errors.LedgerError, match="the ledger's index of n1 is wrong"):
-        ledger.check()
+    ledger.open(builders.claim("b", "n2"))
+    ledger.apply("uid-a", ClaimEvent.FREE)
+    ledger.check()
 
 
 def test_claims_are_listed_in_the_order_they_were_made() -> None:
