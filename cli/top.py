@@ -9,7 +9,7 @@ import typer
 from rich.console import Group, RenderableType
 from rich.table import Table
 
-from allocator.claims import contract, inventory, snapshot
+from allocator.claims import contract, inventory, node_document, snapshot
 from allocator.claims.snapshot import NodeView
 from cli import api_client, output, slot_map
 from cli.output import Format
@@ -29,13 +29,13 @@ def top(
     """
     seen = _from_api(api_url) if kubeconfig is None else asyncio.run(_from_cluster(kubeconfig))
     wanted = [one for one in seen if not node or one.name in node]
-    output.show(form, lambda: [snapshot.to_document(one) for one in wanted], lambda: _table(wanted))
+    output.show(form, lambda: [node_document.encode(one) for one in wanted], lambda: _table(wanted))
     if not wanted:
         raise typer.Exit(1)
 
 
 def _from_api(api_url: str) -> list[NodeView]:
-    return api_client.get(api_url, "/api/v1/nodes", lambda nodes: [snapshot.of_document(node) for node in nodes])
+    return api_client.get(api_url, "/api/v1/nodes", lambda nodes: [node_document.decode(node) for node in nodes])
 
 
 async def _from_cluster(kubeconfig: Path) -> list[NodeView]:

@@ -4,17 +4,13 @@ Taken from an inventory by `take`, or node by node with `view`; shown by the API
 the planners, which must not touch the live state.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 from allocator.claims.inventory import Inventory
 from allocator.claims.report import GpuReport, NodeReport, SliceState
 from allocator.mig.catalogue import Catalogue
 from allocator.mig.profile import Placement
-
-_OCCUPANT_FIELDS = ("state", "namespace", "pod", "container", "uid")
-_GPU_FIELDS = ("uuid", "index", "product", "model", "memory_slices", "mask", "problem")
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,38 +119,3 @@ def _problem(inventory: Inventory, node: str, gpu: GpuReport) -> str:
     if not gpu.usable:
         return f"MIG mode {gpu.mig_mode.value.lower()}"
     return inventory.conflicts(node).get(gpu.uuid, "")
-
-
-def to_document(node: NodeView) -> dict[str, Any]:
-    """A node as plain values, as GET /api/v1/nodes and `migsched top -o json` answer; catalogues are left out."""
-    return {"name": node.name, "problem": node.problem, "gpus": [_gpu_document(gpu) for gpu in node.gpus]}
-
-
-def _gpu_document(gpu: GpuView) -> dict[str, Any]:
-    return {
-        **{name: getattr(gpu, name) for name in _GPU_FIELDS},
-        "slices": [
-            {
-                "profile": occupant.placement.profile,
-                "start": occupant.placement.start,
-                "size": occupant.placement.size,
-                **{name: getattr(occupant, name) for name in _OCCUPANT_FIELDS},
-            }
-            for occupant in gpu.occupants
-        ],
-    }
-
-
-def of_document(node: Mapping[str, Any]) -> NodeView:
-    """The node that `to_document` told of. Raises KeyError for a field that is missing."""
-    return NodeView(node["name"], tuple(_gpu_of(node["name"], gpu) for gpu in node["gpus"]), node["problem"])
-
-
-def _gpu_of(node: str, gpu: Mapping[str, Any]) -> GpuView:
-    occupants = tuple(
-        Occupant(
-            Placement(slice_["profile"], slice_["start"], slice_["size"]), *(slice_[name] for name in _OCCUPANT_FIELDS)
-        )
-        for slice_ in gpu["slices"]
-    )
-    return GpuView(node=node, occupants=occupants, **{name: gpu[name] for name in _GPU_FIELDS})

@@ -11,7 +11,7 @@ import msgspec
 from fastapi import FastAPI, HTTPException, Query, Response
 from fastapi.responses import StreamingResponse
 
-from allocator.claims import snapshot
+from allocator.claims import node_document, snapshot
 from scheduler import cooperative, explain
 from scheduler.api.context import Context
 from scheduler.api.documentation import JSON, answers
@@ -31,7 +31,7 @@ def add(app: FastAPI, context: Context) -> None:
             async for name in paced(sorted(seen.node for seen in state.inventory.reports())):
                 seen = state.inventory.report(name)
                 if seen is not None:  # it may be gone by now
-                    yield snapshot.to_document(snapshot.view(state.inventory, seen))
+                    yield node_document.encode(snapshot.view(state.inventory, seen))
 
         return await _array(each())
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from allocator.claims import snapshot
+from allocator.claims import node_document, snapshot
 from allocator.claims.inventory import Inventory
 from allocator.claims.report import MigMode, NodeReport
 from allocator.placement.misfit import Misfit, Reason
@@ -137,6 +137,6 @@ def test_a_node_told_as_plain_values_is_the_same_node(inventory: Inventory) -> N
     inventory.observe(node().gpu().foreign("1g.5gb", 0).allocated("1g.5gb", 1, pod="ready", container="web").report())
     inventory.observe(NodeReport("n2", (), problem="unreadable"))
     for view in snapshot.take(inventory).nodes:
-        told = json.loads(json.dumps(snapshot.to_document(view)))
+        told = json.loads(json.dumps(node_document.encode(view)))
         gpus = tuple(replace(gpu, catalogue=None) for gpu in view.gpus)
-        assert snapshot.of_document(told) == replace(view, gpus=gpus)
+        assert node_document.decode(told) == replace(view, gpus=gpus)
