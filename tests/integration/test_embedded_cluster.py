@@ -18,7 +18,7 @@ from tests.integration.embedded_world import (
     running_pods,
     settled,
 )
-from tests.unit.simulator.cluster.cluster_world import pod
+from tests.unit.simulator.cluster.memory_cluster import pod
 from tests.waiting import eventually
 
 LOST = errors.UnreachableError("connection reset by peer")

@@ -73,6 +73,11 @@ class KubeScheduler:
         """All pods seen are bound, or refused with nothing new since."""
         return self._queue.idle and not self._binding and self._pod_informer.synced.is_set()
 
+    @property
+    def nodes(self) -> Mapping[str, in_tree.NodeInfo]:
+        """The nodes as they were last seen, by name."""
+        return self._nodes
+
     async def run(self) -> None:
         """Until cancelled."""
         extender = ExtenderClient(

@@ -4,7 +4,7 @@ import pytest
 
 from allocator.mig import gpu_models
 from simulator.workloads import translation
-from tests.unit.simulator.cluster.cluster_world import pod
+from tests.unit.simulator.cluster.memory_cluster import pod
 
 
 @pytest.mark.parametrize(

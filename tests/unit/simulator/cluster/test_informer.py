@@ -11,14 +11,14 @@ from simulator.cluster.api import POD
 from simulator.cluster.informer import Informer
 from simulator.cluster.memory_cluster.faults import Fault
 from simulator.cluster.running import running
-from tests.unit.simulator.cluster.cluster_world import World
+from tests.unit.simulator.cluster.memory_cluster import MemoryCluster
 from tests.waiting import eventually
 
 
 class Reader:
     """Applies every change, and remembers what it was told."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: MemoryCluster) -> None:
         self.informer = Informer(world.api, POD)
         self.pods: dict[str, str] = {}
         self.told: list[tuple[ChangeType, str]] = []
@@ -37,12 +37,12 @@ class Reader:
 
 
 @pytest.fixture
-def world() -> World:
-    return World()
+def world() -> MemoryCluster:
+    return MemoryCluster()
 
 
 @pytest.fixture
-async def reader(world: World) -> AsyncIterator[Reader]:
+async def reader(world: MemoryCluster) -> AsyncIterator[Reader]:
     world.pod("first")
     one = Reader(world)
     async with running(one.run()):
@@ -55,7 +55,7 @@ async def test_synced_means_that_the_start_was_taken_in(reader: Reader) -> None:
     assert reader.told == [(ChangeType.ADDED, "first")]
 
 
-async def test_changes_follow(world: World, reader: Reader) -> None:
+async def test_changes_follow(world: MemoryCluster, reader: Reader) -> None:
     """What happens after the list is told as it happens."""
     world.pod("second")
     world.set_phase("first", "Running")
@@ -64,7 +64,7 @@ async def test_changes_follow(world: World, reader: Reader) -> None:
     assert (ChangeType.MODIFIED, "first") in reader.told
 
 
-async def test_missed_deletion_is_told_after_a_relist(world: World, reader: Reader) -> None:
+async def test_missed_deletion_is_told_after_a_relist(world: MemoryCluster, reader: Reader) -> None:
     """A watch that is too old makes the reader list again; what went missing meanwhile is told as deleted."""
     hold = asyncio.Event()
     fault = world.api.faults.add(Fault("watch", hold=hold))
@@ -78,7 +78,7 @@ async def test_missed_deletion_is_told_after_a_relist(world: World, reader: Read
     assert (ChangeType.DELETED, "first") in reader.told
 
 
-async def test_missed_replacement_is_told_as_two_objects(world: World, reader: Reader) -> None:
+async def test_missed_replacement_is_told_as_two_objects(world: MemoryCluster, reader: Reader) -> None:
     """A namesake that took an object's place unseen is a deletion and an addition."""
     hold = asyncio.Event()
     fault = world.api.faults.add(Fault("watch", hold=hold))
@@ -93,7 +93,7 @@ async def test_missed_replacement_is_told_as_two_objects(world: World, reader: R
 
 
 @pytest.mark.parametrize("verb", ["watch", "list"])
-async def test_errors_are_survived(world: World, reader: Reader, verb: str) -> None:
+async def test_errors_are_survived(world: MemoryCluster, reader: Reader, verb: str) -> None:
     """Calls that fail are made again; nothing is told twice."""
     fault = Fault(verb, error=errors.UnreachableError("connection refused"), times=2)
     world.api.faults.add(fault)

@@ -10,7 +10,7 @@ from simulator.cluster import api, nodes
 from simulator.cluster.kubelet import Kubelets
 from simulator.cluster.memory_cluster.faults import Fault
 from simulator.cluster.running import running
-from tests.unit.simulator.cluster.cluster_world import World, pod
+from tests.unit.simulator.cluster.memory_cluster import MemoryCluster, pod
 from tests.waiting import eventually
 
 FLEET = nodes.uniform(1, 1)
@@ -29,84 +29,84 @@ class Slices:
 
 
 @pytest.fixture
-def world() -> World:
-    return World()
+def cluster() -> MemoryCluster:
+    return MemoryCluster()
 
 
 @asynccontextmanager
-async def started(world: World, job_seconds: float | None = None) -> AsyncIterator[tuple[Kubelets, Slices]]:
+async def started(cluster: MemoryCluster, job_seconds: float | None = None) -> AsyncIterator[tuple[Kubelets, Slices]]:
     slices = Slices()
-    kubelets = Kubelets(world.api, FLEET, slices, job_seconds=job_seconds)
+    kubelets = Kubelets(cluster.api, FLEET, slices, job_seconds=job_seconds)
     async with running(kubelets.run()):
         yield kubelets, slices
 
 
-async def test_pod_runs_once_its_slices_are_cut(world: World) -> None:
+async def test_pod_runs_once_its_slices_are_cut(cluster: MemoryCluster) -> None:
     """A bound pod stays pending until its slices are ready, then runs and is ready."""
-    async with started(world) as (kubelets, slices):
-        uid = world.bound("p", NODE, ("GPU-1", "1g.5gb", 0))
-        world.bind(world.pod("no-slices"), NODE)
-        await eventually(lambda: world.phase("no-slices") == "Running", "the pod without slices runs")
-        assert world.phase("p") == "Pending"
+    async with started(cluster) as (kubelets, slices):
+        uid = cluster.bound("p", NODE, ("GPU-1", "1g.5gb", 0))
+        cluster.bind(cluster.pod("no-slices"), NODE)
+        await eventually(lambda: cluster.phase("no-slices") == "Running", "the pod without slices runs")
+        assert cluster.phase("p") == "Pending"
         slices.ready.add(uid)
         kubelets.look_at(uid)
-        await eventually(lambda: world.phase("p") == "Running", "the pod runs")
-    status = world.server.get(api.POD, "p", "default").document["status"]
+        await eventually(lambda: cluster.phase("p") == "Running", "the pod runs")
+    status = cluster.server.get(api.POD, "p", "default").document["status"]
     conditions = {condition["type"]: condition["status"] for condition in status["conditions"]}
     assert conditions == {"PodScheduled": "True", "Initialized": "True", "ContainersReady": "True", "Ready": "True"}
     assert [container_status["ready"] for container_status in status["containerStatuses"]] == [True]
 
 
-async def test_pods_elsewhere_are_left_alone(world: World) -> None:
+async def test_pods_elsewhere_are_left_alone(cluster: MemoryCluster) -> None:
     """Pods without a node, and those on others' nodes, stay as they are."""
-    async with started(world):
-        world.pod("unbound")
-        world.bind(world.pod("elsewhere"), "another-node")
-        world.bind(world.pod("here"), NODE)
-        await eventually(lambda: world.phase("here") == "Running", "the pod here runs")
-        assert (world.phase("unbound"), world.phase("elsewhere")) == ("Pending", "Pending")
+    async with started(cluster):
+        cluster.pod("unbound")
+        cluster.bind(cluster.pod("elsewhere"), "another-node")
+        cluster.bind(cluster.pod("here"), NODE)
+        await eventually(lambda: cluster.phase("here") == "Running", "the pod here runs")
+        assert (cluster.phase("unbound"), cluster.phase("elsewhere")) == ("Pending", "Pending")
 
 
-async def test_pods_of_jobs_succeed_after_a_while(world: World) -> None:
+async def test_pods_of_jobs_succeed_after_a_while(cluster: MemoryCluster) -> None:
     """A Job's pod succeeds once its time is over; other pods run on."""
-    async with started(world, job_seconds=0.01):
+    async with started(cluster, job_seconds=0.01):
         document = pod("job-pod")
         document["metadata"]["ownerReferences"] = [{"apiVersion": "batch/v1", "kind": "Job", "name": "j", "uid": "u"}]
-        world.bind(world.server.create(api.POD, document).document, NODE)
-        world.bind(world.pod("server"), NODE)
-        await eventually(lambda: world.phase("job-pod") == "Succeeded", "the Job's pod succeeds")
-        await eventually(lambda: world.phase("server") == "Running", "the server runs")
+        cluster.bind(cluster.server.create(api.POD, document).document, NODE)
+        cluster.bind(cluster.pod("server"), NODE)
+        await eventually(lambda: cluster.phase("job-pod") == "Succeeded", "the Job's pod succeeds")
+        await eventually(lambda: cluster.phase("server") == "Running", "the server runs")
 
 
-async def test_deleted_pods_go(world: World) -> None:
+async def test_deleted_pods_go(cluster: MemoryCluster) -> None:
     """A pod being deleted is let go, whatever it was doing."""
-    async with started(world):
-        world.bind(world.pod("p"), NODE)
-        world.bound("waiting", NODE, ("GPU-1", "1g.5gb", 0))
-        await eventually(lambda: world.phase("p") == "Running", "the pod runs")
-        world.delete("p")
-        world.delete("waiting")
-        await eventually(lambda: world.phase("p") == world.phase("waiting") == "gone", "both are gone")
+    async with started(cluster):
+        cluster.bind(cluster.pod("p"), NODE)
+        cluster.bound("waiting", NODE, ("GPU-1", "1g.5gb", 0))
+        await eventually(lambda: cluster.phase("p") == "Running", "the pod runs")
+        cluster.delete("p")
+        cluster.delete("waiting")
+        await eventually(lambda: cluster.phase("p") == cluster.phase("waiting") == "gone", "both are gone")
 
 
-async def test_namesake_of_a_deleted_pod_lives(world: World) -> None:
+async def test_namesake_of_a_deleted_pod_lives(cluster: MemoryCluster) -> None:
     """Letting a pod go never hits another that has taken its name."""
-    async with started(world):
-        world.bind(world.pod("p"), NODE)
-        await eventually(lambda: world.phase("p") == "Running", "the pod runs")
-        refused = world.api.faults.add(Fault("delete", error=errors.UnreachableError("timeout")))
-        world.delete("p")
+    async with started(cluster):
+        cluster.bind(cluster.pod("p"), NODE)
+        await eventually(lambda: cluster.phase("p") == "Running", "the pod runs")
+        refused = cluster.api.faults.add(Fault("delete", error=errors.UnreachableError("timeout")))
+        cluster.delete("p")
         await eventually(lambda: refused.met == 1, "the kubelet has tried once")
-        world.delete("p", grace_seconds=0)
-        uid = world.pod("p")["metadata"]["uid"]
-        world.bind(world.pod("other"), NODE)
-        await eventually(lambda: world.phase("other") == "Running", "the kubelet works on")
-        assert world.server.get(api.POD, "p", "default").document["metadata"]["uid"] == uid
+        cluster.delete("p", grace_seconds=0)
+        uid = cluster.pod("p")["metadata"]["uid"]
+        cluster.bind(cluster.pod("other"), NODE)
+        await eventually(lambda: cluster.phase("other") == "Running", "the kubelet works on")
+        assert cluster.server.get(api.POD, "p", "default").document["metadata"]["uid"] == uid
 
 
-async def test_errors_are_survived(world: World) -> None:
+async def test_errors_are_survived(cluster: MemoryCluster) -> None:
     """A status that the API server did not take is written again."""
-    async with started(world):
-        world.api.faults.add(Fault("patch_status", error=errors.UnreachableError("timeout"), times=2))
-        world.bind(world.pod("p"), NODE)
-        await eventually(lambda: world.phase("p") == "Running", "the pod runs")
+    async with started(cluster):
+        cluster.api.faults.add(Fault("patch_status", error=errors.UnreachableError("timeout"), times=2))
+        cluster.bind(cluster.pod("p"), NODE)
+        await eventually(lambda: cluster.phase("p") == "Running", "the pod runs")

@@ -4,7 +4,7 @@ import pytest
 
 from allocator import errors
 from simulator.cluster import api, nodes
-from tests.unit.simulator.cluster.cluster_world import World
+from tests.unit.simulator.cluster.memory_cluster import MemoryCluster
 
 
 def test_uuids_follow_from_the_seed() -> None:
@@ -51,11 +51,11 @@ def test_allocatable_is_the_most_of_each_profile() -> None:
 
 async def test_nodes_there_already_are_kept() -> None:
     """Creating a fleet again leaves its nodes' metadata and brings what they offer up to date."""
-    world = World()
-    world.server.create(
+    cluster = MemoryCluster()
+    cluster.server.create(
         api.NODE, {"metadata": {"name": "node-1", "labels": {"mine": "1"}}, "status": {"allocatable": {}}}
     )
-    await nodes.create(world.api, nodes.uniform(2, 1))
-    first, second = (stored.document for stored in world.server.list(api.NODE))
+    await nodes.create(cluster.api, nodes.uniform(2, 1))
+    first, second = (stored.document for stored in cluster.server.list(api.NODE))
     assert first["metadata"]["labels"] == {"mine": "1"}
     assert first["status"]["allocatable"] == second["status"]["allocatable"]

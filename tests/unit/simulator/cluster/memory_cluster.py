@@ -13,7 +13,7 @@ from simulator.cluster.memory_cluster.server import MemoryServer
 NAMESPACE = "default"
 
 
-class World:
+class MemoryCluster:
     """A server, with a client for whoever is tested."""
 
     def __init__(self) -> None:
