@@ -55,6 +55,7 @@ class Extender:
         return [{"Host": name, "Score": 10 - rank} for rank, name in enumerate(names)]
 
     def bind(self, body: dict[str, Any]) -> dict[str, str]:
+        """The pod is bound as told."""
         self.cluster.server.bind(
             Binding(body["PodNamespace"], body["PodName"], body["PodUID"], body["Node"], {"k": "v"})
         )
