@@ -4,21 +4,19 @@ Progress goes to standard error, so that `-o json` can be piped.
 """
 
 from collections.abc import Mapping, Sequence
-from itertools import groupby
 from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
 import typer
 from rich.console import Group, RenderableType
-from rich.table import Table
 
 from allocator import errors
 from benchmarks import ranges, registry, results, suite
 from benchmarks.benchmark import Benchmark, Progress
 from benchmarks.registry import BENCHMARKS
 from benchmarks.results import RecordedVerdict, Results
-from cli import checkout, output, progress
+from cli import checkout, output, progress, row_tables
 from cli.output import Format
 
 RESULTS = Path("benchmarks/out/results.json")
@@ -303,13 +301,13 @@ def _say_what_is_left_out(found: Results, chosen: Sequence[Benchmark], tell: Pro
 
 def _verdicts(found: Results, form: Format) -> None:
     """Print what became of the bounds of the parts that were run, and exit accordingly."""
-    judged = [one for one in found.verdicts if one.measure in found.parts]
+    judged = [verdict for verdict in found.verdicts if verdict.measure in found.parts]
     failed = {name: part.failed for name, part in found.parts.items() if part.failed}
-    document = {"verdicts": [msgspec.to_builtins(one) for one in judged], "failed": failed}
+    document = {"verdicts": [msgspec.to_builtins(verdict) for verdict in judged], "failed": failed}
     output.show(form, lambda: document, lambda: _summary(found, judged))
     for name, why in failed.items():
         typer.echo(f"migsched: {name} failed: {why}", err=True)
-    if failed or any(one.ok is False for one in judged):
+    if failed or any(verdict.ok is False for verdict in judged):
         raise typer.Exit(1)
 
 
@@ -317,7 +315,7 @@ def _summary(found: Results, judged: Sequence[RecordedVerdict]) -> RenderableTyp
     """How many bounds of each part hold, and each that does not."""
     counts = []
     for name, part in found.parts.items():
-        oks = [one.ok for one in judged if one.measure == name]
+        oks = [verdict.ok for verdict in judged if verdict.measure == name]
         counts.append(
             {
                 "part": name,
@@ -331,81 +329,40 @@ def _summary(found: Results, judged: Sequence[RecordedVerdict]) -> RenderableTyp
         )
     broken = [
         {
-            "broken": f"{one.measure} {one.field}",
-            "where": " ".join(f"{key}={value}" for key, value in one.where.items()),
-            "bound": one.bound,
-            "value": one.value,
-            "slack": one.slack,
-            "why": one.why,
+            "broken": f"{verdict.measure} {verdict.field}",
+            "where": " ".join(f"{key}={value}" for key, value in verdict.where.items()),
+            "bound": verdict.bound,
+            "value": verdict.value,
+            "slack": verdict.slack,
+            "why": verdict.why,
         }
-        for one in judged
-        if one.ok is False
+        for verdict in judged
+        if verdict.ok is False
     ]
-    return Group(_table(counts), *(("", _table(broken)) if broken else ()))
+    return Group(row_tables.table(counts), *(("", row_tables.table(broken)) if broken else ()))
 
 
 def _show(part: str, rows: Sequence[Mapping[str, Any]], form: Format) -> None:
-    """Print the rows of one part, each with the bounds that are about it."""
+    """Print the rows of one benchmark, each with the bounds that are about it."""
     judged = _judged(part, rows)
-    output.show(form, lambda: {"rows": judged}, lambda: _tables(judged))
+    output.show(form, lambda: {"rows": judged}, lambda: row_tables.tables(judged))
 
 
 def _show_one(part: str, row: Mapping[str, Any], form: Format) -> None:
-    """Print the only row of a part, with the bounds that are about it."""
+    """Print the only row of a benchmark, with the bounds that are about it."""
     (judged,) = _judged(part, [row])
-    output.show(form, lambda: judged, lambda: _sheet(judged))
+    output.show(form, lambda: judged, lambda: row_tables.sheet(judged))
 
 
 def _judged(part: str, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    bounds = [one for one in ranges.load() if one.measure == part]
+    bounds = [bound for bound in ranges.load() if bound.measure == part]
     return [{**row, "bounds": _bounds(bounds, row)} for row in rows]
 
 
 def _bounds(bounds: Sequence[ranges.Range], row: Mapping[str, Any]) -> list[str]:
-    found = ranges.judge([one for one in bounds if one.matches(row)], {one.measure: [row] for one in bounds})
+    measured = {bound.measure: [row] for bound in bounds}
     return [
-        f"{one.range.field} {one.range.text}" + ("" if one.ok else " BROKEN") for one in found if one.ok is not None
+        f"{verdict.range.field} {verdict.range.text}" + ("" if verdict.ok else " BROKEN")
+        for verdict in ranges.judge([bound for bound in bounds if bound.matches(row)], measured)
+        if verdict.ok is not None
     ]
-
-
-def _tables(rows: Sequence[Mapping[str, Any]]) -> RenderableType:
-    """A table for each run of rows with the same fields."""
-    parts = [part for _, alike in groupby(rows, key=tuple) for part in ("", _table(list(alike)))]
-    return Group(*parts[1:])
-
-
-def _sheet(row: Mapping[str, Any]) -> RenderableType:
-    """One row, a line for each field."""
-    sheet = Table(box=None, pad_edge=False, show_header=False)
-    for field, value in row.items():
-        sheet.add_row(field, _cell(value))
-    return sheet
-
-
-def _table(rows: Sequence[Mapping[str, Any]]) -> RenderableType:
-    columns = list(dict.fromkeys(key for row in rows for key in row))
-    table = Table(box=None, pad_edge=False)
-    for column in columns:
-        numeric = all(isinstance(row.get(column), int | float | None) for row in rows)
-        table.add_column(column, justify="right" if numeric else "left")
-    for row in rows:
-        table.add_row(*(_cell(row.get(column)) for column in columns))
-    return table
-
-
-def _cell(value: Any) -> str:
-    if isinstance(value, Mapping):
-        inner = any(isinstance(one, Mapping) for one in value.values())
-        return ("\n" if inner else ", ").join(f"{key}: {_cell(one)}" for key, one in value.items())
-    if isinstance(value, list):
-        return _list(value)
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    return "–" if value is None else str(value)
-
-
-def _list(values: list[Any]) -> str:
-    """A few values side by side, texts below each other; of a series, where it ends."""
-    if all(isinstance(one, str) for one in values):
-        return "\n".join(values) or "–"
-    return " ".join(map(_cell, values)) if len(values) <= 8 else f"… {_cell(values[-1])} ({len(values)} values)"
