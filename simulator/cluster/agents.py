@@ -1,4 +1,4 @@
-"""Agents: the simulated node agents of a whole fleet, in one task: pods in, MigNode reports out.
+"""Agents: stand-ins for the node agents of a whole fleet, in one task: pods in, MigNode reports out.
 
 Follows the pods of its nodes, lets each node's `FakeAgent` cut and free, and writes what changed, a node's changes in
 one write if they come faster than the API server takes them. Used by the demo, the local cluster, tests and benchmarks.
@@ -30,7 +30,7 @@ _MAX_MESSAGE = 1024  # an event's message has no room for more
 
 
 class Agents:
-    """One agent per node. `on_ready` is called with the UID of each pod that has all the slices it asks for."""
+    """One stand-in per node. `on_ready` is called with the UID of each pod that has all the slices it asks for."""
 
     def __init__(self, cluster: Api, fleet: Sequence[SimulatedNode]) -> None:
         self.on_ready: list[Callable[[str], None]] = []

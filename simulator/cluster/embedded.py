@@ -1,7 +1,7 @@
 """A whole cluster in one process: API server in memory, nodes, agents, kubelets, scheduler stand-in, and our extender.
 
-The scheduler service is the real one, called over HTTP on loopback. All else is simulated: Kubernetes, the hardware, and
-the node agent, whose stand-in (`fake_agent`) cuts what annotations promise and reports it, without a line of `node_agent`.
+The scheduler service is the real one, called over HTTP on loopback. Kubernetes, the hardware and the node agents are
+stood in for: no agent of `node_agent` runs here (`fake_agent` says what its stand-in leaves out).
 Used by `migsched demo` and by the integration tests.
 """
 

@@ -1,4 +1,9 @@
-"""FakeAgent: one simulated node's agent; it cuts what a pod's placement says on simulated GPUs. Used by agents.
+"""FakeAgent: stands in for the node agent of one node; it cuts what a pod's placement says on simulated GPUs.
+
+It runs no code of `node_agent` but the types of its device port: no journal, no device plugin, no Allocate and no
+reconciliation. What it shares with the real agent is the contract: it reads the same annotation, and its report is
+read by the same scheduler. The real agent on simulated GPUs is `migsched agent --simulate`. Used by `agents`, many at
+a time, where the scheduler is what matters.
 
 The GPUs refuse every illegal or overlapping placement, so what this agent reports is a legal geometry whatever the
 annotations say. It keeps nothing that it could not find out again, and no idle slices: a pod's slices are destroyed
