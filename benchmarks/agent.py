@@ -30,6 +30,7 @@ from allocator.claims import contract
 from allocator.claims.contract import Promise
 from allocator.mig.profile import GpuPlacement, Placement, resource_name
 from benchmarks.benchmark import Progress
+from benchmarks.deployed import CRD
 from benchmarks.servers.agent_process import DriverUse
 from benchmarks.servers.service_process import cpu_seconds
 from kubeclient import service_account
@@ -42,7 +43,6 @@ from testbed.control_plane.control_plane import ControlPlane
 NODE = "bench"
 GPUS = 8
 MODEL = "a100-40gb"
-CRD = Path(__file__).parents[1] / "deploy" / "crd" / "mignodes.yaml"
 SMALL, HALF, WHOLE = "1g.5gb", "3g.20gb", "7g.40gb"
 SLOW_S = 0.3  # to create a GPU instance, while others are allocated; seen on real GPUs: 0.1 to 1.5
 GRACE_S = 0.5
@@ -190,7 +190,7 @@ class _Bench:
                 await self._all_in_use(number)  # a report of before would let the next pods come within the grace
         return {"what": "with the cut"} | _quantiles(own, waited)
 
-    # What the kubelet does
+    # --- what the kubelet does
 
     async def _allocate(self, profile: str) -> tuple[str, float, float]:
         resource = resource_name(profile)
@@ -219,7 +219,7 @@ class _Bench:
             waited.append((ended - began) * 1e3)
             own.append((ended - began - inside) * 1e3)
 
-    # Pods and reports
+    # --- pods and reports
 
     def _bind(self, promised: Iterable[Sequence[GpuPlacement]]) -> None:
         """Pods bound to the node, promised these places."""

@@ -17,6 +17,7 @@ from typing import Any
 
 from benchmarks import scheduler_load as load
 from benchmarks.benchmark import Progress
+from benchmarks.deployed import CRD
 from benchmarks.servers.service_process import ServiceProcess, cpu_seconds
 from kubeclient.kube import Connection
 from testbed.control_plane import build, scheduler_config
@@ -24,7 +25,6 @@ from testbed.control_plane.control_plane import ControlPlane
 
 FEASIBLE = "nvidia.com/mig-1g.5gb"
 INFEASIBLE = "nvidia.com/mig-3g.47gb"  # no A100-40GB offers it, and the in-tree check lets it pass: nodes advertise it
-CRD = Path(__file__).parents[1] / "deploy" / "crd" / "mignodes.yaml"
 DEADLINE_S = 540
 
 

@@ -49,8 +49,8 @@ def cluster(
 
     logs.configure("console", "warning")
     with contextlib.nullcontext(directory) if directory else _temporary() as place:
-        wishes = LocalClusterOptions(place, nodes, gpus, model, seed, policy, extender_port, api_port, job_seconds)
-        asyncio.run(_run(wishes))
+        options = LocalClusterOptions(place, nodes, gpus, model, seed, policy, extender_port, api_port, job_seconds)
+        asyncio.run(_run(options))
 
 
 @contextlib.contextmanager
@@ -66,7 +66,7 @@ def _temporary() -> Iterator[Path]:
     shutil.rmtree(place, ignore_errors=True)
 
 
-async def _run(wishes: "LocalClusterOptions") -> None:
+async def _run(options: "LocalClusterOptions") -> None:
     """Until a signal. One that comes while the cluster is still starting breaks that off."""
     from simulator.cluster import local_cluster  # not in the installed package
 
@@ -80,9 +80,9 @@ async def _run(wishes: "LocalClusterOptions") -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, on_signal)
     try:
-        async with local_cluster.start(wishes, _tell) as running:
+        async with local_cluster.start(options, _tell) as running:
             starting = False
-            output.console().print(_summary(running, wishes))
+            output.console().print(_summary(running, options))
             ended = await local_cluster.until_stopped(running, stop)
             _tell("stopping")
             if ended:
@@ -97,11 +97,11 @@ def _tell(line: str) -> None:
     print(line, file=sys.stderr)  # noqa: T201 - progress, for people
 
 
-def _summary(running: "LocalCluster", wishes: "LocalClusterOptions") -> Text:
+def _summary(running: "LocalCluster", options: "LocalClusterOptions") -> Text:
     plane = running.control_plane
     return Text.assemble(
         ("migsched cluster", "bold"),
-        f"   {output.number(wishes.nodes, 'node')} × {output.number(wishes.gpus, 'GPU')} {wishes.model}, simulated.",
+        f"   {output.number(options.nodes, 'node')} × {output.number(options.gpus, 'GPU')} {options.model}, simulated.",
         " Ctrl-C stops it.\n\n",
         f"export KUBECONFIG={plane.kubeconfig}\n",
         f"export PATH={running.kubectl.parent}:$PATH\n\n",

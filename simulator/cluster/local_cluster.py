@@ -65,7 +65,7 @@ class LocalCluster:
 async def start(options: LocalClusterOptions, progress: Progress = lambda _: None) -> AsyncIterator[LocalCluster]:
     """The cluster, running as long as the block. `progress` is told what is being done.
 
-    Raises InputError for wishes that cannot be, BuildError or StartError where a program cannot be had or started.
+    Raises InputError for invalid options, BuildError or StartError where a program cannot be had or started.
     """
     fleet = nodes.uniform(options.nodes, options.gpus, options.model, seed=options.seed)
     chosen = settings.load(

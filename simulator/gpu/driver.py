@@ -96,7 +96,7 @@ class SimulatedDriver:
             gpu.on_change = partial(self._changed, gpu)
             self._refresh(gpu)
 
-    # Looking
+    # --- looking
 
     @property
     def branch(self) -> int:
@@ -145,7 +145,7 @@ class SimulatedDriver:
         if self.privilege < need:
             raise device.NoPermissionError(f"needs {need.name}, has {self.privilege.name}")
 
-    # Events
+    # --- events
 
     def listen(self) -> EventQueue:
         """A new, empty queue of events; register GPUs with it."""
@@ -173,7 +173,7 @@ class SimulatedDriver:
             GpuEvent(gpu, events.XID, xid, nobody if gi_id is None else gi_id, nobody if ci_id is None else ci_id)
         )
 
-    # What happens to a driver
+    # --- what happens to a driver
 
     def lose(self, uuid: str) -> None:
         """A GPU falls off the bus."""
@@ -196,7 +196,7 @@ class SimulatedDriver:
         """The kernel module is replaced under running processes; only a `restart` of all helps."""
         self.broken = device.DriverMismatchError
 
-    # Within
+    # --- inside
 
     def _changed(self, gpu: SimulatedGpu) -> None:
         self._refresh(gpu)

@@ -61,7 +61,7 @@ class SimulatedGpu:
         self._serials: dict[tuple[int, int | None], int] = {}
         self._made = 0
 
-    # What there is
+    # --- what there is
 
     def instances(self) -> tuple[device.GpuInstance, ...]:
         """Every GPU instance, by id."""
@@ -104,7 +104,7 @@ class SimulatedGpu:
         nominal = self.catalogue.profile(instance.profile).memory_mib or 0
         return nominal - (128 if instance.start else 0)
 
-    # Cutting
+    # --- cutting
 
     def create(self, profile: str, start: int) -> device.GpuInstance:
         """Cut a slice: a GPU instance with one full-size compute instance.
@@ -197,7 +197,7 @@ class SimulatedGpu:
         self._instances[gi_id] = dataclasses.replace(parent, compute_instances=rest)
         self._forget(gi_id, ci_id)
 
-    # Who uses it
+    # --- who uses it
 
     def start_process(self, gi_id: int | None, pid: int, ci_id: int = 0, memory_mib: int = 512) -> None:
         """A process begins to use a compute instance, or without `gi_id` the whole GPU.
@@ -240,7 +240,7 @@ class SimulatedGpu:
         self.mode.reset()
         self._wipe()
 
-    # Within
+    # --- inside
 
     def _need_mode_on(self) -> None:
         if not self.mode.current:
