@@ -43,7 +43,8 @@ def demo(
     """Try migsched without a GPU: Triton and Dynamo pods land on simulated MIG slices.
 
     Kubernetes, the GPUs and the node agents are simulated in this process; the scheduler extender is the real one and
-    is called over HTTP. It keeps serving until Ctrl-C, so that `migsched top` and `migsched explain` can be tried beside it.
+    is called over HTTP. It keeps serving until Ctrl-C, so that `migsched top` and `migsched explain` can be tried
+    beside it.
 
     Example: migsched demo --nodes 2 --model h100-80gb
     """
