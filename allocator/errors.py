@@ -1,9 +1,9 @@
 """The one exception tree of migsched. Raised by the core and, after translation, by every edge.
 
 MigschedError
-├── InputError                 somebody's input is wrong; names field, value and fix
+├── InputError                 an input is wrong; names field, value and fix
 │   ├── CatalogueError         a catalogue contradicts itself or is unknown
-│   ├── RequestError           a pod asks for something that cannot be meant
+│   ├── RequestError           a pod asks for slices in an invalid way
 │   ├── ContractError          an annotation or a MigNode status cannot be read
 │   └── SettingsError          a flag, variable or file sets something impossible
 ├── GeometryError              placements that cannot exist together on one GPU
@@ -32,7 +32,7 @@ class InputError(MigschedError):
         shown = repr(value)
         if len(shown) > _SHOWN:
             shown = shown[:_SHOWN] + "…"
-        if not field.isprintable():  # parts of it may be somebody's key, and the message may reach a terminal
+        if not field.isprintable():  # parts of it may be a secret key, and the message may reach a terminal
             field = field.encode("unicode_escape").decode()
         super().__init__(f"{field}: {shown}: {fix}")
         self.field = field
@@ -49,7 +49,7 @@ class CatalogueError(InputError):
 
 
 class RequestError(InputError):
-    """A pod asks for slices in a way that cannot be meant."""
+    """A pod asks for slices in an invalid way."""
 
 
 class ContractError(InputError):

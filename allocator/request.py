@@ -64,7 +64,7 @@ def of_containers(containers: Sequence[ContainerRequest], init: Sequence[Contain
     """The request of a pod with these containers.
 
     Raises RequestError, naming container, resource and fix, for a resource under `nvidia.com/mig-` that spells no
-    profile, for a quantity that is no whole number, is negative or huge.
+    profile, for a quantity that is not a whole number, is negative or huge.
     """
     slots: list[SliceRequest] = []
     started: Counter[str] = Counter()

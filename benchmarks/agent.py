@@ -179,7 +179,7 @@ class _Bench:
         return {"what": "others being cut"} | _quantiles(own, waited)
 
     async def cuts(self, rounds: int) -> Row:
-        """Allocates nobody announced: what is there is destroyed, and another slice cut, while the kubelet waits."""
+        """Allocates that no pod announced: existing slices are destroyed and others cut, while the kubelet waits."""
         own: list[float] = []
         waited: list[float] = []
         for _ in range(max(1, rounds // 2)):

@@ -1,6 +1,6 @@
 """Full repack: what a policy could accept if moving were free, as the ceiling beside the policies' rows.
 
-A job is accepted exactly if it and all that run could be packed anew on empty GPUs. That is decided exactly for the
+A job is accepted exactly if it and all that run could be packed again on empty GPUs. That is decided exactly for the
 five sizes 1g, 2g, 3g, 4g and 7g of a GPU with seven compute and eight memory slices, by counting: a GPU holds one 7g;
 or a 4g and a 3g (a of them), or two 3g (b), or a 4g and three slices (c), or a 3g and four (d), or seven (e), where
 a 2g takes two of the slices, and three, four and seven slices have room for one, two and three 2g. Called by

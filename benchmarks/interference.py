@@ -186,7 +186,7 @@ class _Load(threading.Thread):
         self._error: Exception | None = None
 
     def run(self) -> None:
-        """Ask; an error ends it and is raised to whoever waits."""
+        """Ask; an error ends it and is raised where its end is waited for."""
         try:
             while not self._over.is_set():
                 if self._load == PLANS:

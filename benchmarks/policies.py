@@ -76,7 +76,7 @@ class Setting:
     model: str
     mixes: Mapping[str, Mapping[str, float]]
     contenders: tuple[Contender, ...] = CONTENDERS
-    ceiling: bool = True  # whether it is known how to pack all sizes anew
+    ceiling: bool = True  # whether it is known how to pack all sizes again
 
     @property
     def profiles(self) -> int:

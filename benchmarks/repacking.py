@@ -21,7 +21,7 @@ from benchmarks import exhaustive, fleets
 from benchmarks.benchmark import Progress
 
 SIZES = (2, 3, 4)  # GPUs
-MOVES = 10  # restarts that a repack may cost, as where nobody says otherwise
+MOVES = 10  # restarts that a repack may cost, as by default
 WINDOW_MOVES = migration.MAX_MOVES
 METHODS = ("planner", "one window")
 

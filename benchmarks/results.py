@@ -23,7 +23,7 @@ Written by `suite`, read by `migsched bench report` and `migsched bench judge`. 
       why        why the bound matters
       source     where its number comes from
 
-A new field is no new version; a changed meaning is.
+A new field does not change the version; a changed meaning does.
 """
 
 import os

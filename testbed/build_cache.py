@@ -1,7 +1,7 @@
 """Things made once and kept: programs built from Go sources, unpacked packages. Called by the `build` modules.
 
 The cache is `.cache/` beside the repository's other files (the variable MIGSCHED_CACHE names another). What is made
-appears in it by one rename, so its presence means that it is whole; whoever comes while it is being made waits.
+appears in it by one rename, so its presence means that it is whole; a process that comes while it is being made waits.
 """
 
 import contextlib
@@ -58,7 +58,7 @@ def entry(finished: Path, make: Callable[[Path], None], tell: Progress, *, what:
 
 
 def _make(finished: Path, make: Callable[[Path], None]) -> None:
-    """Fill the folder, unless somebody else did while we waited for the lock."""
+    """Fill the folder, unless another process did while we waited for the lock."""
     if finished.is_dir():
         return
     for abandoned in finished.parent.glob("*.partial"):  # by makers that were killed: we hold the lock

@@ -116,7 +116,7 @@ class Process:
         return child
 
     def _signal(self, number: signal.Signals) -> None:
-        if self._child.returncode is None:  # not reaped: the group's id cannot have passed to somebody else
+        if self._child.returncode is None:  # not reaped: the group's id cannot have passed to another process
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._child.pid, number)
 

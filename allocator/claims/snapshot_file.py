@@ -3,7 +3,7 @@
 Written by `migsched capacity --save` from the live state, read by every planner, so that a question can be asked
 again, elsewhere, without the cluster. JSON with a version; fields that this version does not know are ignored.
 `encode` and `decode` turn a Saved into text and back, `Writer` writes piece by piece; `describe` makes one from a fleet
-that nobody has bought yet.
+that has not been bought yet.
 """
 
 import dataclasses
@@ -94,7 +94,7 @@ class _Head(msgspec.Struct, frozen=True):
 
 
 class Writer:
-    """A snapshot file in pieces, for whoever cannot stop for a large cluster: JSON, a line per node, pod and budget.
+    """A snapshot file in pieces, for a writer that must not block on a large cluster: JSON, a line per node, pod, budget.
 
     `node` and `pod` give the piece of one more node or pod, `head` and `tail` what comes before, between and after: a
     file is `head()`, nodes in name order, `between()`, pods, `tail(…)`.

@@ -2,7 +2,7 @@
 
 Live NVML beats this table: names and memory drift with driver and board. Sources per model are NVIDIA's MIG User
 Guide, published `nvidia-smi mig -lgip/-lgipp` listings and go-nvml's A100/A30 mocks; the H200 and
-H100-80GB rows were read off one of each (driver 580.159.04, MIG mode off). `None` means that nobody has published the
+H100-80GB rows were read off one of each (driver 580.159.04, MIG mode off). `None` means that no one has published the
 value. Called by the simulator, the command line and the planner through `find`.
 """
 
@@ -181,7 +181,7 @@ def known() -> tuple[str, ...]:
 def find(model: str) -> Catalogue:
     """The catalogue of a model by our name (`a100-40gb`, any case).
 
-    Raises CatalogueError for an unknown model and for one whose placements nobody has published.
+    Raises CatalogueError for an unknown model and for one whose placements are not published.
     """
     key = model.strip().lower()
     if key in _PLACEMENTS_UNKNOWN:

@@ -34,7 +34,7 @@ class Profile:
 
     `profile_id` is the id that `nvidia-smi mig -lgip` prints and every NVML call but the look-up takes;
     `enum_index` is the `NVML_GPU_INSTANCE_PROFILE_*` number that the look-up takes. `starts` are memory slices.
-    `memory_mib`, `sm` and `copy_engines` are None where nobody has published them.
+    `memory_mib`, `sm` and `copy_engines` are None where they are not published.
     """
 
     name: str

@@ -1,6 +1,6 @@
 """Demand: which share of the requests asks for which profile, estimated as they come.
 
-Kept by whoever places with a policy whose losses follow the demand (`Policy.weigh`); the simulator's engine does.
+Kept by the code that places with a policy whose losses follow the demand (`Policy.weigh`); the simulator's engine does.
 """
 
 from collections.abc import Sequence

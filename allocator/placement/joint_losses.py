@@ -45,7 +45,7 @@ class JointLosses:
         self._policy = by
         self._counts = counts
         self._limits = limits
-        self._kinds = -1
+        self._models = -1
         self._known: Losses = np.empty(0)
         self._as_of: Versions = np.empty(0, dtype=np.int64)
 
@@ -55,7 +55,7 @@ class JointLosses:
         `states` and `versions` have all rows of the fleet; a row's version, at least 1, changes with its states.
         `offsets` is the number of each geometry's state 0; number 0 stands for no GPU.
         """
-        if len(offsets) != self._kinds:
+        if len(offsets) != self._models:
             self._tabulate(offsets)
         if len(versions) > len(self._known):
             new = len(versions) - len(self._known)
@@ -87,7 +87,7 @@ class JointLosses:
                     self._losses[index, offset : offset + geometry.states] = tables[geometry][share]
         self._distribution = Distribution(self._counts, cut)
         self._measure(np.array(cut), offsets)
-        self._kinds = len(offsets)
+        self._models = len(offsets)
 
     def _measure(self, cut: npt.NDArray[np.int64], offsets: Mapping[Geometry, int]) -> None:
         """Note the most that a GPU takes in each state, and what the request needs: of each profile, and of memory."""
@@ -100,7 +100,7 @@ class JointLosses:
         self._most = np.array([np.where(fits, weight[:, None], 0).max(axis=0) for weight in weights.T])
 
     def _answers(self, states: States) -> tuple[Losses, npt.NDArray[np.bool_]]:
-        """The least loss of each of these nodes, and whether it was computed: by and by, if they are too many."""
+        """The least loss of each of these nodes, and whether it was computed; too many take several questions."""
         losses = np.full(len(states), np.inf)
         answered = np.ones(len(states), dtype=np.bool_)
         beyond = self._beyond[states].any(axis=1)

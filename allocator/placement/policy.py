@@ -6,7 +6,7 @@ what happens among equals is the policy's `order`. What each rule does, and how 
 
 A policy is a value and never changes. What has a memory keeps it elsewhere: a policy whose losses follow the demand
 has `weigh`, which makes the policy for a demand (`demand` estimates one), and a policy that goes round the GPUs says
-so by its `order`; the cursor belongs to whoever places, and so do the ends of what runs.
+so by its `order`; the cursor belongs to the code that places, and so do the ends of what runs.
 """
 
 import enum

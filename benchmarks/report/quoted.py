@@ -2,8 +2,8 @@
 
     python -m benchmarks.report.quoted
 
-A table follows the line `<!-- recorded: NAME -->` and is written anew from benchmarks/results/full.json; the pictures
-beside it are drawn anew. A test checks that this changes nothing.
+A table follows the line `<!-- recorded: NAME -->` and is written again from benchmarks/results/full.json; the pictures
+beside it are drawn again. A test checks that this changes nothing.
 """
 
 import re

@@ -85,7 +85,7 @@ class Timed:
 def extender_of(
     state: ClusterCache, metrics: Metrics, cluster: Cluster, shortlist: int = 10, slack: float = 0.0
 ) -> Extender:
-    """An extender over a state; what it is asked here binds nothing and evicts nobody."""
+    """An extender over a state; what it is asked here binds nothing and evicts no pod."""
     nominations = Nominations(nomination_ttl_s=0.3, tie_wait_s=0.0)  # no Binding comes, so none is waited for
     binder, preemptor = Binder(state, cluster, nominations, metrics, timeout_s=1), Preemptor(state, cluster)
     return Extender(state, binder, preemptor, nominations, metrics, shortlist=shortlist, slack=slack)

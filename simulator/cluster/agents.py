@@ -110,7 +110,7 @@ class Agents:
             listener(uid)
 
     def _over(self, uid: str, node: str) -> None:
-        """A pod is over or gone; without a node (nobody saw its end) every node is asked."""
+        """A pod is over or gone; without a node (its end was not seen) every node is asked."""
         self._told.pop(uid, None)
         for name in [node] if node else list(self._agents):
             self._waiting.get(name, {}).pop(uid, None)

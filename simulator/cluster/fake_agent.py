@@ -130,7 +130,7 @@ class FakeAgent:
         return GpuReport(gpu.uuid, index, board.product, MigMode.ENABLED, board.catalogue, tuple(slices))
 
     def _chosen(self, request: Request) -> tuple[Promise, ...]:
-        """Room for a pod that nobody placed."""
+        """Room for a pod that has no placement."""
         gpus = [self._gpu(gpu.uuid) for gpu in self.node.gpus]
         placed = fitting.place(
             [(g.geometry, g.state) for g in gpus], [s.profile for s in request.slots], policy.DEFAULT

@@ -1,6 +1,6 @@
 """Board: what one GPU model answers about itself. Used by gpu and by both faces of the simulated driver.
 
-A driver always answers with numbers, while our table of models says None where nobody has published a value. So the
+A driver always answers with numbers, while our table of models says None where no value is published. So the
 gaps are filled here by the pattern that the published models of the same family show; tests take care never to rely
 on a filled value. What a driver knows also depends on its version: profiles were added over the years.
 """
@@ -76,7 +76,7 @@ def known_enums(branch: int) -> int:
 
 
 def _filled(profile: Profile, catalogue: Catalogue) -> Profile:
-    """The profile with the numbers nobody has published put in: Hopper's pattern, NVIDIA's rounding of names."""
+    """The profile with the unpublished numbers put in: Hopper's pattern, NVIDIA's rounding of names."""
     whole = profile.compute_slices == catalogue.compute_slices
     media = Engines(
         dec=profile.compute_slices, jpeg=profile.compute_slices, ofa=int(whole or profile.enum_index in _REV1_ENUMS)

@@ -155,7 +155,7 @@ class SimulatedDriver:
         return queue
 
     def unlisten(self, queue: EventQueue) -> None:
-        """Drop a queue; whoever waits for an event of it stops waiting."""
+        """Drop a queue; threads that wait for an event of it stop waiting."""
         with self._lock:
             self._queues.remove(queue)
         queue.end()
@@ -168,9 +168,9 @@ class SimulatedDriver:
 
     def xid(self, gpu: str, xid: int, gi_id: int | None = None, ci_id: int | None = None) -> None:
         """An XID error happens on a GPU, attributed to an instance or not."""
-        nobody = events.NOT_ATTRIBUTED
+        unknown = events.NOT_ATTRIBUTED
         self.emit(
-            GpuEvent(gpu, events.XID, xid, nobody if gi_id is None else gi_id, nobody if ci_id is None else ci_id)
+            GpuEvent(gpu, events.XID, xid, unknown if gi_id is None else gi_id, unknown if ci_id is None else ci_id)
         )
 
     # --- what happens to a driver

@@ -48,7 +48,7 @@ class EventQueue:
             return self._events.popleft() if self._events else None
 
     def end(self) -> None:
-        """No more events come; whoever waits for one stops waiting."""
+        """No more events come; threads that wait for one stop waiting."""
         with self._arrived:
             self._ended = True
             self._arrived.notify_all()

@@ -209,7 +209,7 @@ class SimulatedGpu:
         self.users.processes[pid] = device.GpuProcess(pid, memory_mib, gi_id, None if gi_id is None else ci_id)
 
     def end_process(self, pid: int) -> None:
-        """A process ends; one that never began is no error."""
+        """A process ends; one that never began is not an error."""
         self.users.processes.pop(pid, None)
 
     def processes(self, gi_id: int) -> tuple[device.GpuProcess, ...]:

@@ -1,6 +1,6 @@
 """ModeMachine: MIG mode of one simulated GPU, in force and pending. Used by gpu.
 
-Ampere takes a new mode only with a GPU reset, which the driver does itself when nobody uses the GPU and cannot do
+Ampere takes a new mode only with a GPU reset, which the driver does itself when nothing uses the GPU and cannot do
 when the GPU is passed through to a virtual machine; the mode is kept in the InfoROM and survives a reboot. Hopper
 and later switch at once when idle, and forget the mode with every reset and reboot.
 """

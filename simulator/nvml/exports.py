@@ -31,7 +31,7 @@ class Ref:
 
     @classmethod
     def from_param(cls, value: object) -> Any:
-        """What ctypes passes on. Raises TypeError for what is no pointer."""
+        """What ctypes passes on. Raises TypeError for what is not a pointer."""
         if isinstance(value, ctypes.Structure) or (
             isinstance(value, ctypes._SimpleCData) and not isinstance(value, ctypes.c_char_p)
         ):

@@ -1,6 +1,6 @@
 """Handles: the opaque pointers that the fake library gives out, and what they stand for. Used by library.
 
-They are addresses above 4 GiB, so that one cut to 32 bits is no handle. A handle of an instance dies with that
+They are addresses above 4 GiB, so that one cut to 32 bits is not a handle. A handle of an instance dies with that
 instance, also when another takes the same place; all die with nvmlShutdown and with a restart of the driver.
 """
 
@@ -54,7 +54,7 @@ class Handles:
             return self._known[thing]
 
     def drop(self, number: int | None) -> None:
-        """A handle is freed; an unknown one is no error."""
+        """A handle is freed; an unknown one is not an error."""
         with self._lock:
             self._known.pop(self._things.pop(number or 0, None), None)
 
@@ -68,7 +68,7 @@ class Handles:
         try:
             return self._things[number or 0]
         except KeyError:
-            raise device.InvalidArgumentError(f"{number!r} is no handle") from None
+            raise device.InvalidArgumentError(f"{number!r} is not a handle") from None
 
     def gpu(self, number: int | None) -> SimulatedGpu:
         """The GPU of a parent device handle. Raises InvalidArgumentError for any other handle."""

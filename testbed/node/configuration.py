@@ -2,7 +2,7 @@
 
 Choices that differ from a production node, and why:
 
-- The kubelet serves no port: it would let whoever reaches it run commands as root. So no `kubectl logs` and `exec`;
+- The kubelet serves no port: anyone who reaches it could run commands as root. So no `kubectl logs` and `exec`;
   `RealNode` has its own.
 - Nothing of the machine is changed. The kubelet adds no iptables chains, containerd loads no AppArmor profile, and the
   kernel settings that a kubelet would set (kernel.panic among them) are replaced, in the node's sight only, by files

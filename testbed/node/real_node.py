@@ -293,7 +293,7 @@ class RealNode:
 
 
 def _accepts(path: Path) -> bool:
-    """Whether somebody listens on a Unix socket. The file alone says nothing: a killed server leaves it."""
+    """Whether a process listens on a Unix socket. The file alone says nothing: a killed server leaves it."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         try:
             probe.connect(str(path))

@@ -64,7 +64,7 @@ class MemoryServer:
         return (present[key] for key in sorted(present))
 
     def watch(self, kind: ResourceKind, resource_version: str) -> AsyncIterator[Entry]:
-        """Changes of a kind after a version. Raises GoneError, RefusedError for what is no version."""
+        """Changes of a kind after a version. Raises GoneError, RefusedError for an invalid version."""
         if not resource_version.isdecimal():
             raise errors.RefusedError(f"resourceVersion: {resource_version!r}: use the version of a list or a change")
         if int(resource_version) > self.version:
@@ -74,7 +74,7 @@ class MemoryServer:
     # --- writing
 
     def create(self, kind: ResourceKind, document: Document) -> Stored:
-        """Store a new object. Raises ConflictError if its name is taken, RefusedError if it is no good."""
+        """Store a new object. Raises ConflictError if its name is taken, RefusedError if it is invalid."""
         suffix = "".join(self._random.choices(_SAFE_LETTERS, k=5))
         made = objects.new(kind, document, suffix)
         key = api.key_of(made)
