@@ -94,7 +94,7 @@ class _Head(msgspec.Struct, frozen=True):
 
 
 class Writer:
-    """A snapshot file in pieces, for a writer that must not block on a large cluster: JSON, a line per node, pod, budget.
+    """A snapshot file in pieces, for a writer that must not block on a large cluster: JSON, a line per node and pod.
 
     `node` and `pod` give the piece of one more node or pod, `head` and `tail` what comes before, between and after: a
     file is `head()`, nodes in name order, `between()`, pods, `tail(…)`.
