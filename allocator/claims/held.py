@@ -13,7 +13,7 @@ from allocator.mig.profile import Placement
 from allocator.request import Request, SliceRequest
 
 
-def shown(node: NodeReport) -> dict[str, tuple[Hold, ...]]:
+def reported(node: NodeReport) -> dict[str, tuple[Hold, ...]]:
     """What the report shows as allocated, by owner's UID; a GPU that contradicts itself shows nothing."""
     holds_by_uid: dict[str, tuple[Hold, ...]] = {}
     for gpu in node.gpus:
@@ -36,7 +36,7 @@ def profiles(holds: Sequence[Hold]) -> Counter[str]:
     return Counter(h.placement.profile for h in holds)
 
 
-def asked(holds: Sequence[Hold]) -> Request:
+def request_of(holds: Sequence[Hold]) -> Request:
     """What a pod that holds these asks for."""
     return Request(tuple(SliceRequest(hold.container, hold.placement.profile) for hold in holds))
 

@@ -78,7 +78,7 @@ class Inventory:
         """Take in an agent's report: claims follow it, and pods that waited for it are taken over."""
         self._reports[seen.node] = seen
         elsewhere = self._reporters.report(seen.node, (gpu.uuid for gpu in seen.gpus))
-        shown = self._shown[seen.node] = held.shown(seen)
+        shown = self._shown[seen.node] = held.reported(seen)
         moved = [c for c in tuple(self.ledger.on_node(seen.node)) if self._follow(c, shown.get(c.uid, ()))]
         self._invalidate(seen.node, moved, shown)
         for node, gpus in {seen.node: None, **elsewhere}.items():
@@ -270,7 +270,7 @@ class Inventory:
                     other.namespace,
                     other.name,
                     other.node,
-                    held.asked(other.holds),
+                    held.request_of(other.holds),
                     held.promises(other.holds),
                 )
                 self._waiting.setdefault(other.node, {})[other.uid] = pod
