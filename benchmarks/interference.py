@@ -50,7 +50,7 @@ def measure(
         progress(f"interference: {nodes} nodes × {extender_server.GPUS_PER_NODE} GPUs, filling them")
         with _server(nodes) as server:
             server.cycle(WARM_UP)
-            phases = {meanwhile: _Seen() for meanwhile in (NOTHING, PLANS, CAPACITY)}
+            phases = {meanwhile: _Phase() for meanwhile in (NOTHING, PLANS, CAPACITY)}
             for number in range(rounds):
                 for meanwhile, so_far in phases.items():
                     progress(f"interference: {nodes} nodes, round {number + 1} of {rounds}, meanwhile {meanwhile}")
@@ -61,7 +61,7 @@ def measure(
 
 
 @dataclass
-class _Seen:
+class _Phase:
     """Milliseconds of each cycle, and what the planner did meanwhile."""
 
     times: list[float] = field(default_factory=list)
@@ -74,7 +74,7 @@ class _Seen:
         return float(p50), float(p99)
 
 
-def _row(nodes: int, meanwhile: str, phase: _Seen, quiet: _Seen) -> dict[str, Any]:
+def _row(nodes: int, meanwhile: str, phase: _Phase, quiet: _Phase) -> dict[str, Any]:
     (p50, p99), (quiet_p50, quiet_p99) = phase.percentiles(), quiet.percentiles()
     return {
         "nodes": nodes,
@@ -140,7 +140,7 @@ class _Server:
         return [a + b for a, b in zip(times["/v1/filter"], times["/v1/prioritize"], strict=True)]
 
     @contextmanager
-    def busy(self, meanwhile: str, phase: _Seen) -> Iterator[None]:
+    def busy(self, meanwhile: str, phase: _Phase) -> Iterator[None]:
         """The planner at work as long as the block, question after question; what it did is added up."""
         if meanwhile == NOTHING:
             yield
