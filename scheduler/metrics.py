@@ -48,7 +48,7 @@ class Metrics:
         self.requeues = Counter("migsched_requeues_total", "Requeues of refused pods.", registry=self.registry)
         self.watch_restarts = Counter(
             "migsched_watch_restarts_total",
-            "Lists made anew, by kind and cause.",
+            "Lists requested again, by kind and cause.",
             ["kind", "cause"],
             registry=self.registry,
         )

@@ -40,7 +40,8 @@ class Settings(BaseSettings):
     shortlist_slack: float = Field(
         0,
         ge=0,
-        description="Largest extra loss over the best node at which a node is still shortlisted; inf admits every node that fits.",
+        description="Largest extra loss over the best node at which a node is still shortlisted; "
+        "inf admits every node that fits.",
     )
     max_body_mib: int = Field(
         32, ge=1, le=1024, description="Largest request body in MiB; 5,000 full Node objects are about 20."
@@ -58,7 +59,7 @@ class Settings(BaseSettings):
         0.05,
         ge=0,
         le=1,
-        description="How long a filter call waits to hear which of several equal nodes the pod before it goes to.",
+        description="How long a filter call waits for the previous pod's Binding, if that pod had several equal nodes.",
     )
     requeue_interval_s: float = Field(
         0.3,
@@ -68,10 +69,10 @@ class Settings(BaseSettings):
     )
     shutdown_s: float = Field(10, gt=0, le=300, description="How long shutting down waits for bindings in flight.")
     planner_workers: int = Field(
-        1, ge=1, le=64, description="Processes that plan at once. None is started before somebody asks."
+        1, ge=1, le=64, description="Processes that plan at once. None is started before the first question."
     )
     planner_queue: int = Field(
-        4, ge=0, le=1000, description="Questions to the planner that may wait; one more is told to come back (503)."
+        4, ge=0, le=1000, description="Questions to the planner that may wait; a further one gets 503."
     )
     planner_deadline_s: float = Field(
         60,
@@ -85,7 +86,7 @@ class Settings(BaseSettings):
     planner_nice: int = Field(
         19, ge=0, le=19, description="Niceness of planning processes; 19 leaves the processor to the extender."
     )
-    planner_idle_s: float = Field(300, gt=0, description="A planning process that nobody needs for so long ends.")
+    planner_idle_s: float = Field(300, gt=0, description="A planning process that is idle for this time ends.")
     demand_interval_s: float = Field(
         30,
         gt=0,
