@@ -34,7 +34,7 @@ manifests: install ## regenerate what deploy/ derives from the GPU catalogues
 protos: install ## regenerate the kubelet's messages from their .proto files
 	cd node_agent/kubelet && ../../$(BIN)/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. *.proto
 
-demo: install ## the real scheduler service over a simulated cluster and agent, in one process (ARGS="--once -o json")
+demo: install ## the scheduler on a simulated cluster, in one process (ARGS="--once -o json")
 	@$(BIN)/migsched demo $(ARGS)
 
 demo-picture: install ## draw the demo's picture for the README again

@@ -1,4 +1,4 @@
-"""`migsched demo`: the real scheduler service over a simulated cluster, in one process."""
+"""`migsched demo`: the scheduler on a simulated cluster, in one process."""
 
 import asyncio
 import contextlib
