@@ -7,7 +7,11 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [
+    *sorted(ROOT.glob("*.md")),
+    *sorted((ROOT / "docs").rglob("*.md")),
+    *(ROOT / "benchmarks" / "README.md", ROOT / "deploy" / "examples" / "README.md"),
+]
 COLUMNS = 100
 TARGET = re.compile(r"\]\([^)]*\)")  # of a link: it cannot be broken
 
@@ -28,7 +32,7 @@ def prose(text: str) -> Iterator[tuple[int, str]]:
 
 
 def test_no_line_of_the_docs_is_longer_than_100_columns() -> None:
-    """No line of prose in the pages at the root and in docs/ has more than 100 characters."""
+    """No line of prose in these pages has more than 100 characters."""
     long = [
         f"{page.relative_to(ROOT)}:{number}: {len(line)}"
         for page in PAGES
