@@ -4,6 +4,7 @@ Called by `migsched bench decisions` and `bench all` through `measure`. All time
 so that neighbours on the machine weigh little; a median of a few runs evens out the rest.
 """
 
+import math
 import statistics
 import time
 from collections.abc import Sequence
@@ -59,9 +60,10 @@ def _row(model: str, contender: Contender) -> dict[str, Any]:
             first_seed=seed,
             workers=1,
         )
-        metrics = replay.run(config)["metrics"]
-        spent.append(1e6 / metrics["decisions_per_s"]["mean"])
-        placed.append(metrics["decisions_per_s"]["mean"] * metrics["count_acceptance"]["mean"])
+        metrics = replay.run(config).metrics
+        per_s = metrics["decisions_per_s"].mean or math.nan
+        spent.append(1e6 / per_s)
+        placed.append(per_s * (metrics["count_acceptance"].mean or 0.0))
     return {
         "model": model,
         "contender": contender.name,

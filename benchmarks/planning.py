@@ -110,7 +110,7 @@ def _plans(mix: str, slices: int, seeds: int) -> list[dict[str, Any]]:
             "runs": seeds,
             "over_gpus": max(method.over),
             "over_percent": float(np.mean(method.percent)),
-            "over_ci95": report.interval(method.percent)["ci95"],
+            "over_ci95": report.interval(method.percent).ci95,
             "seconds": max(method.seconds),
         }
         for name, method in methods.items()

@@ -189,18 +189,18 @@ def _row(cell: _Cell) -> PolicyRow:
         seeds=cell.seeds,
         workers=1,
     )
-    metrics = replay.run(config)["metrics"]
+    metrics = replay.run(config).metrics
     return PolicyRow(
         setting.profiles,
         cell.name,
         cell.mix,
         cell.load,
         cell.seeds,
-        metrics["gpc_acceptance"]["mean"],
-        metrics["gpc_acceptance"]["ci95"],
-        metrics["count_acceptance"]["mean"],
-        metrics["moves_per_1000"]["mean"],
-        metrics["stranded_share"]["mean"],
+        metrics["gpc_acceptance"].mean or 0.0,
+        metrics["gpc_acceptance"].ci95,
+        metrics["count_acceptance"].mean,
+        metrics["moves_per_1000"].mean,
+        metrics["stranded_share"].mean,
     )
 
 
@@ -214,6 +214,4 @@ def _ceiling(cell: _Cell) -> PolicyRow:
             for seed in range(cell.seeds)
         ]
     )
-    return PolicyRow(
-        setting.profiles, cell.name, cell.mix, cell.load, cell.seeds, interval["mean"] or 0.0, interval["ci95"]
-    )
+    return PolicyRow(setting.profiles, cell.name, cell.mix, cell.load, cell.seeds, interval.mean or 0.0, interval.ci95)

@@ -1,8 +1,14 @@
-"""`migsched simulate`: replay a trace or a generated workload against a placement policy."""
+"""`migsched simulate`: replay a trace or a generated workload against a placement policy.
 
+The flags are the fields of `RunConfig`: names, types, defaults and help come from it.
+"""
+
+import inspect
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args, get_type_hints
 
+import msgspec
 import typer
 from rich.console import Console, Group, RenderableType
 from rich.progress import Progress
@@ -12,77 +18,85 @@ from rich.text import Text
 import replay
 from cli import output
 from cli.output import Format
-from replay import Backend, Discipline, RunConfig
+from replay import RunConfig
+from replay.types import SimulationAnswer
 
-_DEFAULT = RunConfig()
+# In the order of --help. What a document can say beside these (lifetimes, weights) is for the API.
+_FLAGS = {
+    "trace": "trace",
+    "mix": "mix",
+    "load": "load",
+    "gpus": "gpus",
+    "model": "model",
+    "policy": "policy",
+    "moves": "moves",
+    "discipline": "discipline",
+    "seeds": "seeds",
+    "first_seed": "first_seed",
+    "backend": "backend",
+    "workers": "workers",
+    "scheduler": "scheduler",
+    "restart_s": "restart",
+    "lifetime_error": "lifetime_error",
+}
+_TYPES: dict[str, Any] = {"trace": Path | None, "mix": str}  # of a flag, where the field takes other things too
 
 
 def simulate(
-    trace: Annotated[
-        Path | None,
-        typer.Option(help="CSV: id,arrival_s,profile,duration_s and optional priority,movable,alternatives."),
-    ] = None,
-    mix: Annotated[
-        str, typer.Option(help="uniform, skew-small, skew-big, bimodal, or a YAML file of profile: weight.")
-    ] = "uniform",
-    load: Annotated[float, typer.Option(help="Offered load, in memory slices over capacity.")] = _DEFAULT.load,
-    gpus: Annotated[int, typer.Option(help="GPUs of the fleet.")] = _DEFAULT.gpus,
-    model: Annotated[str, typer.Option(help="GPU model.")] = _DEFAULT.model,
-    policy: Annotated[str, typer.Option(help="Placement policy.")] = _DEFAULT.policy,
-    moves: Annotated[int, typer.Option(help="Slices that may be moved for one otherwise refused request.")] = 0,
-    discipline: Annotated[
-        Discipline, typer.Option(help="What becomes of a job that does not fit.")
-    ] = Discipline.REJECT,
-    seeds: Annotated[int, typer.Option(help="Independent runs.")] = _DEFAULT.seeds,
-    first_seed: Annotated[int, typer.Option(help="Seed of the first run.")] = 0,
-    backend: Annotated[Backend, typer.Option(help="Where runs are computed.")] = Backend.LOCAL,
-    workers: Annotated[int | None, typer.Option(help="Local processes; without it, one per processor.")] = None,
-    scheduler: Annotated[str | None, typer.Option(help="Address of a Dask scheduler, for --backend dask.")] = None,
-    restart: Annotated[float, typer.Option(help="Seconds that a moved job loses.")] = 0.0,
-    lifetime_error: Annotated[float, typer.Option(help="Spread of what mfi-lifetime believes; 0 knows.")] = 0.0,
-    form: Annotated[Format, typer.Option("--output", "-o", help="How to print.")] = Format.TABLE,
+    form: Annotated[Format, typer.Option("--output", "-o", help="How to print.")] = Format.TABLE, **flags: Any
 ) -> None:
     """Replay a workload on simulated GPUs and report acceptance, waits and moves with 95 % intervals.
 
     Example: migsched simulate --mix skew-small --load 1.0 --policy mfi --moves 1 --seeds 4
     """
-    config = RunConfig(
-        trace=None if trace is None else str(trace),
-        mix=mix,
-        load=load,
-        gpus=gpus,
-        model=model,
-        policy=policy,
-        moves=moves,
-        discipline=discipline,
-        seeds=seeds,
-        first_seed=first_seed,
-        backend=backend,
-        workers=workers,
-        scheduler=scheduler,
-        restart_s=restart,
-        lifetime_error=lifetime_error,
-    )
+    settings = {field: flags[flag] for field, flag in _FLAGS.items()}
+    if settings["trace"] is not None:
+        settings["trace"] = str(settings["trace"])
+    config = RunConfig(**settings)
     with Progress(console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("simulating", total=1.0)
         answer = replay.run(config, lambda share: bar.update(task, completed=share))
     output.show(form, lambda: answer, lambda: _table(answer))
 
 
-def _table(answer: dict[str, Any]) -> RenderableType:
-    fleet = f"{answer['gpus']} × {answer['model']}"
-    head = f"{answer['policy']}, {answer['moves']} moves, {fleet}, {len(answer['seeds'])} runs"
+def _parameters() -> Iterator[inspect.Parameter]:
+    """A parameter per flag, as typer reads it."""
+    types, notes = get_type_hints(RunConfig), get_type_hints(RunConfig, include_extras=True)
+    defaults = {field.name: field.default for field in msgspec.structs.fields(RunConfig)}
+    for field, flag in _FLAGS.items():
+        help_ = next(note.description for note in get_args(notes[field])[1:] if getattr(note, "description", None))
+        yield inspect.Parameter(
+            flag,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=defaults[field],
+            annotation=Annotated[_TYPES.get(field, types[field]), typer.Option(help=help_)],
+        )
+
+
+def _describe() -> None:
+    """Give `simulate` the signature that typer makes flags of."""
+    own = inspect.signature(simulate).parameters["form"]
+    parameters = [*_parameters(), own.replace(kind=inspect.Parameter.KEYWORD_ONLY)]
+    simulate.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # Python's documented way
+    simulate.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+
+
+_describe()
+
+
+def _table(answer: SimulationAnswer) -> RenderableType:
+    head = f"{answer.policy}, {answer.moves} moves, {answer.gpus} × {answer.model}, {len(answer.seeds)} runs"
     metrics = Table(box=None, pad_edge=False, header_style="dim")
     for column in ("METRIC", "MEAN", "± 95 %"):
         metrics.add_column(column, justify="left" if column == "METRIC" else "right")
-    for name, one in answer["metrics"].items():
-        metrics.add_row(name, _number(one["mean"]), _number(one["ci95"]))
+    for name, interval in answer.metrics.items():
+        metrics.add_row(name, _number(interval.mean), _number(interval.ci95))
     profiles = Table(box=None, pad_edge=False, header_style="dim")
     for column in ("PROFILE", "OFFERED", "ACCEPTED", "SHARE"):
         profiles.add_column(column, justify="left" if column == "PROFILE" else "right")
-    for name, one in answer["per_profile"].items():
-        share = f"{one['accepted'] / one['offered']:.3f}" if one["offered"] else "–"
-        profiles.add_row(name, str(one["offered"]), str(one["accepted"]), share)
+    for name, jobs in answer.per_profile.items():
+        share = f"{jobs.accepted / jobs.offered:.3f}" if jobs.offered else "–"
+        profiles.add_row(name, str(jobs.offered), str(jobs.accepted), share)
     return Group(Text(head, style="bold"), metrics, "", profiles)
 
 

@@ -1,5 +1,6 @@
 """Replay: workloads against policies on simulated GPUs, by discrete events; what `migsched simulate` runs.
 
+    types       SimulationDocument and SimulationAnswer
     config      RunConfig: what can be asked for, checked
     sweep       run: one simulation, a run per seed, here or on a backend
     report      the answer, with 95 % intervals
@@ -16,7 +17,8 @@ A replay has no clock of its own and no kubelet, agent or driver: slices are cut
 with the scheduler is the geometry, the policies and the bounded migration of `allocator`.
 """
 
-from replay.config import Backend, Discipline, RunConfig
+from replay.config import Backend, RunConfig
 from replay.sweep import run
+from replay.types import Discipline
 
 __all__ = ["Backend", "Discipline", "RunConfig", "run"]

@@ -12,13 +12,14 @@ from typing import Any
 from allocator import errors
 from allocator.mig.catalogue import Catalogue
 from config import document_text
+from replay.types import NamedMix
 
 # Shares by compute slices. On a GPU without a profile of some size the others keep their proportions.
 NAMED: Mapping[str, Mapping[int, float]] = {
-    "uniform": {1: 0.20, 2: 0.20, 3: 0.20, 4: 0.20, 7: 0.20},
-    "skew-small": {1: 0.40, 2: 0.25, 3: 0.20, 4: 0.10, 7: 0.05},
-    "skew-big": {1: 0.05, 2: 0.10, 3: 0.20, 4: 0.25, 7: 0.40},
-    "bimodal": {1: 0.35, 2: 0.10, 3: 0.10, 4: 0.10, 7: 0.35},
+    NamedMix.UNIFORM: {1: 0.20, 2: 0.20, 3: 0.20, 4: 0.20, 7: 0.20},
+    NamedMix.SKEW_SMALL: {1: 0.40, 2: 0.25, 3: 0.20, 4: 0.10, 7: 0.05},
+    NamedMix.SKEW_BIG: {1: 0.05, 2: 0.10, 3: 0.20, 4: 0.25, 7: 0.40},
+    NamedMix.BIMODAL: {1: 0.35, 2: 0.10, 3: 0.10, 4: 0.10, 7: 0.35},
 }
 
 _MOST = 10**9  # the largest weight

@@ -2,12 +2,12 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
 from replay.config import RunConfig
 from replay.tally import RunOutcome
+from replay.types import Interval, ProfileJobs, SimulatedWorkload, SimulationAnswer
 
 # Two-sided 97.5 % points of Student's t for 1, 2, … degrees of freedom; from 30 on the normal one is within 4 %.
 _T = (
@@ -17,53 +17,49 @@ _T = (
 _NORMAL = 1.960
 
 
-def of_runs(config: RunConfig, seeds: Sequence[int], outcomes: Sequence[RunOutcome]) -> dict[str, Any]:
-    """The answer as plain JSON types.
-
-    `metrics` holds, per name, the mean over the runs and half the width of its 95 % interval: null where there is
-    nothing to count, or only one run. `stranded_over_time` is the mean over the runs, [seconds, share] per bin.
-    """
-    names = outcomes[0].metrics
-    return {
-        "policy": config.policy,
-        "moves": config.moves,
-        "model": config.model,
-        "gpus": config.gpus,
-        "discipline": config.discipline.value,
-        "workload": _workload(config),
-        "seeds": list(seeds),
-        "metrics": {name: interval([one.metrics[name] for one in outcomes]) for name in names},
-        "per_profile": {
-            profile: {
-                "offered": sum(one.offered[profile] for one in outcomes),
-                "accepted": sum(one.accepted[profile] for one in outcomes),
-            }
+def of_runs(config: RunConfig, seeds: Sequence[int], outcomes: Sequence[RunOutcome]) -> SimulationAnswer:
+    """The answer: means over the runs, with the intervals of the metrics."""
+    return SimulationAnswer(
+        policy=config.policy,
+        moves=config.moves,
+        model=config.model,
+        gpus=config.gpus,
+        discipline=config.discipline,
+        workload=_workload(config),
+        seeds=list(seeds),
+        metrics={name: interval([outcome.metrics[name] for outcome in outcomes]) for name in outcomes[0].metrics},
+        per_profile={
+            profile: ProfileJobs(
+                offered=sum(outcome.offered[profile] for outcome in outcomes),
+                accepted=sum(outcome.accepted[profile] for outcome in outcomes),
+            )
             for profile in outcomes[0].offered
         },
-        "stranded_over_time": _over_time(outcomes),
-    }
+        stranded_over_time=_over_time(outcomes),
+    )
 
 
-def interval(values: Sequence[float]) -> dict[str, float | None]:
+def interval(values: Sequence[float]) -> Interval:
     """Mean and half the width of its 95 % interval (Student's t over independent runs); NaN is left out."""
     good = np.array([value for value in values if not math.isnan(value)])
     if not len(good):
-        return {"mean": None, "ci95": None}
+        return Interval(mean=None, ci95=None)
     if len(good) == 1:
-        return {"mean": float(good[0]), "ci95": None}
+        return Interval(mean=float(good[0]), ci95=None)
     t = _T[len(good) - 2] if len(good) - 2 < len(_T) else _NORMAL
-    return {"mean": float(good.mean()), "ci95": float(t * good.std(ddof=1) / math.sqrt(len(good)))}
+    return Interval(mean=float(good.mean()), ci95=float(t * good.std(ddof=1) / math.sqrt(len(good))))
 
 
-def _workload(config: RunConfig) -> dict[str, Any]:
+def _workload(config: RunConfig) -> SimulatedWorkload:
     if config.trace is not None:
-        return {"trace": config.trace}
-    mix = config.mix if isinstance(config.mix, str) else dict(config.mix)
-    return {"mix": mix, "load": config.load}
+        return SimulatedWorkload(trace=config.trace)
+    mix = str(config.mix) if isinstance(config.mix, str) else dict(config.mix)
+    return SimulatedWorkload(mix=mix, load=config.load)
 
 
-def _over_time(outcomes: Sequence[RunOutcome]) -> list[list[float]]:
-    bins = min(len(one.stranded) for one in outcomes)
+def _over_time(outcomes: Sequence[RunOutcome]) -> list[tuple[float, float]]:
+    bins = min(len(outcome.stranded) for outcome in outcomes)
     return [
-        [outcomes[0].stranded[i][0], sum(one.stranded[i][1] for one in outcomes) / len(outcomes)] for i in range(bins)
+        (outcomes[0].stranded[i][0], sum(outcome.stranded[i][1] for outcome in outcomes) / len(outcomes))
+        for i in range(bins)
     ]

@@ -5,7 +5,6 @@ Called by `migsched simulate`, POST /api/v1/simulate and the benchmarks through 
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import as_completed
-from typing import Any
 
 from allocator import errors
 from allocator.mig import geometry, gpu_models
@@ -13,18 +12,19 @@ from allocator.mig.catalogue import Catalogue
 from allocator.placement import policy
 from allocator.placement.policy import Policy
 from replay import backends, engine, mix, report, trace
-from replay.config import Discipline, RunConfig
+from replay.config import RunConfig
 from replay.engine import Rules
 from replay.generated import Generated
 from replay.job import Workload
 from replay.pool import GpuPool
 from replay.tally import RunOutcome, Tally
+from replay.types import Discipline, SimulationAnswer
 
 Progress = Callable[[float], None]  # gets the share that is done, 0…1
 
 
-def run(config: RunConfig, progress: Progress | None = None) -> dict[str, Any]:
-    """Simulate; the answer as plain JSON types (see `report.of_runs`).
+def run(config: RunConfig, progress: Progress | None = None) -> SimulationAnswer:
+    """Simulate; the answer is made by `report.of_runs`.
 
     The same configuration gives the same answer, `decisions_per_s` aside. Raises InputError for a workload that
     cannot be read, naming row and column, or the field, and the fix.

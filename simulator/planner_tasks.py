@@ -2,15 +2,14 @@
 starts it.
 """
 
-from collections.abc import Mapping
 from typing import Any
 
 from scheduler.planner.port import JobContext
 
 
-def simulate(document: Any, terms: JobContext) -> Mapping[str, Any]:  # noqa: ARG001 - the port's signature
+def simulate(document: Any, terms: JobContext) -> Any:  # noqa: ARG001 - the port's signature
     """`migsched simulate`; it has no time limit of its own, only the planner's deadline."""
     import replay
-    from replay import document as documents
+    from replay import config
 
-    return replay.run(documents.parse(document))
+    return replay.run(config.of_document(document))

@@ -44,6 +44,13 @@ def read(value: Any, document: type[T]) -> T:
         raise _problem(whole, node, "") or errors.InputError("document", whole, str(error)) from None
 
 
+def check(document: msgspec.Struct) -> None:
+    """Raise InputError for a field that is not of its type: a constructor does not look at values."""
+    problem = _problem(msgspec.to_builtins(document), inspect.type_info(type(document)), "")
+    if problem is not None:
+        raise problem
+
+
 def number(value: Any, where: str, *, positive: bool = False) -> Decimal:
     """A number of at least 0, or above it, exactly; digits past the sixth after the point are rounded away."""
     fix = f"write a number {'above' if positive else 'of at least'} 0, at most {MAX_NUMBER:,}"
@@ -193,6 +200,8 @@ def _fix(node: inspect.Type) -> str:
 
 
 def _number_fix(bare: inspect.FloatType) -> str:
+    if bare.le is None:
+        return "write a number"
     low = f"of at least {bare.ge:g}" if bare.ge is not None else f"above {bare.gt:g}"
     return f"write a number {low}, at most {bare.le:,}"
 

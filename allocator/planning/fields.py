@@ -27,9 +27,9 @@ Profiles = Annotated[tuple[Text, ...], Meta(max_length=MAX_ENTRIES)]
 GPUS_PER_NODE = 8  # unless a document says otherwise
 
 
-class Document(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class DocumentPart(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A part of a document that a person writes: an unknown key is an error, not a guess."""
 
 
-class Answer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class AnswerPart(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A part of an answer: it has these fields and no others. Fields that may be missing are UNSET."""

@@ -17,11 +17,11 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from allocator.planning import document_reader as reader
-from allocator.planning.fields import GPUS_PER_NODE, MAX_MODELS, Answer, Document, GpusPerNode, Text
+from allocator.planning.fields import GPUS_PER_NODE, MAX_MODELS, AnswerPart, DocumentPart, GpusPerNode, Text
 from allocator.planning.repack.types import PodPlacement, PodRequests, Priority, RepackBudgets
 
 
-class FleetNodes(Document):
+class FleetNodes(DocumentPart):
     """Nodes that are alike, all empty."""
 
     model: Text
@@ -29,7 +29,7 @@ class FleetNodes(Document):
     gpus_per_node: GpusPerNode = GPUS_PER_NODE
 
 
-class CapacityDocument(Document):
+class CapacityDocument(DocumentPart):
     """What `migsched capacity` is asked. An empty document asks for everything."""
 
     fleet: (
@@ -46,7 +46,7 @@ class CapacityDocument(Document):
     priority: Priority = 0
 
 
-class ProfileRoom(Answer):
+class ProfileRoom(AnswerPart):
     """How many more of a profile fit."""
 
     now: int
@@ -56,7 +56,7 @@ class ProfileRoom(Answer):
     with_added_after_repack: int | UnsetType = UNSET
 
 
-class ProfileSwap(Answer):
+class ProfileSwap(AnswerPart):
     """So many slices asked for in another profile."""
 
     from_: str = msgspec.field(name="from")
@@ -64,7 +64,7 @@ class ProfileSwap(Answer):
     count: int
 
 
-class MovesChange(Answer, tag="moves", tag_field="kind"):
+class MovesChange(AnswerPart, tag="moves", tag_field="kind"):
     """Restarts that make the requests fit."""
 
     moves: int
@@ -73,7 +73,7 @@ class MovesChange(Answer, tag="moves", tag_field="kind"):
     optimal: bool
 
 
-class ProfileChange(Answer, tag="profile", tag_field="kind"):
+class ProfileChange(AnswerPart, tag="profile", tag_field="kind"):
     """Other profiles that make the requests fit."""
 
     slices: int
@@ -81,7 +81,7 @@ class ProfileChange(Answer, tag="profile", tag_field="kind"):
     optimal: bool
 
 
-class GpusChange(Answer, tag="gpus", tag_field="kind"):
+class GpusChange(AnswerPart, tag="gpus", tag_field="kind"):
     """GPUs that make the requests fit."""
 
     model: str
@@ -93,7 +93,7 @@ class GpusChange(Answer, tag="gpus", tag_field="kind"):
 Change = MovesChange | ProfileChange | GpusChange
 
 
-class RequestsFit(Answer):
+class RequestsFit(AnswerPart):
     """Whether the requests fit together; `fit` is null where that was not decided in time."""
 
     fit: bool | None
@@ -102,7 +102,7 @@ class RequestsFit(Answer):
     changes: list[Change]
 
 
-class CapacityAnswer(Answer):
+class CapacityAnswer(AnswerPart):
     """What fits now, after a repack, with more nodes, and together."""
 
     gpus: dict[str, int]

@@ -31,7 +31,7 @@ from allocator.planning.plan.types import (
     PinnedSlice,
     PlanDocument,
     PlanGoal,
-    Service,
+    ServiceDemand,
     ServiceOption,
 )
 
@@ -142,7 +142,7 @@ def _demand(counts: Mapping[str, int], fleet: Sequence[Stock]) -> Mapping[str, i
     return {name: count for name, count in counts.items() if count}
 
 
-def _services(services: Sequence[Service], fleet: Sequence[Stock]) -> dict[str, Menu]:
+def _services(services: Sequence[ServiceDemand], fleet: Sequence[Stock]) -> dict[str, Menu]:
     menus: dict[str, Menu] = {}
     for number, service in enumerate(services):
         where = f"services[{number}]"

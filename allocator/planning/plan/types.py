@@ -22,9 +22,9 @@ from allocator.planning.fields import (
     GPUS_PER_NODE,
     MAX_ENTRIES,
     MAX_MODELS,
-    Answer,
+    AnswerPart,
     Count,
-    Document,
+    DocumentPart,
     GpusPerNode,
     Key,
     PositiveCount,
@@ -54,7 +54,7 @@ class PlanGoal(enum.Enum):
     COST = "cost"
 
 
-class FleetModel(Document):
+class FleetModel(DocumentPart):
     """GPUs of one model: how many there may be, what one costs, and how many a node has."""
 
     model: Text
@@ -63,7 +63,7 @@ class FleetModel(Document):
     gpus_per_node: GpusPerNode = GPUS_PER_NODE
 
 
-class ServiceOption(Document):
+class ServiceOption(DocumentPart):
     """One way to serve: a profile, on any GPU model or on one, and what an instance adds to the rate."""
 
     profile: Text
@@ -71,7 +71,7 @@ class ServiceOption(Document):
     model: Text | None = None
 
 
-class Service(Document):
+class ServiceDemand(DocumentPart):
     """A rate to reach with any mix of options."""
 
     name: Text
@@ -82,7 +82,7 @@ class Service(Document):
     ]
 
 
-class LanguageModel(Document):
+class LanguageModel(DocumentPart):
     """A language model to serve: a known one by name, or with its four numbers."""
 
     name: Text
@@ -98,7 +98,7 @@ class LanguageModel(Document):
     head_dim: _Dimension | UnsetType = UNSET
 
 
-class PinnedSlice(Document):
+class PinnedSlice(DocumentPart):
     """A slice that is cut already; an idle one may serve the demand."""
 
     profile: Text
@@ -106,7 +106,7 @@ class PinnedSlice(Document):
     idle: bool = False
 
 
-class PinnedGpus(Document):
+class PinnedGpus(DocumentPart):
     """GPUs that are cut already, all alike."""
 
     model: Text
@@ -114,7 +114,7 @@ class PinnedGpus(Document):
     count: Count = 1
 
 
-class PlanDocument(Document):
+class PlanDocument(DocumentPart):
     """What `migsched plan` is asked."""
 
     fleet: Annotated[
@@ -122,14 +122,14 @@ class PlanDocument(Document):
         Meta(min_length=1, max_length=MAX_MODELS, extra={reader.EMPTY_FIX: "name at least one GPU model"}),
     ]
     demand: dict[Key, Count] | UnsetType = UNSET
-    services: Annotated[tuple[Service, ...], Meta(max_length=MAX_ENTRIES)] | UnsetType = UNSET
+    services: Annotated[tuple[ServiceDemand, ...], Meta(max_length=MAX_ENTRIES)] | UnsetType = UNSET
     models: Annotated[tuple[LanguageModel, ...], Meta(max_length=MAX_ENTRIES)] | UnsetType = UNSET
     pinned: Annotated[tuple[PinnedGpus, ...], Meta(max_length=MAX_ENTRIES)] = ()
     goal: PlanGoal = PlanGoal.GPUS
     headroom: Profiles | Text = ()
 
 
-class PlanSlice(Answer, omit_defaults=True):
+class PlanSlice(AnswerPart, omit_defaults=True):
     """A slice of a plan; `pinned` if it is cut already."""
 
     profile: str
@@ -137,7 +137,7 @@ class PlanSlice(Answer, omit_defaults=True):
     pinned: bool = False
 
 
-class PlanLayout(Answer):
+class PlanLayout(AnswerPart):
     """GPUs that are cut alike, slices in an order of creation."""
 
     model: str
@@ -145,7 +145,7 @@ class PlanLayout(Answer):
     slices: list[PlanSlice]
 
 
-class Headroom(Answer):
+class Headroom(AnswerPart):
     """How many more of a profile fit, and how many it could be at most."""
 
     slices: int
@@ -153,7 +153,7 @@ class Headroom(Answer):
     at_most: int
 
 
-class PlanAnswer(Answer, kw_only=True):
+class PlanAnswer(AnswerPart, kw_only=True):
     """How many GPUs, how each is cut, and the proof. `feasible` is null where the time limit came first."""
 
     feasible: bool | None

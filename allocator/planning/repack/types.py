@@ -15,7 +15,7 @@ from typing import Annotated
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from allocator.planning.fields import MAX_ENTRIES, Answer, Count, Document, Key, Price, Text
+from allocator.planning.fields import MAX_ENTRIES, AnswerPart, Count, DocumentPart, Key, Price, Text
 from allocator.request import MAX_SLICES_PER_POD
 
 MAX_MOVES = 200
@@ -24,7 +24,7 @@ MAX_REQUESTS = 1_000
 Priority = Annotated[int, Meta(ge=-(2**31), le=2**31)]
 
 
-class PodRequest(Document):
+class PodRequest(DocumentPart):
     """Pods to make room for: `count` copies, each with these slices on one node."""
 
     profiles: dict[Key, Annotated[int, Meta(ge=0, le=MAX_SLICES_PER_POD)]]
@@ -35,7 +35,7 @@ class PodRequest(Document):
 PodRequests = Annotated[tuple[PodRequest, ...], Meta(max_length=MAX_REQUESTS)]
 
 
-class RepackBudgets(Document):
+class RepackBudgets(DocumentPart):
     """What a repack may spend: restarts, compute slices moved, restarts per owner. Null is no limit."""
 
     moves: Annotated[int, Meta(ge=0, le=MAX_MOVES)] = 10
@@ -43,14 +43,14 @@ class RepackBudgets(Document):
     pods_per_service: Count | None = None
 
 
-class RepackEmpty(Document):
+class RepackEmpty(DocumentPart):
     """What shall be empty: so many more GPUs than now, and all GPUs of some nodes."""
 
     gpus: Count = 0
     nodes: Annotated[tuple[Text, ...], Meta(max_length=MAX_ENTRIES)] = ()
 
 
-class RepackDocument(Document):
+class RepackDocument(DocumentPart):
     """What `migsched repack` is asked."""
 
     requests: PodRequests = ()
@@ -60,7 +60,7 @@ class RepackDocument(Document):
     prices: dict[Key, Price] = msgspec.field(default_factory=dict)
 
 
-class SlicePlace(Answer):
+class SlicePlace(AnswerPart):
     """Where a slice lies, or shall."""
 
     gpu: str
@@ -68,7 +68,7 @@ class SlicePlace(Answer):
     start: int
 
 
-class PodPlacement(Answer):
+class PodPlacement(AnswerPart):
     """Where a pod goes that was asked about."""
 
     request: str
@@ -76,7 +76,7 @@ class PodPlacement(Answer):
     slices: list[SlicePlace]
 
 
-class SliceMove(Answer):
+class SliceMove(AnswerPart):
     """A slice of a restarted pod: where it was and where it goes."""
 
     container: str
@@ -84,7 +84,7 @@ class SliceMove(Answer):
     to: SlicePlace
 
 
-class PodMove(Answer):
+class PodMove(AnswerPart):
     """One restart."""
 
     step: int
@@ -98,7 +98,7 @@ class PodMove(Answer):
     cost: int
 
 
-class RepackCost(Answer):
+class RepackCost(AnswerPart):
     """What the restarts cost."""
 
     total: int
@@ -107,7 +107,7 @@ class RepackCost(Answer):
     pods: int
 
 
-class FleetFigures(Answer):
+class FleetFigures(AnswerPart):
     """What a state of the fleet is worth."""
 
     gpus_in_use: int
@@ -118,7 +118,7 @@ class FleetFigures(Answer):
     stranded_memory_slices: int
 
 
-class RepackAnswer(Answer):
+class RepackAnswer(AnswerPart):
     """The cheapest ordered restarts. `possible` is null where none was found and none is proven impossible."""
 
     possible: bool | None

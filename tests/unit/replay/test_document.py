@@ -5,17 +5,19 @@ from typing import Any
 import pytest
 
 from allocator import errors
-from replay import document
-from replay.config import Discipline, RunConfig
+from replay import config
+from replay.config import RunConfig
+from replay.types import SEEDS, Discipline, SimulationDocument
 from scheduler.planner.port import JobContext
 from simulator import planner_tasks
+from tests import plain_answers
 
 TERMS = JobContext(None, {}, None, 60.0)
 
 
 def test_an_empty_document_is_the_command_without_flags() -> None:
     """Defaults are those of the configuration, with few runs and no other processes."""
-    assert document.parse({}) == RunConfig(seeds=document.SEEDS, workers=1)
+    assert config.of_document({}) == RunConfig(seeds=SEEDS, workers=1)
 
 
 def test_every_key_reaches_the_configuration() -> None:
@@ -37,8 +39,8 @@ def test_every_key_reaches_the_configuration() -> None:
         "seeds": 3,
         "first_seed": 7,
     }
-    assert asked.keys() == set(document.KEYS)
-    assert document.parse(asked) == RunConfig(
+    assert asked.keys() == set(SimulationDocument.__struct_fields__)
+    assert config.of_document(asked) == RunConfig(
         **asked | {"model": "a100-40gb", "discipline": Discipline.QUEUE, "workers": 1}
     )
 
@@ -67,7 +69,7 @@ def test_every_key_reaches_the_configuration() -> None:
 def test_what_cannot_be_meant_is_refused_by_field(asked: Any, field: str) -> None:
     """A wrong value, an unknown key, and anything that would read a file names the field."""
     with pytest.raises(errors.InputError) as refusal:
-        document.parse(asked)
+        config.of_document(asked)
     assert refusal.value.field == field
 
 
@@ -80,6 +82,6 @@ def test_what_the_workload_cannot_be_is_refused(asked: Any) -> None:
 
 def test_the_task_simulates() -> None:
     """The planner's task answers as the simulation does."""
-    answer = planner_tasks.simulate({"gpus": 2, "seeds": 1, "warmup": 1, "horizon": 3}, TERMS)
+    answer = plain_answers.plain(planner_tasks.simulate({"gpus": 2, "seeds": 1, "warmup": 1, "horizon": 3}, TERMS))
     assert (answer["gpus"], answer["seeds"], answer["policy"]) == (2, [0], "mfi")
     assert 0 < answer["metrics"]["gpc_acceptance"]["mean"] <= 1
