@@ -25,4 +25,4 @@ def scheduler(
     from scheduler import service  # its libraries are slow to load: not for --help
     from simulator import planner_tasks
 
-    service.run(wanted, planner_tasks.simulate)
+    service.run(wanted, planner_tasks.SIMULATE)

@@ -37,7 +37,7 @@ from scheduler.extender.preemptor import Preemptor
 from scheduler.extender.routes import Routes
 from scheduler.metrics import Metrics
 from scheduler.planner.pool import PlannerPool
-from scheduler.planner.port import Task
+from scheduler.planner.port import ServedTask
 from scheduler.settings import Settings
 from scheduler.snapshots import Snapshots
 
@@ -50,7 +50,7 @@ _LIST_ORDER = (WatchedKind.NODE, WatchedKind.MIG_NODE, WatchedKind.POD)
 class Service:
     """One scheduler service over one cluster. `simulate` is the planner's task behind POST /api/v1/simulate."""
 
-    def __init__(self, settings: Settings, cluster: Cluster, simulate: Task | None = None) -> None:
+    def __init__(self, settings: Settings, cluster: Cluster, simulate: ServedTask | None = None) -> None:
         self._settings = settings
         self._cluster = cluster
         self.metrics = Metrics()
@@ -220,13 +220,13 @@ def _listen(host: str, port: int, setting: str) -> socket.socket:
     return sock
 
 
-def run(settings: Settings, simulate: Task | None = None) -> None:
+def run(settings: Settings, simulate: ServedTask | None = None) -> None:
     """The service on a real cluster, until SIGTERM or SIGINT."""
     logs.configure(settings.log_format, settings.log_level)
     uvloop.run(_run(settings, simulate))
 
 
-async def _run(settings: Settings, simulate: Task | None) -> None:
+async def _run(settings: Settings, simulate: ServedTask | None) -> None:
     from scheduler.cache.kube import KubeClient  # half a second to load: not for those who bring another cluster
 
     service = Service(settings, await KubeClient.connect(settings.kubeconfig), simulate)

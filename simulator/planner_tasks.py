@@ -4,7 +4,8 @@ starts it.
 
 from typing import Any
 
-from scheduler.planner.port import JobContext
+from replay.types import SimulationAnswer, SimulationDocument
+from scheduler.planner.port import JobContext, ServedTask
 
 
 def simulate(document: Any, terms: JobContext) -> Any:  # noqa: ARG001 - the port's signature
@@ -13,3 +14,6 @@ def simulate(document: Any, terms: JobContext) -> Any:  # noqa: ARG001 - the por
     from replay import config
 
     return replay.run(config.of_document(document))
+
+
+SIMULATE = ServedTask(simulate, SimulationDocument, SimulationAnswer)

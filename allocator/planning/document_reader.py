@@ -82,7 +82,7 @@ def at(where: str, key: object) -> str:
 
 def _half_character(error: UnicodeEncodeError) -> errors.InputError:
     """YAML can spell half a character; no type takes it."""
-    return errors.InputError("document", ascii(error.object[error.start : error.end]), "write text that UTF-8 can hold")
+    return errors.InputError("document", error.object[error.start : error.end], "write text that UTF-8 can hold")
 
 
 # --- the first value that does not fit its type ---

@@ -5,7 +5,7 @@ inventory      routes about the cluster as it is: nodes, pods, explain, snapshot
 planning       routes of the planner: plan, capacity, repack, simulate
 context        what routes work with
 problems       errors as answers
-models, planning_models, documents, documentation, examples.json    what the OpenAPI document says
+models, documentation, examples.json    what the OpenAPI document says; the planning types say their own part
 """
 
 from scheduler.api.build import build

@@ -17,9 +17,9 @@ def build(context: Context) -> FastAPI:
     )
     _health_routes(app, context)
     cluster.add(app, context)
-    planning.add(app, context)
+    types = planning.add(app, context)
     problems.handle(app)
-    documentation.publish(app)
+    documentation.publish(app, types)
     return app
 
 

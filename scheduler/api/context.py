@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from scheduler.api.problems import NotReadyError
 from scheduler.cache.cluster_cache import ClusterCache
 from scheduler.metrics import Metrics
-from scheduler.planner.port import Planner, Task
+from scheduler.planner.port import Planner, ServedTask
 from scheduler.snapshots import Snapshots
 
 
@@ -24,7 +24,7 @@ class Context:
     refresh: Callable[[], None]
     snapshots: Snapshots
     planner: Planner
-    simulate: Task | None
+    simulate: ServedTask | None
     max_body: int
 
     def need_cluster(self) -> None:

@@ -6,6 +6,7 @@ take a special moment, such as a full queue.
 """
 
 import itertools
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from fastapi import FastAPI
 
 from scheduler.api.problems import ProblemDetails
 
+_COMPONENT = "#/components/schemas/{name}"
 JSON = "application/json"
 YAML = "application/yaml"
 
@@ -52,42 +54,58 @@ EXAMPLES = msgspec.json.decode(Path(__file__).with_name("examples.json").read_by
 
 
 def answers(model: Any, *statuses: int) -> dict[int | str, Document]:
-    """The answers of a route, for FastAPI: the model of 200, None where the route itself has it, and problems."""
-    found: dict[int | str, Document] = {} if model is None else {200: {"model": model}}
+    """The answers of a route, for FastAPI: the model of 200, None where the route itself has it, and problems.
+
+    A model is pydantic's or msgspec's; FastAPI knows only the former.
+    """
+    responses: dict[int | str, Document] = {}
+    if isinstance(model, type) and issubclass(model, msgspec.Struct):
+        responses[200] = {"content": {JSON: {"schema": _reference(model)}}}
+    elif model is not None:
+        responses[200] = {"model": model}
     for status in statuses:
-        found[status] = {"model": ProblemDetails, "description": _WHAT[status]}
+        responses[status] = {"model": ProblemDetails, "description": _WHAT[status]}
         if status == 503:
-            found[status]["headers"] = _RETRY
-    return found
+            responses[status]["headers"] = _RETRY
+    return responses
 
 
-def body(schema: Document, *, required: bool = True) -> Document:
-    """The body of a route that reads a document itself, for FastAPI."""
+def body(document: Any, *, required: bool = True) -> Document:
+    """The body of a route that reads a document of this type itself, for FastAPI."""
+    schema = _reference(document)
     content = {JSON: {"schema": schema}, YAML: {"schema": schema}}
     return {"requestBody": {"required": required, "content": content}}
 
 
-def publish(app: FastAPI) -> None:
-    """Complete the app's OpenAPI document when it is first asked for."""
+def publish(app: FastAPI, types: Sequence[Any]) -> None:
+    """Complete the app's OpenAPI document when it is first asked for. `types` are msgspec's that its routes name."""
     plain = app.openapi
 
     def openapi() -> Document:
         if app.openapi_schema is None:
-            _complete(plain())
+            _complete(plain(), types)
         return plain()
 
     app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way
 
 
-def _complete(document: Document) -> None:
+def _reference(type_: Any) -> Document:
+    """The schema of a type, by reference to the components that `publish` adds."""
+    (schema,), _ = msgspec.json.schema_components([type_], ref_template=_COMPONENT)
+    return schema
+
+
+def _complete(document: Document, types: Sequence[Any]) -> None:
+    _, components = msgspec.json.schema_components(types, ref_template=_COMPONENT)
+    document["components"]["schemas"] |= components
     for operation in itertools.chain.from_iterable(path.values() for path in document["paths"].values()):
         operation["responses"].pop("422", None)  # FastAPI's own: ours are 400
         for example in EXAMPLES.operations.get(operation["operationId"], ()):
             _add(operation, example)
-        for status, found in operation["responses"].items():
+        for status, response in operation["responses"].items():
             for example in EXAMPLES.problems.get(status, ()):
                 if not example.of or operation["operationId"] in example.of:
-                    found["content"][JSON].setdefault("examples", {})[example.name] = {"value": example.answer}
+                    response["content"][JSON].setdefault("examples", {})[example.name] = {"value": example.answer}
     for name in ("HTTPValidationError", "ValidationError"):
         document["components"]["schemas"].pop(name, None)
 

@@ -65,6 +65,15 @@ class Task(Protocol):
         """Do the work."""
 
 
+@dataclass(frozen=True, slots=True)
+class ServedTask:
+    """A task that the API serves for another package, with the types of its document and its answer."""
+
+    task: Task
+    document: Any
+    answer: Any
+
+
 Asking = Callable[[], Awaitable[PlannerJob]]
 
 

@@ -48,7 +48,7 @@ class Embedded:
         self.kubelets = Kubelets(MemoryApi(self.server), options.fleet, self.agents, job_seconds=options.job_seconds)
         self.agents.on_ready.append(self.kubelets.look_at)
         self.cluster = MemoryCluster(self.server)  # the extender's connection, with its faults
-        self.service = Service(options.settings, self.cluster, planner_tasks.simulate)
+        self.service = Service(options.settings, self.cluster, planner_tasks.SIMULATE)
         self.scheduler = KubeScheduler(MemoryApi(self.server), options.scheduler)
 
     async def start_extender(self) -> None:
@@ -58,7 +58,7 @@ class Embedded:
             port = int(self.service.extender_url.rpartition(":")[2])
             settings = settings.model_copy(update={"extender_port": port})
             self.cluster = MemoryCluster(self.server)
-            self.service = Service(settings, self.cluster, planner_tasks.simulate)
+            self.service = Service(settings, self.cluster, planner_tasks.SIMULATE)
         await self.service.start()
 
     async def apply(self, pods: Sequence[Document]) -> None:

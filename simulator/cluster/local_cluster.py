@@ -83,7 +83,7 @@ async def start(options: LocalClusterOptions, progress: Progress = lambda _: Non
         await asyncio.to_thread(plane.start_controller_manager)
         await _simulate(stack, plane, fleet, options, progress)
         progress("starting migsched and kube-scheduler")
-        extender = Service(chosen, await KubeClient.connect(plane.kubeconfig_of(SCHEDULER)), planner_tasks.simulate)
+        extender = Service(chosen, await KubeClient.connect(plane.kubeconfig_of(SCHEDULER)), planner_tasks.SIMULATE)
         stack.push_async_callback(extender.stop)
         await extender.start()
         await extender.synced()

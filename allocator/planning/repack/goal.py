@@ -33,10 +33,15 @@ class RepackGoal:
     limits: RepackLimits
     prices: Mapping[str, Decimal]
 
+    @property
+    def nothing(self) -> bool:
+        """Whether nothing is asked for."""
+        return not (self.pods or self.empty_gpus or self.empty_nodes)
+
 
 def build(document: RepackDocument, nodes: Collection[str], models: Collection[str]) -> RepackGoal:
     """The goal of a document about a cluster with these nodes and GPU models."""
-    goal = RepackGoal(
+    return RepackGoal(
         pods=requested_pods(document.requests),
         empty_gpus=document.empty.gpus,
         empty_nodes=tuple(
@@ -48,9 +53,6 @@ def build(document: RepackDocument, nodes: Collection[str], models: Collection[s
             for model, price in document.prices.items()
         },
     )
-    if not (goal.pods or goal.empty_gpus or goal.empty_nodes):
-        raise errors.InputError("requests", None, "nothing is asked for; write requests, empty.gpus or empty.nodes")
-    return goal
 
 
 def requested_pods(requests: Sequence[PodRequest]) -> tuple[RequestedPod, ...]:

@@ -41,6 +41,8 @@ def answer(value: Any, saved: Saved, time_limit_s: float) -> RepackAnswer:
     gpus = problem.usable(saved.snapshot)
     nodes = [node.name for node in saved.snapshot.nodes]
     goal = goals.build(reader.read(value, RepackDocument), nodes, sorted({gpu.model for gpu in gpus}))
+    if goal.nothing:
+        raise errors.InputError("requests", value, "nothing is asked for; write requests, empty.gpus or empty.nodes")
     limit_s = float(reader.number(time_limit_s, "time limit", positive=True))
     check_offered(goal.pods, gpus)
     solved = solve(saved, goal.limits, goal.pods, limit_s, goal.empty_gpus, goal.empty_nodes)

@@ -119,7 +119,7 @@ async def running(**changes: Any) -> AsyncIterator[World]:
     changes = {"shutdown_s": 0.05, "planner_nice": 0, **changes}
     chosen = settings.load(extender_port=0, api_port=0, api_host="127.0.0.1", **changes)
     cluster = MemoryCluster(server)
-    service = Service(chosen, cluster, planner_tasks.simulate)
+    service = Service(chosen, cluster, planner_tasks.SIMULATE)
     await service.start()
     try:
         await service.synced()
@@ -140,7 +140,7 @@ def document() -> Document:
         refresh=lambda: None,
         snapshots=Snapshots(state, MemoryCluster(MemoryServer())),
         planner=PlannerPool(PoolLimits(), metrics),
-        simulate=planner_tasks.simulate,
+        simulate=planner_tasks.SIMULATE,
         max_body=1,
     )
     return build(context).openapi()
