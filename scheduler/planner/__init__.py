@@ -5,7 +5,7 @@ solver: only a worker does, and there is none until somebody asks. Reading order
 
     port     what is asked, what a task gets, what can go wrong
     tasks    plan, capacity and repack, as tasks
-    frames   the messages between service and worker
+    messages  the messages between service and worker, and their framing
     worker   the program that a worker process runs
     process  one worker process, seen from the service
     pool     the port on worker processes

@@ -10,8 +10,8 @@ import math
 import structlog
 
 from scheduler.metrics import Metrics
-from scheduler.planner import frames
-from scheduler.planner.frames import Blocks, Done, Failed, Outcome, Refused
+from scheduler.planner import messages
+from scheduler.planner.messages import Blocks, Done, Failed, Outcome, Refused
 from scheduler.planner.port import (
     Asking,
     BusyError,
@@ -83,15 +83,15 @@ class PlannerPool:
                 began = loop.time()
                 asked = await question()
                 left_s = arrived + self.limits.deadline_s - loop.time()
-                outcome = await self._run(*frames.encode_job(task, asked, left_s))
-                answer = self._answer(frames.decode_outcome(outcome))
+                outcome = await self._run(*messages.encode_job(task, asked, left_s))
+                answer = self._answer(messages.decode_outcome(outcome))
         except TimeoutError:
             waited_s = (began or loop.time()) - arrived
             raise PlannerDeadlineError(self.limits.deadline_s, waited_s) from None
         self._last_s = loop.time() - began
         return answer
 
-    async def _run(self, *messages: Blocks) -> bytes:
+    async def _run(self, *parts: Blocks) -> bytes:
         """A job to a free worker and its outcome."""
         if self._closed:
             raise ShuttingDownError
@@ -99,7 +99,7 @@ class PlannerPool:
         if worker in self._idle:
             self._idle.pop(worker).cancel()
         try:
-            return await worker.run(*messages)
+            return await worker.run(*parts)
         except WorkerCrashedError:
             if self._closed:
                 raise ShuttingDownError from None

@@ -12,8 +12,8 @@ import sys
 from asyncio.subprocess import PIPE, Process
 from collections.abc import Iterable
 
-from scheduler.planner import frames
-from scheduler.planner.frames import Blocks
+from scheduler.planner import messages
+from scheduler.planner.messages import Blocks
 from scheduler.planner.port import WorkerCrashedError
 
 _ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}  # else numpy reserves memory for every processor
@@ -37,14 +37,14 @@ class WorkerProcess:
         """The process's id, None while there is none."""
         return self._process.pid if self._process is not None else None
 
-    async def run(self, *messages: Blocks) -> bytes:
+    async def run(self, *parts: Blocks) -> bytes:
         """A job to the process and its outcome. Raises WorkerCrashedError; given up by cancelling, which kills it."""
         if self._process is None or self._process.returncode is not None:
             self._process = await asyncio.create_subprocess_exec(
                 *self._command, stdin=PIPE, stdout=PIPE, env={**os.environ, **_ONE_THREAD}
             )
         try:
-            return await self._exchange(self._process, messages)
+            return await self._exchange(self._process, parts)
         except (asyncio.IncompleteReadError, ConnectionError) as error:
             raise WorkerCrashedError(f"the planner {await self._end()} before it had the answer; ask again") from error
         except BaseException:
@@ -55,15 +55,15 @@ class WorkerProcess:
         """Kill the process, if there is one; the next job starts another."""
         await self._end()
 
-    async def _exchange(self, process: Process, messages: Iterable[Blocks]) -> bytes:
+    async def _exchange(self, process: Process, parts: Iterable[Blocks]) -> bytes:
         assert process.stdin is not None  # both are pipes, see above
         assert process.stdout is not None
-        for message in messages:
-            process.stdin.write(frames.head(*message))
+        for message in parts:
+            process.stdin.write(messages.head(*message))
             for block in message:
                 process.stdin.write(block)
                 await process.stdin.drain()
-        length = int.from_bytes(await process.stdout.readexactly(frames.HEAD), "big")
+        length = int.from_bytes(await process.stdout.readexactly(messages.HEAD), "big")
         return await process.stdout.readexactly(length)
 
     async def _end(self) -> str:

@@ -22,8 +22,8 @@ import msgspec
 from allocator import errors
 from allocator.claims import snapshot_file
 from config import document_text
-from scheduler.planner import frames
-from scheduler.planner.frames import Done, Failed, Outcome, OutOfMemory, Refused
+from scheduler.planner import messages
+from scheduler.planner.messages import Done, Failed, Outcome, OutOfMemory, Refused
 from scheduler.planner.port import JobContext, PlannerJob
 
 MARGIN = (
@@ -41,18 +41,18 @@ def main() -> None:
     given = parser.parse_args()
     answers = _private_output()
     _be_humble(given.nice, given.memory_mib)
-    messages: queue.SimpleQueue[bytes] = queue.SimpleQueue()
-    threading.Thread(target=_listen, args=(messages,), daemon=True).start()
+    received: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+    threading.Thread(target=_listen, args=(received,), daemon=True).start()
     while True:
-        outcome = frames.encode_outcome(perform(messages.get(), messages.get()))
-        answers.write(frames.head(outcome) + outcome)
+        outcome = messages.encode_outcome(perform(received.get(), received.get()))
+        answers.write(messages.head(outcome) + outcome)
         answers.flush()
 
 
 def perform(body: bytes, snapshot: bytes) -> Outcome:
     """Do one job, given by its two messages."""
     try:
-        task, question, left_s = frames.decode_job(body, snapshot)
+        task, question, left_s = messages.decode_job(body, snapshot)
         saved = snapshot_file.decode(snapshot) if snapshot else None
         terms = JobContext(saved, question.catalogues, question.time_limit_s, MARGIN * left_s)
         return Done(msgspec.json.encode(task(read(question), terms)))
@@ -88,12 +88,12 @@ def _start(document: bytes) -> str:
     return document[:40].decode(errors="replace")
 
 
-def _listen(messages: "queue.SimpleQueue[bytes]") -> None:
+def _listen(received: "queue.SimpleQueue[bytes]") -> None:
     while True:
-        body = frames.read(sys.stdin.buffer)
+        body = messages.read(sys.stdin.buffer)
         if body is None:
             os._exit(0)  # nobody waits for what is being worked out
-        messages.put(body)
+        received.put(body)
 
 
 def _private_output() -> IO[bytes]:
