@@ -1,5 +1,5 @@
-"""The simulator's task for the scheduler service's planner, which may not import it: handed to the service by whoever
-starts it.
+"""The simulation as a task of the scheduler service's planner, which may not import `replay`: the composition roots
+(`cli.scheduler` and the simulator's clusters) hand it to the service.
 """
 
 from typing import Any

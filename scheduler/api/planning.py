@@ -131,7 +131,7 @@ class PlannerRoutes:
             snapshot = await context.snapshots.text() if cluster else None
             return replace(job, snapshot=snapshot, catalogues=known)
 
-        answer = await _while_connected(request, context.planner.ask(task, complete))
+        answer = await _while_connected(request, context.planner.submit(task, complete))
         return Response(answer, media_type=JSON)
 
 

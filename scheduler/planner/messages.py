@@ -1,7 +1,7 @@
-"""The messages between the service and a worker process, over its standard input and output.
+"""The messages between the service and a worker process, over its standard input and output. Of `process` and `worker`.
 
-Each is its length in eight bytes, then its bytes. A job is pickled, since its task travels as a name to be imported;
-an outcome is MessagePack and is checked, since what a worker says may be cut short.
+Framing: each message is its length in eight bytes, then its bytes. A job is pickled, since its task travels as a name
+to be imported; an outcome is MessagePack and is checked, since what a worker writes may be cut short.
 """
 
 import pickle
@@ -13,7 +13,7 @@ import msgspec
 
 from scheduler.planner.port import PlannerJob, Task
 
-HEAD = 8  # bytes of a length
+LENGTH_BYTES = 8
 
 
 class Done(msgspec.Struct, frozen=True, tag="done"):
@@ -23,7 +23,7 @@ class Done(msgspec.Struct, frozen=True, tag="done"):
 
 
 class Refused(msgspec.Struct, frozen=True, tag="refused"):
-    """The document cannot be meant: an InputError's parts, the value as text."""
+    """The document is not valid: an InputError's parts, the value as text."""
 
     field: str
     shown: str
@@ -31,7 +31,7 @@ class Refused(msgspec.Struct, frozen=True, tag="refused"):
 
 
 class Failed(msgspec.Struct, frozen=True, tag="failed"):
-    """The task raised something else; its traceback."""
+    """The task raised another exception; its traceback."""
 
     trace: str
 
@@ -40,35 +40,35 @@ class OutOfMemory(msgspec.Struct, frozen=True, tag="memory"):
     """The task met the worker's memory limit."""
 
 
-Blocks = Sequence[bytes]
+Chunks = Sequence[bytes]  # a message in parts, so that a large one is never copied into one string
 Outcome = Done | Refused | Failed | OutOfMemory
 
 _OUTCOME: msgspec.msgpack.Decoder[Outcome] = msgspec.msgpack.Decoder(Outcome)
 
 
-def head(*blocks: bytes) -> bytes:
-    """What goes before a message that consists of these blocks."""
-    return sum(map(len, blocks)).to_bytes(HEAD, "big")
+def length_prefix(*chunks: bytes) -> bytes:
+    """What goes before a message that consists of these chunks."""
+    return sum(map(len, chunks)).to_bytes(LENGTH_BYTES, "big")
 
 
 def read(stream: IO[bytes]) -> bytes | None:
-    """The next message, None at the end of the stream or in the middle of a message."""
-    length = stream.read(HEAD)
-    if len(length) < HEAD:
+    """The next message; None where the stream ends, between two messages or inside one."""
+    prefix = stream.read(LENGTH_BYTES)
+    if len(prefix) < LENGTH_BYTES:
         return None
-    body = stream.read(int.from_bytes(length, "big"))
-    return body if head(body) == length else None
+    message = stream.read(int.from_bytes(prefix, "big"))
+    return message if length_prefix(message) == prefix else None
 
 
-def encode_job(task: Task, question: PlannerJob, left_s: float) -> tuple[Blocks, Blocks]:
-    """A job as two messages: what to do, about what, and how many seconds are left; and the snapshot, if any."""
-    return (pickle.dumps((task, replace(question, snapshot=None), left_s)),), question.snapshot or ()
+def encode_job(task: Task, job: PlannerJob, left_s: float) -> tuple[Chunks, Chunks]:
+    """A job as two messages: the task, the job and how many seconds are left; then the snapshot, empty for none."""
+    return (pickle.dumps((task, replace(job, snapshot=None), left_s)),), job.snapshot or ()
 
 
-def decode_job(body: bytes, snapshot: bytes) -> tuple[Task, PlannerJob, float]:
-    """A job; imports the task's module. Only a worker does this, with what its own service sent."""
-    task, question, left_s = pickle.loads(body)
-    return task, replace(question, snapshot=(snapshot,) if snapshot else None), left_s
+def decode_job(message: bytes) -> tuple[Task, PlannerJob, float]:
+    """A job without its snapshot; imports the task's module. Only a worker calls this, with what its service sent."""
+    task, job, left_s = pickle.loads(message)
+    return task, job, left_s
 
 
 def encode_outcome(outcome: Outcome) -> bytes:
@@ -76,6 +76,6 @@ def encode_outcome(outcome: Outcome) -> bytes:
     return msgspec.msgpack.encode(outcome)
 
 
-def decode_outcome(body: bytes) -> Outcome:
+def decode_outcome(message: bytes) -> Outcome:
     """An outcome. Raises msgspec.DecodeError for anything else."""
-    return _OUTCOME.decode(body)
+    return _OUTCOME.decode(message)

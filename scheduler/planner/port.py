@@ -1,4 +1,4 @@
-"""The port to work that is done elsewhere: what the API asks, what a task gets, and what can go wrong on the way.
+"""The port to work that is done elsewhere: what the API submits, what a task gets, and what can go wrong on the way.
 
 Implemented by `pool`. A task is a function that a worker process can import by its name; the composition root brings
 those that this room may not import, such as the simulation.
@@ -29,7 +29,7 @@ class PoolLimits:
 class PlannerJob:
     """A document as it came, and what it is about.
 
-    `is_json` says that the document is read as JSON, otherwise as YAML. `snapshot` is a snapshot file's text in blocks.
+    `is_json` says that the document is read as JSON, otherwise as YAML. `snapshot` is a snapshot file's text in chunks.
     `catalogues` are GPU models known beside the table. `time_limit_s` is how long the solver may search, None for the
     task's own default.
     """
@@ -43,7 +43,7 @@ class PlannerJob:
 
 @dataclass(frozen=True, slots=True)
 class JobContext:
-    """What a task gets beside the document. `most_s` is what is left of the deadline, less a margin."""
+    """What a task gets beside the document. `most_s` is what a search may take of the time left to the deadline."""
 
     saved: Saved | None
     catalogues: Mapping[str, Catalogue]
@@ -58,7 +58,7 @@ class JobContext:
 class Task(Protocol):
     """Work for a worker: a document in, an answer out that JSON can hold. A function at the top of a module.
 
-    Raises InputError for a document that cannot be meant.
+    Raises InputError for a document that is not valid.
     """
 
     def __call__(self, document: Any, terms: JobContext) -> Any:
@@ -74,28 +74,28 @@ class ServedTask:
     answer: Any
 
 
-Asking = Callable[[], Awaitable[PlannerJob]]
+JobFactory = Callable[[], Awaitable[PlannerJob]]
 
 
 class Planner(Protocol):
     """Where tasks are done."""
 
-    async def ask(self, task: Task, question: Asking) -> bytes:
-        """The answer as JSON. The question is put together when it is its turn. To cancel is to stop the work.
+    async def submit(self, task: Task, make_job: JobFactory) -> bytes:
+        """The answer as JSON. The job is made when it is its turn. To cancel is to stop the work.
 
         Raises DocumentError for what the task's InputError says, and the other PlannerErrors.
         """
 
     async def close(self) -> None:
-        """Stop all work and give back what it takes; who still waits gets ShuttingDownError."""
+        """Stop all work and give back what it takes; jobs in work or waiting end with ShuttingDownError."""
 
 
 class PlannerError(errors.MigschedError):
-    """A question has no answer."""
+    """A job has no answer."""
 
 
 class DocumentError(PlannerError):
-    """The document cannot be meant: the parts of the task's InputError, the value as text."""
+    """The document is not valid: the parts of the task's InputError, the value as text."""
 
     def __init__(self, field: str, shown: str, fix: str) -> None:
         super().__init__(f"{field}: {shown}: {fix}")
@@ -105,7 +105,7 @@ class DocumentError(PlannerError):
 
 
 class BusyError(PlannerError):
-    """Too many questions wait already; `retry_after_s` is about when there is room."""
+    """Too many jobs wait already; `retry_after_s` is about when the queue has room again."""
 
     def __init__(self, waiting: int, retry_after_s: int) -> None:
         super().__init__(f"the planner is busy and {waiting} questions wait; ask again in about {retry_after_s} s")
@@ -130,7 +130,7 @@ class TooLargeError(PlannerError):
 
 
 class WorkerCrashedError(PlannerError):
-    """The worker ended in the middle of the work."""
+    """The worker ended in the middle of the job."""
 
 
 class ShuttingDownError(PlannerError):
@@ -141,4 +141,4 @@ class ShuttingDownError(PlannerError):
 
 
 class InternalError(PlannerError):
-    """The task failed for a reason nobody foresaw; the log has it."""
+    """The task raised an unexpected exception; the log has it."""

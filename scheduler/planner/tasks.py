@@ -25,7 +25,7 @@ def capacity(document: Any, terms: JobContext) -> Any:
 
 
 def repack(document: Any, terms: JobContext) -> Any:
-    """`migsched repack` on the cluster. Raises InputError where no snapshot came with the question."""
+    """`migsched repack` on the cluster. Raises InputError where no snapshot came with the job."""
     from allocator.planning import repack as answers
 
     if terms.saved is None:

@@ -1,8 +1,9 @@
-"""A worker process of the planner: `python -m scheduler.planner.worker`, started by `process` and by nobody else.
+"""A worker process of the planner: `python -m scheduler.planner.worker`, started by `process` only.
 
-It takes jobs from its standard input, one at a time, and writes outcomes to its standard output. It makes itself the
-least important process around: lowest CPU priority, bounded memory, and first to go should memory run out. When its
-standard input ends, because the service wants it to or is gone, it ends at once, in the middle of a job too.
+It takes jobs from its standard input, one at a time, and writes outcomes to its standard output. Before its first job
+it makes itself the least important process of the machine: low CPU priority, bounded memory, and the first to be killed
+where memory runs out. Where its standard input ends, because the service closed it or is gone, it ends at once, also in
+the middle of a job.
 """
 
 import argparse
@@ -26,10 +27,9 @@ from scheduler.planner import messages
 from scheduler.planner.messages import Done, Failed, Outcome, OutOfMemory, Refused
 from scheduler.planner.port import JobContext, PlannerJob
 
-MARGIN = (
-    0.8  # of the time left is for the search: reading, other questions of the same document and the answer need some
-)
-_FIRST_TO_GO = "1000"  # /proc/self/oom_score_adj
+# The search gets this share of the time left: reading, further searches for one document and the answer need the rest.
+SEARCH_SHARE = 0.8
+_OOM_SCORE_ADJ_MAX = "1000"  # of /proc/self/oom_score_adj
 _MIB = 2**20
 
 
@@ -38,24 +38,24 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--nice", type=int, required=True)
     parser.add_argument("--memory-mib", type=int, required=True)
-    given = parser.parse_args()
-    answers = _private_output()
-    _be_humble(given.nice, given.memory_mib)
+    arguments = parser.parse_args()
+    outcomes = _take_standard_output()
+    _lower_priority(arguments.nice, arguments.memory_mib)
     received: queue.SimpleQueue[bytes] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(received,), daemon=True).start()
     while True:
         outcome = messages.encode_outcome(perform(received.get(), received.get()))
-        answers.write(messages.head(outcome) + outcome)
-        answers.flush()
+        outcomes.write(messages.length_prefix(outcome) + outcome)
+        outcomes.flush()
 
 
-def perform(body: bytes, snapshot: bytes) -> Outcome:
+def perform(message: bytes, snapshot: bytes) -> Outcome:
     """Do one job, given by its two messages."""
     try:
-        task, question, left_s = messages.decode_job(body, snapshot)
+        task, job, left_s = messages.decode_job(message)
         saved = snapshot_file.decode(snapshot) if snapshot else None
-        terms = JobContext(saved, question.catalogues, question.time_limit_s, MARGIN * left_s)
-        return Done(msgspec.json.encode(task(read(question), terms)))
+        terms = JobContext(saved, job.catalogues, job.time_limit_s, SEARCH_SHARE * left_s)
+        return Done(msgspec.json.encode(task(read(job), terms)))
     except errors.InputError as error:
         return Refused(_plain(error.field), _plain(error.shown), _plain(error.fix))
     except RecursionError:
@@ -68,15 +68,15 @@ def perform(body: bytes, snapshot: bytes) -> Outcome:
         return Failed(traceback.format_exc())
 
 
-def read(question: PlannerJob) -> Any:
-    """The question's document; an empty one is an empty mapping. Raises InputError for what cannot be read."""
-    if not question.document.strip():
+def read(job: PlannerJob) -> Any:
+    """The job's document; an empty one is an empty mapping. Raises InputError for what cannot be read."""
+    if not job.document.strip():
         return {}
     try:
-        text = question.document.decode()
+        text = job.document.decode()
     except UnicodeError as error:
-        raise errors.InputError("document", _start(question.document), f"must be UTF-8 text: {error}") from error
-    return (document_text.load_json if question.is_json else document_text.load)(text, "document")
+        raise errors.InputError("document", _start(job.document), f"must be UTF-8 text: {error}") from error
+    return (document_text.load_json if job.is_json else document_text.load)(text, "document")
 
 
 def _plain(text: str) -> str:
@@ -89,27 +89,26 @@ def _start(document: bytes) -> str:
 
 
 def _listen(received: "queue.SimpleQueue[bytes]") -> None:
-    while True:
-        body = messages.read(sys.stdin.buffer)
-        if body is None:
-            os._exit(0)  # nobody waits for what is being worked out
-        received.put(body)
+    while (message := messages.read(sys.stdin.buffer)) is not None:
+        received.put(message)
+    os._exit(0)  # no process waits for the answer
 
 
-def _private_output() -> IO[bytes]:
-    """Standard output for outcomes alone: what a library prints goes to standard error."""
-    private = os.fdopen(os.dup(1), "wb")
+def _take_standard_output() -> IO[bytes]:
+    """Standard output, for outcomes alone; from now on, what a library prints there goes to standard error."""
+    outcomes = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
-    return private
+    return outcomes
 
 
-def _be_humble(nice: int, memory_mib: int) -> None:
+def _lower_priority(nice: int, memory_mib: int) -> None:
+    """Take less of the machine than any other process: of its processors, its memory and its disk."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the service, which then ends its workers
     os.nice(nice)
     resource.setrlimit(resource.RLIMIT_AS, (memory_mib * _MIB, memory_mib * _MIB))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     with contextlib.suppress(OSError):  # not on every system, and nothing depends on it
-        Path("/proc/self/oom_score_adj").write_text(_FIRST_TO_GO)
+        Path("/proc/self/oom_score_adj").write_text(_OOM_SCORE_ADJ_MAX)
 
 
 if __name__ == "__main__":

@@ -16,10 +16,10 @@ from allocator.mig import gpu_models
 from scheduler.metrics import Metrics
 from scheduler.planner.pool import PlannerPool
 from scheduler.planner.port import (
-    Asking,
     BusyError,
     DocumentError,
     InternalError,
+    JobFactory,
     PlannerDeadlineError,
     PlannerError,
     PlannerJob,
@@ -37,31 +37,39 @@ LIMITS = PoolLimits(deadline_s=30.0, memory_mib=2048, nice=0)  # as important as
 
 @pytest.fixture
 async def pool() -> AsyncIterator[PlannerPool]:
-    made = PlannerPool(LIMITS, Metrics())
-    yield made
-    await made.close()
+    planner_pool = PlannerPool(LIMITS, Metrics())
+    yield planner_pool
+    await planner_pool.close()
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def shared() -> AsyncIterator[PlannerPool]:
-    """A pool for questions that its workers survive: a new process takes half a second."""
-    made = PlannerPool(LIMITS, Metrics())
-    yield made
-    await made.close()
+    """A pool for jobs that its workers survive: a new process takes half a second."""
+    planner_pool = PlannerPool(LIMITS, Metrics())
+    yield planner_pool
+    await planner_pool.close()
 
 
-def now(question: PlannerJob) -> Asking:
-    """A question that is put together already."""
+def made(job: PlannerJob) -> JobFactory:
+    """A factory for a job that is made already."""
 
-    async def asking() -> PlannerJob:
-        return question
+    async def make_job() -> PlannerJob:
+        return job
 
-    return asking
+    return make_job
 
 
-async def asked(pool: PlannerPool, task: Task, document: Any = None, **more: Any) -> Any:
+async def answer(pool: PlannerPool, task: Task, document: Any = None, **more: Any) -> Any:
+    """The decoded answer of a task about a JSON document."""
     body = b"" if document is None else json.dumps(document).encode()
-    return json.loads(await pool.ask(task, now(PlannerJob(body, **more))))
+    return json.loads(await pool.submit(task, made(PlannerJob(body, **more))))
+
+
+async def given_up(job: "asyncio.Task[Any]") -> None:
+    """Cancel a job and wait until that is done."""
+    job.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await job
 
 
 def alive(pid: int) -> bool:
@@ -75,32 +83,32 @@ async def begun(file: Path) -> int:
 
 
 async def test_a_task_gets_the_document_and_its_terms() -> None:
-    """Document, snapshot, models and time limit reach the task; it runs in a humble process of its own."""
+    """Document, snapshot, models and time limit reach the task; it runs in a process of its own, of low priority."""
     a100 = gpu_models.find("a100-40gb")
     saved = snapshot_file.encode(snapshot_file.describe([(a100, 2, 1)])).encode()
     more: dict[str, Any] = {"snapshot": (saved[:100], saved[100:]), "catalogues": {"mine": a100}, "time_limit_s": 2.5}
     pool = PlannerPool(replace(LIMITS, nice=19), Metrics())
-    found = await asked(pool, work.echo, {"demand": 1}, **more)
+    echoed = await answer(pool, work.echo, {"demand": 1}, **more)
     await pool.close()
-    assert found["document"] == {"demand": 1}
-    assert found["nodes"] == ["a100-40gb-0000", "a100-40gb-0001"]
-    assert (found["models"], found["limit_s"], found["nice"]) == (["mine"], 2.5, 19)
-    assert found["memory"] == LIMITS.memory_mib * 2**20
+    assert echoed["document"] == {"demand": 1}
+    assert echoed["nodes"] == ["a100-40gb-0000", "a100-40gb-0001"]
+    assert (echoed["models"], echoed["limit_s"], echoed["nice"]) == (["mine"], 2.5, 19)
+    assert echoed["memory"] == LIMITS.memory_mib * 2**20
 
 
 @pytest.mark.parametrize(("asked_s", "most"), [(None, 5.0), (1000.0, 0.8 * LIMITS.deadline_s)])
 async def test_a_search_ends_before_the_deadline(pool: PlannerPool, asked_s: float | None, most: float) -> None:
-    """The task's own time limit holds by default, and no wish reaches past the deadline."""
-    limit_s = (await asked(pool, work.echo, time_limit_s=asked_s))["limit_s"]
+    """The task's own time limit holds by default, and no time limit reaches past the deadline."""
+    limit_s = (await answer(pool, work.echo, time_limit_s=asked_s))["limit_s"]
     assert most - 5 < limit_s <= most
 
 
 async def test_yaml_is_read_where_the_document_is_not_json(pool: PlannerPool) -> None:
     """YAML and an empty document are read as the commands read them."""
     body = b"demand: {3g.20gb: 4}\ngoal: cost\n"
-    found = json.loads(await pool.ask(work.echo, now(PlannerJob(body, is_json=False))))
-    assert found["document"] == {"demand": {"3g.20gb": 4}, "goal": "cost"}
-    assert (await asked(pool, work.echo))["document"] == {}
+    echoed = json.loads(await pool.submit(work.echo, made(PlannerJob(body, is_json=False))))
+    assert echoed["document"] == {"demand": {"3g.20gb": 4}, "goal": "cost"}
+    assert (await answer(pool, work.echo))["document"] == {}
 
 
 @pytest.mark.parametrize(
@@ -114,8 +122,8 @@ async def test_yaml_is_read_where_the_document_is_not_json(pool: PlannerPool) ->
 async def test_what_cannot_be_read_is_refused(shared: PlannerPool, body: bytes, is_json: bool) -> None:
     """A body that is not what it claims to be, or could be read in two ways, is refused, and the worker lives on."""
     with pytest.raises(DocumentError) as refusal:
-        await shared.ask(work.echo, now(PlannerJob(body, is_json=is_json)))
-    assert (await asked(shared, work.echo, 1))["document"] == 1
+        await shared.submit(work.echo, made(PlannerJob(body, is_json=is_json)))
+    assert (await answer(shared, work.echo, 1))["document"] == 1
     assert refusal.value.field.startswith("document")
     assert refusal.value.fix
 
@@ -126,20 +134,20 @@ async def test_what_cannot_be_read_is_refused(shared: PlannerPool, body: bytes, 
 async def test_half_a_character_is_refused(shared: PlannerPool, task: Task, body: bytes) -> None:
     """What UTF-8 cannot hold is refused as input, whether an answer or an error would repeat it."""
     with pytest.raises(DocumentError) as refusal:
-        await shared.ask(task, now(PlannerJob(body, is_json=False)))
+        await shared.submit(task, made(PlannerJob(body, is_json=False)))
     assert str(refusal.value).encode()
 
 
 async def test_too_deep_a_document_is_refused(pool: PlannerPool) -> None:
-    """Where nesting exhausts the stack of a task, the document is at fault."""
+    """Where nesting exhausts the stack of a task, the document is refused."""
     with pytest.raises(DocumentError, match="nested too deeply"):
-        await asked(pool, work.descend, {"a": 1})
+        await answer(pool, work.descend, {"a": 1})
 
 
 async def test_a_refusal_names_field_value_and_fix(pool: PlannerPool) -> None:
     """A task's InputError comes back with its parts."""
     with pytest.raises(DocumentError) as refusal:
-        await asked(pool, work.refuse, "x" * 500)
+        await answer(pool, work.refuse, "x" * 500)
     error = refusal.value
     assert (error.field, error.fix) == ("fleet[0].count", "write a number")
     assert error.shown.startswith("'xxx")
@@ -149,58 +157,55 @@ async def test_a_refusal_names_field_value_and_fix(pool: PlannerPool) -> None:
 @pytest.mark.parametrize(
     ("task", "error"), [(work.fail, InternalError), (work.hoard, TooLargeError), (work.die, WorkerCrashedError)]
 )
-async def test_after_a_failure_the_next_question_is_answered(
-    pool: PlannerPool, task: Task, error: type[PlannerError]
-) -> None:
-    """A defect, too much memory or the worker's death is one question's error and no other's."""
+async def test_after_a_failure_the_next_job_is_done(pool: PlannerPool, task: Task, error: type[PlannerError]) -> None:
+    """A defect, too much memory or the worker's death is the error of one job and of no other."""
     with pytest.raises(error):
-        await asked(pool, task)
-    assert (await asked(pool, work.echo, 1))["document"] == 1
+        await answer(pool, task)
+    assert (await answer(pool, work.echo, 1))["document"] == 1
     assert pool.pending == 0
 
 
 async def test_the_death_of_a_worker_says_how_it_died(pool: PlannerPool) -> None:
     """The signal is named."""
     with pytest.raises(WorkerCrashedError, match="SIGABRT"):
-        await asked(pool, work.die)
+        await answer(pool, work.die)
 
 
-async def test_what_a_task_prints_is_no_answer(pool: PlannerPool) -> None:
+async def test_what_a_task_prints_is_not_part_of_the_answer(pool: PlannerPool) -> None:
     """Output of libraries does not break the messages."""
-    assert await asked(pool, work.noisy) == {"said": True}
+    assert await answer(pool, work.noisy) == {"said": True}
 
 
-async def test_the_deadline_kills_the_work(tmp_path: Path) -> None:
-    """A question that takes too long is PlannerDeadlineError, its worker is gone, the next one gets a new worker."""
-    pool = PlannerPool(replace(LIMITS, deadline_s=2.0), Metrics())
+async def test_the_deadline_kills_the_work(pool: PlannerPool, tmp_path: Path) -> None:
+    """A job that takes too long is PlannerDeadlineError, its worker is gone, the next one gets a new worker."""
     file = tmp_path / "began"
-    await asked(pool, work.echo)  # the worker is up
+    await answer(pool, work.echo)  # the worker is up, however long that took
+    pool.limits = replace(LIMITS, deadline_s=2.0)
     with pytest.raises(PlannerDeadlineError, match="no answer within 2 s"):
-        await asked(pool, work.endless, {"began": str(file)})
+        await answer(pool, work.endless, {"began": str(file)})
     assert not alive(int(file.read_text()))
-    await pool.close()
+    pool.limits = LIMITS
+    assert (await answer(pool, work.echo, 1))["document"] == 1
 
 
 async def test_cancelling_kills_the_work(pool: PlannerPool, tmp_path: Path) -> None:
-    """Who gives up a question stops its work at once; the next question is answered."""
-    question = asyncio.create_task(asked(pool, work.endless, {"began": str(tmp_path / "began")}))
+    """To cancel a job stops its work at once; the next job is done."""
+    job = asyncio.create_task(answer(pool, work.endless, {"began": str(tmp_path / "began")}))
     pid = await begun(tmp_path / "began")
-    question.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await question
+    await given_up(job)
     assert not alive(pid)
-    assert (await asked(pool, work.echo, 2))["document"] == 2
+    assert (await answer(pool, work.echo, 2))["document"] == 2
 
 
 async def test_a_full_queue_refuses(tmp_path: Path) -> None:
-    """Questions beyond the workers and the queue are refused with when to come back; cancelling one makes room."""
+    """Jobs beyond the workers and the queue are refused with when to come back; cancelling one makes room."""
     pool = PlannerPool(replace(LIMITS, queue=1), Metrics())
-    running = asyncio.create_task(asked(pool, work.endless, {"began": str(tmp_path / "began")}))
+    running = asyncio.create_task(answer(pool, work.endless, {"began": str(tmp_path / "began")}))
     await begun(tmp_path / "began")
-    waiting = asyncio.create_task(asked(pool, work.echo, 3))
+    waiting = asyncio.create_task(answer(pool, work.echo, 3))
     await eventually(lambda: pool.pending == 2, "one waits")
     with pytest.raises(BusyError) as refusal:
-        await asked(pool, work.echo)
+        await answer(pool, work.echo)
     assert refusal.value.retry_after_s >= 1
     running.cancel()
     assert (await waiting)["document"] == 3
@@ -208,40 +213,39 @@ async def test_a_full_queue_refuses(tmp_path: Path) -> None:
 
 
 async def test_closing_ends_all_work(tmp_path: Path) -> None:
-    """Running and waiting questions end with an error, and no process is left."""
+    """Running and waiting jobs end with an error, and no process is left."""
     pool = PlannerPool(LIMITS, Metrics())
-    running = asyncio.create_task(asked(pool, work.endless, {"began": str(tmp_path / "began")}))
+    running = asyncio.create_task(answer(pool, work.endless, {"began": str(tmp_path / "began")}))
     pid = await begun(tmp_path / "began")
-    waiting = asyncio.create_task(asked(pool, work.echo))
+    waiting = asyncio.create_task(answer(pool, work.echo))
     await eventually(lambda: pool.pending == 2, "one waits")
     await pool.close()
-    for question in (running, waiting):
+    for job in (running, waiting):
         with pytest.raises(ShuttingDownError):
-            await question
+            await job
     assert not alive(pid)
 
 
 async def test_workers_serve_again_and_end_when_idle() -> None:
-    """No process before the first question; the same one for the next; none after some time without questions."""
+    """No process before the first job; the same one for the next; none after some time without jobs."""
     pool = PlannerPool(replace(LIMITS, idle_s=0.2), Metrics())
     assert pool.processes() == []
-    first = (await asked(pool, work.echo))["pid"]
-    assert first == (await asked(pool, work.echo))["pid"]
+    first = (await answer(pool, work.echo))["pid"]
+    assert first == (await answer(pool, work.echo))["pid"]
     assert pool.processes() == [first]
     await eventually(lambda: pool.processes() == [], "the worker ends")
     await eventually(lambda: not alive(first), "its process is gone")
-    assert (await asked(pool, work.echo))["pid"] != first
+    assert (await answer(pool, work.echo))["pid"] != first
     await pool.close()
 
 
 async def test_several_workers_work_at_once(tmp_path: Path) -> None:
-    """With two workers a second question does not wait for the first."""
+    """With two workers a second job does not wait for the first."""
     pool = PlannerPool(replace(LIMITS, workers=2), Metrics())
-    running = asyncio.create_task(asked(pool, work.endless, {"began": str(tmp_path / "began")}))
+    running = asyncio.create_task(answer(pool, work.endless, {"began": str(tmp_path / "began")}))
     await begun(tmp_path / "began")
-    assert (await asked(pool, work.echo, 4))["document"] == 4
-    running.cancel()
-    await asyncio.gather(running, return_exceptions=True)
+    assert (await answer(pool, work.echo, 4))["document"] == 4
+    await given_up(running)
     await pool.close()
 
 
@@ -253,8 +257,8 @@ async def test_no_worker_outlives_a_service_that_is_killed(tmp_path: Path) -> No
         "from scheduler.planner.pool import PlannerPool\n"
         "from scheduler.planner.port import PoolLimits, PlannerJob\n"
         "from tests.integration.planner import work\n"
-        "async def question(): return PlannerJob(json.dumps({'began': sys.argv[1]}).encode())\n"
-        "async def main(): await PlannerPool(PoolLimits(), Metrics()).ask(work.endless, question)\n"
+        "async def make_job(): return PlannerJob(json.dumps({'began': sys.argv[1]}).encode())\n"
+        "async def main(): await PlannerPool(PoolLimits(), Metrics()).submit(work.endless, make_job)\n"
         "asyncio.run(main())\n"
     )
     service = await asyncio.create_subprocess_exec(sys.executable, "-c", script, str(tmp_path / "began"))

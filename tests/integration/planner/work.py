@@ -1,4 +1,4 @@
-"""Tasks for tests of the planner's workers: each does one thing that real tasks do, or should never do."""
+"""Tasks for tests of the planner's workers: each does one thing that real tasks do, or must never do."""
 
 import ctypes
 import os
@@ -27,12 +27,12 @@ def echo(document: Any, terms: JobContext) -> Mapping[str, Any]:
 
 
 def refuse(document: Any, terms: JobContext) -> Mapping[str, Any]:
-    """A document that cannot be meant."""
+    """Refuses every document."""
     raise errors.InputError("fleet[0].count", document, "write a number")
 
 
 def descend(document: Any, terms: JobContext) -> Mapping[str, Any]:
-    """Follows a document down, for ever; names that it cannot encode end it."""
+    """Follows a document down without end; names that it cannot encode end it."""
     str(document).encode() if isinstance(document, str) else [name.encode() for name in document]
     return descend(document, terms)
 
@@ -61,7 +61,7 @@ def die(document: Any, terms: JobContext) -> Mapping[str, Any]:
 
 
 def endless(document: Any, terms: JobContext) -> Mapping[str, Any]:
-    """Says in a file that it began, then works until it is killed, without Python having a say."""
+    """Says in a file that it began, then works until it is killed; no Python code runs meanwhile."""
     Path(document["began"]).write_text(str(os.getpid()))
     while True:
         ctypes.CDLL(None).sleep(1000)

@@ -11,10 +11,10 @@ from scheduler.api.documentation import EXAMPLES
 from scheduler.cache.cluster_cache import ClusterCache
 from scheduler.metrics import Metrics
 from scheduler.planner.port import (
-    Asking,
     BusyError,
     DocumentError,
     InternalError,
+    JobFactory,
     PlannerDeadlineError,
     ShuttingDownError,
     Task,
@@ -32,9 +32,9 @@ class Failing:
     def __init__(self, error: Exception) -> None:
         self._error = error
 
-    async def ask(self, task: Task, question: Asking) -> bytes:
+    async def submit(self, task: Task, make_job: JobFactory) -> bytes:
         """Raise."""
-        del task, question
+        del task, make_job
         raise self._error
 
     async def close(self) -> None:
