@@ -45,8 +45,10 @@ def main() -> None:
     threading.Thread(target=_listen, args=(received,), daemon=True).start()
     while True:
         outcome = messages.encode_outcome(perform(received.get(), received.get()))
-        outcomes.write(messages.length_prefix(outcome) + outcome)
+        outcomes.write(messages.length_prefix(outcome))
+        outcomes.write(outcome)
         outcomes.flush()
+        del outcome  # an idle worker does not keep a large answer
 
 
 def perform(message: bytes, snapshot: bytes) -> Outcome:
@@ -91,6 +93,7 @@ def _start(document: bytes) -> str:
 def _listen(received: "queue.SimpleQueue[bytes]") -> None:
     while (message := messages.read(sys.stdin.buffer)) is not None:
         received.put(message)
+        del message  # an idle worker does not keep a large snapshot
     os._exit(0)  # no process waits for the answer
 
 
