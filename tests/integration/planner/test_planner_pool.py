@@ -1,15 +1,18 @@
 """The planner's pool on real worker processes: answers, refusals, deadlines, deaths, and what is left behind."""
 
 import asyncio
+import contextlib
 import json
+import os
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import pytest_asyncio
+import uvloop
 
 from allocator.claims import snapshot_file
 from allocator.mig import gpu_models
@@ -33,6 +36,7 @@ from tests.integration.planner import work
 from tests.waiting import eventually
 
 LIMITS = PoolLimits(deadline_s=30.0, memory_mib=2048, nice=0)  # as important as the tests beside it
+PIPE_BYTES = 2**16
 
 
 @pytest.fixture
@@ -65,11 +69,42 @@ async def answer(pool: PlannerPool, task: Task, document: Any = None, **more: An
     return json.loads(await pool.submit(task, made(PlannerJob(body, **more))))
 
 
+class CountedChunks(Sequence[bytes]):
+    """A snapshot of blanks that counts how many of its chunks were given out; each is as large as a pipe."""
+
+    def __init__(self, length: int) -> None:
+        self._length = length
+        self.given = 0
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __getitem__(self, index: Any) -> Any:
+        """The chunk at an index."""
+        if index >= self._length:
+            raise IndexError(index)
+        self.given += 1
+        return b" " * PIPE_BYTES
+
+
 async def given_up(job: "asyncio.Task[Any]") -> None:
     """Cancel a job and wait until that is done."""
     job.cancel()
     with pytest.raises(asyncio.CancelledError):
         await job
+
+
+def planner_processes() -> set[int]:
+    """The worker processes that the main thread, which runs the event loops, has started."""
+    children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+    return {int(pid) for pid in children if b"scheduler.planner.worker" in command(pid)}
+
+
+def command(pid: str) -> bytes:
+    """A process's command line; empty once the process is gone."""
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    return b""
 
 
 def alive(pid: int) -> bool:
@@ -94,6 +129,27 @@ async def test_a_task_gets_the_document_and_its_terms() -> None:
     assert echoed["nodes"] == ["a100-40gb-0000", "a100-40gb-0001"]
     assert (echoed["models"], echoed["limit_s"], echoed["nice"]) == (["mine"], 2.5, 19)
     assert echoed["memory"] == LIMITS.memory_mib * 2**20
+    assert echoed["oom_score_adj"] == 1000
+
+
+async def test_large_messages_arrive_whole(pool: PlannerPool) -> None:
+    """A snapshot and an answer of many times what a pipe holds come whole, in whatever chunks they are sent."""
+    saved = snapshot_file.encode(snapshot_file.describe([(gpu_models.find("a100-40gb"), 600, 8)])).encode()
+    chunks = [saved[start : start + 10_000] for start in range(0, len(saved), 10_000)]
+    document = "x" * 2**21
+    echoed = await answer(pool, work.echo, document, snapshot=chunks)
+    assert len(saved) > 4 * PIPE_BYTES
+    assert len(echoed["nodes"]) == 600
+    assert echoed["document"] == document
+
+
+async def test_the_event_loop_goes_on_while_a_snapshot_is_sent(pool: PlannerPool) -> None:
+    """What the pipe has no room for waits chunk by chunk, so the loop has its turn before all is sent."""
+    chunks = CountedChunks(64)
+    job = asyncio.create_task(pool.submit(work.echo, made(PlannerJob(b"", snapshot=chunks))))
+    await eventually(lambda: chunks.given > len(chunks), "sending begins, after the lengths were added up")
+    assert chunks.given < 2 * len(chunks)
+    await given_up(job)
 
 
 @pytest.mark.parametrize(("asked_s", "most"), [(None, 5.0), (1000.0, 0.8 * LIMITS.deadline_s)])
@@ -195,6 +251,27 @@ async def test_cancelling_kills_the_work(pool: PlannerPool, tmp_path: Path) -> N
     await given_up(job)
     assert not alive(pid)
     assert (await answer(pool, work.echo, 2))["document"] == 2
+
+
+@pytest.mark.parametrize("new_event_loop", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_a_job_cancelled_while_its_worker_starts_leaves_no_process(
+    new_event_loop: Callable[[], asyncio.AbstractEventLoop],
+) -> None:
+    """At whatever step of starting a worker its job is cancelled, no process stays behind."""
+
+    async def cancel_at_each_step() -> None:
+        pool = PlannerPool(LIMITS, Metrics())
+        for steps in range(12):
+            job = asyncio.create_task(answer(pool, work.echo))
+            for _ in range(steps):
+                await asyncio.sleep(0)
+            await given_up(job)
+        assert pool.processes() == []
+        await eventually(lambda: planner_processes() == before, "no worker is left")
+
+    before = planner_processes()
+    with asyncio.Runner(loop_factory=new_event_loop) as runner:
+        runner.run(cancel_at_each_step())
 
 
 async def test_a_full_queue_refuses(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ def echo(document: Any, terms: JobContext) -> Mapping[str, Any]:
         "pid": os.getpid(),
         "nice": os.nice(0),
         "memory": resource.getrlimit(resource.RLIMIT_AS)[0],
+        "oom_score_adj": int(Path("/proc/self/oom_score_adj").read_text()),
         "limit_s": terms.time_limit_s(5.0),
         "models": sorted(terms.catalogues),
         "nodes": None if terms.saved is None else [node.name for node in terms.saved.snapshot.nodes],
