@@ -9,7 +9,7 @@ allocation and executor; on disk it is a `journal_file`.
 """
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Annotated, Any, Protocol
 
 import msgspec
@@ -27,6 +27,9 @@ _Text = Annotated[str, msgspec.Meta(max_length=1024)]
 _Name = Annotated[str, msgspec.Meta(min_length=1, max_length=253)]
 _Slot = Annotated[int, msgspec.Meta(ge=0, le=31)]
 _Id = Annotated[int, msgspec.Meta(ge=0, le=4096)]
+
+
+Transition = Callable[[RecordState, SliceEvent], RecordState | None]
 
 
 class JournalError(errors.MigschedError):
@@ -81,9 +84,10 @@ class Journal:
     raise JournalError, having changed nothing, if they cannot.
     """
 
-    def __init__(self, store: Store, boot: str) -> None:
+    def __init__(self, store: Store, boot: str, transition: Transition = states.after) -> None:
         self._store = store
         self._boot = boot
+        self._transition = transition
         self.records: dict[GpuPlacement, Record] = {}
         self.grants: frozenset[tuple[str, ...]] = frozenset()
         self._unwritten = False
@@ -124,7 +128,7 @@ class Journal:
         Raises SliceError for an event that the slice's state does not have.
         """
         records = dict(self.records)
-        changed = _applied(records, place, event, changes)
+        changed = self._applied(records, place, event, changes)
         if event in states.INTENTS:
             self._write(records, self.grants)
         else:
@@ -135,7 +139,7 @@ class Journal:
         """The intent to destroy idle slices, in one write. Raises SliceError, and changes nothing, if one is not."""
         records = dict(self.records)
         for place in places:
-            _applied(records, place, SliceEvent.RETIRE, {})
+            self._applied(records, place, SliceEvent.RETIRE, {})
         if records != self.records:
             self._write(records, self.grants)
 
@@ -153,7 +157,7 @@ class Journal:
         records = dict(self.records)
         for place in places:
             record = records[place]
-            state = states.after(record.state, SliceEvent.TAKE)
+            state = self._transition(record.state, SliceEvent.TAKE)
             if state is not None:
                 records[place] = dataclasses.replace(record, state=state, owner=None)
         self._write(records, self.grants | {ids})
@@ -175,6 +179,20 @@ class Journal:
         if self._unwritten:
             self._write(self.records, self.grants)
 
+    def _applied(
+        self, records: dict[GpuPlacement, Record], place: GpuPlacement, event: SliceEvent, changes: dict[str, Any]
+    ) -> Record | None:
+        """Let an event happen to one of the records; the record after it."""
+        record = records.get(place)
+        if record is None:
+            raise states.SliceError(f"there is no slice of ours at {place}")
+        state = self._transition(record.state, event)
+        if state is None:
+            del records[place]
+            return None
+        records[place] = dataclasses.replace(record, state=state, **changes)
+        return records[place]
+
     def _note(self, records: dict[GpuPlacement, Record], grants: frozenset[tuple[str, ...]]) -> None:
         self.records, self.grants, self._unwritten = records, grants, True
 
@@ -182,21 +200,6 @@ class Journal:
         document = _Document(VERSION, self._boot, tuple(_wire(r) for r in records.values()), tuple(sorted(grants)))
         self._store.write(msgspec.json.encode(document))
         self.records, self.grants, self._unwritten = records, grants, False
-
-
-def _applied(
-    records: dict[GpuPlacement, Record], place: GpuPlacement, event: SliceEvent, changes: dict[str, Any]
-) -> Record | None:
-    """Let an event happen to one of the records; the record after it."""
-    record = records.get(place)
-    if record is None:
-        raise states.SliceError(f"there is no slice of ours at {place}")
-    state = states.after(record.state, event)
-    if state is None:
-        del records[place]
-        return None
-    records[place] = dataclasses.replace(record, state=state, **changes)
-    return records[place]
 
 
 def _decode(content: bytes) -> _Document:

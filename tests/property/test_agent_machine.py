@@ -2,11 +2,12 @@
 
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from itertools import combinations
 from pathlib import Path
 
+import pytest
 import structlog
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -33,7 +34,14 @@ STRIKES = (
     (Call.DESCRIBE, device.GpuLostError),
 )
 
-structlog.configure(logger_factory=structlog.ReturnLoggerFactory())
+
+@pytest.fixture(autouse=True, scope="module")
+def quiet() -> Iterator[None]:
+    """Thousands of steps log nothing."""
+    before = structlog.get_config()
+    structlog.configure(logger_factory=structlog.ReturnLoggerFactory())
+    yield
+    structlog.configure(**before)
 
 
 class AgentMachine(RuleBasedStateMachine):

@@ -11,10 +11,10 @@ from node_agent.gpu.nvml.driver import Driver
 from node_agent.gpu.nvml.observe import observe
 
 
-def main() -> int:
-    """Print and return the exit code."""
+def main(driver: Driver | None = None) -> int:
+    """Print what this driver says, the node's own by default, and return the exit code."""
     try:
-        observed = observe(Driver())
+        observed = observe(driver or Driver())
     except device.DeviceError as error:
         sys.stderr.write(f"cannot observe: {error}\n")
         return 2

@@ -84,42 +84,42 @@ class Driver:
     """NVML through pynvml. `library` stands in for the loaded libnvidia-ml, for this object alone.
 
     With `root` it is looked for below that directory, again with each init until it is there. Thread-safe as far as
-    NVML is. `observer` is called after every call. All methods raise DeviceError.
+    NVML is. `observer` is called after every call. All methods raise DeviceError. `nvml` is pynvml, or its copy.
     """
 
     def __init__(
         self, library: object | None = None, observer: Observer | None = None, *, root: Path | None = None
     ) -> None:
-        self._nvml = _pynvml(library)
+        self.nvml = _pynvml(library)
         self._root = root
         self._observer = observer
 
     def _call(self, name: str, *arguments: Any) -> Any:
-        function = getattr(self._nvml, name, None)
+        function = getattr(self.nvml, name, None)
         if function is None:
             raise device.MissingFunctionError(f"this pynvml has no {name}")
         began = time.perf_counter()
         code = 0
         try:
             return function(*arguments)
-        except self._nvml.NVMLError as error:
+        except self.nvml.NVMLError as error:
             code = error.value
             raise failures.translated(code, name) from error
-        except self._nvml.NVMLLibraryMismatchError as error:
+        except self.nvml.NVMLLibraryMismatchError as error:
             raise device.MissingFunctionError(f"{name}: {error}") from error
         finally:
             if self._observer is not None:
                 self._observer(name, time.perf_counter() - began, code)
 
     def _has(self, symbol: str) -> bool:
-        return hasattr(self._nvml.nvmlLib, symbol)
+        return hasattr(self.nvml.nvmlLib, symbol)
 
     # Library and driver
 
     def init(self) -> None:
         """Load the library and initialise it; counted, so each init needs its shutdown."""
-        if self._root is not None and self._nvml.nvmlLib is None:
-            self._nvml.nvmlLib = library_file.load(self._root)  # type: ignore[attr-defined]  # a module's variable
+        if self._root is not None and self.nvml.nvmlLib is None:
+            self.nvml.nvmlLib = library_file.load(self._root)  # type: ignore[attr-defined]  # a module's variable
         self._call("nvmlInit")
 
     def shutdown(self) -> None:
@@ -222,7 +222,7 @@ class Driver:
         """All (start, size) of a profile in memory slices, free or not."""
         name, count = "nvmlDeviceGetGpuInstancePossiblePlacements", ctypes.c_uint(0)
         self._call(name, handle, profile_id, None, ctypes.byref(count))
-        array = (self._nvml.c_nvmlGpuInstancePlacement_t * count.value)()
+        array = (self.nvml.c_nvmlGpuInstancePlacement_t * count.value)()
         if count.value:
             self._call(name, handle, profile_id, array, ctypes.byref(count))
         return tuple((entry.start, entry.size) for entry in array[: count.value])
@@ -233,7 +233,7 @@ class Driver:
 
     def gpu_instances(self, handle: Handle, profile_id: int, most: int) -> list[Handle]:
         """The instances of a profile; `most` is how many the profile allows."""
-        return self._list("nvmlDeviceGetGpuInstances", handle, profile_id, most, self._nvml.c_nvmlGpuInstance_t)
+        return self._list("nvmlDeviceGetGpuInstances", handle, profile_id, most, self.nvml.c_nvmlGpuInstance_t)
 
     def gpu_instance(self, handle: Handle, gi_id: int) -> Handle:
         """The instance with an id. Raises StaleHandleError if there is none."""
@@ -245,7 +245,7 @@ class Driver:
 
     def create_gpu_instance(self, handle: Handle, profile_id: int, start: int, size: int) -> Handle:
         """Make a GPU instance exactly there."""
-        placement = self._nvml.c_nvmlGpuInstancePlacement_t(start, size)
+        placement = self.nvml.c_nvmlGpuInstancePlacement_t(start, size)
         return self._call("nvmlDeviceCreateGpuInstanceWithPlacement", handle, profile_id, ctypes.byref(placement))
 
     def destroy_gpu_instance(self, instance: Handle) -> None:
@@ -265,7 +265,7 @@ class Driver:
 
     def compute_instances(self, instance: Handle, profile_id: int, most: int) -> list[Handle]:
         """The compute instances of a profile; `most` is how many the profile allows."""
-        kind = self._nvml.c_nvmlComputeInstance_t
+        kind = self.nvml.c_nvmlComputeInstance_t
         return self._list("nvmlGpuInstanceGetComputeInstances", instance, profile_id, most, kind)
 
     def compute_instance_info(self, instance: Handle) -> InstanceInfo:

@@ -4,7 +4,9 @@ Never through MIG devices: a GPU instance without a compute instance has none. I
 read, by another's hand; such a one is left out.
 """
 
+from collections.abc import Mapping
 from contextlib import suppress
+from types import MappingProxyType
 
 from allocator.mig.catalogue import Catalogue
 from allocator.mig.profile import Profile
@@ -18,13 +20,22 @@ _GONE = (device.StaleHandleError, device.InvalidArgumentError)
 
 
 class Instances:
-    """Reads one GPU. Keeps the compute profiles of each GPU instance profile, which do not change."""
+    """Reads one GPU. Keeps the compute profiles of each GPU instance profile, which do not change.
 
-    def __init__(self, binding: Driver, handle: Handle, catalogue: Catalogue) -> None:
+    `compute_profiles` are those that are known already, by the id of the GPU instance profile.
+    """
+
+    def __init__(
+        self,
+        binding: Driver,
+        handle: Handle,
+        catalogue: Catalogue,
+        compute_profiles: Mapping[int, ComputeProfiles] = MappingProxyType({}),
+    ) -> None:
         self._binding = binding
         self._handle = handle
         self._catalogue = catalogue
-        self._compute_profiles: dict[int, ComputeProfiles] = {}
+        self._compute_profiles = dict(compute_profiles)
 
     def read(self) -> tuple[device.GpuInstance, ...]:
         """Every GPU instance, by id; none while MIG mode is off."""
@@ -61,27 +72,27 @@ class Instances:
 
     def compute_instances(self, profile_id: int, instance: Handle) -> list[tuple[Handle, InstanceInfo]]:
         """The compute instances in a GPU instance, of whatever profile."""
-        found = []
+        instances = []
         for kind in self.compute_profiles(profile_id, instance):
-            for one in self._binding.compute_instances(instance, kind.profile_id, kind.max_instances):
+            for handle in self._binding.compute_instances(instance, kind.profile_id, kind.max_instances):
                 with suppress(*_GONE):
-                    found.append((one, self._binding.compute_instance_info(one)))
-        return found
+                    instances.append((handle, self._binding.compute_instance_info(handle)))
+        return instances
 
     def compute_profiles(self, profile_id: int, instance: Handle) -> ComputeProfiles:
         """Into what GPU instances of a profile can be split."""
         if profile_id not in self._compute_profiles:
-            found = []
+            profiles = []
             for enum in range(_COMPUTE_ENUMS):
                 try:
-                    found.append(self._binding.compute_profile(instance, enum))
+                    profiles.append(self._binding.compute_profile(instance, enum))
                 except device.NotSupportedError:
                     continue
                 except device.InvalidArgumentError:
                     break
-            if not found:  # the instance vanished: do not remember that
+            if not profiles:  # the instance vanished: do not remember that
                 return ()
-            self._compute_profiles[profile_id] = tuple(found)
+            self._compute_profiles[profile_id] = tuple(profiles)
         return self._compute_profiles[profile_id]
 
     def full_compute_profile(self, profile: Profile, instance: Handle) -> ComputeProfileInfo:
@@ -92,21 +103,21 @@ class Instances:
         Raises NotSupportedError if the driver lists none.
         """
         whole = [
-            one
-            for one in self.compute_profiles(profile.profile_id, instance)
-            if one.compute_slices == profile.compute_slices
+            kind
+            for kind in self.compute_profiles(profile.profile_id, instance)
+            if kind.compute_slices == profile.compute_slices
         ]
         if not whole:
             raise device.NotSupportedError(f"{profile.name} lists no full-size compute instance profile")
-        return max(whole, key=lambda one: (one.sm, one.enum_index not in _SPECIAL))
+        return max(whole, key=lambda kind: (kind.sm, kind.enum_index not in _SPECIAL))
 
     def mig_uuids(self) -> dict[tuple[int, int], str]:
         """MIG UUID by GPU instance id and compute instance id.
 
         By walking the MIG devices: the handle in a compute instance's info is the parent GPU's. Slow on a busy GPU.
         """
-        found = {}
+        uuids = {}
         for gi_id, ci_id, handle in self._binding.mig_devices(self._handle):
             with suppress(*_GONE):
-                found[gi_id, ci_id] = self._binding.uuid(handle)
-        return found
+                uuids[gi_id, ci_id] = self._binding.uuid(handle)
+        return uuids

@@ -17,10 +17,11 @@ from node_agent.gpu.device import GpuInstance
 from node_agent.metrics import Metrics
 from node_agent.reconciler import Reconciler
 from node_agent.report import StepOutcome
-from node_agent.slices import device_ids
+from node_agent.slices import device_ids, states
 from node_agent.slices.executor import Executor
 from node_agent.slices.journal import Journal
 from node_agent.slices.ownership import Holder, PodResourcesView
+from node_agent.slices.states import RecordState, SliceEvent
 from node_agent.state import AgentOptions, AgentState
 from simulator.gpu.devices import SimulatedDevices
 from simulator.gpu.driver import SimulatedDriver, simulate
@@ -114,6 +115,7 @@ class World:
         self.kubelet_up = True
         self.pods: dict[str, KubeletPod] = {}
         self.outcome: StepOutcome | None = None
+        self.passed: set[tuple[RecordState, SliceEvent]] = set()
         self._pid = 100
         self.restart()
 
@@ -127,13 +129,17 @@ class World:
     def restart(self, *, start: bool = True) -> None:
         """A new agent process over the same disk, GPUs and kubelet."""
         self.metrics = Metrics()
-        self.journal = Journal(self.store, self.boot)
+        self.journal = Journal(self.store, self.boot, self._pass)
         self.state = AgentState(NODE, self.devices, self.journal, self.metrics, self.options, lambda: self.now)
         self.executor = Executor(self.state.devices, self.journal, self.state, self.state.backoff, self.metrics)
         self.agent = Reconciler(self.state, self.executor, self.specs, self.metrics)
         self.allocation = Allocation(self.state, self.executor, self.specs)
         if start:
             self.agent.start()
+
+    def _pass(self, state: RecordState, event: SliceEvent) -> RecordState | None:
+        self.passed.add((state, event))
+        return states.after(state, event)
 
     def reboot(self, *, start: bool = True) -> None:
         """The node reboots: instances, processes and the agent are gone; kubelet checkpoint and journal stay."""

@@ -24,7 +24,7 @@ class Opened:
         self.driver = driver
         self.gpu = driver.by_index()[0]
         self.library = FakeLibrary(driver)
-        self.nvml: Nvml = Driver(self.library)._nvml
+        self.nvml: Nvml = Driver(self.library).nvml
         self.nvml.nvmlInit()
         self.handle = self.nvml.nvmlDeviceGetHandleByIndex(0)
 

@@ -38,7 +38,7 @@ def nvml() -> Iterator[ModuleType]:
     mode = ModeMachine(enabled=False, needs_reset=False, passthrough=True)
     gpu = SimulatedGpu(gpu_models.find("h200-141gb"), "GPU-0", mode=mode, branch=580)
     library = FakeLibrary(SimulatedDriver([gpu], virtualization=Virtualization.PASSTHROUGH))
-    module = Driver(library)._nvml
+    module = Driver(library).nvml
     module.nvmlInit()
     yield module
     assert not library.crashes

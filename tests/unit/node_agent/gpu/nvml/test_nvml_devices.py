@@ -125,7 +125,7 @@ def test_a_placement_that_reads_back_otherwise_is_taken_back(node: Node, monkeyp
     node.devices.discover()
 
     def elsewhere(handle: Any, profile_id: int, _start: int, _size: int) -> Any:
-        return node.binding._call("nvmlDeviceCreateGpuInstance", handle, profile_id)
+        return node.binding.nvml.nvmlDeviceCreateGpuInstance(handle, profile_id)
 
     monkeypatch.setattr(node.binding, "create_gpu_instance", elsewhere)
     with pytest.raises(device.DeviceError, match=r"asked for 1g\.5gb@0, got profile 19 at 6:1"):
@@ -166,21 +166,19 @@ def test_an_instance_that_vanishes_while_listed_is_left_out(node: Node, monkeypa
 )
 def test_full_size_compute_profile(listed: list[tuple[int, int, int, int]], chosen: int) -> None:
     """The compute instance of a slice has all its compute slices and multiprocessors, of the plain kind if possible."""
-    slices = max(one[2] for one in listed)
+    slices = max(size for _, _, size, _ in listed)
     known = gpu_models.find(MODEL)
     profile = next(p for p in known.profiles if p.compute_slices == slices)
-    inventory = Instances(Driver(FakeLibrary(simulate(MODEL))), None, known)
-    inventory._compute_profiles[profile.profile_id] = tuple(
-        ComputeProfileInfo(enum, number, size, 1, sm) for enum, number, size, sm in listed
-    )
+    kinds = tuple(ComputeProfileInfo(enum, number, size, 1, sm) for enum, number, size, sm in listed)
+    inventory = Instances(Driver(FakeLibrary(simulate(MODEL))), None, known, {profile.profile_id: kinds})
     assert inventory.full_compute_profile(profile, None).profile_id == chosen
 
 
 def test_no_full_size_compute_profile(node: Node) -> None:
     """A driver that lists no compute instance of full size is told as such."""
     profile = node.gpu.catalogue.profile("3g.20gb")
-    inventory = Instances(node.binding, None, node.gpu.catalogue)
-    inventory._compute_profiles[profile.profile_id] = (ComputeProfileInfo(0, 0, 1, 3, 14),)
+    kinds = {profile.profile_id: (ComputeProfileInfo(0, 0, 1, 3, 14),)}
+    inventory = Instances(node.binding, None, node.gpu.catalogue, kinds)
     with pytest.raises(device.NotSupportedError, match=r"3g\.20gb"):
         inventory.full_compute_profile(profile, None)
 

@@ -34,7 +34,7 @@ def driver() -> SimulatedDriver:
 def binding(driver: SimulatedDriver) -> Iterator[Driver]:
     made = initialised(driver)
     yield made
-    assert not made._nvml.nvmlLib.crashes
+    assert not made.nvml.nvmlLib.crashes
 
 
 @pytest.fixture
@@ -102,14 +102,14 @@ def test_placements_without_any(binding: Driver, handle: Any, monkeypatch: pytes
     def empty(_handle: object, _profile: int, array: object, _count: object) -> None:
         calls.append(array)
 
-    monkeypatch.setattr(binding._nvml, "nvmlDeviceGetGpuInstancePossiblePlacements", empty)
+    monkeypatch.setattr(binding.nvml, "nvmlDeviceGetGpuInstancePossiblePlacements", empty)
     assert binding.placements(handle, 19) == ()
     assert calls == [None]
 
 
 def test_function_that_pynvml_lacks(binding: Driver, handle: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """A name that an older pynvml does not have is a missing function, not an AttributeError."""
-    monkeypatch.delattr(binding._nvml, "nvmlDeviceCreateGpuInstanceWithPlacement")
+    monkeypatch.delattr(binding.nvml, "nvmlDeviceCreateGpuInstanceWithPlacement")
     with pytest.raises(device.MissingFunctionError, match="pynvml"):
         binding.create_gpu_instance(handle, 19, 0, 1)
 
@@ -125,9 +125,9 @@ def test_library_mismatch_is_translated(binding: Driver, handle: Any, monkeypatc
     """pynvml's mismatch error, which is no NVMLError, is a missing function."""
 
     def mismatch(_: object) -> None:
-        raise binding._nvml.NVMLLibraryMismatchError("unversioned")
+        raise binding.nvml.NVMLLibraryMismatchError("unversioned")
 
-    monkeypatch.setattr(binding._nvml, "nvmlDeviceGetMinorNumber", mismatch)
+    monkeypatch.setattr(binding.nvml, "nvmlDeviceGetMinorNumber", mismatch)
     with pytest.raises(device.MissingFunctionError, match="unversioned"):
         binding.minor(handle)
 
@@ -152,7 +152,7 @@ def test_reset_field_may_be_unknown(binding: Driver, handle: Any, monkeypatch: p
     class Value:
         nvmlReturn = 3  # noqa: N815
 
-    monkeypatch.setattr(binding._nvml, "nvmlDeviceGetFieldValues", lambda *_: [Value])
+    monkeypatch.setattr(binding.nvml, "nvmlDeviceGetFieldValues", lambda *_: [Value])
     assert binding.toggle_needs_reset(handle) is None
 
 
@@ -161,7 +161,7 @@ def test_errors_are_told_apart_by_code(driver: SimulatedDriver, binding: Driver,
     driver.faults.fail(Call.GET_MODE, device.ResetRequiredError)
     with pytest.raises(device.ResetRequiredError, match="nvmlDeviceGetMigMode answered 16") as caught:
         binding.mode(handle)
-    assert isinstance(caught.value.__cause__, binding._nvml.NVMLError)
+    assert isinstance(caught.value.__cause__, binding.nvml.NVMLError)
 
 
 @pytest.mark.parametrize("code", [8, 11, 20, 26, 999, 12345])

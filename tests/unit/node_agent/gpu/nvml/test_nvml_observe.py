@@ -52,19 +52,17 @@ def test_a_refusal_stands_where_the_answer_would() -> None:
     assert len(second["instances"]) == 1
 
 
-def test_command_prints(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_command_prints(capsys: pytest.CaptureFixture[str]) -> None:
     """The command prints what was observed and ends with 0."""
-    monkeypatch.setattr(command, "Driver", lambda: Driver(FakeLibrary(driver())))
-    assert command.main() == 0
+    assert command.main(Driver(FakeLibrary(driver()))) == 0
     assert len(json.loads(capsys.readouterr().out)["gpus"]) == 2
 
 
-def test_command_without_driver(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_command_without_driver(capsys: pytest.CaptureFixture[str]) -> None:
     """Without a driver the command says so on stderr and ends with 2."""
     seen = driver()
     seen.unload()
-    monkeypatch.setattr(command, "Driver", lambda: Driver(FakeLibrary(seen)))
-    assert command.main() == 2
+    assert command.main(Driver(FakeLibrary(seen))) == 2
     out, err = capsys.readouterr()
     assert out == ""
     assert "nvmlInit answered 9" in err
