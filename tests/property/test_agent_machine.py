@@ -20,7 +20,7 @@ from node_agent.gpu import device
 from node_agent.slices import states
 from node_agent.slices.states import RecordState
 from simulator.gpu.faults import Call
-from tests.unit.node_agent.world import Crash, World
+from tests.unit.node_agent.agent_on_node import AgentOnNode, Crash
 
 PROFILES = ("1g.5gb", "1g.5gb", "1g.10gb", "2g.10gb", "3g.20gb", "4g.20gb", "7g.40gb", "1g.5gb+me")
 STRIKES = (
@@ -51,7 +51,7 @@ class AgentMachine(RuleBasedStateMachine):
     def begin(self, gpus: str) -> None:
         """A node."""
         self.directory = Path(tempfile.mkdtemp())
-        self.world = World(self.directory, gpus)
+        self.node = AgentOnNode(self.directory, gpus)
         self.running: dict[str, dict[GpuPlacement, int | None]] = {}
         self.foreign: dict[tuple[str, int], int | None] = {}
         self.countdown = -1
@@ -60,21 +60,21 @@ class AgentMachine(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         """Once nothing goes wrong any more, all that lives has its slices, and nothing else is left."""
-        if not hasattr(self, "world"):
+        if not hasattr(self, "node"):
             return
         self.countdown = -1
-        self.world.driver.faults.clear()
-        self.world.api_up = self.world.kubelet_up = True
+        self.node.driver.faults.clear()
+        self.node.api_up = self.node.kubelet_up = True
         for _ in range(3):
-            self._guarded(lambda: self.world.step(10.0))
+            self._guarded(lambda: self.node.step(10.0))
         self._check_settled()
         shutil.rmtree(self.directory)
 
     # Crashes
 
     def _arm(self) -> None:
-        self.world.store.before = self.world.store.after = self._point
-        self.world.devices.at = lambda _: self._point()
+        self.node.store.before = self.node.store.after = self._point
+        self.node.devices.at = lambda _: self._point()
 
     def _point(self) -> None:
         if self.countdown == 0:
@@ -88,7 +88,7 @@ class AgentMachine(RuleBasedStateMachine):
             action()
             self.stepped = True
         except Crash:
-            self.world.restart()
+            self.node.restart()
 
     @rule(points=st.integers(0, 12))
     def die_soon(self, points: int) -> None:
@@ -98,12 +98,12 @@ class AgentMachine(RuleBasedStateMachine):
     @rule()
     def restart(self) -> None:
         """The agent is restarted."""
-        self.world.restart()
+        self.node.restart()
 
     @rule()
     def reboot(self) -> None:
         """The node reboots."""
-        self.world.reboot()
+        self.node.reboot()
         self.running.clear()
         self.foreign.clear()
 
@@ -112,25 +112,25 @@ class AgentMachine(RuleBasedStateMachine):
     @rule(strike=st.sampled_from(STRIKES), after=st.booleans(), times=st.integers(1, 3))
     def fail(self, strike: tuple[Call, type[device.DeviceError]], after: bool, times: int) -> None:
         """The next driver calls fail, with or without effect."""
-        self.world.driver.faults.fail(strike[0], strike[1], after=after, times=times)
+        self.node.driver.faults.fail(strike[0], strike[1], after=after, times=times)
 
     @rule(up=st.booleans())
     def api(self, up: bool) -> None:
         """The API server goes and comes."""
-        self.world.api_up = up
+        self.node.api_up = up
 
     @rule(up=st.booleans())
     def kubelet(self, up: bool) -> None:
         """PodResources goes and comes."""
-        self.world.kubelet_up = up
+        self.node.kubelet_up = up
 
     @rule(data=st.data())
     def cut_foreign(self, data: st.DataObject) -> None:
         """Somebody else cuts a slice."""
         place = self._any_place(data)
         with suppress(device.DeviceError):
-            made = self.world.driver.find(place.gpu).create(place.placement.profile, place.placement.start)
-            self.foreign[place.gpu, made.gi_id] = self.world.driver.find(place.gpu).serial(made.gi_id)
+            made = self.node.driver.find(place.gpu).create(place.placement.profile, place.placement.start)
+            self.foreign[place.gpu, made.gi_id] = self.node.driver.find(place.gpu).serial(made.gi_id)
 
     @precondition(lambda self: self.foreign)
     @rule(data=st.data())
@@ -138,7 +138,7 @@ class AgentMachine(RuleBasedStateMachine):
         """Its maker destroys it."""
         gpu, gi_id = data.draw(st.sampled_from(sorted(self.foreign)))
         with suppress(device.DeviceError):
-            self.world.driver.find(gpu).destroy(gi_id)
+            self.node.driver.find(gpu).destroy(gi_id)
             del self.foreign[gpu, gi_id]
 
     # Pods
@@ -146,22 +146,20 @@ class AgentMachine(RuleBasedStateMachine):
     @rule(data=st.data(), number=st.integers(1, 2), promised=st.booleans(), listed=st.integers(0, 3))
     def bind(self, data: st.DataObject, number: int, promised: bool, listed: int) -> None:
         """A pod is bound here, with places promised, conflicting ones too, or past the scheduler."""
-        if len(self.world.pods) < 12:
+        if len(self.node.pods) < 12:
             places = [self._any_place(data) for _ in range(number)]
             at = tuple(places) if promised else ()
-            self.world.bind(
-                f"p{len(self.world.pods)}", *(p.placement.profile for p in places), at=at, listed=listed > 0
-            )
+            self.node.bind(f"p{len(self.node.pods)}", *(p.placement.profile for p in places), at=at, listed=listed > 0)
 
     @precondition(lambda self: self._waiting())
     @rule(data=st.data())
     def admit(self, data: st.DataObject) -> None:
         """The kubelet admits a pod, whose containers then start."""
-        pod = self.world.pods[data.draw(st.sampled_from(self._waiting()))].view
+        pod = self.node.pods[data.draw(st.sampled_from(self._waiting()))].view
         try:
-            self.world.admit(pod)
+            self.node.admit(pod)
         except Crash:
-            self.world.restart()
+            self.node.restart()
             return
         except errors.MigschedError:
             return
@@ -175,59 +173,59 @@ class AgentMachine(RuleBasedStateMachine):
         self._run(data.draw(st.sampled_from(self._admitted())))
 
     def _run(self, uid: str) -> None:
-        pod = self.world.pods[uid]
-        there = [self.world.instance(p) for p in self.world.places_of(pod.view)]
+        pod = self.node.pods[uid]
+        there = [self.node.instance(p) for p in self.node.places_of(pod.view)]
         if pod.pids or pod.view.over or not all(one is not None and one.whole for one in there):
             return
-        self.world.run(pod.view)
+        self.node.run(pod.view)
         self.stepped = False
-        self.running[uid] = {p: self._serial(p) for p in self.world.places_of(pod.view)}
+        self.running[uid] = {p: self._serial(p) for p in self.node.places_of(pod.view)}
 
-    @precondition(lambda self: self.world.pods)
+    @precondition(lambda self: self.node.pods)
     @rule(data=st.data(), gone=st.booleans(), lingers=st.booleans())
     def end(self, data: st.DataObject, gone: bool, lingers: bool) -> None:
         """A pod ends, and perhaps its process lives a little longer."""
-        uid = data.draw(st.sampled_from(sorted(self.world.pods)))
-        self.world.end(self.world.pods[uid].view, phase_only=lingers, gone=gone and not lingers)
+        uid = data.draw(st.sampled_from(sorted(self.node.pods)))
+        self.node.end(self.node.pods[uid].view, phase_only=lingers, gone=gone and not lingers)
         if not lingers:
             self.running.pop(uid, None)
 
     @rule()
     def step(self) -> None:
         """The agent makes a step."""
-        self._guarded(self.world.step)
+        self._guarded(self.node.step)
 
     @rule()
     def later(self) -> None:
         """The agent makes a step after a while."""
-        self._guarded(lambda: self.world.step(10.0))
+        self._guarded(lambda: self.node.step(10.0))
 
     # What must hold
 
     @invariant()
     def nobody_shares(self) -> None:
         """Live pods' places never overlap."""
-        if hasattr(self, "world"):
-            held = [p for uid in self._admitted() for p in self.world.places_of(self.world.pods[uid].view)]
+        if hasattr(self, "node"):
+            held = [p for uid in self._admitted() for p in self.node.places_of(self.node.pods[uid].view)]
             for one, other in combinations(held, 2):
                 assert not _overlap(one, other)
             for uid in self._admitted():
-                mine = self.world.places_of(self.world.pods[uid].view)
+                mine = self.node.places_of(self.node.pods[uid].view)
                 others = [p for owner, places in self.running.items() if owner != uid for p in places]
                 assert not any(_overlap(one, other) for one in mine for other in others)
 
     @invariant()
     def nothing_is_taken_back_too_early(self) -> None:
         """What the kubelet gave to a living pod is held in the journal."""
-        if hasattr(self, "world"):
+        if hasattr(self, "node"):
             for uid in self._admitted():
-                for place in self.world.places_of(self.world.pods[uid].view):
-                    assert self.world.journal.records[place].state in states.HELD
+                for place in self.node.places_of(self.node.pods[uid].view):
+                    assert self.node.journal.records[place].state in states.HELD
 
     @invariant()
     def what_is_used_is_not_called_idle(self) -> None:
         """The report never calls a slice idle on which a process runs."""
-        outcome = self.world.outcome if hasattr(self, "world") else None
+        outcome = self.node.outcome if hasattr(self, "node") else None
         if outcome is not None and self.stepped:
             idle = {
                 GpuPlacement(gpu.uuid, one.placement)
@@ -240,58 +238,58 @@ class AgentMachine(RuleBasedStateMachine):
     @invariant()
     def nothing_is_disturbed(self) -> None:
         """A slice on which a process runs, and a foreign slice, stays the very one it was."""
-        if hasattr(self, "world"):
+        if hasattr(self, "node"):
             for places in self.running.values():
                 for place, serial in places.items():
                     assert self._serial(place) == serial
             for (gpu, gi_id), serial in self.foreign.items():
-                assert self.world.driver.find(gpu).serial(gi_id) == serial
+                assert self.node.driver.find(gpu).serial(gi_id) == serial
 
     def _check_settled(self) -> None:
-        records = self.world.journal.records
+        records = self.node.journal.records
         assert all(r.state in (RecordState.IDLE, RecordState.ALLOCATED) for r in records.values())
-        for uuid, gpu in self.world.driver.gpus.items():
+        for uuid, gpu in self.node.driver.gpus.items():
             for one in gpu.instances():
                 assert (uuid, one.gi_id) in self.foreign or GpuPlacement(uuid, one.placement) in records
         foreign = [
             GpuPlacement(uuid, gpu.instance(gi).placement)
-            for uuid, gpu in self.world.driver.gpus.items()
+            for uuid, gpu in self.node.driver.gpus.items()
             for (owner, gi) in self.foreign
             if owner == uuid
         ]
         for uid in self._admitted():
-            for place in self.world.places_of(self.world.pods[uid].view):
-                there = self.world.instance(place)
+            for place in self.node.places_of(self.node.pods[uid].view):
+                there = self.node.instance(place)
                 blocked = any(f.gpu == place.gpu and f.placement.overlaps(place.placement) for f in foreign)
                 assert blocked or (there is not None and there.whole)
         held = {p for p, r in records.items() if r.state in states.HELD}
-        mine = {p for pod in self.world.pods.values() for p in self.world.places_of(pod.view)}
+        mine = {p for pod in self.node.pods.values() for p in self.node.places_of(pod.view)}
         lingering = {p for places in self.running.values() for p in places}
         assert held <= mine | lingering | self._may_be_somebodys()
 
     def _may_be_somebodys(self) -> set[GpuPlacement]:
         """Places that a living pod may have got from an Allocate whose answer was lost."""
-        wanted = {name for pod in self.world.pods.values() if not pod.view.over for name in pod.view.wanted}
-        return {p for p in self.world.journal.records if p.placement.profile in wanted}
+        wanted = {name for pod in self.node.pods.values() if not pod.view.over for name in pod.view.wanted}
+        return {p for p in self.node.journal.records if p.placement.profile in wanted}
 
     # Within
 
     def _serial(self, place: GpuPlacement) -> int | None:
-        there = self.world.instance(place)
-        return None if there is None else self.world.driver.find(place.gpu).serial(there.gi_id)
+        there = self.node.instance(place)
+        return None if there is None else self.node.driver.find(place.gpu).serial(there.gi_id)
 
     def _any_place(self, data: st.DataObject) -> GpuPlacement:
-        number = data.draw(st.integers(0, len(self.world.gpus) - 1))
-        catalogue = self.world.driver.find(self.world.gpus[number]).catalogue
+        number = data.draw(st.integers(0, len(self.node.gpus) - 1))
+        catalogue = self.node.driver.find(self.node.gpus[number]).catalogue
         names = [p.name for p in catalogue.profiles]
         profile = data.draw(st.sampled_from([n for n in PROFILES if n in names] or names))
-        return self.world.place(profile, data.draw(st.sampled_from(catalogue.profile(profile).starts)), number)
+        return self.node.place(profile, data.draw(st.sampled_from(catalogue.profile(profile).starts)), number)
 
     def _waiting(self) -> list[str]:
-        return sorted(uid for uid, pod in self.world.pods.items() if pod.view.waits and not pod.devices)
+        return sorted(uid for uid, pod in self.node.pods.items() if pod.view.waits and not pod.devices)
 
     def _admitted(self) -> list[str]:
-        return sorted(uid for uid, pod in self.world.pods.items() if pod.devices and not pod.view.over)
+        return sorted(uid for uid, pod in self.node.pods.items() if pod.devices and not pod.view.over)
 
 
 def _overlap(one: GpuPlacement, other: GpuPlacement) -> bool:

@@ -1,13 +1,13 @@
-"""A world for each test."""
+"""A node for each test."""
 
 from pathlib import Path
 
 import pytest
 
-from tests.unit.node_agent.world import World
+from tests.unit.node_agent.agent_on_node import AgentOnNode
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> World:
+def node(tmp_path: Path) -> AgentOnNode:
     """One A100-40GB, nothing on it."""
-    return World(tmp_path)
+    return AgentOnNode(tmp_path)

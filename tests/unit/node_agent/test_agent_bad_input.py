@@ -16,8 +16,8 @@ from node_agent.slices.journal import JournalError
 from node_agent.slices.journal_file import FileStore
 from node_agent.slices.states import RecordState
 from simulator.gpu.faults import Call
+from tests.unit.node_agent.agent_on_node import AgentOnNode
 from tests.unit.node_agent.memory_cluster import pod
-from tests.unit.node_agent.world import World
 
 
 @pytest.mark.parametrize(
@@ -64,26 +64,26 @@ def test_a_quantity_that_cannot_be_meant_asks_for_nothing() -> None:
     [("GPU-elsewhere", "1g.5gb", 0, "GPU-elsewhere"), ("", "3g.20gb", 1, "start"), ("", "9g.99gb", 0, "9g.99gb")],
 )
 def test_a_placement_that_cannot_exist_here_is_told_to_its_pod(
-    world: World, gpu: str, profile: str, start: int, named: str
+    node: AgentOnNode, gpu: str, profile: str, start: int, named: str
 ) -> None:
     """A GPU of another node, an illegal start and an unknown profile are named in an event, and nothing is cut."""
-    bound = world.bind("a", profile)
-    promise = Promise("main", gpu or world.gpus[0], profile, start)
-    known = world.pods[bound.uid]
+    bound = node.bind("a", profile)
+    promise = Promise("main", gpu or node.gpus[0], profile, start)
+    known = node.pods[bound.uid]
     known.view = pods.PodView(bound.uid, "default", "a", asks=bound.asks, promises=(promise,))
-    (event,) = world.step().events
+    (event,) = node.step().events
     assert event.reason == "SliceFailed"
     assert named in event.message
-    assert world.instances() == []
+    assert node.instances() == []
 
 
-def test_ten_thousand_false_pods_cut_no_more_than_fits(world: World) -> None:
+def test_ten_thousand_false_pods_cut_no_more_than_fits(node: AgentOnNode) -> None:
     """A node full of false promises gets one GPU's worth of slices, and few events at a time."""
-    place = world.place("1g.5gb", 3)
+    place = node.place("1g.5gb", 3)
     for number in range(10_000):
-        world.bind(f"p{number:05}", "1g.5gb", at=(place,))
-    outcome = world.step()
-    assert world.instances() == ["1g.5gb@3"]
+        node.bind(f"p{number:05}", "1g.5gb", at=(place,))
+    outcome = node.step()
+    assert node.instances() == ["1g.5gb@3"]
     assert len(outcome.events) <= 50
 
 
@@ -103,42 +103,42 @@ def test_ten_thousand_false_pods_cut_no_more_than_fits(world: World) -> None:
         b"[" * 100_000,
     ],
 )
-def test_a_garbage_journal_stops_the_agent_and_destroys_nothing(world: World, content: bytes) -> None:
+def test_a_garbage_journal_stops_the_agent_and_destroys_nothing(node: AgentOnNode, content: bytes) -> None:
     """A journal that cannot be read is an error with a way out; slices stay as they are."""
-    world.foreign("1g.5gb", 0)
-    world.store.content = content
-    world.restart(start=False)
+    node.foreign("1g.5gb", 0)
+    node.store.content = content
+    node.restart(start=False)
     with pytest.raises(JournalError, match="Nothing was destroyed"):
-        world.agent.start()
-    assert world.instances() == ["1g.5gb@0"]
-    assert world.store.content == content
+        node.agent.start()
+    assert node.instances() == ["1g.5gb@0"]
+    assert node.store.content == content
 
 
-def test_a_journal_too_large_to_be_one_is_refused(world: World) -> None:
+def test_a_journal_too_large_to_be_one_is_refused(node: AgentOnNode) -> None:
     """More than any node's slices could need is not decoded."""
-    world.store.content = b" " * (journal.MAX_BYTES + 10)
-    world.restart(start=False)
+    node.store.content = b" " * (journal.MAX_BYTES + 10)
+    node.restart(start=False)
     with pytest.raises(JournalError, match="larger than"):
-        world.agent.start()
+        node.agent.start()
 
 
-def test_a_journal_that_cannot_be_written_stops_every_change(world: World) -> None:
+def test_a_journal_that_cannot_be_written_stops_every_change(node: AgentOnNode) -> None:
     """On a full disk nothing is cut or destroyed, and the report says why."""
-    warm = world.bind("old", "1g.5gb", at=(world.place("1g.5gb", 0),))
-    world.step()
-    world.end(warm, gone=True)
+    warm = node.bind("old", "1g.5gb", at=(node.place("1g.5gb", 0),))
+    node.step()
+    node.end(warm, gone=True)
 
     def full() -> None:
         raise JournalError("journal /x: cannot be written: No space left on device")
 
-    world.store.before = full
-    pending = world.bind("a", "7g.40gb", at=(world.place("7g.40gb", 0),))
-    outcome = world.step(10.0)
+    node.store.before = full
+    pending = node.bind("a", "7g.40gb", at=(node.place("7g.40gb", 0),))
+    outcome = node.step(10.0)
     assert (outcome.ready, outcome.reason) == (False, "JournalUnusable")
     assert "No space left" in outcome.message
     with pytest.raises(JournalError, match="No space left"):
-        world.admit(pending)
-    assert world.instances() == ["1g.5gb@0"]
+        node.admit(pending)
+    assert node.instances() == ["1g.5gb@0"]
 
 
 def test_a_journal_directory_that_cannot_be_is_named(tmp_path: Path) -> None:
@@ -149,15 +149,17 @@ def test_a_journal_directory_that_cannot_be_is_named(tmp_path: Path) -> None:
         store.write(b"{}")
 
 
-def test_a_cdi_directory_that_cannot_be_written_fails_allocate_and_takes_nothing(world: World, tmp_path: Path) -> None:
+def test_a_cdi_directory_that_cannot_be_written_fails_allocate_and_takes_nothing(
+    node: AgentOnNode, tmp_path: Path
+) -> None:
     """Allocate names the directory; the slice stays idle, free for the next."""
     (tmp_path / "cdi").write_text("a file where the directory should be")
-    bound = world.bind("a", "1g.5gb", at=(world.place("1g.5gb", 0),))
-    world.step()
+    bound = node.bind("a", "1g.5gb", at=(node.place("1g.5gb", 0),))
+    node.step()
     with pytest.raises(CdiError, match=r"CDI directory .*cdi"):
-        world.admit(bound)
-    assert [r.state for r in world.journal.records.values()] == [RecordState.IDLE]
-    assert world.journal.grants == frozenset()
+        node.admit(bound)
+    assert [r.state for r in node.journal.records.values()] == [RecordState.IDLE]
+    assert node.journal.grants == frozenset()
 
 
 def test_a_foreign_specification_stays(tmp_path: Path) -> None:
@@ -170,54 +172,54 @@ def test_a_foreign_specification_stays(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["", "x", "../../etc/passwd", "81345ab9-1g.5gb-99"])
-def test_a_device_that_is_not_ours_is_refused(world: World, name: str) -> None:
+def test_a_device_that_is_not_ours_is_refused(node: AgentOnNode, name: str) -> None:
     """Allocate of an id that was never offered names it."""
     with pytest.raises(AllocationError, match="none of this node's GPUs"):
-        world.allocation.allocate("nvidia.com/mig-1g.5gb", [name])
+        node.allocation.allocate("nvidia.com/mig-1g.5gb", [name])
 
 
-def test_a_device_of_another_resource_is_refused(world: World) -> None:
+def test_a_device_of_another_resource_is_refused(node: AgentOnNode) -> None:
     """An id of one profile is not handed out under another."""
-    name = next(iter(world.allocation.offers()["nvidia.com/mig-3g.20gb"]))
+    name = next(iter(node.allocation.offers()["nvidia.com/mig-3g.20gb"]))
     with pytest.raises(AllocationError, match="none of this node's GPUs"):
-        world.allocation.allocate("nvidia.com/mig-1g.5gb", [name])
+        node.allocation.allocate("nvidia.com/mig-1g.5gb", [name])
 
 
-def test_no_driver_is_said_and_nothing_is_forgotten(world: World) -> None:
+def test_no_driver_is_said_and_nothing_is_forgotten(node: AgentOnNode) -> None:
     """While the driver is away the last report stands, marked unhealthy, and no slice is given up."""
-    bound = world.bind("a", "1g.5gb", at=(world.place("1g.5gb", 0),))
-    world.step()
-    world.admit(bound)
-    world.step()
-    world.driver.unload()
-    outcome = world.step(10.0)
+    bound = node.bind("a", "1g.5gb", at=(node.place("1g.5gb", 0),))
+    node.step()
+    node.admit(bound)
+    node.step()
+    node.driver.unload()
+    outcome = node.step(10.0)
     assert (outcome.ready, outcome.reason) == (False, "NoDriver")
     (gpu,) = outcome.report.gpus
     assert not gpu.healthy
     assert gpu.message
     assert [str(one.placement) for one in gpu.slices] == ["1g.5gb@0"]
-    assert len(world.journal.records) == 1
+    assert len(node.journal.records) == 1
 
 
 def test_a_lost_gpu_does_not_hide_the_others(tmp_path: Path) -> None:
     """A GPU that fell off the bus is unhealthy with a reason; the other one goes on."""
-    world = World(tmp_path, "a100-40gb:2")
-    world.step()
-    world.driver.lose(world.gpus[0])
-    bound = world.bind("a", "1g.5gb", at=(world.place("1g.5gb", 0, gpu=1),))
-    outcome = world.step()
+    node = AgentOnNode(tmp_path, "a100-40gb:2")
+    node.step()
+    node.driver.lose(node.gpus[0])
+    bound = node.bind("a", "1g.5gb", at=(node.place("1g.5gb", 0, gpu=1),))
+    outcome = node.step()
     assert [gpu.healthy for gpu in outcome.report.gpus] == [False, True]
-    assert world.admit(bound)
+    assert node.admit(bound)
 
 
-def test_a_driver_call_that_hangs_leaves_an_intent_that_is_settled_later(world: World) -> None:
+def test_a_driver_call_that_hangs_leaves_an_intent_that_is_settled_later(node: AgentOnNode) -> None:
     """A create that outlives its deadline is neither forgotten nor repeated blindly."""
-    gate = world.driver.faults.hold(Call.CREATE_COMPUTE_INSTANCE)
-    bound = world.bind("a", "1g.5gb", at=(world.place("1g.5gb", 0),))
-    outcome = world.step()
+    gate = node.driver.faults.hold(Call.CREATE_COMPUTE_INSTANCE)
+    bound = node.bind("a", "1g.5gb", at=(node.place("1g.5gb", 0),))
+    outcome = node.step()
     assert not outcome.report.gpus[0].healthy
     gate.open()
-    world.step(10.0)
-    world.step(10.0)
-    assert world.admit(bound)
-    assert world.instances() == ["1g.5gb@0"]
+    node.step(10.0)
+    node.step(10.0)
+    assert node.admit(bound)
+    assert node.instances() == ["1g.5gb@0"]

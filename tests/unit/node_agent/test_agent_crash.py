@@ -9,8 +9,8 @@ import pytest
 from allocator.mig.profile import GpuPlacement
 from node_agent.slices import states
 from node_agent.slices.states import RecordState, SliceEvent
+from tests.unit.node_agent.agent_on_node import AgentOnNode, Crash
 from tests.unit.node_agent.crash_scenes import SCENES, Scene, adopt, hand_on, restore_for_nobody
-from tests.unit.node_agent.world import Crash, World
 
 JOURNAL_ONLY = (adopt, hand_on, restore_for_nobody)
 
@@ -32,12 +32,12 @@ def points(scene: Callable[[Path], Scene]) -> list[str]:
     """The names of all points that a scene passes where nothing dies, in order."""
     with tempfile.TemporaryDirectory() as directory:
         made = scene(Path(directory))
-        passed = _die_at(made.world, None)
+        passed = _die_at(made.node, None)
         made.act()
         return passed
 
 
-def _die_at(world: World, point: int | None) -> list[str]:
+def _die_at(node: AgentOnNode, point: int | None) -> list[str]:
     """Let the process die at the point-th place from now; the names of the places passed."""
     passed: list[str] = []
 
@@ -46,15 +46,15 @@ def _die_at(world: World, point: int | None) -> list[str]:
         if len(passed) - 1 == point:
             raise Crash
 
-    world.store.before = lambda: reach("before write")
-    world.store.after = lambda: reach("after write")
-    world.devices.at = reach
+    node.store.before = lambda: reach("before write")
+    node.store.after = lambda: reach("after write")
+    node.devices.at = reach
     return passed
 
 
-def _disarm(world: World) -> None:
-    world.store.before = world.store.after = lambda: None
-    world.devices.at = lambda _: None
+def _disarm(node: AgentOnNode) -> None:
+    node.store.before = node.store.after = lambda: None
+    node.devices.at = lambda _: None
 
 
 def test_the_scenes_pass_every_transition(tmp_path: Path) -> None:
@@ -62,9 +62,9 @@ def test_the_scenes_pass_every_transition(tmp_path: Path) -> None:
     passed: set[tuple[RecordState, SliceEvent]] = set()
     for scene in SCENES:
         made = scene(tmp_path / scene.__name__)
-        made.world.passed.clear()
+        made.node.passed.clear()
         made.act()
-        passed |= made.world.passed
+        passed |= made.node.passed
     assert passed == states.TRANSITIONS.keys()
 
 
@@ -79,30 +79,30 @@ def test_scenes_have_points(scene: Callable[[Path], Scene]) -> None:
 def test_whatever_dies_when(scene: Callable[[Path], Scene], point: int, tmp_path: Path) -> None:
     """After a crash at any point and a restart, bystander and foreign slice are untouched and nothing is lost."""
     made = scene(tmp_path)
-    world, rebooted = made.world, made.rebooted
-    mine = world.places_of(made.bystander)[0]
-    before = None if rebooted else _serial(world, mine)
-    passed = _die_at(world, point)
+    node, rebooted = made.node, made.rebooted
+    mine = node.places_of(made.bystander)[0]
+    before = None if rebooted else _serial(node, mine)
+    passed = _die_at(node, point)
     with pytest.raises(Crash):
         made.act()
     assert len(passed) == point + 1
-    _disarm(world)
-    world.restart()
+    _disarm(node)
+    node.restart()
     for _ in range(3):
-        world.step(10.0)
-    there = world.instance(mine)
+        node.step(10.0)
+    there = node.instance(mine)
     assert there is not None
     assert there.whole
-    assert rebooted or _serial(world, mine) == before
-    assert rebooted or "1g.5gb@5" in world.instances()
-    records = world.journal.records
+    assert rebooted or _serial(node, mine) == before
+    assert rebooted or "1g.5gb@5" in node.instances()
+    records = node.journal.records
     assert records[mine].state is RecordState.ALLOCATED
     assert {record.state for record in records.values()} <= {RecordState.IDLE, RecordState.ALLOCATED}
     ours = {str(place.placement) for place in records}
-    assert set(world.instances()) - ours <= {"1g.5gb@5"}
-    assert world.specs.names() == {name for ids in world.journal.grants for name in ids}
+    assert set(node.instances()) - ours <= {"1g.5gb@5"}
+    assert node.specs.names() == {name for ids in node.journal.grants for name in ids}
 
 
-def _serial(world: World, place: GpuPlacement) -> int | None:
-    there = world.instance(place)
-    return None if there is None else world.driver.find(place.gpu).serial(there.gi_id)
+def _serial(node: AgentOnNode, place: GpuPlacement) -> int | None:
+    there = node.instance(place)
+    return None if there is None else node.driver.find(place.gpu).serial(there.gi_id)

@@ -12,15 +12,15 @@ from node_agent.cluster import pods
 from node_agent.cluster.pods import PodView
 from node_agent.reconciler import Reconciler
 from node_agent.slices import device_ids
-from tests.unit.node_agent.world import World
+from tests.unit.node_agent.agent_on_node import AgentOnNode
 
 SMALL, LARGE = "nvidia.com/mig-1g.5gb", "nvidia.com/mig-3g.20gb"
 
 
-def seen(world: World, *places: GpuPlacement) -> set[str] | None:
+def seen(node: AgentOnNode, *places: GpuPlacement) -> set[str] | None:
     """The MIG UUIDs behind the CDI name of ids given in one go; None without a specification."""
     name = device_ids.set_name([device_ids.device_id(one) for one in places])
-    path = world.specs.directory / f"migsched-slice-{name}.json"
+    path = node.specs.directory / f"migsched-slice-{name}.json"
     if not path.exists():
         return None
     (device,) = json.loads(path.read_text())["devices"]
@@ -28,172 +28,172 @@ def seen(world: World, *places: GpuPlacement) -> set[str] | None:
     return set(variable.removeprefix("NVIDIA_VISIBLE_DEVICES=").split(","))
 
 
-def uuids(world: World, *places: GpuPlacement) -> set[str]:
+def uuids(node: AgentOnNode, *places: GpuPlacement) -> set[str]:
     """The MIG UUIDs of slices that stand."""
-    return {str(there.mig_uuid) for there in map(world.instance, places) if there is not None}
+    return {str(there.mig_uuid) for there in map(node.instance, places) if there is not None}
 
 
-def places(world: World) -> tuple[GpuPlacement, GpuPlacement]:
+def places(node: AgentOnNode) -> tuple[GpuPlacement, GpuPlacement]:
     """A small and a large place on one GPU."""
-    return world.place("1g.5gb", 0), world.place("3g.20gb", 4)
+    return node.place("1g.5gb", 0), node.place("3g.20gb", 4)
 
 
-def mixed(world: World, name: str = "mixed") -> PodView:
+def mixed(node: AgentOnNode, name: str = "mixed") -> PodView:
     """A pod promised both, in one container."""
-    return world.bind(name, "1g.5gb", "3g.20gb", at=places(world))
+    return node.bind(name, "1g.5gb", "3g.20gb", at=places(node))
 
 
-def test_every_name_of_the_container_shows_all_of_its_slices(world: World) -> None:
+def test_every_name_of_the_container_shows_all_of_its_slices(node: AgentOnNode) -> None:
     """Both CDI names mean both slices, so that it does not matter which of the two the runtime applies last."""
-    small, large = places(world)
-    pod = mixed(world)
-    world.step()
-    world.admit(pod)
-    world.step()
-    assert seen(world, small) == seen(world, large) == uuids(world, small, large)
-    assert len(uuids(world, small, large)) == 2
+    small, large = places(node)
+    pod = mixed(node)
+    node.step()
+    node.admit(pod)
+    node.step()
+    assert seen(node, small) == seen(node, large) == uuids(node, small, large)
+    assert len(uuids(node, small, large)) == 2
 
 
-def test_slices_of_one_profile_and_one_of_another_are_seen_together(world: World) -> None:
+def test_slices_of_one_profile_and_one_of_another_are_seen_together(node: AgentOnNode) -> None:
     """The name of a set of ids shows what came under the other name, too."""
-    ones, large = (world.place("1g.5gb", 0), world.place("1g.5gb", 1)), world.place("3g.20gb", 4)
-    pod = world.bind("a", "1g.5gb", "1g.5gb", "3g.20gb", at=(*ones, large))
-    world.step()
-    world.admit(pod)
-    world.step()
-    assert seen(world, *ones) == seen(world, large) == uuids(world, *ones, large)
+    ones, large = (node.place("1g.5gb", 0), node.place("1g.5gb", 1)), node.place("3g.20gb", 4)
+    pod = node.bind("a", "1g.5gb", "1g.5gb", "3g.20gb", at=(*ones, large))
+    node.step()
+    node.admit(pod)
+    node.step()
+    assert seen(node, *ones) == seen(node, large) == uuids(node, *ones, large)
 
 
-def test_a_name_means_nothing_while_its_container_is_not_known(world: World) -> None:
+def test_a_name_means_nothing_while_its_container_is_not_known(node: AgentOnNode) -> None:
     """Until PodResources has named the container and all of its slices, the runtime finds no specification."""
-    small, large = places(world)
-    pod = mixed(world)
-    world.step()
-    world.allocation.allocate(SMALL, [device_ids.device_id(small)])
-    assert seen(world, small) is None
-    world.pods[pod.uid].devices["main", SMALL] = (device_ids.device_id(small),)
-    assert world.step().urgent
-    assert seen(world, small) is None
-    world.allocation.allocate(LARGE, [device_ids.device_id(large)])
-    world.pods[pod.uid].devices["main", LARGE] = (device_ids.device_id(large),)
-    assert not world.step().urgent
-    assert seen(world, small) == uuids(world, small, large)
+    small, large = places(node)
+    pod = mixed(node)
+    node.step()
+    node.allocation.allocate(SMALL, [device_ids.device_id(small)])
+    assert seen(node, small) is None
+    node.pods[pod.uid].devices["main", SMALL] = (device_ids.device_id(small),)
+    assert node.step().urgent
+    assert seen(node, small) is None
+    node.allocation.allocate(LARGE, [device_ids.device_id(large)])
+    node.pods[pod.uid].devices["main", LARGE] = (device_ids.device_id(large),)
+    assert not node.step().urgent
+    assert seen(node, small) == uuids(node, small, large)
 
 
-def test_looking_often_ends_when_no_container_can_wait_any_more(world: World) -> None:
+def test_looking_often_ends_when_no_container_can_wait_any_more(node: AgentOnNode) -> None:
     """A name that stays without a container does not keep the agent busy."""
-    mixed(world)
-    world.step()
-    world.allocation.allocate(SMALL, [device_ids.device_id(places(world)[0])])
-    assert world.step().urgent
-    assert not world.step(10.0).urgent
+    mixed(node)
+    node.step()
+    node.allocation.allocate(SMALL, [device_ids.device_id(places(node)[0])])
+    assert node.step().urgent
+    assert not node.step(10.0).urgent
 
 
-def test_a_container_of_one_profile_waits_for_nothing(world: World) -> None:
+def test_a_container_of_one_profile_waits_for_nothing(node: AgentOnNode) -> None:
     """Where no pod that still waits asks for several profiles, Allocate itself writes the specification."""
-    pod = world.bind("a", "1g.5gb", at=(world.place("1g.5gb", 2),))
-    world.step()
-    world.admit(pod)
-    assert seen(world, *world.places_of(pod)) == uuids(world, *world.places_of(pod))
+    pod = node.bind("a", "1g.5gb", at=(node.place("1g.5gb", 2),))
+    node.step()
+    node.admit(pod)
+    assert seen(node, *node.places_of(pod)) == uuids(node, *node.places_of(pod))
 
 
-def test_a_running_container_of_several_profiles_holds_nobody_up(world: World) -> None:
+def test_a_running_container_of_several_profiles_holds_nobody_up(node: AgentOnNode) -> None:
     """Once it has all it asked for, others get their specification with Allocate again."""
-    world.step()
-    world.admit(mixed(world))
-    world.step()
-    other = world.bind("other", "1g.5gb")
-    world.hear()
-    world.admit(other)
-    assert seen(world, *world.places_of(other)) == uuids(world, *world.places_of(other))
+    node.step()
+    node.admit(mixed(node))
+    node.step()
+    other = node.bind("other", "1g.5gb")
+    node.hear()
+    node.admit(other)
+    assert seen(node, *node.places_of(other)) == uuids(node, *node.places_of(other))
 
 
-def test_of_two_pods_that_start_together_each_sees_its_own(world: World) -> None:
+def test_of_two_pods_that_start_together_each_sees_its_own(node: AgentOnNode) -> None:
     """A pod of one profile that gets a place promised to another does not show up there, nor that one here."""
-    pod = mixed(world)
-    single = world.bind("single", "1g.5gb", at=(world.place("1g.5gb", 1),))
-    world.step()
-    world.admit(single)  # the oldest promise of the profile is the other pod's
-    assert world.places_of(single) == [places(world)[0]]
-    world.admit(pod)
-    world.step()
-    assert seen(world, *world.places_of(single)) == uuids(world, *world.places_of(single))
-    for one in world.places_of(pod):
-        assert seen(world, one) == uuids(world, *world.places_of(pod))
+    pod = mixed(node)
+    single = node.bind("single", "1g.5gb", at=(node.place("1g.5gb", 1),))
+    node.step()
+    node.admit(single)  # the oldest promise of the profile is the other pod's
+    assert node.places_of(single) == [places(node)[0]]
+    node.admit(pod)
+    node.step()
+    assert seen(node, *node.places_of(single)) == uuids(node, *node.places_of(single))
+    for one in node.places_of(pod):
+        assert seen(node, one) == uuids(node, *node.places_of(pod))
 
 
-def test_what_was_listed_before_a_slice_changed_hands_is_not_believed(world: World) -> None:
+def test_what_was_listed_before_a_slice_changed_hands_is_not_believed(node: AgentOnNode) -> None:
     """A listing asked before Allocate does not show the next container a slice of the one before."""
-    small, _ = places(world)
-    before = mixed(world, "before")
-    world.step()
-    world.admit(before)
-    world.step()
-    stale = world.listing()
-    world.end(before)
-    after = world.bind("after", "1g.5gb", at=(small,))
-    world.now += 1.0
-    world.state.on_pods({uid: pod.view for uid, pod in world.pods.items()})
-    world.allocation.allocate(SMALL, [device_ids.device_id(small)])
-    world.state.on_listing(stale)
-    world.agent.step()
-    assert seen(world, small) == uuids(world, small)
-    world.pods[after.uid].devices["main", SMALL] = (device_ids.device_id(small),)
-    world.step()
-    assert seen(world, small) == uuids(world, small)
+    small, _ = places(node)
+    before = mixed(node, "before")
+    node.step()
+    node.admit(before)
+    node.step()
+    stale = node.listing()
+    node.end(before)
+    after = node.bind("after", "1g.5gb", at=(small,))
+    node.now += 1.0
+    node.state.on_pods({uid: pod.view for uid, pod in node.pods.items()})
+    node.allocation.allocate(SMALL, [device_ids.device_id(small)])
+    node.state.on_listing(stale)
+    node.agent.step()
+    assert seen(node, small) == uuids(node, small)
+    node.pods[after.uid].devices["main", SMALL] = (device_ids.device_id(small),)
+    node.step()
+    assert seen(node, small) == uuids(node, small)
 
 
-def test_a_name_handed_on_loses_its_old_meaning_at_once(world: World) -> None:
+def test_a_name_handed_on_loses_its_old_meaning_at_once(node: AgentOnNode) -> None:
     """Where the next container may ask for several profiles, Allocate removes what the name meant to the last one."""
-    small, _ = places(world)
-    first = world.bind("first", "1g.5gb", at=(small,))
-    world.step()
-    world.admit(first)
-    world.step()
-    assert seen(world, small)
-    world.end(first)
-    mixed(world)
-    world.hear()
-    world.allocation.allocate(SMALL, [device_ids.device_id(small)])
-    assert seen(world, small) is None
+    small, _ = places(node)
+    first = node.bind("first", "1g.5gb", at=(small,))
+    node.step()
+    node.admit(first)
+    node.step()
+    assert seen(node, small)
+    node.end(first)
+    mixed(node)
+    node.hear()
+    node.allocation.allocate(SMALL, [device_ids.device_id(small)])
+    assert seen(node, small) is None
 
 
 @pytest.mark.parametrize("reboot", [False, True])
-def test_a_new_agent_shows_them_together_before_the_kubelet_answers(world: World, reboot: bool) -> None:
+def test_a_new_agent_shows_them_together_before_the_kubelet_answers(node: AgentOnNode, reboot: bool) -> None:
     """Restarted, also after a reboot that changed the UUIDs, it knows from the journal what belongs together."""
-    small, large = places(world)
-    pod = mixed(world)
-    world.step()
-    world.admit(pod)
-    world.step()
-    for name in world.specs.names():
-        world.specs.drop(name)
-    world.kubelet_up = world.api_up = False
+    small, large = places(node)
+    pod = mixed(node)
+    node.step()
+    node.admit(pod)
+    node.step()
+    for name in node.specs.names():
+        node.specs.drop(name)
+    node.kubelet_up = node.api_up = False
     if reboot:
-        world.reboot()
+        node.reboot()
     else:
-        world.restart()
-    world.step()
-    assert seen(world, small) == seen(world, large) == uuids(world, small, large)
-    assert len(uuids(world, small, large)) == 2
+        node.restart()
+    node.step()
+    assert seen(node, small) == seen(node, large) == uuids(node, small, large)
+    assert len(uuids(node, small, large)) == 2
 
 
-def test_containers_of_one_pod_see_their_own(world: World) -> None:
+def test_containers_of_one_pod_see_their_own(node: AgentOnNode) -> None:
     """Two containers, each of one profile, are not shown each other's slices."""
-    small, large = places(world)
-    pod = world.bind("a", "1g.5gb", "3g.20gb", at=(small, large))
+    small, large = places(node)
+    pod = node.bind("a", "1g.5gb", "3g.20gb", at=(small, large))
     apart = replace(pod, asks=Request((SliceRequest("one", "1g.5gb"), SliceRequest("two", "3g.20gb"))), promises=())
-    world.pods[pod.uid].view = apart
-    world.hear()
+    node.pods[pod.uid].view = apart
+    node.hear()
     for container, resource, place in (("one", SMALL, small), ("two", LARGE, large)):
-        world.allocation.allocate(resource, [device_ids.device_id(place)])
-        world.pods[pod.uid].devices[container, resource] = (device_ids.device_id(place),)
-    world.step()
-    assert seen(world, small) == uuids(world, small)
-    assert seen(world, large) == uuids(world, large)
+        node.allocation.allocate(resource, [device_ids.device_id(place)])
+        node.pods[pod.uid].devices[container, resource] = (device_ids.device_id(place),)
+    node.step()
+    assert seen(node, small) == uuids(node, small)
+    assert seen(node, large) == uuids(node, large)
 
 
-def test_an_init_container_is_not_waited_for(world: World) -> None:
+def test_an_init_container_is_not_waited_for(node: AgentOnNode) -> None:
     """PodResources never lists ordinary init containers: each of their names shows what it was given for."""
     limits = {SMALL: "1", LARGE: "1"}
     spec = objects.PodSpec(
@@ -202,22 +202,22 @@ def test_an_init_container_is_not_waited_for(world: World) -> None:
     )
     pod = pods.view(objects.Pod(objects.Meta("a", "default", "uid-a"), spec))
     assert pod is not None
-    world.state.on_pods({pod.uid: pod})
-    small, large = places(world)
+    node.state.on_pods({pod.uid: pod})
+    small, large = places(node)
     for resource, place in ((SMALL, small), (LARGE, large)):
-        world.allocation.allocate(resource, [device_ids.device_id(place)])
-        assert seen(world, place) == uuids(world, place)
+        node.allocation.allocate(resource, [device_ids.device_id(place)])
+        assert seen(node, place) == uuids(node, place)
 
 
-def test_without_cdi_the_pod_is_told_what_it_will_not_see(world: World) -> None:
+def test_without_cdi_the_pod_is_told_what_it_will_not_see(node: AgentOnNode) -> None:
     """With environment variables the kubelet keeps one of several values: an Event says so."""
-    mixed(world)
-    world.hear()
-    told = Reconciler(world.state, world.executor, None, world.metrics).step().events
+    mixed(node)
+    node.hear()
+    told = Reconciler(node.state, node.executor, None, node.metrics).step().events
     assert [(one.pod, one.reason) for one in told if one.reason == "SliceHidden"] == [("mixed", "SliceHidden")]
 
 
-def test_names_without_a_specification_are_told(world: World) -> None:
+def test_names_without_a_specification_are_told(node: AgentOnNode) -> None:
     """Specifications that are asked to stay as they are, but are not there, are named."""
-    world.specs.put("there", world.allocation.allocate(SMALL, [device_ids.device_id(places(world)[0])]))
-    assert world.specs.sync({"there": None, "missing": None}) == {"missing"}
+    node.specs.put("there", node.allocation.allocate(SMALL, [device_ids.device_id(places(node)[0])]))
+    assert node.specs.sync({"there": None, "missing": None}) == {"missing"}

@@ -18,7 +18,7 @@ from node_agent import process_tuning, settings
 from node_agent.cluster import coexistence
 from node_agent.slices import device_ids
 from node_agent.slices.device_ids import MAX_ID
-from tests.unit.node_agent.world import OPTIONS, World
+from tests.unit.node_agent.agent_on_node import OPTIONS, AgentOnNode
 
 GPU = "GPU-81345ab9-a6af-5a7e-b5a7-37d803b00ac0"
 
@@ -98,13 +98,13 @@ def test_one_look_without_observe_is_a_mistake() -> None:
 @pytest.mark.parametrize("known", [True, False])
 def test_an_observed_slice_names_its_pod_by_a_true_uid_or_not_at_all(tmp_path: Path, known: bool) -> None:
     """Beside another plugin, whose ids are MIG UUIDs, the owner's UID is the API server's; without it none is told."""
-    world = World(tmp_path, options=replace(OPTIONS, observer=True))
-    there = world.foreign("1g.5gb", 0)
-    pod = world.bind("a", "1g.5gb")
-    world.pods[pod.uid].devices["main", "nvidia.com/mig-1g.5gb"] = (str(there.mig_uuid),)
-    world.state.on_listing(world.listing())
-    world.state.on_pods({pod.uid: pod} if known else {})
-    ((found,),) = [gpu.slices for gpu in world.agent.step().report.gpus]
+    node = AgentOnNode(tmp_path, options=replace(OPTIONS, observer=True))
+    there = node.foreign("1g.5gb", 0)
+    pod = node.bind("a", "1g.5gb")
+    node.pods[pod.uid].devices["main", "nvidia.com/mig-1g.5gb"] = (str(there.mig_uuid),)
+    node.state.on_listing(node.listing())
+    node.state.on_pods({pod.uid: pod} if known else {})
+    ((found,),) = [gpu.slices for gpu in node.agent.step().report.gpus]
     assert found.state is SliceState.ALLOCATED
     assert found.owner == (Owner("default", "a", pod.uid, "main") if known else None)
 

@@ -19,7 +19,7 @@ from node_agent.gpu.device import DeviceEvent, EventKind, GpuInstance
 from node_agent.gpu.gpu_locks import GpuLocks, Lock
 from node_agent.slices import device_ids
 from node_agent.slices.states import HELD, RecordState
-from tests.unit.node_agent.world import World
+from tests.unit.node_agent.agent_on_node import AgentOnNode
 
 DEADLINE_S = 20.0
 
@@ -32,18 +32,18 @@ def pool() -> Iterator[ThreadPoolExecutor]:
 
 
 @pytest.fixture
-def two(tmp_path: Path) -> World:
+def two(tmp_path: Path) -> AgentOnNode:
     """Two A100-40GB."""
-    return World(tmp_path, "a100-40gb:2")
+    return AgentOnNode(tmp_path, "a100-40gb:2")
 
 
 class Gate:
     """The first slice to be created waits in the driver until the gate is opened."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, node: AgentOnNode) -> None:
         self.reached = threading.Event()
         self._opened = threading.Event()
-        world.devices.at = self._pass
+        node.devices.at = self._pass
 
     def open(self) -> None:
         """Let it go on."""
@@ -55,12 +55,12 @@ class Gate:
             self._opened.wait(DEADLINE_S)
 
 
-def allocate(world: World, place: GpuPlacement) -> Edits:
+def allocate(node: AgentOnNode, place: GpuPlacement) -> Edits:
     """The kubelet asks for one place."""
-    return world.allocation.allocate(resource_name(place.placement.profile), [device_ids.device_id(place)])
+    return node.allocation.allocate(resource_name(place.placement.profile), [device_ids.device_id(place)])
 
 
-def test_allocate_does_not_wait_for_another_gpu_that_is_being_cut(two: World, pool: ThreadPoolExecutor) -> None:
+def test_allocate_does_not_wait_for_another_gpu_that_is_being_cut(two: AgentOnNode, pool: ThreadPoolExecutor) -> None:
     """While a step is in a driver call on one GPU, a slice of the other one is cut and handed out."""
     gate = Gate(two)
     two.bind("slow", "3g.20gb", at=(two.place("3g.20gb", 0, gpu=0),))
@@ -76,7 +76,9 @@ def test_allocate_does_not_wait_for_another_gpu_that_is_being_cut(two: World, po
     assert (two.instances(0), two.instances(1)) == (["3g.20gb@0"], ["1g.5gb@2"])
 
 
-def test_a_step_does_not_wait_for_a_gpu_on_which_allocate_is_at_work(two: World, pool: ThreadPoolExecutor) -> None:
+def test_a_step_does_not_wait_for_a_gpu_on_which_allocate_is_at_work(
+    two: AgentOnNode, pool: ThreadPoolExecutor
+) -> None:
     """It sees to the other GPU and reports; what the busy one needs waits for the next step."""
     gate = Gate(two)
     asked = pool.submit(allocate, two, two.place("1g.5gb", 0, gpu=0))
@@ -95,7 +97,7 @@ def test_a_step_does_not_wait_for_a_gpu_on_which_allocate_is_at_work(two: World,
     assert two.instances(0) == ["1g.5gb@0", "3g.20gb@4"]
 
 
-def test_the_kubelet_is_sent_to_a_promised_place_that_is_being_cut(two: World, pool: ThreadPoolExecutor) -> None:
+def test_the_kubelet_is_sent_to_a_promised_place_that_is_being_cut(two: AgentOnNode, pool: ThreadPoolExecutor) -> None:
     """Also between the end of the slice that was in the way and its own: what is gone is in nobody's way."""
     old, new = two.place("1g.5gb", 6, gpu=0), two.place("1g.5gb+me", 6, gpu=0)
     going = two.bind("old", "1g.5gb", at=(old,))
@@ -116,7 +118,7 @@ def test_the_kubelet_is_sent_to_a_promised_place_that_is_being_cut(two: World, p
     step.result(DEADLINE_S)
 
 
-def test_two_allocates_on_one_gpu_take_turns(two: World, pool: ThreadPoolExecutor) -> None:
+def test_two_allocates_on_one_gpu_take_turns(two: AgentOnNode, pool: ThreadPoolExecutor) -> None:
     """The second waits until the first is done, and both stand."""
     gate = Gate(two)
     first = pool.submit(allocate, two, two.place("3g.20gb", 0, gpu=0))
@@ -132,7 +134,7 @@ def test_two_allocates_on_one_gpu_take_turns(two: World, pool: ThreadPoolExecuto
     assert two.instances(0) == ["3g.20gb@0", "3g.20gb@4"]
 
 
-def test_gpus_of_which_nothing_is_reported_are_left_alone(two: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gpus_of_which_nothing_is_reported_are_left_alone(two: AgentOnNode, monkeypatch: pytest.MonkeyPatch) -> None:
     """Instances are listed at the start, for the GPU that the driver reports of, and for all once it is time again."""
     listed: list[str] = []
     ask = two.devices.instances
@@ -157,7 +159,7 @@ def test_gpus_of_which_nothing_is_reported_are_left_alone(two: World, monkeypatc
     assert listed[3:] == two.gpus
 
 
-def test_what_was_reported_of_a_busy_gpu_is_looked_at_later(two: World, pool: ThreadPoolExecutor) -> None:
+def test_what_was_reported_of_a_busy_gpu_is_looked_at_later(two: AgentOnNode, pool: ThreadPoolExecutor) -> None:
     """A step that finds somebody else at work on the GPU leaves the look to the next one."""
     two.options = replace(two.options, discover_s=1000.0)
     two.restart()
@@ -210,23 +212,23 @@ def restless() -> Iterator[None]:
 @pytest.mark.parametrize("seed", range(4))
 def test_threads_in_any_order_share_nothing(tmp_path: Path, seed: int) -> None:
     """Steps and Allocates on three GPUs from four threads leave records that agree with the GPUs and do not overlap."""
-    world = World(tmp_path, "a100-40gb:3")
+    node = AgentOnNode(tmp_path, "a100-40gb:3")
     stop = threading.Event()
 
     def steps() -> None:
         while not stop.is_set():
-            world.state.on_pods({})
-            world.state.on_listing(world.listing())
-            world.now += 0.1
-            world.agent.step()
+            node.state.on_pods({})
+            node.state.on_listing(node.listing())
+            node.now += 0.1
+            node.agent.step()
 
     def allocates(number: int) -> int:
         draw, done = random.Random(f"{seed} {number}"), 0
         for _ in range(150):
-            catalogue = world.driver.by_index()[0].catalogue
+            catalogue = node.driver.by_index()[0].catalogue
             placement = draw.choice(list(catalogue.placements()))
             with suppress(AllocationError):
-                allocate(world, GpuPlacement(world.gpus[draw.randrange(3)], placement))
+                allocate(node, GpuPlacement(node.gpus[draw.randrange(3)], placement))
                 done += 1
         return done
 
@@ -238,13 +240,13 @@ def test_threads_in_any_order_share_nothing(tmp_path: Path, seed: int) -> None:
         finally:
             stop.set()
         stepping.result(DEADLINE_S)
-    for one, other in combinations(world.journal.records, 2):
+    for one, other in combinations(node.journal.records, 2):
         assert one.gpu != other.gpu or not one.placement.overlaps(other.placement)
-    for place, record in world.journal.records.items():
-        there = world.instance(place)
+    for place, record in node.journal.records.items():
+        there = node.instance(place)
         assert there is not None
         assert there.whole
         assert record.gi_id == there.gi_id
         assert record.state in {RecordState.IDLE, *HELD}
-    standing = sum(len(world.instances(n)) for n in range(3))
-    assert standing == len(world.journal.records)
+    standing = sum(len(node.instances(n)) for n in range(3))
+    assert standing == len(node.journal.records)

@@ -1,6 +1,7 @@
 """A node to test the agent on: simulated GPUs, a kubelet that hands out devices, pods, a clock, and crashes.
 
-`World` holds what outlives the agent; `World.agent` is the agent of the moment, replaced by `restart`. Nothing sleeps.
+`AgentOnNode` holds what outlives the agent; its `agent` is the agent of the moment, which `restart` replaces. Nothing
+sleeps.
 """
 
 from collections.abc import Callable
@@ -100,7 +101,7 @@ class KubeletPod:
     listed: bool = True  # PodResources does not list ordinary init containers
 
 
-class World:
+class AgentOnNode:
     """One node. `gpus` is a simulator specification."""
 
     def __init__(self, directory: Path, gpus: str = "a100-40gb:1", options: AgentOptions = OPTIONS) -> None:
