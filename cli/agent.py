@@ -42,9 +42,9 @@ def agent(
     if once:
         if not wanted.observer:
             raise typer.BadParameter("--once looks without changing anything: add --observe")
-        found = service.observe(_devices(simulate, wanted), wanted.node)
-        output.show(form, lambda: found, lambda: _table(found))
-        raise typer.Exit(0 if found["conditions"][0]["status"] == "True" else 1)
+        status = service.observe(_devices(simulate, wanted), wanted.node)
+        output.show(form, lambda: status, lambda: _table(status))
+        raise typer.Exit(0 if status["conditions"][0]["status"] == "True" else 1)
     boot = f"simulated-{uuid.uuid4()}" if simulate else service.boot_id()  # simulated GPUs die with their process
     asyncio.run(service.run(wanted, lambda: _devices(simulate, wanted), boot=boot, simulated=simulate is not None))
 
@@ -63,12 +63,12 @@ def _devices(simulate: str | None, wanted: settings.Settings) -> device.MigDevic
 
 def _table(status: dict[str, Any]) -> Table:
     """The report for people: a row per GPU and slice."""
-    seen = contract.node_report(msgspec.convert(status, contract.MigNodeStatus), "")
+    report = contract.node_report(msgspec.convert(status, contract.MigNodeStatus), "")
     table = Table("gpu", "product", "MIG mode", "slice", "state", "MIG UUID", "owner", "message")
     table.caption = status["conditions"][0]["message"]
-    for gpu in seen.gpus:
+    for gpu in report.gpus:
         table.add_row(str(gpu.index), gpu.product, gpu.mig_mode.value, "", "", "", "", gpu.message)
-        for one in gpu.slices:
-            owner = f"{one.owner.namespace}/{one.owner.pod}" if one.owner else ""
-            table.add_row("", "", "", str(one.placement), one.state.value, one.mig_uuid, owner, "")
+        for slice_ in gpu.slices:
+            owner = f"{slice_.owner.namespace}/{slice_.owner.pod}" if slice_.owner else ""
+            table.add_row("", "", "", str(slice_.placement), slice_.state.value, slice_.mig_uuid, owner, "")
     return table

@@ -50,8 +50,8 @@ def get_text(api_url: str, path: str, **query: str) -> bytes:
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # a proxy could not reach a loopback address
     try:
         with opener.open(url, timeout=_SECONDS) as answer:
-            found: bytes = answer.read()
-            return found
+            body: bytes = answer.read()
+            return body
     except urllib.error.HTTPError as error:
         text = _detail(error.read()) or error.reason
         if error.code == 404:

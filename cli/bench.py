@@ -85,10 +85,10 @@ def scheduler(
     from benchmarks import scheduler as scheduler_bench
 
     with progress.shown() as tell:
-        found = scheduler_bench.measure(
+        rows = scheduler_bench.measure(
             nodes, pods, runs, shortlist=shortlist, filled=filled, infeasible=infeasible, progress=tell
         )
-    _show_one("scheduler", found, form)
+    _show_one("scheduler", rows, form)
 
 
 @app.command()
@@ -231,7 +231,7 @@ def everything(
     if known is not None and known.quick != quick:
         raise errors.SettingsError("update", str(file), "quick results and full ones do not go into one file")
     with progress.shown() as tell:
-        found = suite.run(
+        recorded = suite.run(
             chosen,
             ranges.load(),
             quick=quick,
@@ -239,8 +239,8 @@ def everything(
             save=lambda so_far: results.write(so_far, file),
             earlier=known,
         )
-        _say_what_is_left_out(found, chosen, tell)
-    _verdicts(found, form)
+        _say_what_is_left_out(recorded, chosen, tell)
+    _verdicts(recorded, form)
 
 
 @app.command()
@@ -253,11 +253,11 @@ def judge(
 
     Example: migsched bench judge benchmarks/out/results.json
     """
-    found = results.read(file)
-    suite.judge(found, ranges.load())
+    recorded = results.read(file)
+    suite.judge(recorded, ranges.load())
     if save:
-        results.write(found, file)
-    _verdicts(found, form)
+        results.write(recorded, file)
+    _verdicts(recorded, form)
 
 
 @app.command()
@@ -269,14 +269,14 @@ def report(
 
     Example: migsched bench report benchmarks/out/results.json --out report
     """
-    found = results.read(file)
+    recorded = results.read(file)
     try:
         from benchmarks.report import page  # drawing libraries are an extra, and slow to load
     except ImportError as error:
         fix = "it needs matplotlib and jinja2: pip install 'migsched[report]'"
         raise errors.SettingsError("report", error.name, fix) from error
     try:
-        written = page.write(found, out)
+        written = page.write(recorded, out)
     except OSError as error:
         raise errors.SettingsError("out", str(out), f"name a folder that can be written ({error.strerror})") from error
     typer.echo(f"{written[0]} and {len(written) - 1} plots")
@@ -289,32 +289,32 @@ def _require_checkout(*parts: str) -> None:
             checkout.require(f"bench {part}", f'make bench ARGS="--only {part}"')
 
 
-def _say_what_is_left_out(found: Results, chosen: Sequence[Benchmark], tell: Progress) -> None:
-    if found.quick:
+def _say_what_is_left_out(recorded: Results, chosen: Sequence[Benchmark], tell: Progress) -> None:
+    if recorded.quick:
         tell("This was a quick run. It left out:")
         for part in chosen:
             tell(f"  {part.name}: {part.quick}")
-    absent = [benchmark.name for benchmark in BENCHMARKS if benchmark.name not in found.parts]
+    absent = [benchmark.name for benchmark in BENCHMARKS if benchmark.name not in recorded.parts]
     if absent:
         tell("Not run: " + ", ".join(absent))
 
 
-def _verdicts(found: Results, form: Format) -> None:
+def _verdicts(recorded: Results, form: Format) -> None:
     """Print what became of the bounds of the parts that were run, and exit accordingly."""
-    judged = [verdict for verdict in found.verdicts if verdict.measure in found.parts]
-    failed = {name: part.failed for name, part in found.parts.items() if part.failed}
+    judged = [verdict for verdict in recorded.verdicts if verdict.measure in recorded.parts]
+    failed = {name: part.failed for name, part in recorded.parts.items() if part.failed}
     document = {"verdicts": [msgspec.to_builtins(verdict) for verdict in judged], "failed": failed}
-    output.show(form, lambda: document, lambda: _summary(found, judged))
+    output.show(form, lambda: document, lambda: _summary(recorded, judged))
     for name, why in failed.items():
         typer.echo(f"migsched: {name} failed: {why}", err=True)
     if failed or any(verdict.ok is False for verdict in judged):
         raise typer.Exit(1)
 
 
-def _summary(found: Results, judged: Sequence[RecordedVerdict]) -> RenderableType:
+def _summary(recorded: Results, judged: Sequence[RecordedVerdict]) -> RenderableType:
     """How many bounds of each part hold, and each that does not."""
     counts = []
-    for name, part in found.parts.items():
+    for name, part in recorded.parts.items():
         oks = [verdict.ok for verdict in judged if verdict.measure == name]
         counts.append(
             {

@@ -48,13 +48,13 @@ def cluster(
     from simulator.cluster.local_cluster import LocalClusterOptions
 
     logs.configure("console", "warning")
-    with contextlib.nullcontext(directory) if directory else _temporary() as place:
+    with contextlib.nullcontext(directory) if directory else temporary() as place:
         options = LocalClusterOptions(place, nodes, gpus, model, seed, policy, extender_port, api_port, job_seconds)
         asyncio.run(_run(options))
 
 
 @contextlib.contextmanager
-def _temporary() -> Iterator[Path]:
+def temporary() -> Iterator[Path]:
     """A folder that goes at the end. After an error that is not the user's it stays if there are logs to read."""
     place = Path(tempfile.mkdtemp(prefix="migsched-cluster-"))
     try:

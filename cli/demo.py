@@ -116,7 +116,7 @@ def _render(running: Demo, options: demos.DemoOptions, picture: Picture) -> Rend
     if waiting:  # before the others: the end is what a small terminal does not show
         parts += [_waiting(waiting), ""]
     parts.append(_placed(picture))
-    skipped = ", ".join(sorted({one.kind for one in running.skipped}))
+    skipped = ", ".join(sorted({manifest.kind for manifest in running.skipped}))
     if skipped:
         parts += ["", Text(f"Applied as well, but makes no pods: {skipped}", style="dim")]
     return Group(*parts)
@@ -132,7 +132,7 @@ def _placed(picture: Picture) -> Table:
         table.add_column(column, overflow="fold")
     table.add_column("START", justify="right")
     index = {gpu.uuid: gpu.index for node in picture.nodes for gpu in node.gpus}
-    colour = slot_map.colours(one.pod for node in picture.nodes for gpu in node.gpus for one in gpu.occupants)
+    colour = slot_map.colours(occupant.pod for node in picture.nodes for gpu in node.gpus for occupant in gpu.occupants)
     for pod in sorted((pod for pod in picture.pods if pod.node), key=lambda pod: pod.name):
         name = Text(pod.name, style=colour.get(slot_map.workload(pod.name), ("", ""))[0])
         where = [(f"{index[s.gpu]}  {s.gpu[:12]}", s.profile, str(s.start)) for s in pod.slices] or [("", "–", "")]

@@ -54,7 +54,7 @@ def write(file: Path, content: str) -> None:
     try:
         file.write_text(content, encoding="utf-8")
     except OSError as error:
-        fix = f"cannot be written: {error.strerror}; name a file in a folder that is there and yours"
+        fix = f"cannot be written: {error.strerror}; name a file in an existing folder that you may write to"
         raise errors.InputError("file", str(file), fix) from error
 
 

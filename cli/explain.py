@@ -53,8 +53,8 @@ def _slices(slices: list[dict[str, Any]]) -> Table:
     table = Table(box=None, pad_edge=False, header_style="dim")
     for column in ("CONTAINER", "PROFILE", "GPU", "START", "SIZE"):
         table.add_column(column, justify="right" if column in ("START", "SIZE") else "left")
-    for one in slices:
-        table.add_row(one["container"], one["profile"], one["gpu"], str(one["start"]), str(one["size"]))
+    for slice_ in slices:
+        table.add_row(slice_["container"], slice_["profile"], slice_["gpu"], str(slice_["start"]), str(slice_["size"]))
     return table
 
 

@@ -17,7 +17,7 @@ from rich.console import Console, RenderableType
 
 from allocator import errors
 
-WIDTH = 100  # columns where nobody says how many there are: in a pipe, in a file
+WIDTH = 100  # columns where the width is unknown: in a pipe, in a file
 
 
 class Format(enum.StrEnum):

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-_EVERY_S = 5.0  # between two lines where nobody can watch one change
+_EVERY_S = 5.0  # between two lines where a line cannot change in place
 
 Tell = Callable[[str], None]
 

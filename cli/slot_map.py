@@ -52,7 +52,7 @@ def colours(pods: Iterable[str]) -> Mapping[str, Shades]:
 
 def draw(nodes: Sequence[NodeView]) -> RenderableType:
     """A panel per node, side by side as far as there is room, and a legend."""
-    owned = colours(one.pod for node in nodes for gpu in node.gpus for one in gpu.occupants)
+    owned = colours(occupant.pod for node in nodes for gpu in node.gpus for occupant in gpu.occupants)
     panels = [_panel(node, owned) for node in nodes]
     return Group(Columns(panels, padding=(0, 1)), _legend(owned))
 
@@ -61,13 +61,13 @@ def bar(gpu: GpuView, colour: Mapping[str, Shades]) -> Text:
     """One GPU's memory slices."""
     line = Text()
     at, odd = 0, False
-    for one in sorted(gpu.occupants, key=lambda o: o.placement.start):
-        if one.placement.start < at:
+    for occupant in sorted(gpu.occupants, key=lambda o: o.placement.start):
+        if occupant.placement.start < at:
             continue  # a claim and a report that contradict each other; the first is shown
-        line.append("··" * (one.placement.start - at), style="dim")
-        line.append(_label(one), style=_style(one, colour.get(workload(one.pod), _UNKNOWN)[odd]))
+        line.append("··" * (occupant.placement.start - at), style="dim")
+        line.append(_label(occupant), style=_style(occupant, colour.get(workload(occupant.pod), _UNKNOWN)[odd]))
         odd = not odd
-        at = one.placement.start + one.placement.size
+        at = occupant.placement.start + occupant.placement.size
     line.append("··" * (gpu.memory_slices - at), style="dim")
     return line
 
@@ -83,19 +83,19 @@ def _panel(node: NodeView, colour: Mapping[str, Shades]) -> Panel:
     return Panel(Group(*rows), title=node.name, title_align="left", box=box.ROUNDED, border_style="dim", expand=False)
 
 
-def _label(one: Occupant) -> str:
+def _label(occupant: Occupant) -> str:
     """`3g━━━━━━` for four memory slices; a profile with an attribute has a plus."""
-    size, _, rest = one.placement.profile.partition("g.")
+    size, _, rest = occupant.placement.profile.partition("g.")
     mark = "+" if "+" in rest or "-" in rest else "g"
-    return f"{size}{mark}".ljust(one.placement.size * _CELL, "━")
+    return f"{size}{mark}".ljust(occupant.placement.size * _CELL, "━")
 
 
-def _style(one: Occupant, shade: str) -> str:
-    if one.state == "foreign":
+def _style(occupant: Occupant, shade: str) -> str:
+    if occupant.state == "foreign":
         return _FOREIGN
-    if one.state == "idle":
+    if occupant.state == "idle":
         return "dim"
-    return f"color(16) on {shade}{' dim' if one.state in ('releasing', 'reserved') else ''}"
+    return f"color(16) on {shade}{' dim' if occupant.state in ('releasing', 'reserved') else ''}"
 
 
 def _legend(colour: Mapping[str, Shades]) -> Text:

@@ -27,9 +27,9 @@ def top(
 
     Example: migsched top --node node-1
     """
-    seen = _from_api(api_url) if kubeconfig is None else asyncio.run(_from_cluster(kubeconfig))
-    wanted = [one for one in seen if not node or one.name in node]
-    output.show(form, lambda: [node_document.encode(one) for one in wanted], lambda: _table(wanted))
+    views = _from_api(api_url) if kubeconfig is None else asyncio.run(_from_cluster(kubeconfig))
+    wanted = [view for view in views if not node or view.name in node]
+    output.show(form, lambda: [node_document.encode(view) for view in wanted], lambda: _table(wanted))
     if not wanted:
         raise typer.Exit(1)
 
@@ -50,9 +50,9 @@ async def _from_cluster(kubeconfig: Path) -> list[NodeView]:
     finally:
         await connection.close()
     whole = inventory.Inventory()
-    for one in page.items:
-        raw = msgspec.json.encode(one.get("status") or {})
-        whole.observe(contract.decode_status(raw, one["metadata"]["name"]))
+    for mig_node in page.items:
+        raw = msgspec.json.encode(mig_node.get("status") or {})
+        whole.observe(contract.decode_status(raw, mig_node["metadata"]["name"]))
     return list(snapshot.take(whole).nodes)
 
 

@@ -51,17 +51,17 @@ def _json(text: str, where: str) -> Any:
 
 
 def _constant(where: str, name: str) -> None:
-    raise errors.InputError(where, name, "is no number of JSON; write a finite one")
+    raise errors.InputError(where, name, "is not a number of JSON; write a finite one")
 
 
 def _mapping(pairs: Sequence[tuple[str, Any]], where: str) -> dict[str, Any]:
     """JSON's object, unless a key stands twice."""
-    found: dict[str, Any] = {}
+    mapping: dict[str, Any] = {}
     for key, value in pairs:
-        if key in found:
+        if key in mapping:
             raise errors.InputError(f"{where}: key", key, "stands twice in one mapping; keep one of them")
-        found[key] = value
-    return found
+        mapping[key] = value
+    return mapping
 
 
 def _marked(error: yaml.MarkedYAMLError, text: str, where: str) -> errors.InputError:
@@ -84,7 +84,7 @@ def _values(node: yaml.Node, known: dict[int, int]) -> int:
         if isinstance(node, yaml.MappingNode):
             known[id(node)] += sum(_values(key, known) + _values(value, known) for key, value in node.value)
         elif isinstance(node, yaml.SequenceNode):
-            known[id(node)] += sum(_values(one, known) for one in node.value)
+            known[id(node)] += sum(_values(item, known) for item in node.value)
     return known[id(node)]
 
 
@@ -100,13 +100,13 @@ class _Loader(yaml.SafeLoader):
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
         node: yaml.MappingNode = super().compose_mapping_node(anchor)
-        seen: set[str] = set()
+        keys: set[str] = set()
         for key, _ in node.value:
             if isinstance(key, yaml.ScalarNode):
-                if key.value in seen:
+                if key.value in keys:
                     fix = f"{key.value} stands twice in one mapping; keep one of them"
                     raise _RefusedError(problem=fix, problem_mark=key.start_mark)
-                seen.add(key.value)
+                keys.add(key.value)
         return node
 
 

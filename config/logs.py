@@ -47,7 +47,7 @@ def _encoded(event: EventDict, default: Callable[[Any], Any]) -> bytes:
     """A line of JSON. The scheduler writes one per pod: the standard library's encoder takes three times as long."""
     try:
         return msgspec.json.encode(event, enc_hook=default)
-    except UnicodeEncodeError:  # a file name that is no text
+    except UnicodeEncodeError:  # a file name that is not text
         return json.dumps(event, default=default).encode()
 
 

@@ -1,5 +1,5 @@
 """What lists and watches say: Listing, Change and its type. Made by `kubeclient.kube` and by clusters in memory, read
-by `kubeclient.list_watch` and by whoever keeps objects.
+by `kubeclient.list_watch` and by every cache of objects.
 """
 
 import enum

@@ -9,19 +9,21 @@ from allocator.mig import profile
 from kubeclient import objects
 
 
-def of(found: Iterable[objects.Container] | None) -> tuple[request.ContainerRequest, ...]:
+def of(containers: Iterable[objects.Container] | None) -> tuple[request.ContainerRequest, ...]:
     """Containers, or init containers, as the effective-request rule takes them."""
     return tuple(
-        request.ContainerRequest(one.name, quantities(one), restartable=one.restart_policy == "Always")
-        for one in found or ()
+        request.ContainerRequest(
+            container.name, quantities(container), restartable=container.restart_policy == "Always"
+        )
+        for container in containers or ()
     )
 
 
-def quantities(one: objects.Container) -> dict[str, str | int]:
+def quantities(container: objects.Container) -> dict[str, str | int]:
     """A container's MIG resources, well-formed or not: limits, which Kubernetes copies into requests, or requests where
     alone. Others are left out: a container may have thousands, and what is made of this is hashed and kept.
     """
-    resources = one.resources
+    resources = container.resources
     if resources is None:
         return {}
     named = {**(resources.requests or {}), **(resources.limits or {})}

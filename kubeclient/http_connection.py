@@ -81,7 +81,7 @@ class HttpConnection(asyncio.Protocol):
         return self._taken()
 
     def gather(self, on: bool) -> None:
-        """Whether to be woken for much only, or the end, instead of for every byte.
+        """Batch reads: wake only for a large chunk or the end of the stream.
 
         The kernel gathers meanwhile (SO_RCVLOWAT); a transport that pauses would still be woken for each TLS record.
         """
@@ -90,7 +90,7 @@ class HttpConnection(asyncio.Protocol):
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, MUCH if on else 1)
 
     def fail(self, problem: OSError) -> None:
-        """Give the connection up; whoever waits for an answer gets this problem instead."""
+        """Give the connection up; a call that waits for an answer gets this problem instead."""
         self._problem = self._problem or problem
         self.close()
 
@@ -134,7 +134,7 @@ class HttpConnection(asyncio.Protocol):
     # --- for asyncio ----------------------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # what a stream has
-        """The connection is there, over TLS where that was asked for."""
+        """The connection is made, over TLS where that was asked for."""
         self._transport = transport
 
     def data_received(self, data: bytes) -> None:
@@ -160,7 +160,7 @@ class HttpConnection(asyncio.Protocol):
         return ConnectionAbortedError(f"the answer is larger than {self._max_answer:,} bytes")
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The connection is gone; whoever waits for an answer will not get one."""
+        """The connection is lost; a call that waits for an answer will not get one."""
         self._problem = self._problem or exc or ConnectionResetError(_LOST)
         if not self._closed.done():
             self._closed.set_result(None)
@@ -170,7 +170,7 @@ class HttpConnection(asyncio.Protocol):
     # --- for httptools --------------------------------------------------------------------------------------------
 
     def on_message_begin(self) -> None:
-        """An answer begins. Raises ConnectionAbortedError, which ends the parsing, for one that nobody waits for."""
+        """An answer begins. Raises ConnectionAbortedError, which ends the parsing, for one that no call waits for."""
         if self._complete:
             raise ConnectionAbortedError(_UNASKED)
 

@@ -1,7 +1,8 @@
 """The connection to an API server: calls, lists and watches, let in by a kubeconfig or by a service account.
 
-Each edge builds its port to Kubernetes on it (`scheduler.cache.kube`, `node_agent.cluster.kube`); whoever needs other
-objects of the API server uses it as it is. Bodies stay raw until they are decoded into partial objects (docs/adr/0004).
+Each service builds its port to Kubernetes on it (`scheduler.cache.kube`, `node_agent.cluster.kube`); code that needs
+other objects of the API server uses it as it is. Bodies stay raw until they are decoded into partial objects
+(docs/adr/0004).
 Errors of the transport are translated here, in one place.
 """
 
@@ -168,15 +169,15 @@ class Connection:
     ) -> Listing[T]:
         """All objects of a collection, page by page; `query` is a selector."""
         items: list[T] = []
-        asked = {**(query or {}), "limit": str(PAGE)}
+        parameters = {**(query or {}), "limit": str(PAGE)}
         while True:
-            answer = await self.request("GET", path, query=asked)
+            answer = await self.request("GET", path, query=parameters)
             with _translated(f"list {path}"):
                 page = _PAGE.decode(answer)
                 items += [decode(raw) for raw in page.items or ()]
             if not page.metadata.continue_:
                 return Listing(tuple(items), page.metadata.resource_version)
-            asked["continue"] = page.metadata.continue_
+            parameters["continue"] = page.metadata.continue_
 
     async def watch(
         self,
@@ -205,7 +206,7 @@ class Connection:
         self, path: str, resource_version: str, query: Mapping[str, str] | None = None, gather_s: float = 0.0
     ) -> AsyncGenerator[tuple[ChangeType, msgspec.Raw], None]:
         """The same, undecoded."""
-        asked = {
+        parameters = {
             **(query or {}),
             "watch": "1",
             "resourceVersion": resource_version,
@@ -216,7 +217,7 @@ class Connection:
         await self._reached(path, resource_version)
         with _translated(what):
             headers = await self._headers(None, JSON)
-            async with self._http.stream(path, headers, asked, silence_s=SILENCE_S, gather_s=gather_s) as stream:
+            async with self._http.stream(path, headers, parameters, silence_s=SILENCE_S, gather_s=gather_s) as stream:
                 if stream.status >= 300:
                     raise _error(what, stream.status, await stream.read(), stream.retry_after)
                 async for line in _lines(stream, self._max_answer):
@@ -228,8 +229,8 @@ class Connection:
         etcd was put back to an older state then. A watch from such a version is not refused: it is silent until the
         server has come that far again. No selector goes with the question: a single object answers it.
         """
-        asked = {"limit": "1", "resourceVersion": resource_version, "resourceVersionMatch": "NotOlderThan"}
-        await self.request("GET", path, query=asked)
+        parameters = {"limit": "1", "resourceVersion": resource_version, "resourceVersionMatch": "NotOlderThan"}
+        await self.request("GET", path, query=parameters)
 
     async def close(self) -> None:
         """Give back connections."""

@@ -1,7 +1,7 @@
 """Access by a kubeconfig file, with all the ways of authentication that it may name. Made by `kube`.
 
 The only user of the `kubernetes` package, which reads such files for us. Loading it takes a second and 25 MiB, so that
-whoever runs in a pod (`service_account`) does without.
+a service in a pod (`service_account`) does without.
 """
 
 import ssl
@@ -37,7 +37,7 @@ class Kubeconfig:
         """Read the file. Raises SettingsError if it cannot be used."""
         configuration = kubernetes_client.Configuration()
         try:
-            file.open().close()  # the package takes a file that is not there for an empty one
+            file.open().close()  # the package takes a missing file for an empty one
             await kubernetes_config.load_kube_config(  # type: ignore[no-untyped-call]  # untyped
                 config_file=str(file), client_configuration=configuration, persist_config=False
             )

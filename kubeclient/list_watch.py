@@ -1,7 +1,7 @@
-"""List + watch of one collection, for ever: resync after 410, back-off while the API server is away.
+"""List + watch of one collection, until cancelled: resync after 410, back-off while the API server is away.
 
-One ListWatch per collection runs as a task of the service: `scheduler.cache.reflector`, `node_agent.cluster.pod_watch`
-(and `labels`) use it.
+One ListWatch per collection runs as a task: `scheduler.cache.reflector`, `node_agent.cluster.pod_watch`, the agent's
+`labels` and the simulator's informer use it.
 """
 
 import asyncio

@@ -1,7 +1,7 @@
-"""The Kubernetes objects that both edges read, decoded into only the fields that are used: at 5,000 nodes full models
-would cost hundreds of megabytes and tens of seconds (docs/adr/0004).
+"""The Kubernetes objects that both services read, decoded into only the fields that are used: at 5,000 nodes full
+models would cost hundreds of megabytes and tens of seconds (docs/adr/0004).
 
-A new field here is decoded for every pod of the cluster and held by whoever keeps them.
+A new field here is decoded for every pod of the cluster and held by every cache of pods.
 """
 
 from typing import Protocol

@@ -48,7 +48,7 @@ class TlsFiles:
                 self._context = self._make()
                 self._read_from = state
                 _log.info("certificates read again", files=[path for path, *_ in state])
-        except (OSError, ValueError) as error:  # between two writes of whoever renews them
+        except (OSError, ValueError) as error:  # between two writes of a renewal
             _log.warning("certificates not read again", error=str(error))
         return self._context
 

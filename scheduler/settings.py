@@ -53,7 +53,10 @@ class Settings(BaseSettings):
         description="How long bind waits for the API server; below kube-scheduler's httpTimeout.",
     )
     nomination_ttl_s: float = Field(
-        0.3, ge=0, le=10, description="How long a node just offered as best to one pod is ranked lower for the next."
+        0.3,
+        ge=0,
+        le=10,
+        description="How long a node that was offered as the best to one pod is ranked lower for others.",
     )
     tie_wait_s: float = Field(
         0.05,
@@ -110,6 +113,6 @@ class Settings(BaseSettings):
 
 def load(file: Path | None = None, **flags: Any) -> Settings:
     """Settings from flags (None = not given), environment and a YAML file. SettingsError names field and fix."""
-    found = loader.load(Settings, file, flags)
-    policy.find(found.policy)
-    return found
+    settings = loader.load(Settings, file, flags)
+    policy.find(settings.policy)
+    return settings

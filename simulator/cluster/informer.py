@@ -1,4 +1,4 @@
-"""Informer: all changes of a kind, for ever, whatever happens to the connection.
+"""Informer: all changes of a kind until cancelled, whatever happens to the connection.
 
 Used by agents, kubelets, the scheduler stand-in and the demo's view. It is the services' own list + watch
 (`kubeclient.list_watch`) over whole objects, and what went missing between two lists is told as deleted: a reader who

@@ -32,7 +32,7 @@ _SUFFIXES = {
 
 
 def parse(quantity: object, field: str) -> Decimal:
-    """The number that a quantity means. Raises InputError naming `field` for what is no quantity."""
+    """The number that a quantity means. Raises InputError naming `field` for anything else."""
     match = _QUANTITY.fullmatch(str(quantity))
     if match is None or isinstance(quantity, bool):
         raise errors.InputError(field, quantity, "write a quantity such as 2, 500m or 4Gi")

@@ -11,7 +11,7 @@ from cli import cluster
 def left(error: Exception) -> Path:
     """The folder of a cluster that had begun to write logs when this was raised."""
     made: list[Path] = []
-    with contextlib.suppress(type(error)), cluster._temporary() as place:
+    with contextlib.suppress(type(error)), cluster.temporary() as place:
         made.append(place)
         (place / "logs").mkdir()
         raise error
