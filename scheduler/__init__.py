@@ -1,13 +1,15 @@
 """The scheduler service: kube-scheduler's extender, its cache of the cluster, and the capacity API.
 
 One process, one event loop, no locks: the inventory is touched from the loop alone, so every step between two
-awaits is atomic. Each package imports only packages below it:
+awaits is atomic. Modules import only modules in lines below theirs; pyproject.toml has the contract, `make imports`
+checks it:
 
     service     wires all of it; `run` is what `migsched scheduler` calls
+    listen      its sockets
+    settings    what can be set
     api/        the API's HTTP routes
-    extender/   filter, prioritize, bind and preempt
-    planner/    long questions, answered by processes of their own
-    snapshots, explain    the cluster as a snapshot file; why a pod waits
+    extender/   filter, prioritize, bind and preempt        planner/   long questions, answered by other processes
+    snapshots   the cluster as a snapshot file              explain    why a pod waits
     cache/      what is known of the cluster
-    settings, metrics, body, pace, kube_scheduler_config    what all of these lean on
+    body, cooperative, metrics, kube_scheduler_config       what all of these lean on
 """

@@ -3,7 +3,12 @@
 Each service has its own registry, so that several can live in one process (tests, the demo).
 """
 
+from collections.abc import Iterable
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from allocator.claims.inventory import Inventory
+from allocator.claims.ledger import ClaimState
 
 _SECONDS = (0.0002, 0.0005, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.25, 1, 5)
 
@@ -59,3 +64,19 @@ class Metrics:
             registry=self.registry,
         )
         self.synced = Gauge("migsched_synced", "1 once all caches are synced.", registry=self.registry)
+
+    def show(self, inventory: Inventory, demanded: Iterable[str], *, refused: int) -> None:
+        """Bring the gauges that describe the inventory up to date; `demanded` are the profiles in demand."""
+        claims = dict.fromkeys(ClaimState, 0)
+        for claim in inventory.ledger:
+            claims[claim.state] += 1
+        for state, number in claims.items():
+            self.claims.labels(state.value).set(number)
+        self.waiting_pods.set(sum(1 for _ in inventory.waiting()))
+        self.refused_pods.set(refused)
+        self.nodes.set(len(inventory.fleet))
+        self.free_slices.clear()  # a model that is gone is not shown as it last was
+        self.stranded_slices.clear()
+        for model, (free, stranded) in inventory.fleet.free_and_stranded(demanded).items():
+            self.free_slices.labels(model).set(free)
+            self.stranded_slices.labels(model).set(stranded)

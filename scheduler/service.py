@@ -10,8 +10,7 @@ import asyncio
 import gc
 import math
 import signal
-import socket
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 
 import structlog
 import uvicorn
@@ -19,7 +18,6 @@ import uvloop
 from starlette.types import ASGIApp
 
 from allocator import errors
-from allocator.claims.ledger import ClaimState
 from allocator.placement import policy
 from config import logs
 from scheduler import api
@@ -35,6 +33,7 @@ from scheduler.extender.nominations import Nominations
 from scheduler.extender.one_write import OneWriteProtocol
 from scheduler.extender.preemptor import Preemptor
 from scheduler.extender.routes import Routes
+from scheduler.listen import open_socket
 from scheduler.metrics import Metrics
 from scheduler.planner.pool import PlannerPool
 from scheduler.planner.port import ServedTask
@@ -114,7 +113,7 @@ class Service:
     async def broken(self) -> None:
         """Until one of the service's tasks ends, which none does before `stop`; raises what it died of.
 
-        Whoever starts a service waits for this too: without its reflectors it would go on deciding by an old picture.
+        What starts a service waits for this too: without its reflectors it would go on deciding by an old picture.
         """
         done, _ = await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
         for task in done:
@@ -141,7 +140,7 @@ class Service:
         _log.info("stopped", bindings_without_an_end=left)
 
     def _demand_follower(self, settings: Settings) -> DemandFollower | None:
-        """Who follows the demand, for a policy that wants it; fed by the state."""
+        """What follows the demand, for a policy that wants it; fed by the state."""
         weigh = self.state.inventory.fleet.policy.weigh
         if weigh is None:
             return None
@@ -150,14 +149,14 @@ class Service:
         return follower
 
     async def _reflect(self) -> None:
-        """One kind after the other until it is synced, then all for ever."""
+        """One kind after the other until it is synced, then all until cancelled."""
         async with asyncio.TaskGroup() as group:
             for reflector in self._reflectors:
                 group.create_task(reflector.run(), name="follow")
                 await reflector.synced.wait()
 
     async def _serve(self, application: ASGIApp, host: str, port: int, setting: str) -> str:
-        sock = _listen(host, port, setting)
+        sock = open_socket(host, port, setting)
         config = uvicorn.Config(
             application,
             http=OneWriteProtocol,
@@ -182,42 +181,7 @@ class Service:
 
     def _refresh_gauges(self) -> None:
         """Bring the gauges that describe the inventory up to date; asked for by a scrape."""
-        inventory = self.state.inventory
-        counts = dict.fromkeys(ClaimState, 0)
-        for claim in inventory.ledger:
-            counts[claim.state] += 1
-        for state, number in counts.items():
-            self.metrics.claims.labels(state.value).set(number)
-        self.metrics.waiting_pods.set(sum(1 for _ in inventory.waiting()))
-        self.metrics.refused_pods.set(len(self.state.refused))
-        self.metrics.nodes.set(len(inventory.fleet))
-        self.metrics.free_slices.clear()  # a model that is gone is not shown as it last was
-        self.metrics.stranded_slices.clear()
-        for model, (free, stranded) in inventory.fleet.free_and_stranded(self.state.demanded()).items():
-            self.metrics.free_slices.labels(model).set(free)
-            self.metrics.stranded_slices.labels(model).set(stranded)
-
-
-def check_ports(settings: Settings) -> None:
-    """Raise SettingsError, naming the setting, for a port that is taken: before a cluster is made for a service."""
-    _listen(settings.extender_host, settings.extender_port, "extender_port").close()
-    _listen(settings.api_host, settings.api_port, "api_port").close()
-
-
-def _listen(host: str, port: int, setting: str) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    try:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        # Accepted connections inherit it. Without it an answer's second segment waits 40 ms for kube-scheduler's ACK.
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        sock.bind((host, port))
-    except OSError as error:
-        sock.close()
-        raise errors.SettingsError(
-            setting, port, f"cannot listen on {host}:{port} ({error.strerror}); free it or choose another"
-        ) from error
-    return sock
+        self.metrics.show(self.state.inventory, self.state.demanded(), refused=len(self.state.refused))
 
 
 def run(settings: Settings, simulate: ServedTask | None = None) -> None:
@@ -234,27 +198,32 @@ async def _run(settings: Settings, simulate: ServedTask | None) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
+    await serve(service, stop, on_synced=freeze_gc)
+
+
+async def serve(service: Service, stop: asyncio.Event, *, on_synced: Callable[[], None] = lambda: None) -> None:
+    """A service from start to stop: until it is told to stop, or breaks."""
     try:
         await service.start()
         await _first(service.synced(), stop.wait())
         if not stop.is_set():
-            spare_the_collector()
+            on_synced()
             _log.info("ready", nodes=len(service.state.inventory.fleet), claims=len(service.state.inventory.ledger))
             await _first(service.broken(), stop.wait())
     finally:
         await service.stop()
 
 
-def spare_the_collector() -> None:
+def freeze_gc() -> None:
     """What is known of the cluster by now stays: the garbage collector need not look at it in the middle of a call."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 50)
 
 
-async def _first(*ways: Coroutine[None, None, object]) -> None:
+async def _first(*ends: Coroutine[None, None, object]) -> None:
     """Until one of them is done; its error is raised, the others are cancelled."""
-    tasks = [asyncio.create_task(one) for one in ways]
+    tasks = [asyncio.create_task(end) for end in ends]
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     finally:

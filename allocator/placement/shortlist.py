@@ -89,12 +89,13 @@ def _ranked(
 
 def _loss_beside(fleet: Fleet, request: Request, node: str, incoming: Sequence[tuple[str, ...]]) -> float:
     """What a request would cost on a node once the incoming pods are placed there, in their order."""
-    gpus: tuple[GpuState, ...] | None = fleet.gpus(node)
+    gpus = fleet.gpus(node)
     try:
         for profiles in incoming:
-            gpus = _with(gpus, profiles, fleet.policy)
-            if gpus is None:
+            after = _with(gpus, profiles, fleet.policy)
+            if after is None:
                 return _LAST
+            gpus = after
         placed = fitting.place(gpus, [slice_.profile for slice_ in request.slots], fleet.policy)
     except fitting.TooComplexError:
         return _LAST

@@ -110,7 +110,7 @@ def main() -> None:
     routes = Routes(extender, metrics, ready=lambda: True, max_body=2**25)
     routes.mount("noop", _noop)
     application = Timed(routes)
-    service.spare_the_collector()
+    service.freeze_gc()
     config = uvicorn.Config(
         application,
         port=0,

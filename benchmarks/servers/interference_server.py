@@ -45,7 +45,7 @@ async def _serve(nodes: int) -> None:
     applications = (Timed(Routes(extender, metrics, ready=lambda: True, max_body=MAX_BODY)), api.build(context))
     servers = [_server(application) for application in applications]
     sockets = [server.config.bind_socket() for server in servers]
-    service.spare_the_collector()
+    service.freeze_gc()
     for sock in sockets:
         sock.listen()  # so that a client told the address now is never refused
     print(*(f"http://127.0.0.1:{sock.getsockname()[1]}" for sock in sockets), flush=True)  # noqa: T201  # read by the parent

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kubeclient.kube import Connection
-from scheduler import service, settings
+from scheduler import listen, settings
 from scheduler.cache.kube import KubeClient
 from scheduler.service import Service
 from simulator import planner_tasks
@@ -71,7 +71,7 @@ async def start(options: LocalClusterOptions, progress: Progress = lambda _: Non
     chosen = settings.load(
         extender_port=options.extender_port, api_host="127.0.0.1", api_port=options.api_port, policy=options.policy
     )
-    service.check_ports(chosen)
+    listen.check_ports(chosen)
     async with AsyncExitStack() as stack:
         binaries = await asyncio.to_thread(build.ensure_built, progress)
         users = {SCHEDULER: _GROUPS, AGENT: _GROUPS}
