@@ -265,14 +265,8 @@ class Inventory:
                 continue
             self.ledger.apply(other.uid, ClaimEvent.FREE)
             if other.state in (ClaimState.BOUND, ClaimState.READY):
-                pod = BoundPod(
-                    other.uid,
-                    other.namespace,
-                    other.name,
-                    other.node,
-                    held.request_of(other.holds),
-                    held.promises(other.holds),
-                )
+                request, promised = held.request_of(other.holds), held.promises(other.holds)
+                pod = BoundPod(other.uid, other.namespace, other.name, other.node, request, promised)
                 self._waiting.setdefault(other.node, {})[other.uid] = pod
         return changed
 

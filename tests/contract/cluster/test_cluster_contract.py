@@ -8,7 +8,7 @@ import pytest
 from allocator import errors
 from kubeclient.changes import ChangeType
 from kubeclient.objects import Pod
-from scheduler.cache.budgets import Selector
+from scheduler.cache.disruption_budget import Selector
 from scheduler.cache.port import Binding, MigNode, WatchedKind
 from simulator.cluster.api import DISRUPTION_BUDGET, MIG_NODE, NODE, POD
 from tests.contract.cluster.conftest import Ports
