@@ -1,11 +1,7 @@
 """The whole product on a real node: kube-scheduler, extender, agent, kubelet, containerd; only GPUs are simulated."""
 
 import json
-import os
-import signal
 import ssl
-import subprocess
-import sys
 import tempfile
 import time
 import urllib.parse
@@ -28,13 +24,12 @@ from testbed.control_plane import ports, scheduler_config
 from testbed.control_plane.control_plane import ControlPlane
 from testbed.node import image
 from testbed.node.real_node import RealNode
+from tests.e2e.real_node.agent import Agent
 from tests.e2e.real_node.hardware import Hardware
 from tests.e2e.scheduling.stack import DEPLOY, ExtenderProcess
 
-ROOT = Path(__file__).parents[3]
 SECONDS = 45.0
 GPUS = 8
-_SETTINGS = {"poll_s": "0.25", "grace_s": "0.5", "retry_s": "0.5", "report_interval_s": "0.1", "metrics_port": "0"}
 
 # A container marks every slice it uses for as long as it lives, and fails if somebody else has marked one. It can be
 # told to end once its marks are there: before that the signal may come too early for the trap, and is lost.
@@ -52,7 +47,6 @@ sleep %s & wait $!
 give_back 0
 """
 
-_LAST = '"nvidia.com/mig-7g.40gb","event":"registered"'  # of the resources, by name
 
 # Of the kinds that are asked for while a test waits.
 _PATHS = {
@@ -63,66 +57,6 @@ _PATHS = {
 }
 
 Document = dict[str, Any]
-
-
-class Agent:
-    """The node agent's process; started, killed and started again over the same state."""
-
-    def __init__(self, cluster: ControlPlane, node: RealNode, hardware: Hardware, directory: Path) -> None:
-        self.state = directory / "state"
-        self.log = directory / "agent.log"
-        self.boot = "boot-1"
-        self._hardware = hardware
-        settings = {
-            **_SETTINGS,
-            "node": node.name,
-            "kubeconfig": str(cluster.kubeconfig),
-            "state_dir": str(self.state),
-            "cdi_dir": str(node.cdi_directory),
-            "device_plugin_dir": str(node.device_plugin_directory),
-            "pod_resources_socket": str(node.pod_resources_socket),
-            "plugin_registry_dir": str(directory / "plugins_registry"),
-        }
-        self._environment = {f"MIGSCHED_AGENT_{key.upper()}": value for key, value in settings.items()}
-        self._process: subprocess.Popen[bytes] | None = None
-        self._registrations = 0
-
-    def start(self, *die_at: str, **settings: str) -> None:
-        """Start it, with some settings changed; returns at once. `die_at` is a state and before or after."""
-        changed = {f"MIGSCHED_AGENT_{key.upper()}": value for key, value in settings.items()}
-        command = [sys.executable, "-m", "tests.e2e.real_node.agent_process", str(self._hardware.socket), self.boot]
-        command += die_at
-        self._registrations = self._registered()
-        with self.log.open("ab") as log:
-            self._process = subprocess.Popen(
-                command, stdout=log, stderr=log, cwd=ROOT, env={**os.environ, **self._environment, **changed}
-            )
-
-    def kill(self) -> None:
-        """SIGKILL."""
-        assert self._process is not None
-        assert self._process.poll() is None, f"the agent ended by itself:\n{self.log.read_text()[-3000:]}"
-        self._process.kill()
-        self._process.wait(30)
-
-    @property
-    def registered(self) -> bool:
-        """Whether the process that was started last has registered its devices with the kubelet."""
-        return self._registered() > self._registrations
-
-    def _registered(self) -> int:
-        return self.log.read_text().count(_LAST) if self.log.exists() else 0
-
-    @property
-    def killed(self) -> bool:
-        """Whether it was ended by SIGKILL."""
-        return self._process is not None and self._process.poll() == -signal.SIGKILL
-
-    def stop(self) -> None:
-        """SIGTERM; fails if it ended before, or not well."""
-        if self._process is not None and self._process.returncode is None:
-            self._process.terminate()
-            assert self._process.wait(30) == 0, self.log.read_text()[-3000:]
 
 
 class AgentStack:
@@ -160,6 +94,16 @@ class AgentStack:
         server = self.cluster.start_scheduler(config, name="migsched-scheduler")
         self._cleanup.callback(server.process.stop)
         self.eventually(self.serves, "the agent's devices are allocatable")
+
+    def recover(self) -> None:
+        """Bring everything back to what a test finds, after one that failed in the middle of something."""
+        self.hardware.driver.faults.clear()
+        self.during_call = time.sleep
+        if not self.agent.running:
+            self.agent.start()
+        self.eventually(self.serves, "the agent's devices are allocatable")
+        if self.pods():
+            self.clear()
 
     def close(self) -> None:
         """End everything that this stack started."""
@@ -300,7 +244,8 @@ class AgentStack:
         self.cluster.kubectl("delete", "pods", "--all", "--wait=false")
         self.eventually(lambda: not self.pods(), "all pods are gone")
         self.eventually(self._given_back, "all slices are given back")
-        assert self.hardware.violations == []
+        violations, self.hardware.violations = self.hardware.violations, []
+        assert violations == []
         assert self.hardware.used() == set()
 
     def _at_rest(self) -> bool:

@@ -75,6 +75,6 @@ def whole(cluster: ControlPlane, node: RealNode, tmp_path_factory: pytest.TempPa
 @pytest.fixture
 def stack(whole: AgentStack) -> Iterator[AgentStack]:
     """The running stack without pods, serving; what a test leaves is cleared and checked."""
-    whole.eventually(whole.serves, "the agent's devices are allocatable")
+    whole.recover()
     yield whole
     whole.clear()
