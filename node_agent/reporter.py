@@ -23,8 +23,6 @@ BACKOFF_MAX_S = 30.0
 MAX_WAITING_EVENTS = 1_000
 
 
-
-
 class Reporter:
     """Writes the newest outcome as the MigNode's status, and events, one after the other."""
 

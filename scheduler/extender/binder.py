@@ -136,7 +136,7 @@ class Binder:
             return await again(self._post, binding)
 
     def _next_wait_s(self, attempts: RetryCallState) -> float:
-        """Seconds until the next attempt: longer each time, and not before a busy API server wants to be asked again."""
+        """Seconds until the next attempt: longer each time, and not before a busy API server is free."""
         error = attempts.outcome.exception() if attempts.outcome else None
         at_least = error.retry_after_s if isinstance(error, errors.TooManyRequestsError) else 0.0
         return max(at_least, self._backoff_s(attempts))

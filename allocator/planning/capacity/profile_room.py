@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from allocator.mig import geometry
 from allocator.mig.geometry import Geometry
 from allocator.mig.profile import Placement
-from allocator.placement import fitting
 from allocator.planning.capacity import joint_fit
 from allocator.planning.capacity.changes import AddedNodes
 from allocator.planning.capacity.types import ProfileRoom

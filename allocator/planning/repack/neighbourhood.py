@@ -10,7 +10,6 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
-from allocator.placement import fitting
 from allocator.planning.packing import covering, exchange, rearrangement, relocation
 from allocator.planning.packing.covering import CoverDemand, Supply
 from allocator.planning.packing.program import SolveStatus

@@ -13,7 +13,7 @@ import msgspec
 
 from allocator import errors
 from simulator.cluster.api import Document
-from simulator.cluster.kube_scheduler.in_tree import Refusal
+from simulator.cluster.kube_scheduler.in_tree import NodeRefusal
 
 
 class ExtenderError(errors.MigschedError):
@@ -42,7 +42,7 @@ class Filtered:
     """Nodes that do, and why others do not; a node in neither was dropped without a word."""
 
     nodes: tuple[str, ...]
-    refusals: Mapping[str, Refusal]
+    refusals: Mapping[str, NodeRefusal]
 
 
 class ExtenderClient:
@@ -71,9 +71,9 @@ class ExtenderClient:
                 raise ExtenderError(
                     f'extender "{self._url}" claims a filtered node "{name}" which is not found in the input node list'
                 )
-        refusals = {name: Refusal((why,), resolvable=True) for name, why in (result.failed_nodes or {}).items()}
+        refusals = {name: NodeRefusal((why,), resolvable=True) for name, why in (result.failed_nodes or {}).items()}
         refusals |= {
-            name: Refusal((why,), resolvable=False)
+            name: NodeRefusal((why,), resolvable=False)
             for name, why in (result.failed_and_unresolvable_nodes or {}).items()
         }
         return Filtered(names, refusals)

@@ -3,13 +3,13 @@
 from collections import Counter
 from collections.abc import Collection, Mapping
 
-from simulator.cluster.kube_scheduler.in_tree import Refusal
+from simulator.cluster.kube_scheduler.in_tree import NodeRefusal
 
 _HELPLESS = "Preemption is not helpful for scheduling"
 _NO_VICTIMS = "No preemption victims found for incoming pod"
 
 
-def message(nodes: int, refusals: Mapping[str, Refusal], *, may_preempt: bool = True) -> str:
+def message(nodes: int, refusals: Mapping[str, NodeRefusal], *, may_preempt: bool = True) -> str:
     """The condition's text: identical reasons counted over nodes, then what became of preemption."""
     reasons = Counter(reason for refusal in refusals.values() for reason in refusal.reasons)
     text = _sentence(nodes, reasons)

@@ -16,7 +16,7 @@ _UNSCHEDULABLE_TAINT = {"key": "node.kubernetes.io/unschedulable", "effect": "No
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
+class NodeRefusal:
     """Why a node does not do, and whether evicting pods could change that."""
 
     reasons: tuple[str, ...]
@@ -64,18 +64,18 @@ def requests_of(pod: Document) -> Amounts:
     return running | peak
 
 
-def refusal(pod: Document, requests: Amounts, node: NodeInfo) -> Refusal | None:
+def refusal(pod: Document, requests: Amounts, node: NodeInfo) -> NodeRefusal | None:
     """Why a node does not do for a pod, by the first plugin that says so; None if it does."""
     spec, labels = node.document.get("spec") or {}, node.document["metadata"].get("labels") or {}
     tolerations = pod["spec"].get("tolerations") or ()
     if spec.get("unschedulable") and not _tolerated(_UNSCHEDULABLE_TAINT, tolerations):
-        return Refusal(("node(s) were unschedulable",), resolvable=False)
+        return NodeRefusal(("node(s) were unschedulable",), resolvable=False)
     for taint in spec.get("taints") or ():
         if taint["effect"] != "PreferNoSchedule" and not _tolerated(taint, tolerations):
             words = f"node(s) had untolerated taint {{{taint['key']}: {taint.get('value', '')}}}"
-            return Refusal((words,), resolvable=False)
+            return NodeRefusal((words,), resolvable=False)
     if not _affine(pod["spec"], labels, node.document["metadata"]["name"]):
-        return Refusal(("node(s) didn't match Pod's node affinity/selector",), resolvable=False)
+        return NodeRefusal(("node(s) didn't match Pod's node affinity/selector",), resolvable=False)
     return _unfit(requests, node)
 
 
@@ -89,7 +89,7 @@ def most_allocated(requests: Amounts, node: NodeInfo) -> int:
     return sum(shares) // len(shares)
 
 
-def _unfit(requests: Amounts, node: NodeInfo) -> Refusal | None:
+def _unfit(requests: Amounts, node: NodeInfo) -> NodeRefusal | None:
     reasons = []
     resolvable = True
     if (node.pods + 1) * _MILLI > node.allocatable.get("pods", 0):
@@ -98,7 +98,7 @@ def _unfit(requests: Amounts, node: NodeInfo) -> Refusal | None:
         if amount > node.allocatable.get(resource, 0) - node.requested[resource]:
             reasons.append(f"Insufficient {resource}")
             resolvable = resolvable and amount <= node.allocatable.get(resource, 0)
-    return Refusal(tuple(reasons), resolvable) if reasons else None
+    return NodeRefusal(tuple(reasons), resolvable) if reasons else None
 
 
 def _tolerated(taint: Document, tolerations: Sequence[Document]) -> bool:

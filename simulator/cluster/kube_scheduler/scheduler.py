@@ -20,7 +20,7 @@ from simulator.cluster.api import Api, Document
 from simulator.cluster.informer import Informer
 from simulator.cluster.kube_scheduler import fit_error, in_tree, queue
 from simulator.cluster.kube_scheduler.extender_client import ExtenderClient, ExtenderError
-from simulator.cluster.kube_scheduler.in_tree import NodeInfo, Refusal
+from simulator.cluster.kube_scheduler.in_tree import NodeInfo, NodeRefusal
 from simulator.cluster.kube_scheduler.queue import Queued, SchedulingQueue, Wake
 
 _SCORE_FACTOR = 10  # kube-scheduler's MaxNodeScore ÷ MaxExtenderPriority
@@ -181,7 +181,7 @@ class KubeScheduler:
 
     async def _choose(self, pod: Document, requests: in_tree.Amounts, extender: ExtenderClient) -> str:
         """The best node. Raises _Unfit, ExtenderError."""
-        refusals: dict[str, Refusal] = {}
+        refusals: dict[str, NodeRefusal] = {}
         feasible: dict[str, Document] = {}
         for name, info in self._nodes.items():
             refusal = in_tree.refusal(pod, requests, info)
@@ -192,7 +192,7 @@ class KubeScheduler:
         wakes = queue.IN_TREE
         if feasible and self._is_managed(requests):
             answer = await extender.filter(pod, feasible)
-            silent = Refusal((), resolvable=False)  # a node that the extender dropped without a word
+            silent = NodeRefusal((), resolvable=False)  # a node that the extender dropped without a word
             refusals |= {n: answer.refusals.get(n, silent) for n in feasible if n not in answer.nodes}
             if len(answer.nodes) < len(feasible):
                 wakes = queue.EXTENDER

@@ -104,7 +104,7 @@ async def test_errors_are_survived(world: MemoryCluster, reader: Reader, verb: s
     assert reader.told.count((ChangeType.ADDED, "second")) == 1
 
 
-async def test_a_bug_ends_the_changes(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_bug_ends_the_changes(world: MemoryCluster, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is no error of the cluster reaches the reader instead of ending the changes silently."""
 
     async def broken(_: object) -> None:

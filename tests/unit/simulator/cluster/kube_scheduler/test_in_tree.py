@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from simulator.cluster.kube_scheduler import in_tree
-from simulator.cluster.kube_scheduler.in_tree import Refusal
+from simulator.cluster.kube_scheduler.in_tree import NodeRefusal
 
 
 def node(**changes: Any) -> in_tree.NodeInfo:
@@ -23,7 +23,7 @@ def pod(*requests: dict[str, str], init: list[dict[str, Any]] | None = None, **s
     return {"spec": {"containers": containers or [{"name": "c"}], "initContainers": init or [], **spec}}
 
 
-def refused(document: dict[str, Any], on: in_tree.NodeInfo) -> Refusal | None:
+def refused(document: dict[str, Any], on: in_tree.NodeInfo) -> NodeRefusal | None:
     return in_tree.refusal(document, in_tree.requests_of(document), on)
 
 
@@ -37,9 +37,9 @@ def test_every_short_resource_is_named() -> None:
     busy = node()
     busy.add({"cpu": 3000, "nvidia.com/mig-1g.5gb": 7000})
     short = refused(pod({"cpu": "2", "nvidia.com/mig-1g.5gb": "1"}), busy)
-    assert short == Refusal(("Insufficient cpu", "Insufficient nvidia.com/mig-1g.5gb"), resolvable=True)
-    assert refused(pod({"cpu": "5"}), busy) == Refusal(("Insufficient cpu",), resolvable=False)
-    assert refused(pod({"nvidia.com/mig-9g.99gb": "1"}), node()) == Refusal(
+    assert short == NodeRefusal(("Insufficient cpu", "Insufficient nvidia.com/mig-1g.5gb"), resolvable=True)
+    assert refused(pod({"cpu": "5"}), busy) == NodeRefusal(("Insufficient cpu",), resolvable=False)
+    assert refused(pod({"nvidia.com/mig-9g.99gb": "1"}), node()) == NodeRefusal(
         ("Insufficient nvidia.com/mig-9g.99gb",), resolvable=False
     )
 
@@ -49,7 +49,7 @@ def test_full_node_takes_no_more_pods() -> None:
     full = node()
     for _ in range(3):
         full.add({})
-    assert refused(pod(), full) == Refusal(("Too many pods",), resolvable=True)
+    assert refused(pod(), full) == NodeRefusal(("Too many pods",), resolvable=True)
     full.remove({})
     assert refused(pod(), full) is None
 
@@ -81,12 +81,14 @@ def test_taints_need_a_toleration(taint: dict[str, str], tolerations: list[dict[
     refusal = refused(pod(tolerations=tolerations), node(taints=[taint]))
     assert (refusal is None) is fits
     if refusal is not None:
-        assert refusal == Refusal((f"node(s) had untolerated taint {{k: {taint.get('value', '')}}}",), resolvable=False)
+        assert refusal == NodeRefusal(
+            (f"node(s) had untolerated taint {{k: {taint.get('value', '')}}}",), resolvable=False
+        )
 
 
 def test_cordoned_node_refuses() -> None:
     """An unschedulable node refuses all who do not tolerate that."""
-    assert refused(pod(), node(unschedulable=True)) == Refusal(("node(s) were unschedulable",), resolvable=False)
+    assert refused(pod(), node(unschedulable=True)) == NodeRefusal(("node(s) were unschedulable",), resolvable=False)
     tolerant = [{"key": "node.kubernetes.io/unschedulable", "operator": "Exists"}]
     assert refused(pod(tolerations=tolerant), node(unschedulable=True)) is None
 
@@ -122,7 +124,7 @@ def test_affinity_terms_are_alternatives() -> None:
 def test_node_selector() -> None:
     """A node selector needs every label."""
     assert refused(pod(nodeSelector={"zone": "a"}), node()) is None
-    assert refused(pod(nodeSelector={"zone": "b"}), node()) == Refusal(
+    assert refused(pod(nodeSelector={"zone": "b"}), node()) == NodeRefusal(
         ("node(s) didn't match Pod's node affinity/selector",), resolvable=False
     )
 
