@@ -22,7 +22,7 @@ class Backend(enum.Enum):
     DASK = "dask"  # workers of a Dask cluster
 
 
-class RunConfig(Simulation, kw_only=True):
+class RunConfig(Simulation, kw_only=True, frozen=True):
     """One simulation. Either `trace` (a CSV file, see `trace`) or `mix` and `load` (see `generated`).
 
     `mix` is uniform, skew-small, skew-big, bimodal, a YAML or JSON file, or a mapping of profiles to weights.

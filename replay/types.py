@@ -42,7 +42,7 @@ Seeds = Annotated[int, Meta(ge=1, le=MAX_SEEDS, description="Independent runs.")
 Weights = dict[Key, Number]
 
 
-class Simulation(DocumentPart, kw_only=True):
+class Simulation(DocumentPart, kw_only=True, frozen=True):
     """What is simulated, apart from the workload's mix. `warmup` and `horizon` are in mean lifetimes."""
 
     load: Annotated[float, Meta(gt=0, le=100, description="Offered load, in memory slices over capacity.")] = 1.0
@@ -68,7 +68,7 @@ class Simulation(DocumentPart, kw_only=True):
     ] = 0.0
 
 
-class SimulationDocument(Simulation, kw_only=True):
+class SimulationDocument(Simulation, kw_only=True, frozen=True):
     """What POST /api/v1/simulate is asked.
 
     Files cannot be named, since a client may not read those of the service: a mix is a named one or a mapping of
@@ -80,21 +80,21 @@ class SimulationDocument(Simulation, kw_only=True):
     seeds: Seeds = SEEDS
 
 
-class Interval(AnswerPart):
+class Interval(AnswerPart, frozen=True):
     """A mean over the runs, and half the width of its 95 % interval; null where there is nothing to count."""
 
     mean: float | None
     ci95: float | None
 
 
-class ProfileJobs(AnswerPart):
+class ProfileJobs(AnswerPart, frozen=True):
     """Jobs of one profile."""
 
     offered: int
     accepted: int
 
 
-class SimulatedWorkload(AnswerPart):
+class SimulatedWorkload(AnswerPart, frozen=True):
     """What was replayed: a trace, or a mix with a load."""
 
     trace: str | UnsetType = UNSET
@@ -102,7 +102,7 @@ class SimulatedWorkload(AnswerPart):
     load: float | UnsetType = UNSET
 
 
-class SimulationAnswer(AnswerPart):
+class SimulationAnswer(AnswerPart, frozen=True):
     """How a policy did."""
 
     policy: str

@@ -227,7 +227,7 @@ _FIXES: Mapping[type[inspect.Type], Callable[[Any], str]] = {
 
 def _union_fix(node: inspect.Type) -> str:
     """What all alternatives allow; null needs no mention, since the key can be left out."""
-    fixes = []
+    fixes: list[str] = []
     for alternative in _alternatives(node):
         match _bare(alternative):
             case inspect.NoneType():

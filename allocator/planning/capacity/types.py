@@ -21,7 +21,7 @@ from allocator.planning.fields import GPUS_PER_NODE, MAX_MODELS, AnswerPart, Doc
 from allocator.planning.repack.types import PodPlacement, PodRequests, Priority, RepackBudgets
 
 
-class FleetNodes(DocumentPart):
+class FleetNodes(DocumentPart, frozen=True):
     """Nodes that are alike, all empty."""
 
     model: Text
@@ -29,7 +29,7 @@ class FleetNodes(DocumentPart):
     gpus_per_node: GpusPerNode = GPUS_PER_NODE
 
 
-class CapacityDocument(DocumentPart):
+class CapacityDocument(DocumentPart, frozen=True):
     """What `migsched capacity` is asked. An empty document asks for everything."""
 
     fleet: (
@@ -46,7 +46,7 @@ class CapacityDocument(DocumentPart):
     priority: Priority = 0
 
 
-class ProfileRoom(AnswerPart):
+class ProfileRoom(AnswerPart, frozen=True):
     """How many more of a profile fit."""
 
     now: int
@@ -56,7 +56,7 @@ class ProfileRoom(AnswerPart):
     with_added_after_repack: int | UnsetType = UNSET
 
 
-class ProfileSwap(AnswerPart):
+class ProfileSwap(AnswerPart, frozen=True):
     """So many slices asked for in another profile."""
 
     from_: str = msgspec.field(name="from")
@@ -64,7 +64,7 @@ class ProfileSwap(AnswerPart):
     count: int
 
 
-class MovesChange(AnswerPart, tag="moves", tag_field="kind"):
+class MovesChange(AnswerPart, tag="moves", tag_field="kind", frozen=True):
     """Restarts that make the requests fit."""
 
     moves: int
@@ -73,7 +73,7 @@ class MovesChange(AnswerPart, tag="moves", tag_field="kind"):
     optimal: bool
 
 
-class ProfileChange(AnswerPart, tag="profile", tag_field="kind"):
+class ProfileChange(AnswerPart, tag="profile", tag_field="kind", frozen=True):
     """Other profiles that make the requests fit."""
 
     slices: int
@@ -81,7 +81,7 @@ class ProfileChange(AnswerPart, tag="profile", tag_field="kind"):
     optimal: bool
 
 
-class GpusChange(AnswerPart, tag="gpus", tag_field="kind"):
+class GpusChange(AnswerPart, tag="gpus", tag_field="kind", frozen=True):
     """GPUs that make the requests fit."""
 
     model: str
@@ -93,7 +93,7 @@ class GpusChange(AnswerPart, tag="gpus", tag_field="kind"):
 Change = MovesChange | ProfileChange | GpusChange
 
 
-class RequestsFit(AnswerPart):
+class RequestsFit(AnswerPart, frozen=True):
     """Whether the requests fit together; `fit` is null where that was not decided in time."""
 
     fit: bool | None
@@ -102,7 +102,7 @@ class RequestsFit(AnswerPart):
     changes: list[Change]
 
 
-class CapacityAnswer(AnswerPart):
+class CapacityAnswer(AnswerPart, frozen=True):
     """What fits now, after a repack, with more nodes, and together."""
 
     gpus: dict[str, int]

@@ -54,7 +54,7 @@ class PlanGoal(enum.Enum):
     COST = "cost"
 
 
-class FleetModel(DocumentPart):
+class FleetModel(DocumentPart, frozen=True):
     """GPUs of one model: how many there may be, what one costs, and how many a node has."""
 
     model: Text
@@ -63,7 +63,7 @@ class FleetModel(DocumentPart):
     gpus_per_node: GpusPerNode = GPUS_PER_NODE
 
 
-class ServiceOption(DocumentPart):
+class ServiceOption(DocumentPart, frozen=True):
     """One way to serve: a profile, on any GPU model or on one, and what an instance adds to the rate."""
 
     profile: Text
@@ -71,7 +71,7 @@ class ServiceOption(DocumentPart):
     model: Text | None = None
 
 
-class ServiceDemand(DocumentPart):
+class ServiceDemand(DocumentPart, frozen=True):
     """A rate to reach with any mix of options."""
 
     name: Text
@@ -82,7 +82,7 @@ class ServiceDemand(DocumentPart):
     ]
 
 
-class LanguageModel(DocumentPart):
+class LanguageModel(DocumentPart, frozen=True):
     """A language model to serve: a known one by name, or with its four numbers."""
 
     name: Text
@@ -98,7 +98,7 @@ class LanguageModel(DocumentPart):
     head_dim: _Dimension | UnsetType = UNSET
 
 
-class PinnedSlice(DocumentPart):
+class PinnedSlice(DocumentPart, frozen=True):
     """A slice that is cut already; an idle one may serve the demand."""
 
     profile: Text
@@ -106,7 +106,7 @@ class PinnedSlice(DocumentPart):
     idle: bool = False
 
 
-class PinnedGpus(DocumentPart):
+class PinnedGpus(DocumentPart, frozen=True):
     """GPUs that are cut already, all alike."""
 
     model: Text
@@ -114,7 +114,7 @@ class PinnedGpus(DocumentPart):
     count: Count = 1
 
 
-class PlanDocument(DocumentPart):
+class PlanDocument(DocumentPart, frozen=True):
     """What `migsched plan` is asked."""
 
     fleet: Annotated[
@@ -129,7 +129,7 @@ class PlanDocument(DocumentPart):
     headroom: Profiles | Text = ()
 
 
-class PlanSlice(AnswerPart, omit_defaults=True):
+class PlanSlice(AnswerPart, omit_defaults=True, frozen=True):
     """A slice of a plan; `pinned` if it is cut already."""
 
     profile: str
@@ -137,7 +137,7 @@ class PlanSlice(AnswerPart, omit_defaults=True):
     pinned: bool = False
 
 
-class PlanLayout(AnswerPart):
+class PlanLayout(AnswerPart, frozen=True):
     """GPUs that are cut alike, slices in an order of creation."""
 
     model: str
@@ -145,7 +145,7 @@ class PlanLayout(AnswerPart):
     slices: list[PlanSlice]
 
 
-class Headroom(AnswerPart):
+class Headroom(AnswerPart, frozen=True):
     """How many more of a profile fit, and how many it could be at most."""
 
     slices: int
@@ -153,7 +153,7 @@ class Headroom(AnswerPart):
     at_most: int
 
 
-class PlanAnswer(AnswerPart, kw_only=True):
+class PlanAnswer(AnswerPart, kw_only=True, frozen=True):
     """How many GPUs, how each is cut, and the proof. `feasible` is null where the time limit came first."""
 
     feasible: bool | None

@@ -1,7 +1,7 @@
 """Joint: several pods onto a fleet as it stands, nothing moved.
 
-`at_once` places them one by one, each where the scheduler's default policy would put it, large ones first: fast at
-any size, and where it succeeds the pods fit. Where it fails nothing is proven. Called by `repack.planner` and the
+`at_once` places them in turn, large ones first, each where the scheduler's default policy would put it: fast at any
+size, and where it succeeds the pods fit. Where it fails nothing is proven. Called by `repack.planner` and the
 capacity answers.
 """
 
@@ -16,23 +16,23 @@ from allocator.planning.packing.relocation import MovableJob, Places, Relocation
 from allocator.request import Request, SliceRequest
 
 
-def at_once(asked: RelocationProblem) -> tuple[Places, ...] | None:
-    """A place for every request beside what is there, or None if this way found none for one of them.
+def at_once(problem: RelocationProblem) -> tuple[Places, ...] | None:
+    """A place for every request beside what is on the GPUs, or None if this way found none for one of them.
 
     Nothing is put on GPUs that are to be empty.
     """
     members: dict[int, list[int]] = {}
-    for where, gpu in enumerate(asked.bins):
-        if where not in asked.emptied:
+    for where, gpu in enumerate(problem.bins):
+        if where not in problem.emptied:
             members.setdefault(gpu.node, []).append(where)
-    states = standing(asked)
+    states = standing(problem)
     fleet = Fleet(policy.DEFAULT)
     for node, bins in members.items():
-        fleet.put(str(node), [(asked.bins[w].geometry, states[w]) for w in bins])
+        fleet.put(str(node), [(problem.bins[w].geometry, states[w]) for w in bins])
     losses: dict[tuple[str, ...], Losses] = {}
     placed: dict[int, Places] = {}
-    for number in _large_first(asked):
-        profiles = tuple(sorted(asked.requests[number].profiles))
+    for number in _large_first(problem):
+        profiles = tuple(sorted(problem.requests[number].profiles))
         request = Request(tuple(SliceRequest("", name) for name in profiles))
         if profiles not in losses:
             losses[profiles] = _losses(fleet, request, np.arange(len(fleet)))
@@ -40,55 +40,55 @@ def at_once(asked: RelocationProblem) -> tuple[Places, ...] | None:
         if not len(fleet) or not np.isfinite(losses[profiles][row]):
             return None
         bins = members[int(fleet.name(row))]
-        here = fitting.place([(asked.bins[w].geometry, states[w]) for w in bins], profiles, policy.DEFAULT) or ()
-        placed[number] = tuple((bins[one.gpu], one.placement) for one in here)
+        parts = fitting.place([(problem.bins[w].geometry, states[w]) for w in bins], profiles, policy.DEFAULT) or ()
+        placed[number] = tuple((bins[part.gpu], part.placement) for part in parts)
         for where, placement in placed[number]:
-            kind = asked.bins[where].geometry
+            kind = problem.bins[where].geometry
             states[where] = int(kind.step[states[where], kind.placement_index[placement]])
-        fleet.put(fleet.name(row), [(asked.bins[w].geometry, states[w]) for w in bins])
+        fleet.put(fleet.name(row), [(problem.bins[w].geometry, states[w]) for w in bins])
         for names, known in losses.items():
-            again = Request(tuple(SliceRequest("", name) for name in names))
-            known[row] = _losses(fleet, again, np.array([row]))[0]
-    return tuple(placed[number] for number in range(len(asked.requests)))
+            known_request = Request(tuple(SliceRequest("", name) for name in names))
+            known[row] = _losses(fleet, known_request, np.array([row]))[0]
+    return tuple(placed[number] for number in range(len(problem.requests)))
 
 
-def standing(asked: RelocationProblem) -> list[int]:
+def standing(problem: RelocationProblem) -> list[int]:
     """The state of every GPU as it is."""
-    there = [list(gpu.fixed) for gpu in asked.bins]
-    for job in asked.jobs:
+    slices = [list(gpu.fixed) for gpu in problem.bins]
+    for job in problem.jobs:
         for where, placement in job.home:
-            there[where].append(placement)
-    return [gpu.geometry.state_of(slices) for gpu, slices in zip(asked.bins, there, strict=True)]
+            slices[where].append(placement)
+    return [gpu.geometry.state_of(on_gpu) for gpu, on_gpu in zip(problem.bins, slices, strict=True)]
 
 
-def without(asked: RelocationProblem, leaving: Collection[int], closed: Collection[int]) -> RelocationProblem:
+def without(problem: RelocationProblem, leaving: Collection[int], closed: Collection[int]) -> RelocationProblem:
     """The question about what stays: all jobs but those leaving stand, and closed GPUs take nothing."""
-    there = [list(gpu.fixed) for gpu in asked.bins]
-    for number, job in enumerate(asked.jobs):
+    slices = [list(gpu.fixed) for gpu in problem.bins]
+    for number, job in enumerate(problem.jobs):
         for where, placement in job.home if number not in leaving else ():
-            there[where].append(placement)
-    bins = tuple(replace(gpu, fixed=tuple(slices)) for gpu, slices in zip(asked.bins, there, strict=True))
-    return RelocationProblem(bins, (), asked.requests, emptied=frozenset(closed))
+            slices[where].append(placement)
+    bins = tuple(replace(gpu, fixed=tuple(fixed)) for gpu, fixed in zip(problem.bins, slices, strict=True))
+    return RelocationProblem(bins, (), problem.requests, emptied=frozenset(closed))
 
 
 def with_placed(
-    asked: RelocationProblem, placed: Sequence[Places], requests: Sequence[MovableJob]
+    problem: RelocationProblem, placed: Sequence[Places], requests: Sequence[MovableJob]
 ) -> RelocationProblem:
     """The question about other requests, once the first have been placed."""
-    there = [list(gpu.fixed) for gpu in asked.bins]
+    slices = [list(gpu.fixed) for gpu in problem.bins]
     for places in placed:
         for where, placement in places:
-            there[where].append(placement)
-    bins = tuple(replace(gpu, fixed=tuple(slices)) for gpu, slices in zip(asked.bins, there, strict=True))
-    return RelocationProblem(bins, (), tuple(requests), emptied=asked.emptied)
+            slices[where].append(placement)
+    bins = tuple(replace(gpu, fixed=tuple(fixed)) for gpu, fixed in zip(problem.bins, slices, strict=True))
+    return RelocationProblem(bins, (), tuple(requests), emptied=problem.emptied)
 
 
-def _large_first(asked: RelocationProblem) -> list[int]:
+def _large_first(problem: RelocationProblem) -> list[int]:
     sizes: dict[str, int] = {}
-    for kind in {gpu.geometry for gpu in asked.bins}:
+    for kind in {gpu.geometry for gpu in problem.bins}:
         for profile in kind.catalogue.profiles:
             sizes[profile.name] = max(sizes.get(profile.name, 0), profile.memory_slices)
-    weights: Sequence[int] = [sum(sizes.get(name, 0) for name in job.profiles) for job in asked.requests]
+    weights: Sequence[int] = [sum(sizes.get(name, 0) for name in job.profiles) for job in problem.requests]
     return sorted(range(len(weights)), key=lambda number: (-weights[number], number))
 
 

@@ -1,4 +1,4 @@
-"""Focus: the few GPUs of a large fleet on which a repack is searched exactly.
+"""Neighbourhood: the few GPUs of a large fleet on which a repack is searched exactly.
 
 Small fleets are searched as they are. Beyond, `packing.exchange` says which GPUs are worth clearing and what
 any repack costs at least; these, the next best, and the fullest GPUs that can take what is cleared become the scope.
@@ -22,53 +22,53 @@ _SCOPES = ((6, 4), (16, 24), (30, 34))  # GPUs to clear, GPUs to take what is cl
 
 
 def cheapest(
-    asked: RelocationProblem, max_moves: int, time_limit_s: float, whole: int = WHOLE, whole_wide: int = WHOLE_WIDE
+    problem: RelocationProblem, max_moves: int, time_limit_s: float, whole: int = WHOLE, whole_wide: int = WHOLE_WIDE
 ) -> Found:
     """As `search.cheapest`, at any fleet size; UNKNOWN where nothing was found and nothing is proven.
 
     Up to `whole` GPUs are searched without choosing among them, up to `whole_wide` if pods have several slices.
     """
-    if not asked.empty and not asked.emptied:
-        placed = joint.at_once(asked)
+    if not problem.empty and not problem.emptied:
+        placed = joint.at_once(problem)
         if placed is not None:
             return Found(SolveStatus.OPTIMAL, placed=placed)
-    slices_alone = rearrangement.applies(asked)
-    if slices_alone and len(asked.bins) <= whole:
-        return search.cheapest(asked, max_moves, time_limit_s)
-    if _hopeless(asked, time_limit_s / 8):
+    slices_alone = rearrangement.applies(problem)
+    if slices_alone and len(problem.bins) <= whole:
+        return search.cheapest(problem, max_moves, time_limit_s)
+    if _hopeless(problem, time_limit_s / 8):
         return Found(SolveStatus.INFEASIBLE)
-    if not slices_alone and len(asked.bins) <= whole_wide:
-        return search.cheapest(asked, max_moves, time_limit_s)
-    least = exchange.bound(asked, time_limit_s / 2)
+    if not slices_alone and len(problem.bins) <= whole_wide:
+        return search.cheapest(problem, max_moves, time_limit_s)
+    least = exchange.bound(problem, time_limit_s / 2)
     if least.status is SolveStatus.INFEASIBLE:
         return Found(SolveStatus.INFEASIBLE)
-    best = _straight(asked, least)
+    best = _straight(problem, least)
     left = 0.75 * time_limit_s - least.seconds
     for clear, take in _SCOPES:
         if left <= 0 or best.status is SolveStatus.OPTIMAL:
             break
-        scope = _Scope(asked, _chosen(asked, least, clear, take))
-        found = search.cheapest(scope.question, max_moves, left)
+        scope = _Scope(problem, _chosen(problem, least, clear, take))
+        found = search.cheapest(scope.problem, max_moves, left)
         left -= found.seconds
         if found.status in search.SOLVED and (best.status is SolveStatus.UNKNOWN or found.cost < best.cost):
             best = _judged(scope.outside(found), least)
     return best
 
 
-def _hopeless(asked: RelocationProblem, time_limit_s: float) -> bool:
-    """Whether not even placing everything movable anew, slice by slice, would hold it all: counts alone prove it."""
-    if any(asked.bins[where].fixed for where in asked.emptied):
+def _hopeless(problem: RelocationProblem, time_limit_s: float) -> bool:
+    """Whether not even placing everything movable again, slice by slice, would hold it all: counts alone prove it."""
+    if any(problem.bins[where].fixed for where in problem.emptied):
         return True
     kinds = Counter(
         (gpu.geometry, gpu.geometry.state_of(gpu.fixed))
-        for where, gpu in enumerate(asked.bins)
-        if where not in asked.emptied
+        for where, gpu in enumerate(problem.bins)
+        if where not in problem.emptied
     )
     supplies = [Supply(kind, state, n, int(state == kind.EMPTY)) for (kind, state), n in kinds.items()]
-    wanted = Counter(name for job in (*asked.jobs, *asked.requests) for name in job.profiles)
+    wanted = Counter(name for job in (*problem.jobs, *problem.requests) for name in job.profiles)
     held = covering.cover(supplies, CoverDemand(wanted), time_limit_s)
     could_be_empty = sum(n for (kind, state), n in kinds.items() if state == kind.EMPTY)
-    must_be_empty = asked.empty - len(asked.emptied)
+    must_be_empty = problem.empty - len(problem.emptied)
     return held.status is SolveStatus.INFEASIBLE or held.bound > could_be_empty - max(0, must_be_empty)
 
 
@@ -78,100 +78,100 @@ def _judged(found: Found, least: exchange.Bound) -> Found:
     return replace(found, bound=bound, status=SolveStatus.OPTIMAL if bound == found.cost else SolveStatus.FEASIBLE)
 
 
-def _straight(asked: RelocationProblem, least: exchange.Bound) -> Found:
+def _straight(problem: RelocationProblem, least: exchange.Bound) -> Found:
     """The relaxation taken at its word: clear what it clears, put the requests there, the pods wherever they fit.
 
     In a fleet with some room that is an answer, and then it costs no more than its bound. UNKNOWN if it is none.
     """
     leaving = [
         number
-        for number, job in enumerate(asked.jobs)
+        for number, job in enumerate(problem.jobs)
         if any(placement in least.used.get(where, ()) for where, placement in job.home)
     ]
-    open_question = Found(SolveStatus.UNKNOWN, bound=least.cost)
-    if any(sum(b.weights.get(n, 0) for n in leaving) > b.limit for b in asked.budgets):
-        return open_question
-    staying = joint.without(asked, leaving, closed=_kept_empty(asked, least))
+    undecided = Found(SolveStatus.UNKNOWN, bound=least.cost)
+    if any(sum(b.weights.get(n, 0) for n in leaving) > b.limit for b in problem.budgets):
+        return undecided
+    staying = joint.without(problem, leaving, closed=_kept_empty(problem, least))
     placed = joint.at_once(staying)
     if placed is None:
-        return open_question
-    displaced = joint.with_placed(staying, placed, [asked.jobs[n] for n in leaving])
-    anew = joint.at_once(displaced)
-    if anew is None or not _emptied_enough(asked, joint.with_placed(displaced, anew, ())):
-        return open_question
+        return undecided
+    displaced = joint.with_placed(staying, placed, [problem.jobs[n] for n in leaving])
+    placed_again = joint.at_once(displaced)
+    if placed_again is None or not _emptied_enough(problem, joint.with_placed(displaced, placed_again, ())):
+        return undecided
     moves = [
         JobMove(n, places)
-        for n, places in zip(leaving, anew, strict=True)
-        if sorted(places, key=str) != sorted(asked.jobs[n].home, key=str)
+        for n, places in zip(leaving, placed_again, strict=True)
+        if sorted(places, key=str) != sorted(problem.jobs[n].home, key=str)
     ]
-    ordered = relocation.order(asked, moves)
+    ordered = relocation.order(problem, moves)
     if ordered is None:
-        return open_question
-    cost = sum(asked.jobs[move.job].cost for move in ordered)
+        return undecided
+    cost = sum(problem.jobs[move.job].cost for move in ordered)
     return _judged(Found(SolveStatus.FEASIBLE, ordered, placed, cost), least)
 
 
-def _kept_empty(asked: RelocationProblem, least: exchange.Bound) -> frozenset[int]:
+def _kept_empty(problem: RelocationProblem, least: exchange.Bound) -> frozenset[int]:
     """GPUs on which nothing may be put: those to be emptied, and, where GPUs are to be emptied, all empty ones."""
-    if not asked.empty:
-        return asked.emptied
-    states = joint.standing(asked)
-    empty_now = {where for where, state in enumerate(states) if state == asked.bins[where].geometry.EMPTY}
-    return frozenset(asked.emptied | empty_now | least.to_empty)
+    if not problem.empty:
+        return problem.emptied
+    states = joint.standing(problem)
+    empty_now = {where for where, state in enumerate(states) if state == problem.bins[where].geometry.EMPTY}
+    return frozenset(problem.emptied | empty_now | least.to_empty)
 
 
-def _emptied_enough(asked: RelocationProblem, after: RelocationProblem) -> bool:
+def _emptied_enough(problem: RelocationProblem, after: RelocationProblem) -> bool:
     """Whether the GPUs that had to be emptied are, when things stand as in `after`."""
     empty = {where for where, gpu in enumerate(after.bins) if not gpu.fixed}
-    return asked.emptied <= empty and len(empty) >= asked.empty
+    return problem.emptied <= empty and len(empty) >= problem.empty
 
 
-def _chosen(asked: RelocationProblem, least: exchange.Bound, clear: int, take: int) -> list[int]:
+def _chosen(problem: RelocationProblem, least: exchange.Bound, clear: int, take: int) -> list[int]:
     """The GPUs of a scope: whole nodes where pods hold several slices, else single GPUs."""
-    cleared = [*least.used, *asked.emptied, *least.next_best][: max(clear, len(least.used) + len(asked.emptied))]
-    if any(len(job.profiles) > 1 for job in asked.requests):
-        cleared += _whole_nodes(asked, cleared, clear)
+    cleared = [*least.used, *problem.emptied, *least.next_best][: max(clear, len(least.used) + len(problem.emptied))]
+    if any(len(job.profiles) > 1 for job in problem.requests):
+        cleared += _whole_nodes(problem, cleared, clear)
     inside = set(cleared)
-    leaving = {name for job in asked.jobs if any(w in inside for w, _ in job.home) for name in job.profiles}
-    takers = dict.fromkeys(_takers(asked, leaving, inside, take))
-    takers |= dict.fromkeys(_roomiest(asked))  # they may have to make room themselves
+    leaving = {name for job in problem.jobs if any(w in inside for w, _ in job.home) for name in job.profiles}
+    takers = dict.fromkeys(_takers(problem, leaving, inside, take))
+    takers |= dict.fromkeys(_roomiest(problem))  # they may have to make room themselves
     return sorted(inside | set([w for w in takers if w not in inside][: max(take, clear + take - len(inside))]))
 
 
-def _whole_nodes(asked: RelocationProblem, cleared: Sequence[int], most: int) -> list[int]:
+def _whole_nodes(problem: RelocationProblem, cleared: Sequence[int], most: int) -> list[int]:
     """All GPUs of the nodes of the first cleared GPUs and of the nodes with most free memory."""
     free: dict[int, int] = {}
-    for gpu, there in zip(asked.bins, joint.standing(asked), strict=True):
-        free[gpu.node] = free.get(gpu.node, 0) + gpu.geometry.free_slices(there)
-    nodes = {asked.bins[where].node for where in cleared[: most // 6]}
+    for gpu, state in zip(problem.bins, joint.standing(problem), strict=True):
+        free[gpu.node] = free.get(gpu.node, 0) + gpu.geometry.free_slices(state)
+    nodes = {problem.bins[where].node for where in cleared[: most // 6]}
     nodes |= set(sorted(free, key=lambda node: -free[node])[: most // 6])
-    return [where for where, gpu in enumerate(asked.bins) if gpu.node in nodes]
+    return [where for where, gpu in enumerate(problem.bins) if gpu.node in nodes]
 
 
-def _takers(asked: RelocationProblem, names: Collection[str], inside: Collection[int], most: int) -> list[int]:
+def _takers(problem: RelocationProblem, names: Collection[str], inside: Collection[int], most: int) -> list[int]:
     """The fullest GPUs with room for what leaves, a few for each profile."""
-    states = joint.standing(asked)
+    states = joint.standing(problem)
     order = sorted(
-        (where for where in range(len(asked.bins)) if where not in inside),
-        key=lambda where: (asked.bins[where].geometry.free_slices(states[where]), where),
+        (where for where in range(len(problem.bins)) if where not in inside),
+        key=lambda where: (problem.bins[where].geometry.free_slices(states[where]), where),
     )
-    found: list[int] = []
+    takers: list[int] = []
     for name in sorted(names):
-        room = (w for w in order if asked.bins[w].geometry.room_for(states[w], name))
-        found += [where for where, _ in zip(room, range(max(1, most // len(names))), strict=False)]
-    return found
+        with_room = (w for w in order if problem.bins[w].geometry.room_for(states[w], name))
+        takers += [where for where, _ in zip(with_room, range(max(1, most // len(names))), strict=False)]
+    return takers
 
 
-def _roomiest(asked: RelocationProblem) -> list[int]:
+def _roomiest(problem: RelocationProblem) -> list[int]:
     """All GPUs, those with most free memory first."""
-    states = joint.standing(asked)
-    free = [gpu.geometry.free_slices(state) for gpu, state in zip(asked.bins, states, strict=True)]
+    states = joint.standing(problem)
+    free = [gpu.geometry.free_slices(state) for gpu, state in zip(problem.bins, states, strict=True)]
     return sorted(range(len(free)), key=lambda where: (-free[where], where))
 
 
 @dataclass(frozen=True, slots=True)
 class _Scope:
-    """A question about some of the GPUs. Pods that are not wholly inside stay where they are."""
+    """A problem about some of the GPUs. Pods that are not wholly inside stay where they are."""
 
     whole: RelocationProblem
     chosen: list[int]
@@ -183,8 +183,8 @@ class _Scope:
         return [n for n, job in enumerate(self.whole.jobs) if all(where in inside for where, _ in job.home)]
 
     @property
-    def question(self) -> RelocationProblem:
-        """The question, GPUs and jobs renumbered."""
+    def problem(self) -> RelocationProblem:
+        """The problem, GPUs and jobs renumbered."""
         new = {where: number for number, where in enumerate(self.chosen)}
         jobs = self.jobs
         numbers = {job: number for number, job in enumerate(jobs)}
@@ -210,7 +210,7 @@ class _Scope:
         )
 
     def outside(self, found: Found) -> Found:
-        """An answer in the numbers of the whole question."""
+        """An answer in the numbers of the whole problem."""
         jobs = self.jobs
         moves = tuple(JobMove(jobs[move.job], self._places(move.places)) for move in found.moves)
         return replace(found, moves=moves, placed=tuple(self._places(places) for places in found.placed))

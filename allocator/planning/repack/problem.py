@@ -71,21 +71,21 @@ class RepackProblem:
     def budgets(self, saved: Saved, limits: RepackLimits) -> tuple[Budget, ...]:
         """Everything that limits which of the pods may move, and how often, together."""
         numbers = range(len(self.pods))
-        found = [Budget(limits.moves, dict.fromkeys(numbers, 1))]
+        budgets = [Budget(limits.moves, dict.fromkeys(numbers, 1))]
         if limits.gpc is not None:
-            found.append(Budget(limits.gpc, {n: self.pods[n].gpc for n in numbers}))
+            budgets.append(Budget(limits.gpc, {n: self.pods[n].gpc for n in numbers}))
         if limits.pods_per_service is not None:
             services: dict[tuple[str, str], dict[int, int]] = {}
             for n in numbers:
                 if self.pods[n].facts.service:
                     services.setdefault((self.pods[n].namespace, self.pods[n].facts.service), {})[n] = 1
-            found += [Budget(limits.pods_per_service, of_service) for _, of_service in sorted(services.items())]
+            budgets += [Budget(limits.pods_per_service, of_service) for _, of_service in sorted(services.items())]
         for budget in saved.budgets:
             covered = frozenset(budget.pods)
-            found.append(
+            budgets.append(
                 Budget(max(0, budget.disruptions_allowed), {n: 1 for n in numbers if self.pods[n].uid in covered})
             )
-        return tuple(budget for budget in found if budget.weights)
+        return tuple(budget for budget in budgets if budget.weights)
 
 
 def usable(snapshot: Snapshot) -> tuple[GpuView, ...]:
@@ -94,18 +94,18 @@ def usable(snapshot: Snapshot) -> tuple[GpuView, ...]:
 
 
 def build(saved: Saved, limits: RepackLimits, ignored: Collection[Rule] = ()) -> RepackProblem:
-    """The problem that a snapshot poses; rules that are ignored keep nobody in place."""
+    """The problem that a snapshot poses; rules that are ignored keep no pod in place."""
     gpus = usable(saved.snapshot)
     index = {gpu.uuid: number for number, gpu in enumerate(gpus)}
     of_pod: dict[str, list[tuple[GpuView, Occupant]]] = {}
     for gpu in saved.snapshot.gpus():
-        for one in gpu.occupants:
-            if one.uid:
-                of_pod.setdefault(one.uid, []).append((gpu, one))
+        for occupant in gpu.occupants:
+            if occupant.uid:
+                of_pod.setdefault(occupant.uid, []).append((gpu, occupant))
     pods = tuple(
-        _pod(uid, held, saved.pods.get(uid, _UNKNOWN), index)
-        for uid, held in of_pod.items()
-        if _may_move(held, saved.pods.get(uid, _UNKNOWN), index, limits, ignored)
+        _pod(uid, slices, saved.pods.get(uid, _UNKNOWN), index)
+        for uid, slices in of_pod.items()
+        if _may_move(slices, saved.pods.get(uid, _UNKNOWN), index, limits, ignored)
     )
     moving = {pod.uid for pod in pods}
     nodes = {name: number for number, name in enumerate(dict.fromkeys(gpu.node for gpu in gpus))}
@@ -116,13 +116,13 @@ def build(saved: Saved, limits: RepackLimits, ignored: Collection[Rule] = ()) ->
 
 
 def _may_move(
-    held: list[tuple[GpuView, Occupant]],
+    slices: list[tuple[GpuView, Occupant]],
     facts: PodFacts,
     usable_gpus: Mapping[str, int],
     limits: RepackLimits,
     ignored: Collection[Rule],
 ) -> bool:
-    settled = all(one.state in _SETTLED and gpu.uuid in usable_gpus for gpu, one in held)
+    settled = all(occupant.state in _SETTLED and gpu.uuid in usable_gpus for gpu, occupant in slices)
     return (
         settled
         and (facts.movable or Rule.MOVABLE in ignored)
@@ -130,18 +130,22 @@ def _may_move(
     )
 
 
-def _pod(uid: str, held: list[tuple[GpuView, Occupant]], facts: PodFacts, index: Mapping[str, int]) -> MovablePod:
-    gpc = sum(gpu.catalogue.profile(one.placement.profile).compute_slices for gpu, one in held if gpu.catalogue)
-    first = held[0][1]
+def _pod(uid: str, slices: list[tuple[GpuView, Occupant]], facts: PodFacts, index: Mapping[str, int]) -> MovablePod:
+    gpc = sum(
+        gpu.catalogue.profile(occupant.placement.profile).compute_slices for gpu, occupant in slices if gpu.catalogue
+    )
+    first = slices[0][1]
     return MovablePod(
         uid=uid,
         name=f"{first.namespace}/{first.pod}",
         facts=facts,
         gpc=gpc,
-        containers=tuple(one.container for _, one in held),
-        places=tuple((index[gpu.uuid], one.placement) for gpu, one in held),
+        containers=tuple(occupant.container for _, occupant in slices),
+        places=tuple((index[gpu.uuid], occupant.placement) for gpu, occupant in slices),
     )
 
 
 def _fixed(gpu: GpuView, moving: Collection[str]) -> tuple[Placement, ...]:
-    return tuple(one.placement for one in gpu.occupants if one.state != IDLE and one.uid not in moving)
+    return tuple(
+        occupant.placement for occupant in gpu.occupants if occupant.state != IDLE and occupant.uid not in moving
+    )

@@ -12,70 +12,74 @@ MAX_COLUMNS = 60_000  # larger programs are not stated: building them would take
 SOLVED = (SolveStatus.OPTIMAL, SolveStatus.FEASIBLE)
 
 
-def cheapest(asked: RelocationProblem, max_moves: int, time_limit_s: float) -> Found:
+def cheapest(problem: RelocationProblem, max_moves: int, time_limit_s: float) -> Found:
     """The cheapest legal order of at most so many moves that answers the question; INFEASIBLE if none exists.
 
     The cheapest end is asked for first, the way left open: usually its moves can be put in an order, and nothing can be
     cheaper. Where they block each other, other ends of the same pods are tried, then of any pods; only then the
     whole way is searched, with more and more steps, until no longer plan could be cheaper.
     """
-    end = _cheapest_end(asked, time_limit_s * 0.6)
+    end = _cheapest_end(problem, time_limit_s * 0.6)
     if end.status not in SOLVED:
         return end
-    found = _in_order(asked, end)
+    found = _in_order(problem, end)
     left = time_limit_s - end.seconds
-    for jobs in (sorted(move.job for move in end.moves), range(len(asked.jobs))):
-        narrow = _only(asked, jobs)
+    for jobs in (sorted(move.job for move in end.moves), range(len(problem.jobs))):
+        narrow = _only(problem, jobs)
         if found is None and left > 0 and relocation.size(narrow) <= MAX_COLUMNS:
             other = relocation.destination(narrow, left / 2, one_by_one=True)
             left -= other.seconds
             back = replace(other, moves=tuple(JobMove(jobs[m.job], m.places) for m in other.moves))
-            if other.status in SOLVED and (len(jobs) == len(asked.jobs) or other.cost == end.bound):
-                found = _in_order(asked, replace(back, bound=max(end.bound, _twice(asked, end, back))))
+            if other.status in SOLVED and (len(jobs) == len(problem.jobs) or other.cost == end.bound):
+                found = _in_order(problem, replace(back, bound=max(end.bound, _twice(problem, end, back))))
     if found is not None and found.cost <= found.bound:
         return replace(found, bound=found.cost, status=SolveStatus.OPTIMAL)
-    return _by_steps(asked, end, found, max_moves, left)
+    return _by_steps(problem, end, found, max_moves, left)
 
 
-def _cheapest_end(asked: RelocationProblem, time_limit_s: float) -> Found:
-    if rearrangement.applies(asked):
-        return rearrangement.destination(asked, time_limit_s)
-    return relocation.destination(asked, time_limit_s)
+def _cheapest_end(problem: RelocationProblem, time_limit_s: float) -> Found:
+    if rearrangement.applies(problem):
+        return rearrangement.destination(problem, time_limit_s)
+    return relocation.destination(problem, time_limit_s)
 
 
-def _in_order(asked: RelocationProblem, end: Found) -> Found | None:
+def _in_order(problem: RelocationProblem, end: Found) -> Found | None:
     """The same moves in a legal order, if there is one."""
-    ordered = relocation.order(asked, end.moves)
+    ordered = relocation.order(problem, end.moves)
     return None if ordered is None else replace(end, moves=ordered)
 
 
-def _twice(asked: RelocationProblem, end: Found, once: Found) -> int:
+def _twice(problem: RelocationProblem, end: Found, once: Found) -> int:
     """A bound of all plans: of those that move nobody twice, and of those that do, which pay for one restart more."""
-    return min(once.bound, end.bound + min(job.cost for job in asked.jobs))
+    return min(once.bound, end.bound + min(job.cost for job in problem.jobs))
 
 
-def _only(asked: RelocationProblem, jobs: Sequence[int]) -> RelocationProblem:
+def _only(problem: RelocationProblem, jobs: Sequence[int]) -> RelocationProblem:
     """The same question with all other jobs staying."""
-    stay = [list(gpu.fixed) for gpu in asked.bins]
-    for number in set(range(len(asked.jobs))) - set(jobs):
-        for where, placement in asked.jobs[number].home:
+    stay = [list(gpu.fixed) for gpu in problem.bins]
+    for number in set(range(len(problem.jobs))) - set(jobs):
+        for where, placement in problem.jobs[number].home:
             stay[where].append(placement)
     new = {job: number for number, job in enumerate(jobs)}
     return replace(
-        asked,
-        bins=tuple(replace(gpu, fixed=tuple(slices)) for gpu, slices in zip(asked.bins, stay, strict=True)),
-        jobs=tuple(asked.jobs[job] for job in jobs),
-        budgets=tuple(Budget(b.limit, {new[j]: w for j, w in b.weights.items() if j in new}) for b in asked.budgets),
+        problem,
+        bins=tuple(replace(gpu, fixed=tuple(slices)) for gpu, slices in zip(problem.bins, stay, strict=True)),
+        jobs=tuple(problem.jobs[job] for job in jobs),
+        budgets=tuple(Budget(b.limit, {new[j]: w for j, w in b.weights.items() if j in new}) for b in problem.budgets),
     )
 
 
-def _by_steps(asked: RelocationProblem, end: Found, known: Found | None, max_moves: int, time_limit_s: float) -> Found:
+def _by_steps(
+    problem: RelocationProblem, end: Found, known: Found | None, max_moves: int, time_limit_s: float
+) -> Found:
     """The whole way searched, beside what is known. Each step costs at least what the cheapest restart does."""
-    single = min(job.cost for job in asked.jobs)
+    single = min(job.cost for job in problem.jobs)
     steps, left, best = len(end.moves), time_limit_s, known
     while steps <= _most_steps(best, single, max_moves):
-        small = relocation.size(asked) * steps <= MAX_COLUMNS
-        found = relocation.sequence(asked, steps, end.bound, left) if small and left > 0 else Found(SolveStatus.UNKNOWN)
+        small = relocation.size(problem) * steps <= MAX_COLUMNS
+        found = (
+            relocation.sequence(problem, steps, end.bound, left) if small and left > 0 else Found(SolveStatus.UNKNOWN)
+        )
         left -= found.seconds
         if found.status in SOLVED and (best is None or found.cost < best.cost):
             best = replace(found, bound=end.bound, status=SolveStatus.FEASIBLE)

@@ -24,7 +24,7 @@ MAX_REQUESTS = 1_000
 Priority = Annotated[int, Meta(ge=-(2**31), le=2**31)]
 
 
-class PodRequest(DocumentPart):
+class PodRequest(DocumentPart, frozen=True):
     """Pods to make room for: `count` copies, each with these slices on one node."""
 
     profiles: dict[Key, Annotated[int, Meta(ge=0, le=MAX_SLICES_PER_POD)]]
@@ -35,7 +35,7 @@ class PodRequest(DocumentPart):
 PodRequests = Annotated[tuple[PodRequest, ...], Meta(max_length=MAX_REQUESTS)]
 
 
-class RepackBudgets(DocumentPart):
+class RepackBudgets(DocumentPart, frozen=True):
     """What a repack may spend: restarts, compute slices moved, restarts per owner. Null is no limit."""
 
     moves: Annotated[int, Meta(ge=0, le=MAX_MOVES)] = 10
@@ -43,14 +43,14 @@ class RepackBudgets(DocumentPart):
     pods_per_service: Count | None = None
 
 
-class RepackEmpty(DocumentPart):
+class RepackEmpty(DocumentPart, frozen=True):
     """What shall be empty: so many more GPUs than now, and all GPUs of some nodes."""
 
     gpus: Count = 0
     nodes: Annotated[tuple[Text, ...], Meta(max_length=MAX_ENTRIES)] = ()
 
 
-class RepackDocument(DocumentPart):
+class RepackDocument(DocumentPart, frozen=True):
     """What `migsched repack` is asked."""
 
     requests: PodRequests = ()
@@ -60,7 +60,7 @@ class RepackDocument(DocumentPart):
     prices: dict[Key, Price] = msgspec.field(default_factory=dict)
 
 
-class SlicePlace(AnswerPart):
+class SlicePlace(AnswerPart, frozen=True):
     """Where a slice lies, or shall."""
 
     gpu: str
@@ -68,7 +68,7 @@ class SlicePlace(AnswerPart):
     start: int
 
 
-class PodPlacement(AnswerPart):
+class PodPlacement(AnswerPart, frozen=True):
     """Where a pod goes that was asked about."""
 
     request: str
@@ -76,7 +76,7 @@ class PodPlacement(AnswerPart):
     slices: list[SlicePlace]
 
 
-class SliceMove(AnswerPart):
+class SliceMove(AnswerPart, frozen=True):
     """A slice of a restarted pod: where it was and where it goes."""
 
     container: str
@@ -84,7 +84,7 @@ class SliceMove(AnswerPart):
     to: SlicePlace
 
 
-class PodMove(AnswerPart):
+class PodMove(AnswerPart, frozen=True):
     """One restart."""
 
     step: int
@@ -98,7 +98,7 @@ class PodMove(AnswerPart):
     cost: int
 
 
-class RepackCost(AnswerPart):
+class RepackCost(AnswerPart, frozen=True):
     """What the restarts cost."""
 
     total: int
@@ -107,7 +107,7 @@ class RepackCost(AnswerPart):
     pods: int
 
 
-class FleetFigures(AnswerPart):
+class FleetFigures(AnswerPart, frozen=True):
     """What a state of the fleet is worth."""
 
     gpus_in_use: int
@@ -118,7 +118,7 @@ class FleetFigures(AnswerPart):
     stranded_memory_slices: int
 
 
-class RepackAnswer(AnswerPart):
+class RepackAnswer(AnswerPart, frozen=True):
     """The cheapest ordered restarts. `possible` is null where none was found and none is proven impossible."""
 
     possible: bool | None

@@ -26,14 +26,14 @@ class Colour(enum.Enum):
     BLUE = "blue"
 
 
-class Part(DocumentPart):
+class Part(DocumentPart, frozen=True):
     """A part of the document below."""
 
     name: Text
     size: Count = 1
 
 
-class Whole(DocumentPart):
+class Whole(DocumentPart, frozen=True):
     """A document with a field of every sort."""
 
     parts: Annotated[tuple[Part, ...], Meta(min_length=1, max_length=3, extra={reader.EMPTY_FIX: "write a part"})]
@@ -45,7 +45,7 @@ class Whole(DocumentPart):
     idle: bool = False
 
 
-GOOD = {"parts": [{"name": "a"}]}
+GOOD: dict[Any, Any] = {"parts": [{"name": "a"}]}
 
 
 @pytest.mark.parametrize(
