@@ -20,7 +20,7 @@ from node_agent.slices.promises import OutstandingPromise
 from node_agent.slices.states import Record
 
 # What each derived value follows from; sources come before what follows from them.
-_SOURCES: Mapping[str, tuple[str, ...]] = {
+SOURCES: Mapping[str, tuple[str, ...]] = {
     "catalogues": ("view",),
     "held": ("records",),
     "holders": ("listing",),
@@ -56,7 +56,7 @@ class Observation:
         if all(vars(later)[name] is vars(self)[name] for name in self.__dataclass_fields__):
             return self
         known, kept = vars(self), vars(later)
-        for name, sources in _SOURCES.items():
+        for name, sources in SOURCES.items():
             if name not in known:
                 continue
             if all(getattr(later, source) is getattr(self, source) for source in sources) or (

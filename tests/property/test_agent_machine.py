@@ -1,5 +1,6 @@
 """The agent against simulated GPUs, a kubelet, pods, faults and crashes in any order: nothing shared, nothing lost."""
 
+import dataclasses
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -18,6 +19,7 @@ from allocator.claims.report import SliceState
 from allocator.mig.profile import GpuPlacement
 from node_agent.gpu import device
 from node_agent.slices import states
+from node_agent.slices.observation import SOURCES
 from node_agent.slices.states import RecordState
 from simulator.gpu.faults import Call
 from tests.unit.node_agent.agent_on_node import AgentOnNode, Crash
@@ -192,8 +194,11 @@ class AgentMachine(RuleBasedStateMachine):
 
     @rule()
     def step(self) -> None:
-        """The agent makes a step."""
+        """The agent makes a step. What its observation kept from earlier ones is what would be worked out now."""
         self._guarded(self.node.step)
+        kept = self.node.state.observe()
+        now = dataclasses.replace(kept)
+        assert all(getattr(kept, name) == getattr(now, name) for name in SOURCES)
 
     @rule()
     def later(self) -> None:
