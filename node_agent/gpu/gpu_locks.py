@@ -26,6 +26,11 @@ class Lock:
         self._holder = None
         self._lock.release()
 
+    @property
+    def held(self) -> bool:
+        """Whether a thread has it now."""
+        return self._lock.locked()
+
     @contextmanager
     def released(self) -> Iterator[None]:
         """Without the lock meanwhile, if the calling thread has it."""
