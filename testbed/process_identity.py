@@ -20,7 +20,7 @@ def write(path: Path, pid: int) -> None:
 
 
 def start_time(pid: int) -> str | None:
-    """Return when process `pid` started, in clock ticks since boot, or None where there is none."""
+    """When process `pid` started, in clock ticks since boot, or None where there is none."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except (FileNotFoundError, ProcessLookupError):

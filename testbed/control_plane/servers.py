@@ -58,7 +58,7 @@ class Ports:
 
 
 def etcd(binaries: build.Binaries, data: Path, ports: Ports) -> list[str]:
-    """Return etcd's command line."""
+    """The command line of etcd."""
     client, peer = f"http://{HOST}:{ports.etcd}", f"http://{HOST}:{ports.etcd_peer}"
     return [
         str(binaries.etcd),
@@ -74,7 +74,7 @@ def etcd(binaries: build.Binaries, data: Path, ports: Ports) -> list[str]:
 
 
 def api_server(binaries: build.Binaries, files: certificates.Certificates, token_file: Path, ports: Ports) -> list[str]:
-    """Return kube-apiserver's command line."""
+    """The command line of kube-apiserver."""
     return [
         str(binaries.kube_apiserver),
         f"--etcd-servers=http://{HOST}:{ports.etcd}",
@@ -100,7 +100,7 @@ def api_server(binaries: build.Binaries, files: certificates.Certificates, token
 def controller_manager(
     binaries: build.Binaries, files: certificates.Certificates, kubeconfig: Path, port: int
 ) -> list[str]:
-    """Return kube-controller-manager's command line."""
+    """The command line of kube-controller-manager."""
     return [
         str(binaries.kube_controller_manager),
         f"--kubeconfig={kubeconfig}",
@@ -113,7 +113,7 @@ def controller_manager(
 
 
 def scheduler(binaries: build.Binaries, files: certificates.Certificates, config: Path, port: int) -> list[str]:
-    """Return kube-scheduler's command line; `config` is its KubeSchedulerConfiguration."""
+    """The command line of kube-scheduler; `config` is its KubeSchedulerConfiguration."""
     return [str(binaries.kube_scheduler), f"--config={config}", *_side_port(files, port)]
 
 

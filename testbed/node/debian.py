@@ -30,15 +30,18 @@ class Tools:
     busybox: Path  # linked statically: an image holds nothing else
 
 
-def ensure_installed(progress: Progress | None = None, *, cache: Path | None = None) -> Tools:
-    """Return runc and a static busybox, unpacking packages into the cache where PATH has none.
+def ensure_installed(
+    progress: Progress | None = None, *, cache: Path | None = None, admin_directories: str = ADMIN_DIRECTORIES
+) -> Tools:
+    """Where runc and a static busybox are, unpacking packages into the cache where PATH has none.
 
     `progress` hears what is fetched. `cache` is the cache's root, in place of MIGSCHED_CACHE and `.cache`.
+    runc is looked for in `admin_directories` too.
 
     Raises MachineError where they are not there and cannot be had; it says what to install.
     """
     tell = progress or (lambda _line: None)
-    runc, busybox = _on_path()
+    runc, busybox = _on_path(admin_directories)
     if runc and busybox:
         return Tools(runc, busybox)
     try:
@@ -53,8 +56,8 @@ def ensure_installed(progress: Progress | None = None, *, cache: Path | None = N
     return Tools(runc or unpacked / "usr/sbin/runc", busybox or unpacked / "bin/busybox")
 
 
-def _on_path() -> tuple[Path | None, Path | None]:
-    runc = shutil.which("runc") or shutil.which("runc", path=ADMIN_DIRECTORIES)
+def _on_path(admin_directories: str) -> tuple[Path | None, Path | None]:
+    runc = shutil.which("runc") or shutil.which("runc", path=admin_directories)
     busybox = shutil.which("busybox")
     static = busybox is not None and elf.is_static(Path(busybox))
     return Path(runc) if runc else None, Path(busybox) if busybox and static else None

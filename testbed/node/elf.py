@@ -8,7 +8,7 @@ _INTERPRETER = 3  # PT_INTERP: the segment that names the dynamic loader
 
 
 def is_static(path: Path) -> bool:
-    """Return whether `path` is a 64-bit ELF executable that needs no dynamic loader, and so no libraries."""
+    """Whether `path` is a 64-bit ELF executable that needs no dynamic loader, and so no libraries."""
     with path.open("rb") as file:
         header = file.read(64)
         if len(header) < 64 or header[:4] != _MAGIC or header[4] != _64_BIT or header[5] != _LITTLE:

@@ -17,12 +17,12 @@ _CAPABILITIES = {"CAP_NET_ADMIN": 12, "CAP_SYS_CHROOT": 18, "CAP_SYS_ADMIN": 21,
 _HIDDEN = ("/run", "/var/lib", "/var/log")
 
 
-def require() -> None:
-    """Pass where this machine can run a node.
+def require(root: Path = Path("/")) -> None:
+    """Pass where this machine can run a node; see `missing`.
 
     Raises MachineError where it cannot; the error lists everything that is missing.
     """
-    lacks = missing()
+    lacks = missing(root)
     if lacks:
         raise errors.MachineError(lacks)
 

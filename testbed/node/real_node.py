@@ -263,7 +263,7 @@ class RealNode:
         return read
 
     def _container(self, pod: str, container: str | None, namespace: str) -> str:
-        """Return containerd's id of a running container."""
+        """Containerd's id of a running container."""
         statuses = self._pod(pod, namespace)["status"].get("containerStatuses", ())
         for status in statuses:
             if container in (None, status["name"]) and "running" in status["state"]:

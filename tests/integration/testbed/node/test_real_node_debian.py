@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from testbed.node import debian, elf, errors
+from testbed.progress import Progress
 
 # Records its calls; `download` makes one .deb for each package, `update` marks that there are lists now.
 _APT = """#!/bin/sh
@@ -40,7 +41,6 @@ def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     directory = tmp_path / "path"
     directory.mkdir()
     monkeypatch.setenv("PATH", str(directory))
-    monkeypatch.setattr(debian, "ADMIN_DIRECTORIES", str(directory))
     return directory
 
 
@@ -52,15 +52,30 @@ def packages(path: Path, *, lists: bool = True, failing: str = "", broken: str =
         (path / "lists").touch()
 
 
+def install(path: Path, tmp_path: Path, progress: Progress | None = None) -> debian.Tools:
+    """Install into a cache of this test, on a machine that has only what is on PATH."""
+    return debian.ensure_installed(progress, cache=tmp_path / "cache", admin_directories=str(path))
+
+
+def elf_program(path: Path, *kinds: int) -> Path:
+    """A 64-bit ELF executable with segments of these kinds."""
+    header = bytearray(64)
+    header[:6] = b"\x7fELF\x02\x01"
+    header[32:40] = (64).to_bytes(8, "little")  # the program headers' offset
+    header[54:58] = (56).to_bytes(2, "little") + len(kinds).to_bytes(2, "little")  # their size and count
+    path.write_bytes(bytes(header) + b"".join(kind.to_bytes(4, "little").ljust(56, b"\0") for kind in kinds))
+    path.chmod(0o755)
+    return path
+
+
 def calls(path: Path) -> list[str]:
     return (path / "calls").read_text("ascii").splitlines()
 
 
-def test_what_is_on_path_is_used(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_on_path_is_used(path: Path, tmp_path: Path) -> None:
     """With runc and a static busybox on PATH nothing is fetched."""
-    monkeypatch.setattr(elf, "is_static", lambda _path: True)
-    runc, busybox = program(path / "runc", "#!/bin/sh\n"), program(path / "busybox", "#!/bin/sh\n")
-    assert debian.ensure_installed(cache=tmp_path / "cache") == debian.Tools(runc, busybox)
+    runc, busybox = program(path / "runc", "#!/bin/sh\n"), elf_program(path / "busybox", 1, 1)
+    assert install(path, tmp_path) == debian.Tools(runc, busybox)
     assert not (tmp_path / "cache").exists()
 
 
@@ -69,7 +84,7 @@ def test_a_busybox_that_needs_libraries_is_not_used(path: Path, tmp_path: Path) 
     packages(path)
     runc = program(path / "runc", "#!/bin/sh\n")
     program(path / "busybox", "#!/bin/sh\n")
-    tools = debian.ensure_installed(cache=tmp_path / "cache")
+    tools = install(path, tmp_path)
     assert tools == debian.Tools(runc, tmp_path / "cache/debian/runc-busybox-static/bin/busybox")
 
 
@@ -77,10 +92,10 @@ def test_packages_are_unpacked_once(path: Path, tmp_path: Path) -> None:
     """What PATH lacks is downloaded and unpacked into the cache, and found there the next time."""
     packages(path)
     told: list[str] = []
-    first = debian.ensure_installed(told.append, cache=tmp_path / "cache")
+    first = install(path, tmp_path, told.append)
     assert first.runc.is_file()
     assert first.busybox.is_file()
-    assert debian.ensure_installed(told.append, cache=tmp_path / "cache") == first
+    assert install(path, tmp_path, told.append) == first
     assert calls(path) == ["download --quiet runc busybox-static"]
     assert told == ["fetching the packages runc, busybox-static"]
     assert not list((tmp_path / "cache").rglob("*.deb"))
@@ -89,7 +104,7 @@ def test_packages_are_unpacked_once(path: Path, tmp_path: Path) -> None:
 def test_lists_of_its_own_where_the_system_has_none(path: Path, tmp_path: Path) -> None:
     """Without package lists, some are fetched into the cache, and the system's are not touched."""
     packages(path, lists=False)
-    assert debian.ensure_installed(cache=tmp_path / "cache").runc.is_file()
+    assert install(path, tmp_path).runc.is_file()
     _first, update, download = calls(path)
     assert update.endswith("--quiet update")
     assert download.endswith("--quiet download runc busybox-static")
@@ -102,37 +117,27 @@ def test_no_network_says_what_to_install(path: Path, tmp_path: Path) -> None:
     """Where the packages cannot be fetched, the error repeats apt's words, and nothing is kept in the cache."""
     packages(path, failing="Temporary failure resolving the mirror")
     with pytest.raises(errors.MachineError, match=r"install runc and busybox-static.*Temporary failure resolving"):
-        debian.ensure_installed(cache=tmp_path / "cache")
+        install(path, tmp_path)
     assert [entry.name for entry in (tmp_path / "cache/debian").iterdir()] == ["lock"]
 
 
 def test_another_distribution_is_told_what_to_install(path: Path, tmp_path: Path) -> None:
     """Without apt-get, the error names the packages."""
     with pytest.raises(errors.MachineError, match=r"install runc and busybox-static.*only.*on Debian or Ubuntu"):
-        debian.ensure_installed(cache=tmp_path / "cache")
+        install(path, tmp_path)
 
 
 def test_a_runc_that_does_not_run_is_not_kept(path: Path, tmp_path: Path) -> None:
     """An unpacked runc that lacks a library is refused, in the words of the loader."""
     packages(path, broken="yes")
     with pytest.raises(errors.MachineError, match=r"the unpacked runc does not run: libseccomp\.so\.2"):
-        debian.ensure_installed(cache=tmp_path / "cache")
+        install(path, tmp_path)
 
 
 def test_static_executables_are_told_from_others(tmp_path: Path) -> None:
     """A program without an interpreter segment is static, and scripts, dynamic programs and short files are not."""
-    header = bytearray(64)
-    header[:6] = b"\x7fELF\x02\x01"
-    header[32:40] = (64).to_bytes(8, "little")  # the program headers' offset
-    header[54:58] = (56).to_bytes(2, "little") + (2).to_bytes(2, "little")  # their size and count
-
-    def executable(name: str, *kinds: int) -> Path:
-        path = tmp_path / name
-        path.write_bytes(bytes(header) + b"".join(kind.to_bytes(4, "little").ljust(56, b"\0") for kind in kinds))
-        return path
-
-    assert elf.is_static(executable("static", 1, 1))
-    assert not elf.is_static(executable("dynamic", 1, 3))
+    assert elf.is_static(elf_program(tmp_path / "static", 1, 1))
+    assert not elf.is_static(elf_program(tmp_path / "dynamic", 1, 3))
     assert not elf.is_static(program(tmp_path / "script", "#!/bin/sh\n"))
 
 

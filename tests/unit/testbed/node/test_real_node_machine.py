@@ -103,9 +103,10 @@ def test_another_system_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     assert machine.missing() == ["a node needs Linux; this is darwin"]
 
 
-def test_the_error_lists_all_that_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_error_lists_all_that_is_missing(machine_with: Make) -> None:
     """Where more than one thing is missing, the error names them all."""
-    monkeypatch.setattr(machine, "missing", lambda: ["no root", "no cgroups"])
-    with pytest.raises(errors.MachineError, match="cannot run a Kubernetes node: no root; no cgroups") as failure:
-        machine.require()
-    assert failure.value.missing == ("no root", "no cgroups")
+    root = machine_with(file_systems="\text4\n", missing=("dev/kmsg",))
+    with pytest.raises(errors.MachineError, match=r"cannot run a Kubernetes node: .*kmsg.*; .*overlay") as failure:
+        machine.require(root)
+    assert failure.value.missing == tuple(machine.missing(root))
+    assert len(failure.value.missing) == 2
