@@ -135,7 +135,10 @@ def _placed(picture: Picture) -> Table:
     colour = slot_map.colours(occupant.pod for node in picture.nodes for gpu in node.gpus for occupant in gpu.occupants)
     for pod in sorted((pod for pod in picture.pods if pod.node), key=lambda pod: pod.name):
         name = Text(pod.name, style=colour.get(slot_map.workload(pod.name), ("", ""))[0])
-        where = [(f"{index[s.gpu]}  {s.gpu[:12]}", s.profile, str(s.start)) for s in pod.slices] or [("", "–", "")]
+        where = [
+            (f"{index[hold.gpu]}  {hold.gpu[:12]}", hold.placement.profile, str(hold.placement.start))
+            for hold in pod.slices
+        ] or [("", "–", "")]
         for row, (gpu, profile, start) in enumerate(where):
             first = (name, pod.phase, pod.node) if row == 0 else ("", "", "")
             table.add_row(*first, gpu, profile, start)

@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from allocator.claims import snapshot
-from allocator.claims.ledger import ClaimState
+from allocator.claims.ledger import ClaimState, Hold
 from allocator.mig import gpu_models
 from scheduler import explain, settings
 from simulator.cluster import api, embedded, nodes
 from simulator.cluster.api import Document
 from simulator.cluster.embedded import Embedded, EmbeddedOptions
 from simulator.cluster.kube_scheduler.scheduler import SchedulerConfig
-from simulator.picture import Picture, PodRow, SliceView
+from simulator.picture import Picture, PodRow
 from simulator.workloads import expand, manifests, translation
 from simulator.workloads.expand import Expansion
 from simulator.workloads.translation import EXAMPLES_MODEL
@@ -59,17 +59,16 @@ class Demo:
     def picture(self) -> Picture:
         """Where everything is now."""
         node_views = snapshot.take(self.cluster.service.state.inventory).nodes
-        slices: dict[str, list[SliceView]] = {}
+        slices: dict[str, list[Hold]] = {}
         for node in node_views:
             for gpu in node.gpus:
                 for occupant in gpu.occupants:
-                    place = occupant.placement
-                    shown = SliceView(occupant.container, gpu.uuid, place.profile, place.start, place.size)
-                    slices.setdefault(occupant.uid, []).append(shown)
+                    hold = Hold(occupant.container, gpu.uuid, occupant.placement)
+                    slices.setdefault(occupant.uid, []).append(hold)
         pods = (stored.document for stored in self.cluster.server.list(api.POD))
         return Picture(tuple(self._pod(pod, slices) for pod in pods), node_views)
 
-    def _pod(self, pod: Document, slices: dict[str, list[SliceView]]) -> PodRow:
+    def _pod(self, pod: Document, slices: dict[str, list[Hold]]) -> PodRow:
         meta, uid = pod["metadata"], pod["metadata"]["uid"]
         phase = "Terminating" if meta.get("deletionTimestamp") else str(pod["status"].get("phase", ""))
         node = str(pod["spec"].get("nodeName", ""))

@@ -3,18 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
+from allocator.claims.ledger import Hold
 from allocator.claims.snapshot import NodeView
-
-
-@dataclass(frozen=True, slots=True)
-class SliceView:
-    """One slice of a pod: memory slices `start` … `start + size - 1` of a GPU."""
-
-    container: str
-    gpu: str
-    profile: str
-    start: int
-    size: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +16,7 @@ class PodRow:
     phase: str
     node: str
     reason: str
-    slices: tuple[SliceView, ...]
+    slices: tuple[Hold, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,13 +38,13 @@ class Picture:
                     "reason": pod.reason,
                     "slices": [
                         {
-                            "container": slice_.container,
-                            "gpu": slice_.gpu,
-                            "profile": slice_.profile,
-                            "start": slice_.start,
-                            "size": slice_.size,
+                            "container": hold.container,
+                            "gpu": hold.gpu,
+                            "profile": hold.placement.profile,
+                            "start": hold.placement.start,
+                            "size": hold.placement.size,
                         }
-                        for slice_ in pod.slices
+                        for hold in pod.slices
                     ],
                 }
                 for pod in self.pods
