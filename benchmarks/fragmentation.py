@@ -16,7 +16,7 @@ import numpy as np
 
 from allocator.mig import gpu_models
 from allocator.mig.geometry import Geometry, compiled
-from allocator.placement import fleet, policy
+from allocator.placement import policy, room
 from benchmarks.benchmark import Progress
 from benchmarks.policies import Contender
 from replay import engine, mix
@@ -63,7 +63,7 @@ class _Watch(Tally):
         if lost is None:
             state = self._geometry.state_of(p for i, p in enumerate(self._geometry.placements) if slices >> i & 1)
             lost = sum(
-                share * fleet.stranded_slices(self._geometry, state, frozenset((name,)))
+                share * room.stranded_slices(self._geometry, state, frozenset((name,)))
                 for name, share in self._shares.items()
             )
             self._lost[slices] = lost

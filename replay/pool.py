@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from allocator import errors
 from allocator.mig.geometry import Geometry
-from allocator.placement import fleet, policy
+from allocator.placement import policy, room
 from allocator.placement.policy import Order, Policy
 
 NO_GPU = -1
@@ -37,7 +37,7 @@ class GpuPool:
         self._compute = [by_name[p.profile].compute_slices for p in geometry.placements]
         self._memory = [p.size for p in geometry.placements]
         wanted = frozenset(geometry.profiles)
-        self._stranded = [fleet.stranded_slices(geometry, state, wanted) for state in range(geometry.states)]
+        self._stranded = [room.stranded_slices(geometry, state, wanted) for state in range(geometry.states)]
         self._cursor = 0
         self._ends: list[dict[int, float]] = [{} for _ in range(gpus)]
         self.use(by)

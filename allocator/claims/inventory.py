@@ -21,7 +21,7 @@ from allocator.mig import geometry
 from allocator.mig.catalogue import Catalogue
 from allocator.mig.geometry import Geometry
 from allocator.mig.profile import Placement
-from allocator.placement import fitting, fleet, misfit
+from allocator.placement import fitting, fleet, misfit, room
 from allocator.placement.fitting import GpuState
 from allocator.placement.misfit import Misfit, Reason
 from allocator.placement.policy import DEFAULT, Policy
@@ -351,7 +351,7 @@ class Inventory:
                 conflicts[gpu.uuid] = str(error)
                 continue
             usable.append((gpu.uuid, state))
-            gained = gained or fleet.gained(known, state)
+            gained = gained or room.gained(known, state)
         self.room_generation += gained
         self._usable[node] = tuple(usable)
         self._conflicts[node] = conflicts

@@ -6,14 +6,13 @@ writes rows; read by the extender and the capacity tools.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from functools import lru_cache
 from itertools import islice, repeat
 
 import numpy as np
 import numpy.typing as npt
 
 from allocator.mig.geometry import Geometry
-from allocator.placement import joint_losses, policy
+from allocator.placement import joint_losses, policy, room
 from allocator.placement.fitting import GpuState
 from allocator.placement.joint_losses import JointLosses
 from allocator.placement.policy import Order, Policy
@@ -200,7 +199,7 @@ class Fleet:
             for state in np.flatnonzero(numbers[offset : offset + geometry.states]).tolist():
                 number = int(numbers[offset + state])
                 free, lost = by_model.get(geometry.catalogue.model, (0, 0))
-                stranded = stranded_slices(geometry, state, wanted) if wanted else 0
+                stranded = room.stranded_slices(geometry, state, wanted) if wanted else 0
                 by_model[geometry.catalogue.model] = (
                     free + number * geometry.free_slices(state),
                     lost + number * stranded,
@@ -249,27 +248,3 @@ class Fleet:
                     self._best[profile] = np.append(best, np.full(len(best), np.inf))
         self.rows[node] = row
         return row
-
-
-@lru_cache(maxsize=8192)
-def stranded_slices(geometry: Geometry, state: int, wanted: frozenset[str]) -> int:
-    """Free memory slices of one GPU that no legal placement of a wanted profile covers."""
-    covered = 0
-    for index, after in enumerate(geometry.step[state]):
-        if after >= 0 and geometry.placements[index].profile in wanted:
-            covered |= geometry.placements[index].mask
-    full = (1 << geometry.catalogue.memory_slices) - 1
-    return (full & ~int(geometry.masks[state]) & ~covered).bit_count()
-
-
-def gained(before: GpuState | None, after: GpuState) -> bool:
-    """Whether a GPU can take a slice where it could not, or is new."""
-    if before is None or before[0] is not after[0]:
-        return True
-    return before[1] != after[1] and _opened(after[0], before[1], after[1])
-
-
-@lru_cache(maxsize=8192)
-def _opened(geometry: Geometry, before: int, after: int) -> bool:
-    """Whether some placement is legal in one state and was not in the other."""
-    return bool(((geometry.step[after] >= 0) & (geometry.step[before] < 0)).any())

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from allocator.mig.geometry import Geometry
 from allocator.mig.profile import Placement
-from allocator.placement import fleet
+from allocator.placement import room
 from allocator.planning.packing import patterns
 from allocator.planning.packing.covering import Cover, Supply
 from allocator.planning.plan.problem import Pinned
@@ -27,7 +27,7 @@ class Layout:
 
     def stranded(self, wanted: frozenset[str]) -> int:
         """Free memory slices that no wanted profile could use."""
-        return fleet.stranded_slices(self.geometry, self.geometry.state_of(self.slices), wanted)
+        return room.stranded_slices(self.geometry, self.geometry.state_of(self.slices), wanted)
 
 
 def of_cover(cover: Cover, supplies: Sequence[Supply], pinned: Mapping[Pinned, int]) -> Mapping[Layout, int]:

@@ -6,7 +6,7 @@ from decimal import Decimal
 from msgspec import UNSET
 
 from allocator.mig.profile import Placement
-from allocator.placement import fleet
+from allocator.placement import room
 from allocator.planning.packing import patterns
 from allocator.planning.packing.program import SolveStatus
 from allocator.planning.packing.relocation import Found, Places, RelocationProblem
@@ -142,7 +142,7 @@ def _figures(problem: RepackProblem, relocation: RelocationProblem, slices: _Sli
         fragmentation=round(sum(lost) / len(lost), 6) if lost else 0.0,
         free_memory_slices=sum(geometry.free_slices(state) for geometry, state in gpus),
         stranded_memory_slices=sum(
-            fleet.stranded_slices(geometry, state, requested or frozenset(geometry.profiles))
+            room.stranded_slices(geometry, state, requested or frozenset(geometry.profiles))
             for geometry, state in gpus
         ),
     )

@@ -8,7 +8,7 @@ import pytest
 from allocator import errors
 from allocator.mig import geometry, gpu_models
 from allocator.mig.geometry import Geometry
-from allocator.placement import fleet, policy
+from allocator.placement import policy, room
 from allocator.placement.policy import Order
 from replay.pool import NO_GPU, GpuPool
 
@@ -99,7 +99,7 @@ def test_sums_are_those_of_the_gpus(model: str) -> None:
         slices = [[known.placements[i] for i in range(len(known.placements)) if s >> i & 1] for s in pool.slices]
         assert pool.used_memory == sum(one.size for gpu_slices in slices for one in gpu_slices)
         assert pool.used_compute == sum(by_name[one.profile].compute_slices for some in slices for one in some)
-        expected = sum(fleet.stranded_slices(known, known.state_of(some), wanted) for some in slices)
+        expected = sum(room.stranded_slices(known, known.state_of(some), wanted) for some in slices)
         assert pool.stranded_memory == expected
         stranded = max(stranded, expected)
     assert stranded or model != "a100-40gb"
