@@ -58,6 +58,11 @@ class Fleet:
         """The kinds of GPU that there are, or were."""
         return tuple(self._offsets)
 
+    @property
+    def by_turn(self) -> bool:
+        """Whether the policy does not go by loss: the loss of a node is how late its turn is."""
+        return self.policy.order in (Order.FIRST, Order.CYCLIC)
+
     def use(self, by: Policy) -> None:
         """Score by another policy from now on.
 
@@ -129,7 +134,7 @@ class Fleet:
             losses: Losses = np.append(self._best_of(counts[0][0]), np.inf)[rows]
         else:
             losses = self._joint_losses(counts, rows)
-        if self.policy.order in (Order.FIRST, Order.CYCLIC):
+        if self.by_turn:
             first = self._next if self.policy.order is Order.CYCLIC else 0
             size = max(1, len(self._names))
             losses = np.where(np.isfinite(losses), (rows - first) % size / size, losses)
@@ -145,7 +150,7 @@ class Fleet:
         smallest calls.
         """
         counts = request.counts
-        if len(counts) != 1 or counts[0][1] != 1 or self.policy.order in (Order.FIRST, Order.CYCLIC):
+        if len(counts) != 1 or counts[0][1] != 1 or self.by_turn:
             return ()
         best = self._best_of(counts[0][0])
         row = int(best.argmin())

@@ -75,20 +75,33 @@ def is_unique(ranked: Sequence[RankedNode]) -> bool:
 def _ranked(
     fleet: Fleet, request: Request, nodes: Sequence[str], losses: Losses, count: int, incoming: Incoming
 ) -> Sequence[RankedNode]:
-    best = _best(losses, count + min(count, len(incoming)))
-    ranked = [RankedNode(loss, nodes[at]) for loss, at in zip(losses[best].tolist(), best.tolist(), strict=True)]
+    """The `count` best nodes. To judge nodes beside incoming pods costs time, so only those are judged that come first
+    without them: twice as many as are wanted, and more while all of these turn out to be taken.
+    """
     if not incoming:
-        return ranked
-    ranked = [
-        RankedNode(_loss_beside(fleet, request, node, incoming[node]) if node in incoming else loss, node)
-        for loss, node in ranked
-    ]
-    ranked.sort(key=lambda ranked_node: ranked_node.loss)
-    return ranked[:count]
+        return _nodes(losses, nodes, count)
+    looked_at = count + min(count, len(incoming))
+    while True:
+        ranked = _nodes(losses, nodes, looked_at)
+        for place, (alone, node) in enumerate(ranked):
+            if node in incoming:
+                ranked[place] = RankedNode(_loss_beside(fleet, request, node, incoming[node], alone), node)
+        ranked.sort(key=lambda best: best.loss)
+        if not ranked or ranked[0].loss < _LAST or len(ranked) < looked_at:
+            return ranked[:count]
+        looked_at *= 2
 
 
-def _loss_beside(fleet: Fleet, request: Request, node: str, incoming: Sequence[tuple[str, ...]]) -> float:
-    """What a request would cost on a node once the incoming pods are placed there, in their order."""
+def _nodes(losses: Losses, nodes: Sequence[str], count: int) -> list[RankedNode]:
+    best = _best(losses, count)
+    return [RankedNode(loss, nodes[at]) for loss, at in zip(losses[best].tolist(), best.tolist(), strict=True)]
+
+
+def _loss_beside(fleet: Fleet, request: Request, node: str, incoming: Sequence[tuple[str, ...]], alone: float) -> float:
+    """What a request would cost on a node once the incoming pods are placed there, in their order.
+
+    `alone` is what it costs without them. A node's turn, by which some policies go, is the same with them.
+    """
     gpus = fleet.gpus(node)
     try:
         for profiles in incoming:
@@ -99,7 +112,9 @@ def _loss_beside(fleet: Fleet, request: Request, node: str, incoming: Sequence[t
         placed = fitting.place(gpus, [slice_.profile for slice_ in request.slots], fleet.policy)
     except fitting.TooComplexError:
         return _LAST
-    return _LAST if placed is None else sum(slice_.loss for slice_ in placed)
+    if placed is None:
+        return _LAST
+    return alone if fleet.by_turn else sum(slice_.loss for slice_ in placed)
 
 
 @lru_cache(maxsize=8192)
