@@ -66,7 +66,7 @@ class Fleet:
     def use(self, by: Policy) -> None:
         """Score by another policy from now on.
 
-        What is kept for single profiles is worked out anew here, so that the next call finds it; requests of several
+        What is kept for single profiles is worked out again here, so that the next call finds it; requests of several
         slices are when they next come.
         """
         self.policy = by

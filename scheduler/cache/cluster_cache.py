@@ -125,7 +125,7 @@ class ClusterCache:
     def _known(self, kind: WatchedKind) -> set[str]:
         if kind is WatchedKind.NODE:
             return set(self.inventory.nodes)
-        return {seen.node for seen in self.inventory.reports()}
+        return {report.node for report in self.inventory.reports()}
 
     def _forget(self, kind: WatchedKind, name: str) -> None:
         if kind is WatchedKind.NODE:
@@ -150,22 +150,22 @@ class ClusterCache:
         if bytes(item.status) in _NO_STATUS:
             self._forget(WatchedKind.MIG_NODE, item.metadata.name)
             return
-        seen = contract.decode_status(item.status, item.metadata.name)
-        before = self.inventory.report(seen.node)
-        if seen.problem and (before is None or before.problem != seen.problem):
-            _log.warning("bad report", node=seen.node, problem=seen.problem)
-        self._warn_of_unmanaged(seen)
-        self._watching_room(lambda: self.inventory.observe(seen))
+        report = contract.decode_status(item.status, item.metadata.name)
+        before = self.inventory.report(report.node)
+        if report.problem and (before is None or before.problem != report.problem):
+            _log.warning("bad report", node=report.node, problem=report.problem)
+        self._warn_of_unmanaged(report)
+        self._watching_room(lambda: self.inventory.observe(report))
         self._reported[item.metadata.name] = hash(bytes(item.status))
 
-    def _warn_of_unmanaged(self, seen: NodeReport) -> None:
+    def _warn_of_unmanaged(self, report: NodeReport) -> None:
         """Say once per profile that kube-scheduler does not ask us about it: its pods would be placed blindly."""
-        offered = {p.resource for gpu in seen.gpus if gpu.catalogue is not None for p in gpu.catalogue.profiles}
+        offered = {p.resource for gpu in report.gpus if gpu.catalogue is not None for p in gpu.catalogue.profiles}
         for resource in sorted(offered - self._managed):
             self._managed.add(resource)
             _log.warning(
                 "profile not in the shipped managedResources; add it to kube-scheduler's configuration",
-                node=seen.node,
+                node=report.node,
                 resource=resource,
             )
 

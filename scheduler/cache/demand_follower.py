@@ -24,7 +24,7 @@ _WAITING = 10_000  # requests kept between two looks; of more, the latest
 class DemandFollower:
     """Weighs a fleet's policy by what pods asked for lately.
 
-    The profiles are those that the fleet offers. When these change, the average begins anew with the requests of the
+    The profiles are those that the fleet offers. When these change, the average begins again with the requests of the
     pods that are known, which `known` gives.
     """
 
@@ -78,7 +78,7 @@ class DemandFollower:
             self._index = {name: number for number, name in enumerate(profiles)}
             fresh = self._known()
         for request in fresh:
-            for slot in request.slots:
-                if slot.profile in self._index:
-                    self._demand.saw(self._index[slot.profile])
+            for slice_ in request.slots:
+                if slice_.profile in self._index:
+                    self._demand.saw(self._index[slice_.profile])
         return self._demand.weights()

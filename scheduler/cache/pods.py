@@ -15,7 +15,8 @@ _TEMPLATE_HASH = "pod-template-hash"  # the label that a Deployment gives to a R
 
 def is_ours(pod: Pod) -> bool:
     """Whether any container names a MIG resource, well-formed or not."""
-    return any(containers.quantities(one) for one in (*pod.spec.containers, *(pod.spec.init_containers or ())))
+    of_pod = (*pod.spec.containers, *(pod.spec.init_containers or ()))
+    return any(containers.quantities(container) for container in of_pod)
 
 
 def request_of(pod: Pod) -> Request:
@@ -42,7 +43,7 @@ def is_movable(pod: Pod) -> bool:
 
 def service_of(pod: Pod) -> str:
     """What a pod belongs to, such as `Deployment/chat`: its controller, for a ReplicaSet the Deployment above it."""
-    owner = next((one for one in pod.metadata.owner_references or () if one.controller), None)
+    owner = next((ref for ref in pod.metadata.owner_references or () if ref.controller), None)
     if owner is None:
         return ""
     suffix = "-" + (pod.metadata.labels or {}).get(_TEMPLATE_HASH, "")

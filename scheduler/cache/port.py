@@ -57,7 +57,7 @@ class Cluster(Protocol):
     """What the scheduler service asks of Kubernetes.
 
     Every method raises the ClusterError that fits: ConflictError, NotFoundError, GoneError, RefusedError, or
-    UnreachableError where nobody knows whether it was done.
+    UnreachableError where it is unknown whether it was done.
     """
 
     async def list(self, kind: WatchedKind) -> Listing[Object]:

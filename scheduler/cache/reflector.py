@@ -1,4 +1,4 @@
-"""Keeps one kind of the cluster in the state, for ever. One reflector per kind runs as a task of the service."""
+"""Keeps the cache equal to one kind of the cluster's objects. One reflector per kind runs as a task of the service."""
 
 from collections.abc import AsyncIterator
 from typing import Protocol

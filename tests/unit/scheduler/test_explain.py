@@ -1,14 +1,12 @@
 """Why pods are pending: alone with every node, together once per kind of request."""
 
-import numpy as np
-import pytest
-
-from allocator.placement import joint_losses
 from kubeclient.changes import Change, ChangeType
 from scheduler import explain
 from scheduler.cache.cluster_cache import ClusterCache
 from scheduler.cache.port import WatchedKind
+from tests.builders import node
 from tests.unit.scheduler.cache.test_cluster_cache import fed, pod, promised
+from tests.unit.scheduler.verbs import a_pod
 
 
 def waiting() -> ClusterCache:
@@ -26,9 +24,9 @@ def test_together_and_alone_say_the_same() -> None:
     """The list says of each pod what its own explanation says, without the nodes, in order of name."""
     state = waiting()
     every = list(explain.every(state))
-    assert [one["pod"] for one in every] == ["elsewhere", "lies", "waits-0", "waits-1", "waits-2"]
-    assert every == [explain.explain(state, state.pods[one["uid"]]) | {"nodes": {}} for one in every]
-    assert [one["phase"] for one in every] == ["bound", "bound", "pending", "pending", "pending"]
+    assert [explanation["pod"] for explanation in every] == ["elsewhere", "lies", "waits-0", "waits-1", "waits-2"]
+    assert every == [explain.explain(state, state.pods[explanation["uid"]]) | {"nodes": {}} for explanation in every]
+    assert [explanation["phase"] for explanation in every] == ["bound", "bound", "pending", "pending", "pending"]
 
 
 def test_a_refused_pod_names_every_node() -> None:
@@ -41,9 +39,11 @@ def test_a_refused_pod_names_every_node() -> None:
     assert answer["reason"] == "2 nodes: no MIG report from the node's agent"
 
 
-def test_a_node_that_would_cost_too_much_to_judge_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_node_that_would_cost_too_much_to_judge_says_so() -> None:
     """Where filter refuses a pod as too complex, the explanation does not say that there is no room."""
     state = waiting()
-    monkeypatch.setattr(state.inventory.fleet, "losses", lambda *_: np.array([joint_losses.TOO_COMPLEX]))
-    answer = explain.explain(state, state.pods["uid-waits-0"])
-    assert answer["nodes"] == {"n": "1g.5gb mixes too many slices to be placed exactly"}
+    state.inventory.observe(node("n").gpus_of("a100-40gb", 16).report())
+    profiles = [*["1g.5gb"] * 5, *["1g.5gb.me", "1g.10gb", "2g.10gb", "3g.20gb", "4g.20gb", "7g.40gb"] * 4]
+    answer = explain.explain(state, state.remember(a_pod("hard", *profiles)))
+    assert list(answer["nodes"]) == ["n"]
+    assert answer["nodes"]["n"].endswith(" mixes too many slices to be placed exactly")

@@ -7,12 +7,14 @@ from collections.abc import Sequence
 import msgspec
 import pytest
 
+from allocator.claims.ledger import Claim
 from allocator.request import Request
 from kubeclient.objects import Pod
 from scheduler.extender.nominations import Nominations
 from scheduler.extender.routes import Routes
 from scheduler.metrics import Metrics
 from simulator.cluster import api
+from tests.builders import request
 from tests.unit.scheduler.verbs import Verbs, document
 
 TURNS = 20  # more turns of the event loop than any call needs that waits for nothing
@@ -91,6 +93,21 @@ async def test_a_pod_does_not_wait_for_itself() -> None:
     again = asyncio.create_task(world.filter(first))
     await turns()
     assert again.done()
+
+
+async def test_what_changes_while_a_filter_call_waits_counts_in_its_answer() -> None:
+    """A pod that gets its claim while its own filter call waits for another pod's Binding is sent to that claim."""
+    world = World(2)
+    first, second = world.pod("first", "1g.5gb"), world.pod("second", "1g.5gb")
+    await world.filter(first)
+    await world.prioritize(first)
+    waiting = asyncio.create_task(world.filter(second))
+    await turns()
+    assert not waiting.done()
+    claim = world.state.inventory.reserve(second.metadata.uid, "default", "second", request("1g.5gb"), "n1")
+    assert isinstance(claim, Claim)
+    assert await world.bind(first, "n0") == ""
+    assert await waiting == ["n1"]
 
 
 @pytest.mark.parametrize("where", ["n0", "gone"])
