@@ -230,7 +230,9 @@ class ClusterCache:
     def lookup(self, pod: Pod) -> KnownPod | None:
         """What is known of a pod that a call brought; None for a pod that asks for nothing of ours."""
         known = self.pods.get(pod.metadata.uid)
-        return known if known is not None else self.remember(pod) if pods.is_ours(pod) else None
+        if known is None and pods.is_ours(pod):
+            known = self.remember(pod)
+        return known
 
     def remember(self, pod: Pod) -> KnownPod:
         """What is known of a MIG pod that a call brought, read once per UID: its containers cannot change.

@@ -142,7 +142,6 @@ def _figures(problem: RepackProblem, relocation: RelocationProblem, slices: _Sli
         fragmentation=round(sum(lost) / len(lost), 6) if lost else 0.0,
         free_memory_slices=sum(geometry.free_slices(state) for geometry, state in gpus),
         stranded_memory_slices=sum(
-            room.stranded_slices(geometry, state, requested or frozenset(geometry.profiles))
-            for geometry, state in gpus
+            room.stranded_slices(geometry, state, requested or frozenset(geometry.profiles)) for geometry, state in gpus
         ),
     )
