@@ -1,5 +1,7 @@
 """The shortlist: the best nodes for a request, beside the pods that are on their way to them."""
 
+import random
+
 import pytest
 
 from allocator.mig import geometry, gpu_models
@@ -42,3 +44,20 @@ def test_a_policy_that_goes_by_turn_keeps_the_turns_beside_incoming_pods(by: str
     nodes = ["n0", "n1", "n2"]
     assert [ranked.node for ranked in rank(fleet, builders.request("1g.5gb"), nodes, incoming=incoming)] == ["n1", "n2"]
     assert list(shortlist(fleet, builders.request("1g.5gb"), nodes, 1, incoming=incoming).nodes) == ["n1"]
+
+
+@pytest.mark.parametrize("by", ["mfi", "best-fit", "first-fit", "round-robin"])
+def test_both_ways_to_a_shortlist_lead_to_the_same(by: str) -> None:
+    """The fast path of the usual case and the one beside incoming pods name the same nodes, and agree who is alone."""
+    chance = random.Random(5)
+    uniques = set()
+    for _ in range(60):
+        taken = {f"n{number}": chance.choice(["1g.5gb", "3g.20gb", "4g.20gb", "7g.40gb"]) for number in range(6)}
+        fleet = fleet_of(by, **taken)
+        nodes = ["stranger", *chance.sample(list(taken), chance.randint(1, 6))]
+        request, count = builders.request(chance.choice(["1g.5gb", "2g.10gb", "3g.20gb"])), chance.randint(1, 4)
+        fast = shortlist(fleet, request, nodes, count)
+        beside = shortlist(fleet, request, nodes, count, incoming={"elsewhere": [("1g.5gb",)]})
+        assert (list(fast.nodes), fast.unique) == (list(beside.nodes), beside.unique)
+        uniques.add(fast.unique)
+    assert uniques == ({True} if fleet.by_turn else {True, False}), "turns are never equal"
