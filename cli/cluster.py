@@ -15,6 +15,8 @@ from rich.text import Text
 
 from allocator import errors
 from cli import checkout, output
+from cli import flags as setting_flags
+from scheduler.settings import Settings
 
 if TYPE_CHECKING:
     from simulator.cluster.local_cluster import LocalCluster, LocalClusterOptions
@@ -30,8 +32,12 @@ def cluster(
         Path | None,
         typer.Option(help="Keep data and logs here; the cluster comes back as it was left.", show_default="temporary"),
     ] = None,
-    extender_port: Annotated[int, typer.Option(help="Port of the extender on 127.0.0.1; 0 takes a free one.")] = 8765,
-    api_port: Annotated[int, typer.Option(help="Port of the capacity API; 0 takes a free one.")] = 8080,
+    extender_port: Annotated[
+        int, typer.Option(help="Port of the extender on 127.0.0.1; 0 takes a free one.")
+    ] = setting_flags.default(Settings, "extender_port"),
+    api_port: Annotated[
+        int, typer.Option(help="Port of the capacity API; 0 takes a free one.")
+    ] = setting_flags.default(Settings, "api_port"),
     job_seconds: Annotated[
         float | None, typer.Option(help="Pods of Jobs succeed after this long.", show_default="never")
     ] = None,

@@ -14,7 +14,9 @@ from rich.table import Table
 from rich.text import Text
 
 from cli import api_client, output, slot_map
+from cli import flags as setting_flags
 from cli.output import Format
+from scheduler.settings import Settings
 from simulator import demo as demos
 from simulator.demo import Demo
 from simulator.picture import Picture, PodRow
@@ -33,9 +35,13 @@ def demo(
         Path | None, typer.Option(help="File or folder of manifests to apply.", show_default="deploy/examples")
     ] = None,
     policy: Annotated[str | None, typer.Option(help="How placements are scored.", show_default="mfi")] = None,
-    extender_port: Annotated[int, typer.Option(help="Port of the extender on 127.0.0.1; 0 takes a free one.")] = 8765,
+    extender_port: Annotated[
+        int, typer.Option(help="Port of the extender on 127.0.0.1; 0 takes a free one.")
+    ] = setting_flags.default(Settings, "extender_port"),
     api_host: Annotated[str, typer.Option(help="Address of the capacity API.")] = "127.0.0.1",
-    api_port: Annotated[int, typer.Option(help="Port of the capacity API; 0 takes a free one.")] = 8080,
+    api_port: Annotated[
+        int, typer.Option(help="Port of the capacity API; 0 takes a free one.")
+    ] = setting_flags.default(Settings, "api_port"),
     once: Annotated[bool, typer.Option("--once", help="Print the picture and exit.")] = False,
     form: Annotated[Format, typer.Option("--output", "-o", help="How to print.")] = Format.TABLE,
     svg: Annotated[Path | None, typer.Option(hidden=True, help="Write the picture here, too, and exit.")] = None,

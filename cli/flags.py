@@ -1,6 +1,6 @@
 """Flags of a command from the fields of its settings: each field is declared once, with its unit, default and meaning.
 
-Used by `migsched scheduler` and `migsched agent`.
+Used by `migsched scheduler` and `migsched agent`, and by the commands that start a scheduler in their own process.
 """
 
 import inspect
@@ -47,6 +47,11 @@ def of_fields(form: type[BaseSettings], **names: str) -> Callable[[Callable[...,
         return run
 
     return decorate
+
+
+def default(form: type[BaseSettings], field: str) -> Any:
+    """The default of a field, for a command that has a flag of its own for it."""
+    return form.model_fields[field].default
 
 
 def _annotation(field: str, info: FieldInfo, names: Mapping[str, str]) -> Any:

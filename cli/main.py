@@ -9,6 +9,7 @@ import importlib.util
 import os
 import re
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import typer
@@ -82,10 +83,10 @@ def _migsched() -> None:
     """Only a callback makes typer keep the group, which has no commands before they are looked for."""
 
 
-def main() -> None:
+def main(run: Callable[[], object] = app) -> None:
     """Run the command line and exit."""
     try:
-        app()
+        run()
     except errors.MigschedError as error:
         sys.exit(_say(error))
     except BaseExceptionGroup as group:

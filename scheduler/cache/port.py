@@ -57,7 +57,8 @@ class Cluster(Protocol):
     """What the scheduler service asks of Kubernetes.
 
     Every method raises the ClusterError that fits: ConflictError, NotFoundError, GoneError, RefusedError, or
-    UnreachableError where it is unknown whether it was done.
+    TooManyRequestsError where it certainly was not done and may be tried again, or UnreachableError where it is unknown
+    whether it was done.
     """
 
     async def list(self, kind: WatchedKind) -> Listing[Object]:

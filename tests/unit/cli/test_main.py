@@ -1,5 +1,6 @@
 """The entry point: commands, help, errors and exit codes."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -52,32 +53,28 @@ def test_unknown_command_is_bad_input(migsched: CommandLine) -> None:
     assert "--help" in outcome.err
 
 
-def test_errors_are_one_line_and_exit_code_2(migsched: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_errors_are_one_line_and_exit_code_2(capsys: pytest.CaptureFixture[str]) -> None:
     """An error of ours is one line on standard error, a group of them its first."""
     for raised in (
         errors.CatalogueError("model", "x", "use y"),
         ExceptionGroup("tasks", [ExceptionGroup("inner", [errors.CatalogueError("model", "x", "use y")])]),
     ):
-        monkeypatch.setattr(main, "app", _raising(raised))
-        outcome = migsched.run()
-        assert (outcome.code, outcome.out, outcome.err) == (2, "", "migsched: model: 'x': use y\n")
+        assert _said(raised, capsys) == "migsched: model: 'x': use y\n"
 
 
-def test_settings_are_called_as_their_flags(migsched: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_settings_are_called_as_their_flags(capsys: pytest.CaptureFixture[str]) -> None:
     """A setting's error names the flag that sets it; a field that is no setting stays as it is."""
-    monkeypatch.setattr(main, "app", _raising(errors.SettingsError("api_port", 1, "is taken")))
-    assert migsched.run().err == "migsched: --api-port: 1: is taken\n"
-    monkeypatch.setattr(main, "app", _raising(errors.SettingsError("settings file", "x", "cannot be read")))
-    assert migsched.run().err == "migsched: settings file: 'x': cannot be read\n"
+    assert _said(errors.SettingsError("api_port", 1, "is taken"), capsys) == "migsched: --api-port: 1: is taken\n"
+    unreadable = errors.SettingsError("settings file", "x", "cannot be read")
+    assert _said(unreadable, capsys) == "migsched: settings file: 'x': cannot be read\n"
 
 
-def test_bugs_are_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bugs_are_not_hidden() -> None:
     """What is no error of ours keeps its traceback, alone or in a group with ours."""
     mixed = ExceptionGroup("tasks", [errors.CatalogueError("model", "x", "use y"), ZeroDivisionError()])
     for raised in (ZeroDivisionError(), mixed):
-        monkeypatch.setattr(main, "app", _raising(raised))
         with pytest.raises(type(raised)):
-            main.main()
+            main.main(_raising(raised))
 
 
 def test_ctrl_c_while_the_libraries_load_ends_quietly(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -88,8 +85,19 @@ def test_ctrl_c_while_the_libraries_load_ends_quietly(monkeypatch: pytest.Monkey
     assert ended.value.code == 130
 
 
-def _raising(error: BaseException):  # type: ignore[no-untyped-def]  # stands in for typer's application
-    def app() -> None:
+def _said(error: Exception, capsys: pytest.CaptureFixture[str]) -> str:
+    """What a command line that ends with this error says; its exit code is that of bad input."""
+    with pytest.raises(SystemExit) as ended:
+        main.main(_raising(error))
+    said = capsys.readouterr()
+    assert (ended.value.code, said.out) == (2, "")
+    return said.err
+
+
+def _raising(error: BaseException) -> Callable[[], None]:
+    """Stands in for typer's application."""
+
+    def run() -> None:
         raise error
 
-    return app
+    return run
