@@ -14,11 +14,11 @@ from allocator.planning.repack.goal import RepackGoal, RequestedPod
 from allocator.planning.repack.problem import MovablePod, RepackProblem
 from allocator.planning.repack.types import (
     FleetFigures,
+    MovedSlice,
     PodMove,
     PodPlacement,
     RepackAnswer,
     RepackCost,
-    SliceMove,
     SlicePlace,
 )
 
@@ -94,7 +94,7 @@ def _move(problem: RepackProblem, pod: MovablePod, step: int, source: Places, ta
         to = next(place for place in free if place[1].profile == placement.profile)
         free.remove(to)
         from_ = _place(problem, (gpu, placement))
-        slices.append(SliceMove(container=container, from_=from_, to=_place(problem, to)))
+        slices.append(MovedSlice(container=container, from_=from_, to=_place(problem, to)))
     return PodMove(
         step=step,
         pod=pod.name,

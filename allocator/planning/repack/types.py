@@ -76,7 +76,7 @@ class PodPlacement(AnswerPart, frozen=True):
     slices: list[SlicePlace]
 
 
-class SliceMove(AnswerPart, frozen=True):
+class MovedSlice(AnswerPart, frozen=True):
     """A slice of a restarted pod: where it was and where it goes."""
 
     container: str
@@ -93,7 +93,7 @@ class PodMove(AnswerPart, frozen=True):
     service: str
     from_node: str
     to_node: str
-    slices: list[SliceMove]
+    slices: list[MovedSlice]
     gpc: int
     cost: int
 
