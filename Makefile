@@ -95,4 +95,4 @@ drawings: install ## draw the imports between the packages again, into docs/arch
 	$(BIN)/python -m benchmarks.report.imports
 
 clean: ## remove the environment and caches
-	rm -rf $(VENV) .venv-3.* .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage htmlcov
+	rm -rf $(VENV) .venv-3.* .cache build/site .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage htmlcov
