@@ -91,8 +91,9 @@ recorded: install ## put the recorded benchmark run into the docs that quote it
 	-$(BIN)/migsched bench judge benchmarks/results/full.json --save
 	$(BIN)/python -m benchmarks.report.quoted
 
-drawings: install ## draw the imports between the packages again, into docs/architecture.md
+drawings: install ## write again what the docs show of the code: drawings of the imports, tables of the settings
 	$(BIN)/python -m benchmarks.report.imports
+	$(BIN)/python -m benchmarks.report.settings_pages
 
 clean: ## remove the environment and caches
 	rm -rf $(VENV) .venv-3.* .cache build/site .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage htmlcov
