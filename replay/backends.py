@@ -23,8 +23,8 @@ def executor(config: RunConfig, runs: int) -> Iterator[Executor | None]:
     Raises SettingsError if Dask is wanted and not installed, or its scheduler cannot be reached.
     """
     if config.backend is Backend.DASK:
-        with _dask(config.scheduler) as found:
-            yield found
+        with _dask(config.scheduler) as dask_executor:
+            yield dask_executor
         return
     workers = min(runs, config.workers or os.cpu_count() or 1)
     if workers == 1:
@@ -45,5 +45,5 @@ def _dask(scheduler: str | None) -> Iterator[Executor]:
         client = distributed.Client(scheduler, timeout="10s")
     except (OSError, ValueError) as error:
         raise errors.SettingsError("scheduler", scheduler, f"give the address of a Dask scheduler ({error})") from error
-    with client, client.get_executor(pure=False) as found:
-        yield found
+    with client, client.get_executor(pure=False) as dask_executor:
+        yield dask_executor

@@ -129,10 +129,10 @@ class _Run:
             migration.plan(layouts, pool.geometry.profiles[profile], pool.policy, self._rules.moves)
             for profile in job.profiles
         )
-        found = [plan for plan in plans if plan is not None]
-        if not found:
+        possible = [plan for plan in plans if plan is not None]
+        if not possible:
             return False
-        plan = min(found, key=lambda plan: plan.cost)
+        plan = min(possible, key=lambda plan: plan.cost)
         index = pool.geometry.placement_index
         moved = [pool.number(move.source.gpu, index[move.source.placement]) for move in plan.moves]
         owners = [self._job_of.pop(number) for number in moved]

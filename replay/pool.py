@@ -71,7 +71,7 @@ class GpuPool:
 
     def _least_put_off(self, profile: int, members: int, now_s: float, end_s: float) -> int:
         """The GPU among these whose last end comes later by the least, then the tightest, then the first."""
-        best, found = (float("inf"), float("inf")), NO_GPU
+        best, chosen = (float("inf"), float("inf")), NO_GPU
         losses = self._losses[profile]
         while members:
             gpu = (members & -members).bit_length() - 1
@@ -79,8 +79,8 @@ class GpuPool:
             last = max(self._ends[gpu].values(), default=now_s)
             key = max(0.0, end_s - max(last, now_s)), losses[self._state[gpu]]
             if key < best:
-                best, found = key, gpu
-        return found
+                best, chosen = key, gpu
+        return chosen
 
     def loss(self, profile: int, gpu: int) -> float:
         """What the best placement of a profile costs on a GPU; inf where none is legal."""
@@ -137,11 +137,11 @@ class GpuPool:
         self.slices[gpu] = bits
         self._state[gpu] = after
         self.stranded_memory += self._stranded[after] - self._stranded[before]
-        one = 1 << gpu
+        bit = 1 << gpu
         for profile, group in enumerate(self._group):
             if group[before] != group[after]:
-                self._leave(profile, before, one)
-                self._enter(profile, after, one)
+                self._leave(profile, before, bit)
+                self._enter(profile, after, bit)
 
     def _enter(self, profile: int, state: int, gpu: int) -> None:
         group = self._group[profile][state]

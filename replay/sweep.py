@@ -72,9 +72,9 @@ def _outcomes(
     with backends.executor(config, len(seeds)) as executor:
         if executor is None:
             for done, seed in enumerate(seeds):
-                yield seed, _one(config, workload, offered, by, seed, _within(progress, done, len(seeds)))
+                yield seed, _run_seed(config, workload, offered, by, seed, _within(progress, done, len(seeds)))
             return
-        running = {executor.submit(_one, config, workload, offered, by, seed): seed for seed in seeds}
+        running = {executor.submit(_run_seed, config, workload, offered, by, seed): seed for seed in seeds}
         for done, future in enumerate(as_completed(running), 1):
             yield running[future], future.result()
             if progress is not None:
@@ -88,7 +88,7 @@ def _within(progress: Progress | None, done: int, runs: int) -> Progress | None:
     return lambda share: progress((done + share) / runs)
 
 
-def _one(
+def _run_seed(
     config: RunConfig, workload: Workload, offered: Catalogue, by: Policy, seed: int, progress: Progress | None = None
 ) -> RunOutcome:
     """One run."""
@@ -96,9 +96,9 @@ def _one(
     tally = Tally(compiled, config.gpus, workload.window_s)
     rules = Rules(config.discipline is Discipline.QUEUE, config.moves, config.restart_s)
     last = workload.last_arrival_s or 1.0
-    told = None if progress is None else lambda now_s: progress(min(1.0, now_s / last))
+    show_time = None if progress is None else lambda now_s: progress(min(1.0, now_s / last))
     spent_s = engine.replay(
-        workload.jobs(compiled, config.gpus, seed), GpuPool(compiled, config.gpus, by), rules, tally, told
+        workload.jobs(compiled, config.gpus, seed), GpuPool(compiled, config.gpus, by), rules, tally, show_time
     )
     if progress is not None:
         progress(1.0)

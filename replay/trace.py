@@ -164,7 +164,7 @@ class _Parser:
     def _wanted(self, row: int, cells: Sequence[str]) -> tuple[int, ...]:
         key = self._cell("profile", cells), self._cell("alternatives", cells)
         if key not in self._profiles:
-            names = [key[0], *(one.strip() for one in key[1].split("|") if one.strip())]
+            names = [key[0], *(alternative.strip() for alternative in key[1].split("|") if alternative.strip())]
             for column, name in zip(("profile", *["alternatives"] * len(names)), names, strict=False):
                 if name not in self._index:
                     raise self._bad(row, column, name, f"{self._model} offers " + ", ".join(self._index))

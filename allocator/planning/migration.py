@@ -84,11 +84,13 @@ def layout(geometry: Geometry, slices: Iterable[Placement], movable: Iterable[Pl
     """The layout of these slices. Raises GeometryError if they cannot exist together or a movable one is not there."""
     here, free = tuple(slices), tuple(movable)
     geometry.state_of(here)
-    for one in free:
-        if one not in here:
-            raise errors.GeometryError(f"{geometry.catalogue.model}: {one} is movable but not there")
+    for placement in free:
+        if placement not in here:
+            raise errors.GeometryError(f"{geometry.catalogue.model}: {placement} is movable but not there")
     index = geometry.placement_index
-    return GpuLayout(geometry, sum(1 << index[one] for one in here), sum(1 << index[one] for one in free))
+    return GpuLayout(
+        geometry, sum(1 << index[placement] for placement in here), sum(1 << index[placement] for placement in free)
+    )
 
 
 def layouts(snapshot: Snapshot, movable: Collection[str]) -> tuple[tuple[GpuView, GpuLayout], ...]:
@@ -96,16 +98,27 @@ def layouts(snapshot: Snapshot, movable: Collection[str]) -> tuple[tuple[GpuView
 
     A slice may move if its pod may, runs, and holds no other slice. Idle slices are room.
     """
-    taken = Counter(one.uid for gpu in snapshot.gpus() for one in gpu.occupants if one.state != SliceState.IDLE.value)
-    found = []
+    taken = Counter(
+        occupant.uid for gpu in snapshot.gpus() for occupant in gpu.occupants if occupant.state != SliceState.IDLE.value
+    )
+    entries = []
     for gpu in snapshot.gpus():
         if gpu.problem or gpu.catalogue is None:
             continue
-        there = [one for one in gpu.occupants if one.state != SliceState.IDLE.value]
-        free = [one for one in there if one.uid in movable and one.state in _RUNNING and taken[one.uid] == 1]
+        occupied = [occupant for occupant in gpu.occupants if occupant.state != SliceState.IDLE.value]
+        free = [
+            occupant
+            for occupant in occupied
+            if occupant.uid in movable and occupant.state in _RUNNING and taken[occupant.uid] == 1
+        ]
         known = geometry.compiled(gpu.catalogue)
-        found.append((gpu, layout(known, (one.placement for one in there), (one.placement for one in free))))
-    return tuple(found)
+        entries.append(
+            (
+                gpu,
+                layout(known, (occupant.placement for occupant in occupied), (occupant.placement for occupant in free)),
+            )
+        )
+    return tuple(entries)
 
 
 def plan(gpus: Sequence[GpuLayout], profile: str, by: Policy, max_moves: int) -> Migration | None:
@@ -121,9 +134,9 @@ def plan(gpus: Sequence[GpuLayout], profile: str, by: Policy, max_moves: int) ->
     for gpu, window in _windows(gpus, profile, max_moves):
         if best is not None and window.cost > best.cost:
             break
-        found = fleet.clear(gpu, window)
-        if found is not None and (best is None or found.loss < best.loss - _SAME):
-            best = found
+        cleared = fleet.clear(gpu, window)
+        if cleared is not None and (best is None or cleared.loss < best.loss - _SAME):
+            best = cleared
     return best
 
 
@@ -145,10 +158,12 @@ class _Window(NamedTuple):
 def _windows(gpus: Sequence[GpuLayout], profile: str, max_moves: int) -> list[tuple[int, _Window]]:
     """Every window of the fleet with its GPU, cheapest first; of GPUs with the same layout only the first."""
     first: dict[GpuLayout, int] = {}
-    for index, one in enumerate(gpus):
-        first.setdefault(one, index)
-    found = [(gpu, window) for one, gpu in first.items() for window in _windows_of(one, profile, max_moves)]
-    return sorted(found, key=lambda entry: (entry[1].cost, entry[0], entry[1].placement))
+    for index, gpu_layout in enumerate(gpus):
+        first.setdefault(gpu_layout, index)
+    windows = [
+        (gpu, window) for gpu_layout, gpu in first.items() for window in _windows_of(gpu_layout, profile, max_moves)
+    ]
+    return sorted(windows, key=lambda entry: (entry[1].cost, entry[0], entry[1].placement))
 
 
 @lru_cache(maxsize=65_536)
@@ -161,7 +176,7 @@ def _windows_of(here: GpuLayout, profile: str, max_moves: int) -> tuple[_Window,
     present = [i for i in range(len(placements)) if here.slices >> i & 1]
     compute = geometry.catalogue.by_name
     lost = _fragmentation(geometry)
-    found = []
+    windows = []
     for placement in geometry.placements_of(profile):
         blockers = tuple(i for i in present if placements[i].overlaps(placements[placement]))
         if len(blockers) > max_moves or not all(here.movable >> i & 1 for i in blockers):
@@ -171,8 +186,8 @@ def _windows_of(here: GpuLayout, profile: str, max_moves: int) -> tuple[_Window,
             moved = sum(compute[placements[i].profile].compute_slices for i in blockers)
             cost = (moved + len(blockers), len(blockers))
             loss = lost[after] - lost[_state(geometry, here.slices)]
-            found.append(_Window(cost, moved, placement, blockers, after, loss))
-    return tuple(found)
+            windows.append(_Window(cost, moved, placement, blockers, after, loss))
+    return tuple(windows)
 
 
 class _Fleet:
@@ -182,8 +197,10 @@ class _Fleet:
         self._gpus = gpus
         self._by = by
         self._alike: dict[_State, list[int]] = {}
-        for index, one in enumerate(gpus):
-            self._alike.setdefault((one.geometry, _state(one.geometry, one.slices)), []).append(index)
+        for index, gpu_layout in enumerate(gpus):
+            self._alike.setdefault((gpu_layout.geometry, _state(gpu_layout.geometry, gpu_layout.slices)), []).append(
+                index
+            )
         self._ranked: dict[str, list[_Place]] = {}
 
     def clear(self, gpu: int, window: _Window) -> Migration | None:
@@ -223,7 +240,11 @@ class _Fleet:
 
     def _untouched(self, profile: str, touched: Mapping[int, _State]) -> Iterator[_Place]:
         for loss, first, placement, state in self._ranked[profile]:
-            gpu = next((one for one in self._alike[state] if one not in touched), None) if first in touched else first
+            gpu = (
+                next((index for index in self._alike[state] if index not in touched), None)
+                if first in touched
+                else first
+            )
             if gpu is not None:
                 yield loss, gpu, placement, state
 
@@ -250,10 +271,10 @@ def _options(here: _State, profile: str, by: Policy) -> tuple[tuple[float, int],
 
 @lru_cache(maxsize=65_536)
 def _state(geometry: Geometry, slices: int) -> int:
-    return geometry.state_of(one for i, one in enumerate(geometry.placements) if slices >> i & 1)
+    return geometry.state_of(placement for i, placement in enumerate(geometry.placements) if slices >> i & 1)
 
 
 @lru_cache(maxsize=64)
 def _fragmentation(geometry: Geometry) -> list[float]:
-    found: list[float] = policy.fragmentation(geometry).tolist()
-    return found
+    table: list[float] = policy.fragmentation(geometry).tolist()
+    return table

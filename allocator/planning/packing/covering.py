@@ -104,18 +104,18 @@ def cover(supplies: Sequence[Supply], demand: CoverDemand, time_limit_s: float) 
     """The cheapest way to serve a demand; `status` INFEASIBLE or UNKNOWN, and no uses, where there is none (found)."""
     model = _Model(supplies, demand)
     lowest = relax(model.program)
-    found = solve(model.program, time_limit_s, _rounded(supplies, demand, model, lowest))
-    if not found.values and found.status is not SolveStatus.OPTIMAL:
-        return Cover(model.names, (), (), 0, lowest.bound, found.status)
-    bound = min(found.cost, max(found.bound, lowest.bound))
-    status = SolveStatus.OPTIMAL if bound >= found.cost else SolveStatus.FEASIBLE
+    solution = solve(model.program, time_limit_s, _rounded(supplies, demand, model, lowest))
+    if not solution.values and solution.status is not SolveStatus.OPTIMAL:
+        return Cover(model.names, (), (), 0, lowest.bound, solution.status)
+    bound = min(solution.cost, max(solution.bound, lowest.bound))
+    status = SolveStatus.OPTIMAL if bound >= solution.cost else SolveStatus.FEASIBLE
     if _ties_matter(supplies):
-        found = _least_tie(supplies, model, found, time_limit_s - found.seconds)
+        solution = _least_tie(supplies, model, solution, time_limit_s - solution.seconds)
     chosen = tuple(
-        _enough(menu, [found.values[c] for c in columns])
+        _enough(menu, [solution.values[c] for c in columns])
         for menu, columns in zip(demand.menus, model.menus, strict=True)
     )
-    uses = _trimmed(supplies, demand, model.names, model.uses(found.values), chosen)
+    uses = _trimmed(supplies, demand, model.names, model.uses(solution.values), chosen)
     cost = sum(supplies[u.supply].cost * u.number for u in uses) + sum(
         option.cost * number
         for menu, numbers in zip(demand.menus, chosen, strict=True)
@@ -136,12 +136,12 @@ def room(supplies: Sequence[Supply], demand: CoverDemand, profile: str, time_lim
     more = {**demand.counts, profile: demand.counts.get(profile, 0) + most}
     free = tuple(replace(s, cost=0, tie=0) for s in supplies)
     model = _Model(free, CoverDemand(more, demand.menus), spare=(profile, most))
-    found = solve(model.program, time_limit_s)
-    if found.status is SolveStatus.INFEASIBLE:
+    solution = solve(model.program, time_limit_s)
+    if solution.status is SolveStatus.INFEASIBLE:
         return None
-    if not found.values and found.status is SolveStatus.UNKNOWN:
+    if not solution.values and solution.status is SolveStatus.UNKNOWN:
         return Room(0, most)
-    return Room(most - found.cost, most - found.bound)
+    return Room(most - solution.cost, most - solution.bound)
 
 
 class _Model:
@@ -238,11 +238,11 @@ def _ties_matter(supplies: Sequence[Supply]) -> bool:
     return len(ratios) > 1 or math.inf in ratios
 
 
-def _least_tie(supplies: Sequence[Supply], model: _Model, found: Solution, time_limit_s: float) -> Solution:
+def _least_tie(supplies: Sequence[Supply], model: _Model, solution: Solution, time_limit_s: float) -> Solution:
     if time_limit_s <= 0:
-        return found
-    tied = solve(model.with_ties(supplies, found.cost), time_limit_s, found.values)
-    return tied if tied.values else found
+        return solution
+    tied = solve(model.with_ties(supplies, solution.cost), time_limit_s, solution.values)
+    return tied if tied.values else solution
 
 
 def _enough(menu: Menu, numbers: list[int]) -> tuple[int, ...]:
@@ -275,7 +275,7 @@ def _trimmed(
             cut[number, (*counts[:position], counts[position] - 1, *counts[position + 1 :])] += gpus
             spare[None] -= gpus
             spare[model] -= gpus
-    return tuple(Use(n, counts, there) for (n, counts), there in sorted(cut.items()) if there and any(counts))
+    return tuple(Use(n, counts, gpus) for (n, counts), gpus in sorted(cut.items()) if gpus and any(counts))
 
 
 def _spare(
@@ -288,8 +288,8 @@ def _spare(
 ) -> dict[str | None, int]:
     """Slices of a profile beyond those needed: in all (None), and on each model beyond what insists on it."""
     spare: dict[str | None, int] = {model: _idle(supplies, name, model) for model in {s.model for s in supplies}}
-    for (number, counts), there in cut.items():
-        spare[supplies[number].model] += counts[position] * there
+    for (number, counts), gpus in cut.items():
+        spare[supplies[number].model] += counts[position] * gpus
     spare[None] = sum(spare.values()) - demand.counts.get(name, 0)
     for menu, numbers in zip(demand.menus, chosen, strict=True):
         for option, number in zip(menu.options, numbers, strict=True):

@@ -54,23 +54,23 @@ class _Clearing:
         return self.burden[0]
 
 
-def bound(asked: RelocationProblem, time_limit_s: float) -> Bound:
+def bound(problem: RelocationProblem, time_limit_s: float) -> Bound:
     """The relaxation's answer."""
-    wanted = [name for request in asked.requests for name in request.profiles]
+    wanted = [name for request in problem.requests for name in request.profiles]
     names = tuple(sorted(set(wanted)))
-    classes = _classes(asked)
+    classes = _classes(problem)
     ways = {kind: tuple(_clearings(kind, names)) for kind in classes}
-    program, columns = _program(asked, classes, ways, tuple(wanted.count(n) for n in names))
-    found = solve(program, time_limit_s)
-    if found.status is SolveStatus.INFEASIBLE:
-        return Bound(found.status, seconds=found.seconds)
+    program, columns = _program(problem, classes, ways, tuple(wanted.count(n) for n in names))
+    solution = solve(program, time_limit_s)
+    if solution.status is SolveStatus.INFEASIBLE:
+        return Bound(solution.status, seconds=solution.seconds)
     used: dict[int, tuple[Placement, ...]] = {}
     to_empty: set[int] = set()
     for (kind, way), column in columns.items():
-        number = found.values[column] if found.values else 0
+        number = solution.values[column] if solution.values else 0
         if number and (any(way.takes) or any(way.burden)):  # one that is empty already may stay out of it
-            open_to = (w for w in classes[kind] if w not in used and (way.empty or w not in asked.emptied))
-            chosen = sorted(open_to, key=lambda where: (where not in asked.emptied, where))[:number]
+            open_to = (w for w in classes[kind] if w not in used and (way.empty or w not in problem.emptied))
+            chosen = sorted(open_to, key=lambda where: (where not in problem.emptied, where))[:number]
             used |= dict.fromkeys(chosen, way.leaves)
             to_empty |= set(chosen) if way.empty else set()
     cheap = sorted(
@@ -81,18 +81,18 @@ def bound(asked: RelocationProblem, time_limit_s: float) -> Bound:
         for where in members[:4]
     )
     rest = tuple(dict.fromkeys(where for _, where in cheap if where not in used))
-    return Bound(found.status, -(-found.bound // _PARTS), used, frozenset(to_empty), rest, found.seconds)
+    return Bound(solution.status, -(-solution.bound // _PARTS), used, frozenset(to_empty), rest, solution.seconds)
 
 
-def _classes(asked: RelocationProblem) -> Mapping[_Class, list[int]]:
-    shared = _shared_budgets(asked)
-    leaving: list[list[tuple[Placement, _Burden]]] = [[] for _ in asked.bins]
-    for number, job in enumerate(asked.jobs):
+def _classes(problem: RelocationProblem) -> Mapping[_Class, list[int]]:
+    shared = _shared_budgets(problem)
+    leaving: list[list[tuple[Placement, _Burden]]] = [[] for _ in problem.bins]
+    for number, job in enumerate(problem.jobs):
         whole = (job.cost, *(budget.weights[number] for budget in shared))
         for where, placement in job.home:
             leaving[where].append((placement, tuple(part * _PARTS // len(job.home) for part in whole)))
     classes: dict[_Class, list[int]] = {}
-    for where, gpu in enumerate(asked.bins):
+    for where, gpu in enumerate(problem.bins):
         kind = (gpu.geometry, tuple(sorted(gpu.fixed)), tuple(sorted(leaving[where])))
         classes.setdefault(kind, []).append(where)
     return classes
@@ -101,17 +101,17 @@ def _classes(asked: RelocationProblem) -> Mapping[_Class, list[int]]:
 def _clearings(kind: _Class, names: Names) -> Iterator[_Clearing]:
     """The undominated ways to use a GPU."""
     gpu, fixed, movable = kind
-    found: set[_Clearing] = set()
+    ways: set[_Clearing] = set()
     for number in range(0 if names else len(movable), len(movable) + 1):
         for kept in combinations(movable, len(movable) - number):
             state = gpu.state_of([*fixed, *(placement for placement, _ in kept)])
             burden = _less([b for _, b in movable], [b for _, b in kept])
             leaves = tuple(placement for placement, _ in movable if all(placement != stays for stays, _ in kept))
-            found |= {_Clearing(takes, 0, burden, leaves) for takes in patterns.maximal(gpu, state, names)}
+            ways |= {_Clearing(takes, 0, burden, leaves) for takes in patterns.maximal(gpu, state, names)}
             if not fixed and not kept:
-                found.add(_Clearing((0,) * len(names), 1, burden, leaves))
-    for way in sorted(found, key=lambda one: (one.takes, one.empty, one.burden)):
-        if (any(way.takes) or way.empty) and not any(other != way and _beats(other, way) for other in found):
+                ways.add(_Clearing((0,) * len(names), 1, burden, leaves))
+    for way in sorted(ways, key=lambda way: (way.takes, way.empty, way.burden)):
+        if (any(way.takes) or way.empty) and not any(other != way and _beats(other, way) for other in ways):
             yield way
 
 
@@ -122,22 +122,22 @@ def _less(all_of: Sequence[_Burden], kept: Sequence[_Burden]) -> _Burden:
     return tuple(sum(b[i] for b in all_of) - sum(b[i] for b in kept) for i in range(len(all_of[0])))
 
 
-def _beats(one: _Clearing, other: _Clearing) -> bool:
+def _beats(way: _Clearing, other: _Clearing) -> bool:
     """Whether a way gives as much for no more of anything."""
     return (
-        one.empty >= other.empty
-        and patterns.covers(one.takes, other.takes)
-        and all(a <= b for a, b in zip(one.burden, other.burden, strict=True))
+        way.empty >= other.empty
+        and patterns.covers(way.takes, other.takes)
+        and all(a <= b for a, b in zip(way.burden, other.burden, strict=True))
     )
 
 
-def _shared_budgets(asked: RelocationProblem) -> list[Budget]:
+def _shared_budgets(problem: RelocationProblem) -> list[Budget]:
     """The budgets that every job draws on."""
-    return [budget for budget in asked.budgets if len(budget.weights) == len(asked.jobs)]
+    return [budget for budget in problem.budgets if len(budget.weights) == len(problem.jobs)]
 
 
 def _program(
-    asked: RelocationProblem,
+    problem: RelocationProblem,
     classes: Mapping[_Class, Sequence[int]],
     ways: Mapping[_Class, Sequence[_Clearing]],
     wanted: Counts,
@@ -149,14 +149,14 @@ def _program(
             columns[kind, way] = program.column(len(members), way.cost)
         own = [(columns[kind, way], 1) for way in ways[kind]]
         program.row(own, high=len(members))
-        forced = sum(where in asked.emptied for where in members)
+        forced = sum(where in problem.emptied for where in members)
         if forced:
             program.row(((columns[kind, way], 1) for way in ways[kind] if way.empty), low=forced)
     for position, number in enumerate(wanted):
         terms = ((c, way.takes[position]) for (_, way), c in columns.items() if way.takes[position])
         program.row(terms, low=number)
-    program.row(((c, 1) for (_, way), c in columns.items() if way.empty), low=asked.empty)
-    for number, budget in enumerate(_shared_budgets(asked), 1):
+    program.row(((c, 1) for (_, way), c in columns.items() if way.empty), low=problem.empty)
+    for number, budget in enumerate(_shared_budgets(problem), 1):
         terms = ((c, way.burden[number]) for (_, way), c in columns.items() if any(way.burden))
         program.row(terms, high=budget.limit * _PARTS)
     return program, columns

@@ -31,7 +31,9 @@ def maximal(geometry: Geometry, state: int, names: Names) -> tuple[Counts, ...]:
 
 def undominated(patterns: set[Counts]) -> set[Counts]:
     """Those that no other one covers."""
-    return {one for one in patterns if not any(other != one and covers(other, one) for other in patterns)}
+    return {
+        pattern for pattern in patterns if not any(other != pattern and covers(other, pattern) for other in patterns)
+    }
 
 
 def covers(larger: Counts, smaller: Counts) -> bool:
@@ -53,7 +55,7 @@ def arrange(geometry: Geometry, state: int, counts: Mapping[str, int]) -> tuple[
         shown = " + ".join(f"{n} × {name}" for name, n in wanted)
         raise errors.GeometryError(f"{geometry.catalogue.model}: {shown} does not fit beside what is there")
     placements = (geometry.placements[i] for i in best[1])
-    return tuple(sorted(placements, key=lambda one: (-one.size, one.start)))
+    return tuple(sorted(placements, key=lambda placement: (-placement.size, placement.start)))
 
 
 @lru_cache(maxsize=64)
@@ -71,14 +73,14 @@ def _best(geometry: Geometry, state: int, names: Names, counts: Counts) -> tuple
     if names[position] not in geometry.profile_index:
         return None
     rest = _plus(counts, position, -1)
-    found = []
+    arrangements = []
     for index in geometry.placements_of(names[position]):
         after = int(geometry.step[state, index])
         if after >= 0:
             best = _best(geometry, after, names, rest)
             if best is not None:
-                found.append((best[0], tuple(sorted((index, *best[1])))))
-    return min(found, default=None)
+                arrangements.append((best[0], tuple(sorted((index, *best[1])))))
+    return min(arrangements, default=None)
 
 
 def _plus(counts: Counts, position: int, by: int = 1) -> Counts:

@@ -17,24 +17,24 @@ from allocator.planning.packing.program import Program, Solution, SolveStatus, s
 from allocator.planning.packing.relocation import Found, JobMove, Place, RelocationProblem
 
 
-def applies(asked: RelocationProblem) -> bool:
+def applies(problem: RelocationProblem) -> bool:
     """Whether all pods in question, movable ones and requests, have one slice."""
-    return all(len(job.profiles) == 1 for job in (*asked.jobs, *asked.requests))
+    return all(len(job.profiles) == 1 for job in (*problem.jobs, *problem.requests))
 
 
-def destination(asked: RelocationProblem, time_limit_s: float) -> Found:
+def destination(problem: RelocationProblem, time_limit_s: float) -> Found:
     """The cheapest set of moves whose end is legal, the way there left open. For questions to which this `applies`."""
-    model = _Model(asked)
-    found = solve(model.program, time_limit_s)
-    if not found.values:
-        return Found(found.status, bound=found.bound, seconds=found.seconds)
-    leaving, places = model.chosen(found)
-    placed = tuple((places[request.profiles[0]].pop(),) for request in asked.requests)
-    moves = tuple(_moves(asked, leaving, places))
-    cost = sum(asked.jobs[move.job].cost for move in moves)
-    bound = min(found.bound, cost)
+    model = _Model(problem)
+    solution = solve(model.program, time_limit_s)
+    if not solution.values:
+        return Found(solution.status, bound=solution.bound, seconds=solution.seconds)
+    leaving, places = model.chosen(solution)
+    placed = tuple((places[request.profiles[0]].pop(),) for request in problem.requests)
+    moves = tuple(_moves(problem, leaving, places))
+    cost = sum(problem.jobs[move.job].cost for move in moves)
+    bound = min(solution.bound, cost)
     status = SolveStatus.OPTIMAL if bound == cost else SolveStatus.FEASIBLE
-    return Found(status, moves, placed, cost, bound, found.seconds)
+    return Found(status, moves, placed, cost, bound, solution.seconds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,15 +62,15 @@ class _Way:
 class _Model:
     """The program: a column per GPU and way, one way per GPU, enough taken of every profile."""
 
-    def __init__(self, asked: RelocationProblem) -> None:
-        self.asked = asked
-        self.names: Names = tuple(sorted({job.profiles[0] for job in (*asked.jobs, *asked.requests)}))
+    def __init__(self, problem: RelocationProblem) -> None:
+        self.problem = problem
+        self.names: Names = tuple(sorted({job.profiles[0] for job in (*problem.jobs, *problem.requests)}))
         self.program = Program()
         self._ways: list[tuple[int, _Way, int]] = []
-        at: list[list[int]] = [[] for _ in asked.bins]
-        for number, job in enumerate(asked.jobs):
+        at: list[list[int]] = [[] for _ in problem.bins]
+        for number, job in enumerate(problem.jobs):
             at[job.home[0][0]].append(number)
-        for where in range(len(asked.bins)):
+        for where in range(len(problem.bins)):
             self._gpu(where, at[where])
         self._rows()
 
@@ -80,14 +80,14 @@ class _Model:
             columns.append(self.program.column(1, way.burden[0]))
             self._ways.append((where, way, columns[-1]))
         self.program.row(((c, 1) for c in columns), 1, 1)
-        if where in self.asked.emptied:
+        if where in self.problem.emptied:
             self.program.row(((c, 1) for w, way, c in self._ways if w == where and way.empty), low=1)
 
     def _ways_of(self, where: int, jobs: Sequence[int]) -> Iterator[_Way]:
-        gpu = self.asked.bins[where]
+        gpu = self.problem.bins[where]
         for number in range(len(jobs) + 1):
             for leaving in combinations(jobs, number):
-                stay = [self.asked.jobs[j].home[0][1] for j in jobs if j not in leaving]
+                stay = [self.problem.jobs[j].home[0][1] for j in jobs if j not in leaving]
                 state = gpu.geometry.state_of([*gpu.fixed, *stay])
                 burden = self._burden(leaving)
                 ways = [(takes, False) for takes in patterns.maximal(gpu.geometry, state, self.names)]
@@ -97,36 +97,38 @@ class _Model:
                     yield _Way(leaving, takes, empty, self._net(leaving, takes), burden)
 
     def _burden(self, leaving: Sequence[int]) -> Counts:
-        cost = sum(self.asked.jobs[j].cost for j in leaving)
-        return (cost, *(sum(b.weights.get(j, 0) for j in leaving) for b in self.asked.budgets))
+        cost = sum(self.problem.jobs[j].cost for j in leaving)
+        return (cost, *(sum(b.weights.get(j, 0) for j in leaving) for b in self.problem.budgets))
 
     def _net(self, leaving: Sequence[int], takes: Counts) -> Counts:
-        gone = [self.asked.jobs[j].profiles[0] for j in leaving]
+        gone = [self.problem.jobs[j].profiles[0] for j in leaving]
         return tuple(n - gone.count(name) for name, n in zip(self.names, takes, strict=True))
 
     def _rows(self) -> None:
-        wanted = [request.profiles[0] for request in self.asked.requests]
+        wanted = [request.profiles[0] for request in self.problem.requests]
         for position, name in enumerate(self.names):
             self.program.row(((c, way.net[position]) for _, way, c in self._ways), low=wanted.count(name))
-        if self.asked.empty:
-            self.program.row(((c, 1) for _, way, c in self._ways if way.empty), low=self.asked.empty)
-        for number, budget in enumerate(self.asked.budgets, 1):
+        if self.problem.empty:
+            self.program.row(((c, 1) for _, way, c in self._ways if way.empty), low=self.problem.empty)
+        for number, budget in enumerate(self.problem.budgets, 1):
             self.program.row(((c, way.burden[number]) for _, way, c in self._ways), high=budget.limit)
 
-    def chosen(self, found: Solution) -> tuple[list[int], dict[str, list[Place]]]:
+    def chosen(self, solution: Solution) -> tuple[list[int], dict[str, list[Place]]]:
         """The jobs that leave their GPU, and the places there are for slices of each profile."""
         leaving: list[int] = []
         places: dict[str, list[Place]] = {name: [] for name in self.names}
         for where, way, column in self._ways:
-            if found.values[column]:
+            if solution.values[column]:
                 leaving += way.leaving
                 for placement in self._arranged(where, way):
                     places[placement.profile].append((where, placement))
         return sorted(leaving), places
 
     def _arranged(self, where: int, way: _Way) -> tuple[Placement, ...]:
-        gpu = self.asked.bins[where]
-        stay = [p for j, job in enumerate(self.asked.jobs) for w, p in job.home if w == where and j not in way.leaving]
+        gpu = self.problem.bins[where]
+        stay = [
+            p for j, job in enumerate(self.problem.jobs) for w, p in job.home if w == where and j not in way.leaving
+        ]
         counts = dict(zip(self.names, way.takes, strict=True))
         return patterns.arrange(gpu.geometry, gpu.geometry.state_of([*gpu.fixed, *stay]), counts)
 
@@ -140,10 +142,10 @@ def _undominated(ways: Iterator[_Way]) -> list[_Way]:
     return kept
 
 
-def _moves(asked: RelocationProblem, leaving: Sequence[int], places: dict[str, list[Place]]) -> Iterator[JobMove]:
+def _moves(problem: RelocationProblem, leaving: Sequence[int], places: dict[str, list[Place]]) -> Iterator[JobMove]:
     """The jobs that leave dealt out to the places, each staying on its GPU where that is as good."""
     for number in leaving:
-        job = asked.jobs[number]
+        job = problem.jobs[number]
         free = places[job.profiles[0]]
         target = min(free, key=lambda place: (place != job.home[0], place[0], place[1].start))
         free.remove(target)

@@ -81,16 +81,16 @@ class Found:
     seconds: float = 0.0
 
 
-def destination(asked: RelocationProblem, time_limit_s: float, *, one_by_one: bool = False) -> Found:
+def destination(problem: RelocationProblem, time_limit_s: float, *, one_by_one: bool = False) -> Found:
     """The cheapest set of moves whose end is legal, the way there left open. Prefers targets that are free now.
 
     With `one_by_one` there is an order in which no pod takes memory that another one has still to leave; `order`
     finds it. (Limits that count, such as media engines, may still forbid it.)
     """
-    model = _Model(asked)
+    model = _Model(problem)
     end = model.stage(homes=True)
-    unit = 1 + sum(len(job.profiles) for job in (*asked.jobs, *asked.requests))
-    for number, job in enumerate(asked.jobs):
+    unit = 1 + sum(len(job.profiles) for job in (*problem.jobs, *problem.requests))
+    for number, job in enumerate(problem.jobs):
         model.program.costs[end.moved[number]] = job.cost * unit
     for number, job_places in end.places.items():
         for (where, placement), column in job_places.items():
@@ -100,19 +100,21 @@ def destination(asked: RelocationProblem, time_limit_s: float, *, one_by_one: bo
     model.budgets([end])
     if one_by_one:
         model.one_by_one(end)
-    found = solve(model.program, time_limit_s)
-    moves = tuple(JobMove(j, end.found(j, found)) for j, c in end.moved.items() if found.values and found.values[c])
-    bound = -(-(found.bound - unit + 1) // unit) if found.bound else 0
-    return _found(asked, end, found, moves, found.cost // unit, max(0, bound))
+    solution = solve(model.program, time_limit_s)
+    moves = tuple(
+        JobMove(j, end.found(j, solution)) for j, c in end.moved.items() if solution.values and solution.values[c]
+    )
+    bound = -(-(solution.bound - unit + 1) // unit) if solution.bound else 0
+    return _found(problem, end, solution, moves, solution.cost // unit, max(0, bound))
 
 
-def sequence(asked: RelocationProblem, steps: int, at_least: int, time_limit_s: float) -> Found:
+def sequence(problem: RelocationProblem, steps: int, at_least: int, time_limit_s: float) -> Found:
     """The cheapest legal order of at most so many moves; INFEASIBLE if none has an end. `at_least` is a known bound."""
-    model = _Model(asked)
+    model = _Model(problem)
     stages = [model.stage(homes=False) for _ in range(steps)]
     before: _Stage | None = None
     for stage in stages:
-        for number, job in enumerate(asked.jobs):
+        for number, job in enumerate(problem.jobs):
             model.program.costs[stage.moved[number]] = job.cost
             for place, column in stage.places[number].items():
                 was = int(place in job.home) if before is None else 0
@@ -128,70 +130,70 @@ def sequence(asked: RelocationProblem, steps: int, at_least: int, time_limit_s: 
     model.finish(stages[-1])
     model.budgets(stages)
     model.program.row(enumerate(model.program.costs), low=at_least)
-    found = solve(model.program, time_limit_s)
+    solution = solve(model.program, time_limit_s)
     moves = tuple(
-        JobMove(j, stage.found(j, found))
+        JobMove(j, stage.found(j, solution))
         for stage in stages
         for j, c in stage.moved.items()
-        if found.values and found.values[c]
+        if solution.values and solution.values[c]
     )
-    return _found(asked, stages[-1], found, moves, found.cost, found.bound)
+    return _found(problem, stages[-1], solution, moves, solution.cost, solution.bound)
 
 
-def size(asked: RelocationProblem) -> int:
+def size(problem: RelocationProblem) -> int:
     """About how many columns `destination` has; `sequence` has as many per step."""
     kinds: dict[Geometry, int] = {}
-    for gpu in asked.bins:
+    for gpu in problem.bins:
         kinds[gpu.geometry] = kinds.get(gpu.geometry, 0) + 1
     return sum(
         gpus * len(kind.placements_of(name))
-        for job in (*asked.jobs, *asked.requests)
+        for job in (*problem.jobs, *problem.requests)
         for name in set(job.profiles)
         for kind, gpus in kinds.items()
         if name in kind.profile_index
     )
 
 
-def order(asked: RelocationProblem, moves: Sequence[JobMove]) -> tuple[JobMove, ...] | None:
+def order(problem: RelocationProblem, moves: Sequence[JobMove]) -> tuple[JobMove, ...] | None:
     """These moves in an order in which each is legal; None if none was found.
 
     Whatever can move does so at once. That finds an order if there is one, but for limits that count (media engines).
     """
-    there = [list(gpu.fixed) for gpu in asked.bins]
-    for job in asked.jobs:
-        _shift(there, (), job.home)
-    at = {move.job: asked.jobs[move.job].home for move in moves}
+    slices = [list(gpu.fixed) for gpu in problem.bins]
+    for job in problem.jobs:
+        _shift(slices, (), job.home)
+    at = {move.job: problem.jobs[move.job].home for move in moves}
     left, done = list(moves), []
     while left:
-        ready = next((m for m in left if _can_move(asked, there, at[m.job], m.places)), None)
+        ready = next((m for m in left if _can_move(problem, slices, at[m.job], m.places)), None)
         if ready is None:
             return None
-        _shift(there, at[ready.job], ready.places)
+        _shift(slices, at[ready.job], ready.places)
         at[ready.job] = ready.places
         left.remove(ready)
         done.append(ready)
     return tuple(done)
 
 
-def _can_move(asked: RelocationProblem, there: list[list[Placement]], source: Places, target: Places) -> bool:
+def _can_move(problem: RelocationProblem, slices: list[list[Placement]], source: Places, target: Places) -> bool:
     """Whether the GPUs that a restart touches are legal after it; leaves everything as it was."""
-    _shift(there, source, target)
-    fits = all(_stands(asked.bins[where].geometry, there[where]) for where in {where for where, _ in target})
-    _shift(there, target, source)
+    _shift(slices, source, target)
+    fits = all(_stands(problem.bins[where].geometry, slices[where]) for where in {where for where, _ in target})
+    _shift(slices, target, source)
     return fits
 
 
-def _shift(there: list[list[Placement]], source: Places, target: Places) -> None:
+def _shift(slices: list[list[Placement]], source: Places, target: Places) -> None:
     for where, placement in source:
-        there[where].remove(placement)
+        slices[where].remove(placement)
     for where, placement in target:
-        there[where].append(placement)
+        slices[where].append(placement)
 
 
 def _stands(kind: Geometry, placements: Iterable[Placement]) -> bool:
     state = kind.EMPTY
-    for one in placements:
-        state = int(kind.step[state, kind.placement_index[one]])
+    for placement in placements:
+        state = int(kind.step[state, kind.placement_index[placement]])
         if state < 0:
             return False
     return True
@@ -213,19 +215,19 @@ class _Stage:
 class _Model:
     """The program being built. Jobs are numbered, requests after them."""
 
-    def __init__(self, asked: RelocationProblem) -> None:
-        self.asked = asked
+    def __init__(self, problem: RelocationProblem) -> None:
+        self.problem = problem
         self.program = Program()
-        self.all = (*asked.jobs, *asked.requests)
-        self.homes = [(number, home) for number, job in enumerate(asked.jobs) for home in job.home]
+        self.all = (*problem.jobs, *problem.requests)
+        self.homes = [(number, home) for number, job in enumerate(problem.jobs) for home in job.home]
         self.nodes: dict[int, list[int]] = {}
-        for where, gpu in enumerate(asked.bins):
+        for where, gpu in enumerate(problem.bins):
             self.nodes.setdefault(gpu.node, []).append(where)
-        self._limits = [_binding_limits(gpu.geometry) for gpu in asked.bins]
+        self._limits = [_binding_limits(gpu.geometry) for gpu in problem.bins]
 
     def stage(self, *, homes: bool) -> _Stage:
         """A moment at which every job is somewhere. With `homes`, a job that does not move is at home."""
-        numbers = range(len(self.asked.jobs))
+        numbers = range(len(self.problem.jobs))
         stage = _Stage({n: self.program.column(1) for n in numbers}, {}, homes)
         for number in numbers:
             stage.places[number] = self._somewhere(number, stage.moved[number] if homes else None)
@@ -233,21 +235,21 @@ class _Model:
 
     def finish(self, stage: _Stage) -> None:
         """At this moment the requests are placed too, all is legal, and enough GPUs are empty."""
-        first = len(self.asked.jobs)
+        first = len(self.problem.jobs)
         for number in range(first, len(self.all)):
             stage.places[number] = self._somewhere(number, None)
         self.legal(stage, self._empties())
 
     def budgets(self, stages: Sequence[_Stage]) -> None:
         """The budgets over all moments."""
-        for budget in self.asked.budgets:
+        for budget in self.problem.budgets:
             terms = [(s.moved[j], w) for s in stages for j, w in budget.weights.items() if j in s.moved]
             self.program.row(terms, high=budget.limit)
 
     def one_by_one(self, stage: _Stage) -> None:
         """Jobs get positions, and who takes another's place comes after it."""
-        last = len(self.asked.jobs)
-        position = [self.program.column(last) for _ in self.asked.jobs]
+        last = len(self.problem.jobs)
+        position = [self.program.column(last) for _ in self.problem.jobs]
         for number in range(last):
             for (where, placement), column in stage.places[number].items():
                 for other in {
@@ -284,18 +286,18 @@ class _Model:
 
     def _places(self, bins: Iterable[int], name: str) -> list[Place]:
         """Where a slice could ever be on these GPUs."""
-        found = []
+        places = []
         for where in bins:
-            kind, fixed = self.asked.bins[where].geometry, self.asked.bins[where].fixed
+            kind, fixed = self.problem.bins[where].geometry, self.problem.bins[where].fixed
             if name in kind.profile_index:
                 state = kind.state_of(fixed)
-                found += [(where, kind.placements[i]) for i in kind.placements_of(name) if kind.step[state, i] >= 0]
-        return found
+                places += [(where, kind.placements[i]) for i in kind.placements_of(name) if kind.step[state, i] >= 0]
+        return places
 
     def legal(self, stage: _Stage, empty: Mapping[int, int] = MappingProxyType({})) -> None:
         """No memory slice twice, no limit exceeded, on any GPU at this moment; `empty` are columns of GPUs (if so)."""
         on: dict[int, list[tuple[Placement, int, int]]] = {}  # GPU → what, column, ±1
-        base: dict[int, list[Placement]] = {w: list(gpu.fixed) for w, gpu in enumerate(self.asked.bins)}
+        base: dict[int, list[Placement]] = {w: list(gpu.fixed) for w, gpu in enumerate(self.problem.bins)}
         for places in stage.places.values():
             for (where, placement), column in places.items():
                 on.setdefault(where, []).append((placement, column, 1))
@@ -303,38 +305,38 @@ class _Model:
             base[where].append(placement)
             on.setdefault(where, []).append((placement, stage.moved[number], -1))
         for where, movable in on.items():
-            kind = self.asked.bins[where].geometry
+            kind = self.problem.bins[where].geometry
             for bit in range(kind.catalogue.memory_slices):
-                taken = sum(one.mask >> bit & 1 for one in base[where])
-                terms = [(c, sign) for one, c, sign in movable if one.mask >> bit & 1]
+                taken = sum(placement.mask >> bit & 1 for placement in base[where])
+                terms = [(c, sign) for placement, c, sign in movable if placement.mask >> bit & 1]
                 if terms and where in empty:  # being empty takes every memory slice
                     terms.append((empty[where], 1))
                 self.program.row(terms, high=1 - taken)
             for limit, uses in self._limits[where]:
-                taken = sum(uses[kind.placement_index[one]] for one in base[where])
-                terms = [(c, sign * uses[kind.placement_index[one]]) for one, c, sign in movable]
+                taken = sum(uses[kind.placement_index[placement]] for placement in base[where])
+                terms = [(c, sign * uses[kind.placement_index[placement]]) for placement, c, sign in movable]
                 self.program.row(terms, high=limit - taken)
 
     def _empties(self) -> dict[int, int]:
         """Columns that say of a GPU that nothing is on it, if enough of them must be empty."""
-        if not self.asked.empty and not self.asked.emptied:
+        if not self.problem.empty and not self.problem.emptied:
             return {}
-        empty = {where: self.program.column(1) for where, gpu in enumerate(self.asked.bins) if not gpu.fixed}
-        self.program.row(((c, 1) for c in empty.values()), low=self.asked.empty)
-        for where in self.asked.emptied:
+        empty = {where: self.program.column(1) for where, gpu in enumerate(self.problem.bins) if not gpu.fixed}
+        self.program.row(((c, 1) for c in empty.values()), low=self.problem.empty)
+        for where in self.problem.emptied:
             self.program.row([(empty[where], 1)] if where in empty else [], low=1)
         return empty
 
 
 def _found(
-    asked: RelocationProblem, end: _Stage, found: Solution, moves: tuple[JobMove, ...], cost: int, bound: int
+    problem: RelocationProblem, end: _Stage, solution: Solution, moves: tuple[JobMove, ...], cost: int, bound: int
 ) -> Found:
-    if not found.values:
-        return Found(found.status, bound=bound, seconds=found.seconds)
-    first = len(asked.jobs)
-    placed = tuple(end.found(number, found) for number in range(first, first + len(asked.requests)))
-    status = SolveStatus.OPTIMAL if found.status is SolveStatus.OPTIMAL or bound >= cost else SolveStatus.FEASIBLE
-    return Found(status, moves, placed, cost, cost if status is SolveStatus.OPTIMAL else bound, found.seconds)
+    if not solution.values:
+        return Found(solution.status, bound=bound, seconds=solution.seconds)
+    first = len(problem.jobs)
+    placed = tuple(end.found(number, solution) for number in range(first, first + len(problem.requests)))
+    status = SolveStatus.OPTIMAL if solution.status is SolveStatus.OPTIMAL or bound >= cost else SolveStatus.FEASIBLE
+    return Found(status, moves, placed, cost, cost if status is SolveStatus.OPTIMAL else bound, solution.seconds)
 
 
 def _binding_limits(kind: Geometry) -> list[tuple[int, tuple[int, ...]]]:
@@ -344,7 +346,7 @@ def _binding_limits(kind: Geometry) -> list[tuple[int, tuple[int, ...]]]:
     return [
         (limit, use)
         for limit, use in zip(limits, zip(*uses, strict=True), strict=True)
-        if max(u / one.size for u, one in zip(use, kind.placements, strict=True)) * slices > limit
+        if max(u / placement.size for u, placement in zip(use, kind.placements, strict=True)) * slices > limit
     ]
 
 
