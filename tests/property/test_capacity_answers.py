@@ -223,7 +223,7 @@ def test_pods_of_several_slices_stay_in_the_count() -> None:
     ],
 )
 def test_a_bad_document_is_refused_by_field(document: Any, field: str) -> None:
-    """A capacity question that cannot be meant raises InputError naming the field."""
+    """A capacity question that is not valid raises InputError naming the field."""
     with pytest.raises(errors.InputError) as caught:
         plain_answers.capacity(document, full().saved())
     assert caught.value.field == field

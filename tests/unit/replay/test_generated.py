@@ -77,7 +77,7 @@ def test_expected_lifetimes_are_as_wrong_as_asked() -> None:
     ],
 )
 def test_impossible_workloads_are_refused(wrong: dict[str, float]) -> None:
-    """Loads, times and errors that cannot be meant are refused by name."""
+    """Loads, times and errors that are not valid are refused by name."""
     with pytest.raises(errors.SettingsError):
         Generated({"1g.5gb": 1.0}, **wrong)
 

@@ -136,7 +136,7 @@ BAD_MODELS: list[tuple[dict[str, Any], str, str]] = [
 
 @pytest.mark.parametrize(("document", "field", "fix"), BAD)
 def test_a_bad_document_is_refused_by_field(document: Any, field: str, fix: str) -> None:
-    """A document that cannot be meant raises InputError naming the field and a fix."""
+    """A document that is not valid raises InputError naming the field and a fix."""
     with pytest.raises(errors.InputError) as caught:
         plain_answers.plan(document)
     assert caught.value.field == field

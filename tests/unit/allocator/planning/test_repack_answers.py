@@ -226,7 +226,7 @@ def test_pods_that_block_each_other_park() -> None:
     ],
 )
 def test_a_bad_document_is_refused_by_field(document: Any, field: str) -> None:
-    """A repack that cannot be meant raises InputError naming the field."""
+    """A repack that is not valid raises InputError naming the field."""
     with pytest.raises(errors.InputError) as caught:
         plain_answers.repack(document, two_gpus().saved())
     assert caught.value.field == field
