@@ -21,7 +21,6 @@ from cli.output import Format
 
 RESULTS = Path("benchmarks/out/results.json")
 REPORT = Path("benchmarks/out/report")
-START_SERVERS = frozenset({"extender", "interference", "scheduler", "agent", "sync"})  # the installed package has none
 
 _NAMES = ", ".join(benchmark.name for benchmark in BENCHMARKS)
 
@@ -40,7 +39,7 @@ def extender(
 
     Example: migsched bench extender --nodes 1000 --nodes 5000 -o json
     """
-    _require_checkout("extender")
+    checkout.require_for_benchmarks("extender")
     from benchmarks import extender as extender_bench
 
     with progress.shown() as tell:
@@ -59,7 +58,7 @@ def interference(
 
     Example: migsched bench interference --nodes 1000 -o json
     """
-    _require_checkout("interference")
+    checkout.require_for_benchmarks("interference")
     from benchmarks import interference as interference_bench
 
     with progress.shown() as tell:
@@ -81,7 +80,7 @@ def scheduler(
 
     Example: migsched bench scheduler --nodes 1000 --pods 500 --runs 3 -o json
     """
-    _require_checkout("scheduler")
+    checkout.require_for_benchmarks("scheduler")
     from benchmarks import scheduler as scheduler_bench
 
     with progress.shown() as tell:
@@ -101,7 +100,7 @@ def agent(
 
     Example: migsched bench agent -o json
     """
-    _require_checkout("agent")
+    checkout.require_for_benchmarks("agent")
     from benchmarks import agent as agent_bench  # gRPC is not needed by the others
 
     with progress.shown() as tell:
@@ -119,7 +118,7 @@ def sync(
 
     Example: migsched bench sync --nodes 5000
     """
-    _require_checkout("sync")
+    checkout.require_for_benchmarks("sync")
     from benchmarks import sync as sync_bench
 
     with progress.shown() as tell:
@@ -226,7 +225,7 @@ def everything(
     Example: migsched bench all --quick
     """
     chosen = registry.find(only or ())
-    _require_checkout(*(part.name for part in chosen))
+    checkout.require_for_benchmarks(*(part.name for part in chosen))
     known = results.read(file) if update and file.exists() else None
     if known is not None and known.quick != quick:
         raise errors.SettingsError("update", str(file), "quick results and full ones do not go into one file")
@@ -280,13 +279,6 @@ def report(
     except OSError as error:
         raise errors.SettingsError("out", str(out), f"name a folder that can be written ({error.strerror})") from error
     typer.echo(f"{written[0]} and {len(written) - 1} plots")
-
-
-def _require_checkout(*parts: str) -> None:
-    """Refuse parts that start servers where there are none, before anything is measured."""
-    for part in parts:
-        if part in START_SERVERS:
-            checkout.require(f"bench {part}", f'make bench ARGS="--only {part}"')
 
 
 def _say_what_is_left_out(recorded: Results, chosen: Sequence[Benchmark], tell: Progress) -> None:

@@ -8,6 +8,7 @@ import importlib.util
 from allocator import errors
 
 LEFT_OUT = ("testbed", "simulator.nvml", "benchmarks.servers")  # pyproject.toml keeps them out of the wheel
+START_SERVERS = frozenset({"extender", "interference", "scheduler", "agent", "sync"})  # of the benchmarks
 
 
 def require(command: str, target: str) -> None:
@@ -17,3 +18,12 @@ def require(command: str, target: str) -> None:
             f"`migsched {command}` works in a checkout of the repository only, "
             f"because the installed package leaves out {', '.join(LEFT_OUT)}; run `{target}` there"
         )
+
+
+def require_for_benchmarks(*names: str) -> None:
+    """Refuse benchmarks that start servers where there are none, before anything is measured."""
+    starting = [name for name in names if name in START_SERVERS]
+    if len(starting) == 1:
+        require(f"bench {starting[0]}", f'make bench ARGS="--only {starting[0]}"')
+    elif starting:
+        require("bench all", "make bench")

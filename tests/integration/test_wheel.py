@@ -84,13 +84,13 @@ def test_an_installed_migsched_shows_all_its_help(migsched: Migsched, arguments:
 @pytest.mark.parametrize(
     ("arguments", "target"),
     [
-        (("cluster",), "`make cluster`"),
-        (("bench", "extender"), '`make bench ARGS="--only extender"`'),
-        (("bench", "interference"), '`make bench ARGS="--only interference"`'),
-        (("bench", "scheduler"), '`make bench ARGS="--only scheduler"`'),
-        (("bench", "agent"), '`make bench ARGS="--only agent"`'),
-        (("bench", "sync"), '`make bench ARGS="--only sync"`'),
-        (("bench", "all", "--quick"), "`make bench"),
+        (("cluster",), "`make cluster` there"),
+        (("bench", "extender"), '`make bench ARGS="--only extender"` there'),
+        (("bench", "interference"), '`make bench ARGS="--only interference"` there'),
+        (("bench", "scheduler"), '`make bench ARGS="--only scheduler"` there'),
+        (("bench", "agent"), '`make bench ARGS="--only agent"` there'),
+        (("bench", "sync"), '`make bench ARGS="--only sync"` there'),
+        (("bench", "all", "--quick"), "`make bench` there"),
     ],
 )
 def test_what_needs_the_repository_says_so(migsched: Migsched, arguments: tuple[str, ...], target: str) -> None:
