@@ -82,6 +82,7 @@ manifests-check: control-plane ## every manifest: fits the agent's and the sched
 	$(BIN)/pytest tests/unit/deploy tests/e2e/test_deploy_*.py tests/e2e/test_agent_kube.py $(ARGS)
 
 check: export HYPOTHESIS_PROFILE ?= ci
+check: export MIGSCHED_CHURN_PODS ?= 200
 check: lint types imports docs coverage matrix test ## what CI runs: all of these, and the manifests with the tests
 
 bench: control-plane ## every benchmark, checked against benchmarks/ranges.toml

@@ -22,7 +22,7 @@ from tests.e2e.real_node.agent_stack import (
 
 pytestmark = pytest.mark.e2e
 
-PODS = int(os.environ.get("MIGSCHED_CHURN_PODS", "200"))
+PODS = int(os.environ.get("MIGSCHED_CHURN_PODS", "100"))
 AT_ONCE = 20
 LOST = '"event":"cannot follow"'
 REGISTERED = '"nvidia.com/mig-3g.20gb","event":"registered"'
