@@ -33,6 +33,7 @@ class WatchMachine(stateful.RuleBasedStateMachine):
         """Leave nothing open."""
         if self.watch is not None:
             self.loop.run_until_complete(self.watch.aclose())
+        self.loop.run_until_complete(self.loop.shutdown_asyncgens())
         self.loop.close()
 
     @stateful.rule(name=NAMES, node=st.one_of(st.none(), NODES))
