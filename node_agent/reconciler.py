@@ -259,7 +259,7 @@ class Reconciler:
         node_pods = observation.pods or {}
         room: dict[str, bool] = {}  # by profile: thousands of false promises must not cost thousands of searches
         for want in blocked:
-            pod = node_pods.get(want.who)
+            pod = node_pods.get(want.pod_uid)
             record = observation.records.get(want.place)
             if pod is not None:
                 profile = want.place.placement.profile

@@ -40,11 +40,11 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Want:
-    """A slice that should exist, for the pod with UID `who`. With `cut` false its room is only kept free of others."""
+    """A slice that should exist, for the pod `pod_uid`. With `cut` false its room is only kept free of others."""
 
     place: GpuPlacement
     cut: bool = True
-    who: str = ""
+    pod_uid: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ class Blocked:
     place: GpuPlacement
     why: str
     blockers: tuple[GpuPlacement, ...] = ()
-    who: str = ""
+    pod_uid: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,7 @@ def plan(observation: Observation, wants: Iterable[Want], gpus: Iterable[str]) -
         gpu = observation.view.gpus.get(uuid)
         if gpu is None or not gpu.readable:
             why = (gpu.why_not() if gpu else None) or f"there is no GPU {uuid} on this node"
-            blocked += [Blocked(want.place, why, who=want.who) for want in wanted if want.cut]
+            blocked += [Blocked(want.place, why, pod_uid=want.pod_uid) for want in wanted if want.cut]
             continue
         planned = _GpuPlan(gpu, observation.stuck)
         planned.reconcile(observation.records_by_gpu.get(uuid, []))
@@ -200,7 +200,7 @@ class _GpuPlan:
 
     def _block(self, want: Want, why: str, blockers: tuple[GpuPlacement, ...] = ()) -> None:
         if want.cut:
-            self.blocked.append(Blocked(want.place, f"{want.place}: {why}", blockers, want.who))
+            self.blocked.append(Blocked(want.place, f"{want.place}: {why}", blockers, want.pod_uid))
 
     def _note(self, place: GpuPlacement, event: SliceEvent, instance: GpuInstance | None = None) -> None:
         self.steps.append(Step(Action.NOTE, place, event, instance))

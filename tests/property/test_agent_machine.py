@@ -177,7 +177,7 @@ class AgentMachine(RuleBasedStateMachine):
     def _run(self, uid: str) -> None:
         pod = self.node.pods[uid]
         there = [self.node.instance(p) for p in self.node.places_of(pod.view)]
-        if pod.pids or pod.view.over or not all(one is not None and one.whole for one in there):
+        if pod.pids or pod.view.over or not all(instance is not None and instance.whole for instance in there):
             return
         self.node.run(pod.view)
         self.stepped = False
@@ -217,7 +217,7 @@ class AgentMachine(RuleBasedStateMachine):
             for uid in self._admitted():
                 mine = self.node.places_of(self.node.pods[uid].view)
                 others = [p for owner, places in self.running.items() if owner != uid for p in places]
-                assert not any(_overlap(one, other) for one in mine for other in others)
+                assert not any(_overlap(place, other) for place in mine for other in others)
 
     @invariant()
     def nothing_is_taken_back_too_early(self) -> None:
@@ -233,10 +233,10 @@ class AgentMachine(RuleBasedStateMachine):
         outcome = self.node.outcome if hasattr(self, "node") else None
         if outcome is not None and self.stepped:
             idle = {
-                GpuPlacement(gpu.uuid, one.placement)
+                GpuPlacement(gpu.uuid, slice_.placement)
                 for gpu in outcome.report.gpus
-                for one in gpu.slices
-                if one.state is SliceState.IDLE
+                for slice_ in gpu.slices
+                if slice_.state is SliceState.IDLE
             }
             assert not idle & {p for places in self.running.values() for p in places}
 
@@ -254,8 +254,8 @@ class AgentMachine(RuleBasedStateMachine):
         records = self.node.journal.records
         assert all(r.state in (RecordState.IDLE, RecordState.ALLOCATED) for r in records.values())
         for uuid, gpu in self.node.driver.gpus.items():
-            for one in gpu.instances():
-                assert (uuid, one.gi_id) in self.foreign or GpuPlacement(uuid, one.placement) in records
+            for instance in gpu.instances():
+                assert (uuid, instance.gi_id) in self.foreign or GpuPlacement(uuid, instance.placement) in records
         foreign = [
             GpuPlacement(uuid, gpu.instance(gi).placement)
             for uuid, gpu in self.node.driver.gpus.items()

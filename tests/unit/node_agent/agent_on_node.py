@@ -170,11 +170,11 @@ class AgentOnNode:
     def listing(self) -> PodResourcesView:
         """PodResources: active pods only."""
         holders = {
-            (resource, one): Holder(pod.view.namespace, pod.view.name, container)
+            (resource, id_): Holder(pod.view.namespace, pod.view.name, container)
             for pod in self.pods.values()
             if pod.listed and not pod.view.over
             for (container, resource), ids in pod.devices.items()
-            for one in ids
+            for id_ in ids
         }
         return PodResourcesView(self.now, holders)
 
@@ -184,7 +184,7 @@ class AgentOnNode:
         """A pod is bound here, with slices promised at places."""
         container = "main"
         promises = tuple(Promise(container, p.gpu, p.placement.profile, p.placement.start) for p in at)
-        asks = Request(tuple(SliceRequest(container, one) for one in profiles))
+        asks = Request(tuple(SliceRequest(container, profile) for profile in profiles))
         created = f"{len(self.pods):06}"
         pod = PodView(f"uid-{name}-{self.now}", "default", name, created, asks=asks, promises=promises)
         self.pods[pod.uid] = KubeletPod(pod, listed=listed)
@@ -214,10 +214,10 @@ class AgentOnNode:
 
     def choose(self, resource: str, number: int) -> list[str]:
         """Which ids the kubelet takes: those preferred, then any free ones."""
-        held = {one for pod in self.pods.values() if not pod.view.over for ids in pod.devices.values() for one in ids}
-        free = [one for one in self.allocation.offers().get(resource, {}) if one not in held]
+        held = {id_ for pod in self.pods.values() if not pod.view.over for ids in pod.devices.values() for id_ in ids}
+        free = [id_ for id_ in self.allocation.offers().get(resource, {}) if id_ not in held]
         preferred = self.allocation.prefer(resource, free, [], number)
-        rest = [one for one in sorted(free) if one not in preferred]
+        rest = [id_ for id_ in sorted(free) if id_ not in preferred]
         return [*preferred, *rest][:number]
 
     def run(self, pod: PodView) -> None:
@@ -245,16 +245,16 @@ class AgentOnNode:
     def places_of(self, pod: PodView) -> list[GpuPlacement]:
         """Where the pod's devices lie, by their ids."""
         offered = device_ids.offered({gpu.uuid: gpu.catalogue for gpu in self.driver.gpus.values()})
-        return [offered[one] for ids in self.pods[pod.uid].devices.values() for one in ids]
+        return [offered[id_] for ids in self.pods[pod.uid].devices.values() for id_ in ids]
 
     def instance(self, place: GpuPlacement) -> GpuInstance | None:
         """The instance exactly there."""
-        found = [one for one in self.driver.find(place.gpu).instances() if one.placement == place.placement]
-        return found[0] if found else None
+        instances = self.driver.find(place.gpu).instances()
+        return next((instance for instance in instances if instance.placement == place.placement), None)
 
     def instances(self, gpu: int = 0) -> list[str]:
         """The slices on a GPU in words."""
-        return sorted(str(one.placement) for one in self.driver.find(self.gpus[gpu]).instances())
+        return sorted(str(instance.placement) for instance in self.driver.find(self.gpus[gpu]).instances())
 
     def foreign(self, profile: str, start: int, gpu: int = 0) -> GpuInstance:
         """Somebody else cuts a slice."""

@@ -152,7 +152,7 @@ def vanished(root: Path) -> Scene:
     place = node.place("4g.20gb", 0)
     there = node.instance(place)
     assert there is not None
-    pod = next(one.view for one in node.pods.values() if one.view.name == "b")
+    pod = next(pod_.view for pod_ in node.pods.values() if pod_.view.name == "b")
     node.end(pod, gone=True)
     node.step(10.0)
     node.driver.find(place.gpu).destroy(there.gi_id)

@@ -7,6 +7,7 @@ from typing import Any
 from allocator import errors
 from allocator.claims import contract
 from allocator.claims.contract import Promise
+from allocator.mig.profile import resource_name
 from kubeclient.changes import Change, ChangeType, Listing
 from kubeclient.objects import Container, Meta, Node, Pod, PodSpec, PodStatus, Resources
 from node_agent.cluster.port import PodEvent
@@ -138,7 +139,7 @@ def pod(
     name: str, *asked: str, promises: tuple[Promise, ...] = (), annotation: str = "", phase: str = "Pending"
 ) -> Pod:
     """A bound pod whose one container asks for profiles, with a placement annotation."""
-    limits: dict[str, str | int] = {f"nvidia.com/mig-{one.replace('+', '.')}": str(asked.count(one)) for one in asked}
+    limits: dict[str, str | int] = {resource_name(profile): str(asked.count(profile)) for profile in asked}
     text = annotation or (contract.encode_placement(promises) if promises else "")
     notes = {contract.PLACEMENT_ANNOTATION: text} if text else None
     return Pod(

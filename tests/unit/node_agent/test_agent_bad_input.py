@@ -197,7 +197,7 @@ def test_no_driver_is_said_and_nothing_is_forgotten(node: AgentOnNode) -> None:
     (gpu,) = outcome.report.gpus
     assert not gpu.healthy
     assert gpu.message
-    assert [str(one.placement) for one in gpu.slices] == ["1g.5gb@0"]
+    assert [str(slice_.placement) for slice_ in gpu.slices] == ["1g.5gb@0"]
     assert len(node.journal.records) == 1
 
 

@@ -30,7 +30,7 @@ def without_mig(directory: Path, chosen: str, gpus: str = "a100-40gb:2") -> Agen
 
 def modes(node: AgentOnNode) -> list[DeviceMode]:
     """MIG mode of each GPU."""
-    return [node.devices.mode(one) for one in node.gpus]
+    return [node.devices.mode(gpu) for gpu in node.gpus]
 
 
 def message(node: AgentOnNode, gpu: int = 0) -> str:

@@ -111,7 +111,7 @@ async def test_a_promised_slice_reaches_the_container(bench: Bench) -> None:
         await bench.cluster.until(lambda: ("3g.20gb@4", "allocated", "a") in bench.cluster.slices())
     (made,) = bench.gpu.instances()
     assert (made.profile, made.start) == ("3g.20gb", 4)
-    (name,) = [one.name for one in given.cdi_devices]
+    (name,) = [device.name for device in given.cdi_devices]
     assert not given.envs
     assert f"NVIDIA_VISIBLE_DEVICES={made.mig_uuid}" in json.dumps(bench.spec(name))
     assert "CUDA_VISIBLE_DEVICES" not in json.dumps(bench.spec(name)).replace("NVIDIA_VISIBLE_DEVICES", "")
@@ -125,7 +125,7 @@ async def test_a_pod_that_the_watch_has_not_shown_yet_gets_its_place(bench: Benc
         await bench.kubelet.allocate("a", ONE)
         await bench.cluster.put(pod("b", "1g.5gb", promises=bench.promise("1g.5gb", 3)), seen=False)
         await bench.kubelet.allocate("b", ONE)
-    assert [one.start for one in bench.gpu.instances() if one.profile == "1g.5gb"] == [0, 3]
+    assert [instance.start for instance in bench.gpu.instances() if instance.profile == "1g.5gb"] == [0, 3]
 
 
 async def test_a_promise_that_cannot_be_kept_does_not_stand_for_one_not_heard_of(bench: Bench) -> None:
@@ -138,7 +138,7 @@ async def test_a_promise_that_cannot_be_kept_does_not_stand_for_one_not_heard_of
         await bench.cluster.until(lambda: ("1g.5gb@0", "allocated", "a") in bench.cluster.slices())
         await bench.cluster.put(pod("b", "1g.5gb", promises=bench.promise("1g.5gb", 3)), seen=False)
         await bench.kubelet.allocate("b", ONE)
-    assert 3 in [one.start for one in bench.gpu.instances() if one.profile == "1g.5gb"]
+    assert 3 in [instance.start for instance in bench.gpu.instances() if instance.profile == "1g.5gb"]
 
 
 async def test_a_pod_is_told_that_its_slice_is_ready(bench: Bench) -> None:
@@ -166,18 +166,18 @@ async def test_a_slice_is_kept_warm_after_its_pod_and_destroyed_when_its_room_is
         await bench.cluster.until(lambda: ("1g.5gb@0", "idle", "") in bench.cluster.slices())
         assert list((bench.root / "cdi").iterdir()) == []
         await bench.kubelet.allocate("b", "nvidia.com/mig-7g.40gb")
-    assert [one.profile for one in bench.gpu.instances()] == ["7g.40gb"]
+    assert [instance.profile for instance in bench.gpu.instances()] == ["7g.40gb"]
 
 
 async def test_plugins_register_again_when_the_kubelet_restarts(bench: Bench) -> None:
     """A kubelet that starts anew removes sockets and forgets plugins; it gets the same ids again."""
     async with bench.agent():
         await bench.kubelet.until(*(profile.resource for profile in bench.gpu.catalogue.profiles))
-        before = {name: set(one.devices) for name, one in bench.kubelet.endpoints.items()}
+        before = {name: set(endpoint.devices) for name, endpoint in bench.kubelet.endpoints.items()}
         await bench.kubelet.stop()
         await bench.kubelet.start()
         await bench.kubelet.until(*before)
-        assert {name: set(one.devices) for name, one in bench.kubelet.endpoints.items()} == before
+        assert {name: set(endpoint.devices) for name, endpoint in bench.kubelet.endpoints.items()} == before
 
 
 async def test_a_restarted_agent_finds_its_slices_again(bench: Bench) -> None:
@@ -217,7 +217,7 @@ async def test_a_refused_allocate_says_why(bench: Bench) -> None:
             await bench.kubelet.allocate("a", ONE)
         await bench.cluster.until(lambda: bool(bench.cluster.events))
     assert bench.cluster.events[0].reason == "SliceFailed"
-    assert [one.profile for one in bench.gpu.instances()] == ["7g.40gb"]
+    assert [instance.profile for instance in bench.gpu.instances()] == ["7g.40gb"]
 
 
 async def test_allocate_has_a_deadline_of_its_own(tmp_path: Path) -> None:
@@ -269,7 +269,7 @@ async def test_runtimes_without_cdi_get_an_environment_variable(bench: Bench) ->
     async with bench.agent(inject="env"):
         await bench.kubelet.until(ONE)
         given = await bench.kubelet.allocate("a", ONE, 2)
-    uuids = {one.mig_uuid for one in bench.gpu.instances()}
+    uuids = {instance.mig_uuid for instance in bench.gpu.instances()}
     assert set(given.envs["NVIDIA_VISIBLE_DEVICES"].split(",")) == uuids
     assert not given.cdi_devices
 

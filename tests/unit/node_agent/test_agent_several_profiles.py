@@ -19,7 +19,7 @@ SMALL, LARGE = "nvidia.com/mig-1g.5gb", "nvidia.com/mig-3g.20gb"
 
 def seen(node: AgentOnNode, *places: GpuPlacement) -> set[str] | None:
     """The MIG UUIDs behind the CDI name of ids given in one go; None without a specification."""
-    name = device_ids.set_name([device_ids.device_id(one) for one in places])
+    name = device_ids.set_name([device_ids.device_id(place) for place in places])
     path = node.specs.directory / f"migsched-slice-{name}.json"
     if not path.exists():
         return None
@@ -118,8 +118,8 @@ def test_of_two_pods_that_start_together_each_sees_its_own(node: AgentOnNode) ->
     node.admit(pod)
     node.step()
     assert seen(node, *node.places_of(single)) == uuids(node, *node.places_of(single))
-    for one in node.places_of(pod):
-        assert seen(node, one) == uuids(node, *node.places_of(pod))
+    for place in node.places_of(pod):
+        assert seen(node, place) == uuids(node, *node.places_of(pod))
 
 
 def test_what_was_listed_before_a_slice_changed_hands_is_not_believed(node: AgentOnNode) -> None:
@@ -214,7 +214,7 @@ def test_without_cdi_the_pod_is_told_what_it_will_not_see(node: AgentOnNode) -> 
     mixed(node)
     node.hear()
     told = Reconciler(node.state, node.executor, None, node.metrics).step().events
-    assert [(one.pod, one.reason) for one in told if one.reason == "SliceHidden"] == [("mixed", "SliceHidden")]
+    assert [(event.pod, event.reason) for event in told if event.reason == "SliceHidden"] == [("mixed", "SliceHidden")]
 
 
 def test_names_without_a_specification_are_told(node: AgentOnNode) -> None:

@@ -18,7 +18,7 @@ from tests.unit.node_agent.agent_on_node import OPTIONS, AgentOnNode
 def _events(node: AgentOnNode) -> list[tuple[str, str]]:
     outcome = node.outcome
     assert outcome is not None
-    return [(one.pod, one.reason) for one in outcome.events]
+    return [(event.pod, event.reason) for event in outcome.events]
 
 
 def test_warm_slices_stay_until_their_room_is_wanted(node: AgentOnNode) -> None:
@@ -65,7 +65,7 @@ def test_two_pods_promised_one_place_both_run_if_there_is_room(node: AgentOnNode
     assert node.admit(second)
     node.step()
     assert {p.placement.start for pod in (first, second) for p in node.places_of(pod)} >= {3}
-    assert [one for one in _events(node) if one[1] == "SliceFailed"] == []
+    assert [event for event in _events(node) if event[1] == "SliceFailed"] == []
 
 
 def test_a_pod_whose_slice_another_one_got_inherits_the_others_place(node: AgentOnNode) -> None:
@@ -75,12 +75,12 @@ def test_a_pod_whose_slice_another_one_got_inherits_the_others_place(node: Agent
     node.step()
     node.admit(second)
     node.step()
-    assert [one.placement.start for one in node.places_of(second)] == [0]
+    assert [place.placement.start for place in node.places_of(second)] == [0]
     third = node.bind("c", "1g.5gb")
     with pytest.raises(AllocationError, match="in the way"):
         node.admit(third)
     assert node.admit(first)
-    assert [one.placement.start for one in node.places_of(first)] == [4]
+    assert [place.placement.start for place in node.places_of(first)] == [4]
 
 
 def test_a_pod_of_whose_slices_another_got_one_gets_one_of_the_others(node: AgentOnNode) -> None:
@@ -92,7 +92,7 @@ def test_a_pod_of_whose_slices_another_got_one_gets_one_of_the_others(node: Agen
     node.allocation.allocate("nvidia.com/mig-1g.5gb", [first])
     node.pods[other.uid].devices["main", "nvidia.com/mig-1g.5gb"] = (first,)
     assert node.admit(pair)
-    assert sorted(one.placement.start for one in node.places_of(pair)) == [5, 6]
+    assert sorted(place.placement.start for place in node.places_of(pair)) == [5, 6]
 
 
 def test_a_promise_in_the_way_of_which_a_pod_is_going_is_preferred_to_any_place(node: AgentOnNode) -> None:
@@ -170,7 +170,7 @@ def test_an_init_containers_slice_is_part_of_the_containers_set(node: AgentOnNod
     node.allocation.allocate("nvidia.com/mig-1g.5gb", [first])
     offered = list(node.allocation.offers()["nvidia.com/mig-1g.5gb"])
     chosen = node.allocation.prefer("nvidia.com/mig-1g.5gb", offered, [first], 2)
-    assert chosen == [device_ids.device_id(one) for one in at]
+    assert chosen == [device_ids.device_id(place) for place in at]
     edits = node.allocation.allocate("nvidia.com/mig-1g.5gb", chosen)
     assert len(edits.visible) == 2
     assert node.specs.names() == {first, device_ids.set_name(chosen)}
@@ -289,7 +289,7 @@ def test_what_somebody_else_cut_after_a_reboot_is_not_ours(node: AgentOnNode) ->
     serial = node.driver.find(node.gpus[0]).serial(made.gi_id)
     node.restart()
     outcome = node.step(10.0)
-    assert [one.state for one in outcome.report.gpus[0].slices] == [SliceState.FOREIGN]
+    assert [slice_.state for slice_ in outcome.report.gpus[0].slices] == [SliceState.FOREIGN]
     assert _events(node) == [("a", "SliceFailed")]
     node.end(pod, gone=True)
     node.bind("big", "7g.40gb", at=(node.place("7g.40gb", 0),))
@@ -321,7 +321,7 @@ def test_a_cut_that_ends_after_its_deadline_is_ours(node: AgentOnNode, monkeypat
     node.bind("a", "1g.5gb", at=(node.place("1g.5gb", 0),))
     node.step()
     outcome = node.step()
-    assert [one.state for one in outcome.report.gpus[0].slices] == [SliceState.IDLE]
+    assert [slice_.state for slice_ in outcome.report.gpus[0].slices] == [SliceState.IDLE]
 
 
 def test_a_process_on_an_idle_slice_is_never_put_at_risk(node: AgentOnNode, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -350,7 +350,7 @@ def test_an_observer_changes_nothing(tmp_path: Path) -> None:
     node.foreign("1g.5gb", 0)
     node.bind("a", "3g.20gb", at=(node.place("3g.20gb", 4),))
     outcome = node.step()
-    assert [one.state for one in outcome.report.gpus[0].slices] == [SliceState.FOREIGN]
+    assert [slice_.state for slice_ in outcome.report.gpus[0].slices] == [SliceState.FOREIGN]
     assert node.instances() == ["1g.5gb@0"]
     assert node.store.writes == 0
 

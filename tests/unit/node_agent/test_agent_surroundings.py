@@ -29,8 +29,8 @@ def test_device_ids_are_short_distinct_and_fit_for_cdi(model: str) -> None:
     catalogue = gpu_models.find(model)
     offered = device_ids.offered({GPU: catalogue})
     assert len(offered) == len(list(catalogue.placements()))
-    assert all(len(one) <= MAX_ID for one in offered)
-    assert all(one.replace("-", "").replace(".", "").isalnum() for one in offered)
+    assert all(len(id_) <= MAX_ID for id_ in offered)
+    assert all(id_.replace("-", "").replace(".", "").isalnum() for id_ in offered)
 
 
 def test_a_set_has_one_name_whatever_the_order() -> None:

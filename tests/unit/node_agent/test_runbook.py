@@ -39,7 +39,7 @@ def error_classes() -> list[type[MigschedError]]:
         for value in vars(module).values()
         if isinstance(value, type) and issubclass(value, MigschedError) and value.__module__ == module.__name__
     }
-    return sorted(found, key=lambda one: one.__name__)
+    return sorted(found, key=lambda error: error.__name__)
 
 
 @pytest.mark.parametrize("reason", ReadyReason)
@@ -54,7 +54,7 @@ def test_every_event_has_a_row(event: str) -> None:
     assert any(row.startswith((f"| {event} |", f"| {event}: ")) for row in ROWS)
 
 
-@pytest.mark.parametrize("error", error_classes(), ids=lambda one: str(one.__name__))
+@pytest.mark.parametrize("error", error_classes(), ids=lambda error: str(error.__name__))
 def test_every_error_class_has_a_row(error: type[MigschedError]) -> None:
     """Each class is in the first column of a table, the driver's with its code."""
     rows = [row for row in ROWS if f"`{error.__name__}`" in row.split("|")[1]]

@@ -236,7 +236,7 @@ def test_threads_in_any_order_share_nothing(tmp_path: Path, seed: int) -> None:
         stepping = pool.submit(steps)
         working = [pool.submit(allocates, n) for n in range(3)]
         try:
-            assert sum(one.result(60) for one in working) > 0
+            assert sum(future.result(60) for future in working) > 0
         finally:
             stop.set()
         stepping.result(DEADLINE_S)

@@ -58,7 +58,7 @@ def test_a_write_that_was_cut_short_was_never_made(path: Path, damage: Callable[
     store = FileStore(path)
     for content in (b"first", b"second", b"third"):
         store.write(content)
-    (newest,) = [one for one in files(path) if b"third" in one.read_bytes()]
+    (newest,) = [file for file in files(path) if b"third" in file.read_bytes()]
     newest.write_bytes(damage(newest.read_bytes()))
     again = FileStore(path)
     assert again.read() == b"second"
@@ -72,10 +72,10 @@ def test_the_last_but_one_is_never_written_over_before_the_new_one_is_there(path
     store = FileStore(path)
     store.write(b"first")
     store.write(b"second")
-    before = {one: one.read_bytes() for one in files(path)}
+    before = {file: file.read_bytes() for file in files(path)}
     store.write(b"third")
-    untouched = [one for one, content in before.items() if one.read_bytes() == content]
-    assert [b"second" in one.read_bytes() for one in untouched] == [True]
+    untouched = [file for file, content in before.items() if file.read_bytes() == content]
+    assert [b"second" in file.read_bytes() for file in untouched] == [True]
 
 
 @pytest.mark.parametrize("content", [b"", b"garbage", b"[" * 100_000, b'{"serial":1,"bytes":5,"crc32":0}\nabcde'])
@@ -88,7 +88,7 @@ def test_without_a_whole_file_nothing_is_guessed(path: Path, content: bytes) -> 
         FileStore(path).read()
     with pytest.raises(JournalError, match="Move its files away"):
         FileStore(path).write(b"new")
-    assert [one.read_bytes() for one in files(path)] == [content, content]
+    assert [file.read_bytes() for file in files(path)] == [content, content]
 
 
 def test_a_file_that_cannot_be_opened_is_named(path: Path) -> None:

@@ -29,7 +29,7 @@ def read(driver: SimulatedDriver, binding: Driver | None = None) -> Catalogue:
 
 
 def names(model: str) -> tuple[str, ...]:
-    return tuple(one.name for one in gpu_models.find(model).profiles)
+    return tuple(profile.name for profile in gpu_models.find(model).profiles)
 
 
 @pytest.mark.parametrize("model", ["a100-40gb", "a100-80gb", "a30-24gb", "h100-80gb", "h200-141gb"])

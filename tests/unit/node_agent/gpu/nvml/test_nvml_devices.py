@@ -192,7 +192,7 @@ def test_gpu_that_cannot_be_identified(node: Node) -> None:
     assert (lost.uuid, lost.index, lost.state) == ("unreadable-0", 0, GpuState.LOST)
     assert well.state is GpuState.READY
     driver.restart()
-    assert [one.state for one in node.devices.discover()] == [GpuState.READY] * 2
+    assert [info.state for info in node.devices.discover()] == [GpuState.READY] * 2
 
 
 def test_gpu_that_hangs_before_it_is_known() -> None:
@@ -200,7 +200,7 @@ def test_gpu_that_hangs_before_it_is_known() -> None:
     driver = simulate(f"{MODEL}:2")
     gate = driver.faults.hold(Call.UUID, gpu=driver.by_index()[0].uuid)
     node = Node(driver, Deadlines(read_s=0.5, change_s=0.5))
-    assert [one.state for one in node.devices.discover()] == [GpuState.WEDGED, GpuState.READY]
+    assert [info.state for info in node.devices.discover()] == [GpuState.WEDGED, GpuState.READY]
     gate.open()
     until = time.monotonic() + 20
     while node.devices.discover()[0].state is not GpuState.READY:

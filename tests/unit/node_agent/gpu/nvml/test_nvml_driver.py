@@ -59,18 +59,18 @@ def test_handles_outlive_the_next_listing(driver: SimulatedDriver, binding: Driv
         gpu.create("1g.5gb", start)
     gpu.create("2g.10gb", 2)
     small = binding.gpu_instances(handle, 19, 7)
-    before = [address(one) for one in small]
+    before = [address(handle) for handle in small]
     (large,) = binding.gpu_instances(handle, 14, 3)
-    assert [address(one) for one in small] == before
-    assert [binding.gpu_instance_info(one).start for one in (*small, large)] == [0, 1, 2]
+    assert [address(handle) for handle in small] == before
+    assert [binding.gpu_instance_info(handle).start for handle in (*small, large)] == [0, 1, 2]
 
 
 def test_handles_keep_64_bits(driver: SimulatedDriver, binding: Driver, handle: Any) -> None:
     """Handles above 4 GiB are passed on whole."""
     driver.by_index()[0].create("1g.5gb", 0)
-    (one,) = binding.gpu_instances(handle, 19, 7)
-    assert address(one) > 0xFFFFFFFF
-    assert binding.gpu_instance_info(one).number == 7
+    (instance,) = binding.gpu_instances(handle, 19, 7)
+    assert address(instance) > 0xFFFFFFFF
+    assert binding.gpu_instance_info(instance).number == 7
 
 
 def test_names_lose_their_prefix(binding: Driver, handle: Any) -> None:

@@ -23,7 +23,7 @@ def test_everything_is_told_as_json() -> None:
     assert (told["driver"], told["nvml"]) == ("580.159.04", "13.580.159.04")
     first, second = told["gpus"]
     assert (first["state"], first["mode"]) == ("ready", {"current": True, "pending": True})
-    assert [one["name"] for one in first["catalogue"]["profiles"]][:2] == ["1g.5gb", "1g.5gb+me"]
+    assert [profile["name"] for profile in first["catalogue"]["profiles"]][:2] == ["1g.5gb", "1g.5gb+me"]
     assert (first["capacity"]["3g.20gb"], second["capacity"]["3g.20gb"]) == (2, 1)
     assert first["instances"] == []
     (made,) = second["instances"]
