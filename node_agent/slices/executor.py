@@ -34,7 +34,7 @@ class Failure:
     hopeless: bool = False
 
 
-class Observed(Protocol):
+class ObservedGpus(Protocol):
     """What is known of the GPUs' instances, kept in step with what is done to them."""
 
     def forget_instance(self, place: GpuPlacement) -> None:
@@ -48,7 +48,7 @@ class Executor:
     """Changes GPUs and journal together, and keeps what is known of the GPUs and what failed in step with it."""
 
     def __init__(
-        self, devices: device.MigDevices, journal: Journal, gpus: Observed, backoff: Backoff, metrics: Metrics
+        self, devices: device.MigDevices, journal: Journal, gpus: ObservedGpus, backoff: Backoff, metrics: Metrics
     ) -> None:
         self._devices = devices
         self._journal = journal

@@ -70,7 +70,7 @@ class PodIndex:
         named = [p for p in self.pods.values() if (p.namespace, p.name) == (holder.namespace, holder.pod)]
         if not named:
             return None
-        uid = had.uid if had is not None and any(p.uid == had.uid for p in named) else _living_or_youngest(named).uid
+        uid = had.uid if had is not None and any(p.uid == had.uid for p in named) else _newest_living(named).uid
         return Owner(holder.namespace, holder.pod, uid, holder.container)
 
     def may_reclaim(self, record: Record) -> bool:
@@ -101,10 +101,10 @@ def named(holder: Holder, pods: Mapping[str, PodView]) -> Owner | None:
     candidates = [p for p in pods.values() if (p.namespace, p.name) == (holder.namespace, holder.pod)]
     if not candidates:
         return None
-    return Owner(holder.namespace, holder.pod, _living_or_youngest(candidates).uid, holder.container)
+    return Owner(holder.namespace, holder.pod, _newest_living(candidates).uid, holder.container)
 
 
-def _living_or_youngest(named: Iterable[PodView]) -> PodView:
+def _newest_living(named: Iterable[PodView]) -> PodView:
     """Of pods with one name: one that is not over, the youngest."""
     return max(named, key=lambda p: (not p.over, p.created))
 
