@@ -43,8 +43,8 @@ def ensure(directory: Path) -> Certificates:
     return made
 
 
-# Python 3.13 and later refuse an authority that does not say what it signs, and a certificate that does not name the key
-# that signed it.
+# Python 3.13 refuses an authority that does not say what it signs, and a certificate that does not name the key that
+# signed it.
 _SIGNS_CERTIFICATES = x509.KeyUsage(
     key_cert_sign=True,
     crl_sign=True,
