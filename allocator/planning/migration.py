@@ -251,12 +251,12 @@ class _Fleet:
 
 def _rank(states: Mapping[_State, int], profile: str, by: Policy) -> list[_Place]:
     """The places for a slice on these GPUs, best first."""
-    found = [
+    candidates = [
         (loss, gpu, placement, state)
         for state, gpu in states.items()
         for loss, placement in _options(state, profile, by)
     ]
-    return sorted(found, key=itemgetter(0, 1, 2))
+    return sorted(candidates, key=itemgetter(0, 1, 2))
 
 
 @lru_cache(maxsize=65_536)

@@ -45,9 +45,9 @@ def victims(
         return ()
     if not fits_without(c.uid for c in rest):
         return None
-    for one in rest:
-        if fits_without((one.uid,)):
-            return (one.uid,)
+    for pod in rest:
+        if fits_without((pod.uid,)):
+            return (pod.uid,)
     for tried, pair in enumerate(combinations(rest, 2)):
         if tried >= MAX_PAIRS:
             break
@@ -88,8 +88,8 @@ class _Leaving:
 
 def _spared(rest: Sequence[Candidate], fits_without: Callable[[Iterable[str]], bool]) -> Sequence[str]:
     chosen: list[str] = []
-    for one in rest:
-        chosen.append(one.uid)
+    for pod in rest:
+        chosen.append(pod.uid)
         if fits_without(chosen):
             break
     for uid in reversed(chosen[:-1]):  # the most important first

@@ -45,10 +45,10 @@ def add(app: FastAPI, context: Context) -> None:
         pod: Annotated[str, Query(description="pod name, UID or namespace/name", examples=["default/chat-1"])],
     ) -> Response:
         """Why a pod is pending, or where it lies."""
-        found = explain.find(state, pod)
-        if found is None:
+        known = explain.find(state, pod)
+        if known is None:
             raise HTTPException(404, f"pod: {pod!r}: no MIG pod of that name or UID that is not over")
-        return Response(msgspec.json.encode(explain.explain(state, found)), media_type=JSON)
+        return Response(msgspec.json.encode(explain.explain(state, known)), media_type=JSON)
 
     @app.get("/api/v1/snapshot", tags=["cluster"], operation_id="snapshot", responses=answers(dict[str, Any], 503))
     async def saved() -> Response:

@@ -5,14 +5,14 @@ from hypothesis import settings
 
 from allocator.planning.packing import rearrangement, relocation
 from allocator.planning.packing.program import SolveStatus
-from allocator.planning.packing.relocation import Found, RelocationProblem
+from allocator.planning.packing.relocation import RelocationProblem, RelocationSolution
 from allocator.planning.repack import neighbourhood, search
 from tests import relocation_oracle
 
 INSTANCES = 2 * settings().max_examples  # of each family
 
 
-def carried_out(asked: RelocationProblem, found: Found) -> None:
+def carried_out(asked: RelocationProblem, found: RelocationSolution) -> None:
     """Assert that the moves, carried out one by one, are legal, keep the budgets, and answer the question."""
     at = [tuple(sorted(job.home)) for job in asked.jobs]
     used = [0] * len(asked.budgets)

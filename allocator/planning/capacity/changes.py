@@ -44,12 +44,12 @@ def by_moves(
     solved = planner.solve(saved, limits, pods, time_limit_s)
     if not solved.possible:
         return None
-    moved = [solved.problem.pods[move.job] for move in solved.found.moves]
+    moved = [solved.problem.pods[move.job] for move in solved.solution.moves]
     return MovesChange(
         moves=len(moved),
         gpc=sum(pod.gpc for pod in moved),
         pods=list(dict.fromkeys(pod.name for pod in moved)),
-        optimal=solved.found.status is SolveStatus.OPTIMAL,
+        optimal=solved.solution.status is SolveStatus.OPTIMAL,
     )
 
 

@@ -14,7 +14,7 @@ from allocator.mig.profile import Placement
 from allocator.planning.packing import patterns
 from allocator.planning.packing.patterns import Counts, Names
 from allocator.planning.packing.program import Program, Solution, SolveStatus, solve
-from allocator.planning.packing.relocation import Found, JobMove, Place, RelocationProblem
+from allocator.planning.packing.relocation import JobMove, Place, RelocationProblem, RelocationSolution
 
 
 def applies(problem: RelocationProblem) -> bool:
@@ -22,19 +22,19 @@ def applies(problem: RelocationProblem) -> bool:
     return all(len(job.profiles) == 1 for job in (*problem.jobs, *problem.requests))
 
 
-def destination(problem: RelocationProblem, time_limit_s: float) -> Found:
+def destination(problem: RelocationProblem, time_limit_s: float) -> RelocationSolution:
     """The cheapest set of moves whose end is legal, the way there left open. For questions to which this `applies`."""
     model = _Model(problem)
     solution = solve(model.program, time_limit_s)
     if not solution.values:
-        return Found(solution.status, bound=solution.bound, seconds=solution.seconds)
+        return RelocationSolution(solution.status, bound=solution.bound, seconds=solution.seconds)
     leaving, places = model.chosen(solution)
     placed = tuple((places[request.profiles[0]].pop(),) for request in problem.requests)
     moves = tuple(_moves(problem, leaving, places))
     cost = sum(problem.jobs[move.job].cost for move in moves)
     bound = min(solution.bound, cost)
     status = SolveStatus.OPTIMAL if bound == cost else SolveStatus.FEASIBLE
-    return Found(status, moves, placed, cost, bound, solution.seconds)
+    return RelocationSolution(status, moves, placed, cost, bound, solution.seconds)
 
 
 @dataclass(frozen=True, slots=True)

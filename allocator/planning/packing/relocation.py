@@ -70,7 +70,7 @@ class JobMove:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class RelocationSolution:
     """An answer: moves (in order, from `sequence`), where each request goes, the cost and a proven lower bound."""
 
     status: SolveStatus
@@ -81,7 +81,7 @@ class Found:
     seconds: float = 0.0
 
 
-def destination(problem: RelocationProblem, time_limit_s: float, *, one_by_one: bool = False) -> Found:
+def destination(problem: RelocationProblem, time_limit_s: float, *, one_by_one: bool = False) -> RelocationSolution:
     """The cheapest set of moves whose end is legal, the way there left open. Prefers targets that are free now.
 
     With `one_by_one` there is an order in which no pod takes memory that another one has still to leave; `order`
@@ -102,13 +102,13 @@ def destination(problem: RelocationProblem, time_limit_s: float, *, one_by_one: 
         model.one_by_one(end)
     solution = solve(model.program, time_limit_s)
     moves = tuple(
-        JobMove(j, end.found(j, solution)) for j, c in end.moved.items() if solution.values and solution.values[c]
+        JobMove(j, end.places_of(j, solution)) for j, c in end.moved.items() if solution.values and solution.values[c]
     )
     bound = -(-(solution.bound - unit + 1) // unit) if solution.bound else 0
-    return _found(problem, end, solution, moves, solution.cost // unit, max(0, bound))
+    return _relocation_solution(problem, end, solution, moves, solution.cost // unit, max(0, bound))
 
 
-def sequence(problem: RelocationProblem, steps: int, at_least: int, time_limit_s: float) -> Found:
+def sequence(problem: RelocationProblem, steps: int, at_least: int, time_limit_s: float) -> RelocationSolution:
     """The cheapest legal order of at most so many moves; INFEASIBLE if none has an end. `at_least` is a known bound."""
     model = _Model(problem)
     stages = [model.stage(homes=False) for _ in range(steps)]
@@ -132,12 +132,12 @@ def sequence(problem: RelocationProblem, steps: int, at_least: int, time_limit_s
     model.program.row(enumerate(model.program.costs), low=at_least)
     solution = solve(model.program, time_limit_s)
     moves = tuple(
-        JobMove(j, stage.found(j, solution))
+        JobMove(j, stage.places_of(j, solution))
         for stage in stages
         for j, c in stage.moved.items()
         if solution.values and solution.values[c]
     )
-    return _found(problem, stages[-1], solution, moves, solution.cost, solution.bound)
+    return _relocation_solution(problem, stages[-1], solution, moves, solution.cost, solution.bound)
 
 
 def size(problem: RelocationProblem) -> int:
@@ -207,7 +207,7 @@ class _Stage:
     places: dict[int, dict[Place, int]]
     homes: bool  # whether a job without a move stands at home, in no column
 
-    def found(self, number: int, solution: Solution) -> Places:
+    def places_of(self, number: int, solution: Solution) -> Places:
         """Where a job is."""
         return tuple(place for place, c in self.places[number].items() if solution.values[c])
 
@@ -328,15 +328,17 @@ class _Model:
         return empty
 
 
-def _found(
+def _relocation_solution(
     problem: RelocationProblem, end: _Stage, solution: Solution, moves: tuple[JobMove, ...], cost: int, bound: int
-) -> Found:
+) -> RelocationSolution:
     if not solution.values:
-        return Found(solution.status, bound=bound, seconds=solution.seconds)
+        return RelocationSolution(solution.status, bound=bound, seconds=solution.seconds)
     first = len(problem.jobs)
-    placed = tuple(end.found(number, solution) for number in range(first, first + len(problem.requests)))
+    placed = tuple(end.places_of(number, solution) for number in range(first, first + len(problem.requests)))
     status = SolveStatus.OPTIMAL if solution.status is SolveStatus.OPTIMAL or bound >= cost else SolveStatus.FEASIBLE
-    return Found(status, moves, placed, cost, cost if status is SolveStatus.OPTIMAL else bound, solution.seconds)
+    return RelocationSolution(
+        status, moves, placed, cost, cost if status is SolveStatus.OPTIMAL else bound, solution.seconds
+    )
 
 
 def _binding_limits(kind: Geometry) -> list[tuple[int, tuple[int, ...]]]:

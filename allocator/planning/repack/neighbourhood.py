@@ -13,7 +13,14 @@ from dataclasses import dataclass, replace
 from allocator.planning.packing import covering, exchange, rearrangement, relocation
 from allocator.planning.packing.covering import CoverDemand, Supply
 from allocator.planning.packing.program import SolveStatus
-from allocator.planning.packing.relocation import Budget, Found, JobMove, MovableJob, Places, RelocationProblem
+from allocator.planning.packing.relocation import (
+    Budget,
+    JobMove,
+    MovableJob,
+    Places,
+    RelocationProblem,
+    RelocationSolution,
+)
 from allocator.planning.repack import joint, search
 
 WHOLE = 64  # GPUs that are searched without choosing among them
@@ -23,7 +30,7 @@ _SCOPES = ((6, 4), (16, 24), (30, 34))  # GPUs to clear, GPUs to take what is cl
 
 def cheapest(
     problem: RelocationProblem, max_moves: int, time_limit_s: float, whole: int = WHOLE, whole_wide: int = WHOLE_WIDE
-) -> Found:
+) -> RelocationSolution:
     """As `search.cheapest`, at any fleet size; UNKNOWN where nothing was found and nothing is proven.
 
     Up to `whole` GPUs are searched without choosing among them, up to `whole_wide` if pods have several slices.
@@ -31,27 +38,27 @@ def cheapest(
     if not problem.empty and not problem.emptied:
         placed = joint.at_once(problem)
         if placed is not None:
-            return Found(SolveStatus.OPTIMAL, placed=placed)
+            return RelocationSolution(SolveStatus.OPTIMAL, placed=placed)
     slices_alone = rearrangement.applies(problem)
     if slices_alone and len(problem.bins) <= whole:
         return search.cheapest(problem, max_moves, time_limit_s)
     if _hopeless(problem, time_limit_s / 8):
-        return Found(SolveStatus.INFEASIBLE)
+        return RelocationSolution(SolveStatus.INFEASIBLE)
     if not slices_alone and len(problem.bins) <= whole_wide:
         return search.cheapest(problem, max_moves, time_limit_s)
     least = exchange.bound(problem, time_limit_s / 2)
     if least.status is SolveStatus.INFEASIBLE:
-        return Found(SolveStatus.INFEASIBLE)
+        return RelocationSolution(SolveStatus.INFEASIBLE)
     best = _straight(problem, least)
     left = 0.75 * time_limit_s - least.seconds
     for clear, take in _SCOPES:
         if left <= 0 or best.status is SolveStatus.OPTIMAL:
             break
         scope = _Scope(problem, _chosen(problem, least, clear, take))
-        found = search.cheapest(scope.problem, max_moves, left)
-        left -= found.seconds
-        if found.status in search.SOLVED and (best.status is SolveStatus.UNKNOWN or found.cost < best.cost):
-            best = _judged(scope.outside(found), least)
+        solution = search.cheapest(scope.problem, max_moves, left)
+        left -= solution.seconds
+        if solution.status in search.SOLVED and (best.status is SolveStatus.UNKNOWN or solution.cost < best.cost):
+            best = _judged(scope.outside(solution), least)
     return best
 
 
@@ -72,13 +79,15 @@ def _hopeless(problem: RelocationProblem, time_limit_s: float) -> bool:
     return held.status is SolveStatus.INFEASIBLE or held.bound > could_be_empty - max(0, must_be_empty)
 
 
-def _judged(found: Found, least: exchange.Bound) -> Found:
+def _judged(solution: RelocationSolution, least: exchange.Bound) -> RelocationSolution:
     """An answer with what the whole fleet's bound says of it."""
-    bound = min(least.cost, found.cost)
-    return replace(found, bound=bound, status=SolveStatus.OPTIMAL if bound == found.cost else SolveStatus.FEASIBLE)
+    bound = min(least.cost, solution.cost)
+    return replace(
+        solution, bound=bound, status=SolveStatus.OPTIMAL if bound == solution.cost else SolveStatus.FEASIBLE
+    )
 
 
-def _straight(problem: RelocationProblem, least: exchange.Bound) -> Found:
+def _straight(problem: RelocationProblem, least: exchange.Bound) -> RelocationSolution:
     """The relaxation taken at its word: clear what it clears, put the requests there, the pods wherever they fit.
 
     In a fleet with some room that is an answer, and then it costs no more than its bound. UNKNOWN if it is none.
@@ -88,7 +97,7 @@ def _straight(problem: RelocationProblem, least: exchange.Bound) -> Found:
         for number, job in enumerate(problem.jobs)
         if any(placement in least.used.get(where, ()) for where, placement in job.home)
     ]
-    undecided = Found(SolveStatus.UNKNOWN, bound=least.cost)
+    undecided = RelocationSolution(SolveStatus.UNKNOWN, bound=least.cost)
     if any(sum(b.weights.get(n, 0) for n in leaving) > b.limit for b in problem.budgets):
         return undecided
     staying = joint.without(problem, leaving, closed=_kept_empty(problem, least))
@@ -108,7 +117,7 @@ def _straight(problem: RelocationProblem, least: exchange.Bound) -> Found:
     if ordered is None:
         return undecided
     cost = sum(problem.jobs[move.job].cost for move in ordered)
-    return _judged(Found(SolveStatus.FEASIBLE, ordered, placed, cost), least)
+    return _judged(RelocationSolution(SolveStatus.FEASIBLE, ordered, placed, cost), least)
 
 
 def _kept_empty(problem: RelocationProblem, least: exchange.Bound) -> frozenset[int]:
@@ -209,11 +218,11 @@ class _Scope:
             ),
         )
 
-    def outside(self, found: Found) -> Found:
+    def outside(self, solution: RelocationSolution) -> RelocationSolution:
         """An answer in the numbers of the whole problem."""
         jobs = self.jobs
-        moves = tuple(JobMove(jobs[move.job], self._places(move.places)) for move in found.moves)
-        return replace(found, moves=moves, placed=tuple(self._places(places) for places in found.placed))
+        moves = tuple(JobMove(jobs[move.job], self._places(move.places)) for move in solution.moves)
+        return replace(solution, moves=moves, placed=tuple(self._places(places) for places in solution.placed))
 
     def _places(self, places: Places) -> Places:
         return tuple((self.chosen[where], placement) for where, placement in places)

@@ -12,7 +12,7 @@ from allocator.claims.snapshot import GpuView
 from allocator.claims.snapshot_file import Saved
 from allocator.planning import document_reader as reader
 from allocator.planning.packing.program import SolveStatus
-from allocator.planning.packing.relocation import Found, MovableJob, RelocationProblem
+from allocator.planning.packing.relocation import MovableJob, RelocationProblem, RelocationSolution
 from allocator.planning.repack import goal as goals
 from allocator.planning.repack import neighbourhood, problem, render, search
 from allocator.planning.repack.goal import RepackGoal, RequestedPod
@@ -26,14 +26,14 @@ class Solved:
 
     problem: RepackProblem
     relocation: RelocationProblem
-    found: Found
+    solution: RelocationSolution
 
     @property
     def possible(self) -> bool | None:
         """Whether there is a repack; None where that is open."""
-        if self.found.status in search.SOLVED:
+        if self.solution.status in search.SOLVED:
             return True
-        return False if self.found.status is SolveStatus.INFEASIBLE else None
+        return False if self.solution.status is SolveStatus.INFEASIBLE else None
 
 
 def answer(value: Any, saved: Saved, time_limit_s: float) -> RepackAnswer:
@@ -47,7 +47,7 @@ def answer(value: Any, saved: Saved, time_limit_s: float) -> RepackAnswer:
     check_offered(goal.pods, gpus)
     solved = solve(saved, goal.limits, goal.pods, limit_s, goal.empty_gpus, goal.empty_nodes)
     reason = "" if solved.possible else _why_not(saved, goal, solved, limit_s)
-    return render.answer(solved.problem, solved.relocation, solved.found, solved.possible, goal, reason, saved.notes)
+    return render.answer(solved.problem, solved.relocation, solved.solution, solved.possible, goal, reason, saved.notes)
 
 
 def solve(

@@ -9,7 +9,7 @@ from allocator.mig.profile import Placement
 from allocator.placement import room
 from allocator.planning.packing import patterns
 from allocator.planning.packing.program import SolveStatus
-from allocator.planning.packing.relocation import Found, Places, RelocationProblem
+from allocator.planning.packing.relocation import Places, RelocationProblem, RelocationSolution
 from allocator.planning.repack.goal import RepackGoal, RequestedPod
 from allocator.planning.repack.problem import MovablePod, RepackProblem
 from allocator.planning.repack.types import (
@@ -28,7 +28,7 @@ _Slices = list[list[Placement]]  # slices per GPU
 def answer(
     problem: RepackProblem,
     relocation: RelocationProblem,
-    found: Found,
+    solution: RelocationSolution,
     possible: bool | None,
     goal: RepackGoal,
     reason: str,
@@ -43,35 +43,35 @@ def answer(
     after = [list(slices) for slices in before]
     places = {number: job.home for number, job in enumerate(relocation.jobs)}
     moves = []
-    for step, move in enumerate(found.moves, 1):
+    for step, move in enumerate(solution.moves, 1):
         moves.append(_move(problem, problem.pods[move.job], step, places[move.job], move.places))
         _shift(after, places[move.job], move.places)
         places[move.job] = move.places
-    filled = {gpu for pod_places in found.placed for gpu, _ in pod_places}
+    filled = {gpu for pod_places in solution.placed for gpu, _ in pod_places}
     emptied = [n for n, slices in enumerate(after) if possible and before[n] and not slices and n not in filled]
     return RepackAnswer(
         possible=possible,
         reason=reason,
         moves=moves,
-        placements=placements(problem, goal.pods, found.placed),
+        placements=placements(problem, goal.pods, solution.placed),
         emptied=[problem.gpus[index].uuid for index in emptied],
         cost=RepackCost(
-            total=found.cost,
+            total=solution.cost,
             moves=len(moves),
             gpc=sum(move.gpc for move in moves),
             pods=len({move.pod for move in moves}),
         ),
-        lower_bound=found.bound,
-        optimal=found.status in (SolveStatus.OPTIMAL, SolveStatus.INFEASIBLE),
-        gap=_gap(found) if possible else None,
+        lower_bound=solution.bound,
+        optimal=solution.status in (SolveStatus.OPTIMAL, SolveStatus.INFEASIBLE),
+        gap=_gap(solution) if possible else None,
         before=_figures(problem, relocation, before, goal),
         after=_figures(problem, relocation, after, goal) if possible else None,
         notes=list(notes) or UNSET,
     )
 
 
-def _gap(found: Found) -> float:
-    return (found.cost - found.bound) / found.cost if found.cost else 0.0
+def _gap(solution: RelocationSolution) -> float:
+    return (solution.cost - solution.bound) / solution.cost if solution.cost else 0.0
 
 
 def placements(problem: RepackProblem, pods: Sequence[RequestedPod], placed: Sequence[Places]) -> list[PodPlacement]:

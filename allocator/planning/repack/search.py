@@ -5,14 +5,14 @@ from dataclasses import replace
 
 from allocator.planning.packing import rearrangement, relocation
 from allocator.planning.packing.program import SolveStatus
-from allocator.planning.packing.relocation import Budget, Found, JobMove, RelocationProblem
+from allocator.planning.packing.relocation import Budget, JobMove, RelocationProblem, RelocationSolution
 
 MAX_COLUMNS = 60_000  # larger programs are not stated: building them would take longer than any time limit allows
 
 SOLVED = (SolveStatus.OPTIMAL, SolveStatus.FEASIBLE)
 
 
-def cheapest(problem: RelocationProblem, max_moves: int, time_limit_s: float) -> Found:
+def cheapest(problem: RelocationProblem, max_moves: int, time_limit_s: float) -> RelocationSolution:
     """The cheapest legal order of at most so many moves that answers the question; INFEASIBLE if none exists.
 
     The cheapest end is asked for first, the way left open: usually its moves can be put in an order, and nothing can be
@@ -22,34 +22,34 @@ def cheapest(problem: RelocationProblem, max_moves: int, time_limit_s: float) ->
     end = _cheapest_end(problem, time_limit_s * 0.6)
     if end.status not in SOLVED:
         return end
-    found = _in_order(problem, end)
+    solution = _in_order(problem, end)
     left = time_limit_s - end.seconds
     for jobs in (sorted(move.job for move in end.moves), range(len(problem.jobs))):
         narrow = _only(problem, jobs)
-        if found is None and left > 0 and relocation.size(narrow) <= MAX_COLUMNS:
+        if solution is None and left > 0 and relocation.size(narrow) <= MAX_COLUMNS:
             other = relocation.destination(narrow, left / 2, one_by_one=True)
             left -= other.seconds
             back = replace(other, moves=tuple(JobMove(jobs[m.job], m.places) for m in other.moves))
             if other.status in SOLVED and (len(jobs) == len(problem.jobs) or other.cost == end.bound):
-                found = _in_order(problem, replace(back, bound=max(end.bound, _twice(problem, end, back))))
-    if found is not None and found.cost <= found.bound:
-        return replace(found, bound=found.cost, status=SolveStatus.OPTIMAL)
-    return _by_steps(problem, end, found, max_moves, left)
+                solution = _in_order(problem, replace(back, bound=max(end.bound, _twice(problem, end, back))))
+    if solution is not None and solution.cost <= solution.bound:
+        return replace(solution, bound=solution.cost, status=SolveStatus.OPTIMAL)
+    return _by_steps(problem, end, solution, max_moves, left)
 
 
-def _cheapest_end(problem: RelocationProblem, time_limit_s: float) -> Found:
+def _cheapest_end(problem: RelocationProblem, time_limit_s: float) -> RelocationSolution:
     if rearrangement.applies(problem):
         return rearrangement.destination(problem, time_limit_s)
     return relocation.destination(problem, time_limit_s)
 
 
-def _in_order(problem: RelocationProblem, end: Found) -> Found | None:
+def _in_order(problem: RelocationProblem, end: RelocationSolution) -> RelocationSolution | None:
     """The same moves in a legal order, if there is one."""
     ordered = relocation.order(problem, end.moves)
     return None if ordered is None else replace(end, moves=ordered)
 
 
-def _twice(problem: RelocationProblem, end: Found, once: Found) -> int:
+def _twice(problem: RelocationProblem, end: RelocationSolution, once: RelocationSolution) -> int:
     """A bound of all plans: of those that move nobody twice, and of those that do, which pay for one restart more."""
     return min(once.bound, end.bound + min(job.cost for job in problem.jobs))
 
@@ -70,30 +70,36 @@ def _only(problem: RelocationProblem, jobs: Sequence[int]) -> RelocationProblem:
 
 
 def _by_steps(
-    problem: RelocationProblem, end: Found, known: Found | None, max_moves: int, time_limit_s: float
-) -> Found:
+    problem: RelocationProblem,
+    end: RelocationSolution,
+    known: RelocationSolution | None,
+    max_moves: int,
+    time_limit_s: float,
+) -> RelocationSolution:
     """The whole way searched, beside what is known. Each step costs at least what the cheapest restart does."""
     single = min(job.cost for job in problem.jobs)
     steps, left, best = len(end.moves), time_limit_s, known
     while steps <= _most_steps(best, single, max_moves):
         small = relocation.size(problem) * steps <= MAX_COLUMNS
-        found = (
-            relocation.sequence(problem, steps, end.bound, left) if small and left > 0 else Found(SolveStatus.UNKNOWN)
+        solution = (
+            relocation.sequence(problem, steps, end.bound, left)
+            if small and left > 0
+            else RelocationSolution(SolveStatus.UNKNOWN)
         )
-        left -= found.seconds
-        if found.status in SOLVED and (best is None or found.cost < best.cost):
-            best = replace(found, bound=end.bound, status=SolveStatus.FEASIBLE)
-        if found.status is SolveStatus.INFEASIBLE:
+        left -= solution.seconds
+        if solution.status in SOLVED and (best is None or solution.cost < best.cost):
+            best = replace(solution, bound=end.bound, status=SolveStatus.FEASIBLE)
+        if solution.status is SolveStatus.INFEASIBLE:
             steps += 1
-        elif found.status is SolveStatus.OPTIMAL:  # of all plans this short; a longer one may still be cheaper
+        elif solution.status is SolveStatus.OPTIMAL:  # of all plans this short; a longer one may still be cheaper
             steps = max(steps + 1, _most_steps(best, single, max_moves))
         else:
-            return best or Found(SolveStatus.UNKNOWN, bound=end.bound)
+            return best or RelocationSolution(SolveStatus.UNKNOWN, bound=end.bound)
     if best is None:
-        return Found(SolveStatus.INFEASIBLE)
+        return RelocationSolution(SolveStatus.INFEASIBLE)
     return replace(best, bound=best.cost, status=SolveStatus.OPTIMAL)
 
 
-def _most_steps(best: Found | None, single: int, max_moves: int) -> int:
+def _most_steps(best: RelocationSolution | None, single: int, max_moves: int) -> int:
     """How many steps a plan may have that is better than the best known."""
     return max_moves if best is None else min(max_moves, (best.cost - 1) // single)

@@ -30,17 +30,17 @@ def from_table(pci_device_id: int) -> Catalogue | None:
         return None
 
 
-def read(binding: Driver, handle: Handle, product: str, pci_device_id: int, memory_mib: int) -> Catalogue:
+def read(driver: Driver, handle: Handle, product: str, pci_device_id: int, memory_mib: int) -> Catalogue:
     """The live catalogue of a GPU, profiles in the order of our table: by size, then by id.
 
     Raises NotSupportedError if it lists no profile (not capable, or Ampere with MIG mode off), CatalogueError if what
     it lists cannot be, and the errors of the calls.
     """
-    profiles = [_profile(binding, handle, enum, info, memory_mib) for enum, info in _infos(binding, handle)]
+    profiles = [_profile(driver, handle, enum, info, memory_mib) for enum, info in _infos(driver, handle)]
     if not profiles:
         raise device.NotSupportedError(f"{product} lists no GPU instance profiles now")
     known = from_table(pci_device_id)
-    needs_reset = binding.toggle_needs_reset(handle)
+    needs_reset = driver.toggle_needs_reset(handle)
     if needs_reset is None:
         needs_reset = known.toggle_needs_reset if known else True
     return Catalogue(
@@ -57,12 +57,12 @@ def read(binding: Driver, handle: Handle, product: str, pci_device_id: int, memo
     )
 
 
-def _infos(binding: Driver, handle: Handle) -> list[tuple[int, ProfileInfo]]:
+def _infos(driver: Driver, handle: Handle) -> list[tuple[int, ProfileInfo]]:
     """Every profile with its enumerator: absent ones are skipped, the first unknown one ends the list."""
     infos = []
     for enum in range(_MOST_ENUMS):
         try:
-            infos.append((enum, binding.profile(handle, enum)))
+            infos.append((enum, driver.profile(handle, enum)))
         except device.NotSupportedError:
             continue
         except device.InvalidArgumentError:
@@ -70,8 +70,8 @@ def _infos(binding: Driver, handle: Handle) -> list[tuple[int, ProfileInfo]]:
     return infos
 
 
-def _profile(binding: Driver, handle: Handle, enum: int, info: ProfileInfo, memory_mib: int) -> Profile:
-    places = binding.placements(handle, info.profile_id)
+def _profile(driver: Driver, handle: Handle, enum: int, info: ProfileInfo, memory_mib: int) -> Profile:
+    places = driver.placements(handle, info.profile_id)
     sizes = {size for _, size in places}
     name = info.name if info.name and _PROFILE_NAME.fullmatch(info.name) else _computed_name(enum, info, memory_mib)
     if len(sizes) != 1:

@@ -53,12 +53,12 @@ class _Gpu:
 class NvmlDevices:
     """MigDevices over NVML. `root` is where the host's /proc is mounted."""
 
-    def __init__(self, binding: Driver, *, root: Path = Path("/"), deadlines: Deadlines | None = None) -> None:
-        self._binding = binding
+    def __init__(self, driver: Driver, *, root: Path = Path("/"), deadlines: Deadlines | None = None) -> None:
+        self._driver = driver
         self._root = root
         self._deadlines = deadlines or Deadlines()
         self._library = Lane("NVML library")
-        self._watch = Watch(binding)
+        self._watch = Watch(driver)
         self._gpus: dict[str, _Gpu] = {}
         self._lanes: dict[int, Lane] = {}
         self._initialised = False
@@ -86,7 +86,7 @@ class NvmlDevices:
         return self._read(
             board,
             "ask for remaining capacity",
-            lambda _: {p.name: self._binding.remaining(board.handle, p.profile_id) for p in profiles},
+            lambda _: {p.name: self._driver.remaining(board.handle, p.profile_id) for p in profiles},
         )
 
     def create(self, gpu: str, placement: Placement) -> device.GpuInstance:
@@ -95,10 +95,10 @@ class NvmlDevices:
         profile, inventory = self._profile(board, placement), self._inventory(board)
 
         def work(ticket: Ticket) -> device.GpuInstance:
-            return cutting.create(self._binding, board.handle, inventory, profile, placement, ticket)
+            return cutting.create(self._driver, board.handle, inventory, profile, placement, ticket)
 
         def undo(made: device.GpuInstance) -> None:
-            cutting.destroy(self._binding, board.handle, inventory, profile, made.gi_id, placement)
+            cutting.destroy(self._driver, board.handle, inventory, profile, made.gi_id, placement)
 
         return board.lane.run(f"create {placement}", work, self._deadlines.change_s, undo)
 
@@ -108,7 +108,7 @@ class NvmlDevices:
         profile, inventory = self._profile(board, placement), self._inventory(board)
 
         def work(_: Ticket) -> bool:
-            return cutting.destroy(self._binding, board.handle, inventory, profile, gi_id, placement)
+            return cutting.destroy(self._driver, board.handle, inventory, profile, gi_id, placement)
 
         return board.lane.run(f"destroy {placement}", work, self._deadlines.change_s)
 
@@ -117,8 +117,8 @@ class NvmlDevices:
         board = self._gpu(gpu)
 
         def work(_: Ticket) -> tuple[device.GpuProcess, ...]:
-            self._binding.gpu_instance(board.handle, gi_id)
-            return tuple(cutting.processes(self._binding, board.handle, gi_id))
+            self._driver.gpu_instance(board.handle, gi_id)
+            return tuple(cutting.processes(self._driver, board.handle, gi_id))
 
         return self._read(board, "list processes", work)
 
@@ -133,17 +133,17 @@ class NvmlDevices:
     def mode(self, gpu: str) -> device.ModeState:
         """See MigDevices."""
         board = self._gpu(gpu)
-        return self._read(board, "ask for MIG mode", lambda _: self._binding.mode(board.handle))
+        return self._read(board, "ask for MIG mode", lambda _: self._driver.mode(board.handle))
 
     def set_mode(self, gpu: str, enabled: bool) -> device.ModeChange:
         """See MigDevices."""
         board = self._gpu(gpu)
 
         def work(_: Ticket) -> device.ModeChange:
-            activation = self._binding.set_mode(board.handle, enabled)
-            board.handle = self._binding.handle(board.index)
+            activation = self._driver.set_mode(board.handle, enabled)
+            board.handle = self._driver.handle(board.index)
             board.catalogue = board.inventory = board.names = None  # the minor number too can have changed
-            return device.ModeChange(activation, self._binding.mode(board.handle))
+            return device.ModeChange(activation, self._driver.mode(board.handle))
 
         change = board.lane.run("set MIG mode", work, self._deadlines.change_s)
         self._watch.add(board.uuid, board.handle)
@@ -169,9 +169,9 @@ class NvmlDevices:
 
         def count(_: Ticket) -> int:
             if not self._initialised:
-                self._binding.init()
+                self._driver.init()
                 self._initialised = True
-            return self._binding.count()
+            return self._driver.count()
 
         number = self._library.run("initialise NVML and count GPUs", count, self._deadlines.read_s)
         known = {board.index: board for board in self._gpus.values()}
@@ -183,8 +183,8 @@ class NvmlDevices:
         lane = self._lanes.setdefault(index, Lane(f"GPU {index}"))
 
         def work(_: Ticket) -> tuple[str, Handle]:
-            handle = self._binding.handle(index)
-            return self._binding.uuid(handle), handle
+            handle = self._driver.handle(index)
+            return self._driver.uuid(handle), handle
 
         try:
             uuid, handle = lane.run("identify", work, self._deadlines.read_s)
@@ -201,7 +201,7 @@ class NvmlDevices:
         if self._initialised:
             self._initialised = False
             with suppress(device.DeviceError):
-                self._library.run("shut NVML down", lambda _: self._binding.shutdown(), self._deadlines.read_s)
+                self._library.run("shut NVML down", lambda _: self._driver.shutdown(), self._deadlines.read_s)
         self._gpus.clear()
         self._watch.forget()
 
@@ -226,13 +226,13 @@ class NvmlDevices:
         product, minor, bus_id, pci_device_id, memory_mib = board.names
         info = device.GpuInfo(board.uuid, board.index, minor, product, bus_id, memory_mib, GpuState.READY)
         try:
-            mode = self._binding.mode(board.handle)
+            mode = self._driver.mode(board.handle)
         except (device.NotSupportedError, device.MissingFunctionError) as error:
             return dataclasses.replace(info, state=GpuState.NOT_CAPABLE, detail=str(error))
         info = dataclasses.replace(info, mode=mode)
-        if self._binding.virtualization(board.handle) >= _VIRTUAL:
+        if self._driver.virtualization(board.handle) >= _VIRTUAL:
             return dataclasses.replace(info, state=GpuState.VGPU, detail="its host decides about MIG")
-        if lacks := self._binding.lacks():
+        if lacks := self._driver.lacks():
             return dataclasses.replace(info, state=GpuState.OLD_DRIVER, detail=f"the driver lacks {', '.join(lacks)}")
         return self._with_catalogue(board, info, mode, pci_device_id)
 
@@ -240,11 +240,11 @@ class NvmlDevices:
         """Product, minor, PCI address, PCI device id, memory in MiB: what only a change of mode can change."""
         minor, memory_mib = None, 0
         with suppress(device.NotSupportedError, device.NoPermissionError):
-            minor = self._binding.minor(board.handle)
+            minor = self._driver.minor(board.handle)
         with suppress(device.NotSupportedError, device.NoPermissionError):
-            memory_mib = self._binding.memory_mib(board.handle)
-        bus_id, pci_device_id = self._binding.pci(board.handle)
-        return self._binding.product(board.handle), minor, bus_id, pci_device_id, memory_mib
+            memory_mib = self._driver.memory_mib(board.handle)
+        bus_id, pci_device_id = self._driver.pci(board.handle)
+        return self._driver.product(board.handle), minor, bus_id, pci_device_id, memory_mib
 
     def _with_catalogue(
         self, board: _Gpu, info: device.GpuInfo, mode: device.ModeState, pci_device_id: int
@@ -255,7 +255,7 @@ class NvmlDevices:
         try:
             if board.catalogue is None:
                 board.catalogue = catalogue.read(
-                    self._binding, board.handle, info.product, pci_device_id, info.memory_mib
+                    self._driver, board.handle, info.product, pci_device_id, info.memory_mib
                 )
                 board.inventory = None
         except errors.CatalogueError as error:
@@ -293,7 +293,7 @@ class NvmlDevices:
 
     def _inventory(self, board: _Gpu) -> Instances:
         if board.inventory is None:
-            board.inventory = Instances(self._binding, board.handle, self._catalogue(board))
+            board.inventory = Instances(self._driver, board.handle, self._catalogue(board))
         return board.inventory
 
     def _read(self, board: _Gpu, what: str, work: Callable[[Ticket], T]) -> T:

@@ -284,28 +284,28 @@ class Driver:
 
     def mig_devices(self, handle: Handle) -> list[tuple[int, int, Handle]]:
         """(GPU instance id, compute instance id, handle) of every MIG device; a GPU instance alone has none."""
-        found = []
+        instances = []
         for index in range(int(self._call("nvmlDeviceGetMaxMigDeviceCount", handle))):
             try:
                 mig = self._call("nvmlDeviceGetMigDeviceHandleByIndex", handle, index)
                 gi_id = int(self._call("nvmlDeviceGetGpuInstanceId", mig))
-                found.append((gi_id, int(self._call("nvmlDeviceGetComputeInstanceId", mig)), mig))
+                instances.append((gi_id, int(self._call("nvmlDeviceGetComputeInstanceId", mig)), mig))
             except (device.StaleHandleError, device.InvalidArgumentError):
                 continue  # a hole, or gone while we looked
-        return found
+        return instances
 
     def processes(self, handle: Handle) -> list[device.GpuProcess]:
         """The processes of a GPU or MIG device, by pid: compute, graphics and MPS clients."""
-        found: dict[int, device.GpuProcess] = {}
+        by_pid: dict[int, device.GpuProcess] = {}
         for kind in ("Compute", "Graphics", "MPSCompute"):
             for process in self._processes(handle, kind):
-                found[process.pid] = device.GpuProcess(
+                by_pid[process.pid] = device.GpuProcess(
                     process.pid,
                     None if process.usedGpuMemory is None else process.usedGpuMemory // _MIB,
                     _attributed(process.gpuInstanceId),
                     _attributed(process.computeInstanceId),
                 )
-        return [found[pid] for pid in sorted(found)]
+        return [by_pid[pid] for pid in sorted(by_pid)]
 
     def _processes(self, handle: Handle, kind: str) -> list[Any]:
         for version in ("_v3", "_v2"):
@@ -383,8 +383,8 @@ def _pynvml(library: object | None) -> ModuleType:
         import pynvml  # type: ignore[import-untyped]
 
         return pynvml  # type: ignore[no-any-return]
-    found = importlib.util.find_spec("pynvml")
-    spec = found and importlib.util.spec_from_file_location(f"pynvml_copy_{next(_copies)}", found.origin)
+    original = importlib.util.find_spec("pynvml")
+    spec = original and importlib.util.spec_from_file_location(f"pynvml_copy_{next(_copies)}", original.origin)
     if not spec or not spec.loader:
         raise ImportError("pynvml (the package nvidia-ml-py) is not installed")
     module = importlib.util.module_from_spec(spec)

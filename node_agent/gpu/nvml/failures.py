@@ -1,4 +1,4 @@
-"""Failures: NVML's return codes as the port's errors. Used by binding, and by nothing else."""
+"""Failures: NVML's return codes as the port's errors. Used by driver, and by nothing else."""
 
 from node_agent.gpu import device
 

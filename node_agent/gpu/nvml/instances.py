@@ -27,33 +27,33 @@ class Instances:
 
     def __init__(
         self,
-        binding: Driver,
+        driver: Driver,
         handle: Handle,
         catalogue: Catalogue,
         compute_profiles: Mapping[int, ComputeProfiles] = MappingProxyType({}),
     ) -> None:
-        self._binding = binding
+        self._driver = driver
         self._handle = handle
         self._catalogue = catalogue
         self._compute_profiles = dict(compute_profiles)
 
     def read(self) -> tuple[device.GpuInstance, ...]:
         """Every GPU instance, by id; none while MIG mode is off."""
-        found: list[tuple[Profile, Handle]] = []
+        handles: list[tuple[Profile, Handle]] = []
         for profile in self._catalogue.profiles:
             with suppress(device.NotSupportedError):  # Ampere with MIG mode off
-                listed = self._binding.gpu_instances(self._handle, profile.profile_id, profile.max_instances)
-                found += [(profile, handle) for handle in listed]
-        uuids = self.mig_uuids() if found else {}
+                listed = self._driver.gpu_instances(self._handle, profile.profile_id, profile.max_instances)
+                handles += [(profile, handle) for handle in listed]
+        uuids = self.mig_uuids() if handles else {}
         instances = []
-        for profile, handle in found:
+        for profile, handle in handles:
             with suppress(*_GONE):
                 instances.append(self.describe(profile, handle, uuids))
         return tuple(sorted(instances, key=lambda instance: instance.gi_id))
 
     def describe(self, profile: Profile, instance: Handle, uuids: dict[tuple[int, int], str]) -> device.GpuInstance:
         """A GPU instance with its compute instances. `uuids` are those of `mig_uuids`."""
-        info = self._binding.gpu_instance_info(instance)
+        info = self._driver.gpu_instance_info(instance)
         parts = [part for _, part in self.compute_instances(profile.profile_id, instance)]
         return device.GpuInstance(
             gi_id=info.number,
@@ -74,9 +74,9 @@ class Instances:
         """The compute instances in a GPU instance, of whatever profile."""
         instances = []
         for kind in self.compute_profiles(profile_id, instance):
-            for handle in self._binding.compute_instances(instance, kind.profile_id, kind.max_instances):
+            for handle in self._driver.compute_instances(instance, kind.profile_id, kind.max_instances):
                 with suppress(*_GONE):
-                    instances.append((handle, self._binding.compute_instance_info(handle)))
+                    instances.append((handle, self._driver.compute_instance_info(handle)))
         return instances
 
     def compute_profiles(self, profile_id: int, instance: Handle) -> ComputeProfiles:
@@ -85,7 +85,7 @@ class Instances:
             profiles = []
             for enum in range(_COMPUTE_ENUMS):
                 try:
-                    profiles.append(self._binding.compute_profile(instance, enum))
+                    profiles.append(self._driver.compute_profile(instance, enum))
                 except device.NotSupportedError:
                     continue
                 except device.InvalidArgumentError:
@@ -117,7 +117,7 @@ class Instances:
         By walking the MIG devices: the handle in a compute instance's info is the parent GPU's. Slow on a busy GPU.
         """
         uuids = {}
-        for gi_id, ci_id, handle in self._binding.mig_devices(self._handle):
+        for gi_id, ci_id, handle in self._driver.mig_devices(self._handle):
             with suppress(*_GONE):
-                uuids[gi_id, ci_id] = self._binding.uuid(handle)
+                uuids[gi_id, ci_id] = self._driver.uuid(handle)
         return uuids

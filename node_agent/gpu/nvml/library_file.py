@@ -1,4 +1,4 @@
-"""Library file: where the driver's library is when it is not where the loader looks. Used by binding.
+"""Library file: where the driver's library is when it is not where the loader looks. Used by driver.
 
 In a container the driver's files lie below another root: that of the GPU Operator's driver container, or the host's.
 Only this one library is loaded from there, by its path: with the directory on the loader's search path the host's C

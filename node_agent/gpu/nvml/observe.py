@@ -12,18 +12,18 @@ from node_agent.gpu.nvml.devices import NvmlDevices
 from node_agent.gpu.nvml.driver import Driver
 
 
-def observe(binding: Driver) -> dict[str, Any]:
+def observe(driver: Driver) -> dict[str, Any]:
     """Driver, GPUs, MIG mode, catalogues, remaining capacity and instances, ready to be written as JSON.
 
     Raises DriverNotLoadedError or DriverMismatchError where there is no usable driver. What one GPU refuses to tell
     stands as a text in the place of the answer.
     """
-    devices = NvmlDevices(binding)
+    devices = NvmlDevices(driver)
     try:
         infos = devices.discover()
         return {
-            "driver": binding.driver_version(),
-            "nvml": binding.nvml_version(),
+            "driver": driver.driver_version(),
+            "nvml": driver.nvml_version(),
             "gpus": [_gpu(devices, info) for info in infos],
         }
     finally:

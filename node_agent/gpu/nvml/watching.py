@@ -19,8 +19,8 @@ _GRACE_S = 10.0
 class Watch:
     """One event set with all GPUs registered."""
 
-    def __init__(self, binding: Driver) -> None:
-        self._binding = binding
+    def __init__(self, driver: Driver) -> None:
+        self._driver = driver
         self._lane = Lane("NVML events")
         self._closed = threading.Event()
         self._event_set: Handle | None = None
@@ -42,12 +42,12 @@ class Watch:
         while not self._closed.is_set():
             left = max(0.0, until - time.monotonic())
             try:
-                found = self._take(min(left, _SLICE_S))
+                events = self._take(min(left, _SLICE_S))
             except device.DeviceError:
                 self._closed.wait(left)
                 break
-            if found or not left:
-                return found
+            if events or not left:
+                return events
         return ()
 
     def close(self) -> None:
@@ -59,13 +59,13 @@ class Watch:
 
     def _register(self, uuid: str, handle: Handle) -> None:
         if self._event_set is None:
-            self._event_set = self._binding.event_set()
-        self._binding.register(handle, self._event_set)
+            self._event_set = self._driver.event_set()
+        self._driver.register(handle, self._event_set)
         self._uuids[address(handle)] = uuid
 
     def _free(self) -> None:
         if self._event_set is not None:
-            self._binding.free_event_set(self._event_set)
+            self._driver.free_event_set(self._event_set)
             self._event_set = None
 
     def _take(self, timeout_s: float) -> tuple[device.DeviceEvent, ...]:
@@ -77,12 +77,12 @@ class Watch:
         return tuple(self._event(self._uuids[one.handle], one) for one in raw if one.handle in self._uuids)
 
     def _drain(self, event_set: Handle, timeout_ms: int) -> list[RawEvent]:
-        found = []
-        event = self._binding.wait(event_set, timeout_ms)
+        events = []
+        event = self._driver.wait(event_set, timeout_ms)
         while event is not None:
-            found.append(event)
-            event = self._binding.wait(event_set, 0)
-        return found
+            events.append(event)
+            event = self._driver.wait(event_set, 0)
+        return events
 
     @staticmethod
     def _event(uuid: str, raw: RawEvent) -> device.DeviceEvent:
