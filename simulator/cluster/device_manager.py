@@ -14,6 +14,7 @@ from typing import Any
 import grpc
 import grpc.aio
 
+from node_agent.kubelet import channel
 from node_agent.kubelet import deviceplugin_pb2 as pb
 from node_agent.kubelet import podresources_pb2 as resources_pb
 
@@ -146,7 +147,7 @@ class DeviceManager:
         old = self.endpoints.pop(request.resource_name, None)
         if old is not None:
             await _close(old)
-        endpoint = Endpoint(grpc.aio.insecure_channel(f"unix://{self.plugins / request.endpoint}"))
+        endpoint = Endpoint(channel.connection(self.plugins / request.endpoint))
         self.endpoints[request.resource_name] = endpoint
         self.registrations.append(request.resource_name)
         endpoint.watcher = asyncio.create_task(self._watch(endpoint))
