@@ -33,7 +33,7 @@ class TlsFiles:
         self._files = files
         self._check_s = check_s
         self._read_from = self._state()
-        self._context = make()
+        self._context = self._made()
         self._look_at = time.monotonic() + check_s
 
     def context(self) -> ssl.SSLContext:
@@ -45,12 +45,20 @@ class TlsFiles:
         try:
             state = self._state()
             if state != self._read_from:
-                self._context = self._make()
+                self._context = self._made()
                 self._read_from = state
                 _log.info("certificates read again", files=[path for path, *_ in state])
         except (OSError, ValueError) as error:  # between two writes of a renewal
             _log.warning("certificates not read again", error=str(error))
         return self._context
+
+    def _made(self) -> ssl.SSLContext:
+        """The context, without the strictness that Python 3.13 adds: it refuses certificates that do not name the key
+        that signed them, as those of many clusters do not. Kubernetes' own clients take them.
+        """
+        context = self._make()
+        context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+        return context
 
     def _state(self) -> tuple[FileState, ...]:
         return tuple(_state(path) for path in self._files() if path)

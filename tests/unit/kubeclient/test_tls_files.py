@@ -67,3 +67,22 @@ def test_at_the_start_the_files_must_be_usable(tmp_path: Path, text: str | None)
         file.write_text(text)
     with pytest.raises(OSError, match=r"No such file|certificate"):
         following(file)
+
+
+def test_certificates_are_judged_as_kubernetes_own_clients_judge_them(authority: Path) -> None:
+    """Whatever Python's default is, a certificate need not name the key that signed it; it must still be valid."""
+
+    def strict() -> ssl.SSLContext:
+        context = ssl.create_default_context(cafile=str(authority))
+        context.verify_flags |= ssl.VERIFY_X509_STRICT
+        return context
+
+    tls = TlsFiles(strict, lambda: (str(authority),), check_s=0.0)
+    first = tls.context()
+    renew(authority)
+    second = tls.context()
+    assert second is not first
+    for context in (first, second):
+        assert not context.verify_flags & ssl.VERIFY_X509_STRICT
+        assert context.verify_mode is ssl.CERT_REQUIRED
+        assert context.check_hostname
