@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from allocator.claims.contract import Promise
 from allocator.claims.ledger import Hold
 from allocator.claims.report import NodeReport, SliceState
-from allocator.mig.profile import Placement
+from allocator.mig.profile import GpuPlacement
 from allocator.request import Request, SliceRequest
 
 
@@ -26,9 +26,9 @@ def reported(node: NodeReport) -> dict[str, tuple[Hold, ...]]:
     return holds_by_uid
 
 
-def places(holds: Sequence[Hold]) -> Counter[tuple[str, Placement]]:
+def places(holds: Sequence[Hold]) -> Counter[GpuPlacement]:
     """Where holds lie, whichever container has them."""
-    return Counter((h.gpu, h.placement) for h in holds)
+    return Counter(hold.place for hold in holds)
 
 
 def profiles(holds: Sequence[Hold]) -> Counter[str]:

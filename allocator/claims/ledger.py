@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from allocator import errors
-from allocator.mig.profile import Placement
+from allocator.mig.profile import GpuPlacement, Placement
 
 
 class ClaimState(enum.StrEnum):
@@ -61,6 +61,11 @@ class Hold:
     container: str
     gpu: str
     placement: Placement
+
+    @property
+    def place(self) -> GpuPlacement:
+        """Where it is, whichever container has it."""
+        return GpuPlacement(self.gpu, self.placement)
 
 
 @dataclass(frozen=True, slots=True)
