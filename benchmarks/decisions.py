@@ -31,24 +31,25 @@ def measure(
     models: Sequence[str] | None = None,
     contenders: Sequence[Contender] = CONTENDERS,
     progress: Progress = lambda _: None,
+    runs: int = RUNS,
 ) -> list[dict[str, Any]]:
     """Rows {model, contender, states, tables_ms, us_per_decision, placements_per_s}; all models for None."""
     rows = []
     for model in gpu_models.known() if models is None else models:
         for contender in contenders:
             progress(f"decisions: {contender.name} on {model}")
-            rows.append(_row(model, contender))
+            rows.append(_row(model, contender, runs))
     return rows
 
 
-def _row(model: str, contender: Contender) -> dict[str, Any]:
+def _row(model: str, contender: Contender, runs: int) -> dict[str, Any]:
     catalogue = gpu_models.find(model)
     began = time.process_time()
     fresh = Geometry(catalogue)  # not the cached one: this is what a process pays once
     policy.tables.__wrapped__(policy.find(contender.policy), fresh)
     tables_s = time.process_time() - began
     spent, placed = [], []
-    for seed in range(RUNS):
+    for seed in range(runs):
         config = replay.RunConfig(
             mix="uniform",
             model=model,

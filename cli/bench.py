@@ -162,6 +162,7 @@ def fragmentation(
 @app.command()
 def decisions(
     model: Annotated[list[str] | None, typer.Option(help="GPU model; may be repeated.")] = None,
+    runs: Annotated[int, typer.Option(min=1, help="Simulations per row; their median counts.")] = 5,
     form: Form = Format.TABLE,
 ) -> None:
     """Processor time of one decision, per policy and GPU model.
@@ -171,7 +172,7 @@ def decisions(
     from benchmarks import decisions as decisions_bench
 
     with progress.shown() as tell:
-        rows = decisions_bench.measure(model, progress=tell)
+        rows = decisions_bench.measure(model, progress=tell, runs=runs)
     _show("decisions", rows, form)
 
 

@@ -42,11 +42,17 @@ class Collection(Protocol[T]):
 
 
 class ListWatch(Generic[T]):
-    """Follows one collection. `synced` is set once it was listed."""
+    """Follows one collection. `synced` is set once it was listed.
 
-    def __init__(self, name: str, collection: Collection[T], *, backoff_max_s: float) -> None:
+    After a failure it waits `backoff_s`, twice as long after each further one, and never more than `backoff_max_s`.
+    """
+
+    def __init__(
+        self, name: str, collection: Collection[T], *, backoff_max_s: float, backoff_s: float = BACKOFF_S
+    ) -> None:
         self._name = name
         self._collection = collection
+        self._backoff_s = backoff_s
         self._backoff_max_s = backoff_max_s
         self._version = ""  # where the watch goes on; empty: list first
         self._failures = 0  # in a row, with nothing that came in between
@@ -73,7 +79,7 @@ class ListWatch(Generic[T]):
         """Count a failure, and wait the longer the more there were; after the first `at_once` of them not at all."""
         self._failures += 1
         if self._failures > at_once:
-            wait_s = min(self._backoff_max_s, BACKOFF_S * 2 ** min(self._failures, 10))
+            wait_s = min(self._backoff_max_s, self._backoff_s * 2 ** min(self._failures, 10))
             await asyncio.sleep(max(at_least_s, wait_s))
 
     async def _list(self) -> None:

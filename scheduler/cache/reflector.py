@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from typing import Protocol
 
+from kubeclient import list_watch
 from kubeclient.changes import Change, Listing
 from kubeclient.list_watch import ListWatch
 from scheduler.cache.port import Cluster, Object, WatchedKind
@@ -27,12 +28,20 @@ class Sink(Protocol):
 class Reflector:
     """One kind of a cluster and the sink it goes to: the collection that its list + watch follows."""
 
-    def __init__(self, cluster: Cluster, kind: WatchedKind, sink: Sink, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        cluster: Cluster,
+        kind: WatchedKind,
+        sink: Sink,
+        metrics: Metrics,
+        *,
+        backoff_s: float = list_watch.BACKOFF_S,
+    ) -> None:
         self._cluster = cluster
         self._kind = kind
         self._sink = sink
         self._metrics = metrics
-        self._following = ListWatch(kind.value, self, backoff_max_s=BACKOFF_MAX_S)
+        self._following = ListWatch(kind.value, self, backoff_max_s=BACKOFF_MAX_S, backoff_s=backoff_s)
         self.synced = self._following.synced
 
     async def run(self) -> None:

@@ -73,7 +73,7 @@ def _infos(driver: Driver, handle: Handle) -> list[tuple[int, ProfileInfo]]:
 def _profile(driver: Driver, handle: Handle, enum: int, info: ProfileInfo, memory_mib: int) -> Profile:
     places = driver.placements(handle, info.profile_id)
     sizes = {size for _, size in places}
-    name = info.name if info.name and _PROFILE_NAME.fullmatch(info.name) else _computed_name(enum, info, memory_mib)
+    name = info.name if info.name and _PROFILE_NAME.fullmatch(info.name) else computed_name(enum, info, memory_mib)
     if len(sizes) != 1:
         raise errors.CatalogueError(f"placements of {name}", places, "the driver must list one size per profile")
     return Profile(
@@ -91,7 +91,7 @@ def _profile(driver: Driver, handle: Handle, enum: int, info: ProfileInfo, memor
     )
 
 
-def _computed_name(enum: int, info: ProfileInfo, memory_mib: int) -> str:
+def computed_name(enum: int, info: ProfileInfo, memory_mib: int) -> str:
     """The name by NVIDIA's own formula: eighths of the memory, rounded up, of whole GiB, rounded half up."""
     eighths = math.ceil(info.memory_mib * 8 / memory_mib) if memory_mib else 8
     gigabytes = math.floor(eighths * math.ceil(memory_mib / 1024) / 8 + 0.5)

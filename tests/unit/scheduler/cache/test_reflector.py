@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator
 import pytest
 
 from allocator import errors
-from kubeclient import list_watch
 from kubeclient.changes import Change, ChangeType, Listing
 from kubeclient.list_watch import RELIST_AFTER
 from kubeclient.objects import Node
@@ -60,7 +59,7 @@ class Followed:
         self.cluster = MemoryCluster(self.server)
         self.sink = Names()
         self.metrics = Metrics()
-        self.reflector = Reflector(self.cluster, WatchedKind.NODE, self.sink, self.metrics)
+        self.reflector = Reflector(self.cluster, WatchedKind.NODE, self.sink, self.metrics, backoff_s=0.001)
 
     def add(self, name: str) -> None:
         """Create a node."""
@@ -109,11 +108,8 @@ async def test_after_410_everything_is_listed_again(followed: Followed) -> None:
     assert followed.sink.lists == 2
 
 
-async def test_an_api_server_that_is_away_is_asked_until_it_is_back(
-    followed: Followed, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_an_api_server_that_is_away_is_asked_until_it_is_back(followed: Followed) -> None:
     """Errors are waited out; after several in a row the version is doubted and a new list made."""
-    monkeypatch.setattr(list_watch, "BACKOFF_S", 0.001)
     followed.cluster.faults.add(
         Fault("watch", "nodes", error=errors.UnreachableError("connection refused"), times=RELIST_AFTER)
     )

@@ -115,7 +115,7 @@ async def test_without_an_answer_the_place_stays_reserved_and_the_next_call_join
 async def test_a_busy_server_is_asked_again_when_it_says(bench: Bench) -> None:
     """HTTP 429 is certainly not done: the Binding is sent again after the time that the server names."""
     uid = bench.pod("p")
-    busy = bench.cluster.faults.add(Fault("bind", error=errors.TooManyRequestsError("busy", 0.05), times=2))
+    busy = bench.cluster.faults.add(Fault("bind", error=errors.TooManyRequestsError("busy", 0.06), times=2))
     clock = asyncio.get_running_loop().time
     begun = clock()
     assert await bench.bind("p", uid) is None

@@ -42,7 +42,7 @@ def test_names_are_computed_where_the_driver_tells_none(model: str) -> None:
 def test_computed_names_round_half_up() -> None:
     """70.5 GB are called 71, as Go rounds, not 70, as Python does."""
     info = ProfileInfo(9, 3, 2, 60, 3, 3, 0, 3, 0, memory_mib=71424, name=None)
-    assert catalogue._computed_name(2, info, 143771) == "3g.71gb"
+    assert catalogue.computed_name(2, info, 143771) == "3g.71gb"
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ def test_computed_names_round_half_up() -> None:
 def test_computed_names_tell_the_variant(enum: int, name: str) -> None:
     """Variants of one size are told apart by their enumerator."""
     info = ProfileInfo(14, 1, 4, 46, 1, 1, 1, 1, 0, memory_mib=24192, name=None)
-    assert catalogue._computed_name(enum, info, 97887) == name
+    assert catalogue.computed_name(enum, info, 97887) == name
 
 
 def test_a_name_that_spells_no_profile_is_replaced() -> None:

@@ -29,7 +29,8 @@ class Node:
     def __init__(self, driver: SimulatedDriver, deadlines: Deadlines | None = None) -> None:
         self.driver = driver
         self.library = FakeLibrary(driver)
-        self.binding = Driver(self.library)
+        self.called: list[str] = []  # the NVML functions
+        self.binding = Driver(self.library, lambda name, *_: self.called.append(name))
         self.devices = NvmlDevices(self.binding, deadlines=deadlines)
         self.gpu = driver.by_index()[0]
 
@@ -45,9 +46,8 @@ def node() -> Node:
 
 def calls(node: Node) -> list[str]:
     """The NVML functions called from now on."""
-    seen: list[str] = []
-    node.binding._observer = lambda name, *_: seen.append(name)
-    return seen
+    node.called.clear()
+    return node.called
 
 
 def test_the_library_is_loaded_with_the_first_call() -> None:
