@@ -8,8 +8,8 @@ from allocator import errors
 from allocator.mig import gpu_models
 from simulator.cluster import api
 from simulator.cluster.memory_cluster.faults import Fault
-from tests.integration import embedded_world
-from tests.integration.embedded_world import (
+from tests.integration import embedded_cluster
+from tests.integration.embedded_cluster import (
     cluster,
     condition,
     could_be_placed,
@@ -58,7 +58,7 @@ async def test_pod_refused_for_its_geometry_is_placed_when_room_arises() -> None
 async def test_no_pod_waits_beside_room(seed: int, node_cache_capable: bool) -> None:
     """After a burst of all profiles, with deletions in it, no pod is pending that some node has room for."""
     draw = random.Random(seed)
-    profiles = [one.name for one in gpu_models.find(embedded_world.MODEL).profiles]
+    profiles = [one.name for one in gpu_models.find(embedded_cluster.MODEL).profiles]
     async with cluster(3, 4, node_cache_capable=node_cache_capable) as world:
         for wave in range(3):
             wanted = [draw.choices(profiles, k=draw.choice([1, 1, 1, 2])) for _ in range(40)]
@@ -157,5 +157,5 @@ async def test_serial_runs_repeat() -> None:
             profiles = ["1g.5gb", "2g.10gb", "3g.20gb"]
             await world.apply([pod(f"p{number:02}", draw.choice(profiles)) for number in range(12)])
             await settled(world)
-            seen.append({gpu: sorted(held) for gpu, held in embedded_world.promised(world).items()})
+            seen.append({gpu: sorted(held) for gpu, held in embedded_cluster.promised(world).items()})
     assert seen[0] == seen[1]

@@ -18,17 +18,17 @@ from allocator.mig.profile import Placement
 from allocator.placement import fitting
 from allocator.placement.misfit import Misfit, Reason
 from tests import builders
-from tests.property import inventory_world
-from tests.property.inventory_world import GPUS, NODES, World, WorldPod, one_of
+from tests.property import cluster_truth
+from tests.property.cluster_truth import GPUS, NODES, ClusterTruth, TruePod, one_of
 
 COMMON = ("1g.5gb", "1g.10gb", "2g.10gb", "3g.20gb", "4g.20gb")  # few and large, so that pods meet
 PROFILES = (*COMMON, "1g.5gb+me", "7g.40gb", "1g.6gb", "4g.24gb", "9g.99gb")
 ASKS = st.lists(st.sampled_from(COMMON), min_size=1, max_size=3) | st.lists(st.sampled_from(PROFILES), max_size=2)
 NODE = st.sampled_from(sorted(NODES))
-UUID = st.sampled_from(sorted(inventory_world.CATALOGUES))
+UUID = st.sampled_from(sorted(cluster_truth.CATALOGUES))
 
 Draw = st.DataObject
-Pods = list[WorldPod]
+Pods = list[TruePod]
 
 
 class InventoryMachine(RuleBasedStateMachine):
@@ -41,7 +41,7 @@ class InventoryMachine(RuleBasedStateMachine):
     def begin(self, honest: bool, reported: set[str]) -> None:
         """A cluster of two nodes, of which one may not have reported yet."""
         self.honest = honest
-        self.world = World()
+        self.world = ClusterTruth()
         self.start_scheduler()
         for node in sorted(reported):
             self.observe(self.world.photograph(node))
@@ -89,16 +89,16 @@ class InventoryMachine(RuleBasedStateMachine):
         self.inventory.nodes = set(NODES)
         self.told: set[str] = set()  # pods that this process knows to be bound
 
-    def adopt(self, pod: WorldPod) -> Refusal | None:
+    def adopt(self, pod: TruePod) -> Refusal | None:
         """The watch shows a bound pod."""
         self.told.add(pod.uid)
         return self.inventory.adopt(pod.bound())
 
-    def claim(self, pod: WorldPod) -> Claim | None:
+    def claim(self, pod: TruePod) -> Claim | None:
         """A pod's claim."""
         return self.inventory.ledger.get(pod.uid)
 
-    def state(self, pod: WorldPod) -> ClaimState | None:
+    def state(self, pod: TruePod) -> ClaimState | None:
         """The state of a pod's claim."""
         claim = self.claim(pod)
         return claim.state if claim else None
@@ -106,12 +106,12 @@ class InventoryMachine(RuleBasedStateMachine):
     def schedule(self, data: Draw, _: Pods) -> None:
         """A new pod is reserved on a node exactly if it fits beside claims and report, and on slots free in both."""
         pod, node = self.world.create(data.draw(ASKS, label="asks")), data.draw(NODE, label="node")
-        rows = inventory_world.expected_rows(self.inventory, node)
+        rows = cluster_truth.expected_rows(self.inventory, node)
         answer = self.inventory.reserve(pod.uid, builders.NAMESPACE, pod.name, pod.request, node)
         fits = bool(rows) and fitting.fits(list(rows.values()), dict(pod.request.counts))
         assert isinstance(answer, Claim) == fits
         if isinstance(answer, Misfit):
-            assert answer.reason is inventory_world.expected_reason(self.inventory, pod.request, node)
+            assert answer.reason is cluster_truth.expected_reason(self.inventory, pod.request, node)
             assert self.claim(pod) is None
             return
         assert (answer.uid, answer.node, answer.state) == (pod.uid, node, ClaimState.RESERVED)
@@ -121,7 +121,7 @@ class InventoryMachine(RuleBasedStateMachine):
         seen = self.inventory.report(node)
         assert seen is not None
         for hold in answer.holds:
-            shown = inventory_world.taken_in(seen.by_uuid()[hold.gpu])
+            shown = cluster_truth.taken_in(seen.by_uuid()[hold.gpu])
             assert not any(hold.placement.overlaps(placement) for _, placement in shown)
 
     def ask_again(self, data: Draw, holding: Pods) -> None:
@@ -184,7 +184,7 @@ class InventoryMachine(RuleBasedStateMachine):
         pod = one_of(data, over)
         self.tell_over(pod, pod.node if data.draw(st.booleans(), label="names the node") else "")
 
-    def tell_over(self, pod: WorldPod, node: str = "") -> None:
+    def tell_over(self, pod: TruePod, node: str = "") -> None:
         """The watch shows a pod's end."""
         pod.seen_over = True
         self.told.discard(pod.uid)
@@ -205,12 +205,12 @@ class InventoryMachine(RuleBasedStateMachine):
         """A report that shows all that a pod has claimed makes it ready there, whatever was planned."""
         releasing = [c.uid for c in self.inventory.ledger if c.node == seen.node and c.state is ClaimState.RELEASING]
         self.inventory.observe(seen)
-        still_shown = [uid for uid in releasing if inventory_world.shown_of(seen, uid)]
+        still_shown = [uid for uid in releasing if cluster_truth.shown_of(seen, uid)]
         assert not self.honest or all(self.inventory.ledger.get(uid) for uid in still_shown)
         for claim in self.inventory.ledger:
-            shown = inventory_world.shown_of(seen, claim.uid)
-            profiles = inventory_world.profiles_of(inventory_world.places_of(claim))
-            if claim.node == seen.node and inventory_world.profiles_of(shown) == profiles:
+            shown = cluster_truth.shown_of(seen, claim.uid)
+            profiles = cluster_truth.profiles_of(cluster_truth.places_of(claim))
+            if claim.node == seen.node and cluster_truth.profiles_of(shown) == profiles:
                 assert claim.state in (ClaimState.READY, ClaimState.RELEASING)
 
     def agent_cuts(self, data: Draw, uncut: Pods) -> None:
@@ -222,7 +222,7 @@ class InventoryMachine(RuleBasedStateMachine):
             return
         profile = data.draw(st.sampled_from(self.world.uncut(pod)), label="profile")
         places = [(uuid, place) for uuid in GPUS[pod.node] for place in self.world.places(uuid, profile)]
-        in_the_way = [where for where in places if inventory_world.is_promised(self.inventory, *where)]
+        in_the_way = [where for where in places if cluster_truth.is_promised(self.inventory, *where)]
         if places:
             uuid, place = data.draw(st.sampled_from(in_the_way or places), label="place")
             assert self.world.cut(uuid, place, builders.owner(pod.name))
@@ -247,7 +247,7 @@ class InventoryMachine(RuleBasedStateMachine):
     def scheduler_dies(self, data: Draw) -> None:
         """A new process, told the same reports and the bound pods in any order, has the same fleet."""
         before = self.inventory
-        must_equal = inventory_world.caught_up(self.world, before)
+        must_equal = cluster_truth.caught_up(self.world, before)
         self.start_scheduler()
         for seen in before.reports():
             self.observe(seen)
@@ -309,12 +309,12 @@ class InventoryMachine(RuleBasedStateMachine):
     def what_must_always_hold(self) -> None:
         """No slot has two claims, rows are what reports and claims make, and claims are where the report shows them."""
         self.inventory.check()
-        held = inventory_world.held_slots(self.inventory)
+        held = cluster_truth.held_slots(self.inventory)
         assert len(held) == len(set(held))
         for node in NODES:
-            rows = inventory_world.expected_rows(self.inventory, node)
+            rows = cluster_truth.expected_rows(self.inventory, node)
             assert (node in self.inventory.fleet) == (self.inventory.report(node) is not None)
-            assert set(self.inventory.conflicts(node)) == inventory_world.expected_conflicts(self.inventory, node)
+            assert set(self.inventory.conflicts(node)) == cluster_truth.expected_conflicts(self.inventory, node)
             if node in self.inventory.fleet:
                 assert self.inventory.fleet.gpus(node) == tuple(rows.values())
         for claim in self.inventory.ledger:
@@ -327,8 +327,8 @@ class InventoryMachine(RuleBasedStateMachine):
         if seen is None:
             assert claim.state is not ClaimState.RELEASING
             return
-        shown = inventory_world.shown_of(seen, claim.uid)
-        assert claim.state is not ClaimState.READY or shown == inventory_world.places_of(claim)
+        shown = cluster_truth.shown_of(seen, claim.uid)
+        assert claim.state is not ClaimState.READY or shown == cluster_truth.places_of(claim)
         assert claim.state is not ClaimState.RELEASING or shown
 
     def bound_pods_hold_or_wait(self) -> None:

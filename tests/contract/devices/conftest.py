@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.contract.devices.benches import A100, Bench, Benches, Kind
+from tests.contract.devices.simulated_nodes import A100, Benches, Kind, SimulatedNodePort
 
 
 @pytest.fixture(params=list(Kind))
@@ -16,5 +16,5 @@ def benches(request: pytest.FixtureRequest) -> Iterator[Benches]:
 
 
 @pytest.fixture
-def bench(benches: Benches) -> Bench:
+def bench(benches: Benches) -> SimulatedNodePort:
     return benches.of(f"{A100}:2")

@@ -14,7 +14,7 @@ from simulator.gpu.faults import Call
 from simulator.gpu.gpu import SimulatedGpu
 from simulator.gpu.spans import Orientation
 from simulator.gpu.users import DeviceUser
-from tests.contract.devices.benches import A30, A100, H100, RTX, Bench, Benches
+from tests.contract.devices.simulated_nodes import A30, A100, H100, RTX, Benches, SimulatedNodePort
 
 
 @pytest.mark.parametrize("model", gpu_models.known())
@@ -41,7 +41,7 @@ def test_ids_are_read_back_not_computed(benches: Benches, orientation: Orientati
     assert made.gi_id == {Orientation.NORMAL: 7, Orientation.HALVES_SWAPPED: 11}[orientation]
 
 
-def test_a_full_gpu(bench: Bench) -> None:
+def test_a_full_gpu(bench: SimulatedNodePort) -> None:
     """4g and 3g fill a GPU, capacity falls to nothing, and MIG UUIDs are distinct."""
     made = [bench.create("4g.20gb", 0), bench.create("3g.20gb", 4)]
     assert sorted(bench.devices.instances(bench.uuid), key=lambda one: one.start) == made
@@ -50,7 +50,7 @@ def test_a_full_gpu(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize(("profile", "start"), [("1g.5gb", 1), ("3g.20gb", 0), ("7g.40gb", 0)])
-def test_overlap_is_no_room(bench: Bench, profile: str, start: int) -> None:
+def test_overlap_is_no_room(bench: SimulatedNodePort, profile: str, start: int) -> None:
     """A placement over a present slice is refused for want of room and changes nothing."""
     there = bench.create("2g.10gb", 0)
     with pytest.raises(device.NoRoomError):
@@ -58,7 +58,7 @@ def test_overlap_is_no_room(bench: Bench, profile: str, start: int) -> None:
     assert bench.devices.instances(bench.uuid) == (there,)
 
 
-def test_profile_limit_is_no_room(bench: Bench) -> None:
+def test_profile_limit_is_no_room(bench: SimulatedNodePort) -> None:
     """A second +me slice is refused for want of room, wherever it is to lie."""
     bench.create("1g.5gb+me", 0)
     with pytest.raises(device.NoRoomError):
@@ -85,7 +85,7 @@ def test_all_engines_leave_room_only_for_slices_without(benches: Benches) -> Non
 @pytest.mark.parametrize(
     "placement", [Placement("3g.20gb", 2, 4), Placement("3g.20gb", 0, 3), Placement("9g.99gb", 0, 8)], ids=str
 )
-def test_illegal_placement_is_an_invalid_argument(bench: Bench, placement: Placement) -> None:
+def test_illegal_placement_is_an_invalid_argument(bench: SimulatedNodePort, placement: Placement) -> None:
     """A start, a size or a profile that the GPU does not have can never be cut, and nothing is left behind."""
     with pytest.raises(device.InvalidArgumentError):
         bench.devices.create(bench.uuid, placement)
@@ -101,7 +101,7 @@ def test_nothing_is_cut_with_mig_off(benches: Benches, model: str) -> None:
         bench.devices.create(bench.uuid, placement)
 
 
-def test_first_cut_on_a_gpu_in_use_as_a_whole_is_busy(bench: Bench) -> None:
+def test_first_cut_on_a_gpu_in_use_as_a_whole_is_busy(bench: SimulatedNodePort) -> None:
     """The first instance of a GPU that somebody holds as a whole is refused as busy, a later one is made."""
     monitor = DeviceUser("dcgm")
     bench.gpu.hold(monitor)
@@ -115,7 +115,7 @@ def test_first_cut_on_a_gpu_in_use_as_a_whole_is_busy(bench: Bench) -> None:
 
 @pytest.mark.parametrize("call", [Call.CREATE_COMPUTE_INSTANCE, Call.CREATE_GPU_INSTANCE])
 @pytest.mark.parametrize("error", [device.NoRoomError, device.DeviceBusyError, device.DeviceError])
-def test_a_cut_that_fails_leaves_nothing(bench: Bench, call: Call, error: type[device.DeviceError]) -> None:
+def test_a_cut_that_fails_leaves_nothing(bench: SimulatedNodePort, call: Call, error: type[device.DeviceError]) -> None:
     """When either step of a cut fails, the error comes through, nothing is left, and the next try succeeds."""
     bench.driver.faults.fail(call, error)
     with pytest.raises(error):
@@ -124,7 +124,7 @@ def test_a_cut_that_fails_leaves_nothing(bench: Bench, call: Call, error: type[d
     assert bench.create("3g.20gb", 4).whole
 
 
-def test_a_cut_whose_compute_instance_was_made_in_spite_of_the_error(bench: Bench) -> None:
+def test_a_cut_whose_compute_instance_was_made_in_spite_of_the_error(bench: SimulatedNodePort) -> None:
     """A compute instance that exists although its creation failed is destroyed with its GPU instance."""
     bench.driver.faults.fail(Call.CREATE_COMPUTE_INSTANCE, device.DeviceError, after=True)
     with pytest.raises(device.DeviceError):
@@ -132,7 +132,7 @@ def test_a_cut_whose_compute_instance_was_made_in_spite_of_the_error(bench: Benc
     assert bench.devices.instances(bench.uuid) == ()
 
 
-def test_a_rollback_that_fails_shows_in_the_inventory(bench: Bench) -> None:
+def test_a_rollback_that_fails_shows_in_the_inventory(bench: SimulatedNodePort) -> None:
     """Where even the rollback fails, the half-made instance is listed, not whole, and can be destroyed later."""
     bench.driver.faults.fail(Call.CREATE_COMPUTE_INSTANCE, device.NoRoomError)
     bench.driver.faults.fail(Call.DESTROY_GPU_INSTANCE, device.DeviceBusyError)
@@ -144,14 +144,14 @@ def test_a_rollback_that_fails_shows_in_the_inventory(bench: Bench) -> None:
     assert bench.devices.destroy(bench.uuid, left.gi_id, left.placement)
 
 
-def test_destroying_twice_is_no_error(bench: Bench) -> None:
+def test_destroying_twice_is_no_error(bench: SimulatedNodePort) -> None:
     """Destroying what is gone already answers False."""
     made = bench.create("1g.5gb", 3)
     assert bench.devices.destroy(bench.uuid, made.gi_id, made.placement)
     assert not bench.devices.destroy(bench.uuid, made.gi_id, made.placement)
 
 
-def test_an_id_that_was_reused_is_not_destroyed(bench: Bench) -> None:
+def test_an_id_that_was_reused_is_not_destroyed(bench: SimulatedNodePort) -> None:
     """An id that names another profile at the same place by now is stale, and what has it stays."""
     first = bench.create("3g.20gb", 0)
     bench.devices.destroy(bench.uuid, first.gi_id, first.placement)
@@ -162,7 +162,7 @@ def test_an_id_that_was_reused_is_not_destroyed(bench: Bench) -> None:
     assert bench.devices.instances(bench.uuid) == (second,)
 
 
-def test_a_used_slice_is_busy_until_its_process_ends(bench: Bench) -> None:
+def test_a_used_slice_is_busy_until_its_process_ends(bench: SimulatedNodePort) -> None:
     """A slice with a process is not destroyed and stays whole; after the process it is."""
     made = bench.create("1g.5gb", 0)
     bench.gpu.start_process(made.gi_id, 4242, memory_mib=300)
@@ -175,7 +175,7 @@ def test_a_used_slice_is_busy_until_its_process_ends(bench: Bench) -> None:
     assert bench.devices.destroy(bench.uuid, made.gi_id, made.placement)
 
 
-def test_a_hidden_holder_of_the_gpu_instance_leaves_it_half_destroyed(bench: Bench) -> None:
+def test_a_hidden_holder_of_the_gpu_instance_leaves_it_half_destroyed(bench: SimulatedNodePort) -> None:
     """A holder without a process lets the compute instance go but not the GPU instance; trying again finishes it."""
     made = bench.create("2g.10gb", 4)
     holder = DeviceUser("dcgm-exporter", made.gi_id)
@@ -189,13 +189,13 @@ def test_a_hidden_holder_of_the_gpu_instance_leaves_it_half_destroyed(bench: Ben
     assert bench.devices.instances(bench.uuid) == ()
 
 
-def test_processes_of_a_missing_instance(bench: Bench) -> None:
+def test_processes_of_a_missing_instance(bench: SimulatedNodePort) -> None:
     """The processes of an instance that does not exist are a stale handle."""
     with pytest.raises(device.StaleHandleError):
         bench.devices.processes(bench.uuid, 7)
 
 
-def test_foreign_instances_are_listed_as_they_are(bench: Bench) -> None:
+def test_foreign_instances_are_listed_as_they_are(bench: SimulatedNodePort) -> None:
     """Instances made by others are listed, without a compute instance or with several, and none of them is whole."""
     empty = bench.gpu.create_gpu_instance(14, 0)
     split = bench.gpu.create_gpu_instance(9, 4)
@@ -210,7 +210,7 @@ def test_foreign_instances_are_listed_as_they_are(bench: Bench) -> None:
     assert bench.devices.destroy(bench.uuid, split.gi_id, split.placement)
 
 
-def test_another_hand_at_the_same_gpu(bench: Bench) -> None:
+def test_another_hand_at_the_same_gpu(bench: SimulatedNodePort) -> None:
     """Changes that others make are seen at the next look, and what they destroyed counts as gone."""
     made = bench.create("1g.5gb", 0)
     bench.gpu.destroy(made.gi_id)
@@ -243,7 +243,7 @@ def test_the_same_place_again(benches: Benches) -> None:
         assert (second.mig_uuid != first.mig_uuid) is changes
 
 
-def test_two_cuts_at_once(bench: Bench) -> None:
+def test_two_cuts_at_once(bench: SimulatedNodePort) -> None:
     """Of two cuts of the same place at the same time exactly one is made."""
     outcomes: list[object] = []
 
@@ -263,7 +263,7 @@ def test_two_cuts_at_once(bench: Bench) -> None:
     assert len(bench.devices.instances(bench.uuid)) == 1
 
 
-def test_a_slow_gpu_does_not_delay_another(bench: Bench) -> None:
+def test_a_slow_gpu_does_not_delay_another(bench: SimulatedNodePort) -> None:
     """While a cut on one GPU takes its time, the other GPU is cut."""
     first, second = (gpu.uuid for gpu in bench.driver.by_index())
     bench.devices.discover()

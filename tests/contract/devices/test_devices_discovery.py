@@ -11,7 +11,7 @@ from simulator.gpu.driver import Privilege, SimulatedDriver, Virtualization, sim
 from simulator.gpu.faults import Call
 from simulator.gpu.gpu import SimulatedGpu
 from simulator.gpu.mode import ModeMachine
-from tests.contract.devices.benches import A100, FULLY_KNOWN, H200, Bench, Benches
+from tests.contract.devices.simulated_nodes import A100, FULLY_KNOWN, H200, Benches, SimulatedNodePort
 
 
 @pytest.mark.parametrize("model", FULLY_KNOWN)
@@ -70,7 +70,7 @@ def test_pending_mode_is_told(benches: Benches) -> None:
     assert (info.state, info.mode) == (GpuState.MODE_PENDING, ModeState(current=False, pending=True))
 
 
-def test_lost_gpu_does_not_hide_the_others(bench: Bench) -> None:
+def test_lost_gpu_does_not_hide_the_others(bench: SimulatedNodePort) -> None:
     """A GPU that fell off the bus keeps its UUID and says so, and the next one stays ready."""
     bench.devices.discover()
     bench.driver.lose(bench.uuid)
@@ -117,7 +117,7 @@ def test_driver_that_cannot_place_is_too_old(benches: Benches) -> None:
     assert symbol in info.detail
 
 
-def test_node_without_driver(bench: Bench) -> None:
+def test_node_without_driver(bench: SimulatedNodePort) -> None:
     """Without a driver discovery raises, and works again once the driver is loaded."""
     bench.driver.unload()
     with pytest.raises(device.DriverNotLoadedError):
@@ -126,7 +126,7 @@ def test_node_without_driver(bench: Bench) -> None:
     assert [one.state for one in bench.devices.discover()] == [GpuState.READY] * 2
 
 
-def test_driver_upgraded_under_us(bench: Bench) -> None:
+def test_driver_upgraded_under_us(bench: SimulatedNodePort) -> None:
     """A driver replaced under the running agent is an error of its own, also for a GPU already known."""
     bench.devices.discover()
     bench.driver.upgrade()
@@ -136,7 +136,7 @@ def test_driver_upgraded_under_us(bench: Bench) -> None:
         bench.devices.instances(bench.uuid)
 
 
-def test_restart_of_the_driver(bench: Bench) -> None:
+def test_restart_of_the_driver(bench: SimulatedNodePort) -> None:
     """After a reload of the driver the same GPUs are found again, empty."""
     bench.create("3g.20gb", 0)
     bench.driver.restart()
@@ -145,7 +145,7 @@ def test_restart_of_the_driver(bench: Bench) -> None:
     assert bench.create("3g.20gb", 4).whole
 
 
-def test_unknown_gpu(bench: Bench) -> None:
+def test_unknown_gpu(bench: SimulatedNodePort) -> None:
     """A GPU that is not on this node is a stale handle."""
     with pytest.raises(device.StaleHandleError):
         bench.devices.instances("GPU-somewhere-else")

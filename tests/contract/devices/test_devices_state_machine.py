@@ -15,7 +15,7 @@ from allocator.mig.profile import Placement
 from node_agent.gpu import device
 from simulator.gpu.driver import simulate
 from tests import oracles
-from tests.contract.devices.benches import A30, A100, RTX, Bench, Kind, open_bench
+from tests.contract.devices.simulated_nodes import A30, A100, RTX, Kind, SimulatedNodePort, open_bench
 from tests.oracles import Chip
 
 T = TypeVar("T")
@@ -24,7 +24,7 @@ T = TypeVar("T")
 class TwoImplementations(RuleBasedStateMachine):
     """Does the same to a SimulatedDevices and to an NvmlDevices, and keeps its own list of what must be there."""
 
-    benches: tuple[Bench, Bench]
+    benches: tuple[SimulatedNodePort, SimulatedNodePort]
     chip: Chip
 
     def __init__(self) -> None:
@@ -46,7 +46,7 @@ class TwoImplementations(RuleBasedStateMachine):
         for bench in getattr(self, "benches", ()):
             bench.close()
 
-    def both(self, work: Callable[[Bench], T]) -> T | type[device.DeviceError]:
+    def both(self, work: Callable[[SimulatedNodePort], T]) -> T | type[device.DeviceError]:
         """What both answered, or the class of error that both raised."""
         answers: list[T | type[device.DeviceError]] = []
         for bench in self.benches:

@@ -13,7 +13,7 @@ from node_agent.gpu.nvml.devices import Deadlines
 from simulator.gpu.driver import SimulatedDriver, simulate
 from simulator.gpu.faults import Call
 from simulator.gpu.gpu import SimulatedGpu
-from tests.contract.devices.benches import A100, Bench, Benches, open_bench
+from tests.contract.devices.simulated_nodes import A100, Benches, SimulatedNodePort, open_bench
 
 SOON_S = 20.0
 SHORT = Deadlines(read_s=0.5, change_s=0.5)
@@ -26,7 +26,7 @@ def eventually(condition: Callable[[], bool]) -> None:
         assert time.monotonic() < until, "it never came true"
 
 
-def answers(bench: Bench) -> bool:
+def answers(bench: SimulatedNodePort) -> bool:
     """Whether the first GPU is served again."""
     try:
         bench.devices.instances(bench.uuid)
@@ -35,7 +35,7 @@ def answers(bench: Bench) -> bool:
     return True
 
 
-def heard(bench: Bench, number: int) -> list[DeviceEvent]:
+def heard(bench: SimulatedNodePort, number: int) -> list[DeviceEvent]:
     """The next so many events."""
     found: list[DeviceEvent] = []
 
@@ -48,14 +48,14 @@ def heard(bench: Bench, number: int) -> list[DeviceEvent]:
 
 
 @pytest.fixture
-def impatient(benches: Benches) -> Bench:
+def impatient(benches: Benches) -> SimulatedNodePort:
     bench = benches.on(simulate(f"{A100}:2"), SHORT)
     bench.devices.discover()
     return bench
 
 
 @pytest.mark.parametrize("call", [Call.CREATE_GPU_INSTANCE, Call.CREATE_COMPUTE_INSTANCE])
-def test_a_hanging_cut_is_given_up_and_taken_back(impatient: Bench, call: Call) -> None:
+def test_a_hanging_cut_is_given_up_and_taken_back(impatient: SimulatedNodePort, call: Call) -> None:
     """A cut that hangs ends with its deadline, wedges only its GPU, and when it returns nothing of it is left."""
     bench = impatient
     gate = bench.driver.faults.hold(call, gpu=bench.uuid)
@@ -71,7 +71,7 @@ def test_a_hanging_cut_is_given_up_and_taken_back(impatient: Bench, call: Call) 
     assert bench.create("3g.20gb", 0).whole
 
 
-def test_a_hanging_destroy_is_given_up(impatient: Bench) -> None:
+def test_a_hanging_destroy_is_given_up(impatient: SimulatedNodePort) -> None:
     """A destroy that hangs ends with its deadline; afterwards destroying again leaves nothing."""
     bench = impatient
     made = bench.create("1g.5gb", 0)
@@ -85,7 +85,7 @@ def test_a_hanging_destroy_is_given_up(impatient: Bench) -> None:
 
 
 @pytest.mark.parametrize("call", [Call.LIST, Call.CAPACITY])
-def test_a_hanging_question_is_given_up(impatient: Bench, call: Call) -> None:
+def test_a_hanging_question_is_given_up(impatient: SimulatedNodePort, call: Call) -> None:
     """A question that hangs ends with its deadline as well."""
     gate = impatient.driver.faults.hold(call)
     ask = impatient.devices.instances if call is Call.LIST else impatient.devices.remaining
@@ -106,7 +106,7 @@ def test_slowness_within_the_deadline_is_waited_for(benches: Benches) -> None:
     assert lasted == [1.5, 1.0]
 
 
-def test_a_change_of_geometry_is_an_event(bench: Bench) -> None:
+def test_a_change_of_geometry_is_an_event(bench: SimulatedNodePort) -> None:
     """Each change of an instance is told as a hint without detail; a listener hears only what came after he began."""
     bench.devices.discover()
     assert bench.devices.wait(0) == ()
@@ -116,7 +116,7 @@ def test_a_change_of_geometry_is_an_event(bench: Bench) -> None:
     assert not found[0].critical
 
 
-def test_a_fault_is_an_event(bench: Bench) -> None:
+def test_a_fault_is_an_event(bench: SimulatedNodePort) -> None:
     """An XID tells its number and, where the driver knows it, the instance; an application's own is not critical."""
     bench.devices.discover()
     bench.driver.xid(bench.uuid, 79)
@@ -129,7 +129,7 @@ def test_a_fault_is_an_event(bench: Bench) -> None:
     assert [one.critical for one in found] == [True, False]
 
 
-def test_events_of_both_gpus(bench: Bench) -> None:
+def test_events_of_both_gpus(bench: SimulatedNodePort) -> None:
     """One wait hears all GPUs."""
     bench.devices.discover()
     uuids = [gpu.uuid for gpu in bench.driver.by_index()]
@@ -138,7 +138,7 @@ def test_events_of_both_gpus(bench: Bench) -> None:
     assert [one.gpu_uuid for one in heard(bench, 2)] == uuids
 
 
-def test_lost_events_lose_nothing_else(bench: Bench) -> None:
+def test_lost_events_lose_nothing_else(bench: SimulatedNodePort) -> None:
     """When events are lost the inventory still tells the truth."""
     bench.devices.discover()
     bench.driver.faults.events_lost = True
@@ -147,7 +147,7 @@ def test_lost_events_lose_nothing_else(bench: Bench) -> None:
     assert bench.devices.instances(bench.uuid) == (made,)
 
 
-def test_events_after_a_restart_of_the_driver(bench: Bench) -> None:
+def test_events_after_a_restart_of_the_driver(bench: SimulatedNodePort) -> None:
     """After a reload of the driver and a new discovery, events are heard again."""
     bench.devices.discover()
     bench.driver.restart()

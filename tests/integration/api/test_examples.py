@@ -9,15 +9,15 @@ import pytest_asyncio
 
 from allocator.claims import snapshot_file
 from scheduler.api.documentation import EXAMPLES, Example
-from tests.integration.api import world
-from tests.integration.api.world import World
+from tests.integration.api import running_service
+from tests.integration.api.running_service import RunningService
 
 CALLS = [(operation, one) for operation, examples in EXAMPLES.operations.items() for one in examples]
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def served() -> AsyncIterator[tuple[World, dict[str, Any]]]:
-    async with world.running() as running:
+async def served() -> AsyncIterator[tuple[RunningService, dict[str, Any]]]:
+    async with running_service.running() as running:
         yield running, (await running.client.get("/openapi.json")).json()
 
 
@@ -42,7 +42,7 @@ def shown(part: Any, whole: Any) -> bool:
 @pytest.mark.asyncio(loop_scope="module")
 @pytest.mark.parametrize(("operation", "example"), CALLS, ids=[f"{o}: {e.name}" for o, e in CALLS])
 async def test_an_example_pasted_gets_the_answer_documented(
-    served: tuple[World, dict[str, Any]], operation: str, example: Example
+    served: tuple[RunningService, dict[str, Any]], operation: str, example: Example
 ) -> None:
     """Sent as the OpenAPI document has it, an example gets the documented status and answer."""
     running, document = served
@@ -64,7 +64,7 @@ async def test_an_example_pasted_gets_the_answer_documented(
 
 
 @pytest.mark.asyncio(loop_scope="module")
-async def test_every_endpoint_and_status_has_an_example(served: tuple[World, dict[str, Any]]) -> None:
+async def test_every_endpoint_and_status_has_an_example(served: tuple[RunningService, dict[str, Any]]) -> None:
     """No documented status is without an example, and FastAPI's own 422 is nowhere: bad input is 400."""
     for name, (_, path, described) in operations(served[1]).items():
         for status, answer in described["responses"].items():
@@ -75,13 +75,13 @@ async def test_every_endpoint_and_status_has_an_example(served: tuple[World, dic
 
 @pytest.mark.asyncio(loop_scope="module")
 async def test_the_snapshot_is_the_file_that_the_documentation_plans_with(
-    served: tuple[World, dict[str, Any]],
+    served: tuple[RunningService, dict[str, Any]],
 ) -> None:
     """Nodes, slices, owners, movability, priority and budgets come from the cluster's own objects."""
     running, _ = served
     text = running.plain((await running.client.get("/api/v1/snapshot")).text)
     found = snapshot_file.decode(text)
-    page = world.SNAPSHOT.read_text(encoding="utf-8")
+    page = running_service.SNAPSHOT.read_text(encoding="utf-8")
     expected = snapshot_file.decode(page)
     assert found.snapshot == expected.snapshot
     assert {uid: found.pods[uid] for uid in expected.pods} == expected.pods

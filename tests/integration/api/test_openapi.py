@@ -15,7 +15,7 @@ import schemathesis
 from schemathesis import checks
 from schemathesis.core.transport import Response
 
-from tests.integration.api import world
+from tests.integration.api import running_service
 
 DEADLINE_S = 1.0  # shapes are looked at here, not how good an answer is
 CALM = (503, 504)  # documented answers to too much at once: no defects
@@ -51,7 +51,7 @@ class Served:
         self._loop.close()
 
     async def _serve(self) -> None:
-        async with world.running(planner_deadline_s=DEADLINE_S) as running:
+        async with running_service.running(planner_deadline_s=DEADLINE_S) as running:
             self.url = running.service.api_url
             self._up.set()
             await self._stop.wait()
@@ -63,7 +63,7 @@ def url() -> Iterator[str]:
         yield served.url
 
 
-schema = schemathesis.openapi.from_dict(world.document())
+schema = schemathesis.openapi.from_dict(running_service.document())
 
 
 def calm(response: Response) -> bool:

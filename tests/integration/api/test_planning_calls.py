@@ -15,7 +15,7 @@ from simulator.cluster import api
 from simulator.cluster.memory_cluster.client import MemoryCluster
 from simulator.cluster.memory_cluster.faults import Fault
 from tests.builders import node
-from tests.integration.api import world
+from tests.integration.api import running_service
 from tests.waiting import eventually
 
 HOURS = {"gpus": 100_000, "seeds": 10_000}  # a simulation that nobody sees the end of
@@ -28,7 +28,7 @@ def alive(pid: int) -> bool:
 
 async def test_yaml_is_read_whatever_the_client_calls_it() -> None:
     """A YAML document is answered as its JSON is, with or without a content type; wrong JSON is refused as such."""
-    async with world.running() as running:
+    async with running_service.running() as running:
         text = "requests:\n- {name: analysis, profiles: {7g.40gb: 1}}\n"
         expected = (await running.client.post("/api/v1/repack", json=ROOM)).json()
         for kind in ("application/yaml", "text/plain", "application/x-www-form-urlencoded"):
@@ -42,7 +42,7 @@ async def test_yaml_is_read_whatever_the_client_calls_it() -> None:
 
 async def test_nothing_is_started_before_somebody_asks() -> None:
     """Routes about the cluster need no planning process; the first question starts one, stopping ends it."""
-    async with world.running() as running:
+    async with running_service.running() as running:
         for path in ("/api/v1/nodes", "/api/v1/pods", "/api/v1/snapshot", "/metrics", "/readyz"):
             assert (await running.client.get(path)).status_code == 200
         assert running.service.planner.processes() == []
@@ -53,7 +53,7 @@ async def test_nothing_is_started_before_somebody_asks() -> None:
 
 async def test_a_question_past_the_deadline_is_504() -> None:
     """The answer says how long it was given, and the process is gone."""
-    async with world.running(planner_deadline_s=3.0) as running:
+    async with running_service.running(planner_deadline_s=3.0) as running:
         answer = await running.client.post("/api/v1/simulate", json=HOURS)
         assert answer.status_code == 504
         assert answer.json()["detail"].startswith("no answer within 3 s")
@@ -62,7 +62,7 @@ async def test_a_question_past_the_deadline_is_504() -> None:
 
 async def test_a_full_queue_is_503_and_a_client_that_leaves_makes_room() -> None:
     """One question more than may wait is told when to come back; its work stops when a client closes its connection."""
-    async with world.running(planner_queue=0) as running:
+    async with running_service.running(planner_queue=0) as running:
         planner = running.service.planner
         async with httpx.AsyncClient(base_url=running.service.api_url, trust_env=False) as leaving:
             long = asyncio.create_task(leaving.post("/api/v1/simulate", json=HOURS, timeout=60))
@@ -80,7 +80,7 @@ async def test_a_full_queue_is_503_and_a_client_that_leaves_makes_room() -> None
 
 async def test_stopping_answers_those_who_wait() -> None:
     """A question in work when the service stops gets 503 and no broken connection."""
-    async with world.running() as running:
+    async with running_service.running() as running:
         long = asyncio.create_task(running.client.post("/api/v1/simulate", json=HOURS))
         await eventually(lambda: running.service.planner.processes() != [], "the work begins")
         await running.service.planner.close()
@@ -90,7 +90,7 @@ async def test_stopping_answers_those_who_wait() -> None:
 
 async def test_a_body_past_the_limit_is_413() -> None:
     """An oversized document is refused without being kept."""
-    async with world.running(max_body_mib=1) as running:
+    async with running_service.running(max_body_mib=1) as running:
         answer = await running.client.post("/api/v1/plan", content=b"#" * (2**20 + 1))
         assert answer.status_code == 413
         assert "max_body_mib" in answer.json()["detail"]
@@ -98,7 +98,7 @@ async def test_a_body_past_the_limit_is_413() -> None:
 
 async def test_before_the_cluster_is_known_only_what_needs_none_is_answered() -> None:
     """While the cluster is read, questions about it are 503; a plan is worked out."""
-    cluster = MemoryCluster(world.example_cluster())
+    cluster = MemoryCluster(running_service.example_cluster())
     cluster.faults.add(Fault("list", "pods", errors.UnreachableError("no route to host"), times=None))
     chosen = settings.load(extender_port=0, api_port=0, api_host="127.0.0.1", shutdown_s=0.05)
     service = Service(chosen, cluster)
@@ -115,7 +115,7 @@ async def test_before_the_cluster_is_known_only_what_needs_none_is_answered() ->
 
 async def test_without_the_right_to_read_budgets_the_answer_says_so() -> None:
     """A cluster that refuses PodDisruptionBudgets is planned without them, and every answer about it has a note."""
-    async with world.running() as running:
+    async with running_service.running() as running:
         forbidden = errors.RefusedError("HTTP 403: forbidden")
         running.cluster.faults.add(Fault("list", "poddisruptionbudgets", forbidden, times=None))
         saved = (await running.client.get("/api/v1/snapshot")).json()
@@ -128,7 +128,7 @@ async def test_without_the_right_to_read_budgets_the_answer_says_so() -> None:
 
 async def test_models_of_the_cluster_can_be_planned_with() -> None:
     """A model that no table has, only a node's report, can be in a plan's fleet."""
-    async with world.running() as running:
+    async with running_service.running() as running:
         mine = replace(gpu_models.find("a100-40gb"), model="mine-40gb")
         status = contract.encode_status(node("gpu-3").gpu(mine).report(), agent_version="test", mode="simulated")
         running.server.create(api.MIG_NODE, {"metadata": {"name": "gpu-3"}})

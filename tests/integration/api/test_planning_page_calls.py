@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.api import world
+from tests.integration.api import running_service
 from tests.unit.allocator.planning.test_planning_page import shown
 
 PAGE = (Path(__file__).parents[3] / "docs" / "planning.md").read_text(encoding="utf-8")
@@ -19,7 +19,7 @@ CALLS = re.findall(r"```sh api\n(.*?)```\s*```json\n(.*?)```", PAGE, re.DOTALL)
 async def test_the_page_s_calls_are_answered_as_shown() -> None:
     """Each command, typed as it stands, prints an answer that has everything the page shows of it."""
     assert len(CALLS) == PAGE.count("```sh api\n") > 0
-    async with world.running() as running:
+    async with running_service.running() as running:
         for command, expected in CALLS:
             typed = command.replace("localhost:8080", running.service.api_url.removeprefix("http://"))
             process = await asyncio.create_subprocess_exec(

@@ -41,7 +41,7 @@ def agent_flags() -> set[str]:
     return {flag for parameter in typer.main.get_command(command).params for flag in parameter.opts}
 
 
-class Bench:
+class AgentSurroundings:
     """A kubelet, a cluster, a driver; agents come and go."""
 
     def __init__(self, root: Path, gpus: str = "a100-40gb:1", *, mig: bool = True) -> None:
@@ -94,15 +94,15 @@ class Bench:
 
 
 @pytest.fixture
-async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
+async def bench(tmp_path: Path) -> AsyncIterator[AgentSurroundings]:
     """One A100 and a running kubelet."""
-    made = Bench(tmp_path)
+    made = AgentSurroundings(tmp_path)
     await made.kubelet.start()
     yield made
     await made.kubelet.stop()
 
 
-async def test_a_promised_slice_reaches_the_container(bench: Bench) -> None:
+async def test_a_promised_slice_reaches_the_container(bench: AgentSurroundings) -> None:
     """The kubelet is steered to the promised place, and CDI names the MIG UUID of the slice that stands there."""
     async with bench.agent():
         await bench.kubelet.until(THREE)
@@ -117,7 +117,7 @@ async def test_a_promised_slice_reaches_the_container(bench: Bench) -> None:
     assert "CUDA_VISIBLE_DEVICES" not in json.dumps(bench.spec(name)).replace("NVIDIA_VISIBLE_DEVICES", "")
 
 
-async def test_a_pod_that_the_watch_has_not_shown_yet_gets_its_place(bench: Bench) -> None:
+async def test_a_pod_that_the_watch_has_not_shown_yet_gets_its_place(bench: AgentSurroundings) -> None:
     """Where the kubelet is ahead of the watch, the agent asks for pods, also while one with such a slice has it."""
     async with bench.agent(poll_s=60.0):
         await bench.kubelet.until(ONE)
@@ -128,7 +128,7 @@ async def test_a_pod_that_the_watch_has_not_shown_yet_gets_its_place(bench: Benc
     assert [instance.start for instance in bench.gpu.instances() if instance.profile == "1g.5gb"] == [0, 3]
 
 
-async def test_a_promise_that_cannot_be_kept_does_not_stand_for_one_not_heard_of(bench: Bench) -> None:
+async def test_a_promise_that_cannot_be_kept_does_not_stand_for_one_not_heard_of(bench: AgentSurroundings) -> None:
     """The agent asks for pods also where the promises it knows are for places that somebody has."""
     async with bench.agent(poll_s=0.05):
         await bench.kubelet.until(ONE)
@@ -141,7 +141,7 @@ async def test_a_promise_that_cannot_be_kept_does_not_stand_for_one_not_heard_of
     assert 3 in [instance.start for instance in bench.gpu.instances() if instance.profile == "1g.5gb"]
 
 
-async def test_a_pod_is_told_that_its_slice_is_ready(bench: Bench) -> None:
+async def test_a_pod_is_told_that_its_slice_is_ready(bench: AgentSurroundings) -> None:
     """An Event says which slice it is and how long it took."""
     async with bench.agent():
         await bench.kubelet.until(ONE)
@@ -153,7 +153,9 @@ async def test_a_pod_is_told_that_its_slice_is_ready(bench: Bench) -> None:
     assert "1g.5gb@6" in event.message
 
 
-async def test_a_slice_is_kept_warm_after_its_pod_and_destroyed_when_its_room_is_wanted(bench: Bench) -> None:
+async def test_a_slice_is_kept_warm_after_its_pod_and_destroyed_when_its_room_is_wanted(
+    bench: AgentSurroundings,
+) -> None:
     """An ended pod's slice turns idle, stays, and makes room for a larger one; its CDI name goes with it."""
     async with bench.agent():
         await bench.kubelet.until(ONE, "nvidia.com/mig-7g.40gb")
@@ -169,7 +171,7 @@ async def test_a_slice_is_kept_warm_after_its_pod_and_destroyed_when_its_room_is
     assert [instance.profile for instance in bench.gpu.instances()] == ["7g.40gb"]
 
 
-async def test_plugins_register_again_when_the_kubelet_restarts(bench: Bench) -> None:
+async def test_plugins_register_again_when_the_kubelet_restarts(bench: AgentSurroundings) -> None:
     """A kubelet that starts anew removes sockets and forgets plugins; it gets the same ids again."""
     async with bench.agent():
         await bench.kubelet.until(*(profile.resource for profile in bench.gpu.catalogue.profiles))
@@ -180,7 +182,7 @@ async def test_plugins_register_again_when_the_kubelet_restarts(bench: Bench) ->
         assert {name: set(endpoint.devices) for name, endpoint in bench.kubelet.endpoints.items()} == before
 
 
-async def test_a_restarted_agent_finds_its_slices_again(bench: Bench) -> None:
+async def test_a_restarted_agent_finds_its_slices_again(bench: AgentSurroundings) -> None:
     """After a restart the running pod's slice is the very same, allocated and named."""
     async with bench.agent():
         await bench.kubelet.until(ONE)
@@ -197,7 +199,7 @@ async def test_a_restarted_agent_finds_its_slices_again(bench: Bench) -> None:
     assert len(bench.cluster.events) == 1
 
 
-async def test_allocate_goes_on_without_the_api_server(bench: Bench) -> None:
+async def test_allocate_goes_on_without_the_api_server(bench: AgentSurroundings) -> None:
     """A lost API server stops neither Allocate nor the slices."""
     async with bench.agent():
         await bench.kubelet.until(ONE)
@@ -207,7 +209,7 @@ async def test_allocate_goes_on_without_the_api_server(bench: Bench) -> None:
     assert len(bench.gpu.instances()) == 1
 
 
-async def test_a_refused_allocate_says_why(bench: Bench) -> None:
+async def test_a_refused_allocate_says_why(bench: AgentSurroundings) -> None:
     """Where foreign slices fill the GPU, the kubelet's error names what is in the way, and the pod hears of it."""
     bench.gpu.create("7g.40gb", 0)
     async with bench.agent():
@@ -222,7 +224,7 @@ async def test_a_refused_allocate_says_why(bench: Bench) -> None:
 
 async def test_allocate_has_a_deadline_of_its_own(tmp_path: Path) -> None:
     """The kubelet sets none: with a driver that takes too long it gets an error, and the slice is taken back later."""
-    bench = Bench(tmp_path)
+    bench = AgentSurroundings(tmp_path)
     slow = threading.Event()
 
     def pause(_: float) -> None:
@@ -242,7 +244,9 @@ async def test_allocate_has_a_deadline_of_its_own(tmp_path: Path) -> None:
     await bench.kubelet.stop()
 
 
-async def test_a_waiting_allocate_leaves_the_driver_in_peace(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_waiting_allocate_leaves_the_driver_in_peace(
+    bench: AgentSurroundings, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """While what is in the way goes on for long, it is tried about ten times a second, not without a pause."""
     attempts: list[object] = []
     allocate = Allocation.allocate
@@ -264,7 +268,7 @@ async def test_a_waiting_allocate_leaves_the_driver_in_peace(bench: Bench, monke
     assert 2 <= len(attempts) <= 20
 
 
-async def test_runtimes_without_cdi_get_an_environment_variable(bench: Bench) -> None:
+async def test_runtimes_without_cdi_get_an_environment_variable(bench: AgentSurroundings) -> None:
     """With inject=env the UUIDs of all slices of a container come in NVIDIA_VISIBLE_DEVICES."""
     async with bench.agent(inject="env"):
         await bench.kubelet.until(ONE)
@@ -276,7 +280,7 @@ async def test_runtimes_without_cdi_get_an_environment_variable(bench: Bench) ->
 
 async def test_gpus_without_mig_mode_are_served_whole(tmp_path: Path) -> None:
     """GPUs with MIG off are offered as nvidia.com/gpu by UUID."""
-    bench = Bench(tmp_path, "a100-40gb:2", mig=False)
+    bench = AgentSurroundings(tmp_path, "a100-40gb:2", mig=False)
     await bench.kubelet.start()
     async with bench.agent():
         await bench.kubelet.until("nvidia.com/gpu")
@@ -286,7 +290,7 @@ async def test_gpus_without_mig_mode_are_served_whole(tmp_path: Path) -> None:
     assert given.envs["NVIDIA_VISIBLE_DEVICES"] in bench.driver.gpus
 
 
-async def test_the_stock_plugin_keeps_the_agent_from_starting(bench: Bench) -> None:
+async def test_the_stock_plugin_keeps_the_agent_from_starting(bench: AgentSurroundings) -> None:
     """Beside NVIDIA's device plugin the agent stops, naming labels and a real flag that help, unless it observes."""
     stock = Pod(
         Meta("nvidia-device-plugin-daemonset-x", "gpu-operator", "u", labels={"app": "nvidia-device-plugin-daemonset"})
@@ -306,7 +310,7 @@ async def test_the_stock_plugin_keeps_the_agent_from_starting(bench: Bench) -> N
     assert bench.cluster.status["agent"]["mode"] == "observer"
 
 
-async def test_the_operators_labels_are_set_back(bench: Bench) -> None:
+async def test_the_operators_labels_are_set_back(bench: AgentSurroundings) -> None:
     """With the opt-in, a node whose labels were rewritten gets them back."""
     bench.cluster.labels["nvidia.com/gpu.deploy.device-plugin"] = "true"
     async with bench.agent(manage_operator_labels=True):
@@ -314,7 +318,7 @@ async def test_the_operators_labels_are_set_back(bench: Bench) -> None:
     assert bench.cluster.labels["nvidia.com/gpu.deploy.mig-manager"] == "false"
 
 
-async def test_an_unchanged_node_is_not_reported_again(bench: Bench) -> None:
+async def test_an_unchanged_node_is_not_reported_again(bench: AgentSurroundings) -> None:
     """However many steps find the same, one status is written."""
     async with bench.agent() as (service, _):
         await bench.cluster.until(lambda: bool(bench.cluster.status))
@@ -326,7 +330,7 @@ async def test_an_unchanged_node_is_not_reported_again(bench: Bench) -> None:
     assert "annotation" in bench.cluster.events[0].message
 
 
-def test_the_status_is_what_the_contract_reads(bench: Bench) -> None:
+def test_the_status_is_what_the_contract_reads(bench: AgentSurroundings) -> None:
     """What the agent writes decodes to a report without a problem."""
     status = observe(SimulatedDevices(bench.driver), "n1")
     assert not contract.decode_status(msgspec.json.encode(status), "n1").problem

@@ -6,7 +6,7 @@ from scheduler.cache.cluster_cache import ClusterCache
 from scheduler.cache.port import WatchedKind
 from tests.builders import node
 from tests.unit.scheduler.cache.test_cluster_cache import fed, pod, promised
-from tests.unit.scheduler.verbs import a_pod
+from tests.unit.scheduler.extender_over_nodes import a_pod
 
 
 def waiting() -> ClusterCache:

@@ -14,7 +14,7 @@ from simulator.cluster.memory_cluster.faults import Fault
 from simulator.cluster.memory_cluster.server import MemoryServer
 
 
-class Room:
+class RequeuerOnOneNode:
     """A requeuer over a cluster of one node."""
 
     def __init__(self) -> None:
@@ -39,7 +39,7 @@ class Room:
 
 async def test_many_notifications_are_one_patch_and_none_while_no_pod_waits() -> None:
     """Without refused pods nothing is sent; with one, a hundred notifications at once are one patch."""
-    room = Room()
+    room = RequeuerOnOneNode()
     task = asyncio.create_task(room.requeuer.run(room.state))
     room.requeuer.notify()
     for _ in range(5):
@@ -59,7 +59,7 @@ async def test_many_notifications_are_one_patch_and_none_while_no_pod_waits() ->
 
 async def test_a_requeue_that_failed_is_sent_again() -> None:
     """An API server that is away does not lose the requeue."""
-    room = Room()
+    room = RequeuerOnOneNode()
     fault = room.cluster.faults.add(Fault("patch", "nodes", error=errors.UnreachableError("away")))
     room.state.refused.add("uid")
     task = asyncio.create_task(room.requeuer.run(room.state))

@@ -21,7 +21,7 @@ from simulator.cluster.memory_cluster.server import MemoryServer
 from tests.builders import node
 
 
-class Bench:
+class BinderOnOneGpu:
     """A binder over the cache of a service with one node and one GPU, and pods to bind."""
 
     def __init__(self, server: MemoryServer, cluster: MemoryCluster, service: Service) -> None:
@@ -64,8 +64,8 @@ class Bench:
 
 
 @pytest.fixture
-async def bench() -> AsyncIterator[Bench]:
-    """See Bench."""
+async def bench() -> AsyncIterator[BinderOnOneGpu]:
+    """See BinderOnOneGpu."""
     server = MemoryServer()
     server.create(api.NODE, {"metadata": {"name": "node-1"}})
     server.create(api.MIG_NODE, {"metadata": {"name": "node-1"}})
@@ -75,13 +75,13 @@ async def bench() -> AsyncIterator[Bench]:
     service = Service(settings.load(extender_port=0, api_port=0, api_host="127.0.0.1", shutdown_s=1), cluster)
     await service.start()
     await service.synced()
-    yield Bench(server, cluster, service)
+    yield BinderOnOneGpu(server, cluster, service)
     cluster.faults.clear()
     await service.stop()
 
 
 @pytest.mark.parametrize("lost", [1, 2])
-async def test_a_lost_reply_is_asked_again_and_found_to_be_our_own_success(bench: Bench, lost: int) -> None:
+async def test_a_lost_reply_is_asked_again_and_found_to_be_our_own_success(bench: BinderOnOneGpu, lost: int) -> None:
     """The Binding was done and its replies lost: the one call succeeds, with the pod bound and the claim confirmed."""
     bench.binder = bench.binder_with(timeout_s=30)
     uid = bench.pod("p")
@@ -94,7 +94,7 @@ async def test_a_lost_reply_is_asked_again_and_found_to_be_our_own_success(bench
     assert claim.state is ClaimState.BOUND
 
 
-async def test_without_an_answer_the_place_stays_reserved_and_the_next_call_joins(bench: Bench) -> None:
+async def test_without_an_answer_the_place_stays_reserved_and_the_next_call_joins(bench: BinderOnOneGpu) -> None:
     """While the API server is away bind answers in time, nobody else gets the place, and one attempt goes on."""
     uid = bench.pod("p", "7g.40gb")
     gate = asyncio.Event()
@@ -112,7 +112,7 @@ async def test_without_an_answer_the_place_stays_reserved_and_the_next_call_join
     assert bench.bound_to("p") == "node-1"
 
 
-async def test_a_busy_server_is_asked_again_when_it_says(bench: Bench) -> None:
+async def test_a_busy_server_is_asked_again_when_it_says(bench: BinderOnOneGpu) -> None:
     """HTTP 429 is certainly not done: the Binding is sent again after the time that the server names."""
     uid = bench.pod("p")
     busy = bench.cluster.faults.add(Fault("bind", error=errors.TooManyRequestsError("busy", 0.06), times=2))
@@ -124,7 +124,7 @@ async def test_a_busy_server_is_asked_again_when_it_says(bench: Bench) -> None:
     assert bench.bound_to("p") == "node-1"
 
 
-async def test_a_server_that_stays_busy_refuses_and_the_place_is_given_back(bench: Bench) -> None:
+async def test_a_server_that_stays_busy_refuses_and_the_place_is_given_back(bench: BinderOnOneGpu) -> None:
     """Where the next try would come after bind's time limit, the pod is refused at once and its room is free."""
     uid = bench.pod("p", "7g.40gb")
     busy = bench.cluster.faults.add(Fault("bind", error=errors.TooManyRequestsError("busy", 20), times=None))
@@ -134,7 +134,7 @@ async def test_a_server_that_stays_busy_refuses_and_the_place_is_given_back(benc
     assert bench.bound_to("p") == ""
 
 
-async def test_a_busy_server_after_a_lost_reply_settles_nothing(bench: Bench) -> None:
+async def test_a_busy_server_after_a_lost_reply_settles_nothing(bench: BinderOnOneGpu) -> None:
     """A Binding whose first reply was lost may have been done: a later 429 does not void its reservation."""
     uid = bench.pod("p", "7g.40gb")
     bench.cluster.faults.add(Fault("bind", error=errors.UnreachableError("lost"), done=True))
@@ -148,7 +148,7 @@ async def test_a_busy_server_after_a_lost_reply_settles_nothing(bench: Bench) ->
     assert claim.state is ClaimState.BOUND
 
 
-async def test_a_conflict_that_a_busy_server_does_not_explain_stays_open(bench: Bench) -> None:
+async def test_a_conflict_that_a_busy_server_does_not_explain_stays_open(bench: BinderOnOneGpu) -> None:
     """A conflict may be our own success: if the server is too busy to show the pod, the Binding is sent again."""
     uid = bench.pod("p")
     bench.cluster.faults.add(Fault("bind", error=errors.ConflictError("already assigned"), done=True))
@@ -160,7 +160,7 @@ async def test_a_conflict_that_a_busy_server_does_not_explain_stays_open(bench: 
     assert bench.bound_to("p") == "node-1"
 
 
-async def test_a_refused_binding_gives_its_place_back(bench: Bench) -> None:
+async def test_a_refused_binding_gives_its_place_back(bench: BinderOnOneGpu) -> None:
     """A pod that is gone, or another one by now, is refused, and its reservation is void."""
     uid = bench.pod("p", "7g.40gb")
     bench.server.delete(api.POD, "p", "default", grace_seconds=0)
@@ -171,7 +171,7 @@ async def test_a_refused_binding_gives_its_place_back(bench: Bench) -> None:
     assert await bench.bind("p", reborn) is None
 
 
-async def test_room_that_a_refused_binding_leaves_requeues_refused_pods(bench: Bench) -> None:
+async def test_room_that_a_refused_binding_leaves_requeues_refused_pods(bench: BinderOnOneGpu) -> None:
     """A pod that was refused while another's Binding had no answer is requeued once that one is void."""
     uid, gate = bench.pod("p", "7g.40gb"), asyncio.Event()
     bench.cluster.faults.add(Fault("bind", hold=gate, error=errors.RefusedError("a webhook says no")))
@@ -184,7 +184,7 @@ async def test_room_that_a_refused_binding_leaves_requeues_refused_pods(bench: B
     assert len(bench.ledger) == 0
 
 
-async def test_a_pod_bound_by_another_scheduler_is_not_ours(bench: Bench) -> None:
+async def test_a_pod_bound_by_another_scheduler_is_not_ours(bench: BinderOnOneGpu) -> None:
     """If another scheduler bound the pod first, our Binding is refused and the place is free again."""
     bench.server.create(api.NODE, {"metadata": {"name": "elsewhere"}})
     uid = bench.pod("p", "7g.40gb")
@@ -204,7 +204,7 @@ async def test_a_pod_bound_by_another_scheduler_is_not_ours(bench: Bench) -> Non
     assert await bench.bind("rival", bench.pod("rival", "7g.40gb")) is None
 
 
-async def test_stopping_finishes_bindings_in_flight(bench: Bench) -> None:
+async def test_stopping_finishes_bindings_in_flight(bench: BinderOnOneGpu) -> None:
     """Drain waits for an attempt that still gets its answer, and counts those that do not."""
     uid = bench.pod("p")
     gate = asyncio.Event()

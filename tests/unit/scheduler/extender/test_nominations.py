@@ -15,12 +15,12 @@ from scheduler.extender.routes import Routes
 from scheduler.metrics import Metrics
 from simulator.cluster import api
 from tests.builders import request
-from tests.unit.scheduler.verbs import Verbs, document
+from tests.unit.scheduler.extender_over_nodes import ExtenderOverNodes, document
 
 TURNS = 20  # more turns of the event loop than any call needs that waits for nothing
 
 
-class World(Verbs):
+class ExtenderOnServer(ExtenderOverNodes):
     """The verbs asked in kube-scheduler's JSON, about pods that the API server has."""
 
     def __init__(self, nodes: int, *, tie_wait_s: float = 60.0) -> None:
@@ -61,7 +61,7 @@ async def test_the_next_pod_is_answered_once_the_one_before_has_its_node() -> No
     """Two empty nodes are equal, so kube-scheduler chooses; the next filter call may overtake the bind call, and is
     answered with that choice known: the second pod lies beside the first, and opens no second GPU.
     """
-    world = World(2)
+    world = ExtenderOnServer(2)
     first, second = world.pod("first", "1g.5gb"), world.pod("second", "1g.5gb")
     assert await world.filter(first) == ["n0", "n1"]
     await world.prioritize(first)
@@ -74,7 +74,7 @@ async def test_the_next_pod_is_answered_once_the_one_before_has_its_node() -> No
 
 async def test_a_binding_that_does_not_come_holds_up_the_next_pod_for_a_moment_only() -> None:
     """It may wait for a volume: after its time the next pod is answered, and the one after that at once."""
-    world = World(2, tie_wait_s=0.01)
+    world = ExtenderOnServer(2, tie_wait_s=0.01)
     first = world.pod("first", "1g.5gb")
     await world.filter(first)
     await world.prioritize(first)
@@ -86,7 +86,7 @@ async def test_a_binding_that_does_not_come_holds_up_the_next_pod_for_a_moment_o
 
 async def test_a_pod_does_not_wait_for_itself() -> None:
     """Asked about again, a pod has lost its last turn: nobody waits for that Binding any more."""
-    world = World(2)
+    world = ExtenderOnServer(2)
     first = world.pod("first", "1g.5gb")
     await world.filter(first)
     await world.prioritize(first)
@@ -97,7 +97,7 @@ async def test_a_pod_does_not_wait_for_itself() -> None:
 
 async def test_what_changes_while_a_filter_call_waits_counts_in_its_answer() -> None:
     """A pod that gets its claim while its own filter call waits for another pod's Binding is sent to that claim."""
-    world = World(2)
+    world = ExtenderOnServer(2)
     first, second = world.pod("first", "1g.5gb"), world.pod("second", "1g.5gb")
     await world.filter(first)
     await world.prioritize(first)
@@ -113,7 +113,7 @@ async def test_what_changes_while_a_filter_call_waits_counts_in_its_answer() -> 
 @pytest.mark.parametrize("where", ["n0", "gone"])
 async def test_a_refused_binding_lets_the_next_pod_go_on(where: str) -> None:
     """The room was taken meanwhile, or the node is gone: the next one hears at once what is left."""
-    world = World(2)
+    world = ExtenderOnServer(2)
     first, second = world.pod("first", "7g.40gb"), world.pod("second", "7g.40gb")
     await world.filter(first)
     await world.prioritize(first)
@@ -128,7 +128,7 @@ async def test_a_refused_binding_lets_the_next_pod_go_on(where: str) -> None:
 @pytest.mark.parametrize("turn", range(TURNS))
 async def test_between_nomination_and_claim_there_is_no_gap(turn: int) -> None:
     """Whenever a filter call comes while a Binding is being made, the place that it will take counts as taken."""
-    world = World(2)
+    world = ExtenderOnServer(2)
     world.hold("half", "n0", "4g.20gb")
     first = world.pod("first", "3g.20gb")
     assert await world.filter(first) == ["n0"]
@@ -140,7 +140,7 @@ async def test_between_nomination_and_claim_there_is_no_gap(turn: int) -> None:
 
 async def test_all_pods_on_their_way_to_a_node_count() -> None:
     """A node with room for two is offered to two pods; while their Bindings are on the way the next go elsewhere."""
-    world = World(2)
+    world = ExtenderOnServer(2)
     world.hold("half", "n0", "3g.20gb")
     world.hold("quarter", "n0", "2g.10gb")  # what is left of n0 takes two 1g.5gb
     pods = [world.pod(f"p{number}", "1g.5gb") for number in range(4)]
@@ -151,7 +151,7 @@ async def test_all_pods_on_their_way_to_a_node_count() -> None:
 async def test_a_pod_is_offered_what_it_would_be_if_those_before_it_were_bound(seed: int) -> None:
     """Whatever pods come one after the other, nominations rank the nodes as the claims will that they become."""
     chance = random.Random(seed)
-    on_their_way, bound = World(3), World(3)
+    on_their_way, bound = ExtenderOnServer(3), ExtenderOnServer(3)
     for world in (on_their_way, bound):
         world.hold("half", "n0", "4g.20gb")
         world.hold("eighth", "n1", "1g.5gb")

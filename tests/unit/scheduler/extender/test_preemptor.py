@@ -16,7 +16,7 @@ from simulator.cluster.memory_cluster.client import MemoryCluster
 from simulator.cluster.memory_cluster.faults import Fault
 from simulator.cluster.memory_cluster.server import MemoryServer
 from tests.builders import node, request
-from tests.unit.scheduler.verbs import a_pod
+from tests.unit.scheduler.extender_over_nodes import a_pod
 
 
 class Budgets(MemoryCluster):
@@ -33,7 +33,7 @@ class Budgets(MemoryCluster):
         return (*self.budgets, *await super().disruption_budgets())
 
 
-class World:
+class PreemptorOverNodes:
     """Nodes with one A100-40GB each, pods on them, and budgets."""
 
     def __init__(self, nodes: int, *budgets: PodDisruptionBudget) -> None:
@@ -79,7 +79,7 @@ def budget(allowed: int, name: str = "pdb", disrupted: Sequence[str] = (), **lab
 )
 async def test_victims_are_completed_until_the_slices_fit(named: list[str], expected: list[str]) -> None:
     """Victims are kept, lower pods are added where their places are needed, and higher ones are never touched."""
-    world = World(2)
+    world = PreemptorOverNodes(2)
     world.hold("low", "n0", "3g.20gb", priority=5)
     world.hold("lower", "n0", "3g.20gb", priority=1)
     world.hold("high", "n1", "1g.5gb", priority=100)
@@ -88,12 +88,12 @@ async def test_victims_are_completed_until_the_slices_fit(named: list[str], expe
 
 async def test_a_node_where_nobody_has_to_go_is_dropped() -> None:
     """Where the pod fits by now nothing is evicted: the next filter call will say so."""
-    assert await World(1).preempt({"n0": ([], 0)}) == {}
+    assert await PreemptorOverNodes(1).preempt({"n0": ([], 0)}) == {}
 
 
 async def test_there_is_an_end_once_there_is_enough_to_choose_from() -> None:
     """Of thirty nodes on which an eviction helps, kube-scheduler gets some to choose from, not all."""
-    world = World(30)
+    world = PreemptorOverNodes(30)
     for name in world.names:
         world.hold(f"low-{name}", name, "3g.20gb", priority=1)
     answer = await world.preempt({name: ([], 0) for name in world.names})
@@ -103,7 +103,7 @@ async def test_there_is_an_end_once_there_is_enough_to_choose_from() -> None:
 
 async def test_a_protected_pod_is_spared_where_others_are_enough() -> None:
     """Of two pods either of which would do, the one that no budget protects goes, though its priority is higher."""
-    world = World(1, budget(0, app="chat"))
+    world = PreemptorOverNodes(1, budget(0, app="chat"))
     for name, priority, app in (("guarded", 1, "chat"), ("free", 2, "batch")):
         world.hold(name, "n0", "3g.20gb", priority, app=app)
     urgent = world.state.remember(a_pod("urgent", "3g.20gb", priority=50))
@@ -129,7 +129,7 @@ async def test_victims_that_violate_a_budget_are_counted(
     budgets: tuple[PodDisruptionBudget, ...], named: list[str], violations: int
 ) -> None:
     """Pods that we add count as kube-scheduler counts its own, after what its victims took of the budgets."""
-    world = World(1, *budgets)
+    world = PreemptorOverNodes(1, *budgets)
     for name in ("x", "y"):
         world.hold(name, "n0", "3g.20gb", app="a")
     before = 7 if named else 0
@@ -138,7 +138,7 @@ async def test_victims_that_violate_a_budget_are_counted(
 
 async def test_budgets_are_read_once_for_many_pods() -> None:
     """A burst of preemptions costs the API server one list; after a moment it is read again."""
-    world = World(1)
+    world = PreemptorOverNodes(1)
     world.hold("low", "n0", "3g.20gb")
     for _ in range(3):
         await world.preempt({"n0": ([], 0)})
@@ -151,7 +151,7 @@ async def test_budgets_are_read_once_for_many_pods() -> None:
 
 async def test_without_the_right_to_read_budgets_victims_are_found_all_the_same() -> None:
     """A refused or lost list of budgets is not in the way of a preemption."""
-    world = World(1)
+    world = PreemptorOverNodes(1)
     world.hold("low", "n0", "3g.20gb")
     world.cluster.faults.add(Fault("list", "poddisruptionbudgets", errors.RefusedError("forbidden")))
     assert await world.preempt({"n0": ([], 0)}) == {"n0": (["uid-low"], 0)}

@@ -48,7 +48,7 @@ PODS = {  # name: node, GPU, profile, start, movable
 }
 
 
-class World:
+class RunningService:
     """The running service, its cluster, and a client of its API."""
 
     def __init__(
@@ -113,7 +113,7 @@ def _owned(value: Any, owners: dict[str, str]) -> Any:
 
 
 @asynccontextmanager
-async def running(**changes: Any) -> AsyncIterator[World]:
+async def running(**changes: Any) -> AsyncIterator[RunningService]:
     """The service over the example cluster, synced. Its planner is as important as the tests beside it."""
     server = example_cluster()
     changes = {"shutdown_s": 0.05, "planner_nice": 0, **changes}
@@ -125,7 +125,7 @@ async def running(**changes: Any) -> AsyncIterator[World]:
         await service.synced()
         await eventually(lambda: len(service.state.inventory.ledger) == len(PODS), "all pods are adopted")
         async with httpx.AsyncClient(base_url=service.api_url, timeout=60, trust_env=False) as client:
-            yield World(server, cluster, service, client)
+            yield RunningService(server, cluster, service, client)
     finally:
         await service.stop()
 

@@ -24,7 +24,7 @@ class Kind(StrEnum):
 
 
 @dataclass
-class Bench:
+class SimulatedNodePort:
     """One node: the driver that a test turns and twists, and the port that it looks through."""
 
     driver: SimulatedDriver
@@ -65,23 +65,23 @@ class Benches:
     """Makes benches of one kind and closes them after the test."""
 
     kind: Kind
-    made: list[Bench] = field(default_factory=list)
+    made: list[SimulatedNodePort] = field(default_factory=list)
 
-    def on(self, driver: SimulatedDriver, deadlines: Deadlines | None = None) -> Bench:
+    def on(self, driver: SimulatedDriver, deadlines: Deadlines | None = None) -> SimulatedNodePort:
         """A bench on a driver of the test's own making."""
         bench = open_bench(self.kind, driver, deadlines)
         self.made.append(bench)
         return bench
 
-    def of(self, spec: str, *, mig: bool = True) -> Bench:
+    def of(self, spec: str, *, mig: bool = True) -> SimulatedNodePort:
         """A bench on a driver with these GPUs."""
         return self.on(simulate(spec, mig=mig))
 
 
-def open_bench(kind: Kind, driver: SimulatedDriver, deadlines: Deadlines | None = None) -> Bench:
+def open_bench(kind: Kind, driver: SimulatedDriver, deadlines: Deadlines | None = None) -> SimulatedNodePort:
     """An implementation of the port on a driver."""
     if kind is Kind.SIMULATOR:
-        return Bench(driver, SimulatedDevices(driver))
+        return SimulatedNodePort(driver, SimulatedDevices(driver))
     library = FakeLibrary(driver)
     devices = NvmlDevices(Driver(library), deadlines=deadlines, **({"root": driver.root} if driver.root else {}))
-    return Bench(driver, devices, library)
+    return SimulatedNodePort(driver, devices, library)

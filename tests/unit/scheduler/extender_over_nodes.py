@@ -17,7 +17,7 @@ from simulator.cluster.memory_cluster.server import MemoryServer
 from tests.builders import node, request
 
 
-class Verbs:
+class ExtenderOverNodes:
     """An extender over nodes with one A100-40GB each."""
 
     def __init__(

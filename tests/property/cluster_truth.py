@@ -35,7 +35,7 @@ CATALOGUES = {
 
 
 @dataclass
-class WorldPod:
+class TruePod:
     """A pod as the API server has it."""
 
     name: str
@@ -56,30 +56,30 @@ class WorldPod:
 
 
 @dataclass
-class World:
+class ClusterTruth:
     """All pods there ever were, and the true slices of every GPU."""
 
-    pods: dict[str, WorldPod] = field(default_factory=dict)
+    pods: dict[str, TruePod] = field(default_factory=dict)
     slices: dict[str, list[Slice]] = field(default_factory=lambda: {uuid: [] for uuid in CATALOGUES})
 
     # --- pods ---------------------------------------------------------------------------------------------------
 
-    def create(self, profiles: Sequence[str]) -> WorldPod:
+    def create(self, profiles: Sequence[str]) -> TruePod:
         """A new pod asking for slices."""
-        pod = WorldPod(f"p{len(self.pods)}", builders.request(*profiles))
+        pod = TruePod(f"p{len(self.pods)}", builders.request(*profiles))
         self.pods[pod.uid] = pod
         return pod
 
-    def bind(self, pod: WorldPod, node: str, promises: Iterable[Promise]) -> None:
+    def bind(self, pod: TruePod, node: str, promises: Iterable[Promise]) -> None:
         """The one write of a Binding; a pod is bound once."""
         assert not pod.node
         pod.node, pod.promises = node, tuple(promises)
 
-    def living(self) -> list[WorldPod]:
+    def living(self) -> list[TruePod]:
         """Bound pods that are not over."""
         return [pod for pod in self.pods.values() if pod.node and not pod.over]
 
-    def uncut(self, pod: WorldPod) -> list[str]:
+    def uncut(self, pod: TruePod) -> list[str]:
         """Profiles a pod asks for and has not got."""
         there = Counter(one.placement.profile for _, one in self.owned(pod.uid))
         return sorted((Counter(dict(pod.request.counts)) - there).elements())
@@ -100,7 +100,7 @@ class World:
                 return True
         return False
 
-    def cut_as_promised(self, pod: WorldPod) -> None:
+    def cut_as_promised(self, pod: TruePod) -> None:
         """Cut the next slice of a pod that can be cut at its promised place."""
         for promise in pod.promises:
             mine = {(uuid, one.placement.profile, one.placement.start) for uuid, one in self.owned(pod.uid)}
@@ -122,7 +122,7 @@ class World:
         left = [one for one in self.slices[uuid] if one != gone]
         self.slices[uuid] = [*left, Slice(gone.placement, SliceState.IDLE)] if keep_warm else left
 
-    def free(self, pod: WorldPod) -> None:
+    def free(self, pod: TruePod) -> None:
         """All slices of a pod are given back and stay warm."""
         for uuid, one in self.owned(pod.uid):
             self.drop(uuid, one, keep_warm=True)
@@ -156,7 +156,7 @@ class World:
         return GpuReport(uuid, index, catalogue.model, MigMode.ENABLED, catalogue, tuple(self.slices[uuid]))
 
 
-def one_of(data: st.DataObject, pods: Sequence[WorldPod]) -> WorldPod:
+def one_of(data: st.DataObject, pods: Sequence[TruePod]) -> TruePod:
     """One of these pods; the latest most easily, for what has just begun is what goes wrong."""
     return data.draw(st.sampled_from(pods[::-1]), label="pod")
 
@@ -261,7 +261,7 @@ def _expected_gpus(inventory: Inventory, node: str) -> Iterator[tuple[str, GpuSt
             yield gpu.uuid, (known, known.state_of(together)) if legal(gpu.uuid, together) else None
 
 
-def caught_up(world: World, inventory: Inventory) -> bool:
+def caught_up(world: ClusterTruth, inventory: Inventory) -> bool:
     """Whether the inventory knows all that the API server and the reports say: then a restart must change nothing."""
     if any(inventory.waiting()) or any(inventory.conflicts(node) for node in NODES):
         return False
