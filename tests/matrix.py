@@ -25,6 +25,7 @@ DRAWERS = ("tests/unit", "tests/property")
 OF_THE_CHECKOUT = (  # compare the documentation with sources and records beside it, and prove nothing of a wheel
     "tests/unit/allocator/mig/test_docs_geometry.py",
     "tests/unit/benchmarks/test_recorded.py",
+    "tests/unit/test_docs_imports.py",
 )
 
 

@@ -35,12 +35,12 @@ def metrics_table() -> str:
     return METRICS_HEAD + "".join(rows)
 
 
-def tables() -> list[tuple[Path, str]]:
-    """Each table, and the page that holds it."""
+def tables() -> list[tuple[str, str]]:
+    """The page that holds each table, below docs/, and the table."""
     return [
-        (DOCS / "settings.md", settings_table(scheduler_settings.Settings)),
-        (DOCS / "settings.md", metrics_table()),
-        (DOCS / "agent-settings.md", settings_table(agent_settings.Settings)),
+        ("settings.md", settings_table(scheduler_settings.Settings)),
+        ("settings.md", metrics_table()),
+        ("agent-settings.md", settings_table(agent_settings.Settings)),
     ]
 
 
@@ -55,7 +55,8 @@ def replaced(text: str, table: str) -> str:
 
 def main() -> None:
     """Write the tables into their pages."""
-    for page, table in tables():
+    for name, table in tables():
+        page = DOCS / name
         page.write_text(replaced(page.read_text(encoding="utf-8"), table), encoding="utf-8")
 
 
