@@ -5,6 +5,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 UV_VERSION := 0.13.9
 ARGS ?=
+# Tests on as many processes as there are cores, but four: more would not shorten the longest group (tests/conftest.py).
+PARALLEL := -n auto --maxprocesses=4 --dist loadgroup --no-loadscope-reorder
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
@@ -50,16 +52,16 @@ cluster: control-plane ## a real control plane with simulated GPU nodes (ARGS="-
 	@$(BIN)/migsched cluster $(ARGS)
 
 test: control-plane real-node ## every test, end-to-end included
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/pytest $(PARALLEL) $(ARGS)
 
 test-fast: install ## unit, property, contract and integration tests only
-	$(BIN)/pytest -m "not e2e" $(ARGS)
+	$(BIN)/pytest $(PARALLEL) -m "not e2e" $(ARGS)
 
 coverage: control-plane ## all tests outside tests/e2e, under branch coverage; fails below the floor in pyproject.toml
-	$(BIN)/pytest --ignore=tests/e2e --cov --cov-report=term:skip-covered $(ARGS)
+	$(BIN)/pytest $(PARALLEL) --ignore=tests/e2e --cov --cov-report=term:skip-covered $(ARGS)
 
 e2e: control-plane real-node ## tests/e2e: genuine Kubernetes, and a real node where this machine can run one
-	$(BIN)/pytest tests/e2e $(ARGS)
+	$(BIN)/pytest $(PARALLEL) tests/e2e $(ARGS)
 
 matrix: install ## unit and property tests of the built wheel, under each Python that it claims and this machine has
 	@$(BIN)/python -m tests.matrix $(ARGS)

@@ -6,6 +6,7 @@ red for everybody. `hunt` draws new ones each time and long: HYPOTHESIS_PROFILE=
 
 import os
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +15,9 @@ import hypothesis
 import pytest
 import structlog
 
-_UNIT = Path(__file__).parent / "unit"
+_TESTS = Path(__file__).parent
+_UNIT = _TESTS / "unit"
+_LONGEST_FIRST = ("e2e", "integration", "property", "contract")
 _UNIT_CPU_S = 10.0  # processor time, not wall time: a busy machine must not make a test red
 
 _PATIENT = [hypothesis.HealthCheck.too_slow, hypothesis.HealthCheck.data_too_large]
@@ -45,14 +48,54 @@ def _fresh_logging() -> None:
     structlog.reset_defaults()
 
 
+@pytest.fixture
+def short_path() -> Iterator[Path]:
+    """An empty folder for Unix sockets, whose paths Linux limits to 107 characters: `tmp_path` alone may have 90."""
+    with tempfile.TemporaryDirectory(prefix="m-") as folder:
+        yield Path(folder)
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add `--hardware`."""
     parser.addoption("--hardware", action="store_true", help="also look, read-only, at the GPUs of this machine")
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Skip what needs a GPU unless told that there is one."""
+    """Skip what needs a GPU unless told that there is one, and divide a run that several processes share."""
     if not config.getoption("--hardware"):
         for item in items:
             if item.get_closest_marker("hardware"):
                 item.add_marker(pytest.mark.skip(reason="needs a MIG-capable GPU: run with --hardware"))
+    if config.getoption("dist", "no") == "loadgroup":
+        _divide(items)
+
+
+def _divide(items: list[pytest.Item]) -> None:
+    """Say which tests stay together in one process of pytest-xdist, and put first what takes longest.
+
+    Tests of one file share its fixtures. All tests of a real node share that node, and all others of `tests/e2e` take
+    turns, since two control planes beside a real node would measure the machine. A property stands alone.
+    """
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(_together(item)))
+    items.sort(key=_rank)
+
+
+def _together(item: pytest.Item) -> str:
+    """The name of the group of a test."""
+    module = item.path.relative_to(_TESTS)
+    if module.is_relative_to("e2e/real_node"):
+        return "e2e/real_node"
+    match module.parts[0]:
+        case "e2e":
+            return "e2e"
+        case "property":
+            return item.nodeid
+        case _:
+            return str(module)
+
+
+def _rank(item: pytest.Item) -> int:
+    drawer = item.path.relative_to(_TESTS).parts[0]
+    return _LONGEST_FIRST.index(drawer) if drawer in _LONGEST_FIRST else len(_LONGEST_FIRST)

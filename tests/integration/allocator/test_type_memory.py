@@ -1,4 +1,8 @@
-"""The library that reads documents frees what it allocated for our types, and nothing else."""
+"""The library that reads documents frees what it allocated for our types, and nothing else.
+
+With msgspec below 0.23 `tuple[Text, ...] | Text` ended the process with a segmentation fault: the pattern of a text was
+freed as if it were the type of the tuple's elements. Under the usual allocator that happened now and then, at exit.
+"""
 
 import os
 import subprocess
@@ -29,11 +33,7 @@ gc.collect()
 
 
 def test_types_of_documents_are_freed_without_harm() -> None:
-    """A process that read every kind of document ends with 0, under an allocator that notices a bad free.
-
-    With msgspec below 0.23 `tuple[Text, ...] | Text` ended it with a segmentation fault: the pattern of a text was freed
-    as if it were the type of the tuple's elements. Without such an allocator it did so now and then, at exit.
-    """
+    """A process that read every kind of document ends with 0, under an allocator that notices a bad free."""
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM],
         env={**os.environ, "PYTHONMALLOC": "debug"},

@@ -94,9 +94,9 @@ class AgentSurroundings:
 
 
 @pytest.fixture
-async def bench(tmp_path: Path) -> AsyncIterator[AgentSurroundings]:
+async def bench(short_path: Path) -> AsyncIterator[AgentSurroundings]:
     """One A100 and a running kubelet."""
-    made = AgentSurroundings(tmp_path)
+    made = AgentSurroundings(short_path)
     await made.kubelet.start()
     yield made
     await made.kubelet.stop()
@@ -222,9 +222,9 @@ async def test_a_refused_allocate_says_why(bench: AgentSurroundings) -> None:
     assert [instance.profile for instance in bench.gpu.instances()] == ["7g.40gb"]
 
 
-async def test_allocate_has_a_deadline_of_its_own(tmp_path: Path) -> None:
+async def test_allocate_has_a_deadline_of_its_own(short_path: Path) -> None:
     """The kubelet sets none: with a driver that takes too long it gets an error, and the slice is taken back later."""
-    bench = AgentSurroundings(tmp_path)
+    bench = AgentSurroundings(short_path)
     slow = threading.Event()
 
     def pause(_: float) -> None:
@@ -278,9 +278,9 @@ async def test_runtimes_without_cdi_get_an_environment_variable(bench: AgentSurr
     assert not given.cdi_devices
 
 
-async def test_gpus_without_mig_mode_are_served_whole(tmp_path: Path) -> None:
+async def test_gpus_without_mig_mode_are_served_whole(short_path: Path) -> None:
     """GPUs with MIG off are offered as nvidia.com/gpu by UUID."""
-    bench = AgentSurroundings(tmp_path, "a100-40gb:2", mig=False)
+    bench = AgentSurroundings(short_path, "a100-40gb:2", mig=False)
     await bench.kubelet.start()
     async with bench.agent():
         await bench.kubelet.until("nvidia.com/gpu")
