@@ -15,6 +15,7 @@ import yaml
 from allocator import errors
 
 MAX_VALUES = 10_000_000
+MAX_DEPTH = 64  # of collections in one another; our documents need 8, and YAML's reader takes quadratic time with depth
 _FIX = "write YAML or JSON"
 
 
@@ -89,7 +90,21 @@ def _values(node: yaml.Node, known: dict[int, int]) -> int:
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML's plain values; a key stands once, numbers are written as in JSON too, and aliases do not pile up."""
+    """YAML's plain values; a key stands once, numbers are as in JSON too, depth is limited and aliases do not pile up."""
+
+    def fetch_flow_collection_start(self, TokenClass: Any) -> None:  # noqa: N803 - the library's name
+        self._refuse_depth(self.flow_level + 1 + len(self.indents))
+        super().fetch_flow_collection_start(TokenClass)
+
+    def add_indent(self, column: int) -> bool:
+        added: bool = super().add_indent(column)
+        self._refuse_depth(self.flow_level + len(self.indents))
+        return added
+
+    def _refuse_depth(self, depth: int) -> None:
+        if depth > MAX_DEPTH:
+            fix = f"is nested too deeply; write at most {MAX_DEPTH} levels"
+            raise _RefusedError(problem=fix, problem_mark=self.get_mark())
 
     def get_single_node(self) -> Any:
         node = super().get_single_node()
