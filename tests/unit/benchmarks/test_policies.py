@@ -24,21 +24,6 @@ def test_packing_anew_is_decided_exactly(multiset: full_repack.Multiset, gpus: i
     assert full_repack.fits(multiset, gpus) == fitting.fits([(A100, Geometry.EMPTY)] * gpus, counts)
 
 
-def test_rows_are_measured_and_below_the_ceiling() -> None:
-    """Each contender has a row with its acceptance, below what packing anew accepts, and they differ."""
-    told: list[str] = []
-    contenders = (Contender("worst-fit"), Contender("mfi"), Contender("mfi", moves=1))
-    rows = policies.rows(
-        seeds=2, loads=(1.0,), mixes=("bimodal",), contenders=contenders, workers=1, progress=told.append
-    )
-    assert [row["contender"] for row in rows] == ["worst-fit", "mfi", "mfi, 1 move", policies.FULL_REPACK]
-    acceptances = [row["gpc_acceptance"] for row in rows]
-    assert acceptances == sorted(acceptances)
-    assert len(set(acceptances)) == 4
-    assert len(told) == 4
-    assert "100%" in told[-1]
-
-
 def test_every_reference_is_about_a_row_that_is_measured() -> None:
     """Each bound of the policies names a contender, mix, load and number of profiles that the full run has."""
     five, six = policies.FIVE_PROFILES, policies.SIX_PROFILES
