@@ -22,6 +22,7 @@ REQUIREMENTS = ROOT / "requirements" / "dev.txt"
 CLASSIFIER = "Programming Language :: Python :: "
 LEFT_OUT = ("simulator/nvml", "benchmarks/servers")  # inside packages that the wheel has
 DRAWERS = ("tests/unit", "tests/property")
+PARALLEL = ("-n", "auto", "--maxprocesses=4", "--dist", "loadgroup", "--no-loadscope-reorder")  # as in the Makefile
 OF_THE_CHECKOUT = (  # compare the documentation with sources and records beside it, and prove nothing of a wheel
     "tests/unit/allocator/mig/test_docs_geometry.py",
     "tests/unit/benchmarks/test_recorded.py",
@@ -126,7 +127,7 @@ def _test(python: Path, copy: Path, arguments: list[str]) -> bool:
     """Whether the tests pass. They run by the profile for a person waiting: the same rules, fewer examples."""
     _say(f"\n== unit and property tests of the wheel under {python.parent.parent.name.removeprefix('.venv-')}")
     environment = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "CI")}
-    command = [str(python), "-m", "pytest", "-q", "-p", "no:cacheprovider", *DRAWERS]
+    command = [str(python), "-m", "pytest", "-q", "-p", "no:cacheprovider", *PARALLEL, *DRAWERS]
     command += [f"--ignore={file}" for file in OF_THE_CHECKOUT] + arguments
     done = subprocess.run(command, cwd=copy, env={**environment, "HYPOTHESIS_PROFILE": "dev"}, check=False)
     return done.returncode == 0
