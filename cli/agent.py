@@ -1,6 +1,7 @@
 """`migsched agent`: the node agent on a GPU node, on simulated GPUs, or for one look."""
 
 import asyncio
+import os
 import platform
 import uuid
 from collections.abc import Mapping
@@ -14,6 +15,7 @@ from rich.table import Table
 from allocator.claims import contract
 from cli import flags as setting_flags
 from cli import output
+from config import fail_points
 from node_agent import settings
 from node_agent.gpu import device
 
@@ -45,6 +47,7 @@ def agent(
         status = service.observe(_devices(simulate, wanted), wanted.node)
         output.show(form, lambda: status, lambda: _table(status))
         raise typer.Exit(0 if status["conditions"][0]["status"] == "True" else 1)
+    fail_points.arm(os.environ)
     boot = f"simulated-{uuid.uuid4()}" if simulate else service.boot_id()  # simulated GPUs die with their process
     asyncio.run(service.run(wanted, lambda: _devices(simulate, wanted), boot=boot, simulated=simulate is not None))
 

@@ -1,5 +1,6 @@
 """`migsched scheduler`: the scheduler service on a real cluster."""
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -7,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from cli import flags as setting_flags
+from config import fail_points
 from scheduler import settings
 
 
@@ -25,4 +27,5 @@ def scheduler(
     from scheduler import service  # its libraries are slow to load: not for --help
     from simulator import planner_tasks
 
+    fail_points.arm(os.environ)
     service.run(wanted, planner_tasks.SIMULATE)

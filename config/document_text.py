@@ -90,7 +90,7 @@ def _values(node: yaml.Node, known: dict[int, int]) -> int:
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML's plain values; a key stands once, numbers are as in JSON too, depth is limited and aliases do not pile up."""
+    """YAML's plain values: a key stands once, numbers are as in JSON too, depth is limited, aliases do not pile up."""
 
     def fetch_flow_collection_start(self, TokenClass: Any) -> None:  # noqa: N803 - the library's name
         self._refuse_depth(self.flow_level + 1 + len(self.indents))

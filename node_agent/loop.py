@@ -10,6 +10,7 @@ from pathlib import Path
 
 import structlog
 
+from config import fail_points
 from node_agent.cluster import coexistence
 from node_agent.cluster.pod_watch import PodWatch
 from node_agent.gpu import device
@@ -74,6 +75,7 @@ class StepLoop:
             self._kubelet_trouble = str(error)
         self._state.on_pods(self._pods.views())
         conflict = self.conflict()
+        await fail_points.pass_by("agent.step")
         outcome = await asyncio.to_thread(self._reconciler.step)
         self._report(self._with_surroundings(outcome, conflict))
         self._metrics.registered.set(len(self._plugins.registered))

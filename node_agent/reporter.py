@@ -10,6 +10,7 @@ from typing import Any
 import structlog
 
 from allocator import errors
+from config import fail_points
 from kubeclient.objects import Node
 from kubeclient.timestamps import now
 from node_agent import report
@@ -76,6 +77,7 @@ class Reporter:
         if self._wanted is not None:
             status = self._status(self._wanted)
             if status != self._written:
+                await fail_points.pass_by("agent.report")
                 await self._cluster.write_status(self._node, status)
                 self._written = status
         while self._events:

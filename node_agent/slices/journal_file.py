@@ -12,6 +12,7 @@ from pathlib import Path
 
 import msgspec
 
+from config import fail_points
 from node_agent.slices.journal import MAX_BYTES, JournalError
 
 _HEADER_BYTES = 256
@@ -55,6 +56,7 @@ class FileStore:
         file = self._files[serial % 2]
         header = msgspec.json.encode(_Header(serial, len(content), zlib.crc32(content)))
         try:
+            fail_points.reach("journal.write")
             if file.exists():
                 _write_over(file, header + b"\n" + content + b"\n")
             else:
@@ -64,6 +66,7 @@ class FileStore:
             raise JournalError(
                 f"journal {self.path}: cannot be written: {error.strerror}; no slice is cut or destroyed until it can"
             ) from error
+        fail_points.reach("journal.written")
         self._serial = serial
 
     def _read_file(self, file: Path) -> tuple[int, bytes] | str | None:

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from typing import Protocol
 
+from config import fail_points
 from kubeclient import list_watch
 from kubeclient.changes import Change, Listing
 from kubeclient.list_watch import ListWatch
@@ -59,10 +60,12 @@ class Reflector:
 
     async def replace(self, listing: Listing[Object]) -> None:
         """See Collection."""
+        await fail_points.pass_by("reflector.list")
         await self._sink.replace(self._kind, listing)
 
     def apply(self, change: Change[Object]) -> None:
         """See Collection."""
+        fail_points.reach("reflector.change")
         self._sink.apply(self._kind, change)
 
     def relisting(self, cause: str) -> None:

@@ -16,6 +16,7 @@ from allocator.claims.ledger import ClaimState
 from allocator.claims.refusal import Refusal
 from allocator.placement.misfit import Misfit
 from allocator.request import Request
+from config import fail_points
 from kubeclient.objects import Pod
 from scheduler.cache import pods
 from scheduler.cache.cluster_cache import ClusterCache
@@ -93,8 +94,10 @@ class Binder:
             self._nominations.forget(uid)
         if isinstance(promises, Misfit):
             return self._refused("misfit", promises.reason.value, Refusal(promises.message))
+        await fail_points.pass_by("binder.reserved")
         annotations = {contract.PLACEMENT_ANNOTATION: contract.encode_placement(promises)} if promises else {}
         refusal = await self._until_definite(Binding(namespace, name, uid, node, annotations))
+        await fail_points.pass_by("binder.bound")
         if refusal is not None:
             self._state.refuse(uid)
             return self._refused("error", "refused", refusal)

@@ -12,6 +12,7 @@ import signal
 import sys
 from pathlib import Path
 
+from config import fail_points
 from node_agent import service, settings
 from node_agent.slices import journal_file
 from tests.e2e.real_node.hardware import RemoteDevices
@@ -21,6 +22,7 @@ def main(socket: str, boot: str, state: str = "", when: str = "") -> None:
     """Run the agent until SIGTERM."""
     if state:
         _die_at(state, when)
+    fail_points.arm(os.environ)
     asyncio.run(service.run(settings.load(), lambda: RemoteDevices(Path(socket)), boot=boot, simulated=True))
 
 

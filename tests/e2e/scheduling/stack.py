@@ -24,6 +24,7 @@ from allocator.claims import contract
 from allocator.mig import gpu_models
 from allocator.mig.profile import Placement
 from config import logs
+from config.fail_points import VARIABLE
 from kubeclient.changes import ChangeType
 from kubeclient.kube import Connection
 from scheduler import settings
@@ -261,10 +262,14 @@ class ExtenderProcess:
         self.api_url = f"http://127.0.0.1:{api_port}"
         self._process: subprocess.Popen[bytes] | None = None
 
-    def start(self) -> None:
-        """Start it and wait until it is ready."""
+    def start(self, fail_points: str = "") -> None:
+        """Start it and wait until it is ready, or until a fail point has ended it."""
+        environment = {**os.environ, VARIABLE: fail_points}
         with self._log.open("ab") as log:
-            self._process = subprocess.Popen(self._command, stdout=log, stderr=log)
+            self._process = subprocess.Popen(self._command, stdout=log, stderr=log, env=environment)
+        if fail_points:
+            eventually(lambda: self.killed or self._ready(), "the extender is ready or has died")
+            return
         eventually(self._ready, f"the extender is ready; its log ends\n{self._log.read_text()[-2000:]}")
 
     def _ready(self) -> bool:
@@ -275,6 +280,15 @@ class ExtenderProcess:
                 return bool(answer.status == 200)
         except OSError:
             return False
+
+    def log(self) -> str:
+        """What all processes of it have logged."""
+        return self._log.read_text() if self._log.exists() else ""
+
+    @property
+    def killed(self) -> bool:
+        """Whether it was ended by SIGKILL."""
+        return self._process is not None and self._process.poll() == -signal.SIGKILL
 
     def kill(self) -> None:
         """SIGKILL, as the kernel's out-of-memory killer does."""

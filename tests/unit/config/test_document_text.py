@@ -42,9 +42,7 @@ def test_depth_is_limited_before_it_costs_time(opened: str) -> None:
     closed = "" if opened == "- " else {"[": "]", "{": "}"}[opened[0]]
     document_text.load(opened * MAX_DEPTH + "1" + closed * MAX_DEPTH, "plan.yaml")
     for depth in (MAX_DEPTH + 1, 100_000):
-        with pytest.raises(
-            errors.InputError, match=r"yaml: line 1, .* too deeply; write at most 64 levels"
-        ):
+        with pytest.raises(errors.InputError, match=r"yaml: line 1, .* too deeply; write at most 64 levels"):
             document_text.load(opened * depth, "plan.yaml")
 
 

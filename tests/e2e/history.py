@@ -1,0 +1,172 @@
+"""What a cluster went through, in the API server's own order, and what must hold of it at every moment.
+
+Pods and MigNodes share the order of etcd's revisions, so one history tells Bindings, claims and reports of all
+services together. A suite that makes processes fail records it meanwhile and asks `violations` at the end.
+"""
+
+import asyncio
+import json
+import threading
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from allocator import errors
+from allocator.claims import contract
+from allocator.claims.contract import Promise
+from allocator.claims.report import SliceState
+from allocator.mig.catalogue import Catalogue
+from allocator.mig.profile import Placement
+from kubeclient.changes import ChangeType
+from kubeclient.kube import Connection
+
+PODS = "/api/v1/pods"
+MIG_NODES = "/apis/migsched.io/v1alpha1/mignodes"
+AGAIN_S = 0.2
+
+Document = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Event:
+    """One version of an object, or its end."""
+
+    version: int
+    path: str
+    type: ChangeType
+    object: Document
+
+
+class Recorder:
+    """Records all changes of pods and MigNodes from its start until `stop`, over restarts of the API server."""
+
+    def __init__(self, kubeconfig: Path) -> None:
+        self.events: list[Event] = []
+        self._kubeconfig = kubeconfig
+        self._watching = threading.Semaphore(0)
+        self._loop = asyncio.new_event_loop()
+        self._stopped = asyncio.Event()
+        self._thread = threading.Thread(target=self._loop.run_until_complete, args=(self._run(),), daemon=True)
+        self._thread.start()
+        for _ in (PODS, MIG_NODES):
+            assert self._watching.acquire(timeout=60), "the recorder does not start"
+
+    def pods(self) -> list[Document]:
+        """The pods that there are now, as they were seen last: cheaper than asking for them over and over."""
+        latest = {event.object["metadata"]["uid"]: event for event in tuple(self.events) if event.path == PODS}
+        return [event.object for event in latest.values() if event.type is not ChangeType.DELETED]
+
+    def stop(self) -> list[Event]:
+        """End it; the history in order, each version once."""
+        self._loop.call_soon_threadsafe(self._stopped.set)
+        self._thread.join(30)
+        self._loop.close()
+        unique = {(event.path, event.version, event.type): event for event in self.events}
+        return sorted(unique.values(), key=lambda event: event.version)
+
+    async def _run(self) -> None:
+        connection = await Connection.connect(self._kubeconfig)
+        try:
+            async with asyncio.TaskGroup() as group:
+                following = [group.create_task(self._record(connection, path)) for path in (PODS, MIG_NODES)]
+                await self._stopped.wait()
+                for task in following:
+                    task.cancel()
+        finally:
+            await connection.close()
+
+    async def _record(self, connection: Connection, path: str) -> None:
+        listing = json.loads(await connection.request("GET", path, query={"limit": "1"}))
+        version = listing["metadata"]["resourceVersion"]
+        self._watching.release()
+        while True:
+            try:
+                async for type_, raw in connection.watch_raw(path, version):
+                    document = json.loads(bytes(raw))
+                    version = document["metadata"]["resourceVersion"]
+                    if type_ is not ChangeType.BOOKMARK:
+                        self.events.append(Event(int(version), path, type_, document))
+            except errors.UnreachableError:
+                await asyncio.sleep(AGAIN_S)
+
+
+@dataclass
+class _BoundPod:
+    """A pod since its Binding."""
+
+    name: str
+    node: str
+    promises: tuple[Promise, ...]
+    over: bool = False
+
+
+@dataclass
+class _Judge:
+    """Follows a history and keeps what is wrong in it."""
+
+    catalogue: Catalogue
+    bound: dict[str, _BoundPod] = field(default_factory=dict)
+    violations: list[str] = field(default_factory=list)
+
+    def see(self, event: Event) -> None:
+        """One event."""
+        if event.path == PODS:
+            self._see_pod(event)
+        elif "status" in event.object:
+            self._see_report(event.object)
+
+    def _see_pod(self, event: Event) -> None:
+        uid, node = event.object["metadata"]["uid"], event.object["spec"].get("nodeName", "")
+        known = self.bound.get(uid)
+        text = event.object["metadata"].get("annotations", {}).get(contract.PLACEMENT_ANNOTATION)
+        promises = contract.decode_placement(text) if text else ()
+        if known is None and node:
+            known = self.bound[uid] = _BoundPod(event.object["metadata"]["name"], node, promises)
+            self._look_for_overlaps(uid, known)
+        if known is None:
+            return
+        if (known.node, known.promises) != (node, promises):
+            self.violations.append(f"{known.name} was bound to {known.node}, {known.promises}; then {node}, {promises}")
+        if event.type is ChangeType.DELETED or event.object["status"].get("phase") in ("Succeeded", "Failed"):
+            known.over = True
+
+    def _look_for_overlaps(self, uid: str, pod: _BoundPod) -> None:
+        for promise in pod.promises:
+            place = self._place(promise)
+            for other_uid, other in self.bound.items():
+                if other_uid == uid or other.over:
+                    continue
+                for taken in other.promises:
+                    if taken.gpu == promise.gpu and place.overlaps(self._place(taken)):
+                        self.violations.append(f"{pod.name} was bound into the room of {other.name}: {promise}")
+
+    def _place(self, promise: Promise) -> Placement:
+        return self.catalogue.placement(promise.profile, promise.start)
+
+    def _see_report(self, object_: Document) -> None:
+        report = contract.decode_status(json.dumps(object_["status"]).encode(), object_["metadata"]["name"])
+        if report.problem:
+            self.violations.append(f"a report that cannot be read: {report.problem}")
+        for gpu in report.gpus:
+            if (contradiction := gpu.contradiction()) is not None:
+                self.violations.append(f"the report of {gpu.uuid} contradicts itself: {contradiction.message}")
+            for slice_ in gpu.slices:
+                owner = self.bound.get(slice_.owner.uid) if slice_.owner is not None else None
+                if slice_.state is not SliceState.ALLOCATED or owner is None:
+                    continue
+                there = (gpu.uuid, slice_.placement.profile, slice_.placement.start)
+                if there not in {(promise.gpu, promise.profile, promise.start) for promise in owner.promises}:
+                    self.violations.append(f"{owner.name} has {there}, which was not promised: {owner.promises}")
+
+
+def violations(events: Iterable[Event], catalogue: Catalogue) -> list[str]:
+    """What is wrong in a history of nodes of one GPU model: empty where every rule held at every moment.
+
+    A pod is bound once, and its promise never changes; no two pods that are not over share a slot; a report holds what
+    a GPU can hold; a slice that is allocated to a pod lies where that pod was promised one.
+    """
+    judge = _Judge(catalogue)
+    for event in events:
+        judge.see(event)
+    return judge.violations

@@ -1,0 +1,84 @@
+"""The scheduler service fails at each of its fail points in mid-burst; one history of the cluster judges what came.
+
+A killed service is started again, as the kubelet would, without the point. docs/reliability.md names the points.
+"""
+
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from allocator.mig import gpu_models
+from testbed.control_plane import ports
+from testbed.control_plane.control_plane import ControlPlane
+from tests.e2e import history
+from tests.e2e.history import Recorder
+from tests.e2e.scheduling.stack import MODEL, ExtenderProcess, Stack, eventually, placements, pod
+
+pytestmark = pytest.mark.e2e
+
+PODS = 28  # on 7 GPUs of 8, if each takes its place
+FAILURES = (
+    "binder.reserved=kill@5",
+    "binder.reserved=delay:0.2",
+    "binder.bound=kill@5",
+    "binder.bound=delay:0.2",
+    "reflector.list=kill@3",
+    "reflector.list=delay:1",
+    "reflector.change=kill@40",
+    "reflector.change=delay:0.02",
+    "client.request=kill@12",
+    "client.request=fail@12",
+    "client.request=delay:0.1",
+    "client.answer=kill@12",
+    "client.answer=fail@12",
+    "client.answer=damage@3",
+    "client.answer=damage@14",
+    "client.event=kill@40",
+    "client.event=fail@40",
+    "client.event=damage@41",
+)
+
+
+@pytest.fixture(scope="module")
+def served(plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Stack, ExtenderProcess]]:
+    """Two nodes of four GPUs, kube-scheduler, and an extender that the tests start and end."""
+    directory = tmp_path_factory.mktemp("extender")
+    with closing(Stack(plane, 2, 4)) as stack:
+        extender = ExtenderProcess(plane.kubeconfig, directory, *ports.choose_free(2))
+        stack.schedule(extender.url)
+        yield stack, extender
+        extender.stop()
+    plane.kubectl("delete", "nodes,mignodes", "--all")
+
+
+@pytest.mark.parametrize("failure", FAILURES)
+def test_a_failing_service_loses_doubles_and_misplaces_nothing(
+    served: tuple[Stack, ExtenderProcess], failure: str, tmp_path: Path
+) -> None:
+    """Whatever fails where, every pod comes to run where it was promised, and no rule was broken meanwhile."""
+    stack, extender = served
+    logged = len(extender.log())
+    recorder = Recorder(stack.plane.kubeconfig)
+    try:
+        extender.start(failure)
+        stack.create(*(pod(f"p-{number}", "1g.5gb" if number % 4 else "2g.10gb") for number in range(PODS)))
+
+        def all_running() -> bool:
+            if extender.killed:
+                extender.start()
+            pods = recorder.pods()
+            return len(pods) == PODS and all(one["status"]["phase"] == "Running" for one in pods)
+
+        eventually(all_running, "all pods running", 120)
+        promised = {gpu: sorted(place for _, place in there) for gpu, there in placements(stack, stack.pods()).items()}
+        assert sum(len(there) for there in promised.values()) == PODS
+        assert promised == {gpu: sorted(there) for gpu, there in stack.agents.hardware().items() if there}
+        stack.clear()
+    finally:
+        extender.stop()
+        events = recorder.stop()
+    assert "a fail point acts" in extender.log()[logged:]
+    assert history.violations(events, gpu_models.find(MODEL)) == []
+    assert sum("nodeName" in event.object["spec"] for event in events if event.path == history.PODS) >= PODS
