@@ -106,12 +106,11 @@ def test_a_stopped_node_is_gone(cluster: ControlPlane, tmp_path_factory: pytest.
     assert machine_state(place) == before
 
 
-def test_a_node_ends_with_its_supervisor(usable_machine: None, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_a_node_ends_with_its_supervisor(usable_machine: None, short_path: Path) -> None:
     """After SIGKILL of the process that runs the node, no process and no cgroup of the node is left."""
-    directory = tmp_path_factory.mktemp("s")
-    place = NodeLayout(directory / "n")
+    place = NodeLayout(short_path / "n")
     with subprocess.Popen(
-        [sys.executable, "-c", SUPERVISOR, str(directory)],
+        [sys.executable, "-c", SUPERVISOR, str(short_path)],
         cwd=REPOSITORY,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
