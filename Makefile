@@ -5,12 +5,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 UV_VERSION := 0.13.9
 ARGS ?=
+MINUTES ?= 10
+SEED ?= 1
 # Tests on as many processes as there are cores, but four: more would not shorten the longest group (tests/conftest.py).
 PARALLEL := -n auto --maxprocesses=4 --dist loadgroup --no-loadscope-reorder
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install lock demo demo-picture cluster test test-fast coverage e2e matrix check format lint types imports bench recorded drawings docs clean control-plane real-node manifests manifests-check protos
+.PHONY: help install lock demo demo-picture cluster test test-fast coverage e2e soak matrix check format lint types imports bench recorded drawings docs clean control-plane real-node manifests manifests-check protos
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -62,6 +64,9 @@ coverage: control-plane ## all tests outside tests/e2e, under branch coverage; f
 
 e2e: control-plane real-node ## tests/e2e: genuine Kubernetes, and a real node where this machine can run one
 	$(BIN)/pytest $(PARALLEL) tests/e2e $(ARGS)
+
+soak: control-plane real-node ## churn, faults, a bad network and hostile tenants together (MINUTES=10, SEED=1)
+	@$(BIN)/python -m tests.soak $(MINUTES) $(SEED)
 
 matrix: install ## unit and property tests of the built wheel, under each Python that it claims and this machine has
 	@$(BIN)/python -m tests.matrix $(ARGS)

@@ -7,7 +7,7 @@ services together. A suite that makes processes fail records it meanwhile and as
 import asyncio
 import json
 import threading
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -63,7 +63,7 @@ class Recorder:
         self._thread.join(30)
         self._loop.close()
         unique = {(event.path, event.version, event.type): event for event in self.events}
-        return sorted(unique.values(), key=lambda event: event.version)
+        return sorted(unique.values(), key=lambda event: (event.version, event.type is ChangeType.DELETED))
 
     async def _run(self) -> None:
         connection = await Connection.connect(self._kubeconfig)
@@ -77,18 +77,34 @@ class Recorder:
             await connection.close()
 
     async def _record(self, connection: Connection, path: str) -> None:
-        listing = json.loads(await connection.request("GET", path, query={"limit": "1"}))
-        version = listing["metadata"]["resourceVersion"]
+        version = await self._list(connection, path)
         self._watching.release()
         while True:
             try:
+                if not version:
+                    version = await self._list(connection, path)
                 async for type_, raw in connection.watch_raw(path, version):
                     document = json.loads(bytes(raw))
                     version = document["metadata"]["resourceVersion"]
                     if type_ is not ChangeType.BOOKMARK:
                         self.events.append(Event(int(version), path, type_, document))
-            except errors.UnreachableError:
+            except errors.GoneError:
+                version = ""
+            except errors.ClusterError:
                 await asyncio.sleep(AGAIN_S)
+
+    async def _list(self, connection: Connection, path: str) -> str:
+        """Record what there is, and what there was as deleted, at the earliest; the version to watch from."""
+        listing = json.loads(await connection.request("GET", path))
+        version: str = listing["metadata"]["resourceVersion"]
+        names = {item["metadata"]["uid"] for item in listing["items"]}
+        known = {event.object["metadata"]["uid"]: event for event in self.events if event.path == path}
+        for item in listing["items"]:
+            self.events.append(Event(int(item["metadata"]["resourceVersion"]), path, ChangeType.MODIFIED, item))
+        for uid, event in known.items():
+            if uid not in names and event.type is not ChangeType.DELETED:
+                self.events.append(Event(event.version, path, ChangeType.DELETED, event.object))
+        return version
 
 
 @dataclass
@@ -106,7 +122,9 @@ class _Judge:
     """Follows a history and keeps what is wrong in it."""
 
     catalogue: Catalogue
+    edited: Collection[str]
     bound: dict[str, _BoundPod] = field(default_factory=dict)
+    promised: set[tuple[str, str, int]] = field(default_factory=set)
     violations: list[str] = field(default_factory=list)
 
     def see(self, event: Event) -> None:
@@ -120,16 +138,23 @@ class _Judge:
         uid, node = event.object["metadata"]["uid"], event.object["spec"].get("nodeName", "")
         known = self.bound.get(uid)
         text = event.object["metadata"].get("annotations", {}).get(contract.PLACEMENT_ANNOTATION)
-        promises = contract.decode_placement(text) if text else ()
+        promises = self._promises(text)
         if known is None and node:
             known = self.bound[uid] = _BoundPod(event.object["metadata"]["name"], node, promises)
+            self.promised.update((promise.gpu, promise.profile, promise.start) for promise in promises)
             self._look_for_overlaps(uid, known)
         if known is None:
             return
-        if (known.node, known.promises) != (node, promises):
+        if known.name not in self.edited and (known.node, known.promises) != (node, promises):
             self.violations.append(f"{known.name} was bound to {known.node}, {known.promises}; then {node}, {promises}")
         if event.type is ChangeType.DELETED or event.object["status"].get("phase") in ("Succeeded", "Failed"):
             known.over = True
+
+    def _promises(self, text: str | None) -> tuple[Promise, ...]:
+        try:
+            return contract.decode_placement(text) if text else ()
+        except errors.ContractError:  # of a pod that was edited
+            return ()
 
     def _look_for_overlaps(self, uid: str, pod: _BoundPod) -> None:
         for promise in pod.promises:
@@ -156,17 +181,23 @@ class _Judge:
                 if slice_.state is not SliceState.ALLOCATED or owner is None:
                     continue
                 there = (gpu.uuid, slice_.placement.profile, slice_.placement.start)
-                if there not in {(promise.gpu, promise.profile, promise.start) for promise in owner.promises}:
-                    self.violations.append(f"{owner.name} has {there}, which was not promised: {owner.promises}")
+                if owner.name in self.edited:
+                    continue
+                if there not in self.promised:
+                    self.violations.append(f"{owner.name} has {there}, which nobody was promised: {owner.promises}")
+                if slice_.placement.profile not in {promise.profile for promise in owner.promises}:
+                    self.violations.append(f"{owner.name} has {there}, and was promised {owner.promises}")
 
 
-def violations(events: Iterable[Event], catalogue: Catalogue) -> list[str]:
+def violations(events: Iterable[Event], catalogue: Catalogue, edited: Collection[str] = ()) -> list[str]:
     """What is wrong in a history of nodes of one GPU model: empty where every rule held at every moment.
 
     A pod is bound once, and its promise never changes; no two pods that are not over share a slot; a report holds what
-    a GPU can hold; a slice that is allocated to a pod lies where that pod was promised one.
+    a GPU can hold; a slice that is allocated to a pod has a profile that it was promised, and lies where some pod was
+    promised one: of pods that wait for one profile any may get the other's place, since the kubelet names no pod in an
+    Allocate. The annotation of pods that are `edited` was changed by somebody else: what the Binding promised counts.
     """
-    judge = _Judge(catalogue)
+    judge = _Judge(catalogue, edited)
     for event in events:
         judge.see(event)
     return judge.violations

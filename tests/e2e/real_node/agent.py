@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from config.fail_points import VARIABLE
 from testbed.control_plane.control_plane import ControlPlane
 from testbed.node.real_node import RealNode
 from tests.e2e.real_node.hardware import Hardware
@@ -18,7 +19,14 @@ _LAST = '"nvidia.com/mig-7g.40gb","event":"registered"'  # of the resources, by 
 class Agent:
     """The node agent's process; started, killed and started again over the same state."""
 
-    def __init__(self, cluster: ControlPlane, node: RealNode, hardware: Hardware, directory: Path) -> None:
+    def __init__(
+        self,
+        cluster: ControlPlane,
+        node: RealNode,
+        hardware: Hardware,
+        directory: Path,
+        kubeconfig: Path | None = None,
+    ) -> None:
         self.state = directory / "state"
         self.log = directory / "agent.log"
         self.boot = "boot-1"
@@ -26,7 +34,7 @@ class Agent:
         settings = {
             **_SETTINGS,
             "node": node.name,
-            "kubeconfig": str(cluster.kubeconfig),
+            "kubeconfig": str(kubeconfig or cluster.kubeconfig),
             "state_dir": str(self.state),
             "cdi_dir": str(node.cdi_directory),
             "device_plugin_dir": str(node.device_plugin_directory),
@@ -37,9 +45,10 @@ class Agent:
         self._process: subprocess.Popen[bytes] | None = None
         self._registrations = 0
 
-    def start(self, *die_at: str, **settings: str) -> None:
+    def start(self, *die_at: str, fail_points: str = "", **settings: str) -> None:
         """Start it, with some settings changed; returns at once. `die_at` is a state and before or after."""
         changed = {f"MIGSCHED_AGENT_{key.upper()}": value for key, value in settings.items()}
+        changed[VARIABLE] = fail_points
         command = [sys.executable, "-m", "tests.e2e.real_node.agent_process", str(self._hardware.socket), self.boot]
         command += die_at
         self._registrations = self._registered()
@@ -62,6 +71,11 @@ class Agent:
 
     def _registered(self) -> int:
         return self.log.read_text().count(_LAST) if self.log.exists() else 0
+
+    @property
+    def pid(self) -> int:
+        """Of the process that was started last."""
+        return self._process.pid if self._process is not None else 0
 
     @property
     def running(self) -> bool:

@@ -63,9 +63,11 @@ class AgentStack:
     """A node `n1` of 8 × A100-40GB, everything running.
 
     `during_call` is what the driver does in the time that a call lasts, by `hardware.driver.faults.latency_s`.
+    `kubeconfig` is how agent and extender reach the API server, the administrator's unless another is given.
     """
 
-    def __init__(self, cluster: ControlPlane, node: RealNode, directory: Path) -> None:
+    def __init__(self, cluster: ControlPlane, node: RealNode, directory: Path, kubeconfig: Path | None = None) -> None:
+        self._kubeconfig = kubeconfig or cluster.kubeconfig
         self.during_call: Callable[[float], None] = time.sleep
         self.cluster = cluster
         self._trust = ssl.create_default_context(cafile=cluster.directory / "certificates" / "ca.crt")
@@ -84,10 +86,10 @@ class AgentStack:
         simulated = driver.simulate(f"a100-40gb:{GPUS}", seed=self.node.name, pause=lambda s: self.during_call(s))
         sockets = Path(self._cleanup.enter_context(tempfile.TemporaryDirectory(prefix="migsched-")))
         self.hardware = self._cleanup.enter_context(Hardware(simulated, sockets / "gpus", self.in_use))
-        self.agent = Agent(self.cluster, self.node, self.hardware, directory)
+        self.agent = Agent(self.cluster, self.node, self.hardware, directory, self._kubeconfig)
         self._cleanup.callback(self.agent.stop)
         self.agent.start()
-        self.extender = ExtenderProcess(self.cluster.kubeconfig, directory, *ports.choose_free(2))
+        self.extender = ExtenderProcess(self._kubeconfig, directory, *ports.choose_free(2))
         self._cleanup.callback(self.extender.stop)
         self.extender.start()
         config = scheduler_config.kube_scheduler_config(f"{self.extender.url}/v1", self.cluster.kubeconfig)

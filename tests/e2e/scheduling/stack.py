@@ -286,6 +286,16 @@ class ExtenderProcess:
         return self._log.read_text() if self._log.exists() else ""
 
     @property
+    def running(self) -> bool:
+        """Whether the process that was started last has not ended."""
+        return self._process is not None and self._process.poll() is None
+
+    @property
+    def pid(self) -> int:
+        """Of the process that was started last."""
+        return self._process.pid if self._process is not None else 0
+
+    @property
     def killed(self) -> bool:
         """Whether it was ended by SIGKILL."""
         return self._process is not None and self._process.poll() == -signal.SIGKILL

@@ -1,0 +1,54 @@
+"""The node agent fails at each of its fail points on a real kubelet; one history of the cluster judges what came.
+
+A killed agent is started again, as the kubelet would, without the point. docs/reliability.md names the points.
+"""
+
+import pytest
+
+from allocator.mig import gpu_models
+from tests.e2e import history
+from tests.e2e.history import Recorder
+from tests.e2e.real_node.agent_stack import AgentStack, is_over, is_running, pod
+
+pytestmark = pytest.mark.e2e
+
+FAILURES = (
+    "agent.step=kill@6",
+    "agent.step=delay:0.5",
+    "agent.report=kill@2",
+    "agent.report=delay:1",
+    "journal.write=kill@2",
+    "journal.write=fail@2",
+    "journal.write=delay:0.3",
+    "journal.written=kill@3",
+    "client.request=fail@4",
+    "client.answer=damage@4",
+    "client.event=damage@3",
+)
+
+
+@pytest.mark.parametrize("failure", FAILURES)
+def test_a_failing_agent_loses_doubles_and_misplaces_nothing(stack: AgentStack, failure: str) -> None:
+    """Whatever fails where, every pod runs where it was promised or was refused, and no rule was broken meanwhile."""
+    stack.agent.stop()
+    logged = len(stack.agent.log.read_text())
+    recorder = Recorder(stack.cluster.kubeconfig)
+    try:
+        stack.agent.start(fail_points=failure)
+        stack.create(*(pod(stack, f"p-{number}", [profile]) for number, profile in enumerate(["1g.5gb", "2g.10gb"])))
+
+        def settled() -> bool:
+            if stack.agent.killed:
+                stack.agent.start()
+            pods = recorder.pods()
+            return len(pods) == 2 and all(is_running(pod) or is_over(pod) for pod in pods)
+
+        stack.eventually(settled, "every pod runs, or was refused", 90)
+        for pod_ in stack.pods():
+            assert is_running(pod_) or pod_["status"]["reason"] == "UnexpectedAdmissionError", pod_["status"]
+        stack.eventually(stack.serves, "the devices are back")
+        stack.run(pod(stack, "after", ["3g.20gb"]))
+    finally:
+        events = recorder.stop()
+    assert "a fail point acts" in stack.agent.log.read_text()[logged:]
+    assert history.violations(events, gpu_models.find("a100-40gb")) == []
