@@ -1,28 +1,28 @@
 """Serving: the agent's metrics and health over HTTP, for Prometheus and the kubelet. Run by service.
 
-It has a thread of its own: a driver call that hangs must not look like a dead agent, and a new agent would meet the
-same driver. `/livez` fails when the event loop has stood still; `/readyz` until containers have their slices again and
-the kubelet knows every device; everything else is metrics.
+It has a thread with an event loop of its own: a driver call that hangs must not look like a dead agent, and a new
+agent would meet the same driver. `/livez` fails when the event loop has stood still; `/readyz` until containers have
+their slices again and the kubelet knows every device; everything else is metrics.
 """
 
 import asyncio
 import contextlib
-import socketserver
+import socket
 import time
-import wsgiref.simple_server
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from threading import Thread
-from typing import Any
 
 import prometheus_client
+from starlette.types import Receive, Scope, Send
 
 from allocator import errors
+from httpserver import protocol
+from httpserver.limits import ConnectionLimits
 
 STANDSTILL_S = 60.0  # without a beat the event loop counts as dead
 BEAT_S = 5.0
 
-_Start = Callable[[str, list[tuple[str, str]]], Any]
-_Application = Callable[[dict[str, Any], _Start], Iterable[bytes]]
+LIMITS = ConnectionLimits(total=64, per_address=16, call_s=10.0)  # Prometheus and the kubelet keep one each
 
 
 class Health:
@@ -58,49 +58,42 @@ class Health:
 def serve(host: str, port: int, registry: prometheus_client.CollectorRegistry, health: Health) -> Iterator[int]:
     """Answer meanwhile; yields the port. Raises SettingsError if it is taken."""
     try:
-        server = wsgiref.simple_server.make_server(
-            host, port, _application(registry, health), server_class=_Server, handler_class=_Quiet
-        )
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        listener = socket.create_server((host, port), family=family, backlog=LIMITS.total)
     except OSError as error:
         raise errors.SettingsError(
             "metrics_port", port, f"cannot listen ({error.strerror}); free it or choose another"
         ) from error
-    thread = Thread(target=server.serve_forever, name="metrics and health", daemon=True)
+    # Level: uvicorn has a line for each request that is none, and strangers would write our log.
+    made = protocol.configuration(
+        _Application(registry, health), LIMITS, log_level="critical", timeout_graceful_shutdown=1
+    )
+    loop, until = asyncio.new_event_loop(), asyncio.Event()
+    serving = protocol.serve(made, listener, until)
+    thread = Thread(target=loop.run_until_complete, args=(serving,), name="metrics and health", daemon=True)
     thread.start()
     try:
-        yield server.server_port
+        yield listener.getsockname()[1]
     finally:
-        server.shutdown()
-        server.server_close()
+        loop.call_soon_threadsafe(until.set)
         thread.join()
+        loop.close()
 
 
-class _Server(socketserver.ThreadingMixIn, wsgiref.simple_server.WSGIServer):
-    """One thread for each connection: a client that says nothing holds up no probe."""
+class _Application:
+    """Probes, and metrics under every other path."""
 
-    daemon_threads = True
+    def __init__(self, registry: prometheus_client.CollectorRegistry, health: Health) -> None:
+        self._metrics = prometheus_client.make_asgi_app(registry)
+        self._probes = {"/livez": health.dead, "/readyz": health.unready}
 
-
-class _Quiet(wsgiref.simple_server.WSGIRequestHandler):
-    """One that does not log each probe, and does not wait for a client that says nothing."""
-
-    timeout = 10.0
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
-def _application(registry: prometheus_client.CollectorRegistry, health: Health) -> _Application:
-    metrics: _Application = prometheus_client.make_wsgi_app(registry)
-    probes = {"/livez": health.dead, "/readyz": health.unready}
-
-    def answer(environ: dict[str, Any], start: _Start) -> Iterable[bytes]:
-        probe = probes.get(environ["PATH_INFO"])
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer."""
+        probe = self._probes.get(scope["path"])
         if probe is None:
-            return metrics(environ, start)
+            await self._metrics(scope, receive, send)
+            return
         trouble = probe()
-        status = "503 Service Unavailable" if trouble else "200 OK"
-        start(status, [("Content-Type", "text/plain; charset=utf-8")])
-        return [f"{trouble or 'ok'}\n".encode()]
-
-    return answer
+        content_type = [(b"content-type", b"text/plain; charset=utf-8")]
+        await send({"type": "http.response.start", "status": 503 if trouble else 200, "headers": content_type})
+        await send({"type": "http.response.body", "body": f"{trouble or 'ok'}\n".encode()})

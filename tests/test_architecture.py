@@ -16,7 +16,7 @@ from importlinter import cli as importlinter
 
 ROOT = Path(__file__).parent.parent
 ROOMS = (
-    *("allocator", "kubeclient", "config", "scheduler", "node_agent"),
+    *("allocator", "kubeclient", "config", "httpserver", "scheduler", "node_agent"),
     *("replay", "testbed", "simulator", "benchmarks", "cli"),
 )
 PRODUCT = sorted(path for room in ROOMS for path in (ROOT / room).rglob("*.py"))

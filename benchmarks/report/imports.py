@@ -13,7 +13,7 @@ import grimp
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "architecture.md"
 PACKAGES = (
-    *("allocator", "kubeclient", "config", "scheduler", "node_agent"),
+    *("allocator", "kubeclient", "config", "httpserver", "scheduler", "node_agent"),
     *("replay", "testbed", "simulator", "benchmarks", "cli"),
 )
 DIVIDED = ("allocator", "scheduler", "node_agent")  # packages whose inside is drawn as well

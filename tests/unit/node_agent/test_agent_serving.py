@@ -1,6 +1,9 @@
 """What the kubelet's probes and Prometheus are answered."""
 
+import contextlib
 import http.client
+import socket
+import threading
 
 import prometheus_client
 import pytest
@@ -64,3 +67,25 @@ def test_a_port_that_is_taken_is_named() -> None:
         serving.serve(LOOPBACK, port, prometheus_client.CollectorRegistry(), nothing_missing()),
     ):
         pass
+
+
+def test_silent_connections_take_neither_threads_nor_log_lines(capfd: pytest.CaptureFixture[str]) -> None:
+    """With 500 connections that say nothing or nonsense, probes and metrics are answered by one thread, and quietly."""
+    with serving.serve(LOOPBACK, 0, Metrics().registry, nothing_missing()) as port:
+        threads = threading.active_count()
+        with contextlib.ExitStack() as stack:
+            for number in range(500):
+                stack.enter_context(contextlib.closing(client := socket.create_connection((LOOPBACK, port), 10)))
+                if number % 2:
+                    client.sendall(b"\x16\x03\x01 no HTTP at all\r\n\r\n")
+            assert ask(port, "/livez") == (200, "ok\n")
+            assert ask(port, "/readyz") == (200, "ok\n")
+            assert ask(port, "/metrics")[0] == 200
+            assert threading.active_count() == threads
+    assert capfd.readouterr().err == ""
+
+
+def test_a_silent_connection_is_closed() -> None:
+    """A client that says nothing is not waited for longer than for a head."""
+    assert serving.LIMITS.head_s <= 10
+    assert serving.LIMITS.total <= 64
