@@ -1,7 +1,7 @@
 """Why a pod is pending, or where it lies, in plain words. Called by the API; the command line and the demo print it."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,6 +9,9 @@ import numpy as np
 from allocator.placement.misfit import Misfit, Reason
 from allocator.request import Request
 from scheduler.cache.cluster_cache import ClusterCache, KnownPod
+from scheduler.cooperative import paced
+
+GROUP = 200
 
 
 def find(state: ClusterCache, name: str) -> KnownPod | None:
@@ -24,21 +27,32 @@ def explain(state: ClusterCache, pod: KnownPod) -> dict[str, Any]:
     answer, pending = _where(state, pod)
     if pending is None:
         return answer
-    nodes = _misfits(state, pending)
+    nodes: dict[str, str] = {}
+    for names in _groups(state):
+        nodes |= _misfits(state, pending, names)
     return answer | {"nodes": nodes, "reason": _summary(state, nodes)}
 
 
-def every(state: ClusterCache) -> Iterator[dict[str, Any]]:
+async def explain_in_steps(state: ClusterCache, pod: KnownPod) -> dict[str, Any]:
+    """The same with the loop given back after each group of nodes: all of 5,000 nodes at once take 20 ms."""
+    answer, pending = _where(state, pod)
+    if pending is None:
+        return answer
+    nodes = await _misfits_in_steps(state, pending)
+    return answer | {"nodes": nodes, "reason": _summary(state, nodes)}
+
+
+async def every(state: ClusterCache) -> AsyncIterator[dict[str, Any]]:
     """The explanations of all pods, by name, without their nodes: thousands for each of hundreds of pods that wait.
 
-    Pods that ask the same are looked at together.
+    Pods that ask the same are looked at together. In steps, as `explain_in_steps`.
     """
     reasons: dict[Request, str] = {}
-    for pod in sorted(state.pods.values(), key=lambda p: (p.namespace, p.name)):
+    async for pod in paced(sorted(state.pods.values(), key=lambda p: (p.namespace, p.name))):
         answer, pending = _where(state, pod)
         if pending is not None:
             if pending not in reasons:
-                reasons[pending] = _summary(state, _misfits(state, pending))
+                reasons[pending] = _summary(state, await _misfits_in_steps(state, pending))
             answer["reason"] = reasons[pending]
         yield answer
 
@@ -77,10 +91,22 @@ def _where(state: ClusterCache, pod: KnownPod) -> tuple[dict[str, Any], Request 
     return answer, pod.request
 
 
-def _misfits(state: ClusterCache, request: Request) -> dict[str, str]:
-    """Why each node refuses a request; nodes that would take it are left out."""
+def _groups(state: ClusterCache) -> list[list[str]]:
+    """The nodes by name, in groups that are judged in a fraction of a millisecond."""
+    names = sorted(state.inventory.nodes)
+    return [names[at : at + GROUP] for at in range(0, len(names), GROUP)]
+
+
+async def _misfits_in_steps(state: ClusterCache, request: Request) -> dict[str, str]:
+    nodes: dict[str, str] = {}
+    async for names in paced(_groups(state)):
+        nodes |= _misfits(state, request, names)
+    return nodes
+
+
+def _misfits(state: ClusterCache, request: Request, names: Sequence[str]) -> dict[str, str]:
+    """Why each of these nodes refuses a request; nodes that would take it are left out."""
     inventory = state.inventory
-    names = sorted(inventory.nodes)
     losses = inventory.fleet.losses(request, inventory.fleet.rows_of(names))
     costly = inventory.fleet.too_complex(losses)
     words = str(request)

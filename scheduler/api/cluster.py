@@ -38,7 +38,7 @@ def add(app: FastAPI, context: Context) -> None:
     @app.get("/api/v1/pods", tags=["cluster"], operation_id="pods", responses=answers(list[ExplanationModel]))
     async def pods() -> Response:
         """Every MIG pod that is not over, with where it lies or why it is pending; node by node it is in `explain`."""
-        return await _array(paced(explain.every(state)))
+        return await _array(explain.every(state))
 
     @app.get("/api/v1/explain", tags=["cluster"], operation_id="explain", responses=answers(ExplanationModel, 400, 404))
     async def explain_pod(
@@ -48,7 +48,7 @@ def add(app: FastAPI, context: Context) -> None:
         known = explain.find(state, pod)
         if known is None:
             raise HTTPException(404, f"pod: {pod!r}: no MIG pod of that name or UID that is not over")
-        return Response(msgspec.json.encode(explain.explain(state, known)), media_type=JSON)
+        return Response(msgspec.json.encode(await explain.explain_in_steps(state, known)), media_type=JSON)
 
     @app.get("/api/v1/snapshot", tags=["cluster"], operation_id="snapshot", responses=answers(dict[str, Any], 503))
     async def saved() -> Response:

@@ -20,21 +20,22 @@ def waiting() -> ClusterCache:
     return state
 
 
-def test_together_and_alone_say_the_same() -> None:
+async def test_together_and_alone_say_the_same() -> None:
     """The list says of each pod what its own explanation says, without the nodes, in order of name."""
     state = waiting()
-    every = list(explain.every(state))
+    every = [explanation async for explanation in explain.every(state)]
     assert [explanation["pod"] for explanation in every] == ["elsewhere", "lies", "waits-0", "waits-1", "waits-2"]
     assert every == [explain.explain(state, state.pods[explanation["uid"]]) | {"nodes": {}} for explanation in every]
     assert [explanation["phase"] for explanation in every] == ["bound", "bound", "pending", "pending", "pending"]
 
 
-def test_a_refused_pod_names_every_node() -> None:
-    """Alone, a pod that fits nowhere has each node's reason, and its own counts them."""
+async def test_a_refused_pod_names_every_node() -> None:
+    """Alone, a pod that fits nowhere has each node's reason, and its own counts them; in steps it is the same."""
     state = waiting()
     state.inventory.nodes.add("other")
     state.inventory.forget_report("n")
     answer = explain.explain(state, state.pods["uid-waits-0"])
+    assert await explain.explain_in_steps(state, state.pods["uid-waits-0"]) == answer
     assert answer["nodes"] == dict.fromkeys(["n", "other"], "no MIG report from the node's agent")
     assert answer["reason"] == "2 nodes: no MIG report from the node's agent"
 
