@@ -131,7 +131,8 @@ class PlannerRoutes:
             snapshot = await context.snapshots.text() if cluster else None
             return replace(job, snapshot=snapshot, catalogues=known)
 
-        answer = await _while_connected(request, context.planner.submit(task, complete))
+        client = request.client.host if request.client else ""
+        answer = await _while_connected(request, context.planner.submit(task, complete, client))
         return Response(answer, media_type=JSON)
 
 

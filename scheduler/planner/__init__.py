@@ -3,10 +3,11 @@
 The API submits jobs through the port; a bounded pool of worker processes of low priority does them. Nothing here
 imports the solver: only a worker does, and no worker runs before the first job. Reading order:
 
-    port      what a job is, what a task gets, what can go wrong
-    tasks     plan, capacity and repack, as tasks
-    messages  the messages between service and worker, and their framing
-    worker    the program that a worker process runs
-    process   one worker process, seen from the service
-    pool      the port on worker processes
+    port        what a job is, what a task gets, what can go wrong
+    tasks       plan, capacity and repack, as tasks
+    messages    the messages between service and worker, and their framing
+    worker      the program that a worker process runs
+    process     one worker process, seen from the service
+    fair_queue  whose question is next
+    pool        the port on worker processes
 """

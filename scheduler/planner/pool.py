@@ -6,11 +6,13 @@ gets no jobs pays nothing. All of it happens on the event loop; the work itself 
 
 import asyncio
 import math
+from dataclasses import dataclass
 
 import structlog
 
 from scheduler.metrics import Metrics
 from scheduler.planner import messages
+from scheduler.planner.fair_queue import FairQueue
 from scheduler.planner.messages import Chunks, Done, Failed, Outcome, Refused
 from scheduler.planner.port import (
     BusyError,
@@ -30,6 +32,16 @@ from scheduler.planner.process import WorkerProcess
 _log = structlog.get_logger("planner")
 
 
+@dataclass(eq=False)
+class _InWork:
+    """A question that has a worker: whose it is, since when, and when it ends without an answer."""
+
+    client: str
+    began: float
+    deadline: float
+    timeout: asyncio.Timeout
+
+
 class PlannerPool:
     """Worker processes that do jobs. `pending` is the number of jobs in work or waiting."""
 
@@ -37,7 +49,8 @@ class PlannerPool:
         self.limits = limits
         self.pending = 0
         self._metrics = metrics
-        self._slots = asyncio.Semaphore(limits.workers)
+        self._queue = FairQueue(limits.workers, limits.queue, self._busy, self._share_time)
+        self._in_work: set[_InWork] = set()
         self._workers = [WorkerProcess(nice=limits.nice, memory_mib=limits.memory_mib) for _ in range(limits.workers)]
         self._free = list(self._workers)  # the last one used is taken first, so that others can grow idle
         self._idle_timers: dict[WorkerProcess, asyncio.TimerHandle] = {}
@@ -45,17 +58,13 @@ class PlannerPool:
         self._last_answer_s = 1.0
         self._closed = False
 
-    async def submit(self, task: Task, make_job: JobFactory) -> bytes:
+    async def submit(self, task: Task, make_job: JobFactory, client: str = "") -> bytes:
         """The answer as JSON; see `port.Planner`."""
-        waiting = self.pending - self.limits.workers
-        if waiting >= self.limits.queue:
-            retry_after_s = math.ceil(self._last_answer_s * (waiting + 1) / self.limits.workers)
-            raise BusyError(waiting, max(1, retry_after_s))
         self.pending += 1
         task_name = task.__name__  # type: ignore[attr-defined]  # tasks are functions: they travel by name
         result = "cancelled"
         try:
-            answer = await self._within_deadline(task, make_job)
+            answer = await self._within_deadline(task, make_job, client)
             result = "answered"
         except PlannerError as error:
             result = type(error).__name__.removesuffix("Error").lower()
@@ -76,21 +85,45 @@ class PlannerPool:
             timer.cancel()
         await asyncio.gather(*self._stopping, *(worker.stop() for worker in self._workers))
 
-    async def _within_deadline(self, task: Task, make_job: JobFactory) -> bytes:
+    async def _within_deadline(self, task: Task, make_job: JobFactory, client: str) -> bytes:
         loop = asyncio.get_running_loop()
         arrived, began = loop.time(), None
+        deadline = arrived + self.limits.deadline_s
         try:
-            async with asyncio.timeout(self.limits.deadline_s), self._slots:
+            async with asyncio.timeout_at(deadline) as timeout:
+                await self._queue.enter(client)
                 began = loop.time()
-                job = await make_job()
-                left_s = arrived + self.limits.deadline_s - loop.time()
-                outcome = await self._run(*messages.encode_job(task, job, left_s))
+                in_work = _InWork(client, began, deadline, timeout)
+                self._in_work.add(in_work)
+                try:
+                    self._share_time()
+                    job = await make_job()
+                    left_s = (timeout.when() or deadline) - loop.time()
+                    outcome = await self._run(*messages.encode_job(task, job, left_s))
+                finally:
+                    self._in_work.discard(in_work)
+                    self._queue.leave()
                 answer = self._answer(messages.decode_outcome(outcome))
         except TimeoutError:
-            waited_s = (began or loop.time()) - arrived
-            raise PlannerDeadlineError(self.limits.deadline_s, waited_s) from None
+            now = loop.time()
+            if began is not None and now < deadline:
+                raise PlannerDeadlineError(self.limits.share_s, began - arrived, others_wait=True) from None
+            raise PlannerDeadlineError(self.limits.deadline_s, (began or now) - arrived) from None
         self._last_answer_s = loop.time() - began
         return answer
+
+    def _share_time(self) -> None:
+        """Let no question take more than its share while another client waits, and all the time otherwise."""
+        for in_work in self._in_work:
+            ends = in_work.deadline
+            if self._queue.others_wait(in_work.client):
+                ends = min(ends, in_work.began + self.limits.share_s)
+            if not in_work.timeout.expired():
+                in_work.timeout.reschedule(ends)
+
+    def _busy(self, waiting: int) -> BusyError:
+        retry_after_s = math.ceil(self._last_answer_s * (waiting + 1) / self.limits.workers)
+        return BusyError(waiting, max(1, retry_after_s))
 
     async def _run(self, job: Chunks, snapshot: Chunks) -> bytes:
         """The outcome of a job, from a free worker."""

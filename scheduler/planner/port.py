@@ -24,6 +24,11 @@ class PoolLimits:
     nice: int = 19
     idle_s: float = 300.0
 
+    @property
+    def share_s(self) -> float:
+        """What one question may take while another client waits: so long that all who may wait have as much."""
+        return self.deadline_s / (self.queue + 1)
+
 
 @dataclass(frozen=True, slots=True)
 class PlannerJob:
@@ -80,10 +85,11 @@ JobFactory = Callable[[], Awaitable[PlannerJob]]
 class Planner(Protocol):
     """Where tasks are done."""
 
-    async def submit(self, task: Task, make_job: JobFactory) -> bytes:
+    async def submit(self, task: Task, make_job: JobFactory, client: str = "") -> bytes:
         """The answer as JSON. The job is made when it is its turn. To cancel is to stop the work.
 
-        Raises DocumentError for what the task's InputError says, and the other PlannerErrors.
+        `client` says who asks: clients take turns. Raises DocumentError for what the task's InputError says, and the
+        other PlannerErrors.
         """
 
     async def close(self) -> None:
@@ -115,11 +121,11 @@ class BusyError(PlannerError):
 class PlannerDeadlineError(PlannerError):
     """The deadline came before the answer."""
 
-    def __init__(self, deadline_s: float, waited_s: float) -> None:
-        super().__init__(
-            f"no answer within {deadline_s:g} s, {waited_s:.1f} s of them in the queue; "
-            "ask for less, or raise planner_deadline_s"
-        )
+    def __init__(self, deadline_s: float, waited_s: float, *, others_wait: bool = False) -> None:
+        said = f"no answer within {deadline_s:g} s, {waited_s:.1f} s of them in the queue"
+        if others_wait:
+            said = f"no answer within {deadline_s:g} s, as long as one question may take while others wait"
+        super().__init__(f"{said}; ask for less, or raise planner_deadline_s")
 
 
 class TooLargeError(PlannerError):

@@ -343,3 +343,43 @@ async def test_no_worker_outlives_a_service_that_is_killed(tmp_path: Path) -> No
     service.kill()
     await service.wait()
     await eventually(lambda: not alive(pid), "the worker ends")
+
+
+async def test_questions_of_one_client_do_not_keep_the_planner_from_another(tmp_path: Path) -> None:
+    """Five endless questions, asked again whenever one ends, leave another client an answer within its deadline."""
+    pool = PlannerPool(LIMITS, Metrics())
+    document = json.dumps({"began": str(tmp_path / "began")}).encode()
+
+    async def ask_for_ever() -> None:
+        while True:
+            with contextlib.suppress(PlannerError):
+                await pool.submit(work.endless, made(PlannerJob(document)), "greedy")
+            await asyncio.sleep(0)  # refused at once, it lets others have their turn
+
+    greedy = [asyncio.create_task(ask_for_ever()) for _ in range(5)]
+    await begun(tmp_path / "began")
+    answered = await pool.submit(work.echo, made(PlannerJob(b"1")), "other")
+    assert json.loads(answered)["document"] == 1
+    for task in greedy:
+        task.cancel()
+    await asyncio.gather(*greedy, return_exceptions=True)
+    await pool.close()
+
+
+async def test_alone_a_client_has_all_the_time(tmp_path: Path) -> None:
+    """A question may take more than one share while only its own client waits, and says so when others cut it short."""
+    pool = PlannerPool(LIMITS, Metrics())
+    document = json.dumps({"began": str(tmp_path / "began")}).encode()
+    first = asyncio.create_task(pool.submit(work.endless, made(PlannerJob(document)), "one"))
+    await begun(tmp_path / "began")
+    second = asyncio.create_task(pool.submit(work.echo, made(PlannerJob(b"1")), "one"))
+    done, _ = await asyncio.wait((first, second), timeout=1.05 * pool.limits.share_s)
+    assert not done
+    assert json.loads(await pool.submit(work.echo, made(PlannerJob(b"2")), "other"))["document"] == 2
+    with pytest.raises(
+        PlannerDeadlineError, match="no answer within 6 s, as long as one question may take while others"
+    ):
+        await first
+    second.cancel()
+    await asyncio.gather(second, return_exceptions=True)
+    await pool.close()

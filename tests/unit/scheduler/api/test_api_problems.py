@@ -32,9 +32,9 @@ class Failing:
     def __init__(self, error: Exception) -> None:
         self._error = error
 
-    async def submit(self, task: Task, make_job: JobFactory) -> bytes:
+    async def submit(self, task: Task, make_job: JobFactory, client: str = "") -> bytes:
         """Raise."""
-        del task, make_job
+        del task, make_job, client
         raise self._error
 
     async def close(self) -> None:
