@@ -116,7 +116,7 @@ def _summary(running: "LocalCluster", options: "LocalClusterOptions") -> Text:
         ("extender  ", "dim"),
         f"{running.service.extender_url}/v1\n",
         ("API       ", "dim"),
-        f"{running.service.api_url}/docs\n\n",
+        f"{running.service.api_url}/openapi.json\n\n",
         ("Try: ", "dim"),
         "kubectl apply -f deploy/examples/triton-1g.yaml; kubectl get pods -o wide; kubectl get mn",
     )

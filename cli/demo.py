@@ -114,7 +114,7 @@ def _render(running: Demo, options: demos.DemoOptions, picture: Picture) -> Rend
         ("extender ", "dim"),
         f"{service.extender_url}/v1",
         ("   API ", "dim"),
-        f"{service.api_url}/docs\n",
+        f"{service.api_url}/openapi.json\n",
         (f"In another terminal: migsched top{_url_flag(service.api_url)}, migsched explain POD", "dim"),
     )
     parts: list[RenderableType] = [head, "", slot_map.draw(picture.nodes), ""]

@@ -9,18 +9,21 @@ DRAINED = 256 * 2**20  # bytes of an oversized body that are read and thrown awa
 
 
 class BodyTooLargeError(errors.MigschedError):
-    """A request body beyond the limit; reading it has stopped."""
+    """A request body beyond the limit; reading it has stopped. `setting` is what would admit it."""
+
+    def __init__(self, limit: int, setting: str) -> None:
+        super().__init__(f"request body: more than {limit} bytes; raise {setting} if it is real")
 
 
-async def read(receive: Receive, limit: int) -> bytes:
+async def read(receive: Receive, limit: int, *, drained: int = DRAINED, setting: str = "max_body_mib") -> bytes:
     """The body. Raises BodyTooLargeError for a longer one, which is never held in memory; ClientDisconnect.
 
-    What is too long is read on and thrown away, up to a point: a client that is cut off while it sends sees a reset
-    connection instead of the answer.
+    What is too long is read on and thrown away, up to `drained` bytes: a client that is cut off while it sends sees a
+    reset connection instead of the answer.
     """
     chunks: list[bytes] = []
     length, more = 0, True
-    while more and length <= limit + DRAINED:
+    while more and length <= limit + drained:
         message = await receive()
         if message["type"] == "http.disconnect":
             raise ClientDisconnect
@@ -30,5 +33,5 @@ async def read(receive: Receive, limit: int) -> bytes:
         if length > limit:
             chunks.clear()
     if length > limit:
-        raise BodyTooLargeError(f"request body: more than {limit} bytes; raise max_body_mib if it is real")
+        raise BodyTooLargeError(limit, setting)
     return b"".join(chunks)

@@ -1,21 +1,18 @@
-"""Wires the scheduler service: state, reflectors, extender, API, two HTTP servers. `run` is what `migsched
-scheduler` calls.
+"""Wires the scheduler service: state, reflectors, extender, API, their servers. `run` is what `migsched scheduler`
+calls.
 
-Start: both servers listen at once; verbs answer 503 and /readyz is false until nodes, MigNodes and pods are listed,
+Start: both ports listen at once; verbs answer 503 and /readyz is false until nodes, MigNodes and pods are listed,
 in that order, so that pods find the GPUs their annotations name. Stop: no new calls, bindings in flight get their
 end, watches close.
 """
 
 import asyncio
 import gc
-import math
 import signal
 from collections.abc import Callable, Coroutine
 
 import structlog
-import uvicorn
 import uvloop
-from starlette.types import ASGIApp
 
 from allocator import errors
 from allocator.placement import policy
@@ -30,27 +27,31 @@ from scheduler.cache.requeuer import Requeuer
 from scheduler.extender.binder import Binder
 from scheduler.extender.extender import Extender
 from scheduler.extender.nominations import Nominations
-from scheduler.extender.one_write import OneWriteProtocol
 from scheduler.extender.preemptor import Preemptor
 from scheduler.extender.routes import Routes
-from scheduler.listen import open_socket
 from scheduler.metrics import Metrics
 from scheduler.planner.pool import PlannerPool
 from scheduler.planner.port import ServedTask
+from scheduler.servers import Servers
 from scheduler.settings import Settings
 from scheduler.snapshots import Snapshots
 
 _log = structlog.get_logger("service")
 _MIB = 2**20
-KEEP_ALIVE_S = 120  # longer than the 90 s after which kube-scheduler drops idle connections: Go does not repeat a POST
 _LIST_ORDER = (WatchedKind.NODE, WatchedKind.MIG_NODE, WatchedKind.POD)
 
 
 class Service:
-    """One scheduler service over one cluster. `simulate` is the planner's task behind POST /api/v1/simulate."""
+    """One scheduler service over one cluster. `simulate` is the planner's task behind POST /api/v1/simulate.
 
-    def __init__(self, settings: Settings, cluster: Cluster, simulate: ServedTask | None = None) -> None:
+    `api_apart` gives the API's clients a process of their own (docs/adr/0015).
+    """
+
+    def __init__(
+        self, settings: Settings, cluster: Cluster, simulate: ServedTask | None = None, *, api_apart: bool = False
+    ) -> None:
         self._settings = settings
+        self._api_apart = api_apart
         self._cluster = cluster
         self.metrics = Metrics()
         self._requeuer = Requeuer(cluster, self.metrics, interval_s=settings.requeue_interval_s)
@@ -78,11 +79,13 @@ class Service:
                 snapshots=Snapshots(self.state, cluster),
                 planner=self.planner,
                 simulate=simulate,
-                max_body=settings.max_body_mib * _MIB,
+                max_body=settings.api_max_body_mib * _MIB,
             )
         )
         self._reflectors = [Reflector(cluster, kind, self.state, self.metrics) for kind in _LIST_ORDER]
-        self._servers: list[uvicorn.Server] = []
+        self.servers = Servers(
+            shutdown_s=settings.shutdown_s, log_format=settings.log_format, log_level=settings.log_level
+        )
         self._tasks: list[asyncio.Task[None]] = []
         self._stopping = False
         self.extender_url = ""
@@ -95,10 +98,11 @@ class Service:
     async def start(self) -> None:
         """Listen on both ports and begin to sync. Raises SettingsError naming the setting whose port is taken."""
         settings = self._settings
-        self.extender_url = await self._serve(
+        self.extender_url = await self.servers.serve(
             self._extender_app, settings.extender_host, settings.extender_port, "extender_port"
         )
-        self.api_url = await self._serve(self._api_app, settings.api_host, settings.api_port, "api_port")
+        serve_api = self.servers.serve_apart if self._api_apart else self.servers.serve_bounded
+        self.api_url = await serve_api(self._api_app, settings.api_host, settings.api_port, settings.gateway_limits())
         self._tasks.append(asyncio.create_task(self._reflect(), name="reflect"))
         self._tasks.append(asyncio.create_task(self._requeuer.run(self.state), name="requeue"))
         if self.demand is not None:
@@ -115,7 +119,7 @@ class Service:
 
         What starts a service waits for this too: without its reflectors it would go on deciding by an old picture.
         """
-        done, _ = await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
+        done, _ = await asyncio.wait((*self._tasks, *self.servers.tasks), return_when=asyncio.FIRST_COMPLETED)
         for task in done:
             task.result()
             raise errors.MigschedError(f"{task.get_name()} ended by itself")
@@ -127,15 +131,14 @@ class Service:
     async def stop(self) -> None:
         """Finish calls and bindings in flight, then close everything."""
         self._stopping = True
-        for server in self._servers:
-            server.should_exit = True
+        self.servers.finish()
         await self.planner.close()
         left = await self._binder.drain(self._settings.shutdown_s)
-        for task in self._tasks:
+        tasks = (*self._tasks, *self.servers.tasks)
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        for server in self._servers:
-            await server.shutdown()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self.servers.close()
         await self._cluster.close()
         _log.info("stopped", bindings_without_an_end=left)
 
@@ -155,30 +158,6 @@ class Service:
                 group.create_task(reflector.run(), name="follow")
                 await reflector.synced.wait()
 
-    async def _serve(self, application: ASGIApp, host: str, port: int, setting: str) -> str:
-        sock = open_socket(host, port, setting)
-        config = uvicorn.Config(
-            application,
-            http=OneWriteProtocol,
-            log_config=None,
-            access_log=False,
-            proxy_headers=False,
-            server_header=False,
-            date_header=False,
-            timeout_keep_alive=KEEP_ALIVE_S,
-            timeout_graceful_shutdown=math.ceil(self._settings.shutdown_s),
-            lifespan="off",
-            backlog=2048,
-        )
-        server = uvicorn.Server(config)
-        config.load()
-        server.lifespan = config.lifespan_class(config)
-        await server.startup(sockets=[sock])
-        self._servers.append(server)
-        self._tasks.append(asyncio.create_task(server.main_loop(), name=f"serve {setting}"))
-        shown = "127.0.0.1" if host in ("0.0.0.0", "::") else host
-        return f"http://{shown}:{sock.getsockname()[1]}"
-
     def _refresh_gauges(self) -> None:
         """Bring the gauges that describe the inventory up to date; asked for by a scrape."""
         self.metrics.show(self.state.inventory, self.state.demanded(), refused=len(self.state.refused))
@@ -193,7 +172,7 @@ def run(settings: Settings, simulate: ServedTask | None = None) -> None:
 async def _run(settings: Settings, simulate: ServedTask | None) -> None:
     from scheduler.cache.kube import KubeClient  # half a second to load: not for those who bring another cluster
 
-    service = Service(settings, await KubeClient.connect(settings.kubeconfig), simulate)
+    service = Service(settings, await KubeClient.connect(settings.kubeconfig), simulate, api_apart=True)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -13,8 +13,10 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from allocator.placement import policy
 from config import settings as loader
+from scheduler.gateway.limits import GatewayLimits
 from scheduler.planner.port import PoolLimits
 
+_BEYOND_DEADLINE_S = 10.0  # that the planner is late is an answer too
 _Port = Annotated[int, Field(ge=0, le=65535)]
 
 
@@ -27,6 +29,30 @@ class Settings(BaseSettings):
     extender_port: _Port = Field(8765, description="Port of the extender; 0 takes a free one.")
     api_host: str = Field("0.0.0.0", description="Address of the capacity API, health and metrics.")
     api_port: _Port = Field(8080, description="Port of the capacity API; 0 takes a free one.")
+    api_hosts: str = Field(
+        "migsched,migsched.migsched-system,migsched.migsched-system.svc,migsched.migsched-system.svc.cluster.local",
+        description="Names under which the capacity API is reached, by commas; IP addresses and localhost always are. "
+        "* admits every name, and with it DNS rebinding.",
+    )
+    api_connections: int = Field(
+        256,
+        ge=8,
+        le=10_000,
+        description="Connections to the capacity API; a quarter of them from one address. Beyond, the longest idle one "
+        "is closed.",
+    )
+    api_calls: int = Field(
+        32,
+        ge=4,
+        le=1000,
+        description="Calls of the capacity API at once; a quarter of them from one address. A further one gets 503.",
+    )
+    api_max_body_mib: int = Field(
+        1, ge=1, le=64, description="Largest document sent to the capacity API in MiB; a larger one gets 413."
+    )
+    api_memory_mib: int = Field(
+        384, ge=256, description="Address space of the process that serves the capacity API in MiB."
+    )
     kubeconfig: Path | None = Field(None, description="Kubeconfig file; without it the pod's service account is used.")
     policy: str = Field(
         policy.DEFAULT.name, description="How placements are scored: " + ", ".join(policy.POLICIES) + "."
@@ -44,7 +70,7 @@ class Settings(BaseSettings):
         "inf admits every node that fits.",
     )
     max_body_mib: int = Field(
-        32, ge=1, le=1024, description="Largest request body in MiB; 5,000 full Node objects are about 20."
+        32, ge=1, le=1024, description="Largest body sent to the extender in MiB; 5,000 full Node objects are about 20."
     )
     bind_timeout_s: float = Field(
         4.5,
@@ -98,6 +124,17 @@ class Settings(BaseSettings):
     )
     log_format: str = Field("json", pattern="^(json|console)$", description="json for machines, console for people.")
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$", description="Lowest level that is logged.")
+
+    def gateway_limits(self) -> GatewayLimits:
+        """What the API's clients may take."""
+        return GatewayLimits(
+            hosts=tuple(name.strip().lower() for name in self.api_hosts.split(",") if name.strip()),
+            connections=self.api_connections,
+            calls=self.api_calls,
+            body_bytes=self.api_max_body_mib * 2**20,
+            answer_s=self.planner_deadline_s + _BEYOND_DEADLINE_S,
+            memory_mib=self.api_memory_mib,
+        )
 
     def planner_limits(self) -> PoolLimits:
         """What the planner may take."""

@@ -13,7 +13,7 @@ from starlette.types import ASGIApp
 
 from benchmarks.servers import extender_server
 from benchmarks.servers.extender_server import Timed
-from scheduler import api, service
+from scheduler import api, servers, service
 from scheduler.api import Context
 from scheduler.extender.one_write import OneWriteProtocol
 from scheduler.extender.routes import Routes
@@ -43,13 +43,13 @@ async def _serve(nodes: int) -> None:
         max_body=MAX_BODY,
     )
     applications = (Timed(Routes(extender, metrics, ready=lambda: True, max_body=MAX_BODY)), api.build(context))
-    servers = [_server(application) for application in applications]
-    sockets = [server.config.bind_socket() for server in servers]
+    made = [_server(application) for application in applications]
+    sockets = [server.config.bind_socket() for server in made]
     service.freeze_gc()
     for sock in sockets:
         sock.listen()  # so that a client told the address now is never refused
     print(*(f"http://127.0.0.1:{sock.getsockname()[1]}" for sock in sockets), flush=True)  # noqa: T201  # read by the parent
-    await asyncio.gather(*(server.serve(sockets=[sock]) for server, sock in zip(servers, sockets, strict=True)))
+    await asyncio.gather(*(server.serve(sockets=[sock]) for server, sock in zip(made, sockets, strict=True)))
 
 
 def _server(application: ASGIApp) -> uvicorn.Server:
@@ -62,7 +62,7 @@ def _server(application: ASGIApp) -> uvicorn.Server:
             access_log=False,
             proxy_headers=False,
             lifespan="off",
-            timeout_keep_alive=service.KEEP_ALIVE_S,
+            timeout_keep_alive=servers.KEEP_ALIVE_S,
         )
     )
 

@@ -1,4 +1,5 @@
-"""The capacity API: what people, the command line and dashboards ask. OpenAPI is at /openapi.json and /docs.
+"""The capacity API: what people, the command line and dashboards ask. Its OpenAPI document is at
+/openapi.json.
 
 build          the application
 inventory      routes about the cluster as it is: nodes, pods, explain, snapshot

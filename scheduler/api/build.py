@@ -14,6 +14,8 @@ def build(context: Context) -> FastAPI:
         title="migsched",
         summary="MIG capacity: what is where, what fits, what to buy or move, and why a pod is pending.",
         version="v1",
+        docs_url=None,  # pages that load scripts from another site; the document itself is /openapi.json
+        redoc_url=None,
     )
     _health_routes(app, context)
     cluster.add(app, context)

@@ -23,13 +23,20 @@ Document = dict[str, Any]
 
 _WHAT = {
     400: "the request cannot be used: the field, the value and the fix",
+    403: "asked under a name that is not the API's, or for a web page of another site",
     404: "there is no such thing",
+    408: "the body did not come in time",
     413: "the body is too large, or the answer takes more memory than the planner may have",
+    415: "the document is neither application/json nor application/yaml",
     500: "a defect; the log of the service has it",
     502: "the planner's process died; ask again",
-    503: "not now: the cluster is still being read, the planner's queue is full, or the service is stopping",
+    503: "not now: the cluster is still being read, there are too many calls, the planner's queue is full, or the "
+    "service is stopping",
     504: "no answer within the planner's deadline",
 }
+_GUARD = (403, 503)  # what any call may get but a probe, and one with a document
+_GUARD_OF_DOCUMENTS = (408, 413, 415)
+_PROBES = ("livez", "readyz")
 PLANNER = (400, 413, 500, 502, 503, 504)  # what any question to the planner may get
 _RETRY = {"Retry-After": {"description": "seconds until it is worth asking again", "schema": {"type": "integer"}}}
 
@@ -100,6 +107,8 @@ def _complete(document: Document, types: Sequence[Any]) -> None:
     document["components"]["schemas"] |= components
     for operation in itertools.chain.from_iterable(path.values() for path in document["paths"].values()):
         operation["responses"].pop("422", None)  # FastAPI's own: ours are 400
+        if operation["operationId"] not in _PROBES:
+            _add_guard(operation)
         for example in EXAMPLES.operations.get(operation["operationId"], ()):
             _add(operation, example)
         for status, response in operation["responses"].items():
@@ -108,6 +117,17 @@ def _complete(document: Document, types: Sequence[Any]) -> None:
                     response["content"][JSON].setdefault("examples", {})[example.name] = {"value": example.answer}
     for name in ("HTTPValidationError", "ValidationError"):
         document["components"]["schemas"].pop(name, None)
+
+
+def _add_guard(operation: Document) -> None:
+    """What the gateway answers before the call comes here."""
+    of_documents = _GUARD_OF_DOCUMENTS if "requestBody" in operation else ()
+    for status in (*_GUARD, *of_documents):
+        content = {JSON: {"schema": {"$ref": _COMPONENT.format(name=ProblemDetails.__name__)}}}
+        response: Document = {"description": _WHAT[status], "content": content}
+        if status == 503:
+            response["headers"] = _RETRY
+        operation["responses"].setdefault(str(status), response)
 
 
 def _add(operation: Document, example: Example) -> None:

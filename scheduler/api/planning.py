@@ -9,7 +9,7 @@ from collections.abc import Coroutine
 from dataclasses import replace
 from typing import Annotated, Any
 
-from fastapi import FastAPI, Query, Request, Response
+from fastapi import FastAPI, HTTPException, Query, Request, Response
 from starlette.requests import ClientDisconnect
 
 from allocator.planning.capacity.types import CapacityAnswer, CapacityDocument
@@ -17,7 +17,7 @@ from allocator.planning.plan.types import PlanAnswer, PlanDocument
 from allocator.planning.repack.types import RepackAnswer, RepackDocument
 from scheduler import body
 from scheduler.api.context import Context
-from scheduler.api.documentation import JSON, PLANNER, answers
+from scheduler.api.documentation import JSON, PLANNER, YAML, answers
 from scheduler.api.documentation import body as documented
 from scheduler.planner import tasks
 from scheduler.planner.port import PlannerJob, ServedTask, Task
@@ -35,6 +35,8 @@ _Seconds = Annotated[
 _CapacityDocument = Annotated[
     str, Query(description="the document of `migsched capacity`, JSON or YAML", examples=["{profiles: [3g.20gb]}"])
 ]
+# A web page cannot send these without asking the server first; it can send text/plain, what forms send, and no type.
+DOCUMENT_TYPES = (JSON, YAML, "application/x-yaml", "text/yaml", "text/x-yaml")
 _MAYBE_CAPACITY = CapacityDocument | None  # null is what an empty YAML document says
 
 
@@ -113,9 +115,12 @@ class PlannerRoutes:
         self._context = context
 
     async def job(self, request: Request, time_limit_s: float | None) -> PlannerJob:
-        """The job in a request's body. What is not said to be JSON is read as YAML, of which JSON is a part."""
-        document = await body.read(request.receive, self._context.max_body)
+        """The job in a request's body. Raises HTTPException (415) for a type that is neither JSON nor YAML."""
         content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if content_type not in DOCUMENT_TYPES:
+            must = f"must be {JSON} or {YAML}"
+            raise HTTPException(415, f"Content-Type: {content_type[:120]!r}: {must}")
+        document = await body.read(request.receive, self._context.max_body, setting="api_max_body_mib")
         return PlannerJob(document, is_json=content_type == JSON, time_limit_s=time_limit_s)
 
     async def answer(

@@ -212,7 +212,7 @@ async def _api_url(process: asyncio.subprocess.Process) -> str:
         line = await asyncio.wait_for(process.stdout.readline(), 60)
         assert line, seen
         seen += line.decode()
-    found = re.search(r"API (http://\S+)/docs", seen)
+    found = re.search(r"API (http://\S+)/openapi.json", seen)
     assert found is not None
     return found[1]
 

@@ -113,13 +113,16 @@ def _owned(value: Any, owners: dict[str, str]) -> Any:
 
 
 @asynccontextmanager
-async def running(**changes: Any) -> AsyncIterator[RunningService]:
-    """The service over the example cluster, synced. Its planner is as important as the tests beside it."""
+async def running(*, apart: bool = False, **changes: Any) -> AsyncIterator[RunningService]:
+    """The service over the example cluster, synced. Its planner is as important as the tests beside it.
+
+    `apart` has the API served as in production, by a process of its own.
+    """
     server = example_cluster()
     changes = {"shutdown_s": 0.05, "planner_nice": 0, **changes}
     chosen = settings.load(extender_port=0, api_port=0, api_host="127.0.0.1", **changes)
     cluster = MemoryCluster(server)
-    service = Service(chosen, cluster, planner_tasks.SIMULATE)
+    service = Service(chosen, cluster, planner_tasks.SIMULATE, api_apart=apart)
     await service.start()
     try:
         await service.synced()

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import httpx
+import pytest
 
 from allocator import errors
 from allocator.claims import contract
@@ -26,18 +27,62 @@ def alive(pid: int) -> bool:
     return Path(f"/proc/{pid}").exists()
 
 
-async def test_yaml_is_read_whatever_the_client_calls_it() -> None:
-    """A YAML document is answered as its JSON is, with or without a content type; wrong JSON is refused as such."""
+async def test_yaml_is_read_as_json_is() -> None:
+    """A YAML document is answered as its JSON is, under each of YAML's types; wrong JSON is refused as such."""
     async with running_service.running() as running:
         text = "requests:\n- {name: analysis, profiles: {7g.40gb: 1}}\n"
         expected = (await running.client.post("/api/v1/repack", json=ROOM)).json()
-        for kind in ("application/yaml", "text/plain", "application/x-www-form-urlencoded"):
+        for kind in ("application/yaml", "application/x-yaml; charset=utf-8", "text/yaml"):
             answer = await running.client.post("/api/v1/repack", content=text, headers={"Content-Type": kind})
             assert answer.json() == expected
         answer = await running.client.post(
             "/api/v1/repack", content=text, headers={"Content-Type": "application/json; charset=utf-8"}
         )
         assert (answer.status_code, answer.json()["field"]) == (400, "document")
+
+
+@pytest.mark.parametrize("kind", ["", "text/plain", "application/x-www-form-urlencoded", "multipart/form-data"])
+async def test_a_document_that_any_web_page_can_send_is_415(kind: str) -> None:
+    """Types that a browser sends for a foreign page without asking first, and no type, are refused; no work starts."""
+    async with running_service.running() as running:
+        headers = {"Content-Type": kind} if kind else {}
+        answer = await running.client.post("/api/v1/plan", content="{}", headers=headers)
+        assert (answer.status_code, "application/yaml" in answer.json()["detail"]) == (415, True)
+        assert running.service.planner.processes() == []
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Host": "attacker.example"},
+        {"Origin": "http://attacker.example"},
+        {"Origin": "null"},
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "same-site"},
+    ],
+)
+async def test_pages_of_other_sites_start_nothing(headers: dict[str, str]) -> None:
+    """A question that a browser asks for a foreign page, or under a foreign name, is 403 and no answer may be read."""
+    async with running_service.running() as running:
+        answer = await running.client.get("/api/v1/capacity", headers=headers)
+        assert (answer.status_code, next(iter(headers)) in answer.json()["detail"]) == (403, True)
+        assert not any(name.startswith("access-control") for name in answer.headers)
+        assert running.service.planner.processes() == []
+
+
+@pytest.mark.parametrize("host", ["localhost:8080", "127.0.0.1:8080", "[::1]:8080", "10.1.2.3", "migsched:8080"])
+async def test_the_names_of_the_api_are_answered(host: str) -> None:
+    """A port-forward, the pod's address and the Service's names reach it."""
+    async with running_service.running() as running:
+        assert (await running.client.get("/api/v1/nodes", headers={"Host": host})).status_code == 200
+
+
+async def test_no_page_loads_foreign_scripts() -> None:
+    """There is the OpenAPI document and no page that shows it with scripts of another site."""
+    async with running_service.running() as running:
+        for path in ("/docs", "/redoc"):
+            assert (await running.client.get(path)).status_code == 404
+        assert (await running.client.get("/openapi.json")).status_code == 200
 
 
 async def test_nothing_is_started_before_somebody_asks() -> None:
@@ -90,10 +135,11 @@ async def test_stopping_answers_those_who_wait() -> None:
 
 async def test_a_body_past_the_limit_is_413() -> None:
     """An oversized document is refused without being kept."""
-    async with running_service.running(max_body_mib=1) as running:
-        answer = await running.client.post("/api/v1/plan", content=b"#" * (2**20 + 1))
+    async with running_service.running(api_max_body_mib=1) as running:
+        yaml = {"Content-Type": "application/yaml"}
+        answer = await running.client.post("/api/v1/plan", content=b"#" * (2**20 + 1), headers=yaml)
         assert answer.status_code == 413
-        assert "max_body_mib" in answer.json()["detail"]
+        assert "api_max_body_mib" in answer.json()["detail"]
 
 
 async def test_before_the_cluster_is_known_only_what_needs_none_is_answered() -> None:

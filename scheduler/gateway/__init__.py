@@ -1,0 +1,12 @@
+"""The gateway: a process of its own between the capacity API and its clients (docs/adr/0015).
+
+Reading order:
+
+    limits    what clients may take
+    origin    which hosts and pages may ask
+    guard     those rules, and the bounds of calls, before any application
+    cache     answers about the cluster, made at most once a second
+    proxy     calls passed on to the service
+    worker    the program that the gateway's process runs
+    process   that process, seen from the service
+"""

@@ -1,0 +1,141 @@
+"""Guard: what every request to the API passes before an application sees it.
+
+Order: is it meant for us (`origin`), is there room for one more call, and is the body there within its bounds. Probes
+pass without a place of their own: they have no body, and the kubelet must get its answer when clients have taken all
+places.
+"""
+
+import asyncio
+from collections import Counter
+from http import HTTPStatus
+
+import msgspec
+import structlog
+from starlette.datastructures import Headers
+from starlette.requests import ClientDisconnect
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from scheduler import body
+from scheduler.gateway import origin
+from scheduler.gateway.limits import GatewayLimits
+
+PROBES = ("/livez", "/readyz")
+_RETRY_S = 1
+_log = structlog.get_logger("gateway")
+
+
+class Guard:
+    """An application behind the limits. `in_flight` is the number of its calls, probes left out."""
+
+    def __init__(self, application: ASGIApp, limits: GatewayLimits) -> None:
+        self._application = application
+        self._limits = limits
+        self._hosts = frozenset(limits.hosts)
+        self._by_client: Counter[str] = Counter()
+
+    @property
+    def in_flight(self) -> int:
+        """Calls in work, probes left out."""
+        return self._by_client.total()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer, or have it answered."""
+        if scope["type"] != "http":
+            return
+        if scope["path"] in PROBES:
+            await self._application(scope, receive, send)
+            return
+        refused = self._refused(scope)
+        if refused is not None:
+            await refused(scope, receive, send)
+            return
+        client = scope["client"][0] if scope["client"] else ""
+        if self.in_flight >= self._limits.calls or self._by_client[client] >= self._limits.calls_of_one:
+            many = "too many calls at once; ask again"
+            await problem(HTTPStatus.SERVICE_UNAVAILABLE, many, {"Retry-After": str(_RETRY_S)})(scope, receive, send)
+            return
+        self._by_client[client] += 1
+        try:
+            await self._call(scope, receive, send)
+        finally:
+            self._by_client[client] -= 1
+            if not self._by_client[client]:
+                del self._by_client[client]
+
+    def _refused(self, scope: Scope) -> Response | None:
+        headers = Headers(scope=scope)
+        why = origin.refusal(self._hosts, headers.get("host"), headers.get("origin"), headers.get("sec-fetch-site"))
+        if why is not None:
+            return problem(HTTPStatus.FORBIDDEN, why)
+        return None
+
+    async def _call(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            async with asyncio.timeout(self._limits.body_s):
+                content = await self._body(scope, receive)
+        except TimeoutError:
+            late = problem(HTTPStatus.REQUEST_TIMEOUT, f"the request body took more than {self._limits.body_s:g} s")
+            await late(scope, receive, send)
+            return
+        except body.BodyTooLargeError as error:
+            await problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, str(error))(scope, receive, send)
+            return
+        except ClientDisconnect:
+            return
+        sender = _Sender(send, self._limits.send_s)
+        try:
+            await self._application(scope, _replayed(content, receive), sender.send)
+        except TimeoutError:
+            if not sender.late:
+                raise
+
+    async def _body(self, scope: Scope, receive: Receive) -> bytes:
+        most = self._limits.body_bytes
+        try:
+            said = int(Headers(scope=scope).get("content-length", "0"))
+        except ValueError:
+            said = 0  # the parser refuses it before it comes here
+        if said > most:
+            raise body.BodyTooLargeError(most, "api_max_body_mib")
+        return await body.read(receive, most, drained=0, setting="api_max_body_mib")
+
+
+class _Sender:
+    """Sends an answer within a time of its start. `late` says that the client did not take it."""
+
+    def __init__(self, send: Send, send_s: float) -> None:
+        self._send = send
+        self._send_s = send_s
+        self._ends: float | None = None
+        self.late = False
+
+    async def send(self, message: Message) -> None:
+        """Send a part. Raises TimeoutError for a client that does not take it."""
+        if self._ends is None:
+            self._ends = asyncio.get_running_loop().time() + self._send_s
+        try:
+            async with asyncio.timeout_at(self._ends):
+                await self._send(message)
+        except TimeoutError:
+            self.late = True
+            raise
+
+
+def problem(status: HTTPStatus, detail: str, headers: dict[str, str] | None = None) -> Response:
+    """A refusal in the API's one shape of problems."""
+    return Response(msgspec.json.encode({"detail": detail}), status, headers, "application/json")
+
+
+def _replayed(content: bytes, receive: Receive) -> Receive:
+    """A receive channel that gives a body that was read already, and then what comes: the client's leaving."""
+    given = False
+
+    async def replay() -> Message:
+        nonlocal given
+        if given:
+            return await receive()
+        given = True
+        return {"type": "http.request", "body": content, "more_body": False}
+
+    return replay

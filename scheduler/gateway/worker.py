@@ -1,0 +1,77 @@
+"""The gateway's program: `python -m scheduler.gateway.worker`, started by `process` only.
+
+It takes the listening socket as a file descriptor and passes calls on to the service. It is less important than the
+extender and has bounded memory; where its standard input ends, because the service stops or is gone, it ends.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import logging
+import os
+import resource
+import signal
+import socket
+import sys
+from pathlib import Path
+
+import msgspec
+import uvloop
+
+from config import logs
+from httpserver import protocol
+from scheduler.gateway.guard import Guard
+from scheduler.gateway.limits import NICE, GatewayLimits
+from scheduler.gateway.proxy import Proxy
+
+STOP_S = 5
+_OOM_SCORE_ADJ = "900"  # of /proc/self/oom_score_adj: before the service, after the planner
+_MIB = 2**20
+
+
+def main() -> None:
+    """Serve until standard input ends."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--listener", type=int, required=True, help="file descriptor of a listening socket")
+    parser.add_argument("--socket", required=True, help="path of the service's private socket")
+    parser.add_argument("--limits", required=True, help="GatewayLimits as JSON")
+    parser.add_argument("--log-format", required=True)
+    parser.add_argument("--log-level", required=True)
+    arguments = parser.parse_args()
+    limits = msgspec.json.decode(arguments.limits, type=GatewayLimits)
+    _lower_priority(limits.memory_mib)
+    logs.configure(arguments.log_format, arguments.log_level)
+    # uvicorn has a line for each request that is none and each client that leaves: strangers would write our log.
+    logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
+    uvloop.run(_serve(socket.socket(fileno=arguments.listener), arguments.socket, limits))
+
+
+async def _serve(listener: socket.socket, upstream: str, limits: GatewayLimits) -> None:
+    proxy = Proxy(upstream, answer_s=limits.answer_s)
+    made = protocol.configuration(
+        Guard(proxy, limits), limits.of_connections(), timeout_graceful_shutdown=STOP_S, backlog=2048
+    )
+    ended = asyncio.Event()
+    asyncio.get_running_loop().add_reader(sys.stdin.fileno(), _end_with_input, ended)
+    await protocol.serve(made, listener, ended)
+    await proxy.close()
+
+
+def _end_with_input(ended: asyncio.Event) -> None:
+    """The service writes nothing: what can be read is the end."""
+    asyncio.get_running_loop().remove_reader(sys.stdin.fileno())
+    ended.set()
+
+
+def _lower_priority(memory_mib: int) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the service, which then ends this
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    os.nice(NICE)
+    resource.setrlimit(resource.RLIMIT_AS, (memory_mib * _MIB, memory_mib * _MIB))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    with contextlib.suppress(OSError):  # not on every system, and nothing depends on it
+        Path("/proc/self/oom_score_adj").write_text(_OOM_SCORE_ADJ)
+
+
+if __name__ == "__main__":
+    main()
