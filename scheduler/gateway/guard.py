@@ -22,6 +22,7 @@ from scheduler.gateway.limits import GatewayLimits
 
 PROBES = ("/livez", "/readyz")
 _RETRY_S = 1
+_CLOSE = {"Connection": "close"}  # for a client that has more to send: to read it and throw it away is work too
 _log = structlog.get_logger("gateway")
 
 
@@ -50,10 +51,14 @@ class Guard:
         if refused is not None:
             await refused(scope, receive, send)
             return
+        if self._is_long(scope):
+            await self._too_long(scope, receive, send)
+            return
         client = scope["client"][0] if scope["client"] else ""
         if self.in_flight >= self._limits.calls or self._by_client[client] >= self._limits.calls_of_one:
             many = "too many calls at once; ask again"
-            await problem(HTTPStatus.SERVICE_UNAVAILABLE, many, {"Retry-After": str(_RETRY_S)})(scope, receive, send)
+            headers = {"Retry-After": str(_RETRY_S), **(_CLOSE if _is_chunked(scope) else {})}
+            await problem(HTTPStatus.SERVICE_UNAVAILABLE, many, headers)(scope, receive, send)
             return
         self._by_client[client] += 1
         try:
@@ -73,13 +78,13 @@ class Guard:
     async def _call(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             async with asyncio.timeout(self._limits.body_s):
-                content = await self._body(scope, receive)
+                content = await body.read(receive, self._limits.body_bytes, drained=0)
         except TimeoutError:
-            late = problem(HTTPStatus.REQUEST_TIMEOUT, f"the request body took more than {self._limits.body_s:g} s")
-            await late(scope, receive, send)
+            late = f"the request body took more than {self._limits.body_s:g} s"
+            await problem(HTTPStatus.REQUEST_TIMEOUT, late, _CLOSE)(scope, receive, send)
             return
-        except body.BodyTooLargeError as error:
-            await problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, str(error))(scope, receive, send)
+        except body.BodyTooLargeError:
+            await self._too_long(scope, receive, send)
             return
         except ClientDisconnect:
             return
@@ -90,15 +95,18 @@ class Guard:
             if not sender.late:
                 raise
 
-    async def _body(self, scope: Scope, receive: Receive) -> bytes:
-        most = self._limits.body_bytes
-        try:
-            said = int(Headers(scope=scope).get("content-length", "0"))
-        except ValueError:
-            said = 0  # the parser refuses it before it comes here
-        if said > most:
-            raise body.BodyTooLargeError(most, "api_max_body_mib")
-        return await body.read(receive, most, drained=0, setting="api_max_body_mib")
+    def _is_long(self, scope: Scope) -> bool:
+        """Whether a body says that it is too long; the parser has looked at the number."""
+        return int(Headers(scope=scope).get("content-length", "0")) > self._limits.body_bytes
+
+    async def _too_long(self, scope: Scope, receive: Receive, send: Send) -> None:
+        error = body.BodyTooLargeError(self._limits.body_bytes, "api_max_body_mib")
+        await problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, str(error), _CLOSE)(scope, receive, send)
+
+
+def _is_chunked(scope: Scope) -> bool:
+    """Whether a body has a length that nobody has said."""
+    return "transfer-encoding" in Headers(scope=scope)
 
 
 class _Sender:

@@ -4,7 +4,7 @@ import msgspec
 
 from httpserver.limits import ConnectionLimits
 
-NICE = 10  # below the extender, above the planner
+NICE = 5  # below the extender, and far above the planner: the kubelet's probes are answered here
 BODY_S = 30.0  # until a request's body is there
 SEND_S = 30.0  # until an answer is taken
 
