@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from benchmarks.benchmark import Benchmark
 from benchmarks.entries.agent import AGENT
+from benchmarks.entries.crowd import CROWD
 from benchmarks.entries.decisions import DECISIONS
 from benchmarks.entries.extender import EXTENDER
 from benchmarks.entries.fragmentation import FRAGMENTATION
@@ -27,6 +28,7 @@ BENCHMARKS = (
     REPACKING,
     EXTENDER,
     INTERFERENCE,
+    CROWD,
     SYNC,
     AGENT,
     SCHEDULER,

@@ -67,6 +67,25 @@ def interference(
 
 
 @app.command()
+def crowd(
+    nodes: Annotated[int, typer.Option(min=1, help="Cluster size.")] = 300,
+    calls: Annotated[int, typer.Option(min=1, help="Filter calls per block.")] = 1500,
+    rounds: Annotated[int, typer.Option(min=1, help="Blocks of each kind, in turn.")] = 3,
+    form: Form = Format.TABLE,
+) -> None:
+    """Time of a filter call while clients of the capacity API mean harm, and while they do not.
+
+    Example: migsched bench crowd -o json
+    """
+    checkout.require_for_benchmarks("crowd")
+    from benchmarks import crowd as crowd_bench
+
+    with progress.shown() as tell:
+        rows = crowd_bench.measure(nodes, calls, rounds, progress=tell)
+    _show("crowd", rows, form)
+
+
+@app.command()
 def scheduler(
     nodes: Annotated[int, typer.Option(min=1, help="Fake nodes of 8 GPUs.")] = 1000,
     pods: Annotated[int, typer.Option(min=1, help="Pods per run, one 1g slice each.")] = 500,

@@ -1,30 +1,34 @@
-"""The server that the interference benchmark measures: extender, API and planner of one service over a half-full fleet.
+"""The server that the benchmarks interference and crowd measure: extender, API and planner over a half-full fleet.
 
-Run as a process of its own by `benchmarks.interference`. A line with the extender's and the API's URL on standard
-output says that it is ready; GET /timings of the extender gives the server times since the last call.
+Served as by `migsched scheduler`: the API through a gateway in a process of its own. Run as a process of its own. A
+line with the extender's and the API's URL on standard output says that it is ready; GET /timings of the extender gives
+the server times since the last call.
 """
 
 import argparse
 import asyncio
+import resource
+import signal
 
-import uvicorn
 import uvloop
-from starlette.types import ASGIApp
 
 from benchmarks.servers import extender_server
 from benchmarks.servers.extender_server import Timed
-from scheduler import api, servers, service
+from scheduler import api, service
 from scheduler.api import Context
-from scheduler.extender.one_write import OneWriteProtocol
 from scheduler.extender.routes import Routes
+from scheduler.gateway.limits import GatewayLimits
 from scheduler.metrics import Metrics
 from scheduler.planner.pool import PlannerPool
 from scheduler.planner.port import PoolLimits
+from scheduler.servers import Servers
 from scheduler.snapshots import Snapshots
 from simulator.cluster.memory_cluster.client import MemoryCluster
 from simulator.cluster.memory_cluster.server import MemoryServer
 
 MAX_BODY = 2**25
+HOST = "127.0.0.1"
+DESCRIPTORS = 1024  # the soft limit that systemd gives, and some container runtimes
 
 
 async def _serve(nodes: int) -> None:
@@ -42,35 +46,28 @@ async def _serve(nodes: int) -> None:
         simulate=None,
         max_body=MAX_BODY,
     )
-    applications = (Timed(Routes(extender, metrics, ready=lambda: True, max_body=MAX_BODY)), api.build(context))
-    made = [_server(application) for application in applications]
-    sockets = [server.config.bind_socket() for server in made]
+    made = Servers(shutdown_s=1, log_format="json", log_level="error")
+    routes = Routes(extender, metrics, ready=lambda: True, max_body=MAX_BODY)
+    extender_url = await made.serve(Timed(routes), HOST, 0, "extender_port")
+    api_url = await made.serve_apart(api.build(context), HOST, 0, GatewayLimits())
     service.freeze_gc()
-    for sock in sockets:
-        sock.listen()  # so that a client told the address now is never refused
-    print(*(f"http://127.0.0.1:{sock.getsockname()[1]}" for sock in sockets), flush=True)  # noqa: T201  # read by the parent
-    await asyncio.gather(*(server.serve(sockets=[sock]) for server, sock in zip(made, sockets, strict=True)))
-
-
-def _server(application: ASGIApp) -> uvicorn.Server:
-    return uvicorn.Server(
-        uvicorn.Config(
-            application,
-            port=0,
-            http=OneWriteProtocol,
-            log_level="warning",
-            access_log=False,
-            proxy_headers=False,
-            lifespan="off",
-            timeout_keep_alive=servers.KEEP_ALIVE_S,
-        )
-    )
+    print(extender_url, api_url, flush=True)  # noqa: T201  # read by the parent
+    stopped = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
+    await stopped.wait()
+    await context.planner.close()
+    made.finish()
+    for task in made.tasks:
+        task.cancel()
+    await asyncio.gather(*made.tasks, return_exceptions=True)
+    await made.close()
 
 
 def main() -> None:
     """Build the fleet and serve until ended."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--nodes", type=int, required=True)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (DESCRIPTORS, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
     uvloop.run(_serve(parser.parse_args().nodes))
 
 

@@ -87,6 +87,7 @@ def test_an_installed_migsched_shows_all_its_help(migsched: Migsched, arguments:
         (("cluster",), "`make cluster` there"),
         (("bench", "extender"), '`make bench ARGS="--only extender"` there'),
         (("bench", "interference"), '`make bench ARGS="--only interference"` there'),
+        (("bench", "crowd"), '`make bench ARGS="--only crowd"` there'),
         (("bench", "scheduler"), '`make bench ARGS="--only scheduler"` there'),
         (("bench", "agent"), '`make bench ARGS="--only agent"` there'),
         (("bench", "sync"), '`make bench ARGS="--only sync"` there'),

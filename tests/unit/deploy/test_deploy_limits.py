@@ -34,7 +34,7 @@ def test_the_memory_limit_is_above_all_that_one_container_starts() -> None:
         for bound in tomllib.loads(RANGES.read_text(encoding="utf-8"))["range"]
         if (bound["measure"], bound["field"], bound.get("where")) == ("sync", "peak_mib", {"nodes": 5000})
     )
-    shipped = settings.Settings()
+    shipped = settings.load()
     needed_mib = service + shipped.api_memory_mib + shipped.planner_workers * shipped.planner_memory_mib
     (extender,) = DEPLOYMENT["spec"]["template"]["spec"]["initContainers"]
     assert bytes_of(extender["resources"]["limits"]["memory"]) >= needed_mib * MIB
@@ -43,7 +43,7 @@ def test_the_memory_limit_is_above_all_that_one_container_starts() -> None:
 @pytest.mark.parametrize(
     ("policy", "workload", "ports"),
     [
-        (SCHEDULER_POLICY, DEPLOYMENT, {settings.Settings().api_port, 10259}),
+        (SCHEDULER_POLICY, DEPLOYMENT, {settings.load().api_port, 10259}),
         (AGENT_POLICY, DAEMON_SET, {agent_settings.Settings.model_fields["metrics_port"].default}),
     ],
     ids=["scheduler", "agent"],
