@@ -9,7 +9,7 @@ from typing import Protocol
 from httpserver.limits import ConnectionLimits
 
 
-class Connection(Protocol):
+class AdmittedConnection(Protocol):
     """A connection as far as this goes."""
 
     @property
@@ -29,13 +29,13 @@ class Connections:
 
     def __init__(self, limits: ConnectionLimits) -> None:
         self._limits = limits
-        self._by_address: dict[str, dict[Connection, None]] = {}
+        self._by_address: dict[str, dict[AdmittedConnection, None]] = {}
         self._total = 0
 
     def __len__(self) -> int:
         return self._total
 
-    def admit(self, newcomer: Connection) -> bool:
+    def admit(self, newcomer: AdmittedConnection) -> bool:
         """Take a connection in, in place of another one if there is no room; False where none can leave."""
         own = self._by_address.get(newcomer.address, {})
         if len(own) >= self._limits.per_address:
@@ -52,7 +52,7 @@ class Connections:
         self._add(newcomer)
         return True
 
-    def discard(self, connection: Connection) -> None:
+    def discard(self, connection: AdmittedConnection) -> None:
         """Forget a connection, if it is known."""
         own = self._by_address.get(connection.address, {})
         if connection in own:
@@ -61,14 +61,14 @@ class Connections:
             if not own:
                 del self._by_address[connection.address]
 
-    def _add(self, connection: Connection) -> None:
+    def _add(self, connection: AdmittedConnection) -> None:
         self._by_address.setdefault(connection.address, {})[connection] = None
         self._total += 1
 
-    def _by_size(self) -> list[dict[Connection, None]]:
+    def _by_size(self) -> list[dict[AdmittedConnection, None]]:
         """The connections of each address, the most first."""
         return sorted(self._by_address.values(), key=len, reverse=True)
 
 
-def _oldest_that_waits(connections: dict[Connection, None]) -> Connection | None:
+def _oldest_that_waits(connections: dict[AdmittedConnection, None]) -> AdmittedConnection | None:
     return next((connection for connection in connections if connection.waits_for_client), None)

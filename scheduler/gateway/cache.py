@@ -47,6 +47,7 @@ class Cache:
 
     def __init__(self, *, most_bytes: int = MOST_BYTES, clock: Callable[[], float] = time.monotonic) -> None:
         self._most_bytes = most_bytes
+        self._small = most_bytes // 1024  # probes: so little room is always there
         self._clock = clock
         self._known: dict[str, _Known] = {}
         self._alive: weakref.WeakSet[Answer] = weakref.WeakSet()
@@ -54,8 +55,10 @@ class Cache:
     async def get(self, path: str, make: Make, lifetime_s: float = LIFETIME_S) -> Answer:
         """The answer, at most `lifetime_s` old if there is room for another. Raises what `make` raises."""
         known = self._known.setdefault(path, _Known())
-        if known.answer is not None and (self._clock() - known.made_at < lifetime_s or self._is_full()):
-            return known.answer
+        if known.answer is not None:
+            is_young = self._clock() - known.made_at < lifetime_s
+            if is_young or (known.answer.size > self._small and self._is_full()):
+                return known.answer
         if known.making is None:
             known.making = asyncio.create_task(self._make(known, make), name=f"make {path}")
         return await asyncio.shield(known.making)  # a client that leaves does not end it for the others

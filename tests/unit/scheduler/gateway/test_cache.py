@@ -72,6 +72,18 @@ async def test_slow_readers_cannot_fill_the_memory() -> None:
     assert maker.made == 3
 
 
+async def test_small_answers_are_never_old() -> None:
+    """Probes are answered anew whatever slow readers keep alive."""
+    clock = Clock()
+    cache = Cache(most_bytes=100_000, clock=clock)
+    kept = [await cache.get(f"/{number}", Maker(size=60_000)) for number in range(2)]
+    probe = Maker(size=10)
+    await cache.get("/readyz", probe)
+    clock.now += 2
+    await cache.get("/readyz", probe)
+    assert (probe.made, len(kept)) == (2, 2)
+
+
 async def test_what_fails_is_asked_again() -> None:
     """A failure reaches those who wait, and the next one asks anew."""
 
