@@ -35,24 +35,26 @@ _MIB = 2**20
 
 def measure(
     nodes: int = NODES,
-    calls: int = 1500,
+    seconds: float = 4.0,
     rounds: int = 3,
     acts: Sequence[str] = tuple(ACTS),
     progress: Progress = lambda _: None,
 ) -> list[dict[str, Any]]:
-    """Rows {meanwhile, nodes, calls, p50_ms, p99_ms, p50_ratio, p99_ratio, probes, failed_probes, memory_mib}.
+    """Rows {meanwhile, nodes, calls, p50_ms, p99_ms, p50_ratio, p99_ratio, probes, failed_probes, memory_mib, …}.
 
-    A ratio is to the quiet blocks of the same run. `memory_mib` is the most that all processes of the service took.
+    A block takes `seconds`. A ratio is to the quiet blocks of the same run. `memory_mib` is the most that all processes
+    of the service took; `connections` and `sent_mib` are what the hostile clients did.
     """
     progress(f"crowd: {nodes} nodes × {extender_server.GPUS_PER_NODE} GPUs, filling them")
     phases = {meanwhile: _Phase() for meanwhile in (QUIET, *acts)}
     with _server(nodes) as server:
-        server.filter(calls // 10)
+        server.filter(seconds / 4)
         for number in range(rounds):
             for meanwhile, phase in phases.items():
                 progress(f"crowd: round {number + 1} of {rounds}, meanwhile {meanwhile}")
-                with _acting(meanwhile, server.api_url), _Probes(server, phase):
-                    phase.times += server.filter(calls)
+                with _acting(meanwhile, server.api_url, phase), _Probes(server, phase):
+                    server.filter(seconds / 4)  # until what they do shows
+                    phase.times += server.filter(seconds)
     return [_row(nodes, meanwhile, phase, phases[QUIET]) for meanwhile, phase in phases.items()]
 
 
@@ -64,6 +66,8 @@ class _Phase:
     probes: int = 0
     failed: int = 0
     memory: int = 0
+    connections: int = 0
+    sent_mib: int = 0
 
     def percentiles(self) -> tuple[float, float]:
         p50, p99 = np.percentile(self.times, [50, 99])
@@ -83,6 +87,8 @@ def _row(nodes: int, meanwhile: str, phase: _Phase, quiet: _Phase) -> dict[str, 
         "probes": phase.probes,
         "failed_probes": phase.failed,
         "memory_mib": round(phase.memory / _MIB),
+        "connections": phase.connections,
+        "sent_mib": phase.sent_mib,
     }
 
 
@@ -96,10 +102,11 @@ class _Server:
         self._names = extender_server.node_names(nodes)
         self._pods = 0
 
-    def filter(self, calls: int) -> list[float]:
-        """Milliseconds of so many filter calls, one after the other."""
-        times = []
-        for _ in range(calls):
+    def filter(self, seconds: float) -> list[float]:
+        """Milliseconds of filter calls, one after the other, for so long."""
+        times: list[float] = []
+        ends = time.monotonic() + seconds
+        while not times or time.monotonic() < ends:
             self._pods += 1
             pod = extender.pod_document(f"pod-{self._pods}", extender.PROFILES[self._pods % len(extender.PROFILES)])
             body = msgspec.json.encode({"Pod": pod, "Nodes": None, "NodeNames": self._names})
@@ -168,8 +175,8 @@ def _resident(pid: str) -> int:
 
 
 @contextmanager
-def _acting(act: str, url: str) -> Iterator[None]:
-    """Hostile clients at work, unless it is to be quiet."""
+def _acting(act: str, url: str, phase: _Phase) -> Iterator[None]:
+    """Hostile clients at work, unless it is to be quiet; what they did is added up."""
     if act == QUIET:
         yield
         return
@@ -180,6 +187,10 @@ def _acting(act: str, url: str) -> Iterator[None]:
             if not process.stdout.readline():
                 raise RuntimeError("the hostile clients did not start")
             yield
+            process.terminate()
+            connections, sent_mib = process.stdout.readline().split()
+            phase.connections += int(connections)
+            phase.sent_mib += int(sent_mib)
         finally:
             process.kill()
 

@@ -69,7 +69,7 @@ def interference(
 @app.command()
 def crowd(
     nodes: Annotated[int, typer.Option(min=1, help="Cluster size.")] = 300,
-    calls: Annotated[int, typer.Option(min=1, help="Filter calls per block.")] = 1500,
+    seconds: Annotated[float, typer.Option(min=0.1, help="Seconds per block.")] = 4.0,
     rounds: Annotated[int, typer.Option(min=1, help="Blocks of each kind, in turn.")] = 3,
     form: Form = Format.TABLE,
 ) -> None:
@@ -81,7 +81,7 @@ def crowd(
     from benchmarks import crowd as crowd_bench
 
     with progress.shown() as tell:
-        rows = crowd_bench.measure(nodes, calls, rounds, progress=tell)
+        rows = crowd_bench.measure(nodes, seconds, rounds, progress=tell)
     _show("crowd", rows, form)
 
 

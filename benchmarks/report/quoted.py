@@ -191,6 +191,23 @@ def _interference(recorded: Results) -> str:
     )
 
 
+def _crowd(recorded: Results) -> str:
+    """Filter calls while clients of the API mean harm, beside those while they do not."""
+    return _markdown(
+        ["meanwhile", "filter p50 / p99", "÷ quiet p50 / p99", "failed probes", "memory"],
+        (
+            [
+                row["meanwhile"],
+                f"{row['p50_ms']:.2f} / {row['p99_ms']:.2f}",
+                f"{row['p50_ratio']:.2f} / {row['p99_ratio']:.2f}",
+                f"{row['failed_probes']} of {row['probes']}",
+                f"{row['memory_mib']} MiB",
+            ]
+            for row in recorded.rows("crowd")
+        ),
+    )
+
+
 def _markdown(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
     heads = list(head)
     lines = ["| " + " | ".join(line) + " |\n" for line in (heads, *rows)]
@@ -210,6 +227,7 @@ TABLES: Mapping[str, Callable[[Results], str]] = {
     "agent-rest": _agent_rest,
     "sync": _sync,
     "interference": _interference,
+    "crowd": _crowd,
 }
 
 

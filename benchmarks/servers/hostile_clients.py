@@ -1,8 +1,9 @@
 """Clients of the capacity API that mean harm: a process of its own, so that its work does not count as the service's.
 
-Run by `benchmarks.crowd`. A line on standard output says that it is at work; it goes on until it is ended. Each client
-has one of a hundred addresses of loopback, so that it is not the share of one address that protects others, and comes
-again as soon as it is refused.
+Run by `benchmarks.crowd`. A line on standard output says that each client has been connected once; it goes on until
+SIGTERM, and then prints how often its clients were connected and how many MiB they have sent. Each client has one of a
+hundred addresses of loopback, so that it is not the share of one address that protects others, and comes again as soon
+as it is refused.
 """
 
 import argparse
@@ -11,6 +12,7 @@ import contextlib
 import itertools
 import os
 import resource
+import signal
 from collections.abc import Awaitable, Callable
 from urllib.parse import urlsplit
 
@@ -19,9 +21,17 @@ CHUNK = 2**16
 ADDRESSES = 100
 _HEAD = "POST /api/v1/plan HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n"
 _AGAIN_S = 0.01  # before a client that was refused comes again: 1,200 at once would measure connecting alone
+_FIRST_S = 5.0  # for the first connections
 _numbers = itertools.count()
 
 Send = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+class _Done:
+    """What the clients have done so far."""
+
+    connections = 0
+    sent = 0  # bytes
 
 
 async def unfinished_body(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -71,14 +81,17 @@ async def _blanks(writer: asyncio.StreamWriter, head: bytes, length: int) -> Non
     for _ in range(length // CHUNK):
         writer.write(b" " * CHUNK)
         await writer.drain()
+        _Done.sent += CHUNK
 
 
-async def _client(host: str, port: int, send: Send) -> None:
+async def _client(host: str, port: int, send: Send, connected: Callable[[], None]) -> None:
     """One client, which comes again whenever its connection ends."""
     address = f"127.0.1.{1 + next(_numbers) % ADDRESSES}"
     while True:
         with contextlib.suppress(OSError, EOFError, StopIteration, asyncio.LimitOverrunError):
             reader, writer = await asyncio.open_connection(host, port, local_addr=(address, 0), limit=MIB)
+            _Done.connections += 1
+            connected()
             try:
                 await send(reader, writer)
             finally:
@@ -89,10 +102,22 @@ async def _client(host: str, port: int, send: Send) -> None:
 async def _attack(act: str, url: str) -> None:
     parts = urlsplit(url)
     number, send = ACTS[act]
-    async with asyncio.TaskGroup() as group:
-        for _ in range(number):
-            group.create_task(_client(str(parts.hostname), int(parts.port or 80), send))
-        print("at work", flush=True)  # noqa: T201  # read by the parent
+    loop, ended = asyncio.get_running_loop(), asyncio.Event()
+    loop.add_signal_handler(signal.SIGTERM, ended.set)
+    firsts = [asyncio.Event() for _ in range(number)]
+    clients = [
+        asyncio.create_task(_client(str(parts.hostname), int(parts.port or 80), send, first.set)) for first in firsts
+    ]
+    with contextlib.suppress(TimeoutError):  # a service that is full lets no more of them in
+        async with asyncio.timeout(_FIRST_S):
+            for first in firsts:
+                await first.wait()
+    print("at work", flush=True)  # noqa: T201  # read by the parent
+    await ended.wait()
+    print(_Done.connections, _Done.sent // MIB, flush=True)  # noqa: T201  # read by the parent
+    for client in clients:
+        client.cancel()
+    os._exit(0)  # its connections need no farewell
 
 
 def main() -> None:
