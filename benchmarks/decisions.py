@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import replay
-from allocator.mig import geometry, gpu_models
+from allocator.mig import exploration, geometry, gpu_models
 from allocator.mig.geometry import Geometry
 from allocator.placement import policy
 from benchmarks.benchmark import Progress
@@ -45,8 +45,9 @@ def measure(
 def _row(model: str, contender: Contender, runs: int) -> dict[str, Any]:
     catalogue = gpu_models.find(model)
     began = time.process_time()
-    fresh = Geometry(catalogue)  # not the cached one: this is what a process pays once
-    policy.tables.__wrapped__(policy.find(contender.policy), fresh)
+    explored = exploration.finished(exploration.explore(catalogue, tuple(catalogue.placements())))
+    fresh = Geometry(catalogue, *exploration.finished(exploration.merge(*explored)))  # not the one that is in use
+    policy.tables(policy.find(contender.policy), fresh)
     tables_s = time.process_time() - began
     spent, placed = [], []
     for seed in range(runs):

@@ -14,8 +14,9 @@ from allocator.claims.contract import Promise
 from allocator.claims.inventory import BoundPod
 from allocator.claims.ledger import Claim, ClaimState, Hold
 from allocator.claims.report import GpuReport, MigMode, NodeReport, Owner, Slice, SliceState
-from allocator.mig import gpu_models
+from allocator.mig import exploration, gpu_models
 from allocator.mig.catalogue import Catalogue
+from allocator.mig.geometry import Geometry
 from allocator.mig.profile import Engines, Placement, Profile
 from allocator.request import ContainerRequest, Request, SliceRequest, of_containers
 
@@ -179,6 +180,10 @@ class CatalogueBuilder:
         added = Profile(name, number, number, compute, memory, instances, tuple(starts), engines=used)
         return replace(self, profiles=(*self.profiles, added))
 
+    def build_as(self, model: str) -> Catalogue:
+        """The catalogue of this model."""
+        return replace(self, model=model).build()
+
     def build(self) -> Catalogue:
         """The catalogue; raises CatalogueError if it contradicts itself."""
         return Catalogue(self.model, self.memory_slices, self.compute_slices, self.profiles, self.engine_totals)
@@ -189,3 +194,9 @@ def catalogue(
 ) -> CatalogueBuilder:
     """A made-up GPU model without profiles, to be built up."""
     return CatalogueBuilder(memory_slices, compute_slices, None if engine_totals is None else Engines(**engine_totals))
+
+
+def geometry_of_its_own(catalogue_: Catalogue) -> Geometry:
+    """The geometry of a catalogue, not the one that others use."""
+    explored = exploration.finished(exploration.explore(catalogue_, tuple(catalogue_.placements())))
+    return Geometry(catalogue_, *exploration.finished(exploration.merge(*explored)))

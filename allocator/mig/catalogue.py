@@ -13,6 +13,7 @@ from allocator.mig.profile import Engines, Placement, Profile, checked_name
 
 MAX_MEMORY_SLICES = 32  # today's boards have 4, 8 or 12; a mask must stay a machine word
 MAX_PROFILES = 64  # NVML's enumeration has 18; a hostile report must not make us build huge tables
+MAX_PLACEMENTS = 256  # of all profiles; today's boards have 30 at most
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,9 @@ class Catalogue:
             raise errors.CatalogueError(f"{where}: profile names", names, "must be distinct")
         for profile in self.profiles:
             self._check_profile(profile, where)
+        placements = sum(len(profile.starts) for profile in self.profiles)
+        if placements > MAX_PLACEMENTS:
+            raise errors.CatalogueError(f"{where}: number of starts", placements, f"at most {MAX_PLACEMENTS}")
 
     def _check_profile(self, profile: Profile, where: str) -> None:
         checked_name(profile.name, f"{where}: profile name")

@@ -8,20 +8,27 @@ totals of an A30). Every question of the scheduler then is a look-up: no search 
 Used by policy, fitting, fleet, and by packing for its patterns. Theory: docs/geometry.md.
 """
 
-from collections import Counter
-from collections.abc import Iterable, Iterator
-from functools import cached_property, lru_cache
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Generator, Hashable, Iterable, Iterator
+from functools import cached_property
+from typing import TypeVar, TypeVarTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from allocator import errors
+from allocator.mig import exploration, gpu_models
 from allocator.mig.catalogue import Catalogue
 from allocator.mig.profile import Placement
+from allocator.mig.recent import Recent
 
-MAX_STEPS = 500_000  # placements tried while exploring; an A100 takes 16,425. What needs more is refused, not searched
+MAX_UNUSED = 4 * 2**20  # bytes of geometries that no GPU uses, or not any more
+MAX_REFUSED = 64  # catalogues that are remembered to be too large: finding out is slow, and a bad report comes again
 
 Multiset = tuple[int, ...]  # slices per profile, in catalogue order
+_EACH = 1024  # bytes of a placement, its profile and its indexes
+T = TypeVar("T")
+Key = TypeVarTuple("Key")
 
 
 class Geometry:
@@ -34,16 +41,18 @@ class Geometry:
 
     EMPTY = 0
 
-    def __init__(self, catalogue: Catalogue) -> None:
+    def __init__(self, catalogue: Catalogue, masks: npt.NDArray[np.int64], step: npt.NDArray[np.int32]) -> None:
         self.catalogue = catalogue
         self.placements: tuple[Placement, ...] = tuple(catalogue.placements())
         self.profiles: tuple[str, ...] = tuple(p.name for p in catalogue.profiles)
         self.profile_index = {name: i for i, name in enumerate(self.profiles)}
         self.placement_index = {p: i for i, p in enumerate(self.placements)}
         self.profile_of = np.array([self.profile_index[p.profile] for p in self.placements], dtype=np.int32)
-        raw_masks, raw_step = _explore(catalogue, self.placements)
-        self.masks, self.step = _merge(raw_masks, raw_step)
+        self.masks, self.step = masks, step
         self.room = self._room()
+        for table in (self.masks, self.step, self.room):
+            table.flags.writeable = False
+        self._kept: dict[Hashable, OrderedDict[Hashable, object]] = {}
 
     @property
     def states(self) -> int:
@@ -82,14 +91,35 @@ class Geometry:
     def _room(self) -> npt.NDArray[np.int16]:
         """How many of one profile fit at once, from the fullest states backwards."""
         room = np.zeros((self.states, len(self.profiles)), dtype=np.int16)
-        fullest_first = sorted(range(self.states), key=lambda s: -int(self.masks[s]).bit_count())
-        for state in fullest_first:
-            for index, after in enumerate(self.step[state]):
-                if after >= 0:
-                    profile = self.profile_of[index]
-                    room[state, profile] = max(room[state, profile], 1 + room[after, profile])
-        room.flags.writeable = False
+        first_of_profile = np.flatnonzero(np.diff(self.profile_of, prepend=-1))
+        taken = np.array([int(mask).bit_count() for mask in self.masks])
+        for slices in range(self.catalogue.memory_slices - 1, -1, -1):
+            states = np.flatnonzero(taken == slices)
+            after = self.step[states]
+            fitting = np.where(after >= 0, 1 + room[after, self.profile_of], 0)
+            room[states] = np.maximum.reduceat(fitting, first_of_profile, axis=1)
         return room
+
+    def keep(self, make: Callable[["Geometry", *Key], T], *key: *Key, most: int) -> T:
+        """What a function makes of this geometry and a key, made once, and forgotten with the geometry.
+
+        Of each function the latest `most` are kept. A cache of the function's own would keep the geometry as well.
+        """
+        kept = self._kept.get(make)
+        if kept is None:
+            kept = self._kept[make] = OrderedDict()
+        if key in kept:
+            value: T = kept[key]  # type: ignore[assignment]  # a function's own values are under its name
+            return value
+        value = kept[key] = make(self, *key)
+        if len(kept) > most:
+            kept.popitem(last=False)
+        return value
+
+    @property
+    def nbytes(self) -> int:
+        """About how much memory it takes, without what is kept with it."""
+        return int(self.step.nbytes + self.masks.nbytes + self.room.nbytes) + _EACH * len(self.placements)
 
     def legal_sets(self) -> Iterator[tuple[int, ...]]:
         """Every legal set of slices once, as ascending placement indices, the empty set included."""
@@ -121,103 +151,46 @@ class Geometry:
 
 
 def compiled(catalogue: Catalogue) -> Geometry:
-    """The geometry of a catalogue, built once per distinct catalogue. Raises CatalogueError if it is too large."""
-    geometry = _compiled(catalogue)
-    if isinstance(geometry, errors.CatalogueError):
-        raise errors.CatalogueError(geometry.field, geometry.value, geometry.fix)
+    """The geometry of a catalogue, built once as long as it is used. Raises CatalogueError if it is too large."""
+    known = _recent.get(catalogue)
+    if known is not None:
+        return known
+    return exploration.finished(compiling(catalogue))
+
+
+def is_known(catalogue: Catalogue) -> bool:
+    """Whether `compiled` answers at once, be it with a refusal."""
+    return _recent.get(catalogue) is not None or catalogue in _refused
+
+
+def is_shipped(catalogue: Catalogue) -> bool:
+    """Whether a catalogue is in the table of known GPU models."""
+    return catalogue.model in gpu_models.known() and catalogue == gpu_models.find(catalogue.model)
+
+
+def compiling(catalogue: Catalogue) -> Generator[int, None, Geometry]:
+    """As `compiled`, in parts of about a millisecond. Yields the number of placements tried since the last yield."""
+    known = _recent.get(catalogue)
+    if known is not None:
+        return known
+    refused = _refused.get(catalogue)
+    if refused is not None:
+        raise errors.CatalogueError(refused.field, refused.value, refused.fix)
+    placements = tuple(catalogue.placements())
+    try:
+        explored = yield from exploration.explore(catalogue, placements)
+    except errors.CatalogueError as error:
+        _refused[catalogue] = errors.CatalogueError(error.field, error.value, error.fix)  # without its traceback
+        if len(_refused) > MAX_REFUSED:
+            del _refused[next(iter(_refused))]
+        raise
+    geometry = Geometry(catalogue, *(yield from exploration.merge(*explored)))
+    _recent.put(catalogue, geometry, geometry.nbytes)
+    if is_shipped(catalogue):
+        _shipped[catalogue] = geometry
     return geometry
 
 
-@lru_cache(maxsize=256)
-def _compiled(catalogue: Catalogue) -> Geometry | errors.CatalogueError:
-    try:
-        return Geometry(catalogue)
-    except errors.CatalogueError as refused:  # remembered too: finding out costs seconds, and a bad report comes again
-        return refused
-
-
-def _explore(
-    catalogue: Catalogue, placements: tuple[Placement, ...]
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32]]:
-    """Reach every (mask, use of the limited things) from the empty GPU; the transitions between them."""
-    caps, uses = limits(catalogue, placements)
-    masks = [p.mask for p in placements]
-    start = (0, (0,) * len(caps))
-    numbers: dict[tuple[int, tuple[int, ...]], int] = {start: 0}
-    order = [start]
-    rows: list[list[int]] = []
-    for mask, used in order:  # grows while we walk it: a breadth-first search
-        row = []
-        for added, cost in zip(masks, uses, strict=True):
-            after_use = tuple(map(int.__add__, used, cost))
-            if mask & added or any(u > limit for u, limit in zip(after_use, caps, strict=True)):
-                row.append(-1)
-                continue
-            after = (mask | added, after_use)
-            number = numbers.setdefault(after, len(numbers))
-            if number == len(order):
-                order.append(after)
-            row.append(number)
-        rows.append(row)
-        if len(order) * len(placements) > MAX_STEPS:
-            raise errors.CatalogueError(
-                f"catalogue of {catalogue.model}: profiles",
-                len(catalogue.profiles),
-                f"more than {MAX_STEPS} steps between states; this is not a GPU",
-            )
-    return np.array([m for m, _ in order], dtype=np.int64), np.array(rows, dtype=np.int32)
-
-
-def limits(
-    catalogue: Catalogue, placements: tuple[Placement, ...]
-) -> tuple[tuple[int, ...], tuple[tuple[int, ...], ...]]:
-    """What can run out before memory does, and what each placement uses of it.
-
-    Of compute slices, instances per profile, and media engines (where their totals and every profile's share are
-    known) those that slices which overlap nowhere could ask too much of.
-    """
-    profiles = catalogue.profiles
-    caps = [catalogue.compute_slices, *(p.max_instances for p in profiles)]
-    costs = {p.name: [p.compute_slices, *(int(p.name == other.name) for other in profiles)] for p in profiles}
-    if catalogue.engine_totals is not None and all(p.engines is not None for p in profiles):
-        caps += catalogue.engine_totals.values()
-        for p in profiles:
-            costs[p.name] += p.engines.values() if p.engines is not None else ()
-    uses = [[costs[p.profile][i] for p in placements] for i in range(len(caps))]
-    bind = [i for i, cap in enumerate(caps) if _most(uses[i], placements, catalogue.memory_slices) > cap]
-    return tuple(caps[i] for i in bind), tuple(tuple(uses[i][j] for i in bind) for j in range(len(placements)))
-
-
-def _most(uses: Iterable[int], placements: tuple[Placement, ...], memory_slices: int) -> int:
-    """The most that placements which overlap nowhere use together."""
-    ending: dict[int, list[tuple[int, int]]] = {}
-    for use, placement in zip(uses, placements, strict=True):
-        ending.setdefault(placement.start + placement.size, []).append((placement.start, use))
-    most = [0]  # by the number of memory slices looked at
-    for end in range(1, memory_slices + 1):
-        most.append(max([most[-1], *(most[start] + use for start, use in ending.get(end, ()))]))
-    return most[-1]
-
-
-def _merge(
-    masks: npt.NDArray[np.int64], step: npt.NDArray[np.int32]
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32]]:
-    """Moore's minimisation: merge states that cover the same slices and allow the same futures."""
-    _, group = np.unique(masks, return_inverse=True)
-    count = -1
-    while count != group.max():
-        count = group.max()
-        after = np.where(step >= 0, group[step], -1)
-        _, group = np.unique(np.column_stack([group, after]), axis=0, return_inverse=True)
-        group = group.ravel()
-    # Number the groups by their first member, so that the empty GPU stays state 0.
-    firsts = np.full(group.max() + 1, len(group), dtype=np.int64)
-    np.minimum.at(firsts, group, np.arange(len(group)))
-    rank = np.empty_like(firsts)
-    rank[np.argsort(firsts)] = np.arange(len(firsts))
-    members = np.sort(firsts)
-    merged = np.where(step[members] >= 0, rank[group[step[members]]], -1).astype(np.int32)
-    merged.flags.writeable = False
-    merged_masks = masks[members]
-    merged_masks.flags.writeable = False
-    return merged_masks, merged
+_recent: Recent[Catalogue, Geometry] = Recent(MAX_UNUSED)
+_shipped: dict[Catalogue, Geometry] = {}  # a few, and kept
+_refused: dict[Catalogue, errors.CatalogueError] = {}

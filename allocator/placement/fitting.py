@@ -9,17 +9,19 @@ import operator
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache, reduce
+from functools import reduce
 
 import numpy as np
 
 from allocator.mig.geometry import Geometry
 from allocator.mig.profile import Placement
 from allocator.placement import policy, splits
+from allocator.placement.kept import kept
 from allocator.placement.policy import Policy
 from allocator.placement.splits import Counts, Losses, Share
 
 GpuState = tuple[Geometry, int]
+_MOST_SHARES = 128  # answers about one GPU, kept with each geometry
 
 TooComplexError = splits.TooComplexError  # what every question here raises rather than guess
 
@@ -41,7 +43,7 @@ def fits(gpus: Sequence[GpuState], counts: Mapping[str, int]) -> bool:
     return _fits(tuple(sorted(gpus, key=lambda gs: (id(gs[0]), gs[1]))), requested)
 
 
-@lru_cache(maxsize=16_384)
+@kept(maxsize=4_096)
 def _fits(gpus: tuple[GpuState, ...], counts: Counts) -> bool:
     if any(sum(g.room_for(s, name) for g, s in gpus) < n for name, n in counts):
         return False
@@ -52,18 +54,18 @@ def _fits(gpus: tuple[GpuState, ...], counts: Counts) -> bool:
     splits.check(counts)
     held = 1  # bit i: the GPUs so far can take the share with number i
     for geometry, state in gpus:
-        held = reduce(operator.or_, ((held & bits) << number for number, bits in _shares_in(geometry, state, counts)))
+        shares = geometry.keep(_shares_in, state, counts, most=_MOST_SHARES)
+        held = reduce(operator.or_, ((held & bits) << number for number, bits in shares))
     return held >> (splits.number(counts) - 1) != 0
 
 
-@lru_cache(maxsize=8_192)
 def _shares_in(geometry: Geometry, state: int, counts: Counts) -> tuple[tuple[int, int], ...]:
     """The shares that fit a state, each as its number and the numbers, as bits, of the shares it can be added to."""
     table = splits.losses(policy.DEFAULT, geometry, counts)  # whatever the policy: what is legal costs less than inf
     return tuple(_numbered(share, counts) for share, losses in table.items() if np.isfinite(losses[state]))
 
 
-@lru_cache(maxsize=8_192)
+@kept(maxsize=4_096)
 def _numbered(share: Share, counts: Counts) -> tuple[int, int]:
     """Shares are numbered like digits; bits has a one for every share whose sum with this one the request contains."""
     number, bits, unit = 0, 1, 1
@@ -87,7 +89,7 @@ def place(gpus: Sequence[GpuState], profiles: Sequence[str], by: Policy) -> tupl
     return _place(tuple(gpus), tuple(profiles), by) if profiles else ()
 
 
-@lru_cache(maxsize=4096)
+@kept(maxsize=1_024)
 def _place(gpus: tuple[GpuState, ...], profiles: tuple[str, ...], by: Policy) -> tuple[Placed, ...] | None:
     counts = tuple(sorted(Counter(profiles).items()))
     if not fits(gpus, dict(counts)):

@@ -12,18 +12,18 @@ import numpy as np
 import numpy.typing as npt
 
 from allocator.mig.geometry import Geometry
-from allocator.placement import joint_losses, policy, room
+from allocator.placement import joint_losses, kept, policy, room
 from allocator.placement.fitting import GpuState
 from allocator.placement.joint_losses import JointLosses
 from allocator.placement.policy import Order, Policy
 from allocator.placement.splits import Counts
+from allocator.placement.state_numbers import NO_GPU, StateNumbers
 from allocator.request import Request
 
 Rows = npt.NDArray[np.intp]
 Losses = npt.NDArray[np.float64]
 
 EQUAL = 1e-9  # losses no further apart are equal: sums of the same numbers in another order
-_NO_GPU = 0  # the number of "no such GPU here": nothing fits
 LOOKED_AT = 64  # nodes, before all of them are looked at together
 _MAX_JOINT = 64  # requests of several slices whose losses are kept, the latest
 
@@ -38,8 +38,7 @@ class Fleet:
         self._free_rows: list[int] = []
         self._gpus: list[tuple[GpuState, ...]] = []
         self._states = np.zeros((64, 8), dtype=np.int32)
-        self._offsets: dict[Geometry, int] = {}
-        self._size = 1
+        self._numbers = StateNumbers()
         self._next = 0  # the row after the one that was chosen last, for policies that go round
         self._loss_of: dict[str, Losses] = {}  # profile → loss per global state
         self._best: dict[str, Losses] = {}  # profile → best loss per row, kept current by put and drop
@@ -55,8 +54,8 @@ class Fleet:
 
     @property
     def geometries(self) -> tuple[Geometry, ...]:
-        """The kinds of GPU that there are, or were."""
-        return tuple(self._offsets)
+        """The kinds of GPU that there are."""
+        return tuple(self._numbers.offsets)
 
     @property
     def by_turn(self) -> bool:
@@ -93,18 +92,22 @@ class Fleet:
             row = self._new_row(node)
         elif self._gpus[row] == tuple(gpus):
             return
+        before, after = {geometry for geometry, _ in self._gpus[row]}, {geometry for geometry, _ in gpus}
+        if after != before and self._numbers.add(after - before):
+            self._loss_of = {profile: self._losses_by_state(profile) for profile in self._loss_of}
         self._gpus[row] = tuple(gpus)
         self._changed(row)
-        numbers = [self._offset(g) + s for g, s in gpus]
+        numbers = [self._numbers[g] + s for g, s in gpus]
         if len(numbers) > self._states.shape[1]:
             wider = np.zeros((self._states.shape[0], len(numbers)), dtype=np.int32)
             wider[:, : self._states.shape[1]] = self._states
             self._states = wider
         for column, number in enumerate(numbers):  # see `cheapest` for why not at once
             self._states[row, column] = number
-        self._states[row, len(numbers) :] = _NO_GPU
+        self._states[row, len(numbers) :] = NO_GPU
         for profile, best in self._best.items():
             best[row] = min(map(self._loss_of[profile].item, numbers), default=np.inf)
+        self._removed(before - after)
 
     def drop(self, node: str) -> None:
         """Forget a node; unknown ones are no error."""
@@ -112,12 +115,14 @@ class Fleet:
         if row is None:
             return
         self._names[row] = None
+        geometries = {geometry for geometry, _ in self._gpus[row]}
         self._gpus[row] = ()
         self._changed(row)
-        self._states[row] = _NO_GPU
+        self._states[row] = NO_GPU
         self._free_rows.append(row)
         for best in self._best.values():
             best[row] = np.inf
+        self._removed(geometries)
 
     def rows_of(self, nodes: Sequence[str]) -> Rows:
         """Row per node name, -1 for unknown ones."""
@@ -130,8 +135,11 @@ class Fleet:
         at all, the loss of a row is how late its turn is, in [0, 1).
         """
         counts = request.counts
-        if len(counts) == 1 and counts[0][1] == 1:
-            losses: Losses = np.append(self._best_of(counts[0][0]), np.inf)[rows]
+        losses: Losses
+        if not all(self._numbers.offers(profile) for profile, _ in counts):
+            losses = np.full(len(rows), np.inf)  # not kept: pods may ask for ever other profiles
+        elif len(counts) == 1 and counts[0][1] == 1:
+            losses = np.append(self._best_of(counts[0][0]), np.inf)[rows]
         else:
             losses = self._joint_losses(counts, rows)
         if self.by_turn:
@@ -152,7 +160,10 @@ class Fleet:
         counts = request.counts
         if len(counts) != 1 or counts[0][1] != 1 or self.by_turn:
             return ()
-        best = self._best_of(counts[0][0])
+        profile = counts[0][0]
+        if profile not in self._best and not self._numbers.offers(profile):
+            return ()
+        best = self._best_of(profile)
         row = int(best.argmin())
         least = best.item(row)
         if least == np.inf:
@@ -186,7 +197,7 @@ class Fleet:
         losses = np.full(len(rows), np.inf)
         known = rows >= 0
         joint = self._joint.pop(counts, None) or JointLosses(self.policy, counts)
-        losses[known] = joint.of(rows[known], self._states, self._versions, self._offsets)
+        losses[known] = joint.of(rows[known], self._states, self._versions, self._numbers.offsets)
         self._joint[counts] = joint
         if len(self._joint) > _MAX_JOINT:
             del self._joint[next(iter(self._joint))]
@@ -199,8 +210,8 @@ class Fleet:
         """
         wanted = frozenset(demanded)
         by_model: dict[str, tuple[int, int]] = {}
-        numbers = np.bincount(self._states.ravel(), minlength=self._size)
-        for geometry, offset in self._offsets.items():
+        numbers = np.bincount(self._states.ravel(), minlength=self._numbers.size)
+        for geometry, offset in self._numbers.offsets.items():
             for state in np.flatnonzero(numbers[offset : offset + geometry.states]).tolist():
                 number = int(numbers[offset + state])
                 free, lost = by_model.get(geometry.catalogue.model, (0, 0))
@@ -218,21 +229,25 @@ class Fleet:
         return self._best[profile]
 
     def _losses_by_state(self, profile: str) -> Losses:
-        table = np.full(self._size, np.inf)
-        for geometry, offset in self._offsets.items():
+        table = np.full(self._numbers.size, np.inf)
+        for geometry, offset in self._numbers.offsets.items():
             index = geometry.profile_index.get(profile)
             if index is not None:
                 loss = policy.tables(self.policy, geometry).loss[:, index]
                 table[offset : offset + geometry.states] = loss
         return table
 
-    def _offset(self, geometry: Geometry) -> int:
-        if geometry not in self._offsets:
-            self._offsets[geometry] = self._size
-            self._size += geometry.states
-            for profile in self._loss_of:
-                self._loss_of[profile] = self._losses_by_state(profile)
-        return self._offsets[geometry]
+    def _removed(self, geometries: Iterable[Geometry]) -> None:
+        """A node has these no more. What is known of those that no other node has is forgotten."""
+        renumbered = self._numbers.remove(geometries)
+        if renumbered is None:
+            return
+        self._states = renumbered[self._states]
+        self._best = {profile: best for profile, best in self._best.items() if self._numbers.offers(profile)}
+        self._loss_of = {profile: self._losses_by_state(profile) for profile in self._best}
+        for joint in self._joint.values():
+            joint.forget_tables()
+        kept.forget_all()
 
     def _changed(self, row: int) -> None:
         self._changes += 1

@@ -45,7 +45,7 @@ class JointLosses:
         self._policy = by
         self._counts = counts
         self._limits = limits
-        self._models = -1
+        self._tabulated: Mapping[Geometry, int] | None = None  # the offsets that the tables are for
         self._known: Losses = np.empty(0)
         self._as_of: Versions = np.empty(0, dtype=np.int64)
 
@@ -55,7 +55,7 @@ class JointLosses:
         `states` and `versions` have all rows of the fleet; a row's version, at least 1, changes with its states.
         `offsets` is the number of each geometry's state 0; number 0 stands for no GPU.
         """
-        if len(offsets) != self._models:
+        if offsets != self._tabulated:
             self._tabulate(offsets)
         if len(versions) > len(self._known):
             new = len(versions) - len(self._known)
@@ -66,6 +66,12 @@ class JointLosses:
             self._known[stale], answered = self._answers(states[stale])
             self._as_of[stale] = np.where(answered, versions[stale], 0)
         return self._known[rows]
+
+    def forget_tables(self) -> None:
+        """Forget the tables of the GPU models; the losses of rows that do not change stay known."""
+        self._tabulated = None
+        self._beyond = np.empty(0, dtype=np.bool_)
+        self._losses = self._most = np.empty((0, 0))
 
     def _tabulate(self, offsets: Mapping[Geometry, int]) -> None:
         """Collect the tables of all GPU models, by the fleet's numbers of their states."""
@@ -87,7 +93,7 @@ class JointLosses:
                     self._losses[index, offset : offset + geometry.states] = tables[geometry][share]
         self._distribution = Distribution(self._counts, cut)
         self._measure(np.array(cut), offsets)
-        self._models = len(offsets)
+        self._tabulated = dict(offsets)
 
     def _measure(self, cut: npt.NDArray[np.int64], offsets: Mapping[Geometry, int]) -> None:
         """Note the most that a GPU takes in each state, and what the request needs: of each profile, and of memory."""

@@ -7,10 +7,10 @@ number that moves.
 
 import enum
 from dataclasses import dataclass
-from functools import lru_cache
 
 from allocator.mig.geometry import Geometry
 from allocator.placement import fitting
+from allocator.placement.kept import kept
 
 
 class Reason(enum.Enum):
@@ -61,7 +61,7 @@ class Misfit:
         return _SENTENCES[self.reason].format(request=self.request)
 
 
-@lru_cache(maxsize=4096)  # asked again for each pod that does not fit; pods may ask for any counts
+@kept(maxsize=4096)  # asked again for each pod that does not fit; pods may ask for any counts
 def on_empty(geometries: tuple[Geometry, ...], counts: tuple[tuple[str, int], ...]) -> Reason:
     """Why a request does not fit GPUs of these geometries: judged as if they were empty."""
     if any(not any(name in geometry.profile_index for geometry in geometries) for name, _ in counts):

@@ -12,7 +12,6 @@ so by its `order`; the cursor belongs to the code that places, and so do the end
 import enum
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +23,7 @@ Losses = npt.NDArray[np.float64]
 Weights = tuple[tuple[str, float], ...]  # (profile, share of the demand); empty: every profile alike
 
 _TIE_FULLER = 1e-4  # per free memory slice left: far below any difference of scores, which are multiples of 1/200
+_MOST_TABLES = 16  # policies, with those that a demand makes, whose tables are kept per geometry
 _TIE_START = 1e-6  # per memory slice of start
 
 
@@ -80,9 +80,12 @@ def find(name: str) -> Policy:
         raise errors.SettingsError("policy", name, "use one of " + ", ".join(POLICIES)) from None
 
 
-@lru_cache(maxsize=512)
 def tables(policy: Policy, geometry: Geometry) -> Tables:
-    """The policy's tables for a geometry, built once."""
+    """The policy's tables for a geometry, built once as long as there is the geometry."""
+    return geometry.keep(_tables, policy, most=_MOST_TABLES)
+
+
+def _tables(geometry: Geometry, policy: Policy) -> Tables:
     raw_loss = policy.loss(geometry)
     if policy.order in (Order.TIGHTEST, Order.ENDS):
         raw_loss = raw_loss + _TIE_FULLER * _after(geometry, _free(geometry))

@@ -1,14 +1,18 @@
 """Room of one GPU: what of it is stranded, and whether a change opened some. Asked by fleet, inventory and planners."""
 
-from functools import lru_cache
-
 from allocator.mig.geometry import Geometry
 from allocator.placement.fitting import GpuState
 
+_MOST_ASKED = 4096  # kept with each geometry
 
-@lru_cache(maxsize=8192)
+
 def stranded_slices(geometry: Geometry, state: int, demanded: frozenset[str]) -> int:
     """Free memory slices of one GPU that no legal placement of a demanded profile covers."""
+    offered = frozenset(demanded.intersection(geometry.profile_index))
+    return geometry.keep(_stranded, state, offered, most=_MOST_ASKED)
+
+
+def _stranded(geometry: Geometry, state: int, demanded: frozenset[str]) -> int:
     covered = 0
     for index, after in enumerate(geometry.step[state]):
         if after >= 0 and geometry.placements[index].profile in demanded:
@@ -21,10 +25,9 @@ def gained(before: GpuState | None, after: GpuState) -> bool:
     """Whether a GPU can take a slice where it could not, or is new."""
     if before is None or before[0] is not after[0]:
         return True
-    return before[1] != after[1] and _opened(after[0], before[1], after[1])
+    return before[1] != after[1] and after[0].keep(_opened, before[1], after[1], most=_MOST_ASKED)
 
 
-@lru_cache(maxsize=8192)
 def _opened(geometry: Geometry, before: int, after: int) -> bool:
     """Whether some placement is legal in one state and was not in the other."""
     return bool(((geometry.step[after] >= 0) & (geometry.step[before] < 0)).any())

@@ -6,7 +6,6 @@ scores the few that kube-scheduler kept. `Fleet.cheapest` is the fast path of th
 """
 
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -14,6 +13,7 @@ import numpy as np
 from allocator.placement import fitting
 from allocator.placement.fitting import GpuState
 from allocator.placement.fleet import EQUAL, Fleet, Losses, Rows
+from allocator.placement.kept import kept
 from allocator.placement.policy import Policy
 from allocator.request import Request
 
@@ -117,7 +117,7 @@ def _loss_beside(fleet: Fleet, request: Request, node: str, incoming: Sequence[t
     return alone if fleet.by_turn else sum(slice_.loss for slice_ in placed)
 
 
-@lru_cache(maxsize=8192)
+@kept(maxsize=2048)
 def _with(gpus: tuple[GpuState, ...], profiles: tuple[str, ...], by: Policy) -> tuple[GpuState, ...] | None:
     """A node's GPUs with slices of these profiles placed there; None if they do not fit.
 

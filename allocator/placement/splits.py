@@ -8,7 +8,6 @@ and by joint_losses for a fleet.
 
 import math
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -23,7 +22,8 @@ Share = tuple[int, ...]  # slices per profile, in the order of the counts
 Losses = npt.NDArray[np.float64]
 
 MAX_SHARES = 16_384  # of a request: 14 different profiles, or 10 slices each of 4, are still answered
-MAX_CELLS = 2_000_000  # shares × states of one GPU model; an A100 takes 48,640 at most
+MAX_CELLS = 131_072  # shares × states of one GPU model, 1 MiB; an A100 takes 48,640 at most
+_MOST_LOSSES, _MOST_POLICIES, _MOST_ORDERS = 16, 4, 256  # kept with each geometry
 
 _GRID = 2.0**40  # losses are multiples of 1/_GRID here: sums of them are exact, so equal is equal in whatever order
 
@@ -50,15 +50,14 @@ def losses(by: Policy, geometry: Geometry, counts: Counts, max_cells: int = MAX_
     at the policy's loss in the state that it finds: the least over all legal placements. The empty share costs nothing.
     Raises TooComplexError for a GPU with far more states than any real one: more than `max_cells` losses to tabulate.
     """
-    table = _losses(by, geometry, counts, max_cells)
+    table = geometry.keep(_losses, by, counts, max_cells, most=_MOST_LOSSES)
     if table is None:
         raise TooComplexError(f"{geometry.catalogue.model}: more than {max_cells} answers to tabulate")
     return table
 
 
-@lru_cache(maxsize=128)
-def _losses(by: Policy, geometry: Geometry, counts: Counts, max_cells: int) -> Mapping[Share, Losses] | None:
-    steps = _rounded(by, geometry)
+def _losses(geometry: Geometry, by: Policy, counts: Counts, max_cells: int) -> Mapping[Share, Losses] | None:
+    steps = geometry.keep(_rounded, by, most=_MOST_POLICIES)
     order = large_first(geometry, counts)
     nothing = (0,) * len(counts)
     table = {nothing: np.zeros(geometry.states)}
@@ -83,19 +82,21 @@ def _losses(by: Policy, geometry: Geometry, counts: Counts, max_cells: int) -> M
 
 def step_losses(by: Policy, geometry: Geometry, state: int) -> Losses:
     """What each placement costs in a state, as `losses` counts it; inf where illegal."""
-    steps: Losses = _rounded(by, geometry)[state]
+    steps: Losses = geometry.keep(_rounded, by, most=_MOST_POLICIES)[state]
     return steps
 
 
-@lru_cache(maxsize=128)
-def _rounded(by: Policy, geometry: Geometry) -> Losses:
+def _rounded(geometry: Geometry, by: Policy) -> Losses:
     steps: Losses = np.round(policy.tables(by, geometry).step_loss * _GRID) / _GRID
     return steps
 
 
-@lru_cache(maxsize=4096)
 def large_first(geometry: Geometry, counts: Counts) -> tuple[int, ...]:
     """Positions in the counts of the profiles that a GPU offers, in the order in which slices are cut."""
+    return geometry.keep(_large_first, counts, most=_MOST_ORDERS)
+
+
+def _large_first(geometry: Geometry, counts: Counts) -> tuple[int, ...]:
     sizes = {p.name: (-p.memory_slices, -p.compute_slices, p.name) for p in geometry.catalogue.profiles}
     offered = [position for position, (name, _) in enumerate(counts) if name in sizes]
     return tuple(sorted(offered, key=lambda position: sizes[counts[position][0]]))

@@ -15,7 +15,7 @@ from allocator.mig.profile import Placement
 from allocator.placement import fitting, policy
 from allocator.placement.fitting import GpuState
 from allocator.placement.policy import Policy
-from tests import oracles, strategies
+from tests import builders, oracles, strategies
 
 policies = st.sampled_from(list(policy.POLICIES.values()))
 gpus = strategies.sliced() | strategies.sliced() | strategies.sliced(strategies.made_up_catalogues())
@@ -172,7 +172,13 @@ def _empty(*models: str) -> list[GpuState]:
 def test_one_name_may_mean_two_sizes() -> None:
     """A 1g.10gb slice is one memory slice of an A100-80GB and two of an A100-40GB: each counts as what it is."""
     # Compiled apart, so that the two kinds lie in memory in both orders: no order may matter.
-    pairs = [(Geometry(gpu_models.find("a100-40gb")), Geometry(gpu_models.find("a100-80gb"))) for _ in range(4)]
+    pairs = [
+        (
+            builders.geometry_of_its_own(gpu_models.find("a100-40gb")),
+            builders.geometry_of_its_own(gpu_models.find("a100-80gb")),
+        )
+        for _ in range(4)
+    ]
     for (small, _), (_, large) in itertools.product(pairs, pairs):
         full = small.state_of([small.catalogue.placement("7g.40gb", 0)])
         for node in ([(small, full), (large, 0)], [(large, 0), (small, full)]):

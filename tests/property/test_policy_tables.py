@@ -54,7 +54,7 @@ def test_tables_of_any_gpu_agree_with_their_steps(described: Catalogue) -> None:
 def test_tables_are_a_function_of_the_catalogue(by: Policy) -> None:
     """Compiled twice, the same GPU gets the same choices: no tie is left to chance."""
     for model in strategies.MODELS:
-        first, other = (policy.tables(by, Geometry(gpu_models.find(model))) for _ in range(2))
+        first, other = (policy.tables(by, builders.geometry_of_its_own(gpu_models.find(model))) for _ in range(2))
         assert np.array_equal(first.choice, other.choice)
         assert np.array_equal(first.loss, other.loss)
 

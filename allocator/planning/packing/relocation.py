@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from allocator.mig import geometry
+from allocator.mig import exploration
 from allocator.mig.geometry import Geometry
 from allocator.mig.profile import Placement
 from allocator.planning.packing.program import Program, Solution, SolveStatus, solve
@@ -343,7 +343,7 @@ def _relocation_solution(
 
 def _binding_limits(kind: Geometry) -> list[tuple[int, tuple[int, ...]]]:
     """Limits that disjoint placements could exceed, each with what every placement uses of it."""
-    limits, uses = geometry.limits(kind.catalogue, kind.placements)
+    limits, uses = exploration.limits(kind.catalogue, kind.placements)
     slices = kind.catalogue.memory_slices
     return [
         (limit, use)
