@@ -105,6 +105,7 @@ class Service:
         self.api_url = await serve_api(self._api_app, settings.api_host, settings.api_port, settings.gateway_limits())
         self._tasks.append(asyncio.create_task(self._reflect(), name="reflect"))
         self._tasks.append(asyncio.create_task(self._requeuer.run(self.state), name="requeue"))
+        self._tasks.append(asyncio.create_task(self.state.compile_catalogues(), name="catalogues"))
         if self.demand is not None:
             self._tasks.append(asyncio.create_task(self.demand.run(), name="demand"))
         _log.info("listening", extender=self.extender_url, api=self.api_url, policy=settings.policy)

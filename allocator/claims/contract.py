@@ -24,6 +24,7 @@ PLACEMENT_ANNOTATION = f"{GROUP}/placement"
 MOVABLE_ANNOTATION = f"{GROUP}/movable"
 REQUEUE_ANNOTATION = f"{GROUP}/requeue"
 CONTRACT_VERSION = 1
+MAX_CATALOGUES = 4  # of one node; boards are bought by the server, and a catalogue is dear to compile
 MAX_ANNOTATION = 32_768  # bytes; 128 slices with long names take less than 20,000
 
 _Name = Annotated[str, msgspec.Meta(min_length=1, max_length=253)]
@@ -169,16 +170,43 @@ class MigNodeStatus(_Wire, frozen=True):
 
 
 def decode_status(raw: bytes | msgspec.Raw, node: str) -> report.NodeReport:
-    """The report in a MigNode's raw status. Never raises: a status that cannot be read is a report with a problem."""
+    """The report in a MigNode's raw status. Never raises: a status that cannot be read is a report with a problem.
+
+    Compiles the catalogues that are new to this process, which may take most of a second for each.
+    """
+    try:
+        return node_report(read_status(raw), node)
+    except errors.MigschedError as error:
+        return bad_report(node, error)
+
+
+def bad_report(node: str, error: errors.MigschedError) -> report.NodeReport:
+    """The report of a node whose status cannot be used, and why."""
+    return report.NodeReport(node, (), problem=f"MigNode {node}: {error}")
+
+
+def read_status(raw: bytes | msgspec.Raw) -> MigNodeStatus:
+    """A MigNode's raw status as JSON has it. Raises ContractError if it cannot be read or is of another version."""
     try:
         version = msgspec.json.decode(raw, type=_ContractVersion).contract_version
         if version != CONTRACT_VERSION:
             raise errors.ContractError(
                 "status.contractVersion", version, f"this migsched reads version {CONTRACT_VERSION}; upgrade it"
             )
-        return node_report(msgspec.json.decode(raw, type=MigNodeStatus), node)
-    except (msgspec.MsgspecError, UnicodeError, RecursionError, errors.MigschedError) as error:
-        return report.NodeReport(node, (), problem=f"MigNode {node}: {error}")
+        return msgspec.json.decode(raw, type=MigNodeStatus)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
+        raise errors.ContractError("status", bytes(raw)[:60], f"cannot be read: {error}") from error
+
+
+def catalogues(status: MigNodeStatus) -> Mapping[str, catalogue.Catalogue]:
+    """The catalogues of a decoded status by name; none of them is compiled. Raises CatalogueError or ContractError."""
+    if len(status.catalogues) > MAX_CATALOGUES:
+        fix = f"a node has at most {MAX_CATALOGUES} kinds of GPU; is this the report of one node?"
+        raise errors.ContractError("status.catalogues", f"{len(status.catalogues)} catalogues", fix)
+    names = [c.name for c in status.catalogues]
+    if len(set(names)) != len(names):
+        raise errors.ContractError("status.catalogues[].name", names, "must be distinct")
+    return {c.name: _catalogue(c) for c in status.catalogues}
 
 
 class _ContractVersion(_Wire, frozen=True):
@@ -190,17 +218,14 @@ def node_report(status: MigNodeStatus, node: str) -> report.NodeReport:
 
     A single GPU whose slices contradict its catalogue is kept, marked unhealthy, so that the others stay usable.
     """
-    models = [c.name for c in status.catalogues]
-    if len(set(models)) != len(models):
-        raise errors.ContractError("status.catalogues[].name", models, "must be distinct")
-    catalogues = {c.name: _catalogue(c) for c in status.catalogues}
+    by_name = catalogues(status)
     uuids = [g.uuid for g in status.gpus]
     if len(set(uuids)) != len(uuids):
         raise errors.ContractError("status.gpus[].uuid", uuids, "must be distinct")
-    return report.NodeReport(node, tuple(_gpu(g, catalogues) for g in status.gpus))
+    return report.NodeReport(node, tuple(_gpu(g, by_name) for g in status.gpus))
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=64)  # of up to 100 KiB each
 def _catalogue(wire: _Catalogue) -> catalogue.Catalogue:
     return catalogue.Catalogue(
         model=wire.model or wire.name,
@@ -220,13 +245,13 @@ def _engines(wire: _Engines | None) -> profile.Engines | None:
     return None if wire is None else profile.Engines(wire.dec, wire.enc, wire.jpeg, wire.ofa)
 
 
-def _gpu(wire: _Gpu, catalogues: dict[str, catalogue.Catalogue]) -> report.GpuReport:
+def _gpu(wire: _Gpu, by_name: Mapping[str, catalogue.Catalogue]) -> report.GpuReport:
     gpu = report.GpuReport(
         uuid=wire.uuid,
         index=wire.index,
         product=wire.product,
         mig_mode=wire.mig_mode,
-        catalogue=catalogues.get(wire.catalogue),
+        catalogue=by_name.get(wire.catalogue),
         slices=tuple(_slice(s) for s in wire.slices),
         healthy=wire.healthy,
         message=wire.message,

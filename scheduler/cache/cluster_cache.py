@@ -16,11 +16,14 @@ from allocator.claims import contract
 from allocator.claims.inventory import BoundPod, Inventory
 from allocator.claims.ledger import ClaimState
 from allocator.claims.report import NodeReport
+from allocator.mig import geometry
+from allocator.mig.catalogue import Catalogue
 from allocator.placement.policy import Policy
 from allocator.request import Request
 from kubeclient.changes import Change, ChangeType, Listing
 from kubeclient.objects import Node, Pod
 from scheduler.cache import pods
+from scheduler.cache.catalogue_compiler import CatalogueCompiler
 from scheduler.cache.port import MigNode, Object, WatchedKind
 from scheduler.cooperative import STEP_S, paced
 from scheduler.kube_scheduler_config import managed_resources
@@ -28,6 +31,7 @@ from scheduler.kube_scheduler_config import managed_resources
 T = TypeVar("T")
 _log = structlog.get_logger("state")
 UNSEEN_S = 300.0  # how long a pod is known that only calls have shown; a watch is never so late
+MAX_WARNED = 256  # resources; reports may offer ever other ones
 _NO_STATUS = (b"", b"{}", b"null")  # a MigNode that its agent has made and not written yet
 
 
@@ -70,8 +74,14 @@ class ClusterCache:
         self._on_room = on_room
         self._step_s = step_s  # of taking a list in
         self._clock = clock
+        self._compiler = CatalogueCompiler(step_s=step_s, clock=clock)
         self.on_request: Callable[[Request], None] | None = None  # told what each new pod asks for
         self._managed = set(managed_resources())
+        self._warned = 0  # of resources that are not
+
+    async def compile_catalogues(self) -> None:
+        """Take in reports with new GPU models as these are compiled, until cancelled."""
+        await self._compiler.run(self._take_report)
 
     # --- from the reflectors ------------------------------------------------------------------------------------
 
@@ -97,6 +107,7 @@ class ClusterCache:
         async for item in paced(listing.items, self._step_s):
             if not isinstance(item, MigNode) or item.metadata.name in waiting or self._is_new(item):
                 self._take(item)
+        await self._compiler.settle(self._take_report)
 
     def _unlisted(self, listing: Listing[Object]) -> Sequence[tuple[str, str]]:
         """Pods, with their nodes, that a list would show if they still existed.
@@ -132,6 +143,7 @@ class ClusterCache:
             self.inventory.nodes.discard(name)
         else:
             self._reported.pop(name, None)
+            self._compiler.forget(name)
             self._watching_room(lambda: self.inventory.forget_report(name))
 
     def _is_new(self, item: MigNode) -> bool:
@@ -150,18 +162,39 @@ class ClusterCache:
         if bytes(item.status) in _NO_STATUS:
             self._forget(WatchedKind.MIG_NODE, item.metadata.name)
             return
-        report = contract.decode_status(item.status, item.metadata.name)
+        report = self._read_report(item)
+        if report is not None:
+            self._observe(report)
+            self._reported[item.metadata.name] = hash(bytes(item.status))
+
+    def _read_report(self, item: MigNode) -> NodeReport | None:
+        """A MigNode's report; None while it waits for its catalogues, and the one before is in force."""
+        node = item.metadata.name
+        self._compiler.forget(node)
+        try:
+            status = contract.read_status(item.status)
+            unknown = [c for c in contract.catalogues(status).values() if not _is_cheap(c)]
+            if not unknown:
+                return contract.node_report(status, node)
+        except errors.MigschedError as error:
+            return contract.bad_report(node, error)
+        waits = self._compiler.put(item, unknown)
+        if waits is not None and self.inventory.report(node) is None:
+            self._observe(waits)  # so that people are told
+        return None
+
+    def _observe(self, report: NodeReport) -> None:
         before = self.inventory.report(report.node)
         if report.problem and (before is None or before.problem != report.problem):
             _log.warning("bad report", node=report.node, problem=report.problem)
         self._warn_of_unmanaged(report)
         self._watching_room(lambda: self.inventory.observe(report))
-        self._reported[item.metadata.name] = hash(bytes(item.status))
 
     def _warn_of_unmanaged(self, report: NodeReport) -> None:
         """Say once per profile that kube-scheduler does not ask us about it: its pods would be placed blindly."""
         offered = {p.resource for gpu in report.gpus if gpu.catalogue is not None for p in gpu.catalogue.profiles}
-        for resource in sorted(offered - self._managed):
+        for resource in sorted(offered - self._managed)[: MAX_WARNED - self._warned]:
+            self._warned += 1
             self._managed.add(resource)
             _log.warning(
                 "profile not in the shipped managedResources; add it to kube-scheduler's configuration",
@@ -286,3 +319,11 @@ class ClusterCache:
     def demanded(self) -> Iterable[str]:
         """Profiles that any known pod asks for: what "in demand" means for stranded slices."""
         return {name for pod in self.pods.values() if pod.request for name, _ in pod.request.counts}
+
+
+def _is_cheap(catalogue: Catalogue) -> bool:
+    """Whether a report with this catalogue can be taken in at once.
+
+    The models of our own table are few and compiled once.
+    """
+    return geometry.is_known(catalogue) or geometry.is_shipped(catalogue)
