@@ -74,10 +74,10 @@ class Inventory:
         """Bound pods whose promised placement could not be taken over, yet."""
         return (pod for pods in self._waiting.values() for pod in pods.values())
 
-    def observe(self, seen: NodeReport) -> None:
-        """Take in an agent's report: claims follow it, and pods that waited for it are taken over."""
+    def observe(self, seen: NodeReport, created: str = "") -> None:
+        """Take in an agent's report, of a MigNode made then: claims follow, and pods that waited are taken over."""
         self._reports[seen.node] = seen
-        elsewhere = self._reporters.report(seen.node, (gpu.uuid for gpu in seen.gpus))
+        elsewhere = self._reporters.report(seen.node, (gpu.uuid for gpu in seen.gpus), created)
         shown = self._shown[seen.node] = held.reported(seen)
         moved = [c for c in tuple(self.ledger.on_node(seen.node)) if self._follow(c, shown.get(c.uid, ()))]
         self._invalidate(seen.node, moved, shown)
@@ -85,6 +85,12 @@ class Inventory:
             self._refresh(node, gpus)
         for pod in tuple(self._waiting.get(seen.node, {}).values()):
             self.adopt(pod)
+
+    def settle_reporters(self) -> None:
+        """Decide anew which node has a GPU that several report: after a restart, once all pods are known."""
+        held_gpus = Counter((claim.node, hold.gpu) for claim in self.ledger for hold in claim.holds)
+        for node, gpus in self._reporters.settle(held_gpus).items():
+            self._refresh(node, gpus)
 
     def forget_report(self, node: str) -> None:
         """A node's MigNode is gone: nothing new there; its claims stay until their pods are over."""
@@ -359,11 +365,7 @@ class Inventory:
 
     def _state(self, node: str, gpu: GpuReport, catalogue: Catalogue) -> GpuState:
         """The state of a usable GPU. Raises MigschedError if what is known of it contradicts itself."""
-        other = self._reporters.elsewhere(node, gpu.uuid)
-        if other is not None:
-            raise errors.ContractError(
-                "uuid", gpu.uuid, f"{other} reports the same GPU; delete the MigNode that is stale"
-            )
+        self._reporters.check(node, gpu.uuid)
         kind = geometry.compiled(catalogue)
         return kind, kind.state_of(self._taken(node, gpu))
 

@@ -72,6 +72,7 @@ class ClusterCache:
         self._unseen: dict[str, float] = {}  # pods that only calls have shown, with when to forget them, oldest first
         self._reported: dict[str, int] = {}  # by node, the hash of its report's text
         self._on_room = on_room
+        self._settled = False  # which node has a GPU that several report
         self._step_s = step_s  # of taking a list in
         self._clock = clock
         self._compiler = CatalogueCompiler(step_s=step_s, clock=clock)
@@ -107,6 +108,9 @@ class ClusterCache:
         async for item in paced(listing.items, self._step_s):
             if not isinstance(item, MigNode) or item.metadata.name in waiting or self._is_new(item):
                 self._take(item)
+        if kind is WatchedKind.POD and not self._settled:
+            self._settled = True
+            self._watching_room(self.inventory.settle_reporters)
         await self._compiler.settle(self._take_report)
 
     def _unlisted(self, listing: Listing[Object]) -> Sequence[tuple[str, str]]:
@@ -164,7 +168,7 @@ class ClusterCache:
             return
         report = self._read_report(item)
         if report is not None:
-            self._observe(report)
+            self._observe(report, item.metadata.creation_timestamp or "")
             self._reported[item.metadata.name] = hash(bytes(item.status))
 
     def _read_report(self, item: MigNode) -> NodeReport | None:
@@ -180,15 +184,20 @@ class ClusterCache:
             return contract.bad_report(node, error)
         waits = self._compiler.put(item, unknown)
         if waits is not None and self.inventory.report(node) is None:
-            self._observe(waits)  # so that people are told
+            self._observe(waits, item.metadata.creation_timestamp or "")  # so that people are told
         return None
 
-    def _observe(self, report: NodeReport) -> None:
+    def _observe(self, report: NodeReport, created: str) -> None:
         before = self.inventory.report(report.node)
         if report.problem and (before is None or before.problem != report.problem):
             _log.warning("bad report", node=report.node, problem=report.problem)
         self._warn_of_unmanaged(report)
-        self._watching_room(lambda: self.inventory.observe(report))
+        left_out = self.inventory.conflicts(report.node)
+        self._watching_room(lambda: self.inventory.observe(report, created))
+        for gpu, problem in self.inventory.conflicts(report.node).items():
+            if gpu not in left_out:
+                _log.warning("GPUs left out", node=report.node, first=gpu, problem=problem)
+                break
 
     def _warn_of_unmanaged(self, report: NodeReport) -> None:
         """Say once per profile that kube-scheduler does not ask us about it: its pods would be placed blindly."""

@@ -1,13 +1,12 @@
 """What the inventory says: why not, what if, and whether it is in order."""
 
 import itertools
-from dataclasses import replace
 
 import pytest
 
 from allocator import errors
 from allocator.claims.inventory import Inventory
-from allocator.claims.ledger import Claim, ClaimEvent
+from allocator.claims.ledger import ClaimEvent
 from allocator.claims.report import MigMode, NodeReport
 from allocator.mig.geometry import Geometry
 from allocator.placement import kept
@@ -160,26 +159,3 @@ def test_what_is_remembered_of_refusals_is_bounded(inventory: Inventory) -> None
         assert inventory.reason(request(*slots), "n2") is Reason.TOO_LARGE
         asked += 1
     assert kept.answers() < 2 * asked
-
-
-def test_a_gpu_that_two_nodes_report_takes_no_new_work_on_either() -> None:
-    """A copied or stale MigNode promises nothing twice; once it is gone or changed, the GPU is usable again."""
-    inventory = Inventory()
-    copied = node("n1").gpus_of("a100-40gb", 2).report()
-    for name in ("n1", "n2"):
-        inventory.observe(replace(copied, node=name))
-    for name, other in (("n1", "n2"), ("n2", "n1")):
-        outcome = inventory.reserve(f"uid-{name}", "default", name, request("1g.5gb"), name)
-        assert isinstance(outcome, Misfit)
-        assert outcome.reason is Reason.BAD_REPORT
-        assert all(f"{other} reports the same GPU" in why for why in inventory.conflicts(name).values())
-        assert len(inventory.conflicts(name)) == 2
-    generation = inventory.room_generation
-    inventory.observe(node("n2").gpus_of("a100-40gb", 1).report())
-    assert (inventory.conflicts("n1"), inventory.conflicts("n2")) == ({}, {})
-    assert inventory.room_generation > generation
-    inventory.observe(replace(copied, node="n2"))
-    inventory.forget_report("n1")
-    assert inventory.conflicts("n2") == {}
-    assert isinstance(inventory.reserve("uid", "default", "p", request("1g.5gb"), "n2"), Claim)
-    inventory.check()

@@ -15,7 +15,7 @@ from allocator.request import Request
 from kubeclient.changes import Change, ChangeType, Listing
 from kubeclient.objects import Meta, Node, Pod
 from scheduler.cache.cluster_cache import UNSEEN_S, ClusterCache
-from scheduler.cache.port import MigNode, WatchedKind
+from scheduler.cache.port import MigNode, Object, WatchedKind
 from scheduler.cooperative import STEP_S
 from tests.builders import node
 
@@ -280,3 +280,29 @@ def test_a_reservation_that_is_refused_gives_room_once() -> None:
     state.apply(WatchedKind.POD, Change(ChangeType.ADDED, pod("b", "n", annotation=promised(0)), "2"))
     state.refuse("uid-b")
     assert [claim.name for claim in state.inventory.ledger] == ["b"]
+
+
+async def test_a_node_that_reports_the_gpus_of_others_costs_them_nothing() -> None:
+    """One MigNode that names the GPUs of another leaves that one in service, and the log names all three."""
+    state, _ = fed()
+    status = contract.encode_status(node("n").gpu("a100-40gb").report(), agent_version="t", mode="simulated")
+    with structlog.testing.capture_logs() as logs:
+        state.apply(WatchedKind.MIG_NODE, Change(ChangeType.ADDED, mig_node("newcomer", status), "2"))
+    assert len(state.inventory.fleet.gpus("n")) == 1
+    assert state.inventory.fleet.gpus("newcomer") == ()
+    (line,) = [line for line in logs if line["event"] == "GPUs left out"]
+    assert (line["node"], line["first"]) == ("newcomer", "n-gpu-0")
+    assert "n has reported this GPU before newcomer" in line["problem"]
+
+
+async def test_after_a_restart_bound_pods_decide_who_has_a_gpu() -> None:
+    """Which of two nodes that list the same GPU has it is settled once the pods are listed, and then stays."""
+    status = contract.encode_status(node("n").gpu("a100-40gb").report(), agent_version="t", mode="simulated")
+    state = ClusterCache(policy.DEFAULT, lambda: None)
+    both: Listing[Object] = Listing((mig_node("copy", status), mig_node("n", status)), "1")
+    await state.replace(WatchedKind.MIG_NODE, both)
+    await state.replace(WatchedKind.POD, Listing((pod("a", "n", annotation=promised(0)),), "2"))
+    assert len(state.inventory.fleet.gpus("n")) == 1
+    await state.replace(WatchedKind.POD, Listing((pod("b", "copy", annotation=promised(0)),), "3"))
+    assert len(state.inventory.fleet.gpus("n")) == 1
+    assert state.inventory.fleet.gpus("copy") == ()
