@@ -51,15 +51,16 @@ class _Spec(msgspec.Struct, frozen=True):
 class _Status(msgspec.Struct, frozen=True, rename="camel"):
     disruptions_allowed: int = 0
     observed_generation: int = 0
-    disrupted_pods: dict[str, msgspec.Raw] | None = None  # by name: on their way out, and counted already
+    disrupted_pods: dict[str, str] | None = None  # by name, since when: on their way out, and counted already
 
 
 class PodDisruptionBudget(msgspec.Struct, frozen=True):
-    """A policy/v1 PodDisruptionBudget, in part."""
+    """A policy/v1 PodDisruptionBudget, in part; or one that is `unreadable`, of which only the name is known."""
 
     metadata: _Meta
     spec: _Spec = _Spec()
     status: _Status = _Status()
+    unreadable: bool = False
 
     @property
     def allowed(self) -> int:

@@ -29,7 +29,7 @@ from kubeclient.objects import Pod
 from scheduler.cache.cluster_cache import ClusterCache, KnownPod
 from scheduler.extender.binder import Binder
 from scheduler.extender.nominations import Nominations
-from scheduler.extender.preemptor import Preemptor
+from scheduler.extender.preemptor import Preemption, Preemptor
 from scheduler.metrics import Metrics
 
 _log = structlog.get_logger("extender")
@@ -176,17 +176,15 @@ class Extender:
 
     # --- preempt ----------------------------------------------------------------------------------------------------
 
-    async def preempt(
-        self, pod: Pod, candidates: Mapping[str, tuple[Sequence[str], int]]
-    ) -> Mapping[str, tuple[Sequence[str], int]]:
+    async def preempt(self, pod: Pod, candidates: Mapping[str, tuple[Sequence[str], int]]) -> Preemption:
         """By node, the victims (UIDs) whose eviction makes room for the pod, and how many of them violate a budget."""
         known = self._state.lookup(pod)
         if known is None:
-            return dict(candidates)
+            return Preemption(candidates)
         if not known.request:
-            return {} if known.request is None else dict(candidates)
+            return Preemption({} if known.request is None else candidates)
         kept = await self._preemptor.preempt(known, known.request, candidates)
-        self._decided("preempt", "fit" if kept else "misfit", "")
+        self._decided("preempt", "fit" if kept.victims else "misfit", "unknown_budgets" if kept.note else "")
         return kept
 
     def _decided(self, verb: str, outcome: str, reason: str) -> None:

@@ -3,11 +3,14 @@ that is possible. Asked by the extender's preempt verb.
 
 kube-scheduler counts slices and does not see where they lie, and up to version 1.37 it names no victims at all where
 only we refused. So its victims are kept where they suffice, and pods of lower priority are added where they do not.
+
+What is not known of budgets does not count as leave to evict: no pod is added whose budgets could not be read, and the
+answer says so. kube-scheduler's own victims stand, since it reads the budgets itself.
 """
 
 import asyncio
-import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import structlog
 
@@ -22,7 +25,16 @@ from scheduler.cache.port import Cluster
 _log = structlog.get_logger("preemptor")
 
 CHOICES = 20  # nodes to preempt on that kube-scheduler gets to choose from; it starts from some 100 candidates
+_NAMED, _SHOWN = 5, 500  # namespaces that a note names, and characters of an error
 BUDGETS_TTL_S = 1.0  # how long budgets are used before they are read again: many pods may ask at once
+
+
+@dataclass(frozen=True, slots=True)
+class Preemption:
+    """By node, the victims (UIDs) and how many of them violate a budget; `note` says what could not be considered."""
+
+    victims: Mapping[str, tuple[Sequence[str], int]]
+    note: str = ""
 
 
 class Preemptor:
@@ -32,12 +44,14 @@ class Preemptor:
         self._state = state
         self._cluster = cluster
         self._budgets_ttl_s = budgets_ttl_s
-        self._budgets: Sequence[PodDisruptionBudget] = ()
-        self._budgets_until = 0.0
+        self._budgets: Sequence[PodDisruptionBudget] | None = None  # None where they are not known
+        self._problem = ""  # why not
+        self._reading = asyncio.Lock()
+        self._forgetting: asyncio.TimerHandle | None = None
 
     async def preempt(
         self, pod: KnownPod, request: Request, candidates: Mapping[str, tuple[Sequence[str], int]]
-    ) -> Mapping[str, tuple[Sequence[str], int]]:
+    ) -> Preemption:
         """By node, the victims (UIDs) whose eviction makes room, those that kube-scheduler named first, and how many of
         them violate a budget: kube-scheduler prefers nodes with few.
 
@@ -45,7 +59,7 @@ class Preemptor:
         tens of milliseconds, so other calls go in between.
         """
         budgets = await self._current_budgets()
-        kept = {}
+        kept: dict[str, tuple[Sequence[str], int]] = {}
         for node, (named, violations) in candidates.items():
             added = self._added(pod, request, node, named, budgets)
             if added is not None and (named or added):  # nothing to evict: it fits by now, the next filter will say so
@@ -53,7 +67,7 @@ class Preemptor:
             if len(kept) == CHOICES:
                 break
             await asyncio.sleep(0)
-        return kept
+        return Preemption(kept, self._note(budgets))
 
     def _added(
         self,
@@ -61,14 +75,19 @@ class Preemptor:
         request: Request,
         node: str,
         named: Sequence[str],
-        budgets: Sequence[PodDisruptionBudget],
+        budgets: Sequence[PodDisruptionBudget] | None,
     ) -> Sequence[str] | None:
         """The pods to evict beside those named, if possible none that a budget protects; None if no eviction helps."""
+        unknown = _unreadable(budgets or ())
         lower = [
             other
             for claim in self._state.inventory.ledger.on_node(node)
-            if (other := self._state.pods.get(claim.uid)) is not None and other.priority < pod.priority
+            if (other := self._state.pods.get(claim.uid)) is not None
+            and other.priority < pod.priority
+            and budgets is not None
+            and other.namespace not in unknown
         ]
+        budgets = budgets or ()
         unprotected = [other for other in lower if not Allowance(budgets).violated_by(other)]
         for evictable in (unprotected, lower) if len(unprotected) < len(lower) else (lower,):
             candidates = [preemption.Candidate(other.uid, other.priority) for other in evictable]
@@ -77,9 +96,11 @@ class Preemptor:
                 return victims
         return None
 
-    def _violating(self, named: Sequence[str], added: Sequence[str], budgets: Sequence[PodDisruptionBudget]) -> int:
+    def _violating(
+        self, named: Sequence[str], added: Sequence[str], budgets: Sequence[PodDisruptionBudget] | None
+    ) -> int:
         """How many of those added violate a budget, of which those named have their part already."""
-        allowance = Allowance(budgets)
+        allowance = Allowance(budgets or ())
         violating = 0
         for uid in (*named, *added):
             victim = self._state.pods.get(uid)
@@ -87,12 +108,34 @@ class Preemptor:
                 violating += 1
         return violating
 
-    async def _current_budgets(self) -> Sequence[PodDisruptionBudget]:
-        """The cluster's budgets as of a moment ago; those read last, or none, where they cannot be read."""
-        if time.monotonic() >= self._budgets_until:
-            self._budgets_until = time.monotonic() + self._budgets_ttl_s
-            try:
-                self._budgets = await self._cluster.disruption_budgets()
-            except errors.ClusterError as error:
-                _log.warning("cannot read PodDisruptionBudgets", error=str(error))
-        return self._budgets
+    def _note(self, budgets: Sequence[PodDisruptionBudget] | None) -> str:
+        if budgets is None:
+            return f"no pods but those named are evicted: PodDisruptionBudgets could not be read: {self._problem}"
+        unknown = sorted(_unreadable(budgets))
+        if not unknown:
+            return ""
+        more = f" and {len(unknown) - _NAMED} more" if len(unknown) > _NAMED else ""
+        names = ", ".join(unknown[:_NAMED]) + more
+        return f"no pods of {names} are evicted but those named: a PodDisruptionBudget there could not be read"
+
+    async def _current_budgets(self) -> Sequence[PodDisruptionBudget] | None:
+        """The cluster's budgets as of a moment ago; None where they cannot be read."""
+        async with self._reading:  # once for all that ask meanwhile
+            if self._forgetting is None:
+                try:
+                    self._budgets, self._problem = await self._cluster.disruption_budgets(), ""
+                except errors.ClusterError as error:
+                    self._budgets, self._problem = None, str(error)[:_SHOWN]
+                    _log.warning("cannot read PodDisruptionBudgets", error=self._problem)
+                loop = asyncio.get_running_loop()
+                self._forgetting = loop.call_later(self._budgets_ttl_s, self._forget)
+            return self._budgets
+
+    def _forget(self) -> None:
+        """Budgets may be many megabytes, and are old by now."""
+        self._budgets = self._forgetting = None
+
+
+def _unreadable(budgets: Sequence[PodDisruptionBudget]) -> frozenset[str]:
+    """The namespaces with a budget that could not be read."""
+    return frozenset(budget.metadata.namespace for budget in budgets if budget.unreadable)

@@ -97,7 +97,8 @@ class Routes:
     async def preempt(self, body: bytes) -> bytes:
         """POST /v1/preempt."""
         args = wire.decode_preemption(body)
-        return wire.encode_preemption(await self._extender.preempt(args.pod, args.by_uid()))
+        preemption = await self._extender.preempt(args.pod, args.by_uid())
+        return wire.encode_preemption(preemption.victims, preemption.note)
 
     # --- inside -----------------------------------------------------------------------------------------------------
 

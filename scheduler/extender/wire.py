@@ -233,13 +233,15 @@ def encode_error(error: str) -> bytes:
     return _ENCODER.encode({"Error": error})
 
 
-def encode_preemption(victims: Mapping[str, tuple[Sequence[str], int]]) -> bytes:
-    """The reply of preempt: always by UID, whichever form was asked in."""
-    return _ENCODER.encode(
-        {
-            "NodeNameToMetaVictims": {
-                node: {"Pods": [{"UID": uid} for uid in uids], "NumPDBViolations": violations}
-                for node, (uids, violations) in victims.items()
-            }
+def encode_preemption(victims: Mapping[str, tuple[Sequence[str], int]], note: str = "") -> bytes:
+    """The reply of preempt: always by UID, whichever form was asked in.
+
+    kube-scheduler passes the note by, as it has no field for one; it is for people who look at the wire.
+    """
+    reply: dict[str, Any] = {
+        "NodeNameToMetaVictims": {
+            node: {"Pods": [{"UID": uid} for uid in uids], "NumPDBViolations": violations}
+            for node, (uids, violations) in victims.items()
         }
-    )
+    }
+    return _ENCODER.encode({**reply, "Error": note} if note else reply)

@@ -107,10 +107,10 @@ def test_scores_never_fall_below_zero() -> None:
 async def test_preempt_passes_pods_that_are_not_ours() -> None:
     """Candidates of a pod without slices go back as they came."""
     verbs = ExtenderOverNodes(1)
-    assert await verbs.extender.preempt(a_pod("plain"), {"n0": (["x"], 2)}) == {"n0": (["x"], 2)}
+    assert (await verbs.extender.preempt(a_pod("plain"), {"n0": (["x"], 2)})).victims == {"n0": (["x"], 2)}
 
 
 async def test_preempt_refuses_a_pod_that_cannot_be_read() -> None:
     """Nobody is evicted for a pod whose request spells no profile."""
     verbs = ExtenderOverNodes(1)
-    assert await verbs.extender.preempt(a_pod("odd", "huge"), {"n0": (["x"], 2)}) == {}
+    assert (await verbs.extender.preempt(a_pod("odd", "huge"), {"n0": (["x"], 2)})).victims == {}

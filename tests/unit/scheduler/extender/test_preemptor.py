@@ -1,5 +1,6 @@
 """Whom to evict: kube-scheduler's victims completed, budgets respected where that is possible, and counted."""
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any
 
@@ -56,7 +57,8 @@ class PreemptorOverNodes:
         urgent: KnownPod = self.state.remember(a_pod("urgent", "7g.40gb", priority=50))
         assert urgent.request is not None
         found = await self.preemptor.preempt(urgent, urgent.request, candidates)
-        return {name: (sorted(uids), violations) for name, (uids, violations) in found.items()}
+        self.note = found.note
+        return {name: (sorted(uids), violations) for name, (uids, violations) in found.victims.items()}
 
 
 def budget(allowed: int, name: str = "pdb", disrupted: Sequence[str] = (), **labels: str) -> PodDisruptionBudget:
@@ -109,7 +111,9 @@ async def test_a_protected_pod_is_spared_where_others_are_enough() -> None:
     urgent = world.state.remember(a_pod("urgent", "3g.20gb", priority=50))
     assert urgent.request is not None
     found = await world.preemptor.preempt(urgent, urgent.request, {"n0": ([], 0)})
-    assert {name: (list(uids), violations) for name, (uids, violations) in found.items()} == {"n0": (["uid-free"], 0)}
+    assert {name: (list(uids), violations) for name, (uids, violations) in found.victims.items()} == {
+        "n0": (["uid-free"], 0)
+    }
 
 
 @pytest.mark.parametrize(
@@ -146,12 +150,50 @@ async def test_budgets_are_read_once_for_many_pods() -> None:
     world.preemptor = Preemptor(world.state, world.cluster, budgets_ttl_s=0.0)
     for _ in range(2):
         await world.preempt({"n0": ([], 0)})
+        await asyncio.sleep(0)
     assert world.cluster.read == 3
 
 
-async def test_without_the_right_to_read_budgets_victims_are_found_all_the_same() -> None:
-    """A refused or lost list of budgets is not in the way of a preemption."""
+@pytest.mark.parametrize(
+    ("named", "expected"),
+    [
+        ([], {}),  # nobody's budgets are known
+        (["uid-low"], {}),  # kube-scheduler's victim alone does not make room
+        (["uid-low", "uid-other"], {"n0": (["uid-low", "uid-other"], 3)}),  # its own victims do: it has read them
+    ],
+)
+async def test_no_pod_is_added_whose_budgets_could_not_be_read(
+    named: list[str], expected: dict[str, tuple[list[str], int]]
+) -> None:
+    """A refused list of budgets is no leave to evict; kube-scheduler's own victims stand; the answer says so."""
+    world = PreemptorOverNodes(1)
+    for name in ("low", "other"):
+        world.hold(name, "n0", "3g.20gb")
+    world.cluster.faults.add(Fault("list", "poddisruptionbudgets", errors.RefusedError("forbidden")))
+    assert await world.preempt({"n0": (named, 3)}) == expected
+    assert world.note == ("no pods but those named are evicted: PodDisruptionBudgets could not be read: forbidden")
+
+
+async def test_budgets_of_before_do_not_count_once_they_cannot_be_read() -> None:
+    """What budgets allowed a while ago says nothing about now."""
     world = PreemptorOverNodes(1)
     world.hold("low", "n0", "3g.20gb")
-    world.cluster.faults.add(Fault("list", "poddisruptionbudgets", errors.RefusedError("forbidden")))
+    world.preemptor = Preemptor(world.state, world.cluster, budgets_ttl_s=0.0)
     assert await world.preempt({"n0": ([], 0)}) == {"n0": (["uid-low"], 0)}
+    world.cluster.faults.add(Fault("list", "poddisruptionbudgets", errors.UnreachableError("no answer")))
+    await asyncio.sleep(0)
+    assert await world.preempt({"n0": ([], 0)}) == {}
+
+
+async def test_a_budget_that_cannot_be_read_protects_its_namespace_only() -> None:
+    """Pods of a namespace with an unreadable budget are no victims; those of others are; the answer names it."""
+    strictest = msgspec.structs.replace(budget(0), unreadable=True)
+    elsewhere = msgspec.convert({"name": "pdb", "namespace": "elsewhere"}, type(strictest.metadata))
+    for unreadable, victims in (
+        (strictest, {}),
+        (msgspec.structs.replace(strictest, metadata=elsewhere), {"n0": (["uid-low"], 0)}),
+    ):
+        world = PreemptorOverNodes(1, unreadable)
+        world.hold("low", "n0", "3g.20gb", app="a")
+        assert await world.preempt({"n0": ([], 0)}) == victims
+        assert f"no pods of {unreadable.metadata.namespace} are evicted but those named" in world.note
