@@ -1,13 +1,16 @@
 """PodDisruptionBudgets together: which pods each covers, and what they still allow while pods are taken away.
 
+A pod whose labels are not known is taken to be covered by every budget of its namespace.
+
 Asked by `snapshots` (the pods of each budget) and `preemptor` (which victims violate one).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Protocol
 
 from allocator.claims.disruption_budget import DisruptionBudget
 from scheduler.cache.disruption_budget import PodDisruptionBudget
+from scheduler.cache.pod_labels import PodLabels
 from scheduler.cooperative import STEP_S, paced
 
 
@@ -27,8 +30,8 @@ class Labelled(Protocol):
         """Its namespace."""
 
     @property
-    def labels(self) -> Mapping[str, str]:
-        """Its labels."""
+    def labels(self) -> PodLabels | None:
+        """Its labels; None where they are not known."""
 
 
 class Allowance:
@@ -43,7 +46,7 @@ class Allowance:
         for budget, left in self._left:
             if (
                 budget.metadata.namespace == pod.namespace
-                and budget.selects(pod.labels)
+                and (pod.labels is None or budget.selects(pod.labels.mapping()))
                 and pod.name not in (budget.status.disrupted_pods or ())
             ):
                 left[0] -= 1
@@ -52,21 +55,20 @@ class Allowance:
 
 
 class Groups:
-    """Pods by namespace and labels: those of one owner mostly share a mapping of labels, so few have to be matched."""
+    """Pods by namespace and labels: those of one owner mostly share their labels, so few have to be matched."""
 
     def __init__(self) -> None:
-        self._groups: dict[str, dict[int, tuple[Mapping[str, str], list[str]]]] = {}
+        self._groups: dict[str, dict[PodLabels | None, list[str]]] = {}
 
     def add(self, pod: Labelled) -> None:
-        """One more pod; its labels must live as long as this."""
-        _, uids = self._groups.setdefault(pod.namespace, {}).setdefault(id(pod.labels), (pod.labels, []))
-        uids.append(pod.uid)
+        """One more pod."""
+        self._groups.setdefault(pod.namespace, {}).setdefault(pod.labels, []).append(pod.uid)
 
     async def covered(self, budget: PodDisruptionBudget, step_s: float = STEP_S) -> DisruptionBudget:
         """A budget with those of the pods that it covers; in small steps, while nothing is added."""
         meta = budget.metadata
         covered: list[str] = []
-        async for labels, uids in paced(self._groups.get(meta.namespace, {}).values(), step_s):
-            if budget.selects(labels):
+        async for labels, uids in paced(self._groups.get(meta.namespace, {}).items(), step_s):
+            if labels is None or budget.selects(labels.mapping()):
                 covered += uids
         return DisruptionBudget(meta.namespace, meta.name, budget.allowed, tuple(sorted(covered)))

@@ -5,8 +5,8 @@ Touched from the event loop alone. `on_room` is called when a node gets room, so
 """
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import structlog
@@ -24,6 +24,7 @@ from kubeclient.changes import Change, ChangeType, Listing
 from kubeclient.objects import Node, Pod
 from scheduler.cache import pods
 from scheduler.cache.catalogue_compiler import CatalogueCompiler
+from scheduler.cache.pod_labels import NONE, PodLabels
 from scheduler.cache.port import MigNode, Object, WatchedKind
 from scheduler.cooperative import STEP_S, paced
 from scheduler.kube_scheduler_config import managed_resources
@@ -31,6 +32,8 @@ from scheduler.kube_scheduler_config import managed_resources
 T = TypeVar("T")
 _log = structlog.get_logger("state")
 UNSEEN_S = 300.0  # how long a pod is known that only calls have shown; a watch is never so late
+MAX_PROBLEM = 1_000  # characters
+MAX_UNSEEN = 10_000  # pods that only calls have shown
 MAX_WARNED = 256  # resources; reports may offer ever other ones
 _NO_STATUS = (b"", b"{}", b"null")  # a MigNode that its agent has made and not written yet
 
@@ -39,7 +42,7 @@ _NO_STATUS = (b"", b"{}", b"null")  # a MigNode that its agent has made and not 
 class KnownPod:
     """A MIG pod of the cluster that is not over. `request` is None, and `problem` says why, where it cannot be read.
 
-    `service` is what owns it; see `pods.service_of`.
+    `service` is what owns it; see `pods.service_of`. `labels` are None where they are not known; see `pods.labels_of`.
     """
 
     uid: str
@@ -51,7 +54,7 @@ class KnownPod:
     request: Request | None
     problem: str = ""
     service: str = ""
-    labels: Mapping[str, str] = field(default_factory=dict)
+    labels: PodLabels | None = NONE
 
 
 class ClusterCache:
@@ -229,7 +232,9 @@ class ClusterCache:
         except errors.ContractError as error:
             _log.warning("bad placement annotation", pod=pod.title, error=str(error))
             promises = ()
-        bound = BoundPod(meta.uid, meta.namespace, meta.name, pod.spec.node_name, known.request or Request(), promises)
+        asked = known.request or Request()
+        promises = promises[: len(asked.slots) + 1]  # one too many is as little believed as a thousand
+        bound = BoundPod(meta.uid, meta.namespace, meta.name, pod.spec.node_name, asked, promises)
         refusal = self._watching_room(lambda: self.inventory.adopt(bound))
         if refusal is not None:
             problem = refusal.message
@@ -263,7 +268,7 @@ class ClusterCache:
         now = self._clock()
         while self._unseen:
             oldest = next(iter(self._unseen))
-            if self._unseen[oldest] > now:
+            if self._unseen[oldest] > now and len(self._unseen) <= MAX_UNSEEN:
                 return
             self._forget_pod(oldest)
 
@@ -294,7 +299,7 @@ class ClusterCache:
         try:
             request = pods.request_of(pod)
         except errors.RequestError as error:
-            problem = str(error)
+            problem = str(error)[:MAX_PROBLEM]
         known = KnownPod(
             uid=meta.uid,
             namespace=meta.namespace,

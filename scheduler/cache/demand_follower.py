@@ -18,7 +18,7 @@ from allocator.placement.policy import Policy, Weights
 from allocator.request import Request
 
 _log = structlog.get_logger("demand")
-_WAITING = 10_000  # requests kept between two looks; of more, the latest
+_WAITING = 10_000  # slices kept between two looks; of more, the latest
 
 
 class DemandFollower:
@@ -39,14 +39,14 @@ class DemandFollower:
         self._weigh = weigh
         self._known = known
         self._interval_s = interval_s
-        self._waiting: deque[Request] = deque(maxlen=_WAITING)
+        self._waiting: deque[str] = deque(maxlen=_WAITING)
         self._demand: Demand | None = None
         self._index: dict[str, int] = {}
         self._weights: Weights = ()
 
     def saw(self, request: Request) -> None:
         """A pod that was not seen before asks for this."""
-        self._waiting.append(request)
+        self._waiting.extend(slice_.profile for slice_ in request.slots)
 
     async def run(self) -> None:
         """Look again and again, until cancelled."""
@@ -71,14 +71,13 @@ class DemandFollower:
         profiles = tuple(sorted({name for geometry in self._fleet.geometries for name in geometry.profiles}))
         if not profiles:
             return ()
-        fresh: Iterable[Request] = tuple(self._waiting)
+        fresh: Iterable[str] = tuple(self._waiting)
         self._waiting.clear()
         if self._demand is None or self._demand.profiles != profiles:
             self._demand = Demand(profiles)
             self._index = {name: number for number, name in enumerate(profiles)}
-            fresh = self._known()
-        for request in fresh:
-            for slice_ in request.slots:
-                if slice_.profile in self._index:
-                    self._demand.saw(self._index[slice_.profile])
+            fresh = (slice_.profile for request in self._known() for slice_ in request.slots)
+        for profile in fresh:
+            if profile in self._index:
+                self._demand.saw(self._index[profile])
         return self._demand.weights()

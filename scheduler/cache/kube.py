@@ -10,7 +10,7 @@ from allocator.claims import contract
 from kubeclient import kube
 from kubeclient.changes import Change, Listing
 from kubeclient.objects import Pod
-from scheduler.cache import port
+from scheduler.cache import pod_decoding, port
 from scheduler.cache.disruption_budget import PodDisruptionBudget
 from scheduler.cache.port import Binding, Object, WatchedKind
 
@@ -26,7 +26,7 @@ _DECODE_BUDGET = msgspec.json.Decoder(PodDisruptionBudget).decode
 _METADATA_ONLY = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 _DECODE: Mapping[WatchedKind, Callable[[bytes | msgspec.Raw], Object]] = {
     kind: msgspec.json.Decoder(type_).decode for kind, type_ in port.TYPES.items()
-}
+} | {WatchedKind.POD: pod_decoding.decode}
 
 
 class KubeClient:

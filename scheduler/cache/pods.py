@@ -1,6 +1,5 @@
 """From a pod object to the core's words: what it asks, what it was promised, whose it is."""
 
-from collections.abc import Mapping
 from functools import lru_cache
 
 from allocator import request
@@ -9,7 +8,12 @@ from allocator.claims.contract import Promise
 from allocator.request import Request
 from kubeclient import containers
 from kubeclient.objects import Pod
+from scheduler.cache import pod_labels
+from scheduler.cache.pod_decoding import UnlabelledPod
+from scheduler.cache.pod_labels import PodLabels
 
+_CONTAINERS, _CHARACTERS = 16, 512  # containers, their resources and characters of requests that are kept
+_NAME = 2 * 253  # characters of an owner's kind and name; no object's has more
 _TEMPLATE_HASH = "pod-template-hash"  # the label that a Deployment gives to a ReplicaSet's pods; the name ends in it
 
 
@@ -21,10 +25,19 @@ def is_ours(pod: Pod) -> bool:
 
 def request_of(pod: Pod) -> Request:
     """The slices a pod asks for. Raises RequestError naming container, resource and fix."""
-    return _request(containers.of(pod.spec.containers), containers.of(pod.spec.init_containers))
+    main, init = containers.of(pod.spec.containers), containers.of(pod.spec.init_containers)
+    return _request(main, init) if _is_small((*main, *init)) else request.of_containers(main, init)
 
 
-@lru_cache(maxsize=4096)
+def _is_small(of_pod: tuple[request.ContainerRequest, ...]) -> bool:
+    """Whether what a pod asks for is written as shortly as most do."""
+    if len(of_pod) > _CONTAINERS or sum(len(container.resources) for container in of_pod) > _CONTAINERS:
+        return False
+    texts = [text for container in of_pod for quantity in container.resources.items() for text in map(str, quantity)]
+    return sum(map(len, (*texts, *(container.name for container in of_pod)))) <= _CHARACTERS
+
+
+@lru_cache(maxsize=256)  # of about 2 KiB each
 def _request(main: tuple[request.ContainerRequest, ...], init: tuple[request.ContainerRequest, ...]) -> Request:
     """Read once: most pods of a cluster come from a few templates."""
     return request.of_containers(main, init)
@@ -44,7 +57,7 @@ def is_movable(pod: Pod) -> bool:
 def service_of(pod: Pod) -> str:
     """What a pod belongs to, such as `Deployment/chat`: its controller, for a ReplicaSet the Deployment above it."""
     owner = next((ref for ref in pod.metadata.owner_references or () if ref.controller), None)
-    if owner is None:
+    if owner is None or len(owner.kind) + len(owner.name) > _NAME:
         return ""
     suffix = "-" + (pod.metadata.labels or {}).get(_TEMPLATE_HASH, "")
     if owner.kind == "ReplicaSet" and suffix != "-" and owner.name.endswith(suffix):
@@ -52,11 +65,10 @@ def service_of(pod: Pod) -> str:
     return f"{owner.kind}/{owner.name}"
 
 
-def labels_of(pod: Pod) -> Mapping[str, str]:
-    """A pod's labels; equal ones are kept once, since pods of one owner mostly share them."""
-    return _shared(tuple((pod.metadata.labels or {}).items()))
-
-
-@lru_cache(maxsize=4096)
-def _shared(labels: tuple[tuple[str, str], ...]) -> Mapping[str, str]:
-    return dict(labels)
+def labels_of(pod: Pod) -> PodLabels | None:
+    """A pod's labels; None if they are not kept: there are too many, or it is on no node, so that no budget is asked
+    about it.
+    """
+    if not pod.spec.node_name or isinstance(pod, UnlabelledPod):
+        return None
+    return pod_labels.of(pod.metadata.labels)

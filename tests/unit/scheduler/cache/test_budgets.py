@@ -1,11 +1,12 @@
 """PodDisruptionBudgets cover the pods that Kubernetes would say they cover."""
 
+import dataclasses
 from typing import Any
 
 import msgspec
 import pytest
 
-from scheduler.cache import budgets
+from scheduler.cache import budgets, pod_labels
 from scheduler.cache.cluster_cache import KnownPod
 from scheduler.cache.disruption_budget import PodDisruptionBudget
 
@@ -13,7 +14,7 @@ from scheduler.cache.disruption_budget import PodDisruptionBudget
 def known(name: str, namespace: str = "default", **labels: str) -> KnownPod:
     """A pod with labels; `_` in a key is spelled `-`."""
     spelled = {key.replace("_", "-"): value for key, value in labels.items()}
-    return KnownPod(f"uid-{name}", namespace, name, "n", 0, True, None, labels=spelled)
+    return KnownPod(f"uid-{name}", namespace, name, "n", 0, True, None, labels=pod_labels.of(spelled))
 
 
 PODS = [
@@ -85,3 +86,14 @@ async def test_a_budget_not_looked_at_since_it_changed_allows_nothing(
     """Disruptions count only if the controller has seen the budget as it is."""
     found = await groups().covered(budget({}, status, generation))
     assert found.disruptions_allowed == allowed
+
+
+async def test_a_pod_whose_labels_are_not_known_is_covered() -> None:
+    """Every budget of its namespace that selects anything is taken to cover a pod with too many labels to keep."""
+    unknown = KnownPod("uid-u", "default", "u", "n", 0, True, None, labels=None)
+    made = groups()
+    made.add(unknown)
+    assert (await made.covered(budget({"matchLabels": {"app": "batch"}}))).pods == ("uid-c", "uid-u")
+    assert budgets.Allowance([budget({"matchLabels": {"app": "x"}}, {"disruptionsAllowed": 0})]).violated_by(unknown)
+    elsewhere = dataclasses.replace(unknown, namespace="other")
+    assert not budgets.Allowance([budget({})]).violated_by(elsewhere)

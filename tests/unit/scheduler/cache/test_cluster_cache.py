@@ -14,6 +14,7 @@ from allocator.placement import policy
 from allocator.request import Request
 from kubeclient.changes import Change, ChangeType, Listing
 from kubeclient.objects import Meta, Node, Pod
+from scheduler.cache import pod_labels
 from scheduler.cache.cluster_cache import UNSEEN_S, ClusterCache
 from scheduler.cache.port import MigNode, Object, WatchedKind
 from scheduler.cooperative import STEP_S
@@ -210,7 +211,7 @@ def test_what_changes_of_a_known_pod_is_followed() -> None:
     )
     state.apply(WatchedKind.POD, Change(ChangeType.MODIFIED, msgspec.structs.replace(before, metadata=changed), "2"))
     known = state.pods["uid-p"]
-    assert (known.movable, known.labels) == (True, {"app": "x"})
+    assert (known.movable, known.labels) == (True, pod_labels.of({"app": "x"}))
 
 
 def test_the_watch_counts_more_than_a_late_call() -> None:

@@ -48,7 +48,11 @@ class PreemptorOverNodes:
     def hold(self, name: str, where: str, profile: str, priority: int = 0, **labels: str) -> None:
         """A pod with a claim."""
         pod = a_pod(name, profile, priority=priority)
-        self.state.remember(msgspec.structs.replace(pod, metadata=msgspec.structs.replace(pod.metadata, labels=labels)))
+        metadata, spec = (
+            msgspec.structs.replace(part, **changes)
+            for part, changes in ((pod.metadata, {"labels": labels}), (pod.spec, {"node_name": where}))
+        )
+        self.state.remember(msgspec.structs.replace(pod, metadata=metadata, spec=spec))
         claim = self.state.inventory.reserve(pod.metadata.uid, "default", name, request(profile), where)
         assert isinstance(claim, Claim)
 

@@ -1,0 +1,134 @@
+"""From a pod's text to the pod, with little work for a large one: a tenant may write 1.5 MB of labels, annotations or
+quantities of nothing, and have it sent again with each update. Called by `kube` for each pod of a list or a watch.
+"""
+
+from collections.abc import Iterable
+
+import msgspec
+
+from allocator.claims import contract
+from allocator.mig.profile import RESOURCE_PREFIX
+from kubeclient import objects
+from kubeclient.objects import Container, Meta, OwnerReference, Pod, PodSpec, PodStatus, Resources
+
+LARGE = 32_768  # bytes of a pod's text, from which on it is not decoded as it is; most have 5,000
+MAX_PART = 16_384  # bytes of a large pod's labels, of its owners, or of one container's resources, to be looked at
+
+_NOTHING = msgspec.Raw(b"null")
+_MIG = RESOURCE_PREFIX.encode()
+
+
+class UnlabelledPod(Pod, frozen=True):
+    """A pod whose labels were too large to be looked at."""
+
+
+class _Annotations(msgspec.Struct, frozen=True):
+    """Those that we read."""
+
+    placement: str | None = msgspec.field(default=None, name=contract.PLACEMENT_ANNOTATION)
+    movable: str | None = msgspec.field(default=None, name=contract.MOVABLE_ANNOTATION)
+
+
+class _Meta(msgspec.Struct, frozen=True, rename="camel"):
+    name: str
+    namespace: str = ""
+    uid: str = ""
+    resource_version: str = ""
+    annotations: _Annotations | None = None
+    labels: msgspec.Raw = _NOTHING
+    creation_timestamp: str | None = None
+    deletion_timestamp: str | None = None
+    owner_references: msgspec.Raw = _NOTHING
+
+
+class _Spec(msgspec.Struct, frozen=True, rename="camel"):
+    containers: msgspec.Raw = _NOTHING
+    init_containers: msgspec.Raw = _NOTHING
+    node_name: str = ""
+    scheduler_name: str = ""
+    priority: int | None = None
+
+
+class _Pod(msgspec.Struct, frozen=True):
+    metadata: _Meta
+    spec: _Spec = _Spec()
+    status: PodStatus = PodStatus()
+
+
+class _Resources(msgspec.Struct, frozen=True):
+    limits: msgspec.Raw = _NOTHING
+    requests: msgspec.Raw = _NOTHING
+
+
+class _Container(msgspec.Struct, frozen=True, rename="camel"):
+    name: str = ""
+    resources: _Resources | None = None
+    restart_policy: str | None = None
+
+
+_DECODE = msgspec.json.Decoder(Pod).decode
+_DECODE_LARGE = msgspec.json.Decoder(_Pod).decode
+_DECODE_CONTAINERS = msgspec.json.Decoder(tuple[_Container, ...] | None).decode
+_DECODE_QUANTITIES = msgspec.json.Decoder(dict[str, str | int] | None).decode
+_DECODE_LABELS = msgspec.json.Decoder(dict[str, str] | None).decode
+_DECODE_OWNERS = msgspec.json.Decoder(tuple[OwnerReference, ...] | None).decode
+
+
+def decode(text: bytes | msgspec.Raw) -> Pod:
+    """A pod, in part. Raises msgspec's errors.
+
+    Of a large one only what asks for slices is looked at of its containers, and only our annotations. Labels or owners
+    of more than MAX_PART bytes are left out, and resources of more ask for a number of slices that cannot be read.
+    """
+    return _DECODE(text) if memoryview(text).nbytes < LARGE else _large(_DECODE_LARGE(text))
+
+
+def _large(pod: _Pod) -> Pod:
+    meta, spec = pod.metadata, pod.spec
+    ours = meta.annotations or _Annotations()
+    annotations = {contract.PLACEMENT_ANNOTATION: ours.placement, contract.MOVABLE_ANNOTATION: ours.movable}
+    type_ = Pod if _is_small(meta.labels) else UnlabelledPod
+    return type_(
+        Meta(
+            meta.name,
+            meta.namespace,
+            meta.uid,
+            meta.resource_version,
+            {key: value for key, value in annotations.items() if value is not None},
+            _DECODE_LABELS(meta.labels) if _is_small(meta.labels) else None,
+            meta.creation_timestamp,
+            meta.deletion_timestamp,
+            _DECODE_OWNERS(meta.owner_references) if _is_small(meta.owner_references) else None,
+        ),
+        PodSpec(
+            tuple(_asking(spec.containers)),
+            tuple(_asking(spec.init_containers)),
+            spec.node_name,
+            spec.scheduler_name,
+            spec.priority,
+        ),
+        pod.status,
+    )
+
+
+def _asking(containers: msgspec.Raw) -> Iterable[objects.Container]:
+    """The containers that name slices."""
+    if _MIG not in bytes(containers):
+        return
+    for container in _DECODE_CONTAINERS(containers) or ():
+        if container.resources is not None:
+            limits, requests = _quantities(container.resources.limits), _quantities(container.resources.requests)
+            if limits or requests:
+                yield Container(container.name, Resources(limits, requests), container.restart_policy)
+
+
+def _quantities(resources: msgspec.Raw) -> dict[str, str | int] | None:
+    if _MIG not in bytes(resources):
+        return None
+    if not _is_small(resources):
+        return {RESOURCE_PREFIX: f"{memoryview(resources).nbytes} bytes of resources"}  # refused where it is counted
+    return _DECODE_QUANTITIES(resources)
+
+
+def _is_small(part: msgspec.Raw) -> bool:
+    return memoryview(part).nbytes <= MAX_PART
