@@ -25,7 +25,9 @@ Losses = npt.NDArray[np.float64]
 
 EQUAL = 1e-9  # losses no further apart are equal: sums of the same numbers in another order
 LOOKED_AT = 64  # nodes, before all of them are looked at together
-_MAX_JOINT = 64  # requests of several slices whose losses are kept, the latest
+_MIN_JOINT = 64  # requests of several slices whose losses are kept, the latest; more while they take
+_ANSWER_BYTES = 32 * 2**20  # for the losses of rows, 16 bytes each, and
+_TABLE_BYTES = 32 * 2**20  # for the tables to compute them
 
 
 class Fleet:
@@ -45,6 +47,7 @@ class Fleet:
         self._joint: dict[Counts, JointLosses] = {}  # of requests of several slices, the latest last
         self._versions = np.zeros(64, dtype=np.int64)  # per row, the number of the change that made it what it is
         self._changes = 0
+        self.joint_work = 0  # sums of joint losses so far: what requests of several slices have cost
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -183,6 +186,12 @@ class Fleet:
                     return cheapest
         return cheapest if len(nodes) <= looked_at else ()
 
+    def answered(self, request: Request) -> bool:
+        """Whether asking for a request again costs little, as the answers are kept or are those of a single slice."""
+        counts = request.counts
+        joint = self._joint.get(counts)
+        return joint.complete if joint is not None else len(counts) == 1 and counts[0][1] == 1
+
     def chose(self, node: str) -> None:
         """A request went to this node; unknown ones are no error."""
         self._next = self.rows.get(node, self._next - 1) + 1
@@ -197,11 +206,23 @@ class Fleet:
         losses = np.full(len(rows), np.inf)
         known = rows >= 0
         joint = self._joint.pop(counts, None) or JointLosses(self.policy, counts)
+        before = joint.work
         losses[known] = joint.of(rows[known], self._states, self._versions, self._numbers.offsets)
         self._joint[counts] = joint
-        if len(self._joint) > _MAX_JOINT:
+        if len(self._joint) > max(_MIN_JOINT, _ANSWER_BYTES // (16 * len(self._versions))):
             del self._joint[next(iter(self._joint))]
+        if joint.work != before:
+            self.joint_work += joint.work - before
+            self._trim_tables()
         return losses
+
+    def _trim_tables(self) -> None:
+        """Forget the tables of the requests that were asked for longest ago."""
+        held = 0
+        for joint in reversed(self._joint.values()):
+            held += joint.table_bytes
+            if held > _TABLE_BYTES:
+                joint.forget_tables()
 
     def free_and_stranded(self, demanded: Iterable[str]) -> Mapping[str, tuple[int, int]]:
         """By GPU model: free memory slices, and those of them that no demanded profile can use any more.

@@ -21,6 +21,8 @@ Rows = npt.NDArray[np.intp]
 States = npt.NDArray[np.int32]  # nodes × GPUs: the fleet's numbers of GPU states
 Versions = npt.NDArray[np.int64]
 
+_PER_CELL = 4  # sums that cost about as much as to tabulate one loss
+
 TOO_COMPLEX = -math.inf  # the loss of a node whose answer was refused
 
 
@@ -28,8 +30,8 @@ TOO_COMPLEX = -math.inf  # the loss of a node whose answer was refused
 class Limits:
     """What one question may cost, and where the cheaper way to compute it begins."""
 
-    additions: int = 60_000_000  # about 0.1 s; nodes beyond are refused now and go on at the next question
-    portions: int = 5  # of so many additions, as long as no node fits
+    additions: int = 30_000_000  # about 0.05 s; nodes beyond are refused now and go on at the next question
+    portions: int = 4  # of so many additions, as long as no node fits
     alike: int = 8_000_000  # sums from which it pays to look for nodes that are alike
     sums: int = 2**16  # held at a time: they stay in the processor's cache
     cells: int = splits.MAX_CELLS  # of the table of one GPU model
@@ -45,9 +47,11 @@ class JointLosses:
         self._policy = by
         self._counts = counts
         self._limits = limits
-        self._tabulated: Mapping[Geometry, int] | None = None  # the offsets that the tables are for
         self._known: Losses = np.empty(0)
         self._as_of: Versions = np.empty(0, dtype=np.int64)
+        self.forget_tables()
+        self.work = 0  # sums so far
+        self.complete = False  # whether all that was asked for last was answered
 
     def of(self, rows: Rows, states: States, versions: Versions, offsets: Mapping[Geometry, int]) -> Losses:
         """The least loss per row of `rows`: inf where the request does not fit, TOO_COMPLEX where that is not known.
@@ -55,23 +59,30 @@ class JointLosses:
         `states` and `versions` have all rows of the fleet; a row's version, at least 1, changes with its states.
         `offsets` is the number of each geometry's state 0; number 0 stands for no GPU.
         """
-        if offsets != self._tabulated:
-            self._tabulate(offsets)
         if len(versions) > len(self._known):
             new = len(versions) - len(self._known)
             self._known = np.append(self._known, np.full(new, np.inf))
             self._as_of = np.append(self._as_of, np.zeros(new, dtype=np.int64))
         stale = rows[self._as_of[rows] != versions[rows]]
+        self.complete = True
         if len(stale):
+            if offsets != self._tabulated:
+                self._tabulate(offsets)
             self._known[stale], answered = self._answers(states[stale])
             self._as_of[stale] = np.where(answered, versions[stale], 0)
+            self.complete = bool(answered.all())
         return self._known[rows]
 
     def forget_tables(self) -> None:
         """Forget the tables of the GPU models; the losses of rows that do not change stay known."""
-        self._tabulated = None
+        self._tabulated: Mapping[Geometry, int] | None = None  # the offsets that the tables are for
         self._beyond = np.empty(0, dtype=np.bool_)
         self._losses = self._most = np.empty((0, 0))
+
+    @property
+    def table_bytes(self) -> int:
+        """What the tables take."""
+        return self._losses.nbytes + self._most.nbytes + self._beyond.nbytes
 
     def _tabulate(self, offsets: Mapping[Geometry, int]) -> None:
         """Collect the tables of all GPU models, by the fleet's numbers of their states."""
@@ -94,6 +105,7 @@ class JointLosses:
         self._distribution = Distribution(self._counts, cut)
         self._measure(np.array(cut), offsets)
         self._tabulated = dict(offsets)
+        self.work += _PER_CELL * self._losses.size
 
     def _measure(self, cut: npt.NDArray[np.int64], offsets: Mapping[Geometry, int]) -> None:
         """Note the most that a GPU takes in each state, and what the request needs: of each profile, and of memory."""
@@ -129,7 +141,9 @@ class JointLosses:
         """The least loss of the first nodes: a portion, and more of them until one fits."""
         losses = np.empty(0)
         for first in range(0, min(len(states), portion * self._limits.portions), portion):
-            losses = np.append(losses, self._least(states[first : first + portion]))
+            part = states[first : first + portion]
+            losses = np.append(losses, self._least(part))
+            self.work += len(part) * self._distribution.additions * states.shape[1]
             if np.isfinite(losses).any():
                 break
         return losses

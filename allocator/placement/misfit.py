@@ -25,6 +25,7 @@ class Reason(enum.Enum):
     NO_ROOM = "no_room"
     TOO_COMPLEX = "too_complex"
     BOUND_ELSEWHERE = "bound_elsewhere"
+    WAITS_TURN = "waits_turn"
 
 
 # Could evicting other pods help? Only then kube-scheduler should try preemption on the node.
@@ -40,6 +41,7 @@ _SENTENCES = {
     Reason.NO_ROOM: "no free {request} placement on any GPU",
     Reason.TOO_COMPLEX: "{request} mixes too many slices to be placed exactly",
     Reason.BOUND_ELSEWHERE: "the pod already holds slices on another node",
+    Reason.WAITS_TURN: "{request} waits its turn: its namespace asks for many different mixes of slices",
 }
 
 

@@ -320,6 +320,10 @@ class ClusterCache:
             self.on_request(request)
         return known
 
+    def ask_again(self) -> None:
+        """Refused pods may fit by now, although no room arose: they are requeued."""
+        self._on_room()
+
     def refuse(self, uid: str) -> None:
         """A pod's Binding was refused: its reservation, if it still has one, is void, and others may have the room."""
         claim = self.inventory.ledger.get(uid)

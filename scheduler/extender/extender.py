@@ -12,7 +12,9 @@ back-off; and while kube-scheduler chooses between equals for one pod, the next 
 Nomination only ranks, it never refuses.
 """
 
+import asyncio
 import math
+import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -28,6 +30,7 @@ from allocator.request import Request
 from kubeclient.objects import Pod
 from scheduler.cache.cluster_cache import ClusterCache, KnownPod
 from scheduler.extender.binder import Binder
+from scheduler.extender.joint_budget import JointBudget
 from scheduler.extender.nominations import Nominations
 from scheduler.extender.preemptor import Preemption, Preemptor
 from scheduler.metrics import Metrics
@@ -59,6 +62,7 @@ class Extender:
         *,
         shortlist: int,
         slack: float,
+        joint_budget: JointBudget | None = None,
     ) -> None:
         self._state = state
         self._binder = binder
@@ -67,6 +71,8 @@ class Extender:
         self._metrics = metrics
         self._shortlist = shortlist
         self._slack = slack
+        self._joint_budget = joint_budget or JointBudget()
+        self._asking_again: asyncio.TimerHandle | None = None
         self._fit = metrics.decisions.labels("filter", "fit", "")
 
     # --- filter -----------------------------------------------------------------------------------------------------
@@ -92,15 +98,24 @@ class Extender:
         if claim is not None:
             return self._held(claim, known, names)
 
-        # 4. Which nodes are best, beside the pods on their way to them?
+        # 4. Has its namespace asked for too many mixes of slices lately?
         fleet, incoming = self._state.inventory.fleet, self._nominations.incoming(known.uid)
-        best = shortlist(fleet, known.request, names, self._shortlist, slack=self._slack, incoming=incoming)
+        wait_s = 0.0 if fleet.answered(known.request) else self._joint_budget.wait_s(known.namespace)
+        if wait_s:
+            self._ask_again_in(wait_s)
+            return self._refused(known, self._unresolvable(Reason.WAITS_TURN, known.request, names))
 
-        # 5. Refuse, with a reason for every node, ...
+        # 5. Which nodes are best, beside the pods on their way to them?
+        work_before, began = fleet.joint_work, time.perf_counter()
+        best = shortlist(fleet, known.request, names, self._shortlist, slack=self._slack, incoming=incoming)
+        if fleet.joint_work != work_before:
+            self._joint_budget.spend(known.namespace, time.perf_counter() - began)
+
+        # 6. Refuse, with a reason for every node, ...
         if not best.nodes:
             return self._refused(known, self._refusal(known.request, names, best.too_complex))
 
-        # 6. ... or nominate, where it is certain to which node the pod goes.
+        # 7. ... or nominate, where it is certain to which node the pod goes.
         if best.unique:
             self._nominations.nominate(known.uid, known.request, best.nodes[0])
         self._state.refused.discard(known.uid)
@@ -122,9 +137,18 @@ class Extender:
         if claim.node in names and claim.state is ClaimState.RESERVED:
             self._decided("filter", "fit", "reserved")
             return FilterAnswer([claim.node])
-        misfit = Misfit(Reason.BOUND_ELSEWHERE, str(known.request))
-        self._decided("filter", "misfit", misfit.reason.value)
-        return FilterAnswer((), unresolvable=dict.fromkeys(names, misfit.message))
+        return self._unresolvable(Reason.BOUND_ELSEWHERE, known.request or Request(), names)
+
+    def _unresolvable(self, reason: Reason, request: Request, names: Sequence[str]) -> FilterAnswer:
+        """A refusal of all nodes for one reason that no eviction changes."""
+        self._decided("filter", "misfit", reason.value)
+        return FilterAnswer((), unresolvable=dict.fromkeys(names, Misfit(reason, str(request)).message))
+
+    def _ask_again_in(self, wait_s: float) -> None:
+        """Have refused pods tried again after this time; one timer for all of them."""
+        loop = asyncio.get_running_loop()
+        if self._asking_again is None or self._asking_again.when() <= loop.time():
+            self._asking_again = loop.call_later(wait_s, self._state.ask_again)
 
     def _refusal(self, request: Request, names: Sequence[str], too_complex: frozenset[str]) -> FilterAnswer:
         others = [name for name in names if name not in too_complex] if too_complex else names

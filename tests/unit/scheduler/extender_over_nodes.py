@@ -1,5 +1,7 @@
 """An extender on its own, for tests of its verbs and of what they know of each other."""
 
+import asyncio
+
 import msgspec
 
 from allocator.claims.ledger import Claim
@@ -8,6 +10,7 @@ from kubeclient.objects import Pod
 from scheduler.cache.cluster_cache import ClusterCache
 from scheduler.extender.binder import Binder
 from scheduler.extender.extender import Extender
+from scheduler.extender.joint_budget import JointBudget
 from scheduler.extender.nominations import Nominations
 from scheduler.extender.preemptor import Preemptor
 from scheduler.metrics import Metrics
@@ -29,9 +32,11 @@ class ExtenderOverNodes:
         nomination_ttl_s: float = 60.0,
         tie_wait_s: float = 60.0,
         by: policy.Policy = policy.DEFAULT,
+        joint_budget: JointBudget | None = None,
     ) -> None:
+        self.room_arose = asyncio.Event()
         self.names = [f"n{i}" for i in range(nodes)]
-        self.state = ClusterCache(by, lambda: None)
+        self.state = ClusterCache(by, self.room_arose.set)
         for name in self.names:
             self.state.inventory.nodes.add(name)
             self.state.inventory.observe(node(name).gpu("a100-40gb").report())
@@ -46,6 +51,7 @@ class ExtenderOverNodes:
             metrics,
             shortlist=shortlist,
             slack=slack,
+            joint_budget=joint_budget,
         )
 
     def hold(self, name: str, where: str, *profiles: str, priority: int = 0) -> Claim:

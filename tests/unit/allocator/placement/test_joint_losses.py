@@ -1,5 +1,6 @@
 """Requests of several slices on a whole fleet: kept as nodes change, and bounded in what one question costs."""
 
+import itertools
 import random
 
 import numpy as np
@@ -180,3 +181,18 @@ def test_a_table_too_large_is_refused() -> None:
     with pytest.raises(fitting.TooComplexError, match="a100-40gb: more than 1000 answers"):
         splits.losses(policy.DEFAULT, A100, counts, max_cells=1000)
     assert splits.losses(policy.DEFAULT, A100, counts)
+
+
+def test_the_answers_to_many_requests_are_kept() -> None:
+    """A hundred different mixes cost nothing when they come again, as long as no node changes."""
+    fleet = _fleet(20)
+    rows = fleet.rows_of(list(fleet.rows))
+    asked = [
+        builders.request(*["1g.5gb"] * ones, *["2g.10gb"] * twos, *["3g.20gb"] * threes)
+        for ones, twos, threes in itertools.product(range(1, 6), range(1, 6), range(1, 5))
+    ]
+    first = [fleet.losses(request, rows).tolist() for request in asked]
+    work = fleet.joint_work
+    assert work > 0
+    assert [fleet.losses(request, rows).tolist() for request in asked] == first
+    assert fleet.joint_work == work
