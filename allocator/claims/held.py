@@ -4,12 +4,12 @@ Used by inventory, and by the scheduler for what it promises.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from allocator.claims.contract import Promise
-from allocator.claims.ledger import Hold
-from allocator.claims.report import NodeReport, SliceState
-from allocator.mig.profile import GpuPlacement
+from allocator.claims.ledger import Claim, Hold
+from allocator.claims.report import GpuReport, NodeReport, SliceState
+from allocator.mig.profile import GpuPlacement, Placement
 from allocator.request import Request, SliceRequest
 
 
@@ -24,6 +24,57 @@ def reported(node: NodeReport) -> dict[str, tuple[Hold, ...]]:
                 hold = Hold(slice_.owner.container, gpu.uuid, slice_.placement)
                 holds_by_uid[slice_.owner.uid] = (*holds_by_uid.get(slice_.owner.uid, ()), hold)
     return holds_by_uid
+
+
+def of(claim: Claim | None) -> tuple[Hold, ...]:
+    """What a claim holds; nothing without one."""
+    return () if claim is None else claim.holds
+
+
+def taken(
+    claims: Iterable[Claim], gpu: GpuReport, ignore: frozenset[str] = frozenset(), own: Sequence[Hold] = ()
+) -> list[Placement]:
+    """Placements of a GPU that nothing else may get: what these claims hold, and what the report shows beside it.
+
+    An allocated slice without an owner is the slice of the claim that lies exactly there: the kubelet never lists
+    ordinary init containers, so their slice has no owner for as long as the pod lives. Left out is what belongs to the
+    pods `ignore` (by UID); `own` are places that one of them is about to claim.
+    """
+    claimed = {(claim.uid, hold.placement) for claim in claims for hold in claim.holds if hold.gpu == gpu.uuid}
+    accounted = {placement for _, placement in claimed}
+    accounted.update(hold.placement for hold in own if hold.gpu == gpu.uuid)
+    present = {(uid, placement) for uid, placement in claimed if uid not in ignore}
+    for slice_ in gpu.slices:
+        uid = slice_.owner.uid if slice_.owner else ""
+        if slice_.state is SliceState.FOREIGN:
+            present.add(("", slice_.placement))
+        elif slice_.state is SliceState.ALLOCATED and uid not in ignore and (uid or slice_.placement not in accounted):
+            present.add((uid, slice_.placement))
+    return [placement for _, placement in sorted(present)]
+
+
+def corrected(holds: Sequence[Hold], shown: Sequence[Hold]) -> tuple[Hold, ...]:
+    """Holds with those moved that a report shows elsewhere, where it does not show all of them yet.
+
+    The same holds where the report shows what they do not have, or leaves no place for the rest.
+    """
+    if profiles(shown) - profiles(holds):
+        return tuple(holds)
+    lying = places(shown)
+    missing = list(shown)
+    kept: list[Hold] = []
+    movable: list[Hold] = []
+    for hold in holds:
+        if lying[hold.place]:
+            lying[hold.place] -= 1
+            missing.remove(next(slice_ for slice_ in missing if slice_.place == hold.place))
+            kept.append(hold)
+        else:
+            movable.append(hold)
+    for slice_ in missing:
+        same = [hold for hold in movable if hold.placement.profile == slice_.placement.profile]
+        movable.remove(min(same, key=lambda hold: hold.container != slice_.container))
+    return tuple(holds) if overlap(missing, movable) else (*kept, *missing, *movable)
 
 
 def places(holds: Sequence[Hold]) -> Counter[GpuPlacement]:

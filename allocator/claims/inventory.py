@@ -2,8 +2,9 @@
 
 Owned by the scheduler service (one per process, used from one thread) and by simulators. Every method is a step that
 either happens whole or raises and changes nothing. A memory slice of a GPU counts as taken if a claim holds it, or
-the report shows on it a slice that is foreign or belongs to a pod without a claim. Idle slices count as free: the
-agent destroys them when their room is wanted.
+the report shows on it a slice that is foreign or belongs to a pod without a claim. An allocated slice without an owner
+is that of the claim that lies exactly there. Idle slices count as free: the agent destroys them when their room is
+wanted.
 """
 
 from collections import Counter
@@ -16,7 +17,7 @@ from allocator.claims.contract import Promise
 from allocator.claims.gpu_reporters import GpuReporters
 from allocator.claims.ledger import Claim, ClaimEvent, ClaimState, Hold, Ledger
 from allocator.claims.refusal import Refusal
-from allocator.claims.report import GpuReport, NodeReport, SliceState
+from allocator.claims.report import GpuReport, NodeReport
 from allocator.mig import geometry
 from allocator.mig.catalogue import Catalogue
 from allocator.mig.geometry import Geometry
@@ -241,11 +242,19 @@ class Inventory:
         if not as_claimed and held.profiles(shown) != held.profiles(claim.holds):
             if claim.state is ClaimState.READY:
                 self.ledger.apply(claim.uid, ClaimEvent.LOSE)
-            return False
+            return self._correct(claim, shown)
         self.ledger.apply(claim.uid, ClaimEvent.CUT)
         if as_claimed or held.places(shown) == held.places(claim.holds):
             return False
         self.ledger.relocate(claim.uid, shown)
+        return True
+
+    def _correct(self, claim: Claim, shown: tuple[Hold, ...]) -> bool:
+        """Move what the report shows of a claim; the rest is not handed out yet, or never listed."""
+        corrected = held.corrected(claim.holds, shown)
+        if held.places(corrected) == held.places(claim.holds):
+            return False
+        self.ledger.relocate(claim.uid, corrected)
         return True
 
     def _invalidate(self, node: str, before: Sequence[Claim], shown: Mapping[str, tuple[Hold, ...]]) -> set[str]:
@@ -255,15 +264,15 @@ class Inventory:
         Promises of one profile may have been given to each other's pods: then a pod whose own promise is void gets a
         place that one of the others left. Otherwise it waits for its own report.
         """
-        true = {claim.uid for claim in before}
-        holds = [hold for uid in true for hold in shown.get(uid, ())]
-        left = [hold for claim in before for hold in claim.holds if not held.overlap((hold,), holds)]
+        now = [hold for claim in before for hold in held.of(self.ledger.get(claim.uid))]
+        left = [hold for claim in before for hold in claim.holds if not held.overlap((hold,), now)]
         changed: set[str] = set()
-        for other in tuple(self.ledger.on_node(node)):
-            if other.uid in true or not held.overlap(other.holds, holds):
+        for other in tuple(self.ledger.on_node(node)) if any(shown.get(claim.uid) for claim in before) else ():
+            lost = [hold for claim in before if claim.uid != other.uid for hold in shown.get(claim.uid, ())]
+            if not held.overlap(other.holds, lost):
                 continue
             changed.update(hold.gpu for hold in other.holds)
-            swapped = held.swapped(other.holds, holds, left) if other.state is ClaimState.BOUND else ()
+            swapped = held.swapped(other.holds, lost, left) if other.state is ClaimState.BOUND else ()
             if swapped and self._not_free(other.uid, other.node, swapped) is None:
                 self.ledger.relocate(other.uid, swapped)
                 changed.update(hold.gpu for hold in swapped)
@@ -299,6 +308,7 @@ class Inventory:
             except errors.CatalogueError as error:
                 return Refusal(str(error))
             holds.append(Hold(promise.container, promise.gpu, placement))
+        holds = [*held.corrected(holds, shown)]
         taken = self._not_free(pod.uid, pod.node, holds)
         return tuple(holds) if taken is None else Refusal(f"its promised place is taken: {taken}")
 
@@ -309,27 +319,17 @@ class Inventory:
             gpu = gpus.get(uuid)
             if gpu is None or gpu.catalogue is None:
                 return Refusal(f"GPU {uuid} is not reported")
-            taken = self._taken(node, gpu, frozenset((uid,)))
+            taken = self._taken(node, gpu, frozenset((uid,)), holds)
             try:
                 geometry.compiled(gpu.catalogue).state_of([*taken, *(h.placement for h in holds if h.gpu == uuid)])
             except errors.MigschedError as error:
                 return Refusal(str(error))
         return None
 
-    def _taken(self, node: str, gpu: GpuReport, ignore: frozenset[str] = frozenset()) -> list[Placement]:
-        """Placements of a GPU that no other pod may get; those of the pods `ignore` (by UID) are left out."""
-        taken = {
-            (claim.uid, hold.placement)
-            for claim in self.ledger.on_node(node)
-            if claim.uid not in ignore
-            for hold in claim.holds
-            if hold.gpu == gpu.uuid
-        }
-        for slice_ in gpu.slices:
-            uid = slice_.owner.uid if slice_.owner else ""
-            if slice_.state is SliceState.FOREIGN or (slice_.state is SliceState.ALLOCATED and uid not in ignore):
-                taken.add((uid, slice_.placement))
-        return [placement for _, placement in sorted(taken)]
+    def _taken(
+        self, node: str, gpu: GpuReport, ignore: frozenset[str] = frozenset(), own: Sequence[Hold] = ()
+    ) -> list[Placement]:
+        return held.taken(self.ledger.on_node(node), gpu, ignore, own)
 
     def _refresh(self, node: str, changed: Container[str] | None = None) -> None:
         """Recompute a node's row of the fleet; of the GPUs (by UUID) whose claims changed, where only they did."""

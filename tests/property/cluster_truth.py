@@ -255,7 +255,10 @@ def _expected_gpus(inventory: Inventory, node: str) -> Iterator[tuple[str, GpuSt
             for hold in claim.holds
             if claim.node == node and hold.gpu == gpu.uuid
         }
-        together = [placement for _, placement in sorted(held | set(taken_in(gpu)))]
+        claimed = {placement for _, placement in held}
+        shown = {(uid, placement) for uid, placement in taken_in(gpu) if uid or placement not in claimed}
+        foreign = {("", one.placement) for one in gpu.slices if one.state is SliceState.FOREIGN}
+        together = [placement for _, placement in sorted(held | shown | foreign)]
         if gpu.healthy and gpu.catalogue:
             known = kind(gpu.uuid)
             yield gpu.uuid, (known, known.state_of(together)) if legal(gpu.uuid, together) else None
