@@ -5,6 +5,7 @@ is silent or another program manages the GPUs too.
 """
 
 import asyncio
+import contextlib
 import dataclasses
 from pathlib import Path
 
@@ -30,7 +31,9 @@ _log = structlog.get_logger("loop")
 
 
 class StepLoop:
-    """The steps of one agent. `poll_s` is the longest time between two, `registry` where DRA drivers register."""
+    """The steps of one agent. `poll_s` is the longest time between two, `registry` where DRA drivers register and
+    `plugin_directory` where device plugins do.
+    """
 
     def __init__(
         self,
@@ -45,6 +48,7 @@ class StepLoop:
         *,
         poll_s: float,
         registry: Path,
+        plugin_directory: Path,
     ) -> None:
         self._state = state
         self._reconciler = reconciler
@@ -56,6 +60,7 @@ class StepLoop:
         self._metrics = metrics
         self._poll_s = poll_s
         self._registry = registry
+        self._plugin_directory = plugin_directory
         self._kubelet_trouble: str | None = None
         self._reported: StepOutcome | None = None
 
@@ -98,7 +103,19 @@ class StepLoop:
 
     def conflict(self) -> str | None:
         """What else manages this node's GPUs, in words; None if nothing does."""
-        return coexistence.conflict(self._pods.all.values(), self._registry)
+        return coexistence.conflict(self._pods.rivals(), self._registry, self._plugin_directory)
+
+    async def has_slices(self) -> bool:
+        """Whether a container has a slice of ours, as far as journal and PodResources tell."""
+        with contextlib.suppress(KubeletError):
+            self._state.on_listing(await self._pod_resources.list())
+        return await asyncio.to_thread(self._has_slices)
+
+    def _has_slices(self) -> bool:
+        with self._state.lock:
+            self._state.ingest()
+            observation = self._state.observe()
+            return bool(observation.held) or any(observation.place(id_) is not None for _, id_ in observation.holders)
 
     def _report(self, outcome: StepOutcome) -> None:
         """Have it reported if it is news: encoding a full node takes longer than comparing it."""

@@ -109,11 +109,15 @@ class Service:
             self.metrics,
             poll_s=settings.poll_s,
             registry=settings.plugin_registry_dir,
+            plugin_directory=settings.device_plugin_dir,
         )
         self.health = serving.Health(self._waits_for)
 
     async def run(self) -> None:
-        """Until cancelled. Raises JournalError if the journal cannot be used, SettingsError beside another manager."""
+        """Until cancelled. Raises JournalError if the journal cannot be used.
+
+        SettingsError beside another manager of the GPUs, where no container has a slice yet.
+        """
         try:
             await self._run()
         finally:
@@ -128,7 +132,7 @@ class Service:
             group.create_task(self._reporter.run(), name="report")
             group.create_task(self.loop.follow_driver(), name="driver events")
             await self._first_list()
-            self._refuse_beside_conflict()
+            await self._refuse_beside_conflict()
             await self.loop.step()
             self._loaded()
             if not self._settings.observer:
@@ -153,11 +157,17 @@ class Service:
         except TimeoutError:
             _log.warning("the API server does not answer; going on with the journal and PodResources")
 
-    def _refuse_beside_conflict(self) -> None:
-        if not self._settings.observer:
-            conflict = self.loop.conflict()
-            if conflict is not None:
-                raise errors.SettingsError("node", self._settings.node, f"{conflict}, or run with --observe")
+    async def _refuse_beside_conflict(self) -> None:
+        """Do not begin to serve beside another manager. Containers that have slices need them all the same: then the
+        MigNode's Ready condition says who else is there.
+        """
+        conflict = None if self._settings.observer else self.loop.conflict()
+        if conflict is None:
+            return
+        if await self.loop.has_slices():
+            _log.warning("another program manages the GPUs; containers keep their slices", conflict=conflict)
+            return
+        raise errors.SettingsError("node", self._settings.node, f"{conflict}, or run with --observe")
 
 
 def boot_id() -> str:

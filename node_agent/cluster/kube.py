@@ -17,7 +17,8 @@ from allocator import errors
 from allocator.claims import contract
 from kubeclient import kube, timestamps
 from kubeclient.changes import Change, Listing
-from kubeclient.objects import Node, Pod
+from kubeclient.objects import Node
+from node_agent.cluster.node_pod import NodePod
 from node_agent.cluster.port import PodEvent
 
 CALLS = 8
@@ -26,7 +27,7 @@ _PODS = "/api/v1/pods"
 _NODES = "/api/v1/nodes"
 _MIG_NODES = f"/apis/{contract.GROUP}/{contract.VERSION}/{contract.PLURAL}"
 _JSON_PATCH = "application/json-patch+json"
-_POD = msgspec.json.Decoder(Pod).decode
+_POD = msgspec.json.Decoder(NodePod).decode
 _NODE = msgspec.json.Decoder(Node).decode
 
 
@@ -42,11 +43,11 @@ class KubeClient:
         """Over a connection of its own. Raises SettingsError if the configuration cannot be read."""
         return cls(await kube.Connection.connect(kubeconfig, user_agent="migsched-agent", calls=CALLS))
 
-    async def pods(self, node: str) -> Listing[Pod]:
+    async def pods(self, node: str) -> Listing[NodePod]:
         """All pods bound to a node."""
         return await self._connection.list(_PODS, _POD, _of_node(node))
 
-    def watch_pods(self, node: str, resource_version: str) -> AsyncGenerator[Change[Pod], None]:
+    def watch_pods(self, node: str, resource_version: str) -> AsyncGenerator[Change[NodePod], None]:
         """Changes of a node's pods until the server ends the watch. GoneError if the version is too old."""
         return self._connection.watch(_PODS, _POD, resource_version, _of_node(node))
 

@@ -1,30 +1,55 @@
 """PodWatch: keeps what the agent knows of its node's pods up to date, by list and watch. Run by service.
 
-While the API server is away the agent works on with what it knows.
+While the API server is away the agent works on with what it knows. Of a pod only what the agent goes by is kept, and of
+placement annotations only as much as `MAX_TEXT` at once: pods are anybody's.
 """
 
 from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass, replace
+
+import structlog
 
 from kubeclient.changes import Change, ChangeType, Listing
 from kubeclient.list_watch import ListWatch
-from kubeclient.objects import Pod
-from node_agent.cluster import pods
+from node_agent.cluster import coexistence, pods
+from node_agent.cluster.node_pod import NodePod
 from node_agent.cluster.pods import PodView
 from node_agent.cluster.port import Cluster
 
 BACKOFF_MAX_S = 2.0
+MAX_TEXT = (
+    4 * 2**20
+)  # characters of believed annotations of all living pods: that of a full node takes less than 100,000
+MAX_DELETED = 1024  # UIDs of deleted pods that are remembered, the latest
+_log = structlog.get_logger("pods")
+
+
+@dataclass(frozen=True, slots=True)
+class KnownPod:
+    """A pod as the agent keeps it.
+
+    `text` is the hash of its annotation as last looked at, `size` how many characters of the first one are believed.
+    """
+
+    view: PodView | None
+    rival: str | None
+    text: int
+    size: int = 0
 
 
 class PodWatch:
     """All pods of the node: the collection that their list + watch follows. `changed` is called after each change."""
 
-    def __init__(self, cluster: Cluster, node: str, changed: Callable[[], None]) -> None:
+    def __init__(self, cluster: Cluster, node: str, changed: Callable[[], None], *, max_text: int = MAX_TEXT) -> None:
         self._cluster = cluster
         self._node = node
         self._changed = changed
+        self._max_text = max_text
         self._list_watch = ListWatch("pods", self, backoff_max_s=BACKOFF_MAX_S)
-        self._views: dict[str, tuple[Pod, PodView | None]] = {}
-        self.all: dict[str, Pod] = {}
+        self._known: dict[str, KnownPod] = {}
+        self._deleted: dict[str, None] = {}  # UIDs, oldest first; a UID never comes back
+        self._replaced = 0  # how often all pods were replaced
+        self._text = 0  # characters of annotations that are believed
         self.synced = self._list_watch.synced
 
     async def run(self) -> None:
@@ -32,43 +57,93 @@ class PodWatch:
         await self._list_watch.run()
 
     async def refresh(self) -> None:
-        """Ask for the pods now. Raises ClusterError. The watch goes on where it was."""
+        """Ask for the pods now, and take in those that are new. Raises ClusterError. The watch goes on where it was.
+
+        The answer may be older than what the watch has told meanwhile: it brings back no pod that was deleted, and says
+        nothing of pods that the watch knows. One that a whole new list has overtaken says nothing at all.
+        """
+        replaced = self._replaced
         listing = await self.list()
-        self.all |= {pod.metadata.uid: pod for pod in listing.items}
+        if self._replaced != replaced:
+            return
+        for pod in listing.items:
+            if pod.metadata.uid not in self._known and pod.metadata.uid not in self._deleted:
+                self._take(pod)
 
     def views(self) -> Mapping[str, PodView] | None:
-        """The pods that ask for slices, by UID; None before the first list. Only changed ones are read again."""
+        """The pods that ask for slices, by UID; None before the first list."""
         if not self.synced.is_set():
             return None
-        last = self._views
-        self._views = {
-            uid: last[uid] if uid in last and last[uid][0] is pod else (pod, pods.view(pod))
-            for uid, pod in self.all.items()
-        }
-        return {uid: view for uid, (_, view) in self._views.items() if view is not None}
+        return {uid: known.view for uid, known in self._known.items() if known.view is not None}
 
-    async def list(self) -> Listing[Pod]:
+    def rivals(self) -> list[str]:
+        """Pods that manage this node's GPUs too, in words."""
+        return [known.rival for known in self._known.values() if known.rival is not None]
+
+    async def list(self) -> Listing[NodePod]:
         """See Collection."""
         return await self._cluster.pods(self._node)
 
-    def watch(self, resource_version: str) -> AsyncIterator[Change[Pod]]:
+    def watch(self, resource_version: str) -> AsyncIterator[Change[NodePod]]:
         """See Collection."""
         return self._cluster.watch_pods(self._node, resource_version)
 
-    async def replace(self, listing: Listing[Pod]) -> None:
+    async def replace(self, listing: Listing[NodePod]) -> None:
         """See Collection."""
-        self.all = {pod.metadata.uid: pod for pod in listing.items}
+        self._replaced += 1
+        listed = {pod.metadata.uid for pod in listing.items}
+        for uid in [uid for uid in self._known if uid not in listed]:
+            self._forget(uid)
+        for pod in listing.items:
+            self._deleted.pop(pod.metadata.uid, None)
+            self._take(pod)
         self._changed()
 
-    def apply(self, change: Change[Pod]) -> None:
+    def apply(self, change: Change[NodePod]) -> None:
         """See Collection."""
         if change.item is None:
             return
         if change.type is ChangeType.DELETED:
-            self.all.pop(change.item.metadata.uid, None)
+            self._forget(change.item.metadata.uid)
         else:
-            self.all[change.item.metadata.uid] = change.item
+            self._take(change.item)
         self._changed()
 
     def relisting(self, cause: str) -> None:
         """See Collection."""
+
+    def _take(self, pod: NodePod) -> None:
+        uid, text = pod.metadata.uid, pods.placement_text(pod)
+        known = self._known.get(uid)
+        if known is None:
+            view = pods.view(pod)
+            known = KnownPod(view, coexistence.rival(pod), hash(text))
+            known = self._believed(known, 0 if text is None else len(text))
+        else:
+            if known.text != hash(text) and known.view is not None:
+                _log.warning("its placement was changed after its Binding; not believed", pod=pod.title, uid=uid)
+                known = replace(known, text=hash(text))
+            view = None if known.view is None else pods.followed(known.view, pod)
+            known = self._believed(replace(known, view=view, rival=coexistence.rival(pod)), known.size)
+        self._known[uid] = known
+
+    def _believed(self, known: KnownPod, size: int) -> KnownPod:
+        """The pod with the size of what is believed of its annotation, which is nothing where all would be too much."""
+        self._text -= known.size
+        if known.view is None or not known.view.promises:
+            return replace(known, size=0)
+        if self._text + size > self._max_text:
+            problem = (
+                f"the placements of this node's pods take more than {self._max_text} characters; delete some of them"
+            )
+            return replace(known, view=pods.without_promises(known.view, problem), size=0)
+        self._text += size
+        return replace(known, size=size)
+
+    def _forget(self, uid: str) -> None:
+        known = self._known.pop(uid, None)
+        if known is not None:
+            self._text -= known.size
+        self._deleted[uid] = None
+        while len(self._deleted) > MAX_DELETED:
+            del self._deleted[next(iter(self._deleted))]

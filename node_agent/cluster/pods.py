@@ -1,28 +1,30 @@
 """From a pod of this node to what the agent needs to know of it: whether it lives, what it asks, what it was promised.
 
 A promise is believed only if it is what the pod asks for. Any user can write an annotation: what cannot be believed
-becomes `problem`, and the pod then counts as one without promises. Part of an Observation.
+becomes `problem`, and the pod then counts as one without promises. A promise is the Binding's: what a pod was promised
+when it was first seen counts as long as it lives, whatever becomes of its annotation. Part of an Observation.
 """
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 from allocator import errors, request
 from allocator.claims import contract
 from allocator.claims.contract import Promise
 from allocator.request import Request, SliceRequest
 from kubeclient import containers
-from kubeclient.objects import Pod
+from node_agent.cluster.node_pod import NodePod
 
 NOTHING = Request()
 
 
 @dataclass(frozen=True)
 class PodView:
-    """A pod that asks for slices. `over`: its containers are finished for good. `leaving`: it is being deleted. `init`:
-    the names of its ordinary init containers, which PodResources does not list.
+    """A pod that asks for slices. `over`: its containers are finished for good; then it asks for nothing any more.
+    `leaving`: it is being deleted. `started`: the kubelet has admitted it, so it has all devices that it will get.
+    `init`: the names of its ordinary init containers, which PodResources does not list.
     """
 
     uid: str
@@ -31,6 +33,7 @@ class PodView:
     created: str = ""
     over: bool = False
     leaving: bool = False
+    started: bool = False
     asks: Request = NOTHING
     promises: tuple[Promise, ...] = ()
     problem: str | None = None
@@ -61,26 +64,47 @@ class PodView:
         return {name: wanted for name, wanted in by_container.items() if len(wanted) > 1}
 
 
-def view(pod: Pod) -> PodView | None:
-    """What we need to know of a pod; None if it names no MIG resource."""
+def placement_text(pod: NodePod) -> str | None:
+    """The pod's placement annotation as it is now."""
+    return (pod.metadata.annotations or {}).get(contract.PLACEMENT_ANNOTATION)
+
+
+def view(pod: NodePod) -> PodView | None:
+    """What we need to know of a pod that is seen for the first time; None if it names no MIG resource."""
     main = containers.of(pod.spec.containers)
     init = containers.of(pod.spec.init_containers)
     if not any(container.resources for container in (*main, *init)):
         return None
     meta = pod.metadata
-    asks, promises, problem = _asked(main, init, (meta.annotations or {}).get(contract.PLACEMENT_ANNOTATION))
-    return PodView(
+    asks, promises, problem = _asked(main, init, placement_text(pod))
+    seen = PodView(
         meta.uid,
         meta.namespace,
         meta.name,
         meta.creation_timestamp or "",
-        pod.is_over,
-        meta.deletion_timestamp is not None,
-        asks,
-        promises,
-        problem,
-        frozenset(container.name for container in init if not container.restartable),
+        asks=asks,
+        promises=promises,
+        problem=problem,
+        init=frozenset(container.name for container in init if not container.restartable),
     )
+    return followed(seen, pod)
+
+
+def followed(known: PodView, pod: NodePod) -> PodView:
+    """What is known of a pod, with what may have become of it. What it asks for and was promised cannot change."""
+    leaving = pod.metadata.deletion_timestamp is not None
+    if pod.is_over:
+        return PodView(
+            known.uid, known.namespace, known.name, known.created, over=True, leaving=leaving, problem=known.problem
+        )
+    if (known.leaving, known.started) == (leaving, pod.started):
+        return known
+    return replace(known, leaving=leaving, started=pod.started)
+
+
+def without_promises(known: PodView, problem: str) -> PodView:
+    """A pod whose promises are not believed."""
+    return replace(known, promises=(), problem=problem)
 
 
 def _asked(
@@ -94,16 +118,11 @@ def _asked(
     if annotation is None:
         return asks, (), None
     try:
-        promises = _decoded(annotation)
+        promises = contract.decode_placement(annotation)
         _check(promises, asks)
     except errors.ContractError as error:
         return asks, (), str(error)
     return asks, promises, None
-
-
-@lru_cache(maxsize=1024)
-def _decoded(annotation: str) -> tuple[Promise, ...]:
-    return contract.decode_placement(annotation)
 
 
 def _check(promises: tuple[Promise, ...], asks: Request) -> None:

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from kubeclient.changes import Change, Listing
-from kubeclient.objects import Node, Pod
+from kubeclient.objects import Node
+from node_agent.cluster.node_pod import NodePod
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,10 +27,10 @@ class PodEvent:
 class Cluster(Protocol):
     """What the node agent asks of Kubernetes. Every method raises the ClusterError that fits."""
 
-    async def pods(self, node: str) -> Listing[Pod]:
+    async def pods(self, node: str) -> Listing[NodePod]:
         """All pods bound to a node."""
 
-    def watch_pods(self, node: str, resource_version: str) -> AsyncIterator[Change[Pod]]:
+    def watch_pods(self, node: str, resource_version: str) -> AsyncIterator[Change[NodePod]]:
         """Changes of a node's pods until the server ends the watch. GoneError if the version is too old."""
 
     async def node(self, name: str) -> Node:

@@ -2,6 +2,9 @@
 
 Promises of one profile are interchangeable: when the kubelet gave a pod what was promised to another, the other one
 inherits the place that the first was promised. Otherwise that room would count as free.
+
+Nothing is outstanding for a pod that the kubelet has admitted: it has all devices that it will ever get. What it was
+promised and does not have, other pods inherit.
 """
 
 from collections import Counter
@@ -42,7 +45,9 @@ def outstanding(
         (holder.namespace, holder.pod, resource, device_id) for (resource, device_id), holder in holders.items()
     )
     unmet_promises: list[OutstandingPromise] = []
+    unnamed: list[OutstandingPromise] = []  # met by a slice of which it is not known whose it is
     vacated: list[GpuPlacement] = []
+    strays: list[GpuPlacement] = []  # vacated for a slice that is never listed
     for pod in pods.in_order(p for p in node_pods.values() if p.waits and p.promises):
         possible = [
             OutstandingPromise(pod, promise.container, at)
@@ -50,9 +55,39 @@ def outstanding(
             if (at := place(promise, catalogues)) is not None
         ]
         unmet, elsewhere = _unmet(pod, possible, held, listed)
-        unmet_promises += unmet
         vacated += elsewhere
-    return _swapped(unmet_promises, vacated, held)
+        if pod.started:
+            strays += [promise.place for promise in unmet if promise.place not in held]
+        else:
+            unmet_promises += unmet
+            unnamed += [promise for promise in possible if _is_unnamed(held.get(promise.place))]
+    return [*_swapped(unmet_promises, vacated, held), *_inherited(unnamed, strays, unmet_promises)]
+
+
+def _is_unnamed(record: Record | None) -> bool:
+    return record is not None and record.owner is None
+
+
+def _inherited(
+    unnamed: Sequence[OutstandingPromise], strays: Sequence[GpuPlacement], unmet: Sequence[OutstandingPromise]
+) -> list[OutstandingPromise]:
+    """A started pod's slice that is never listed, and does not lie where it was promised, lies where another pod was
+    promised one of that profile: that pod gets the place that was left.
+    """
+    inherited: list[OutstandingPromise] = []
+    waiting = list(unnamed)
+    for stray in strays:
+        heir = next(
+            (promise for promise in waiting if promise.place.placement.profile == stray.placement.profile), None
+        )
+        if heir is not None and not any(_overlap(stray, promise.place) for promise in unmet):
+            waiting.remove(heir)
+            inherited.append(OutstandingPromise(heir.pod, heir.container, stray))
+    return inherited
+
+
+def _overlap(place_: GpuPlacement, other: GpuPlacement) -> bool:
+    return place_.gpu == other.gpu and place_.placement.overlaps(other.placement)
 
 
 def _swapped(

@@ -11,10 +11,10 @@ import pytest
 from allocator import errors
 from allocator.claims import contract
 from kubeclient.changes import Change, ChangeType
-from kubeclient.objects import Pod
 from node_agent.cluster import coexistence
 from node_agent.cluster.kube import KubeClient
 from node_agent.cluster.labels import Labels
+from node_agent.cluster.node_pod import NodePod
 from node_agent.cluster.port import PodEvent
 from node_agent.service import observe
 from simulator.gpu.devices import SimulatedDevices
@@ -68,7 +68,7 @@ async def test_only_pods_of_the_own_node_are_seen(cluster: ControlPlane, client:
     assert change.item.spec.containers[0].resources is not None
 
 
-async def _first(client: KubeClient, version: str) -> Change[Pod]:
+async def _first(client: KubeClient, version: str) -> Change[NodePod]:
     async with contextlib.aclosing(client.watch_pods(NODE, version)) as changes:
         async for change in changes:
             if change.item is not None:

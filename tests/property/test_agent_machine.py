@@ -166,6 +166,8 @@ class AgentMachine(RuleBasedStateMachine):
         except errors.MigschedError:
             return
         if data.draw(st.booleans()):
+            self.node.started(pod)
+        if data.draw(st.booleans()):
             self._run(pod.uid)
 
     @precondition(lambda self: self._admitted())
@@ -180,6 +182,7 @@ class AgentMachine(RuleBasedStateMachine):
         if pod.pids or pod.view.over or not all(instance is not None and instance.whole for instance in there):
             return
         self.node.run(pod.view)
+        self.node.started(pod.view)
         self.stepped = False
         self.running[uid] = {p: self._serial(p) for p in self.node.places_of(pod.view)}
 

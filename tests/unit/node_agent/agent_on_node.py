@@ -212,6 +212,11 @@ class AgentOnNode:
             known.devices[container, resource] = tuple(ids)
         return True
 
+    def started(self, pod: PodView) -> None:
+        """The API server shows that the kubelet has admitted the pod."""
+        known = self.pods[pod.uid]
+        known.view = replace(known.view, started=not known.view.over)
+
     def choose(self, resource: str, number: int) -> list[str]:
         """Which ids the kubelet takes: those preferred, then any free ones."""
         held = {id_ for pod in self.pods.values() if not pod.view.over for ids in pod.devices.values() for id_ in ids}

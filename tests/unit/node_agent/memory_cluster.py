@@ -9,14 +9,17 @@ from allocator.claims import contract
 from allocator.claims.contract import Promise
 from allocator.mig.profile import resource_name
 from kubeclient.changes import Change, ChangeType, Listing
-from kubeclient.objects import Container, Meta, Node, Pod, PodSpec, PodStatus, Resources
+from kubeclient.objects import Container, Meta, Node, Resources
+from node_agent.cluster.node_pod import NodePod, NodePodSpec, NodePodStatus
 from node_agent.cluster.port import PodEvent
 
 DEADLINE_S = 20.0
 
 
 class OneNodeCluster:
-    """`node_agent.cluster.port.Cluster`. `down` makes every call fail as if the API server were away."""
+    """`node_agent.cluster.port.Cluster`. `down` makes every call fail as if the API server were away. While `answering`
+    is not set, lists that were made are on their way; `listed` tells that one was.
+    """
 
     def __init__(self, node: str = "n1") -> None:
         self.name = node
@@ -25,20 +28,23 @@ class OneNodeCluster:
         self.status: Mapping[str, Any] = {}
         self.events: list[PodEvent] = []
         self.writes = 0
-        self._pods: dict[str, Pod] = {}
-        self._changes: list[Change[Pod]] = []
+        self._pods: dict[str, NodePod] = {}
+        self._changes: list[Change[NodePod]] = []
         self.label_writes = 0
         self._relabelled = 0
         self._news = asyncio.Condition()
+        self.listed = asyncio.Event()
+        self.answering = asyncio.Event()
+        self.answering.set()
 
-    async def put(self, pod: Pod, *, seen: bool = True) -> None:
+    async def put(self, pod: NodePod, *, seen: bool = True) -> None:
         """A pod appears or changes. Unless `seen`, watches have not told of it yet."""
         known = pod.metadata.uid in self._pods
         self._pods[pod.metadata.uid] = pod
         if seen:
             await self._tell(ChangeType.MODIFIED if known else ChangeType.ADDED, pod)
 
-    async def delete(self, pod: Pod) -> None:
+    async def delete(self, pod: NodePod) -> None:
         """A pod is gone."""
         del self._pods[pod.metadata.uid]
         await self._tell(ChangeType.DELETED, pod)
@@ -56,12 +62,20 @@ class OneNodeCluster:
             for s in gpu.get("slices", ())
         ]
 
-    async def pods(self, node: str) -> Listing[Pod]:
+    def ready(self) -> tuple[str, str]:
+        """Status and reason of the Ready condition; empty before the first report."""
+        (condition,) = self.status.get("conditions", ({},))
+        return condition.get("status", ""), condition.get("reason", "")
+
+    async def pods(self, node: str) -> Listing[NodePod]:
         """See Cluster."""
         self._need_up(node)
-        return Listing(tuple(self._pods.values()), str(len(self._changes)))
+        listing = Listing(tuple(self._pods.values()), str(len(self._changes)))
+        self.listed.set()
+        await self.answering.wait()
+        return listing
 
-    async def watch_pods(self, node: str, resource_version: str) -> AsyncGenerator[Change[Pod], None]:
+    async def watch_pods(self, node: str, resource_version: str) -> AsyncGenerator[Change[NodePod], None]:
         """See Cluster."""
         self._need_up(node)
         seen = int(resource_version)
@@ -122,7 +136,7 @@ class OneNodeCluster:
     async def close(self) -> None:
         """See Cluster."""
 
-    async def _tell(self, type_: ChangeType, pod: Pod) -> None:
+    async def _tell(self, type_: ChangeType, pod: NodePod) -> None:
         self._changes.append(Change(type_, pod, str(len(self._changes) + 1)))
         await self._notify()
 
@@ -137,13 +151,13 @@ class OneNodeCluster:
 
 def pod(
     name: str, *asked: str, promises: tuple[Promise, ...] = (), annotation: str = "", phase: str = "Pending"
-) -> Pod:
+) -> NodePod:
     """A bound pod whose one container asks for profiles, with a placement annotation."""
     limits: dict[str, str | int] = {resource_name(profile): str(asked.count(profile)) for profile in asked}
     text = annotation or (contract.encode_placement(promises) if promises else "")
     notes = {contract.PLACEMENT_ANNOTATION: text} if text else None
-    return Pod(
+    return NodePod(
         Meta(name, "default", f"uid-{name}", annotations=notes, creation_timestamp="2026-01-01T00:00:00Z"),
-        PodSpec((Container("main", Resources(limits)),)),
-        PodStatus(phase),
+        NodePodSpec((Container("main", Resources(limits)),)),
+        NodePodStatus(phase),
     )

@@ -7,9 +7,9 @@ import pytest
 
 from allocator.claims import contract
 from allocator.claims.contract import Promise
-from kubeclient.objects import Pod
 from node_agent.allocation import AllocationError
 from node_agent.cluster import pods
+from node_agent.cluster.node_pod import NodePod
 from node_agent.containers.cdi import CdiError, Specs
 from node_agent.slices import journal
 from node_agent.slices.journal import JournalError
@@ -51,7 +51,7 @@ def test_a_quantity_that_cannot_be_meant_asks_for_nothing() -> None:
             "metadata": {"name": "a", "namespace": "d", "uid": "u"},
             "spec": {"containers": [{"name": "m", "resources": {"limits": {"nvidia.com/mig-1g.5gb": "1000000"}}}]},
         },
-        Pod,
+        NodePod,
     )
     seen = pods.view(wrong)
     assert seen is not None

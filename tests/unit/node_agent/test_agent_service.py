@@ -17,8 +17,9 @@ from allocator.claims import contract
 from allocator.claims.contract import Promise
 from allocator.errors import SettingsError
 from cli import agent
-from kubeclient.objects import Meta, Pod
+from kubeclient.objects import Meta
 from node_agent.allocation import Allocation
+from node_agent.cluster.node_pod import HostPath, NodePod, NodePodSpec, NodePodStatus, Volume
 from node_agent.containers.cdi import Edits
 from node_agent.service import Service, observe
 from node_agent.settings import Settings
@@ -32,6 +33,11 @@ from tests.unit.node_agent.memory_cluster import OneNodeCluster, pod
 ONE = "nvidia.com/mig-1g.5gb"
 THREE = "nvidia.com/mig-3g.20gb"
 WHOLE = "nvidia.com/mig-7g.40gb"
+STOCK_PLUGIN = NodePod(
+    Meta("nvidia-device-plugin-daemonset-x", "gpu-operator", "u", labels={"app": "nvidia-device-plugin-daemonset"}),
+    NodePodSpec(volumes=(Volume(HostPath("/var/lib/kubelet/device-plugins")),)),
+    NodePodStatus("Running"),
+)
 
 
 def agent_flags() -> set[str]:
@@ -48,6 +54,7 @@ class AgentSurroundings:
         self.root = root
         self.kubelet = DeviceManager(root)
         self.cluster = OneNodeCluster()
+        self.boot = "b"
         self.driver: SimulatedDriver = simulate(gpus, seed="n1", mig=mig, pause=lambda _: None)
         self.gpu = self.driver.by_index()[0]
 
@@ -64,7 +71,7 @@ class AgentSurroundings:
             **({"poll_s": 0.05, "grace_s": 0.01, "report_interval_s": 0.01, "retry_s": 0.05} | changes),  # type: ignore[arg-type]
         )
         devices = SimulatedDevices(self.driver)
-        service = Service(settings, devices, self.cluster, boot="b", simulated=True, plugin_poll_s=0.05)
+        service = Service(settings, devices, self.cluster, boot=self.boot, simulated=True, plugin_poll_s=0.05)
         task = asyncio.create_task(service.run())
         stopped = asyncio.Event()
         task.add_done_callback(lambda _: stopped.set())
@@ -292,10 +299,7 @@ async def test_gpus_without_mig_mode_are_served_whole(short_path: Path) -> None:
 
 async def test_the_stock_plugin_keeps_the_agent_from_starting(bench: AgentSurroundings) -> None:
     """Beside NVIDIA's device plugin the agent stops, naming labels and a real flag that help, unless it observes."""
-    stock = Pod(
-        Meta("nvidia-device-plugin-daemonset-x", "gpu-operator", "u", labels={"app": "nvidia-device-plugin-daemonset"})
-    )
-    await bench.cluster.put(stock)
+    await bench.cluster.put(STOCK_PLUGIN)
     with pytest.raises(ExceptionGroup) as caught:
         await bench.run_until_it_stops()
     (found,) = caught.value.exceptions
@@ -308,6 +312,30 @@ async def test_the_stock_plugin_keeps_the_agent_from_starting(bench: AgentSurrou
         await bench.cluster.until(lambda: bool(bench.cluster.status))
     assert not bench.kubelet.registrations
     assert bench.cluster.status["agent"]["mode"] == "observer"
+
+
+async def test_a_rival_never_keeps_containers_from_their_slices(bench: AgentSurroundings) -> None:
+    """An agent that is started beside another manager restores what containers have, and says that it is not alone."""
+    await bench.cluster.put(pod("a", "1g.5gb"))
+    async with bench.agent():
+        await bench.kubelet.until(ONE)
+        await bench.kubelet.allocate("a", ONE)
+    bench.driver.restart()  # the node reboots
+    bench.boot = "boot-2"
+    for gpu in bench.driver.gpus.values():
+        gpu.mode.current = gpu.mode.pending = True
+    await bench.cluster.put(STOCK_PLUGIN)
+    async with bench.agent():
+        await bench.cluster.until(lambda: bench.cluster.ready()[1] == "ConflictingManager")
+        assert [state for _, state, _ in bench.cluster.slices()] == ["allocated"]
+
+
+async def test_nvidias_labels_alone_are_no_rival(bench: AgentSurroundings) -> None:
+    """A pod that wears NVIDIA's label, as any user's may, neither keeps the agent from starting nor is reported."""
+    await bench.cluster.put(msgspec.structs.replace(STOCK_PLUGIN, spec=NodePodSpec()))
+    async with bench.agent():
+        await bench.kubelet.until(ONE)
+        await bench.cluster.until(lambda: bench.cluster.ready() == ("True", "Ready"))
 
 
 async def test_the_operators_labels_are_set_back(bench: AgentSurroundings) -> None:

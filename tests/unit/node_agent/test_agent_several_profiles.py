@@ -9,6 +9,7 @@ from allocator.mig.profile import GpuPlacement
 from allocator.request import Request, SliceRequest
 from kubeclient import objects
 from node_agent.cluster import pods
+from node_agent.cluster.node_pod import NodePod, NodePodSpec
 from node_agent.cluster.pods import PodView
 from node_agent.reconciler import Reconciler
 from node_agent.slices import device_ids
@@ -196,11 +197,11 @@ def test_containers_of_one_pod_see_their_own(node: AgentOnNode) -> None:
 def test_an_init_container_is_not_waited_for(node: AgentOnNode) -> None:
     """PodResources never lists ordinary init containers: each of their names shows what it was given for."""
     limits = {SMALL: "1", LARGE: "1"}
-    spec = objects.PodSpec(
+    spec = NodePodSpec(
         containers=(objects.Container("main", objects.Resources({SMALL: "1"})),),
         init_containers=(objects.Container("prepare", objects.Resources(dict(limits))),),
     )
-    pod = pods.view(objects.Pod(objects.Meta("a", "default", "uid-a"), spec))
+    pod = pods.view(NodePod(objects.Meta("a", "default", "uid-a"), spec))
     assert pod is not None
     node.state.on_pods({pod.uid: pod})
     small, large = places(node)

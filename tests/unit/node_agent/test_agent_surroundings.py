@@ -2,6 +2,7 @@
 
 import gc
 import json
+import socket
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -13,9 +14,10 @@ from allocator.claims.report import Owner, SliceState
 from allocator.errors import SettingsError
 from allocator.mig import gpu_models
 from cli import main as cli
-from kubeclient.objects import Meta, Pod, PodStatus
+from kubeclient.objects import Meta
 from node_agent import process_tuning, settings
 from node_agent.cluster import coexistence
+from node_agent.cluster.node_pod import HostPath, NodePod, NodePodSpec, NodePodStatus, Volume
 from node_agent.slices import device_ids
 from node_agent.slices.device_ids import MAX_ID
 from tests.unit.node_agent.agent_on_node import OPTIONS, AgentOnNode
@@ -39,20 +41,56 @@ def test_a_set_has_one_name_whatever_the_order() -> None:
     assert device_ids.set_name(["a"]) == "a"
 
 
-@pytest.mark.parametrize("labels", [{"app": "nvidia-device-plugin-daemonset"}, {"app": "nvidia-mig-manager"}])
-def test_a_running_rival_is_named_with_the_labels_that_help(labels: dict[str, str], tmp_path: Path) -> None:
+RIVALS = [
+    ({"app": "nvidia-device-plugin-daemonset"}, "/var/lib/kubelet/device-plugins"),
+    ({"name": "nvidia-device-plugin-ds"}, "/var/lib/kubelet/device-plugins/"),
+    ({"app.kubernetes.io/name": "nvidia-device-plugin"}, "/var/data/kubelet/device-plugins"),
+    ({"app": "nvidia-mig-manager"}, "/sys"),
+]
+
+
+def labelled(labels: dict[str, str], *paths: str, phase: str = "Running") -> NodePod:
+    """A pod with these labels that mounts these paths of the host, and a volume of another kind."""
+    volumes = (Volume(), *(Volume(HostPath(path)) for path in paths))
+    return NodePod(
+        Meta("rival", "gpu-operator", "u", labels=labels), NodePodSpec(volumes=volumes), NodePodStatus(phase)
+    )
+
+
+@pytest.mark.parametrize(("labels", "path"), RIVALS)
+def test_a_running_rival_is_named_with_the_labels_that_help(labels: dict[str, str], path: str) -> None:
     """NVIDIA's writers on the node are named, until their pods are over."""
-    running = Pod(Meta("rival", "gpu-operator", "u", labels=labels), status=PodStatus("Running"))
-    over = Pod(Meta("rival", "gpu-operator", "u", labels=labels), status=PodStatus("Succeeded"))
-    assert "gpu-operator/rival" in (coexistence.conflict([running], tmp_path) or "")
-    assert coexistence.conflict([over], tmp_path) is None
+    told = coexistence.rival(labelled(labels, "/run/nvidia", path))
+    assert told is not None
+    assert "gpu-operator/rival" in told
+    assert "nvidia.com/gpu.deploy.mig-manager=false" in told
+    assert coexistence.rival(labelled(labels, path, phase="Succeeded")) is None
+
+
+@pytest.mark.parametrize(("labels", "path"), RIVALS)
+def test_a_pod_is_no_rival_by_its_labels(labels: dict[str, str], path: str) -> None:
+    """Any user can label a pod: without the host's path that the component needs it is none, nor with another label."""
+    assert coexistence.rival(labelled(labels)) is None
+    assert coexistence.rival(labelled(labels, "/data")) is None
+    assert coexistence.rival(labelled({"app": "web"}, path)) is None
+
+
+def test_a_socket_of_nvidias_plugin_is_a_rival_while_it_is_served(tmp_path: Path) -> None:
+    """Whatever its pod is called, its socket gives it away; one that nobody serves was left by a killed plugin."""
+    path = tmp_path / "nvidia-mig-1g.5gb.sock"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as served:
+        served.bind(str(path))
+        served.listen()
+        assert str(path) in (coexistence.conflict([], tmp_path, tmp_path) or "")
+    assert path.exists()
+    assert coexistence.conflict([], tmp_path, tmp_path) is None
 
 
 def test_a_dra_driver_is_a_rival(tmp_path: Path) -> None:
     """A node whose GPUs NVIDIA's DRA driver serves is refused, by its registration socket."""
-    assert coexistence.conflict([], tmp_path) is None
+    assert coexistence.conflict([], tmp_path, tmp_path) is None
     (tmp_path / "gpu.nvidia.com-reg.sock").touch()
-    assert "DRA" in (coexistence.conflict([], tmp_path) or "")
+    assert "DRA" in (coexistence.conflict([], tmp_path, tmp_path) or "")
 
 
 def test_labels_that_are_right_are_left_alone() -> None:

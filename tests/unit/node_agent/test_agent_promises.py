@@ -1,0 +1,73 @@
+"""Which promises are still to be kept: none of a pod that the kubelet has started, and each place once."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from allocator.claims.contract import Promise
+from allocator.mig.profile import GpuPlacement
+from node_agent.cluster.pods import PodView
+from tests.unit.node_agent.agent_on_node import AgentOnNode
+
+
+@pytest.fixture
+def node(tmp_path: Path) -> AgentOnNode:
+    """One A100."""
+    return AgentOnNode(tmp_path)
+
+
+def init_only(node: AgentOnNode, name: str, at: GpuPlacement) -> PodView:
+    """A pod whose slice only an ordinary init container has, so that PodResources never lists it."""
+    return node.bind(name, at.placement.profile, at=(at,), listed=False)
+
+
+def outstanding(node: AgentOnNode) -> list[tuple[str, str]]:
+    """Pods and the places that they are still to get."""
+    node.hear()
+    node.state.ingest()
+    return [(promise.pod.name, str(promise.place.placement)) for promise in node.state.observe().promised]
+
+
+def test_nothing_is_outstanding_for_a_started_pod(node: AgentOnNode) -> None:
+    """A changed placement of a pod that has started makes the agent cut nothing, and steers no other pod."""
+    pod = init_only(node, "init", node.place("1g.5gb", 0))
+    node.step()
+    node.admit(pod)
+    node.started(pod)
+    known = node.pods[pod.uid]
+    known.view = replace(known.view, promises=(Promise("main", node.gpus[0], "1g.5gb", 5),))
+    node.step()
+    assert outstanding(node) == []
+    assert node.instances() == ["1g.5gb@0"]
+    victim = node.bind("victim", "3g.20gb", at=(node.place("3g.20gb", 4),))
+    assert node.admit(victim)
+    assert node.places_of(victim) == [node.place("3g.20gb", 4)]
+
+
+def test_a_pod_inherits_the_place_that_an_unlisted_slice_left(node: AgentOnNode) -> None:
+    """Where an init container got what another pod was promised, that one gets the place that is left."""
+    late = node.bind("late", "1g.5gb", at=(node.place("1g.5gb", 0),))
+    init = init_only(node, "init", node.place("1g.5gb", 3))
+    node.step()
+    node.admit(init)
+    assert node.places_of(init) == [node.place("1g.5gb", 0)]
+    node.started(init)
+    assert outstanding(node) == [("late", "1g.5gb@3")]
+    node.admit(late)
+    assert node.places_of(late) == [node.place("1g.5gb", 3)]
+    node.started(late)
+    node.step(10.0)
+    assert outstanding(node) == []
+    assert node.instances() == ["1g.5gb@0", "1g.5gb@3"]
+
+
+def test_a_place_that_was_left_goes_to_nobody_whose_promise_it_contradicts(node: AgentOnNode) -> None:
+    """What a started pod left is not handed on where a larger slice was promised there meanwhile."""
+    node.bind("late", "1g.5gb", at=(node.place("1g.5gb", 0),))
+    init = init_only(node, "init", node.place("1g.5gb", 3))
+    node.step()
+    node.admit(init)
+    node.started(init)
+    node.bind("large", "2g.10gb", at=(node.place("2g.10gb", 2),))
+    assert outstanding(node) == [("large", "2g.10gb@2")]
