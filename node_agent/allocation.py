@@ -7,6 +7,8 @@ container, and gives ids of an ended pod to the next one before the agent notice
 
 from collections.abc import Collection, Iterable, Sequence
 
+import structlog
+
 from allocator import errors
 from allocator.mig.profile import GpuPlacement, profile_name
 from node_agent.containers import cdi, visibility
@@ -18,6 +20,8 @@ from node_agent.slices.observation import Observation
 from node_agent.slices.states import RecordState, SliceEvent
 from node_agent.slices.steps import Blocked, Want
 from node_agent.state import AgentState
+
+_log = structlog.get_logger("allocation")
 
 
 class AllocationError(errors.MigschedError):
@@ -118,7 +122,10 @@ class Allocation:
         planned = steps.plan(observation, wants, {place.gpu for place in places})
         for want in planned.blocked:
             if want.place in places:
-                raise AllocationError(want.why, retryable=_may_fit_soon(observation, want))
+                retryable = _may_fit_soon(observation, want)
+                if not retryable:
+                    _log.warning("no room", place=str(want.place), why=want.why, owners=_owners(observation, want))
+                raise AllocationError(want.why, retryable=retryable)
         failures = self._executor.carry_out(planned.steps)
         created = self._state.observe()
         for place in places:
@@ -199,6 +206,12 @@ def _not_created(observation: Observation, place: GpuPlacement, failures: Sequen
     gpu = observation.view.gpus.get(place.gpu)
     why = gpu.why_not() if gpu is not None else None
     return AllocationError(f"cannot cut {place}: {why or 'the GPU holds something else there'}", retryable=True)
+
+
+def _owners(observation: Observation, want: Blocked) -> list[str]:
+    """The pods whose slices are in the way, for the agent's own log: pods of other namespaces are not told of them."""
+    records = (observation.records.get(place) for place in want.blockers)
+    return [f"{record.owner.namespace}/{record.owner.pod}" for record in records if record and record.owner]
 
 
 def _may_fit_soon(observation: Observation, want: Blocked) -> bool:

@@ -83,7 +83,7 @@ class Reporter:
         while self._events:
             event = self._events[0]
             try:
-                await self._cluster.event(event, COMPONENT)
+                await self._cluster.event(event, COMPONENT, self._node_name)
             except (errors.RefusedError, errors.NotFoundError, errors.ConflictError) as error:
                 _log.warning("event refused", pod=f"{event.namespace}/{event.pod}", error=str(error))
             self._events.popleft()

@@ -92,8 +92,8 @@ class KubeClient:
         with contextlib.suppress(errors.ConflictError):
             await self._connection.request("POST", _MIG_NODES, body=msgspec.json.encode(body))
 
-    async def event(self, event: PodEvent, component: str) -> None:
-        """Record an Event."""
+    async def event(self, event: PodEvent, component: str, node: str) -> None:
+        """Record an Event, as told by a component on a node."""
         now = datetime.now(UTC)
         self._events += 1
         stamp = timestamps.stamp(now)
@@ -112,7 +112,7 @@ class KubeClient:
             "type": event.type,
             "reason": event.reason,
             "message": event.message,
-            "source": {"component": component},
+            "source": {"component": component, "host": node},
             "firstTimestamp": stamp,
             "lastTimestamp": stamp,
             "count": 1,

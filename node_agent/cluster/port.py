@@ -48,8 +48,8 @@ class Cluster(Protocol):
     async def write_status(self, node: Node, status: Mapping[str, Any]) -> None:
         """Replace the status of the node's MigNode, which is made first if there is none."""
 
-    async def event(self, event: PodEvent, component: str) -> None:
-        """Record an Event."""
+    async def event(self, event: PodEvent, component: str, node: str) -> None:
+        """Record an Event, as told by a component on a node."""
 
     async def close(self) -> None:
         """Give back connections."""

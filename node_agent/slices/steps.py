@@ -141,8 +141,7 @@ class _GpuPlan:
 
     def _reconcile_present(self, record: Record) -> None:
         place, instance = record.place, self.gpu.by_placement[record.place.placement]
-        owner = record.owner
-        self.kept[place.placement] = f"the slice of {owner.namespace}/{owner.pod}" if owner else "a container's slice"
+        self.kept[place.placement] = "a container's slice"  # whose is none of the business of those who are told
         if record.state is RecordState.RESTORING and instance.whole:
             self._note(place, SliceEvent.MADE, instance)
         elif not instance.whole and self.gpu.cuttable and place not in self.stuck:

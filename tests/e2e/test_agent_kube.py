@@ -106,7 +106,7 @@ async def test_events_reach_the_pod(cluster: ControlPlane, client: KubeClient) -
     """An Event is found by kubectl among those of the pod."""
     deployed.create(cluster, deployed.pod("told", nodeName=NODE))
     uid = cluster.kubectl("get", "pod", "told", "-o", "jsonpath={.metadata.uid}").stdout
-    await client.event(PodEvent("default", "told", uid, "Normal", "SliceReady", "it stands"), "migsched-agent")
+    await client.event(PodEvent("default", "told", uid, "Normal", "SliceReady", "it stands"), "migsched-agent", NODE)
     told = cluster.kubectl(
         "get", "events", "--field-selector=involvedObject.name=told", "-o", "jsonpath={.items[*].reason}"
     )

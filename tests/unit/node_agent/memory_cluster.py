@@ -126,10 +126,10 @@ class OneNodeCluster:
         self.writes += 1
         await self._notify()
 
-    async def event(self, event: PodEvent, component: str) -> None:
+    async def event(self, event: PodEvent, component: str, node: str) -> None:
         """See Cluster."""
         self._need_up(self.name)
-        assert component == "migsched-agent"
+        assert (component, node) == ("migsched-agent", self.name)
         self.events.append(event)
         await self._notify()
 
