@@ -21,6 +21,7 @@ from simulator.gpu.devices import SimulatedDevices
 from simulator.gpu.driver import simulate
 from testbed.control_plane import build
 from testbed.control_plane.control_plane import ControlPlane
+from testbed.errors import CommandError
 from tests.e2e import deployed
 from tests.unit.deploy import manifests
 
@@ -113,6 +114,33 @@ async def test_events_reach_the_pod(cluster: ControlPlane, client: KubeClient) -
     assert told.stdout == "SliceReady"
 
 
+FORGED = {
+    "of another component": {"source": {"component": "kubelet", "host": NODE}},
+    "of another node": {"source": {"component": "migsched-agent", "host": OTHER}},
+    "about a node": {"involvedObject": {"kind": "Node", "name": OTHER, "namespace": "default"}},
+    "with a reason of the kubelet's": {"reason": "Killing"},
+}
+
+
+@pytest.mark.parametrize("forged", FORGED.values(), ids=FORGED.keys())
+def test_an_agent_forges_no_events(cluster: ControlPlane, kubeconfig: Path, forged: dict[str, object]) -> None:
+    """The policy takes from an agent only Events about pods, with its own name, node and reasons, and no changes."""
+    event = {
+        "apiVersion": "v1",
+        "kind": "Event",
+        "metadata": {"name": "told.1", "namespace": "default"},
+        "involvedObject": {"kind": "Pod", "name": "told", "namespace": "default"},
+        "source": {"component": "migsched-agent", "host": NODE},
+        "reason": "SliceReady",
+        "message": "it stands",
+        "type": "Normal",
+    }
+    as_agent = [f"--kubeconfig={kubeconfig}", "--dry-run=server", "--validate=false"]
+    deployed.create(cluster, event, *as_agent)
+    with pytest.raises(CommandError, match="an agent's Event must"):
+        deployed.create(cluster, event | forged, *as_agent)
+
+
 async def test_the_agents_role_may_not_patch_nodes(client: KubeClient) -> None:
     """Keeping the GPU Operator's labels needs a right of its own; without it the refusal is told apart."""
     with pytest.raises(errors.RefusedError, match="403"):
@@ -127,7 +155,7 @@ async def test_an_agent_may_not_report_for_another_node(client: KubeClient) -> N
         await client.write_status(other, status)
 
 
-async def test_labels_of_the_own_node_are_kept(cluster: ControlPlane, client: KubeClient) -> None:
+async def test_labels_of_the_own_node_are_kept(cluster: ControlPlane, client: KubeClient, kubeconfig: Path) -> None:
     """With the opt-in rights a label that somebody rewrites is set back, seen by the watch of the own node alone."""
     cluster.kubectl("apply", f"--filename={LABELS}")
     plugin = "nvidia.com/gpu.deploy.device-plugin"
@@ -148,6 +176,10 @@ async def test_labels_of_the_own_node_are_kept(cluster: ControlPlane, client: Ku
                 await client.label_node(NODE, wrong)
         with pytest.raises(errors.RefusedError, match="its own node"):
             await client.label_node(OTHER, {plugin: "false"})
+        for part in ({"annotations": {"a": "b"}}, {"finalizers": ["example.com/stay"]}):
+            patch = ["patch", "node", NODE, "--type=merge", f"--patch={json.dumps({'metadata': part})}"]
+            with pytest.raises(CommandError, match="only the labels that keep NVIDIA's"):
+                cluster.kubectl(*patch, f"--kubeconfig={kubeconfig}")
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)

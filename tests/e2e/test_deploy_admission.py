@@ -1,10 +1,15 @@
-"""The admission policy that keeps MIG pods with migsched, on the genuine API server."""
+"""The admission policies about MIG pods, on the genuine API server: who places them, and that a promise stays."""
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+from allocator.claims import contract
+from allocator.errors import RefusedError
+from scheduler.cache.kube import KubeClient
+from scheduler.cache.port import Binding
 from testbed import errors
 from testbed.control_plane import build
 from testbed.control_plane.control_plane import ControlPlane
@@ -14,13 +19,20 @@ from tests.unit.deploy import manifests
 
 pytestmark = pytest.mark.e2e
 
+NODE = "gpu-1"
+PROMISED = {contract.PLACEMENT_ANNOTATION: "promised"}
+BINDINGS_ALONE = "set by migsched's Binding alone"
 SAYS = "needs schedulerName: migsched"
 
 
 @pytest.fixture(scope="module")
 def cluster(binaries: build.Binaries, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
-    """An API server without any of our policies."""
-    with ControlPlane(tmp_path_factory.mktemp("admission"), binaries=binaries) as started:
+    """An API server without any of our policies, and two accounts that may bind pods."""
+    with ControlPlane(tmp_path_factory.mktemp("admission"), binaries=binaries, users=deployed.USERS) as started:
+        started.kubectl("create", "clusterrole", "binder", "--verb=create,get", "--resource=pods,pods/binding")
+        users = [f"--user={user}" for user in (deployed.SCHEDULER, deployed.EXTENDER)]
+        started.kubectl("create", "clusterrolebinding", "binder", "--clusterrole=binder", *users)
+        started.apply([{"apiVersion": "v1", "kind": "Node", "metadata": {"name": NODE}}])
         yield started
 
 
@@ -51,6 +63,29 @@ def in_force(cluster: ControlPlane, form: str, sign: Any) -> Iterator[ControlPla
     yield cluster
     cluster.kubectl("delete", folder)
     deployed.eventually(lambda: not sign(), "the policy is gone")
+
+
+@pytest.fixture
+def promised(cluster: ControlPlane) -> Iterator[ControlPlane]:
+    """The API server with the policy about placements in force."""
+    yield from in_force(cluster, "placement", lambda: refused(cluster, annotated("probe")))
+
+
+def annotated(name: str) -> dict[str, Any]:
+    """A pod that comes with a placement."""
+    document = deployed.pod(name)
+    document["metadata"]["annotations"] = PROMISED
+    return document
+
+
+async def bind(cluster: ControlPlane, user: str, name: str, annotations: dict[str, str]) -> None:
+    """Bind a pod as the scheduler service does, under an account."""
+    client = await KubeClient.connect(cluster.kubeconfig_of(user))
+    try:
+        pod = await client.get_pod("default", name)
+        await client.bind(Binding("default", name, pod.metadata.uid, NODE, annotations))
+    finally:
+        await client.close()
 
 
 def offending(name: str) -> dict[str, Any]:
@@ -129,3 +164,48 @@ def test_the_warning_form_refuses_nothing(warning: ControlPlane) -> None:
     assert SAYS in said
     assert "pod/judged created" in said
     assert "Warning" not in tried(warning, deployed.pod("judged", resources=SLICE, schedulerName="migsched"))
+
+
+def test_a_pod_brings_no_placement(promised: ControlPlane) -> None:
+    """Nobody creates a pod with a promise: it would be text of the pod's author."""
+    assert not refused(promised, deployed.pod("judged"))
+    with pytest.raises(errors.CommandError, match=BINDINGS_ALONE):
+        tried(promised, annotated("judged"))
+
+
+async def test_only_the_schedulers_binding_sets_a_placement(promised: ControlPlane) -> None:
+    """Its Binding writes node and promise at once; another account may bind a pod, and promise nothing."""
+    for name in ("ours", "theirs"):
+        deployed.create(promised, deployed.pod(name, schedulerName="nobody"))
+    await bind(promised, deployed.SCHEDULER, "ours", PROMISED)
+    with pytest.raises(RefusedError, match=BINDINGS_ALONE):
+        await bind(promised, deployed.EXTENDER, "theirs", PROMISED)
+    await bind(promised, deployed.EXTENDER, "theirs", {"other": "kept"})
+    shown = [
+        "get",
+        "pod",
+        "ours",
+        "theirs",
+        "--output=jsonpath={.items[*].spec.nodeName} {.items[*].metadata.annotations}",
+    ]
+    assert promised.kubectl(*shown).stdout == (
+        f'{NODE} {NODE} {{"{contract.PLACEMENT_ANNOTATION}":"promised"}} {{"other":"kept"}}'
+    )
+
+
+@pytest.mark.parametrize("subresource", ["", "status"])
+async def test_nobody_changes_a_placement(promised: ControlPlane, subresource: str) -> None:
+    """Once promised it is neither changed nor removed, by an administrator either; all else of the pod can be."""
+    name = f"kept-{subresource or 'itself'}"
+    deployed.create(promised, deployed.pod(name, schedulerName="nobody"))
+    await bind(promised, deployed.SCHEDULER, name, PROMISED)
+    patch = ["patch", "pod", name, "--type=merge", *([f"--subresource={subresource}"] if subresource else [])]
+
+    def annotate(**annotations: str | None) -> None:
+        promised.kubectl(*patch, f"--patch={json.dumps({'metadata': {'annotations': annotations}})}")
+
+    for value in ("elsewhere", None):
+        with pytest.raises(errors.CommandError, match=BINDINGS_ALONE):
+            annotate(**{contract.PLACEMENT_ANNOTATION: value})
+    annotate(other="changed")
+    promised.kubectl("delete", "pod", name, "--force", "--grace-period=0")

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -140,6 +141,8 @@ def test_examples_are_taken(cluster: ControlPlane, path: Path) -> None:
         (AGENT, "watch", "pods", True),
         (AGENT, "create", "pods --subresource=binding", False),
         (AGENT, "patch", "nodes", False),
+        (AGENT, "get", "pods", False),
+        (AGENT, "patch", "events", False),
         (AGENT, "delete", "pods", False),
         (AGENT, "get", "secrets", False),
     ],
@@ -174,6 +177,28 @@ async def test_the_extender_s_role_is_enough_for_its_port(cluster: ControlPlane)
                 assert (await anext(watch)).item is not None
     finally:
         await client.close()
+
+
+PATCHES = {
+    "a label": {"metadata": {"labels": {"a": "b"}}},
+    "another annotation": {"metadata": {"annotations": {"a": "b"}}},
+    "an annotation's removal": {"metadata": {"annotations": {"kept": None}}},
+    "a finalizer": {"metadata": {"finalizers": ["example.com/stay"]}},
+    "a taint": {"spec": {"taints": [{"key": "a", "effect": "NoExecute"}]}},
+    "cordoned": {"spec": {"unschedulable": True}},
+}
+
+
+@pytest.mark.parametrize("patch", PATCHES.values(), ids=PATCHES.keys())
+def test_the_scheduler_may_change_one_annotation_of_a_node(cluster: ControlPlane, patch: dict[str, Any]) -> None:
+    """Of any node the scheduler's account may change the annotation that requeues pods, and nothing else."""
+    metadata = {"name": "patched", "annotations": {"kept": "yes"}}
+    cluster.apply([{"apiVersion": "v1", "kind": "Node", "metadata": metadata}])
+    as_scheduler = ["patch", "node", "patched", "--type=merge", "--dry-run=server"]
+    allowed = {"metadata": {"annotations": {contract.REQUEUE_ANNOTATION: "1"}}}
+    cluster.kubectl(*as_scheduler, f"--patch={json.dumps(allowed)}", user=SCHEDULER)
+    with pytest.raises(errors.CommandError, match=r"only the annotation migsched\.io/requeue"):
+        cluster.kubectl(*as_scheduler, f"--patch={json.dumps(patch)}", user=SCHEDULER)
 
 
 def test_kube_scheduler_runs_on_the_shipped_rights_and_configuration(cluster: ControlPlane) -> None:

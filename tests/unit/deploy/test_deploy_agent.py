@@ -1,5 +1,6 @@
 """The agent's DaemonSet: what it mounts and sets is what the agent's settings say, and it has no privilege unasked."""
 
+import re
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -7,8 +8,8 @@ import pytest
 from typer.testing import CliRunner
 
 from cli import main as cli
-from node_agent import settings
-from node_agent.cluster import coexistence
+from node_agent import reporter, settings
+from node_agent.cluster import coexistence, pod_events
 from node_agent.gpu.nvml import devices
 from tests.unit.deploy import manifests
 
@@ -112,12 +113,24 @@ def test_it_runs_only_where_a_node_was_handed_over() -> None:
     assert POD["priorityClassName"] == "system-node-critical"
 
 
+def test_the_events_it_may_write_are_those_it_writes() -> None:
+    """The policy lets pass the agent's name and all of its reasons, and no others."""
+    path = manifests.DEPLOY / "agent" / "own-events.yaml"
+    told = " ".join(
+        one["expression"] for one in manifests.one(path, "ValidatingAdmissionPolicy")["spec"]["validations"]
+    )
+    reasons = [value for name, value in vars(pod_events).items() if name.endswith("_EVENT")]
+    assert f"'{reporter.COMPONENT}'" in told
+    assert sorted(re.findall(r"'(Slice\w+)'", told)) == sorted(reasons)
+
+
 def test_its_account_exists() -> None:
     """The DaemonSet's account and namespace are those that deploy/rbac/agent makes and its policy names."""
     account = manifests.one(manifests.DEPLOY / "rbac" / "agent" / "agent.yaml", "ServiceAccount")["metadata"]
     assert (POD["serviceAccountName"], DAEMON_SET["metadata"]["namespace"]) == (account["name"], account["namespace"])
-    policy = manifests.one(manifests.DEPLOY / "agent" / "own-node.yaml", "ValidatingAdmissionPolicy")["spec"]
-    (condition,) = policy["matchConditions"]
-    assert f"'system:serviceaccount:{account['namespace']}:{account['name']}'" in condition["expression"]
+    for file in ("own-events.yaml", "own-node.yaml"):
+        policy = manifests.one(manifests.DEPLOY / "agent" / file, "ValidatingAdmissionPolicy")["spec"]
+        (condition,) = policy["matchConditions"]
+        assert f"'system:serviceaccount:{account['namespace']}:{account['name']}'" in condition["expression"]
     (ours,) = (one["expression"] for one in policy["variables"] if one["name"] == "ours")
     assert all(f"'{label}'" in ours for label in coexistence.OPERATOR_LABELS)

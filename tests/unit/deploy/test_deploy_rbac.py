@@ -22,11 +22,11 @@ SCHEDULER: dict[str, set[Right]] = {
 }
 
 AGENT: dict[str, set[Right]] = {
-    "follow the pods of its node": {("", "pods", verb) for verb in ("get", "list", "watch")},
+    "follow the pods of its node": {("", "pods", verb) for verb in ("list", "watch")},
     "read its node": {("", "nodes", "get")},
     "have a MigNode": {("migsched.io", "mignodes", verb) for verb in ("get", "create", "patch")},
     "report": {("migsched.io", "mignodes/status", verb) for verb in ("patch", "update")},
-    "say what it did": {(group, "events", verb) for group in ("", "events.k8s.io") for verb in ("create", "patch")},
+    "say what it did": {("", "events", "create")},
 }
 
 
