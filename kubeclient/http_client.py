@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from typing import NamedTuple
 from urllib.parse import urlencode, urlsplit
 
-from kubeclient.http_connection import HELD, MAX_ANSWER, HttpConnection
+from kubeclient.http_connection import HELD, MAX_ANSWER, AnswerTooLargeError, HttpConnection
 
 KEPT_S = 60.0  # how long an idle connection is kept; kube-apiserver closes one after 90 s
 CONNECT_S = 30.0
@@ -52,7 +52,7 @@ class HttpStream:
             chunks.append(chunk)
             size += len(chunk)
             if size > self._max_answer:
-                raise ConnectionAbortedError(f"the answer is larger than {self._max_answer:,} bytes")
+                raise AnswerTooLargeError(self._max_answer)
         return b"".join(chunks)
 
     async def __aiter__(self) -> AsyncIterator[bytes]:

@@ -23,6 +23,13 @@ _LOST = "the server closed the connection before its answer was complete"
 _UNASKED = "the server spoke without being asked"
 
 
+class AnswerTooLargeError(ConnectionAbortedError):
+    """An answer, or the part of a stream that is read as one, is larger than it may be."""
+
+    def __init__(self, max_answer: int) -> None:
+        super().__init__(f"the answer is larger than {max_answer:,} bytes")
+
+
 class HttpConnection(asyncio.Protocol):
     """A connection with at most one exchange on it: `send`, then either `answer`, or `head` and `chunk` by `chunk`.
 
@@ -156,8 +163,8 @@ class HttpConnection(asyncio.Protocol):
         if self._waiter is not None and not self._waiter.done() and self._awaited():
             self._waiter.set_result(None)
 
-    def _too_large(self) -> ConnectionAbortedError:
-        return ConnectionAbortedError(f"the answer is larger than {self._max_answer:,} bytes")
+    def _too_large(self) -> AnswerTooLargeError:
+        return AnswerTooLargeError(self._max_answer)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is lost; a call that waits for an answer will not get one."""

@@ -17,11 +17,12 @@ from typing import TypeVar
 import msgspec
 
 from allocator import errors
-from kubeclient import objects, proxy
+from kubeclient import object_reader, objects, proxy, status
 from kubeclient.access import Access
-from kubeclient.changes import Change, ChangeType, Listing
-from kubeclient.http_client import HttpClient
-from kubeclient.http_connection import MAX_ANSWER
+from kubeclient.changes import Change, ChangeType, Listing, UnreadableObject
+from kubeclient.http_client import HttpAnswer, HttpClient
+from kubeclient.http_connection import MAX_ANSWER, AnswerTooLargeError
+from kubeclient.object_reader import DECODER_ERRORS, TYPES, Event, EventReader, Page, PageReader
 from kubeclient.service_account import ServiceAccount
 
 T = TypeVar("T")
@@ -32,67 +33,26 @@ CALLS = 16  # in flight, each on a connection of its own; more only queue in the
 CALL_TIMEOUT_S = 30.0
 AUTHENTICATED_S = 1.0  # how long a token is used before it is asked for again; they are renewed minutes ahead
 WATCH_TIMEOUT_S = 290  # the server ends a watch after this; shorter than common idle limits of proxies
-DEFAULT_RETRY_AFTER_S = 1.0  # where a busy server does not say when to try again; kube-apiserver says this
-MAX_RETRY_AFTER_S = 30.0  # however long it says
-SILENCE_S = WATCH_TIMEOUT_S + 30.0  # of a watch: its server or the network is dead
+SILENCE_S = 130.0  # of a watch: two of the server's bookmarks, which come every minute, have not come
+SMALLER = 8  # by how much a page is smaller after one that was too large
+ENDLESS = 16  # a line of a watch that is so many times too large has no end
 
 JSON = "application/json"
 MERGE_PATCH = "application/merge-patch+json"
 
-_TOO_MANY_REQUESTS = 429
-_REFUSED = frozenset({400, 401, 403, 405, 413, 415, 422})
-_ERRORS: Mapping[int, type[errors.ClusterError]] = {
-    404: errors.NotFoundError,
-    409: errors.ConflictError,
-    410: errors.GoneError,
-}
-_TYPES = {type_.value: type_ for type_ in ChangeType}
+_SHOWN = 40  # characters of an unknown type that an error repeats
 
 
-class _ListMeta(msgspec.Struct, frozen=True, rename="camel"):
-    resource_version: str = ""
-    continue_: str = msgspec.field(default="", name="continue")
-
-
-class _Page(msgspec.Struct, frozen=True):
-    items: tuple[msgspec.Raw, ...] | None = ()
-    metadata: _ListMeta = _ListMeta()
-
-
-class _Event(msgspec.Struct, frozen=True):
-    type: str
-    object: msgspec.Raw
-
-
-class _Cause(msgspec.Struct, frozen=True):
-    reason: str = ""
-
-
-class _Details(msgspec.Struct, frozen=True):
-    causes: tuple[_Cause, ...] | None = None
-
-
-class _Status(msgspec.Struct, frozen=True):
-    message: str = ""
-    code: int = 0
-    details: _Details | None = None
-
-
-class _Bookmark(msgspec.Struct, frozen=True):
-    metadata: _ListMeta
-
-
-_PAGE = msgspec.json.Decoder(_Page)
-_EVENT = msgspec.json.Decoder(_Event)
-_STATUS = msgspec.json.Decoder(_Status)
-_BOOKMARK = msgspec.json.Decoder(_Bookmark)
+class _PageTooLargeError(Exception):
+    """A page of several objects is larger than an answer may be."""
 
 
 class Connection:
     """A connection to one API server. Make it with `connect`, inside the event loop that uses it.
 
     `calls` is how many calls may be in flight; watches are not counted. An answer, or an object of a watch, of more
-    than `max_answer` bytes is given up. Every method raises the ClusterError that fits.
+    than `max_answer` bytes is given up, and a watch that was silent for `silence_s`. Every method raises the
+    ClusterError that fits.
     """
 
     def __init__(
@@ -103,7 +63,9 @@ class Connection:
         calls: int = CALLS,
         max_answer: int = MAX_ANSWER,
         authenticated_s: float = AUTHENTICATED_S,
+        silence_s: float = SILENCE_S,
     ) -> None:
+        self._silence_s = silence_s
         self._authenticated_s = authenticated_s
         self._access = access
         self._user_agent = user_agent
@@ -149,40 +111,82 @@ class Connection:
         content_type: str = JSON,
         accept: str = JSON,
     ) -> bytes:
-        """One call; the body of the answer."""
+        """One call; the body of the answer, which is a JSON object."""
         what = f"{method} {path}"
+        answer = await self._call(what, method, path, body, query, content_type, accept)
+        status.check_object(what, answer.body)
+        return answer.body
+
+    async def create(self, path: str, body: bytes) -> None:
+        """POST of what has no object of its own to answer with, such as a Binding: done only if the server says so."""
+        what = f"POST {path}"
+        answer = await self._call(what, "POST", path, body, None, JSON, JSON)
+        status.check_created(what, answer.status, answer.body)
+
+    async def _call(
+        self,
+        what: str,
+        method: str,
+        path: str,
+        body: bytes | None,
+        query: Mapping[str, str] | None,
+        content_type: str,
+        accept: str,
+    ) -> HttpAnswer:
         with _translated(what):
             headers = await self._headers(content_type if body is not None else None, accept)
             answer = await self._http.call(method, path, headers, body, query, timeout_s=CALL_TIMEOUT_S)
         if answer.status >= 300:
-            raise _error(what, answer.status, answer.body, answer.retry_after)
-        return answer.body
+            raise status.error(what, answer.status, answer.body, answer.retry_after)
+        return answer
 
     async def get(self, path: str, type_: type[T]) -> T:
         """One object, in part."""
         answer = await self.request("GET", path)
         with _translated(f"GET {path}"):
-            return msgspec.json.decode(answer, type=type_)
+            return await object_reader.whole(answer, lambda text: msgspec.json.decode(text, type=type_))
 
     async def list(
-        self, path: str, decode: Callable[[msgspec.Raw], T], query: Mapping[str, str] | None = None
+        self, path: str, decode: Callable[[bytes | msgspec.Raw], T], query: Mapping[str, str] | None = None
     ) -> Listing[T]:
-        """All objects of a collection, page by page; `query` is a selector."""
+        """All objects of a collection, page by page; `query` is a selector.
+
+        An object that `decode` refuses is left out, and named in the listing. A page that is too large is asked for
+        again in smaller ones.
+        """
+        reader = PageReader(decode)
         items: list[T] = []
-        parameters = {**(query or {}), "limit": str(PAGE)}
+        unreadable: list[UnreadableObject] = []
+        size, continue_ = PAGE, ""
         while True:
-            answer = await self.request("GET", path, query=parameters)
-            with _translated(f"list {path}"):
-                page = _PAGE.decode(answer)
-                items += [decode(raw) for raw in page.items or ()]
-            if not page.metadata.continue_:
-                return Listing(tuple(items), page.metadata.resource_version)
-            parameters["continue"] = page.metadata.continue_
+            try:
+                page = await self._page(path, reader, {**(query or {}), "limit": str(size)}, continue_)
+            except _PageTooLargeError:
+                size = max(1, size // SMALLER)
+                continue
+            items += page.listing.items
+            unreadable += page.listing.unreadable
+            continue_ = page.continue_
+            if not continue_:
+                return Listing(tuple(items), page.listing.resource_version, tuple(unreadable))
+
+    async def _page(self, path: str, reader: PageReader[T], query: dict[str, str], continue_: str) -> Page[T]:
+        """One page. Raises _PageTooLargeError for one of several objects that is larger than an answer may be."""
+        if continue_:
+            query["continue"] = continue_
+        try:
+            answer = await self.request("GET", path, query=query)
+        except errors.UnreachableError as error:
+            if isinstance(error.__cause__, AnswerTooLargeError) and query["limit"] != "1":
+                raise _PageTooLargeError from error
+            raise
+        with _translated(f"list {path}"):
+            return await reader.read(answer)
 
     async def watch(
         self,
         path: str,
-        decode: Callable[[msgspec.Raw], Versioned],
+        decode: Callable[[bytes | msgspec.Raw], Versioned],
         resource_version: str,
         query: Mapping[str, str] | None = None,
         *,
@@ -192,20 +196,39 @@ class Connection:
 
         `gather_s` is how late all but the first of many changes may be, so that they are read at once, which costs
         a third less. Raises GoneError if that version is too old, or of a future that the server does not know.
+        An object that `decode` refuses is a change without an item, which says what is known of it.
         """
-        with _translated(f"watch {path}"):
-            async with contextlib.aclosing(self.watch_raw(path, resource_version, query, gather_s)) as events:
-                async for type_, raw in events:
-                    if type_ is ChangeType.BOOKMARK:
-                        yield Change(type_, None, _BOOKMARK.decode(raw).metadata.resource_version)
-                        continue
-                    item = decode(raw)
-                    yield Change(type_, item, item.metadata.resource_version)
+        what = f"watch {path}"
+        reader = EventReader(decode)
+        with _translated(what):
+            async with contextlib.aclosing(self._watched(path, resource_version, query, gather_s)) as lines:
+                async for line in lines:
+                    change = _without_line() if line is None else await reader.read(line)
+                    if isinstance(change, Event):
+                        raise _event_error(what, change)
+                    yield change
 
     async def watch_raw(
-        self, path: str, resource_version: str, query: Mapping[str, str] | None = None, gather_s: float = 0.0
+        self, path: str, resource_version: str, query: Mapping[str, str] | None = None
     ) -> AsyncGenerator[tuple[ChangeType, msgspec.Raw], None]:
         """The same, undecoded."""
+        what = f"watch {path}"
+        with _translated(what):
+            async with contextlib.aclosing(self._watched(path, resource_version, query, 0.0)) as lines:
+                async for line in lines:
+                    if line is None:
+                        continue
+                    event = await object_reader.event(line)
+                    type_ = TYPES.get(event.type)
+                    if type_ is None:
+                        raise _event_error(what, event)
+                    yield type_, event.object
+
+    async def _watched(
+        self, path: str, resource_version: str, query: Mapping[str, str] | None, gather_s: float
+    ) -> AsyncGenerator[bytes | None, None]:
+        """The lines of a watch; None for one that is too long."""
+        what = f"watch {path}"
         parameters = {
             **(query or {}),
             "watch": "1",
@@ -213,15 +236,13 @@ class Connection:
             "allowWatchBookmarks": "true",
             "timeoutSeconds": str(WATCH_TIMEOUT_S),
         }
-        what = f"watch {path}"
         await self._reached(path, resource_version)
-        with _translated(what):
-            headers = await self._headers(None, JSON)
-            async with self._http.stream(path, headers, parameters, silence_s=SILENCE_S, gather_s=gather_s) as stream:
-                if stream.status >= 300:
-                    raise _error(what, stream.status, await stream.read(), stream.retry_after)
-                async for line in _lines(stream, self._max_answer):
-                    yield _event(what, line)
+        headers = await self._headers(None, JSON)
+        async with self._http.stream(path, headers, parameters, silence_s=self._silence_s, gather_s=gather_s) as stream:
+            if stream.status >= 300:
+                raise status.error(what, stream.status, await stream.read(), stream.retry_after)
+            async for line in _lines(stream, self._max_answer):
+                yield line
 
     async def _reached(self, path: str, resource_version: str) -> None:
         """Raise GoneError for a version that the server has not reached.
@@ -247,33 +268,41 @@ class Connection:
         return {**headers, **self._authentication}
 
 
-def _event(what: str, line: bytes) -> tuple[ChangeType, msgspec.Raw]:
-    """One line of a watch. Raises what an ERROR event says."""
-    event = _EVENT.decode(line)
-    type_ = _TYPES.get(event.type)
-    if type_ is not None:
-        return type_, event.object
+def _event_error(what: str, event: Event) -> errors.ClusterError:
+    """What an event that tells of no change says."""
     if event.type != "ERROR":
-        raise errors.UnreachableError(f"{what}: unreadable answer: an event of type {event.type!r}")
-    status = _STATUS.decode(event.object)
-    raise _error(what, status.code, status.message.encode())
+        return errors.UnreachableError(f"{what}: unreadable answer: an event of type {event.type[:_SHOWN]!r}")
+    return status.event_error(what, event.object)
 
 
-async def _lines(chunks: AsyncIterable[bytes], max_bytes: int) -> AsyncIterator[bytes]:
-    """Lines, however they are cut into chunks. Raises ConnectionError for one of more than `max_bytes`."""
+def _without_line() -> Change[Versioned]:
+    """The change of which nothing can be told, since its line is too long."""
+    return Change(ChangeType.MODIFIED, None, "", UnreadableObject("", "", "", "an event of a watch is too large"))
+
+
+async def _lines(chunks: AsyncIterable[bytes], max_bytes: int) -> AsyncIterator[bytes | None]:
+    """Lines, however they are cut into chunks; None for one of more than `max_bytes`, of which no more is held.
+
+    Raises ConnectionError for one that then goes on without an end.
+    """
     parts: list[bytes] = []  # of the line that has not ended
     size = 0
     async for chunk in chunks:
         *lines, rest = chunk.split(b"\n")
         for part in lines:
-            line = b"".join((*parts, part)) if parts else part
+            size += len(part)
+            if size > max_bytes:
+                yield None
+            elif size:
+                yield b"".join((*parts, part)) if parts else part
             parts, size = [], 0
-            if line:
-                yield line
-        parts.append(rest)
         size += len(rest)
-        if size > max_bytes:
-            raise ConnectionAbortedError(f"an object is larger than {max_bytes:,} bytes")
+        if size <= max_bytes:
+            parts.append(rest)
+        else:
+            parts.clear()
+        if size > ENDLESS * max_bytes:
+            raise ConnectionAbortedError(f"a line of the watch is larger than {ENDLESS * max_bytes:,} bytes")
 
 
 @contextlib.contextmanager
@@ -287,31 +316,5 @@ def _translated(what: str) -> Iterator[None]:
         yield
     except OSError as error:
         raise errors.UnreachableError(f"{what}: {type(error).__name__} {error}") from error
-    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
+    except DECODER_ERRORS as error:
         raise errors.UnreachableError(f"{what}: unreadable answer: {error}") from error
-
-
-def _error(what: str, status: int, body: bytes, retry_after: bytes = b"") -> errors.ClusterError:
-    """The ClusterError for an HTTP status."""
-    causes: tuple[_Cause, ...] = ()
-    try:
-        said = _STATUS.decode(body)
-        message, causes = said.message, (said.details and said.details.causes) or ()
-    except (msgspec.MsgspecError, UnicodeError, RecursionError):
-        message = body[:200].decode(errors="replace")
-    text = f"{what}: HTTP {status}: {message}"
-    if any(cause.reason == "ResourceVersionTooLarge" for cause in causes):
-        return errors.GoneError(text)
-    if status == _TOO_MANY_REQUESTS:
-        return errors.TooManyRequestsError(text, _retry_after_s(retry_after))
-    if status in _ERRORS:
-        return _ERRORS[status](text)
-    return errors.RefusedError(text) if status in _REFUSED else errors.UnreachableError(text)
-
-
-def _retry_after_s(header: bytes) -> float:
-    """The seconds in a Retry-After header, bounded. A date in it is not read: kube-apiserver sends seconds."""
-    text = header.decode("ascii", errors="replace").strip()
-    if not (text.isascii() and text.isdigit()):
-        return DEFAULT_RETRY_AFTER_S
-    return float(min(int(text[:9]), MAX_RETRY_AFTER_S))

@@ -6,13 +6,14 @@ One ListWatch per collection runs as a task: `scheduler.cache.reflector`, `node_
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Generic, Protocol, TypeVar
 
 import structlog
 
 from allocator import errors
 from kubeclient.changes import Change, ChangeType, Listing
+from kubeclient.unreadable import UnreadableObjects
 
 T = TypeVar("T")
 _log = structlog.get_logger("list-watch")
@@ -35,23 +36,32 @@ class Collection(Protocol[T]):
         """All objects, instead of what was known."""
 
     def apply(self, change: Change[T]) -> None:
-        """One change; never a bookmark."""
+        """One change; never a bookmark, nor one of an object that cannot be read."""
 
     def relisting(self, cause: str) -> None:
         """All objects will be listed again: the version is `gone`, or doubted since the server was `unreachable`."""
 
 
 class ListWatch(Generic[T]):
-    """Follows one collection. `synced` is set once it was listed.
+    """Follows one collection. `synced` is set once it was listed; `unreadable` are the objects that are left out.
 
     After a failure it waits `backoff_s`, twice as long after each further one, and never more than `backoff_max_s`.
+    `on_unreadable` is told how many objects are left out whenever their number may have changed.
     """
 
     def __init__(
-        self, name: str, collection: Collection[T], *, backoff_max_s: float, backoff_s: float = BACKOFF_S
+        self,
+        name: str,
+        collection: Collection[T],
+        *,
+        backoff_max_s: float,
+        backoff_s: float = BACKOFF_S,
+        on_unreadable: Callable[[int], object] = lambda _: None,
     ) -> None:
         self._name = name
         self._collection = collection
+        self._on_unreadable = on_unreadable
+        self.unreadable = UnreadableObjects(name)
         self._backoff_s = backoff_s
         self._backoff_max_s = backoff_max_s
         self._version = ""  # where the watch goes on; empty: list first
@@ -85,6 +95,8 @@ class ListWatch(Generic[T]):
     async def _list(self) -> None:
         listing = await self._collection.list()
         await self._collection.replace(listing)
+        self.unreadable.replace(listing.unreadable)
+        self._on_unreadable(len(self.unreadable))
         self._version = listing.resource_version
         if not self.synced.is_set():
             _log.info("synced", kind=self._name, objects=len(listing.items))
@@ -100,12 +112,22 @@ class ListWatch(Generic[T]):
         async for change in self._collection.watch(self._version):
             came = True
             self._failures = 0
-            if change.type is not ChangeType.BOOKMARK:
-                self._collection.apply(change)
+            self._take(change)
             self._version = change.resource_version or self._version
         if not came and time.monotonic() - began < SHORT_WATCH_S:
             raise errors.UnreachableError("the watch ended at once and brought nothing")
         self._failures = 0
+
+    def _take(self, change: Change[T]) -> None:
+        """Apply one change; what cannot be read is noted instead."""
+        if change.unreadable is not None:
+            self.unreadable.add(change.unreadable)
+            self._on_unreadable(len(self.unreadable))
+        elif change.type is not ChangeType.BOOKMARK:
+            if len(self.unreadable):
+                self.unreadable.forget(getattr(getattr(change.item, "metadata", None), "uid", ""))
+                self._on_unreadable(len(self.unreadable))
+            self._collection.apply(change)
 
     def _relist(self, cause: str) -> None:
         self._version = ""

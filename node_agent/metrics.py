@@ -52,6 +52,11 @@ class Metrics:
             ["call", "error"],
             registry=self.registry,
         )
+        self.unreadable_pods = Gauge(
+            "migsched_agent_unreadable_pods",
+            "Pods of the node that are left out because they cannot be read.",
+            registry=self.registry,
+        )
         self.leaks = Gauge(
             "migsched_agent_leaked_slices",
             "Slices whose pod is over but on which a process still runs.",

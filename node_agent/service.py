@@ -82,7 +82,9 @@ class Service:
         specs = cdi.Specs(settings.cdi_dir) if settings.inject == "cdi" else None
         self._reconciler = Reconciler(self.state, executor, specs, self.metrics)
         step_signal = StepSignal()
-        self._pods = PodWatch(cluster, settings.node, step_signal.request)
+        self._pods = PodWatch(
+            cluster, settings.node, step_signal.request, on_unreadable=self.metrics.unreadable_pods.set
+        )
         self._pod_resources = PodResources(settings.pod_resources_socket)
         backend = AgentBackend(
             Allocation(self.state, executor, specs),

@@ -57,6 +57,12 @@ class Metrics:
             ["kind", "cause"],
             registry=self.registry,
         )
+        self.unreadable_objects = Gauge(
+            "migsched_unreadable_objects",
+            "Objects that are left out because they cannot be read, by kind.",
+            ["kind"],
+            registry=self.registry,
+        )
         self.planner_questions = Counter(
             "migsched_planner_questions_total",
             "Questions to the planner by task and outcome (answered, document, busy, late, toolarge, died, …).",

@@ -38,19 +38,32 @@ class KnownPod:
 
 
 class PodWatch:
-    """All pods of the node: the collection that their list + watch follows. `changed` is called after each change."""
+    """All pods of the node: the collection that their list + watch follows. `changed` is called after each change.
 
-    def __init__(self, cluster: Cluster, node: str, changed: Callable[[], None], *, max_text: int = MAX_TEXT) -> None:
+    `unreadable` are the pods that cannot be decoded; of those among them that could be before, it knows what they were
+    then. `on_unreadable` is told how many there are.
+    """
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        node: str,
+        changed: Callable[[], None],
+        *,
+        max_text: int = MAX_TEXT,
+        on_unreadable: Callable[[int], object] = lambda _: None,
+    ) -> None:
         self._cluster = cluster
         self._node = node
         self._changed = changed
         self._max_text = max_text
-        self._list_watch = ListWatch("pods", self, backoff_max_s=BACKOFF_MAX_S)
+        self._list_watch = ListWatch("pods", self, backoff_max_s=BACKOFF_MAX_S, on_unreadable=on_unreadable)
         self._known: dict[str, KnownPod] = {}
         self._deleted: dict[str, None] = {}  # UIDs, oldest first; a UID never comes back
         self._replaced = 0  # how often all pods were replaced
         self._text = 0  # characters of annotations that are believed
         self.synced = self._list_watch.synced
+        self.unreadable = self._list_watch.unreadable
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -91,8 +104,8 @@ class PodWatch:
     async def replace(self, listing: Listing[NodePod]) -> None:
         """See Collection."""
         self._replaced += 1
-        listed = {pod.metadata.uid for pod in listing.items}
-        for uid in [uid for uid in self._known if uid not in listed]:
+        there = {pod.metadata.uid for pod in listing.items} | {pod.uid for pod in listing.unreadable}
+        for uid in [uid for uid in self._known if uid not in there]:
             self._forget(uid)
         for pod in listing.items:
             self._deleted.pop(pod.metadata.uid, None)

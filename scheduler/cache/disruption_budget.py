@@ -10,6 +10,8 @@ from typing import Literal
 
 import msgspec
 
+from kubeclient.changes import UnreadableObject
+
 
 class _Meta(msgspec.Struct, frozen=True):
     name: str
@@ -71,3 +73,8 @@ class PodDisruptionBudget(msgspec.Struct, frozen=True):
     def selects(self, labels: Mapping[str, str]) -> bool:
         """Whether it covers pods of its namespace with these labels."""
         return self.spec.selector is not None and self.spec.selector.matches(labels)
+
+
+def strictest(unreadable: UnreadableObject) -> PodDisruptionBudget:
+    """What a budget that cannot be read is taken for: it covers all pods of its namespace, and allows nothing."""
+    return PodDisruptionBudget(_Meta(unreadable.name, unreadable.namespace), _Spec(Selector()))

@@ -10,7 +10,8 @@ from allocator.claims import contract
 from kubeclient import kube
 from kubeclient.changes import Change, Listing
 from kubeclient.objects import Pod
-from scheduler.cache import pod_decoding, port
+from kubeclient.unreadable import UnreadableObjects
+from scheduler.cache import disruption_budget, pod_decoding, port
 from scheduler.cache.disruption_budget import PodDisruptionBudget
 from scheduler.cache.port import Binding, Object, WatchedKind
 
@@ -34,6 +35,7 @@ class KubeClient:
 
     def __init__(self, connection: kube.Connection) -> None:
         self._connection = connection
+        self._unreadable_budgets = UnreadableObjects("poddisruptionbudgets")
 
     @classmethod
     async def connect(cls, kubeconfig: Path | None = None) -> "KubeClient":
@@ -53,8 +55,10 @@ class KubeClient:
         return await self._connection.get(_pod_path(namespace, name), Pod)
 
     async def disruption_budgets(self) -> Sequence[PodDisruptionBudget]:
-        """All PodDisruptionBudgets, page by page."""
-        return (await self._connection.list(_BUDGETS, _DECODE_BUDGET)).items
+        """All PodDisruptionBudgets, page by page. One that cannot be read is taken for the strictest possible."""
+        listing = await self._connection.list(_BUDGETS, _DECODE_BUDGET)
+        self._unreadable_budgets.replace(listing.unreadable)
+        return (*listing.items, *(disruption_budget.strictest(left_out) for left_out in listing.unreadable))
 
     async def bind(self, binding: Binding) -> None:
         """POST the Binding: nodeName and annotations in one write, if the pod still has that UID."""
@@ -70,7 +74,7 @@ class KubeClient:
             "target": {"apiVersion": "v1", "kind": "Node", "name": binding.node},
         }
         path = _pod_path(binding.namespace, binding.name) + "/binding"
-        await self._connection.request("POST", path, body=msgspec.json.encode(body))
+        await self._connection.create(path, msgspec.json.encode(body))
 
     async def annotate_node(self, node: str, key: str, value: str) -> None:
         """Set one annotation of one node."""

@@ -27,7 +27,10 @@ class Sink(Protocol):
 
 
 class Reflector:
-    """One kind of a cluster and the sink it goes to: the collection that its list + watch follows."""
+    """One kind of a cluster and the sink it goes to: the collection that its list + watch follows.
+
+    `unreadable` are the objects that the sink does not get, since they cannot be decoded.
+    """
 
     def __init__(
         self,
@@ -42,8 +45,15 @@ class Reflector:
         self._kind = kind
         self._sink = sink
         self._metrics = metrics
-        self._following = ListWatch(kind.value, self, backoff_max_s=BACKOFF_MAX_S, backoff_s=backoff_s)
+        self._following = ListWatch(
+            kind.value,
+            self,
+            backoff_max_s=BACKOFF_MAX_S,
+            backoff_s=backoff_s,
+            on_unreadable=metrics.unreadable_objects.labels(kind.value).set,
+        )
         self.synced = self._following.synced
+        self.unreadable = self._following.unreadable
 
     async def run(self) -> None:
         """Until cancelled."""

@@ -10,6 +10,7 @@ from kubeclient.http_connection import HELD, MAX_ANSWER
 
 Script = Callable[["Caller"], Awaitable[None]]
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+OBJECT = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
 
 
 class Caller:

@@ -12,7 +12,7 @@ import pytest
 from aiohttp import test_utils, web
 
 from allocator import errors
-from kubeclient import kube
+from kubeclient import kube, status
 from kubeclient.changes import Change, ChangeType
 from kubeclient.http_connection import MAX_ANSWER
 from kubeclient.kubeconfig import Kubeconfig
@@ -83,8 +83,8 @@ async def test_a_call_says_who_asks_and_what_it_sends(tmp_path: Path) -> None:
         return web.Response(status=201, body=await request.read())
 
     async with served(tmp_path, handler) as connection:
-        body = await connection.request("PATCH", NODES, body=b"[1]", content_type=kube.MERGE_PATCH, query={"a": "b c"})
-    assert body == b"[1]"
+        body = await connection.request("PATCH", NODES, body=b"{ }", content_type=kube.MERGE_PATCH, query={"a": "b c"})
+    assert body == b"{ }"
     (request,) = seen
     assert (request.method, request.path_qs) == ("PATCH", f"{NODES}?a=b+c")
     names = ("Authorization", "User-Agent", "Content-Type", "Accept")
@@ -120,13 +120,13 @@ async def test_each_status_is_the_error_that_fits(tmp_path: Path, status: int, e
 @pytest.mark.parametrize(
     ("header", "seconds"),
     [
-        (None, kube.DEFAULT_RETRY_AFTER_S),
+        (None, status.DEFAULT_RETRY_AFTER_S),
         ("7", 7.0),
         (" 0 ", 0.0),
-        ("86400", kube.MAX_RETRY_AFTER_S),
-        ("9" * 400, kube.MAX_RETRY_AFTER_S),
-        ("-1", kube.DEFAULT_RETRY_AFTER_S),
-        ("Wed, 21 Oct 2026 07:28:00 GMT", kube.DEFAULT_RETRY_AFTER_S),
+        ("86400", status.MAX_RETRY_AFTER_S),
+        ("9" * 400, status.MAX_RETRY_AFTER_S),
+        ("-1", status.DEFAULT_RETRY_AFTER_S),
+        ("Wed, 21 Oct 2026 07:28:00 GMT", status.DEFAULT_RETRY_AFTER_S),
     ],
 )
 async def test_a_busy_server_says_when_to_try_again(tmp_path: Path, header: str | None, seconds: float) -> None:
@@ -156,12 +156,12 @@ async def test_a_server_that_is_not_there_is_unreachable(tmp_path: Path) -> None
     [
         b"<html>",
         b'{"items": 1}',
-        b'{"items": [{"metadata": {}}]}',
-        b'{"items": [{"metadata": {"name": "\xff"}}]}',
         b'{"metadata": {"continue": "\xff"}}',
-        b'{"other": ' + b"[" * 10**5 + b"]" * 10**5 + b"}",
+        b'{"items": [{"metadata": {"name": "a"}}], "metadata": ' + b"[" * 10**5 + b"]" * 10**5 + b"}",
+        b'{"items": [{"metadata": {"name": "a"}}]',
+        b"",
     ],
-    ids=["no JSON", "no list", "no names", "no UTF-8 in an item", "no UTF-8", "nested too deeply"],
+    ids=["no JSON", "no list", "no UTF-8", "nested too deeply", "cut off", "nothing"],
 )
 async def test_an_answer_that_cannot_be_read_is_unreachable(tmp_path: Path, body: bytes) -> None:
     """What is no list, or a list of something else, is an error of ours and not of the decoder."""
@@ -225,16 +225,95 @@ async def test_a_long_object_is_one_event(tmp_path: Path) -> None:
         assert await watched(connection) == [(ChangeType.ADDED, "a", "1")]
 
 
-async def test_an_object_that_is_too_large_ends_the_watch(tmp_path: Path) -> None:
-    """A line that does not end is held up to a limit only, and the error names the limit."""
-    watch = streaming(event("ADDED", **node("a")), *([b"x" * 1000] * 100))
+def on_watch(watch: Handler) -> Handler:
+    """A handler for watches; other calls get an empty list."""
 
     async def handler(request: web.Request) -> web.StreamResponse:
-        return await watch(request) if "watch" in request.query else web.json_response({})
+        return await watch(request) if "watch" in request.query else web.json_response({"items": []})
+
+    return handler
+
+
+async def test_an_object_that_is_too_large_is_left_out_of_a_watch(tmp_path: Path) -> None:
+    """A line is held up to a limit only; what is larger passes unread, and the changes after it are told."""
+    filler = {"filler": "x" * 10_000}
+    lines = event("ADDED", **node("a")) + event("MODIFIED", **node("b"), **filler) + event("ADDED", **node("c"))
+    chunks = [lines[at : at + 1000] for at in range(0, len(lines), 1000)]
+    async with served(tmp_path, on_watch(streaming(*chunks)), max_answer=5000) as connection:
+        changes = [change async for change in connection.watch(NODES, DECODE, "1")]
+    assert [change.item and change.item.metadata.name for change in changes] == ["a", None, "c"]
+    assert changes[1].unreadable is not None
+    assert "too large" in changes[1].unreadable.reason
+
+
+async def test_a_line_without_an_end_ends_the_watch(tmp_path: Path) -> None:
+    """A line that goes on and on is no object: the error names its size."""
+    watch = streaming(event("ADDED", **node("a")), *([b"x" * 1000] * 100))
+    async with served(tmp_path, on_watch(watch), max_answer=5000) as connection:
+        with pytest.raises(errors.UnreachableError, match=r"watch .* a line of the watch is larger than 80,000 bytes"):
+            await watched(connection)
+
+
+async def test_a_page_that_is_too_large_is_asked_for_in_smaller_ones(tmp_path: Path) -> None:
+    """However large the objects of a collection are together, all of them are listed."""
+    names = [f"n{number}" for number in range(20)]
+    limits: list[int] = []
+
+    async def handler(request: web.Request) -> web.Response:
+        begin, limit = int(request.query.get("continue", 0)), int(request.query["limit"])
+        limits.append(limit)
+        end = begin + limit
+        more = {"continue": str(end)} if end < len(names) else {}
+        items = [node(name) | {"filler": "x" * 1000} for name in names[begin:end]]
+        return web.json_response({"items": items, "metadata": {"resourceVersion": "7", **more}})
 
     async with served(tmp_path, handler, max_answer=5000) as connection:
-        with pytest.raises(errors.UnreachableError, match=r"watch .* an object is larger than 5,000 bytes"):
-            await watched(connection)
+        listing = await connection.list(NODES, DECODE)
+    assert [item.metadata.name for item in listing.items] == names
+    assert limits[0] == kube.PAGE
+    assert min(limits) > 1
+
+
+async def test_an_object_that_is_too_large_for_any_page_is_unreachable(tmp_path: Path) -> None:
+    """A page of one object is not made smaller: the error names the limit."""
+    page = json.dumps({"items": [node("a") | {"filler": "x" * 9000}]}).encode()
+    async with served(tmp_path, answering(body=page), max_answer=5000) as connection:
+        with pytest.raises(errors.UnreachableError, match="the answer is larger than 5,000 bytes"):
+            await connection.list(NODES, DECODE)
+
+
+SUCCESS = b'{"kind": "Status", "apiVersion": "v1", "status": "Success", "code": 201}'
+
+
+@pytest.mark.parametrize(
+    ("code", "body"),
+    [
+        (200, SUCCESS),
+        (202, SUCCESS),
+        (201, b"<html>welcome</html>"),
+        (201, b""),
+        (201, b'{"kind": "Pod", "status": {"phase": "Running"}}'),
+        (201, b'{"kind": "Status", "status": "Failure"}'),
+        (201, b"[" * 10**5),
+        (201, SUCCESS[:-5]),
+    ],
+    ids=["200", "202", "page", "nothing", "another object", "failure", "deep", "cut off"],
+)
+async def test_a_creation_is_done_only_if_the_server_says_so(tmp_path: Path, code: int, body: bytes) -> None:
+    """HTTP 201 with the Status of a success counts as done; of anything else nobody knows."""
+    async with served(tmp_path, answering(201, SUCCESS)) as connection:
+        await connection.create("/binding", b"{}")
+    async with served(tmp_path, answering(code, body)) as connection:
+        with pytest.raises(errors.UnreachableError, match="unreadable answer"):
+            await connection.create("/binding", b"{}")
+
+
+@pytest.mark.parametrize("body", [b"<html>welcome</html>", b"", b"[]", b'"done"'])
+async def test_an_answer_is_an_object(tmp_path: Path, body: bytes) -> None:
+    """A 200 of something in between is not a write that was done."""
+    async with served(tmp_path, answering(200, body)) as connection:
+        with pytest.raises(errors.UnreachableError, match="not a JSON object"):
+            await connection.request("PATCH", NODES, body=b"{}")
 
 
 @pytest.mark.parametrize(
@@ -243,11 +322,11 @@ async def test_an_object_that_is_too_large_ends_the_watch(tmp_path: Path) -> Non
         (event("ERROR", kind="Status", code=410, message="too old"), errors.GoneError),
         (event("ERROR", kind="Status", code=500, message="etcd"), errors.UnreachableError),
         (event("RENAMED", **node("a")), errors.UnreachableError),
-        (event("ADDED", metadata={}), errors.UnreachableError),
+        (event("ERROR", code="x"), errors.UnreachableError),
         (event("BOOKMARK"), errors.UnreachableError),
         (b"<html>\n", errors.UnreachableError),
     ],
-    ids=["too old", "error", "unknown type", "no name", "bookmark of nothing", "no JSON"],
+    ids=["too old", "error", "unknown type", "unreadable error", "bookmark of nothing", "no JSON"],
 )
 async def test_an_event_that_is_no_change_ends_the_watch(
     tmp_path: Path, line: bytes, error: type[errors.ClusterError]

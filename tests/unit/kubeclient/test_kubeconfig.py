@@ -11,7 +11,7 @@ from kubeclient import kube
 from kubeclient.kubeconfig import Kubeconfig
 from testbed.control_plane import certificates
 from tests.unit.kubeclient.kubeconfigs import kubeconfig
-from tests.unit.kubeclient.scripted import OK, always, serving
+from tests.unit.kubeclient.scripted import OBJECT, always, serving
 
 
 @pytest.mark.parametrize("text", [None, "- no kubeconfig", "apiVersion: v1\nkind: Config\n", "a: ["])
@@ -39,11 +39,11 @@ async def test_a_tls_server_name_is_honoured(tmp_path: Path) -> None:
     tls.load_cert_chain(made.serving, made.serving_key)
     asked_for: list[str | None] = []
     tls.sni_callback = lambda _, name, __: asked_for.append(name)
-    async with serving(always(OK), tls=tls) as (_, server):
+    async with serving(always(OBJECT), tls=tls) as (_, server):
         url = f"https://127.0.0.1:{server.port}"
         cluster = {"certificate-authority": str(made.authority)}
         bears = await kube.Connection.connect(kubeconfig(tmp_path, url, **cluster, **{"tls-server-name": "kubernetes"}))
-        assert await bears.request("GET", "/x") == b"ok"
+        assert await bears.request("GET", "/x") == b"{}"
         await bears.close()
         lacks = await kube.Connection.connect(kubeconfig(tmp_path, url, **cluster, **{"tls-server-name": "elsewhere"}))
         with pytest.raises(errors.UnreachableError, match="elsewhere"):
@@ -88,11 +88,11 @@ async def test_an_authority_in_a_file_is_followed(tmp_path: Path) -> None:
     old, new = certificates.ensure(tmp_path), certificates.ensure(tmp_path / "new")
     tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     tls.load_cert_chain(new.serving, new.serving_key)
-    async with serving(always(OK), tls=tls) as (_, server):
+    async with serving(always(OBJECT), tls=tls) as (_, server):
         file = kubeconfig(tmp_path, f"https://127.0.0.1:{server.port}", **{"certificate-authority": str(old.authority)})
         connection = kube.Connection(await Kubeconfig.load(file, check_s=0.0))
         with pytest.raises(errors.UnreachableError, match="certificate verify failed"):
             await connection.request("GET", "/x")
         shutil.copy(new.authority, old.authority)
-        assert await connection.request("GET", "/x") == b"ok"
+        assert await connection.request("GET", "/x") == b"{}"
         await connection.close()
