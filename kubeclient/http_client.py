@@ -8,14 +8,17 @@ import asyncio
 import contextlib
 import ssl
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from typing import NamedTuple
 from urllib.parse import urlencode, urlsplit
 
-from kubeclient.http_connection import HELD, MAX_ANSWER, AnswerTooLargeError, HttpConnection
+from kubeclient.http_connection import DEAD_S, HELD, MAX_ANSWER, AnswerTooLargeError, HttpConnection
 
 KEPT_S = 60.0  # how long an idle connection is kept; kube-apiserver closes one after 90 s
 CONNECT_S = 30.0
+
+
+OpenConnection = Callable[..., Awaitable[tuple[asyncio.BaseTransport, HttpConnection]]]
 
 
 class HttpAnswer(NamedTuple):
@@ -74,8 +77,10 @@ class HttpClient:
     `tls` says what each connection is made with; when it says something else, idle connections are given up. The
     server's certificate has to bear `server_name`, or without it the URL's host.
 
-    At most `calls` calls are in flight, each on a connection of its own; streams are not counted. Every method raises
-    OSError where no complete answer came: ConnectionError, ssl.SSLError and TimeoutError are kinds of it.
+    At most `calls` calls are in flight, each on a connection of its own; streams are not counted. A server that
+    vanished is noticed within `dead_s`. `open_connection` is the event loop's `create_connection`, or stands in for it.
+    Every method raises OSError where no complete answer came: ConnectionError, ssl.SSLError and TimeoutError are kinds
+    of it.
     """
 
     def __init__(
@@ -89,12 +94,16 @@ class HttpClient:
         held_max: int = HELD,
         kept_s: float = KEPT_S,
         connect_s: float = CONNECT_S,
+        dead_s: float = DEAD_S,
+        open_connection: OpenConnection | None = None,
     ) -> None:
         parts = urlsplit(url)
         self._max_answer = max_answer
         self._held_max = held_max
         self._kept_s = kept_s
         self._connect_s = connect_s
+        self._dead_s = dead_s
+        self._open_connection = open_connection or asyncio.get_running_loop().create_connection
         self._host = parts.hostname or ""
         self._port = parts.port or (443 if parts.scheme == "https" else 80)
         self._tls = tls if parts.scheme == "https" else None
@@ -207,12 +216,11 @@ class HttpClient:
         return None
 
     async def _connect(self) -> HttpConnection:
-        loop = asyncio.get_running_loop()
         tls = self._tls() if self._tls is not None else None
         try:
             async with asyncio.timeout(self._connect_s):
-                _, connection = await loop.create_connection(
-                    lambda: HttpConnection(self._max_answer, held_max=self._held_max, tls=tls),
+                _, connection = await self._open_connection(
+                    lambda: HttpConnection(self._max_answer, held_max=self._held_max, tls=tls, dead_s=self._dead_s),
                     self._host,
                     self._port,
                     ssl=tls,

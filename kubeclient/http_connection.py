@@ -13,7 +13,8 @@ import httptools
 
 MUCH = 2**17  # bytes that are worth a wake-up at any time
 HELD = 2**21  # bytes of a stream that may wait for their reader; then the server is kept waiting
-MAX_ANSWER = 2**28  # bytes of an answer, head included: a page of 2,000 pods of 128 KiB each
+MAX_ANSWER = 2**26  # bytes of an answer, head included: a page of 2,000 pods of 32 KiB each
+DEAD_S = 45.0  # without a sign of life from the server's kernel, as client-go's; then the connection is lost
 
 PARSER_ERRORS = (httptools.HttpParserError, httptools.HttpParserUpgrade)  # the second: the server changes protocol
 
@@ -34,13 +35,19 @@ class HttpConnection(asyncio.Protocol):
     """A connection with at most one exchange on it: `send`, then either `answer`, or `head` and `chunk` by `chunk`.
 
     An answer that is larger than `max_answer` bytes is given up, and so is a stream with such a head. `tls` is what the
-    connection was made with.
+    connection was made with. A server that vanished without a word is noticed within `dead_s`.
     """
 
     def __init__(
-        self, max_answer: int = MAX_ANSWER, *, held_max: int = HELD, tls: ssl.SSLContext | None = None
+        self,
+        max_answer: int = MAX_ANSWER,
+        *,
+        held_max: int = HELD,
+        tls: ssl.SSLContext | None = None,
+        dead_s: float = DEAD_S,
     ) -> None:
         self.tls = tls
+        self._dead_s = dead_s
         self._held_max = held_max
         self._max_answer = max_answer
         self._received = 0  # bytes since the request
@@ -143,6 +150,7 @@ class HttpConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # what a stream has
         """The connection is made, over TLS where that was asked for."""
         self._transport = transport
+        _keep_alive(transport.get_extra_info("socket"), self._dead_s)
 
     def data_received(self, data: bytes) -> None:
         """A part of an answer."""
@@ -203,3 +211,14 @@ class HttpConnection(asyncio.Protocol):
         self._complete = True
         if not self._parser.should_keep_alive():
             self._problem = ConnectionResetError("the server ends the connection with this answer")
+
+
+def _keep_alive(sock: socket.socket | None, dead_s: float) -> None:
+    """Have the kernel probe an idle connection, and end one of which nothing was acknowledged for so long."""
+    if sock is None:
+        return
+    probe_s = max(1, int(dead_s / 9))
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 3 * probe_s)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, probe_s)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int((dead_s - probe_s) * 1000))

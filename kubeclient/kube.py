@@ -20,7 +20,7 @@ from allocator import errors
 from kubeclient import object_reader, objects, proxy, status
 from kubeclient.access import Access
 from kubeclient.changes import Change, ChangeType, Listing, UnreadableObject
-from kubeclient.http_client import HttpAnswer, HttpClient
+from kubeclient.http_client import HttpAnswer, HttpClient, OpenConnection
 from kubeclient.http_connection import MAX_ANSWER, AnswerTooLargeError
 from kubeclient.object_reader import DECODER_ERRORS, TYPES, Event, EventReader, Page, PageReader
 from kubeclient.service_account import ServiceAccount
@@ -64,13 +64,19 @@ class Connection:
         max_answer: int = MAX_ANSWER,
         authenticated_s: float = AUTHENTICATED_S,
         silence_s: float = SILENCE_S,
+        open_connection: OpenConnection | None = None,
     ) -> None:
         self._silence_s = silence_s
         self._authenticated_s = authenticated_s
         self._access = access
         self._user_agent = user_agent
         self._http = HttpClient(
-            access.host, access.ssl_context, calls=calls, server_name=access.server_name, max_answer=max_answer
+            access.host,
+            access.ssl_context,
+            calls=calls,
+            server_name=access.server_name,
+            max_answer=max_answer,
+            open_connection=open_connection,
         )
         self._max_answer = max_answer
         self._authentication: Mapping[str, str] = {}
@@ -166,6 +172,8 @@ class Connection:
                 continue
             items += page.listing.items
             unreadable += page.listing.unreadable
+            if page.continue_ == continue_ != "":
+                raise errors.UnreachableError(f"list {path}: unreadable answer: a page leads to itself")
             continue_ = page.continue_
             if not continue_:
                 return Listing(tuple(items), page.listing.resource_version, tuple(unreadable))

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 from kubeclient.http_client import KEPT_S, HttpClient
-from kubeclient.http_connection import HELD, MAX_ANSWER
+from kubeclient.http_connection import DEAD_S, HELD, MAX_ANSWER
 
 Script = Callable[["Caller"], Awaitable[None]]
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
@@ -68,6 +68,7 @@ async def serving(
     max_answer: int = MAX_ANSWER,
     held_max: int = HELD,
     kept_s: float = KEPT_S,
+    dead_s: float = DEAD_S,
 ) -> AsyncIterator[tuple[HttpClient, Server]]:
     """A client, and the server that it calls."""
     server = Server(script)
@@ -80,6 +81,7 @@ async def serving(
         max_answer=max_answer,
         held_max=held_max,
         kept_s=kept_s,
+        dead_s=dead_s,
     )
     try:
         async with asyncio.timeout(20):

@@ -282,6 +282,14 @@ async def test_an_object_that_is_too_large_for_any_page_is_unreachable(tmp_path:
             await connection.list(NODES, DECODE)
 
 
+async def test_a_list_comes_to_an_end(tmp_path: Path) -> None:
+    """A page that leads to itself is no list."""
+    page = json.dumps({"items": [node("a")], "metadata": {"continue": "again"}}).encode()
+    async with served(tmp_path, answering(body=page)) as connection:
+        with pytest.raises(errors.UnreachableError, match="a page leads to itself"):
+            await connection.list(NODES, DECODE)
+
+
 SUCCESS = b'{"kind": "Status", "apiVersion": "v1", "status": "Success", "code": 201}'
 
 
