@@ -22,5 +22,8 @@ class Access(Protocol):
     async def headers(self) -> Mapping[str, str]:
         """The headers that say who calls, as they are to be sent now. OSError if a token cannot be read."""
 
+    def refused(self) -> None:
+        """The server refused the headers (HTTP 401): they may have run out before their time."""
+
     async def close(self) -> None:
         """Give back what was opened for it."""

@@ -34,6 +34,7 @@ CALL_TIMEOUT_S = 30.0
 AUTHENTICATED_S = 1.0  # how long a token is used before it is asked for again; they are renewed minutes ahead
 WATCH_TIMEOUT_S = 290  # the server ends a watch after this; shorter than common idle limits of proxies
 SILENCE_S = 130.0  # of a watch: two of the server's bookmarks, which come every minute, have not come
+UNAUTHORIZED = 401
 SMALLER = 8  # by how much a page is smaller after one that was too large
 ENDLESS = 16  # a line of a watch that is so many times too large has no end
 
@@ -142,8 +143,7 @@ class Connection:
         with _translated(what):
             headers = await self._headers(content_type if body is not None else None, accept)
             answer = await self._http.call(method, path, headers, body, query, timeout_s=CALL_TIMEOUT_S)
-        if answer.status >= 300:
-            raise status.error(what, answer.status, answer.body, answer.retry_after)
+        self._check_status(what, answer.status, answer.body, answer.retry_after)
         return answer
 
     async def get(self, path: str, type_: type[T]) -> T:
@@ -248,7 +248,7 @@ class Connection:
         headers = await self._headers(None, JSON)
         async with self._http.stream(path, headers, parameters, silence_s=self._silence_s, gather_s=gather_s) as stream:
             if stream.status >= 300:
-                raise status.error(what, stream.status, await stream.read(), stream.retry_after)
+                self._check_status(what, stream.status, await stream.read(), stream.retry_after)
             async for line in _lines(stream, self._max_answer):
                 yield line
 
@@ -260,6 +260,13 @@ class Connection:
         """
         parameters = {"limit": "1", "resourceVersion": resource_version, "resourceVersionMatch": "NotOlderThan"}
         await self.request("GET", path, query=parameters)
+
+    def _check_status(self, what: str, code: int, body: bytes, retry_after: bytes) -> None:
+        if code == UNAUTHORIZED:
+            self._access.refused()
+            self._authenticated_until = -math.inf
+        if code >= 300:
+            raise status.error(what, code, body, retry_after)
 
     async def close(self) -> None:
         """Give back connections."""

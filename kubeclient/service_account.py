@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from allocator import errors
+from kubeclient import token
 from kubeclient.tls_files import CHECK_S, TlsFiles
 
 DIRECTORY = Path("/var/run/secrets/kubernetes.io/serviceaccount")
@@ -33,25 +34,23 @@ class ServiceAccount:
             self._tls = TlsFiles(
                 lambda: ssl.create_default_context(cafile=authority), lambda: (authority,), check_s=check_s
             )
-            token = self._read()
-        except (OSError, UnicodeError) as error:
+            token.read(self._token)
+        except OSError as error:
             raise _unusable(f"{directory}: {error}") from error
-        if not token:
-            raise _unusable(f"{self._token} is empty")
 
     async def headers(self) -> Mapping[str, str]:
         """See Access. The token is read again: it is another one every hour or so."""
-        return {"Authorization": f"Bearer {self._read()}"}
+        return {"Authorization": f"Bearer {token.read(self._token)}"}
 
     def ssl_context(self) -> ssl.SSLContext:
         """See Access."""
         return self._tls.context()
 
+    def refused(self) -> None:
+        """See Access. The token is read again each time."""
+
     async def close(self) -> None:
         """See Access. Nothing is open."""
-
-    def _read(self) -> str:
-        return self._token.read_text(encoding="ascii").strip()
 
 
 def _unusable(why: str) -> errors.SettingsError:

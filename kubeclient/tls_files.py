@@ -61,9 +61,10 @@ class TlsFiles:
         return context
 
     def _state(self) -> tuple[FileState, ...]:
-        return tuple(_state(path) for path in self._files() if path)
+        return tuple(file_state(path) for path in self._files() if path)
 
 
-def _state(path: str) -> FileState:
+def file_state(path: str) -> FileState:
+    """What changes when a file is written or replaced. Raises OSError where there is none."""
     stat = os.stat(path)  # noqa: PTH116 - plain text all the way
     return path, stat.st_ino, stat.st_size, stat.st_mtime_ns

@@ -33,6 +33,9 @@ class Failing:
         """See Access."""
         raise self.reason
 
+    def refused(self) -> None:
+        """See Access."""
+
     async def close(self) -> None:
         """See Access."""
 

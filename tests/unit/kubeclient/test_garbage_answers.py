@@ -142,6 +142,9 @@ class Nobody:
         """See Access."""
         return {}
 
+    def refused(self) -> None:
+        """See Access."""
+
     async def close(self) -> None:
         """See Access."""
 

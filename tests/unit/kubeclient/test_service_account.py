@@ -100,6 +100,15 @@ async def test_a_token_that_vanishes_is_an_unreachable_server(mounted: Path) -> 
             await connection.get("/api/v1/nodes/n1", Node)
 
 
+async def test_a_token_that_becomes_unusable_is_named(mounted: Path) -> None:
+    """While the token is something that cannot be sent, calls fail with what is wrong with it, and do not show it."""
+    async with connected(mounted) as connection:
+        (mounted / "token").write_bytes(b"secret\xff")
+        with pytest.raises(errors.UnreachableError, match="token holds something else than printable ASCII") as caught:
+            await connection.get("/api/v1/nodes/n1", Node)
+        assert "secret" not in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("damage", "named"),
     [
@@ -107,6 +116,9 @@ async def test_a_token_that_vanishes_is_an_unreachable_server(mounted: Path) -> 
         (lambda at: (at / "ca.crt").write_text("nothing"), "serviceaccount"),
         (lambda at: (at / "token").unlink(), "token"),
         (lambda at: (at / "token").write_text(" \n"), "token is empty"),
+        (lambda at: (at / "token").write_text("größe"), "something else than printable ASCII"),
+        (lambda at: (at / "token").write_bytes(b"\xff"), "something else than printable ASCII"),
+        (lambda at: (at / "token").write_text("a\r\nb: c"), "something else than printable ASCII"),
     ],
 )
 async def test_what_is_missing_is_named(mounted: Path, damage: object, named: str) -> None:
