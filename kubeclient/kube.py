@@ -17,6 +17,7 @@ from typing import TypeVar
 import msgspec
 
 from allocator import errors
+from config import fail_points
 from kubeclient import object_reader, objects, proxy, status
 from kubeclient.access import Access
 from kubeclient.changes import Change, ChangeType, Listing, UnreadableObject
@@ -142,7 +143,9 @@ class Connection:
     ) -> HttpAnswer:
         with _translated(what):
             headers = await self._headers(content_type if body is not None else None, accept)
+            await fail_points.pass_by("client.request")
             answer = await self._http.call(method, path, headers, body, query, timeout_s=CALL_TIMEOUT_S)
+            answer = answer._replace(body=await fail_points.carry("client.answer", answer.body))
         self._check_status(what, answer.status, answer.body, answer.retry_after)
         return answer
 
@@ -250,7 +253,7 @@ class Connection:
             if stream.status >= 300:
                 self._check_status(what, stream.status, await stream.read(), stream.retry_after)
             async for line in _lines(stream, self._max_answer):
-                yield line
+                yield line if line is None else await fail_points.carry("client.event", line)
 
     async def _reached(self, path: str, resource_version: str) -> None:
         """Raise GoneError for a version that the server has not reached.

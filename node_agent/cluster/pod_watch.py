@@ -89,6 +89,11 @@ class PodWatch:
             return None
         return {uid: known.view for uid, known in self._known.items() if known.view is not None}
 
+    @property
+    def uids(self) -> frozenset[str]:
+        """Of all pods that are known, whatever they ask for."""
+        return frozenset(self._known)
+
     def rivals(self) -> list[str]:
         """Pods that manage this node's GPUs too, in words."""
         return [known.rival for known in self._known.values() if known.rival is not None]

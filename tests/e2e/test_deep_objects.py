@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from typing import Any
 
 import pytest
@@ -56,10 +56,10 @@ def mig_pod(name: str) -> dict[str, Any]:
     return deployed.pod(name, nodeName=NODE, schedulerName="migsched", resources=deployed.SLICE)
 
 
-async def until(names: set[str], seen: dict[str, Any]) -> None:
-    """Until the values of a cache are pods with these names, among others."""
+async def until(names: set[str], seen: Callable[[], Mapping[str, Any] | None]) -> None:
+    """Until what a service has seen are pods with these names, among others."""
     async with asyncio.timeout(deployed.SECONDS):
-        while not names <= {getattr(pod, "name", "") or pod.metadata.name for pod in seen.values()}:
+        while not names <= {pod.name for pod in (seen() or {}).values()}:
             await asyncio.sleep(0.02)
 
 
@@ -73,13 +73,13 @@ async def test_both_services_see_pods_beside_deep_ones(connection: Connection) -
     source = PodWatch(AgentClient(connection), NODE, lambda: None)
     following = [asyncio.create_task(reflector.run()), asyncio.create_task(source.run())]
     listed = {"deep-listed", "good-listed"}
-    await until(listed, cache.pods)
-    await until(listed, source.all)
+    await until(listed, lambda: cache.pods)
+    await until(listed, source.views)
     await connection.request("POST", PODS, body=deep(mig_pod("deep-watched"), "v1"))
     await connection.request("POST", PODS, body=json.dumps(mig_pod("good-watched")).encode())
     watched = {"deep-watched", "good-watched"}
-    await until(watched, cache.pods)
-    await until(watched, source.all)
+    await until(watched, lambda: cache.pods)
+    await until(watched, source.views)
     assert not any(task.done() for task in following)
     assert not [*reflector.unreadable, *source.unreadable]
     for task in following:

@@ -9,7 +9,7 @@ import pytest
 from allocator.claims.contract import Promise
 from kubeclient.changes import Change, ChangeType, Listing
 from node_agent.cluster.node_pod import NodePod, NodePodStatus
-from node_agent.cluster.pod_watch import MAX_DELETED, PodWatch
+from node_agent.cluster.pod_watch import MAX_DELETED, MAX_TEXT, PodWatch
 from node_agent.cluster.pods import PodView
 from tests.unit.node_agent.memory_cluster import OneNodeCluster, pod
 
@@ -22,9 +22,9 @@ def cluster() -> OneNodeCluster:
     return OneNodeCluster()
 
 
-def watch_of(cluster: OneNodeCluster, **limits: int) -> PodWatch:
+def watch_of(cluster: OneNodeCluster, max_text: int = MAX_TEXT) -> PodWatch:
     """A watch that has listed once."""
-    watch = PodWatch(cluster, "n1", lambda: None, **limits)
+    watch = PodWatch(cluster, "n1", lambda: None, max_text=max_text)
     watch.synced.set()
     return watch
 
