@@ -1,7 +1,7 @@
 """What each hand-made thing on a pod's way gains over what it replaces, as ratios taken in turns in one run.
 
-Run by hand: `python -m benchmarks.hand_made http-client`, `one-write` or `node-names`. The figures stand in ADRs 0013,
-0005 and 0006 with the figure at which each of these things goes.
+Run by hand: `python -m benchmarks.hand_made http-client`, `http-client-whole`, `one-write` or `node-names`. The figures
+stand in ADRs 0013, 0005 and 0006 with the figure at which each of these things goes.
 """
 
 import argparse
@@ -21,14 +21,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import msgspec
 import uvicorn
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from benchmarks import scheduler
 from benchmarks.servers.extender_server import node_names
+from benchmarks.servers.library_client import LibraryClient
 from kubeclient.http_client import HttpClient
 from scheduler.extender import wire
 from scheduler.extender.one_write import OneWriteProtocol
@@ -151,22 +152,37 @@ async def http_client(rounds: int, calls: int) -> Mapping[str, Figures]:
     with tempfile.TemporaryDirectory() as directory, _server("uvicorn", Path(directory)) as port:
         trusting = ssl.create_default_context(cafile=str(certificates.ensure(Path(directory)).authority))
         url = f"https://127.0.0.1:{port}"
-        ours = HttpClient(url, lambda: trusting, calls=16)
+        clients: Mapping[str, HttpClient | LibraryClient] = {
+            "own": HttpClient(url, lambda: trusting, calls=16),
+            "aiohttp": LibraryClient(url, lambda: trusting, calls=16),
+        }
         headers = {"Authorization": "Bearer token", "Content-Type": "application/json"}
-        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=trusting)) as theirs:
-            figures: dict[str, list[Figures]] = {"own": [], "aiohttp": []}
-            for _ in range(rounds):
+        figures: dict[str, list[Figures]] = {name: [] for name in clients}
+        for _ in range(rounds):
+            for name, client in clients.items():
                 began = time.process_time()
                 for _ in range(calls):
-                    await ours.call("POST", "/bind", headers, BINDING, timeout_s=30)
-                figures["own"].append({"cpu": (time.process_time() - began) * 1e6 / calls})
-                began = time.process_time()
-                for _ in range(calls):
-                    async with theirs.post(f"{url}/bind", data=BINDING, headers=headers) as answer:
-                        await answer.read()
-                figures["aiohttp"].append({"cpu": (time.process_time() - began) * 1e6 / calls})
-        await ours.close()
+                    await client.call("POST", "/bind", headers, BINDING, timeout_s=30)
+                figures[name].append({"cpu": (time.process_time() - began) * 1e6 / calls})
+        for client in clients.values():
+            await client.close()
     return {name: _medians(of) for name, of in figures.items()}
+
+
+def http_client_whole(rounds: int, pods: int, nodes: int) -> Mapping[str, Figures]:
+    """Pods per second, and milliseconds of CPU per pod of each process, with the service on either client."""
+    runs = scheduler.compare(("library client", "extender"), nodes, pods, rounds, _report)
+    ratios = [library.pods_per_s / own.pods_per_s for library, own in zip(*runs.values(), strict=True)]
+    _report(f"pods per second, library client over own, by pair: {[round(ratio, 2) for ratio in sorted(ratios)]}")
+    _report(f"their median: {statistics.median(ratios):.3f}")
+    return {
+        variant: _medians([{"pods per s": run.pods_per_s, **run.cpu_ms_per_pod} for run in of])
+        for variant, of in runs.items()
+    }
+
+
+def _report(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)  # noqa: T201 - progress of minutes
 
 
 def _in_turns(kinds: Mapping[str, Callable[[], Figures]], rounds: int, calls: int) -> Mapping[str, Figures]:
@@ -195,7 +211,7 @@ def _table(figures: Mapping[str, Figures]) -> str:
 def main() -> None:
     """Measure one thing, or be the server."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=("http-client", "one-write", "node-names", "serve"))
+    parser.add_argument("what", choices=("http-client", "http-client-whole", "one-write", "node-names", "serve"))
     parser.add_argument("--rounds", type=int, default=21)
     parser.add_argument("--calls", type=int, default=500)
     parser.add_argument("--nodes", type=int, default=1000)
@@ -210,6 +226,8 @@ def main() -> None:
 
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             figures = runner.run(http_client(given.rounds, given.calls))
+    elif given.what == "http-client-whole":
+        figures = http_client_whole(given.rounds, given.calls, given.nodes)
     elif given.what == "one-write":
         figures = one_write(given.rounds, given.calls)
     else:

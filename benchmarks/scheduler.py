@@ -26,6 +26,7 @@ from testbed.control_plane.control_plane import ControlPlane
 FEASIBLE = "nvidia.com/mig-1g.5gb"
 INFEASIBLE = "nvidia.com/mig-3g.47gb"  # no A100-40GB offers it, and the in-tree check lets it pass: nodes advertise it
 DEADLINE_S = 540
+PROGRAMS = {"extender": ("cli", "scheduler"), "library client": ("benchmarks.servers.library_client",)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +65,27 @@ def measure(
     return asyncio.run(_measure(nodes, pods, runs, _Extender(shortlist, filled), infeasible, progress))
 
 
+def compare(variants: tuple[str, str], nodes: int, pods: int, runs: int, progress: Progress) -> dict[str, list[_Run]]:
+    """All runs of two variants in turns, by variant; each is "plain" or one of PROGRAMS."""
+    return asyncio.run(_runs(variants, nodes, pods, runs, _Extender(10, False), 0, progress))
+
+
 async def _measure(
     nodes: int, pods: int, runs: int, extender: _Extender, infeasible: int, progress: Progress
 ) -> dict[str, Any]:
+    results = await _runs(("plain", "extender"), nodes, pods, runs, extender, infeasible, progress)
+    return _summary(results, nodes, extender, infeasible)
+
+
+async def _runs(
+    variants: tuple[str, str],
+    nodes: int,
+    pods: int,
+    runs: int,
+    extender: _Extender,
+    infeasible: int,
+    progress: Progress,
+) -> dict[str, list[_Run]]:
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="migsched-bench-")))
         plane = stack.enter_context(ControlPlane(binaries=build.ensure_built(progress), directory=directory))
@@ -77,16 +96,16 @@ async def _measure(
             progress(f"scheduler: creating {nodes} nodes")
             await load.create_nodes(connection, [f"node-{n:05d}" for n in range(nodes)])
             bench = _Bench(plane, connection, directory, pods, extender, infeasible)
-            results: dict[str, list[_Run]] = {"plain": [], "extender": []}
+            results: dict[str, list[_Run]] = {variant: [] for variant in variants}
             for run in range(runs):
-                order = ("plain", "extender") if run % 2 == 0 else ("extender", "plain")
+                order = variants if run % 2 == 0 else variants[::-1]
                 for variant in order:
                     result = await bench.run(variant)
                     results[variant].append(result)
                     progress(f"scheduler: run {run + 1}/{runs} {variant}: {result.pods_per_s:.1f} pods/s")
         finally:
             await connection.close()
-    return _summary(results, nodes, extender, infeasible)
+    return results
 
 
 def _summary(runs: dict[str, list[_Run]], nodes: int, extender: _Extender, infeasible: int) -> dict[str, Any]:
@@ -137,13 +156,14 @@ class _Bench:
         with ExitStack() as stack:
             url = None
             pids = {"api-server": self._pid("kube-apiserver"), "etcd": self._pid("etcd")}
-            if variant == "extender":
+            if variant != "plain":
                 extender = stack.enter_context(
                     ServiceProcess(
                         self._plane.kubeconfig,
                         self._directory,
                         shortlist=self._extender.shortlist,
                         slack=math.inf if self._extender.filled else 0,
+                        program=PROGRAMS[variant],
                     )
                 )
                 await asyncio.to_thread(extender.wait_ready)

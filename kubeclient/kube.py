@@ -21,7 +21,7 @@ from config import fail_points
 from kubeclient import object_reader, objects, proxy, status
 from kubeclient.access import Access
 from kubeclient.changes import Change, ChangeType, Listing, UnreadableObject
-from kubeclient.http_client import HttpAnswer, HttpClient, OpenConnection
+from kubeclient.http_client import HttpAnswer, HttpClient
 from kubeclient.http_connection import MAX_ANSWER, AnswerTooLargeError
 from kubeclient.object_reader import DECODER_ERRORS, TYPES, Event, EventReader, Page, PageReader
 from kubeclient.service_account import ServiceAccount
@@ -66,19 +66,14 @@ class Connection:
         max_answer: int = MAX_ANSWER,
         authenticated_s: float = AUTHENTICATED_S,
         silence_s: float = SILENCE_S,
-        open_connection: OpenConnection | None = None,
+        make_http: Callable[..., HttpClient] = HttpClient,
     ) -> None:
         self._silence_s = silence_s
         self._authenticated_s = authenticated_s
         self._access = access
         self._user_agent = user_agent
-        self._http = HttpClient(
-            access.host,
-            access.ssl_context,
-            calls=calls,
-            server_name=access.server_name,
-            max_answer=max_answer,
-            open_connection=open_connection,
+        self._http = make_http(
+            access.host, access.ssl_context, calls=calls, server_name=access.server_name, max_answer=max_answer
         )
         self._max_answer = max_answer
         self._authentication: Mapping[str, str] = {}

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 READY_S = 240
@@ -12,11 +13,19 @@ _POLL_S = 0.02
 
 
 class ServiceProcess:
-    """The service over a kubeconfig, on free ports; a context manager that ends it."""
+    """The service over a kubeconfig, on free ports; a context manager that ends it. `program` is what starts it."""
 
-    def __init__(self, kubeconfig: Path, directory: Path, *, shortlist: int = 10, slack: float = 0.0) -> None:
+    def __init__(
+        self,
+        kubeconfig: Path,
+        directory: Path,
+        *,
+        shortlist: int = 10,
+        slack: float = 0.0,
+        program: Sequence[str] = ("cli", "scheduler"),
+    ) -> None:
         self._log = directory / "migsched-scheduler.log"
-        self._command = [sys.executable, "-m", "cli", "scheduler", "--kubeconfig", str(kubeconfig)]
+        self._command = [sys.executable, "-m", *program, "--kubeconfig", str(kubeconfig)]
         self._command += ["--extender-port", "0", "--api-port", "0", "--api-host", "127.0.0.1"]
         self._command += ["--shortlist", str(shortlist), "--shortlist-slack", str(slack)]
         self._process: subprocess.Popen[bytes] | None = None

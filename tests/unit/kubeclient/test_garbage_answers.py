@@ -5,6 +5,7 @@ import random
 import ssl
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -12,6 +13,7 @@ import pytest
 
 from allocator import errors
 from kubeclient import kube
+from kubeclient.http_client import HttpClient
 from kubeclient.http_connection import HttpConnection
 from kubeclient.objects import Pod
 from tests.poisons import POISONS
@@ -181,7 +183,7 @@ async def test_every_answer_ends_as_a_value_or_an_error_of_ours() -> None:
         protocol.connection_made(transport)
         return transport, protocol
 
-    connection = kube.Connection(Nobody(), open_connection=open_connection)
+    connection = kube.Connection(Nobody(), make_http=partial(HttpClient, open_connection=open_connection))
     ends: Counter[str] = Counter()
     for number in range(ANSWERS):
         try:
