@@ -68,7 +68,7 @@ async def attacking(
 async def all_is_well(running: RunningService) -> None:
     """The extender decides, the service is alive and ready, and the API answers another client."""
     body = msgspec.json.encode({"Pod": POD, "NodeNames": ["gpu-1", "gpu-2"]})
-    async with httpx.AsyncClient(trust_env=False, timeout=5) as client:
+    async with httpx.AsyncClient(trust_env=False, timeout=30) as client:
         filtered = await client.post(f"{running.service.extender_url}/v1/filter", content=body)
         assert filtered.json()["NodeNames"], filtered.text
         for path in ("/livez", "/readyz", "/metrics", "/api/v1/nodes"):
