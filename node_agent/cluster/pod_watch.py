@@ -25,7 +25,7 @@ _log = structlog.get_logger("pods")
 
 
 @dataclass(frozen=True, slots=True)
-class KnownPod:
+class NodePodRecord:
     """A pod as the agent keeps it.
 
     `text` is the hash of its annotation as last looked at, `size` how many characters of the first one are believed.
@@ -58,7 +58,7 @@ class PodWatch:
         self._changed = changed
         self._max_text = max_text
         self._list_watch = ListWatch("pods", self, backoff_max_s=BACKOFF_MAX_S, on_unreadable=on_unreadable)
-        self._known: dict[str, KnownPod] = {}
+        self._known: dict[str, NodePodRecord] = {}
         self._deleted: dict[str, None] = {}  # UIDs, oldest first; a UID never comes back
         self._replaced = 0  # how often all pods were replaced
         self._text = 0  # characters of annotations that are believed
@@ -135,7 +135,7 @@ class PodWatch:
         known = self._known.get(uid)
         if known is None:
             view = pods.view(pod)
-            known = KnownPod(view, coexistence.rival(pod), hash(text))
+            known = NodePodRecord(view, coexistence.rival(pod), hash(text))
             known = self._believed(known, 0 if text is None else len(text))
         else:
             if known.text != hash(text) and known.view is not None:
@@ -145,7 +145,7 @@ class PodWatch:
             known = self._believed(replace(known, view=view, rival=coexistence.rival(pod)), known.size)
         self._known[uid] = known
 
-    def _believed(self, known: KnownPod, size: int) -> KnownPod:
+    def _believed(self, known: NodePodRecord, size: int) -> NodePodRecord:
         """The pod with the size of what is believed of its annotation, which is nothing where all would be too much."""
         self._text -= known.size
         if known.view is None or not known.view.promises:

@@ -1,11 +1,13 @@
 """Parts of the docs that are generated from code say what the code says."""
 
+import re
 from pathlib import Path
 
 import pytest
 
 from allocator.claims.ledger import TRANSITIONS
 from benchmarks.report import settings_pages
+from config import fail_points
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -34,3 +36,12 @@ def test_settings_and_metrics_are_documented_as_they_are(page: str, table: str) 
     """docs/settings.md and docs/agent-settings.md hold the tables that the code makes (`make drawings` writes them)."""
     text = (DOCS / page).read_text(encoding="utf-8")
     assert settings_pages.replaced(text, table) == text
+
+
+def test_every_fail_point_is_on_the_page() -> None:
+    """The page's table names each fail point with the actions that it takes, and no other one."""
+    rows = re.findall(
+        r"^\| `([a-z.]+)` \| .* \| ([a-z, ]+) \|$", (DOCS / "reliability.md").read_text(encoding="utf-8"), re.M
+    )
+    named = {point: {action.strip() for action in actions.split(",")} for point, actions in rows}
+    assert named == {point: {action.value for action in actions} for point, actions in fail_points.POINTS.items()}
