@@ -6,9 +6,11 @@ Used by inventory, and by the scheduler for what it promises.
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
+from allocator import errors
 from allocator.claims.contract import Promise
 from allocator.claims.ledger import Claim, Hold
 from allocator.claims.report import GpuReport, NodeReport, SliceState
+from allocator.mig import geometry
 from allocator.mig.profile import GpuPlacement, Placement
 from allocator.request import Request, SliceRequest
 
@@ -32,25 +34,47 @@ def of(claim: Claim | None) -> tuple[Hold, ...]:
 
 
 def taken(
-    claims: Iterable[Claim], gpu: GpuReport, ignore: frozenset[str] = frozenset(), own: Sequence[Hold] = ()
+    claims: Iterable[Claim],
+    gpu: GpuReport,
+    ended: Iterable[Claim] = (),
+    ignore: frozenset[str] = frozenset(),
+    own: Sequence[Hold] = (),
 ) -> list[Placement]:
     """Placements of a GPU that nothing else may get: what these claims hold, and what the report shows beside it.
 
     An allocated slice without an owner is the slice of the claim that lies exactly there: the kubelet never lists
-    ordinary init containers, so their slice has no owner for as long as the pod lives. Left out is what belongs to the
-    pods `ignore` (by UID); `own` are places that one of them is about to claim.
+    ordinary init containers, so their slice has no owner for as long as the pod lives. A slice of an
+    `ended` claim is left out if it contradicts the rest. Left out is what belongs to the pods `ignore` (by UID); `own`
+    are places that one of them is about to claim.
     """
     claimed = {(claim.uid, hold.placement) for claim in claims for hold in claim.holds if hold.gpu == gpu.uuid}
-    accounted = {placement for _, placement in claimed}
-    accounted.update(hold.placement for hold in own if hold.gpu == gpu.uuid)
+    mine = [hold.placement for hold in own if hold.gpu == gpu.uuid]
+    accounted = {*mine, *(placement for _, placement in claimed)}
+    left = {place for claim in ended for place in (claim.uid, *(hold.place for hold in claim.holds))}
     present = {(uid, placement) for uid, placement in claimed if uid not in ignore}
+    going: set[tuple[str, Placement]] = set()
     for slice_ in gpu.slices:
-        uid = slice_.owner.uid if slice_.owner else ""
+        key = (slice_.owner.uid if slice_.owner else "", slice_.placement)
         if slice_.state is SliceState.FOREIGN:
             present.add(("", slice_.placement))
-        elif slice_.state is SliceState.ALLOCATED and uid not in ignore and (uid or slice_.placement not in accounted):
-            present.add((uid, slice_.placement))
-    return [placement for _, placement in sorted(present)]
+        elif slice_.state is SliceState.ALLOCATED and key[0] not in ignore and (key[0] or key[1] not in accounted):
+            is_going = (key[0] or GpuPlacement(gpu.uuid, key[1])) in left
+            (going if is_going else present).add(key)
+    together = [placement for _, placement in sorted(present)]
+    for _, placement in sorted(going):
+        if _fit(gpu, [*together, *mine, placement]):
+            together.append(placement)
+    return together
+
+
+def _fit(gpu: GpuReport, placements: Iterable[Placement]) -> bool:
+    if gpu.catalogue is None:
+        return False
+    try:
+        geometry.compiled(gpu.catalogue).state_of(placements)
+    except errors.MigschedError:
+        return False
+    return True
 
 
 def corrected(holds: Sequence[Hold], shown: Sequence[Hold]) -> tuple[Hold, ...]:

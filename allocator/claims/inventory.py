@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from allocator import errors
 from allocator.claims import held
 from allocator.claims.contract import Promise
+from allocator.claims.ended_claims import EndedClaims
 from allocator.claims.gpu_reporters import GpuReporters
 from allocator.claims.ledger import Claim, ClaimEvent, ClaimState, Hold, Ledger
 from allocator.claims.refusal import Refusal
@@ -55,6 +56,7 @@ class Inventory:
         self._geometries: dict[str, tuple[Geometry, ...]] = {}  # of the usable GPUs; made when asked for
         self._conflicts: dict[str, dict[str, str]] = {}
         self._reporters = GpuReporters()
+        self._ended = EndedClaims()
         self._waiting: dict[str, dict[str, BoundPod]] = {}
 
     # --- what the cluster tells -------------------------------------------------------------------------------
@@ -139,6 +141,8 @@ class Inventory:
         if claim is None:
             return False
         still_held = uid in self._shown.get(claim.node, {})
+        if not still_held:
+            self._ended.add(claim)
         self.ledger.apply(uid, ClaimEvent.END if still_held else ClaimEvent.FREE)
         self._refresh(claim.node, {hold.gpu for hold in claim.holds})
         return not still_held
@@ -329,7 +333,7 @@ class Inventory:
     def _taken(
         self, node: str, gpu: GpuReport, ignore: frozenset[str] = frozenset(), own: Sequence[Hold] = ()
     ) -> list[Placement]:
-        return held.taken(self.ledger.on_node(node), gpu, ignore, own)
+        return held.taken(self.ledger.on_node(node), gpu, self._ended.on_node(node), ignore, own)
 
     def _refresh(self, node: str, changed: Container[str] | None = None) -> None:
         """Recompute a node's row of the fleet; of the GPUs (by UUID) whose claims changed, where only they did."""

@@ -5,7 +5,7 @@ report is a photograph of its node; between two of them the truth moves on.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import msgspec
@@ -32,6 +32,9 @@ CATALOGUES = {
     for node, models in NODES.items()
     for uuid, model in zip(GPUS[node], models, strict=True)
 }
+
+
+Ended = Mapping[str, Claim]  # the claims of pods that were told to be over before any report showed them, by UID
 
 
 @dataclass
@@ -182,6 +185,12 @@ def taken_in(gpu: GpuReport) -> list[tuple[str, Placement]]:
     ]
 
 
+def going(gpu: GpuReport, ended: Ended) -> set[tuple[str, Placement]]:
+    """Slices that a report shows of pods whose claims have ended, with the owner's UID."""
+    left = {hold.placement for claim in ended.values() for hold in claim.holds if hold.gpu == gpu.uuid}
+    return {(uid, place) for uid, place in taken_in(gpu) if uid in ended or (not uid and place in left)}
+
+
 def shown_of(seen: NodeReport, uid: str) -> Counter[tuple[str, str, int]]:
     """Where a report shows a pod's slices: GPU, profile and start; a GPU that contradicts itself shows nothing."""
     return Counter(
@@ -203,19 +212,19 @@ def profiles_of(places: Counter[tuple[str, str, int]]) -> Counter[str]:
     return Counter(profile for _, profile, _ in places.elements())
 
 
-def expected_rows(inventory: Inventory, node: str) -> dict[str, GpuState]:
+def expected_rows(inventory: Inventory, node: str, ended: Ended) -> dict[str, GpuState]:
     """The GPU states that reports and claims together make, GPUs that contradict themselves left out."""
-    return {uuid: state for uuid, state in _expected_gpus(inventory, node) if state is not None}
+    return {uuid: state for uuid, state in _expected_gpus(inventory, node, ended) if state is not None}
 
 
-def expected_conflicts(inventory: Inventory, node: str) -> set[str]:
+def expected_conflicts(inventory: Inventory, node: str, ended: Ended) -> set[str]:
     """The GPUs on which report and claims cannot stand together."""
-    return {uuid for uuid, state in _expected_gpus(inventory, node) if state is None}
+    return {uuid for uuid, state in _expected_gpus(inventory, node, ended) if state is None}
 
 
-def expected_reason(inventory: Inventory, wanted: Request, node: str) -> Reason:
+def expected_reason(inventory: Inventory, wanted: Request, node: str, ended: Ended) -> Reason:
     """Why a request that does not fit does not, from what the inventory was told."""
-    seen, rows = inventory.report(node), expected_rows(inventory, node)
+    seen, rows = inventory.report(node), expected_rows(inventory, node, ended)
     if seen is None:
         return Reason.NO_REPORT
     if not rows:
@@ -246,7 +255,7 @@ def held_slots(inventory: Inventory) -> list[tuple[str, str, int]]:
     ]
 
 
-def _expected_gpus(inventory: Inventory, node: str) -> Iterator[tuple[str, GpuState | None]]:
+def _expected_gpus(inventory: Inventory, node: str, ended: Ended) -> Iterator[tuple[str, GpuState | None]]:
     seen = inventory.report(node)
     for gpu in seen.gpus if seen else ():
         held = {
@@ -258,7 +267,10 @@ def _expected_gpus(inventory: Inventory, node: str) -> Iterator[tuple[str, GpuSt
         claimed = {placement for _, placement in held}
         shown = {(uid, placement) for uid, placement in taken_in(gpu) if uid or placement not in claimed}
         foreign = {("", one.placement) for one in gpu.slices if one.state is SliceState.FOREIGN}
-        together = [placement for _, placement in sorted(held | shown | foreign)]
+        gone = going(gpu, ended) - foreign
+        together = [placement for _, placement in sorted((held | shown | foreign) - gone)]
+        for _, placement in sorted(shown & gone):
+            together += [placement] if legal(gpu.uuid, [*together, placement]) else []
         if gpu.healthy and gpu.catalogue:
             known = kind(gpu.uuid)
             yield gpu.uuid, (known, known.state_of(together)) if legal(gpu.uuid, together) else None

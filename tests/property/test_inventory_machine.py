@@ -87,6 +87,7 @@ class InventoryMachine(RuleBasedStateMachine):
         """A scheduler process that knows nothing but the names of the nodes."""
         self.inventory = Inventory()
         self.inventory.nodes = set(NODES)
+        self.ended: dict[str, Claim] = {}  # of pods that it was told to be over before a report showed them
         self.told: set[str] = set()  # pods that this process knows to be bound
 
     def adopt(self, pod: TruePod) -> Refusal | None:
@@ -106,12 +107,12 @@ class InventoryMachine(RuleBasedStateMachine):
     def schedule(self, data: Draw, _: Pods) -> None:
         """A new pod is reserved on a node exactly if it fits beside claims and report, and on slots free in both."""
         pod, node = self.world.create(data.draw(ASKS, label="asks")), data.draw(NODE, label="node")
-        rows = cluster_truth.expected_rows(self.inventory, node)
+        rows = cluster_truth.expected_rows(self.inventory, node, self.ended)
         answer = self.inventory.reserve(pod.uid, builders.NAMESPACE, pod.name, pod.request, node)
         fits = bool(rows) and fitting.fits(list(rows.values()), dict(pod.request.counts))
         assert isinstance(answer, Claim) == fits
         if isinstance(answer, Misfit):
-            assert answer.reason is cluster_truth.expected_reason(self.inventory, pod.request, node)
+            assert answer.reason is cluster_truth.expected_reason(self.inventory, pod.request, node, self.ended)
             assert self.claim(pod) is None
             return
         assert (answer.uid, answer.node, answer.state) == (pod.uid, node, ClaimState.RESERVED)
@@ -121,7 +122,8 @@ class InventoryMachine(RuleBasedStateMachine):
         seen = self.inventory.report(node)
         assert seen is not None
         for hold in answer.holds:
-            shown = cluster_truth.taken_in(seen.by_uuid()[hold.gpu])
+            gpu = seen.by_uuid()[hold.gpu]
+            shown = {*cluster_truth.taken_in(gpu)} - cluster_truth.going(gpu, self.ended)
             assert not any(hold.placement.overlaps(placement) for _, placement in shown)
 
     def ask_again(self, data: Draw, holding: Pods) -> None:
@@ -193,6 +195,8 @@ class InventoryMachine(RuleBasedStateMachine):
         claim = self.claim(pod)
         assert claim is None or claim.state is ClaimState.RELEASING
         assert freed == (had is not None and claim is None)
+        if had is not None and freed:
+            self.ended[pod.uid] = had
         assert pod.uid not in {waiting.uid for waiting in self.inventory.waiting()}
 
     # --- the agents ---------------------------------------------------------------------------------------------
@@ -312,9 +316,11 @@ class InventoryMachine(RuleBasedStateMachine):
         held = cluster_truth.held_slots(self.inventory)
         assert len(held) == len(set(held))
         for node in NODES:
-            rows = cluster_truth.expected_rows(self.inventory, node)
+            rows = cluster_truth.expected_rows(self.inventory, node, self.ended)
             assert (node in self.inventory.fleet) == (self.inventory.report(node) is not None)
-            assert set(self.inventory.conflicts(node)) == cluster_truth.expected_conflicts(self.inventory, node)
+            assert set(self.inventory.conflicts(node)) == cluster_truth.expected_conflicts(
+                self.inventory, node, self.ended
+            )
             if node in self.inventory.fleet:
                 assert self.inventory.fleet.gpus(node) == tuple(rows.values())
         for claim in self.inventory.ledger:

@@ -1,5 +1,6 @@
 """Slices that a report shows allocated without an owner: the kubelet never lists ordinary init containers."""
 
+from allocator.claims.ended_claims import EndedClaims
 from allocator.claims.inventory import Inventory
 from allocator.claims.ledger import ClaimState
 from allocator.claims.report import Slice, SliceState
@@ -79,3 +80,46 @@ def test_what_is_listed_of_a_pod_moves_although_the_rest_never_is(inventory: Inv
     assert inventory.conflicts("n1") == {}
     assert inventories.places(inventory, "two") == [f"{GPU} {builders.placement('2g.10gb', 0)}"]
     assert inventories.mask(inventory) == 0b0100_1111
+
+
+# --- reports that are older than a pod's end ------------------------------------------------------------------------
+
+
+def promised_again(inventory: Inventory) -> None:
+    """A pod ended before any report showed its slice, and its room was promised to a larger one."""
+    inventories.reserve(inventory, "a", "1g.5gb", "3g.20gb")
+    inventory.confirm("uid-a")
+    assert inventory.end("uid-a")
+    inventories.reserve(inventory, "b", "7g.40gb")
+
+
+def test_a_late_report_of_an_ended_pod_contradicts_nobody(inventory: Inventory) -> None:
+    """Its slices, named or not, are going: the later promise counts, and the GPU stays in service."""
+    promised_again(inventory)
+    inventory.observe(node().gpu().allocated("1g.5gb", 0, pod="a").allocated("3g.20gb", 4, pod="a").report())
+    assert inventory.conflicts("n1") == {}
+    assert inventories.places(inventory, "b") == [f"{GPU} {builders.placement('7g.40gb', 0)}"]
+
+
+def test_an_ended_pods_slice_takes_its_room_while_it_is_shown(inventory: Inventory) -> None:
+    """Where nothing was promised there since, it counts until the report shows it given back."""
+    inventories.reserve(inventory, "a", "3g.20gb")
+    inventory.end("uid-a")
+    inventory.observe(node().gpu().allocated("3g.20gb", 4, pod="a").report())
+    assert inventories.mask(inventory) == 0b1111_0000
+
+
+def test_another_pods_slice_still_contradicts_a_promise(inventory: Inventory) -> None:
+    """What lies in a promise's way and is no ended pod's puts the GPU out of service."""
+    promised_again(inventory)
+    inventory.observe(node().gpu().allocated("1g.5gb", 0, pod="stranger").report())
+    assert inventory.conflicts("n1")
+
+
+def test_only_the_latest_ended_claims_are_remembered() -> None:
+    """However many pods end unseen, their number is bounded, and of each node only its own are asked for."""
+    ended = EndedClaims(limit=2)
+    for name, on in (("a", "n1"), ("b", "n2"), ("c", "n2")):
+        ended.add(builders.claim(name, on, builders.hold("gpu", "1g.5gb", 0)))
+    assert [claim.name for claim in ended.on_node("n1")] == []
+    assert [claim.name for claim in ended.on_node("n2")] == ["b", "c"]
