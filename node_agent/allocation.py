@@ -225,4 +225,8 @@ def _is_going(observation: Observation, place: GpuPlacement) -> bool:
     record = observation.records.get(place)
     if record is None:
         return False
-    return observation.pods is None or observation.listing is None or observation.pod_index.may_reclaim(record)
+    return (
+        observation.pods is None
+        or observation.listing is None
+        or observation.pod_index.may_reclaim(record, unknown_are_gone=True)
+    )

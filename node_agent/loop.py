@@ -11,11 +11,13 @@ from pathlib import Path
 
 import structlog
 
+from allocator import errors
 from config import fail_points
 from node_agent.cluster import coexistence
 from node_agent.cluster.pod_watch import PodWatch
 from node_agent.gpu import device
 from node_agent.kubelet.channel import KubeletError
+from node_agent.kubelet.checkpoint import Checkpoint
 from node_agent.kubelet.plugins import Plugins
 from node_agent.kubelet.pod_resources import PodResources
 from node_agent.metrics import Metrics
@@ -26,6 +28,7 @@ from node_agent.state import AgentState
 from node_agent.step_signal import StepSignal
 
 _EVENT_WAIT_S = 1.0
+_REFRESH_S = 1.0
 _URGENT_S = 0.05  # a container's sandbox takes longer
 _log = structlog.get_logger("loop")
 
@@ -61,6 +64,7 @@ class StepLoop:
         self._poll_s = poll_s
         self._registry = registry
         self._plugin_directory = plugin_directory
+        self._checkpoint = Checkpoint(plugin_directory)
         self._kubelet_trouble: str | None = None
         self._reported: StepOutcome | None = None
 
@@ -73,12 +77,15 @@ class StepLoop:
 
     async def step(self) -> bool:
         """One step with the kubelet's newest listing; whether the next one is urgent."""
+        if self._state.wants_pods:
+            await self._refresh_pods()
         try:
-            self._state.on_listing(await self._pod_resources.list())
+            listing = await self._pod_resources.list()
+            self._state.on_listing(dataclasses.replace(listing, assigned=self._checkpoint.read()))
             self._kubelet_trouble = None
         except KubeletError as error:
             self._kubelet_trouble = str(error)
-        self._state.on_pods(self._pods.views())
+        self._state.on_pods(self._pods.views(), self._pods.listed_at)
         conflict = self.conflict()
         await fail_points.pass_by("agent.step")
         outcome = await asyncio.to_thread(self._reconciler.step)
@@ -87,6 +94,15 @@ class StepLoop:
         self._plugins.notify()
         await self._signal.done()
         return outcome.urgent
+
+    async def _refresh_pods(self) -> None:
+        """A slice is free if a pod that is not known does not exist: a list tells, if it is younger than the slice."""
+        self._state.wants_pods = False
+        try:
+            async with asyncio.timeout(_REFRESH_S):
+                await self._pods.refresh()
+        except (errors.ClusterError, TimeoutError) as error:
+            _log.warning("cannot ask for pods", error=str(error))
 
     async def follow_driver(self) -> None:
         """Driver events, waited for in a thread, until cancelled; a driver without events leaves the poll."""

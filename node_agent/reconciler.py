@@ -104,6 +104,7 @@ class Reconciler:
             with state.gpu_locks.try_hold(gpu) as held:
                 if held and observation.listing is not None:
                     self._take_over(observation, listed.get(gpu, ()))
+                    self._name_unlisted(observation, gpu)
                     self._take_back(observation, gpu)
         with state.lock:
             observation = state.observe()
@@ -192,19 +193,34 @@ class Reconciler:
         self._state.journal.own(place, owner)
         self._report_ready(observation, record, owner)
 
+    def _name_unlisted(self, observation: Observation, gpu: str) -> None:
+        """Slices of ordinary init containers belong to the pods that the kubelet's checkpoint names."""
+        state, listing = self._state, observation.listing
+        for place, record in tuple(state.journal.records.items()):
+            if place.gpu != gpu or record.owner is not None or record.state not in states.HELD or listing is None:
+                continue
+            owner = observation.pod_index.assignee(place)
+            if owner is not None and listing.asked_at >= state.taken_at.get(place, state.began):
+                state.journal.own(place, owner)
+                self._report_ready(observation, record, owner)
+
     def _take_back(self, observation: Observation, gpu: str) -> None:
         """Free a GPU's slices whose pod is over, that PodResources no longer lists, and on which nothing runs."""
         state, listing = self._state, observation.listing
         if observation.pods is None or listing is None:
             return
         for place, record in tuple(state.journal.records.items()):
+            taken_at = state.taken_at.get(place, state.began)
             if (
                 place.gpu == gpu
                 and record.state in states.HELD
-                and unlisted(record, listing, state.taken_at.get(place, state.began), state.options.grace_s)
-                and observation.pod_index.may_reclaim(record)
+                and unlisted(record, listing, taken_at, state.options.grace_s)
+                and observation.pod_index.may_reclaim(record, unknown_are_gone=True)
             ):
-                self._free(record)
+                if observation.pod_index.may_reclaim(record, unknown_are_gone=state.pods_listed_at > taken_at):
+                    self._free(record)
+                else:
+                    state.wants_pods = True
 
     def _free(self, record: Record) -> None:
         pids = self._state.pids(record.place)

@@ -83,7 +83,11 @@ class Service:
         self._reconciler = Reconciler(self.state, executor, specs, self.metrics)
         step_signal = StepSignal()
         self._pods = PodWatch(
-            cluster, settings.node, step_signal.request, on_unreadable=self.metrics.unreadable_pods.set
+            cluster,
+            settings.node,
+            step_signal.request,
+            on_unreadable=self.metrics.unreadable_pods.set,
+            clock=self.state.clock,
         )
         self._pod_resources = PodResources(settings.pod_resources_socket)
         backend = AgentBackend(

@@ -67,11 +67,14 @@ class AgentState:
         self.clock = clock
         self._inbox = threading.Lock()
         self._new_pods: Mapping[str, PodView] | None = None
+        self._new_listed_at = float("-inf")
         self._new_listing: PodResourcesView | None = None
         self._new_events: list[device.DeviceEvent] = []
         self._refusals: list[AllocateRefusal] = []
         self.view = ObservedNode()
         self.pods: Mapping[str, PodView] | None = None
+        self.pods_listed_at = float("-inf")  # when the list was asked for on which the pods rest
+        self.wants_pods = False  # a slice waits for a younger list
         self.listing: PodResourcesView | None = None
         self.taken_at: dict[GpuPlacement, float] = {}
         self.gpu_taken_at: dict[str, float] = {}
@@ -86,11 +89,14 @@ class AgentState:
 
     # The inbox
 
-    def on_pods(self, pods: Mapping[str, PodView] | None) -> None:
-        """The node's pods that ask for slices, by UID. None, before the first list, changes nothing."""
+    def on_pods(self, pods: Mapping[str, PodView] | None, listed_at: float = float("-inf")) -> None:
+        """The node's pods that ask for slices, by UID. None, before the first list, changes nothing.
+
+        `listed_at` is when the last list of them was asked for, by `clock`.
+        """
         if pods is not None:
             with self._inbox:
-                self._new_pods = pods
+                self._new_pods, self._new_listed_at = pods, listed_at
 
     def on_listing(self, listing: PodResourcesView) -> None:
         """What PodResources answered; older than what is known is ignored."""
@@ -122,6 +128,7 @@ class AgentState:
         with self._inbox:
             events, self._new_events = self._new_events, []
             pods, self.listing = self._new_pods, self._new_listing
+            self.pods_listed_at = self._new_listed_at
         if pods != self.pods:
             self.pods = pods
         for event in events:

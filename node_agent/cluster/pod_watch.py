@@ -4,6 +4,7 @@ While the API server is away the agent works on with what it knows. Of a pod onl
 placement annotations only as much as `MAX_TEXT` at once: pods are anybody's.
 """
 
+import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, replace
 
@@ -35,6 +36,7 @@ class NodePodRecord:
     rival: str | None
     text: int
     size: int = 0
+    version: int | None = None  # of the object, where it is a number
 
 
 class PodWatch:
@@ -52,11 +54,15 @@ class PodWatch:
         *,
         max_text: int = MAX_TEXT,
         on_unreadable: Callable[[int], object] = lambda _: None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._cluster = cluster
         self._node = node
         self._changed = changed
         self._max_text = max_text
+        self._clock = clock
+        self._asked_at = float("-inf")
+        self.listed_at = float("-inf")  # when the last list that counted was asked for
         self._list_watch = ListWatch("pods", self, backoff_max_s=BACKOFF_MAX_S, on_unreadable=on_unreadable)
         self._known: dict[str, NodePodRecord] = {}
         self._deleted: dict[str, None] = {}  # UIDs, oldest first; a UID never comes back
@@ -70,18 +76,24 @@ class PodWatch:
         await self._list_watch.run()
 
     async def refresh(self) -> None:
-        """Ask for the pods now, and take in those that are new. Raises ClusterError. The watch goes on where it was.
+        """Ask for the pods now. Raises ClusterError. The watch goes on where it was.
 
-        The answer may be older than what the watch has told meanwhile: it brings back no pod that was deleted, and says
-        nothing of pods that the watch knows. One that a whole new list has overtaken says nothing at all.
+        The answer may be older than what the watch has told meanwhile: it brings back no pod that was deleted, and of
+        pods that are known only what is younger counts, by their resource versions (numbers that can be compared:
+        KEP-5504). An answer that a whole new list has overtaken says nothing at all.
         """
-        replaced = self._replaced
-        listing = await self.list()
+        replaced, asked_at = self._replaced, self._clock()
+        listing = await self._cluster.pods(self._node)
         if self._replaced != replaced:
             return
-        for pod in listing.items:
-            if pod.metadata.uid not in self._known and pod.metadata.uid not in self._deleted:
+        listed = {pod.metadata.uid: pod for pod in listing.items if pod.metadata.uid not in self._deleted}
+        for uid, pod in listed.items():
+            if uid not in self._known or self._is_younger(pod.metadata.resource_version, uid):
                 self._take(pod)
+        for uid in [uid for uid in self._known if uid not in listed]:
+            if self._is_younger(listing.resource_version, uid):
+                self._forget(uid)
+        self.listed_at = max(self.listed_at, asked_at)
 
     def views(self) -> Mapping[str, PodView] | None:
         """The pods that ask for slices, by UID; None before the first list."""
@@ -100,6 +112,7 @@ class PodWatch:
 
     async def list(self) -> Listing[NodePod]:
         """See Collection."""
+        self._asked_at = self._clock()
         return await self._cluster.pods(self._node)
 
     def watch(self, resource_version: str) -> AsyncIterator[Change[NodePod]]:
@@ -109,6 +122,7 @@ class PodWatch:
     async def replace(self, listing: Listing[NodePod]) -> None:
         """See Collection."""
         self._replaced += 1
+        self.listed_at = self._asked_at
         there = {pod.metadata.uid for pod in listing.items} | {pod.uid for pod in listing.unreadable}
         for uid in [uid for uid in self._known if uid not in there]:
             self._forget(uid)
@@ -130,6 +144,11 @@ class PodWatch:
     def relisting(self, cause: str) -> None:
         """See Collection."""
 
+    def _is_younger(self, resource_version: str, uid: str) -> bool:
+        """Whether a resource version is younger than what is known of a pod; not where that cannot be told."""
+        version, known = _number(resource_version), self._known[uid].version
+        return version is not None and known is not None and version > known
+
     def _take(self, pod: NodePod) -> None:
         uid, text = pod.metadata.uid, pods.placement_text(pod)
         known = self._known.get(uid)
@@ -143,7 +162,7 @@ class PodWatch:
                 known = replace(known, text=hash(text))
             view = None if known.view is None else pods.followed(known.view, pod)
             known = self._believed(replace(known, view=view, rival=coexistence.rival(pod)), known.size)
-        self._known[uid] = known
+        self._known[uid] = replace(known, version=_number(pod.metadata.resource_version))
 
     def _believed(self, known: NodePodRecord, size: int) -> NodePodRecord:
         """The pod with the size of what is believed of its annotation, which is nothing where all would be too much."""
@@ -165,3 +184,7 @@ class PodWatch:
         self._deleted[uid] = None
         while len(self._deleted) > MAX_DELETED:
             del self._deleted[next(iter(self._deleted))]
+
+
+def _number(resource_version: str) -> int | None:
+    return int(resource_version) if resource_version.isascii() and resource_version.isdigit() else None

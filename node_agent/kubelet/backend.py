@@ -106,7 +106,7 @@ class AgentBackend:
         """Be as far as the kubelet: its watch may have shown it the pod in question before ours did."""
         if resource == device_ids.WHOLE_GPU:
             return
-        self._state.on_pods(self._pods.views())
+        self._state.on_pods(self._pods.views(), self._pods.listed_at)
         if await asyncio.to_thread(self._allocation.expects, resource, available, size):
             return
         try:
@@ -114,4 +114,4 @@ class AgentBackend:
                 await self._pods.refresh()
         except (errors.ClusterError, TimeoutError) as error:
             _log.warning("cannot ask for pods", error=str(error))
-        self._state.on_pods(self._pods.views())
+        self._state.on_pods(self._pods.views(), self._pods.listed_at)

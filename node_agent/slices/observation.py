@@ -15,7 +15,7 @@ from allocator.mig.profile import GpuPlacement
 from node_agent.cluster.pods import PodView
 from node_agent.slices import device_ids, observed, promises, states
 from node_agent.slices.observed import ObservedNode
-from node_agent.slices.ownership import Holder, PodIndex, PodResourcesView
+from node_agent.slices.ownership import Assignment, Holder, PodIndex, PodResourcesView
 from node_agent.slices.promises import OutstandingPromise
 from node_agent.slices.states import Record
 
@@ -24,15 +24,16 @@ SOURCES: Mapping[str, tuple[str, ...]] = {
     "catalogues": ("view",),
     "held": ("records",),
     "holders": ("listing",),
+    "assigned": ("listing",),
     "records_by_gpu": ("records",),
     "offered": ("catalogues",),
     "recorded": ("records",),
     "promised": ("pods", "held", "holders", "catalogues"),
     "promised_to": ("pods", "catalogues"),
-    "pod_index": ("pods", "holders"),
+    "pod_index": ("pods", "holders", "assigned"),
     "taken": ("view", "records", "stuck"),
 }
-_COMPARED = frozenset({"catalogues", "held", "holders"})  # often equal although their source is another one
+_COMPARED = frozenset({"catalogues", "held", "holders", "assigned"})  # often equal although their source is another one
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,11 @@ class Observation:
         return {place: record for place, record in self.records.items() if record.state in states.HELD}
 
     @cached_property
+    def assigned(self) -> Mapping[tuple[str, str], tuple[Assignment, ...]] | None:
+        """Whom the kubelet's checkpoint names with which device; None where it could not be read."""
+        return self.listing.assigned if self.listing is not None else None
+
+    @cached_property
     def records_by_gpu(self) -> Mapping[str, list[Record]]:
         """The records of each GPU that has some."""
         records: dict[str, list[Record]] = {}
@@ -127,7 +133,7 @@ class Observation:
     @cached_property
     def pod_index(self) -> PodIndex:
         """The node's pods with what PodResources says of them."""
-        return PodIndex(self.pods or {}, self.holders)
+        return PodIndex(self.pods or {}, self.holders, self.assigned)
 
     @cached_property
     def taken(self) -> frozenset[GpuPlacement]:

@@ -2,7 +2,7 @@
 
 The kubelet never says that devices are given back. A slice is free only when its pod is over, AND PodResources no
 longer lists its id, AND no process uses it. Who it belongs to PodResources says by name, and the node's pods by UID.
-Between Allocate and the first listing, and for init containers, which are never listed, no container is named: then it
+It never lists ordinary init containers; them the kubelet's checkpoint names. Where neither names a container, a slice
 stays with the pods that may be meant, for as long as they live.
 """
 
@@ -17,6 +17,8 @@ from node_agent.cluster.pods import PodView
 from node_agent.slices import device_ids
 from node_agent.slices.states import Record
 
+NAMED_S = 2.0  # after Allocate: the kubelet stores who got a device before it goes on
+
 
 @dataclass(frozen=True, slots=True)
 class Holder:
@@ -27,12 +29,24 @@ class Holder:
     container: str
 
 
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """The container that the kubelet's checkpoint names with a device; its pod may be over."""
+
+    uid: str
+    container: str
+
+
 @dataclass(frozen=True)
 class PodResourcesView:
-    """One answer of PodResources: holders by resource and device id; `asked_at` is when it was asked, in seconds."""
+    """One answer of PodResources: holders by resource and device id; `asked_at` is when it was asked, in seconds.
+
+    `assigned` is what the kubelet's checkpoint said after that; None where it could not be read.
+    """
 
     asked_at: float
     holders: Mapping[tuple[str, str], Holder] = field(default_factory=dict)
+    assigned: Mapping[tuple[str, str], tuple[Assignment, ...]] | None = None
 
     def holder(self, place: GpuPlacement) -> Holder | None:
         """Who holds a placement."""
@@ -49,10 +63,11 @@ class PodResourcesView:
 
 @dataclass(frozen=True)
 class PodIndex:
-    """The node's pods that ask for slices, and what PodResources says of them."""
+    """The node's pods that ask for slices, and what the kubelet says of them."""
 
     pods: Mapping[str, PodView]
     holders: Mapping[tuple[str, str], Holder]
+    assigned: Mapping[tuple[str, str], tuple[Assignment, ...]] | None = None
 
     def owner(self, record: Record, holder: Holder) -> Owner | None:
         """Which pod the listed holder is; None while the node's pods do not show it.
@@ -73,12 +88,36 @@ class PodIndex:
         uid = had.uid if had is not None and any(p.uid == had.uid for p in named) else _newest_living(named).uid
         return Owner(holder.namespace, holder.pod, uid, holder.container)
 
-    def may_reclaim(self, record: Record) -> bool:
-        """Whether an unlisted slice may be taken back: no pod that has it, or may have it, still lives."""
+    def assignee(self, place: GpuPlacement) -> Owner | None:
+        """The living pod that the checkpoint names with a placement; None where it names none that is known."""
+        for assignment in reversed(self._assignments(place) or ()):
+            pod = self.pods.get(assignment.uid)
+            if pod is not None and not pod.over:
+                return Owner(pod.namespace, pod.name, pod.uid, assignment.container)
+        return None
+
+    def may_reclaim(self, record: Record, unknown_are_gone: bool = False) -> bool:
+        """Whether an unlisted slice may be taken back: no pod that has it, or may have it, still lives.
+
+        `unknown_are_gone`: pods were listed since it was handed out, so one that is not known is no more.
+        """
         if record.owner is not None:
             pod = self.pods.get(record.owner.uid)
             return pod is None or pod.over
-        return not self._may_be_of_a_living_pod(record.place)
+        assignments = self._assignments(record.place)
+        if assignments is None:
+            return not self._may_be_of_a_living_pod(record.place)
+        return all(self._is_gone(assignment.uid, unknown_are_gone) for assignment in assignments)
+
+    def _assignments(self, place: GpuPlacement) -> tuple[Assignment, ...] | None:
+        """The containers that the checkpoint names with a placement; None where there is no checkpoint."""
+        if self.assigned is None:
+            return None
+        return self.assigned.get((device_ids.resource(place), device_ids.device_id(place)), ())
+
+    def _is_gone(self, uid: str, unknown_are_gone: bool) -> bool:
+        pod = self.pods.get(uid)
+        return unknown_are_gone if pod is None else pod.over
 
     def _may_be_of_a_living_pod(self, place: GpuPlacement) -> bool:
         profile = place.placement.profile
@@ -110,5 +149,9 @@ def _newest_living(named: Iterable[PodView]) -> PodView:
 
 
 def unlisted(record: Record, listing: PodResourcesView, taken_at: float, grace_s: float) -> bool:
-    """Whether PodResources, asked late enough after the slice was handed out, does not list it."""
-    return listing.holder(record.place) is None and listing.asked_at > taken_at + grace_s
+    """Whether PodResources, asked late enough after the slice was handed out, does not list it.
+
+    Late enough is `grace_s`, and less once it has an owner: then the kubelet has written down who got it.
+    """
+    sure_s = grace_s if record.owner is None else min(grace_s, NAMED_S)
+    return listing.holder(record.place) is None and listing.asked_at > taken_at + sure_s

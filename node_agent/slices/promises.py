@@ -8,7 +8,7 @@ promised and does not have, other pods inherit.
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from allocator import errors
@@ -41,9 +41,14 @@ def outstanding(
 
     `held` are the records of slices that containers have.
     """
-    listed = Counter(
-        (holder.namespace, holder.pod, resource, device_id) for (resource, device_id), holder in holders.items()
-    )
+    listed: dict[tuple[str, str], set[tuple[str, str]]] = {}
+    for device, holder in holders.items():
+        listed.setdefault((holder.namespace, holder.pod), set()).add(device)
+    owned: dict[str, set[tuple[str, str]]] = {}
+    for at_place, record in held.items():
+        if record.owner is not None:
+            device = (device_ids.resource(at_place), device_ids.device_id(at_place))
+            owned.setdefault(record.owner.uid, set()).add(device)
     unmet_promises: list[OutstandingPromise] = []
     unnamed: list[OutstandingPromise] = []  # met by a slice of which it is not known whose it is
     vacated: list[GpuPlacement] = []
@@ -54,7 +59,8 @@ def outstanding(
             for promise in pod.promises
             if (at := place(promise, catalogues)) is not None
         ]
-        unmet, elsewhere = _unmet(pod, possible, held, listed)
+        given = listed.get((pod.namespace, pod.name), set()) | owned.get(pod.uid, set())
+        unmet, elsewhere = _unmet(pod, possible, held, given)
         vacated += elsewhere
         if pod.started:
             strays += [promise.place for promise in unmet if promise.place not in held]
@@ -135,17 +141,16 @@ def _unmet(
     pod: PodView,
     possible: Sequence[OutstandingPromise],
     held: Mapping[GpuPlacement, Record],
-    listed: Counter[tuple[str, str, str, str]],
+    given: Collection[tuple[str, str]],
 ) -> tuple[list[OutstandingPromise], list[GpuPlacement]]:
-    """The promises of a pod that nothing it has stands for, and the places of those for which it got another one."""
+    """The promises of a pod that nothing it has stands for, and the places of those for which it got another one.
+
+    `given` are the devices, by resource and id, that it is known to have.
+    """
     unmet: list[OutstandingPromise] = []
     vacated: list[GpuPlacement] = []
     promised_ids = {device_ids.device_id(promise.place) for promise in possible}
-    elsewhere = Counter(
-        resource
-        for namespace, name, resource, device_id in listed
-        if (namespace, name) == (pod.namespace, pod.name) and device_id not in promised_ids
-    )
+    elsewhere = Counter(resource for resource, device_id in given if device_id not in promised_ids)
     for promise in possible:
         record = held.get(promise.place)
         resource = device_ids.resource(promise.place)

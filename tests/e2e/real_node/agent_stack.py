@@ -176,13 +176,21 @@ class AgentStack:
         return read
 
     def marked(self) -> set[str]:
-        """The pods that have marked all their slices, and so can be told to end."""
+        """The pods that have marked all their slices, and so can be told to end. Init containers are long over."""
         used = self.hardware.used()
+        over = {
+            (one["metadata"]["name"], init["name"])
+            for one in self.pods()
+            for init in one["spec"].get("initContainers", ())
+            if init.get("restartPolicy") != "Always"
+        }
         waiting: set[str] = set()
         found: set[str] = set()
         for record in self.journal().records.values():
-            if record.owner is not None and record.state in states.HELD:
-                (found if record.mig_uuid in used else waiting).add(record.owner.pod)
+            owner = record.owner
+            if owner is not None and record.state in states.HELD:
+                is_marked = record.mig_uuid in used or (owner.pod, owner.container) in over
+                (found if is_marked else waiting).add(owner.pod)
         return found - waiting
 
     def specs(self) -> frozenset[str]:

@@ -34,6 +34,17 @@ def test_init_containers_that_need_more_than_the_app_are_counted(stack: AgentSta
     assert sorted(one.profile for one in promises(made)) == ["1g.5gb", "3g.20gb"]
 
 
+def test_a_slice_that_only_an_init_container_has_takes_no_other(stack: AgentStack) -> None:
+    """It is reported as its pod's, all other slots of its GPU can be used, and it comes back when the pod is gone."""
+    init = container("compile", ["1g.5gb"], seconds=0)
+    stack.run(pod_of(stack, "init-only", container("main", []), init=[init]))
+    stack.eventually(lambda: stack.owners() == ["init-only"], "the kubelet's checkpoint names its pod")
+    stack.run(pod(stack, "others", ["7g.40gb"] * 7), pod(stack, "beside", ["1g.5gb"] * 6))
+    stack.delete("init-only")
+    stack.eventually(lambda: "init-only" not in stack.owners(), "its slice is given back")
+    stack.run(pod(stack, "after", ["1g.5gb"]))
+
+
 def test_a_sidecar_keeps_its_slice_beside_the_app(stack: AgentStack) -> None:
     """A restartable init container has a slice of its own for as long as the pod lives."""
     sidecar = container("side", ["1g.5gb"]) | {"restartPolicy": "Always"}

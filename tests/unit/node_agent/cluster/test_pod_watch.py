@@ -183,3 +183,37 @@ async def test_only_the_latest_deletions_are_remembered(cluster: OneNodeCluster)
         await cluster.put(item, seen=False)
     await watch.refresh()
     assert [seen.name for seen in views(watch)] == ["p0"]
+
+
+# --- by resource version ----------------------------------------------------------------------------------------------
+
+
+def at(item: NodePod, version: int) -> NodePod:
+    """The pod at a resource version."""
+    return msgspec.structs.replace(item, metadata=msgspec.structs.replace(item.metadata, resource_version=str(version)))
+
+
+class VersionedCluster(OneNodeCluster):
+    """A cluster whose lists have a resource version of the test's choice."""
+
+    version = "0"
+
+    async def pods(self, node: str) -> Listing[NodePod]:
+        """See Cluster."""
+        return Listing((await super().pods(node)).items, self.version)
+
+
+async def test_a_younger_list_counts_and_an_older_one_does_not() -> None:
+    """What a list shows of a known pod, and that it lacks one, counts if it is younger than what is known."""
+    cluster = VersionedCluster()
+    watch, ended, gone = watch_of(cluster), pod("ended", "1g.5gb"), pod("gone", "1g.5gb")
+    for item in (ended, gone):
+        told(watch, ChangeType.ADDED, at(item, 10))
+    await cluster.put(at(with_status(ended, phase="Succeeded"), 9))
+    cluster.version = "9"
+    await watch.refresh()
+    assert [(seen.name, seen.over) for seen in views(watch)] == [("ended", False), ("gone", False)]
+    await cluster.put(at(with_status(ended, phase="Succeeded"), 11))
+    cluster.version = "12"
+    await watch.refresh()
+    assert [(seen.name, seen.over) for seen in views(watch)] == [("ended", True)]
