@@ -49,7 +49,7 @@ class PlannerPool:
         self.limits = limits
         self.pending = 0
         self._metrics = metrics
-        self._queue = FairQueue(limits.workers, limits.queue, self._busy, self._share_time)
+        self._queue = FairQueue(limits.workers, limits.queue, self._busy, self._limit_work)
         self._in_work: set[_InWork] = set()
         self._workers = [WorkerProcess(nice=limits.nice, memory_mib=limits.memory_mib) for _ in range(limits.workers)]
         self._free = list(self._workers)  # the last one used is taken first, so that others can grow idle
@@ -96,7 +96,7 @@ class PlannerPool:
                 in_work = _InWork(client, began, deadline, timeout)
                 self._in_work.add(in_work)
                 try:
-                    self._share_time()
+                    self._limit_work()
                     job = await make_job()
                     left_s = (timeout.when() or deadline) - loop.time()
                     outcome = await self._run(*messages.encode_job(task, job, left_s))
@@ -107,17 +107,17 @@ class PlannerPool:
         except TimeoutError:
             now = loop.time()
             if began is not None and now < deadline:
-                raise PlannerDeadlineError(self.limits.share_s, began - arrived, others_wait=True) from None
+                raise PlannerDeadlineError(self.limits.contended_s, began - arrived, others_wait=True) from None
             raise PlannerDeadlineError(self.limits.deadline_s, (began or now) - arrived) from None
         self._last_answer_s = loop.time() - began
         return answer
 
-    def _share_time(self) -> None:
-        """Let no question take more than its share while another client waits, and all the time otherwise."""
+    def _limit_work(self) -> None:
+        """Let no question take more than `contended_s` while another client waits, and all the time otherwise."""
         for in_work in self._in_work:
             ends = in_work.deadline
             if self._queue.others_wait(in_work.client):
-                ends = min(ends, in_work.began + self.limits.share_s)
+                ends = min(ends, in_work.began + self.limits.contended_s)
             if not in_work.timeout.expired():
                 in_work.timeout.reschedule(ends)
 

@@ -25,7 +25,7 @@ class PoolLimits:
     idle_s: float = 300.0
 
     @property
-    def share_s(self) -> float:
+    def contended_s(self) -> float:
         """What one question may take while another client waits: so long that all who may wait have as much."""
         return self.deadline_s / (self.queue + 1)
 

@@ -367,13 +367,13 @@ async def test_questions_of_one_client_do_not_keep_the_planner_from_another(tmp_
 
 
 async def test_alone_a_client_has_all_the_time(tmp_path: Path) -> None:
-    """A question may take more than one share while only its own client waits, and says so when others cut it short."""
+    """A question may take more than that while only its own client waits, and says so when others cut it short."""
     pool = PlannerPool(LIMITS, Metrics())
     document = json.dumps({"began": str(tmp_path / "began")}).encode()
     first = asyncio.create_task(pool.submit(work.endless, made(PlannerJob(document)), "one"))
     await begun(tmp_path / "began")
     second = asyncio.create_task(pool.submit(work.echo, made(PlannerJob(b"1")), "one"))
-    done, _ = await asyncio.wait((first, second), timeout=1.05 * pool.limits.share_s)
+    done, _ = await asyncio.wait((first, second), timeout=1.05 * pool.limits.contended_s)
     assert not done
     assert json.loads(await pool.submit(work.echo, made(PlannerJob(b"2")), "other"))["document"] == 2
     with pytest.raises(
