@@ -28,7 +28,7 @@ MAX_DELAY_S = 60.0
 _log = structlog.get_logger("fail-points")
 
 
-class Failure(StrEnum):
+class FailAction(StrEnum):
     """What happens at a point."""
 
     KILL = "kill"  # the process ends as by SIGKILL: nothing is flushed, nothing is told
@@ -37,17 +37,17 @@ class Failure(StrEnum):
     DAMAGE = "damage"  # bytes that pass are cut or altered
 
 
-_HARD = frozenset({Failure.KILL, Failure.DELAY})
-_EDGE = frozenset({Failure.KILL, Failure.DELAY, Failure.FAIL})
+_HARD = frozenset({FailAction.KILL, FailAction.DELAY})
+_EDGE = frozenset({FailAction.KILL, FailAction.DELAY, FailAction.FAIL})
 
-POINTS: Final[Mapping[str, frozenset[Failure]]] = {
+POINTS: Final[Mapping[str, frozenset[FailAction]]] = {
     "binder.reserved": _HARD,  # a place is claimed, the Binding is not sent
     "binder.bound": _HARD,  # the API server has answered, the claim is not confirmed
     "reflector.list": _HARD,  # a whole listing is about to replace what was known
     "reflector.change": _HARD,  # one change is about to be applied
     "client.request": _EDGE,  # a call is about to be sent
-    "client.answer": _EDGE | {Failure.DAMAGE},  # an answer has come
-    "client.event": _EDGE | {Failure.DAMAGE},  # a line of a watch has come
+    "client.answer": _EDGE | {FailAction.DAMAGE},  # an answer has come
+    "client.event": _EDGE | {FailAction.DAMAGE},  # a line of a watch has come
     "agent.step": _HARD,  # what the kubelet lists is known, nothing is decided
     "agent.report": _HARD,  # the MigNode is about to be written
     "journal.write": _EDGE,  # the journal is about to be written
@@ -57,7 +57,7 @@ POINTS: Final[Mapping[str, frozenset[Failure]]] = {
 
 @dataclass
 class _Armed:
-    action: Failure
+    action: FailAction
     seconds: float
     only_at: int  # the N-th pass; 0: each
     passes: int = 0
@@ -83,7 +83,7 @@ def reach(point: str) -> None:
     """A thread passes a point. Raises OSError where that is armed."""
     if not _armed or (armed := _acting(point)) is None:
         return
-    if armed.action is Failure.DELAY:
+    if armed.action is FailAction.DELAY:
         time.sleep(armed.seconds)
     else:
         _end(point, armed.action)
@@ -93,7 +93,7 @@ async def pass_by(point: str) -> None:
     """A task passes a point: only it waits. Raises OSError where that is armed."""
     if not _armed or (armed := _acting(point)) is None:
         return
-    if armed.action is Failure.DELAY:
+    if armed.action is FailAction.DELAY:
         await asyncio.sleep(armed.seconds)
     else:
         _end(point, armed.action)
@@ -103,9 +103,9 @@ async def carry(point: str, content: bytes) -> bytes:
     """Bytes pass a point: they come out as they were, unless damage is armed. Raises OSError where that is armed."""
     if not _armed or (armed := _acting(point)) is None:
         return content
-    if armed.action is Failure.DAMAGE:
+    if armed.action is FailAction.DAMAGE:
         return _damaged(content, armed.passes)
-    if armed.action is Failure.DELAY:
+    if armed.action is FailAction.DELAY:
         await asyncio.sleep(armed.seconds)
     else:
         _end(point, armed.action)
@@ -120,8 +120,8 @@ def _acting(point: str) -> _Armed | None:
     return armed
 
 
-def _end(point: str, action: Failure) -> None:
-    if action is Failure.KILL:
+def _end(point: str, action: FailAction) -> None:
+    if action is FailAction.KILL:
         os.kill(os.getpid(), signal.SIGKILL)
     raise OSError(errno.EIO, f"fail point {point}")
 
@@ -140,12 +140,12 @@ def _read(part: str) -> tuple[str, _Armed]:
         raise errors.SettingsError(VARIABLE, point, "is not a fail point; use one of " + ", ".join(POINTS))
     if name not in POINTS[point]:
         raise errors.SettingsError(VARIABLE, part, f"{point} takes one of " + ", ".join(sorted(POINTS[point])))
-    action = Failure(name)
+    action = FailAction(name)
     return point, _Armed(action, _seconds(part, action, seconds), _pass_number(part, nth))
 
 
-def _seconds(part: str, action: Failure, text: str) -> float:
-    if action is not Failure.DELAY:
+def _seconds(part: str, action: FailAction, text: str) -> float:
+    if action is not FailAction.DELAY:
         if text:
             raise errors.SettingsError(VARIABLE, part, f"{action} takes no seconds")
         return 0.0

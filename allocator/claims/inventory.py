@@ -3,8 +3,7 @@
 Owned by the scheduler service (one per process, used from one thread) and by simulators. Every method is a step that
 either happens whole or raises and changes nothing. A memory slice of a GPU counts as taken if a claim holds it, or
 the report shows on it a slice that is foreign or belongs to a pod without a claim. An allocated slice without an owner
-is that of the claim that lies exactly there. Idle slices count as free: the agent destroys them when their room is
-wanted.
+is that of the claim that lies exactly there. Idle slices count as free: the agent destroys them if room is wanted.
 """
 
 from collections import Counter
@@ -256,10 +255,9 @@ class Inventory:
     def _correct(self, claim: Claim, shown: tuple[Hold, ...]) -> bool:
         """Move what the report shows of a claim; the rest is not handed out yet, or never listed."""
         corrected = held.corrected(claim.holds, shown)
-        if held.places(corrected) == held.places(claim.holds):
-            return False
-        self.ledger.relocate(claim.uid, corrected)
-        return True
+        if moves := held.places(corrected) != held.places(claim.holds):
+            self.ledger.relocate(claim.uid, corrected)
+        return moves
 
     def _invalidate(self, node: str, before: Sequence[Claim], shown: Mapping[str, tuple[Hold, ...]]) -> set[str]:
         """Promises on places that the report shows to be other pods' are void. `before` are those pods' former claims.
