@@ -7,7 +7,7 @@ services together. A suite that makes processes fail records it meanwhile and as
 import asyncio
 import json
 import threading
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -187,6 +187,24 @@ class _Judge:
                     self.violations.append(f"{owner.name} has {there}, which nobody was promised: {owner.promises}")
                 if slice_.placement.profile not in {promise.profile for promise in owner.promises}:
                     self.violations.append(f"{owner.name} has {there}, and was promised {owner.promises}")
+
+
+def condensed(events: Sequence[Event]) -> str:
+    """A history for people, a line per event: version, what happened, to whom, and what counts of it."""
+    told = (_of_pod(event.object) if event.path == PODS else _of_report(event.object) for event in events)
+    heads = ((str(event.version), event.type.value, event.object["metadata"]["name"]) for event in events)
+    return "".join("\t".join((*head, *what)) + "\n" for head, what in zip(heads, told, strict=True))
+
+
+def _of_pod(pod: Document) -> tuple[str, ...]:
+    promise = pod["metadata"].get("annotations", {}).get(contract.PLACEMENT_ANNOTATION, "")[:300]
+    leaving = "leaving" if "deletionTimestamp" in pod["metadata"] else ""
+    return pod["spec"].get("nodeName", ""), pod["status"].get("phase", ""), leaving, promise
+
+
+def _of_report(mig_node: Document) -> tuple[str, ...]:
+    gpus = mig_node.get("status", {}).get("gpus", ())
+    return tuple(f"{gpu['uuid'][:12]} {json.dumps(gpu.get('slices', ()))}" for gpu in gpus if gpu.get("slices"))
 
 
 def violations(events: Iterable[Event], catalogue: Catalogue, edited: Collection[str] = ()) -> list[str]:

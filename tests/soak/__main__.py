@@ -25,6 +25,7 @@ from tests.soak.credentials import Rotation
 from tests.soak.faults import Faults
 from tests.soak.tenants import HonestTenant, HostileTenant
 
+HISTORY = Path(__file__).parents[2] / "build" / "soak-history.tsv"
 TICK_S = 0.5
 HOSTILE_EVERY_S = 5.0
 FAULT_EVERY_S = 12.0
@@ -105,6 +106,8 @@ class _Soak:
             problems.append(f"not at rest: {error}")
         self.settled_s = time.monotonic() - ended
         events = self.recorder.stop()
+        HISTORY.parent.mkdir(exist_ok=True)
+        HISTORY.write_text(history.condensed(events), encoding="utf-8")
         problems += history.violations(events, gpu_models.find("a100-40gb"), self.hostile.edited)
         problems += self.stack.hardware.violations
         for name, most in MEMORY_MIB.items():

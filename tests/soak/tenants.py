@@ -82,6 +82,7 @@ class HostileTenant:
 
     def _nest_deeply(self, _pods: list[Document]) -> None:
         document = self._pod("main", {})
+        document["spec"]["schedulingGates"] = [{"name": "example.com/never"}]  # a kubelet is not what is tried here
         document["metadata"]["managedFields"] = "HERE"
         fields = '{"f:a":' * DEEP + "{}" + "}" * DEEP
         entry = f'{{"manager":"m","operation":"Update","apiVersion":"v1","fieldsType":"FieldsV1","fieldsV1":{fields}}}'
