@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from typing import Any
 
 import pytest
@@ -56,10 +56,10 @@ def mig_pod(name: str) -> dict[str, Any]:
     return deployed.pod(name, nodeName=NODE, schedulerName="migsched", resources=deployed.SLICE)
 
 
-async def until(names: set[str], seen: Callable[[], Mapping[str, Any] | None]) -> None:
-    """Until what a service has seen are pods with these names, among others."""
+async def until(names: set[str], seen: Callable[[], Iterable[str]]) -> None:
+    """Until these names are among those that are seen."""
     async with asyncio.timeout(deployed.SECONDS):
-        while not names <= {pod.name for pod in (seen() or {}).values()}:
+        while not names <= set(seen()):
             await asyncio.sleep(0.02)
 
 
@@ -72,14 +72,21 @@ async def test_both_services_see_pods_beside_deep_ones(connection: Connection) -
     reflector = Reflector(KubeClient(connection), WatchedKind.POD, cache, Metrics())
     source = PodWatch(AgentClient(connection), NODE, lambda: None)
     following = [asyncio.create_task(reflector.run()), asyncio.create_task(source.run())]
+
+    def scheduler_sees() -> list[str]:
+        return [pod.name for pod in cache.pods.values()]
+
+    def agent_sees() -> list[str]:
+        return [pod.metadata.name for pod in source.all.values()]
+
     listed = {"deep-listed", "good-listed"}
-    await until(listed, lambda: cache.pods)
-    await until(listed, source.views)
+    await until(listed, scheduler_sees)
+    await until(listed, agent_sees)
     await connection.request("POST", PODS, body=deep(mig_pod("deep-watched"), "v1"))
     await connection.request("POST", PODS, body=json.dumps(mig_pod("good-watched")).encode())
     watched = {"deep-watched", "good-watched"}
-    await until(watched, lambda: cache.pods)
-    await until(watched, source.views)
+    await until(watched, scheduler_sees)
+    await until(watched, agent_sees)
     assert not any(task.done() for task in following)
     assert not [*reflector.unreadable, *source.unreadable]
     for task in following:
