@@ -347,7 +347,8 @@ class SchedulerBeside:
     def taken(self) -> dict[str, int]:
         """The memory slices that are not free, by GPU, as a mask."""
         node = self.inventory.report(NODE)
-        uuids = [gpu.uuid for gpu in node.gpus if gpu.usable] if node else []
+        apart = self.inventory.conflicts(NODE)
+        uuids = [gpu.uuid for gpu in node.gpus if gpu.usable and gpu.uuid not in apart] if node else []
         rows = self.inventory.fleet.gpus(NODE) if NODE in self.inventory.fleet else ()
         return {uuid: int(kind.masks[state]) for uuid, (kind, state) in zip(uuids, rows, strict=True)}
 
