@@ -26,6 +26,7 @@ MAX_UNUSED = 4 * 2**20  # bytes of geometries that no GPU uses, or not any more
 MAX_REFUSED = 64  # catalogues that are remembered to be too large: finding out is slow, and a bad report comes again
 
 Multiset = tuple[int, ...]  # slices per profile, in catalogue order
+_NOTHING = object()
 _EACH = 1024  # bytes of a placement, its profile and its indexes
 T = TypeVar("T")
 Key = TypeVarTuple("Key")
@@ -108,8 +109,8 @@ class Geometry:
         kept = self._kept.get(make)
         if kept is None:
             kept = self._kept[make] = OrderedDict()
-        if key in kept:
-            value: T = kept[key]  # type: ignore[assignment]  # a function's own values are under its name
+        value: T = kept.get(key, _NOTHING)  # type: ignore[assignment]  # a function's values are under its name
+        if value is not _NOTHING:  # one look-up: a policy is slow to hash
             return value
         value = kept[key] = make(self, *key)
         if len(kept) > most:

@@ -151,15 +151,16 @@ def _place_one(gpus: Sequence[GpuState], name: str, by: Policy) -> tuple[Placed,
     for index, (geometry, state) in enumerate(gpus):
         if geometry is not previous:  # mostly a node's GPUs are all of one kind
             previous, profile = geometry, geometry.profile_index.get(name)
-            losses = policy.tables(by, geometry).loss
+            tables = policy.tables(by, geometry)
+            losses = tables.loss
         if profile is not None:
             loss = losses.item(state, profile)
             if loss < least:
-                least, best = loss, index
+                least, best, choices = loss, index, tables.choice
     if best < 0:
         return None
     geometry, state = gpus[best]
-    choice = policy.tables(by, geometry).choice.item(state, geometry.profile_index[name])
+    choice = choices.item(state, geometry.profile_index[name])
     return (Placed(best, geometry.placements[choice], least),)
 
 

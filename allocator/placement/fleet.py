@@ -7,6 +7,7 @@ writes rows; read by the extender and the capacity tools.
 
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice, repeat
+from operator import itemgetter
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +25,7 @@ Rows = npt.NDArray[np.intp]
 Losses = npt.NDArray[np.float64]
 
 EQUAL = 1e-9  # losses no further apart are equal: sums of the same numbers in another order
+_KIND = itemgetter(0)  # of a GPU's state
 LOOKED_AT = 64  # nodes, before all of them are looked at together
 _MIN_JOINT = 64  # requests of several slices whose losses are kept, the latest; more while they take
 _ANSWER_BYTES = 32 * 2**20  # for the losses of rows, 16 bytes each, and
@@ -95,12 +97,13 @@ class Fleet:
             row = self._new_row(node)
         elif self._gpus[row] == tuple(gpus):
             return
-        before, after = {geometry for geometry, _ in self._gpus[row]}, {geometry for geometry, _ in gpus}
-        if after != before and self._numbers.add(after - before):
+        kinds, kinds_before = tuple(map(_KIND, gpus)), tuple(map(_KIND, self._gpus[row]))
+        if kinds != kinds_before and self._numbers.add(set(kinds) - set(kinds_before)):
             self._loss_of = {profile: self._losses_by_state(profile) for profile in self._loss_of}
         self._gpus[row] = tuple(gpus)
         self._changed(row)
-        numbers = [self._numbers[g] + s for g, s in gpus]
+        offsets = self._numbers.offsets
+        numbers = [offsets[g] + s for g, s in gpus]
         if len(numbers) > self._states.shape[1]:
             wider = np.zeros((self._states.shape[0], len(numbers)), dtype=np.int32)
             wider[:, : self._states.shape[1]] = self._states
@@ -110,7 +113,8 @@ class Fleet:
         self._states[row, len(numbers) :] = NO_GPU
         for profile, best in self._best.items():
             best[row] = min(map(self._loss_of[profile].item, numbers), default=np.inf)
-        self._removed(before - after)
+        if kinds != kinds_before:
+            self._removed(set(kinds_before) - set(kinds))
 
     def drop(self, node: str) -> None:
         """Forget a node; unknown ones are no error."""
@@ -118,7 +122,7 @@ class Fleet:
         if row is None:
             return
         self._names[row] = None
-        geometries = {geometry for geometry, _ in self._gpus[row]}
+        geometries = set(map(_KIND, self._gpus[row]))
         self._gpus[row] = ()
         self._changed(row)
         self._states[row] = NO_GPU
@@ -139,10 +143,12 @@ class Fleet:
         """
         counts = request.counts
         losses: Losses
-        if not all(self._numbers.offers(profile) for profile, _ in counts):
+        single = counts[0][0] if len(counts) == 1 and counts[0][1] == 1 else ""
+        known = single in self._best if single else counts in self._joint
+        if not known and not all(self._numbers.offers(profile) for profile, _ in counts):
             losses = np.full(len(rows), np.inf)  # not kept: pods may ask for ever other profiles
-        elif len(counts) == 1 and counts[0][1] == 1:
-            losses = np.append(self._best_of(counts[0][0]), np.inf)[rows]
+        elif single:
+            losses = np.append(self._best_of(single), np.inf)[rows]
         else:
             losses = self._joint_losses(counts, rows)
         if self.by_turn:
