@@ -77,4 +77,4 @@ class PodDisruptionBudget(msgspec.Struct, frozen=True):
 
 def strictest(unreadable: UnreadableObject) -> PodDisruptionBudget:
     """What a budget that cannot be read is taken for: it covers all pods of its namespace, and allows nothing."""
-    return PodDisruptionBudget(_Meta(unreadable.name, unreadable.namespace), _Spec(Selector()))
+    return PodDisruptionBudget(_Meta(unreadable.name, unreadable.namespace), _Spec(Selector()), unreadable=True)

@@ -5,8 +5,10 @@ services together. A suite that makes processes fail records it meanwhile and as
 """
 
 import asyncio
+import itertools
 import json
 import threading
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -107,6 +109,9 @@ class Recorder:
         return version
 
 
+Place = tuple[str, str, int]  # GPU, profile, start
+
+
 @dataclass
 class _BoundPod:
     """A pod since its Binding."""
@@ -114,6 +119,7 @@ class _BoundPod:
     name: str
     node: str
     promises: tuple[Promise, ...]
+    places: set[Place]  # as promised, or, where a report shows another slice of that profile, as reported
     over: bool = False
 
 
@@ -124,7 +130,7 @@ class _Judge:
     catalogue: Catalogue
     edited: Collection[str]
     bound: dict[str, _BoundPod] = field(default_factory=dict)
-    promised: set[tuple[str, str, int]] = field(default_factory=set)
+    promised: set[Place] = field(default_factory=set)
     violations: list[str] = field(default_factory=list)
 
     def see(self, event: Event) -> None:
@@ -140,8 +146,9 @@ class _Judge:
         text = event.object["metadata"].get("annotations", {}).get(contract.PLACEMENT_ANNOTATION)
         promises = self._promises(text)
         if known is None and node:
-            known = self.bound[uid] = _BoundPod(event.object["metadata"]["name"], node, promises)
-            self.promised.update((promise.gpu, promise.profile, promise.start) for promise in promises)
+            places = {(promise.gpu, promise.profile, promise.start) for promise in promises}
+            known = self.bound[uid] = _BoundPod(event.object["metadata"]["name"], node, promises, places)
+            self.promised |= places
             self._look_for_overlaps(uid, known)
         if known is None:
             return
@@ -157,36 +164,49 @@ class _Judge:
             return ()
 
     def _look_for_overlaps(self, uid: str, pod: _BoundPod) -> None:
-        for promise in pod.promises:
-            place = self._place(promise)
-            for other_uid, other in self.bound.items():
-                if other_uid == uid or other.over:
-                    continue
-                for taken in other.promises:
-                    if taken.gpu == promise.gpu and place.overlaps(self._place(taken)):
-                        self.violations.append(f"{pod.name} was bound into the room of {other.name}: {promise}")
+        for other_uid, other in self.bound.items():
+            if other_uid == uid or other.over:
+                continue
+            for place, taken in itertools.product(pod.places, other.places):
+                if place[0] == taken[0] and self._placement(place).overlaps(self._placement(taken)):
+                    self.violations.append(f"{pod.name} was bound to {place}, into the room of {other.name}: {taken}")
 
-    def _place(self, promise: Promise) -> Placement:
-        return self.catalogue.placement(promise.profile, promise.start)
+    def _placement(self, place: Place) -> Placement:
+        _, profile, start = place
+        return self.catalogue.placement(profile, start)
 
     def _see_report(self, object_: Document) -> None:
         report = contract.decode_status(json.dumps(object_["status"]).encode(), object_["metadata"]["name"])
         if report.problem:
             self.violations.append(f"a report that cannot be read: {report.problem}")
+        shown: dict[str, set[Place]] = defaultdict(set)
         for gpu in report.gpus:
             if (contradiction := gpu.contradiction()) is not None:
                 self.violations.append(f"the report of {gpu.uuid} contradicts itself: {contradiction.message}")
             for slice_ in gpu.slices:
-                owner = self.bound.get(slice_.owner.uid) if slice_.owner is not None else None
+                uid = slice_.owner.uid if slice_.owner is not None else ""
+                owner = self.bound.get(uid)
                 if slice_.state is not SliceState.ALLOCATED or owner is None:
                     continue
                 there = (gpu.uuid, slice_.placement.profile, slice_.placement.start)
+                shown[uid].add(there)
                 if owner.name in self.edited:
                     continue
                 if there not in self.promised:
                     self.violations.append(f"{owner.name} has {there}, which nobody was promised: {owner.promises}")
                 if slice_.placement.profile not in {promise.profile for promise in owner.promises}:
                     self.violations.append(f"{owner.name} has {there}, and was promised {owner.promises}")
+        for uid, places in shown.items():
+            self.bound[uid].places = _corrected(self.bound[uid].places, places)
+
+
+def _corrected(places: set[Place], shown: set[Place]) -> set[Place]:
+    """Places with those that a report shows, each instead of one of its profile that it does not show."""
+    corrected = set(places)
+    for place in shown - places:
+        replaced = sorted(other for other in corrected - shown if other[1] == place[1])[:1]
+        corrected = (corrected - set(replaced)) | {place}
+    return corrected
 
 
 def condensed(events: Sequence[Event]) -> str:

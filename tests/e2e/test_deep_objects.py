@@ -77,7 +77,7 @@ async def test_both_services_see_pods_beside_deep_ones(connection: Connection) -
         return [pod.name for pod in cache.pods.values()]
 
     def agent_sees() -> list[str]:
-        return [pod.metadata.name for pod in source.all.values()]
+        return [pod.name for pod in (source.views() or {}).values()]
 
     listed = {"deep-listed", "good-listed"}
     await until(listed, scheduler_sees)
