@@ -27,9 +27,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from benchmarks import scheduler
 from benchmarks.servers.extender_server import node_names
-from benchmarks.servers.library_client import LibraryClient
 from kubeclient.http_client import HttpClient
 from scheduler.extender import wire
 from scheduler.extender.one_write import OneWriteProtocol
@@ -149,6 +147,8 @@ def node_names_search(rounds: int, calls: int, nodes: int = 1000) -> Mapping[str
 
 async def http_client(rounds: int, calls: int) -> Mapping[str, Figures]:
     """Microseconds of this process's CPU per Binding over TLS, by client, one after the other."""
+    from benchmarks.servers.library_client import LibraryClient  # not in the server processes
+
     with tempfile.TemporaryDirectory() as directory, _server("uvicorn", Path(directory)) as port:
         trusting = ssl.create_default_context(cafile=str(certificates.ensure(Path(directory)).authority))
         url = f"https://127.0.0.1:{port}"
@@ -171,6 +171,8 @@ async def http_client(rounds: int, calls: int) -> Mapping[str, Figures]:
 
 def http_client_whole(rounds: int, pods: int, nodes: int) -> Mapping[str, Figures]:
     """Pods per second, and milliseconds of CPU per pod of each process, with the service on either client."""
+    from benchmarks import scheduler  # not in the server processes
+
     runs = scheduler.compare(("library client", "extender"), nodes, pods, rounds, _report)
     ratios = [library.pods_per_s / own.pods_per_s for library, own in zip(*runs.values(), strict=True)]
     _report(f"pods per second, library client over own, by pair: {[round(ratio, 2) for ratio in sorted(ratios)]}")

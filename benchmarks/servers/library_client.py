@@ -14,17 +14,10 @@ from typing import Any
 from urllib.parse import urlencode
 
 import aiohttp
-import uvloop
 from yarl import URL
 
-from config import logs
 from kubeclient.http_client import CONNECT_S, KEPT_S, HttpAnswer
 from kubeclient.http_connection import MAX_ANSWER, MUCH, AnswerTooLargeError
-from kubeclient.kube import Connection
-from kubeclient.kubeconfig import Kubeconfig
-from scheduler import service
-from scheduler.cache.kube import KubeClient
-from scheduler.settings import Settings
 
 BUFFER = 2**20  # bytes of an answer that may wait for their reader
 
@@ -164,10 +157,17 @@ def _translated() -> Any:
         raise ConnectionError(f"{type(error).__name__} {error}") from error
 
 
-async def _run(settings: Settings) -> None:
-    if settings.kubeconfig is None:
-        raise ValueError("--kubeconfig is missing")
-    connection = Connection(await Kubeconfig.load(settings.kubeconfig), make_http=LibraryClient)  # type: ignore[arg-type]  # same port
+async def _run(kubeconfig: Path, **given: Any) -> None:
+    from config import logs  # seconds to load, for those who want the client alone
+    from kubeclient.kube import Connection
+    from kubeclient.kubeconfig import Kubeconfig
+    from scheduler import service
+    from scheduler.cache.kube import KubeClient
+    from scheduler.settings import Settings
+
+    settings = Settings(kubeconfig=kubeconfig, **given)
+    logs.configure(settings.log_format, settings.log_level)
+    connection = Connection(await Kubeconfig.load(kubeconfig), make_http=LibraryClient)  # type: ignore[arg-type]  # same port
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -183,9 +183,9 @@ def main() -> None:
         parser.add_argument(f"--{name}", type=int, required=True)
     parser.add_argument("--api-host", required=True)
     parser.add_argument("--shortlist-slack", type=float, required=True)
-    settings = Settings(**vars(parser.parse_args()))
-    logs.configure(settings.log_format, settings.log_level)
-    uvloop.run(_run(settings))
+    import uvloop
+
+    uvloop.run(_run(**vars(parser.parse_args())))
 
 
 if __name__ == "__main__":
