@@ -130,7 +130,6 @@ class _Judge:
     catalogue: Catalogue
     edited: Collection[str]
     bound: dict[str, _BoundPod] = field(default_factory=dict)
-    promised: set[Place] = field(default_factory=set)
     violations: list[str] = field(default_factory=list)
 
     def see(self, event: Event) -> None:
@@ -148,7 +147,6 @@ class _Judge:
         if known is None and node:
             places = {(promise.gpu, promise.profile, promise.start) for promise in promises}
             known = self.bound[uid] = _BoundPod(event.object["metadata"]["name"], node, promises, places)
-            self.promised |= places
             self._look_for_overlaps(uid, known)
         if known is None:
             return
@@ -192,8 +190,6 @@ class _Judge:
                 shown[uid].add(there)
                 if owner.name in self.edited:
                     continue
-                if there not in self.promised:
-                    self.violations.append(f"{owner.name} has {there}, which nobody was promised: {owner.promises}")
                 if slice_.placement.profile not in {promise.profile for promise in owner.promises}:
                     self.violations.append(f"{owner.name} has {there}, and was promised {owner.promises}")
         for uid, places in shown.items():
@@ -231,9 +227,9 @@ def violations(events: Iterable[Event], catalogue: Catalogue, edited: Collection
     """What is wrong in a history of nodes of one GPU model: empty where every rule held at every moment.
 
     A pod is bound once, and its promise never changes; no two pods that are not over share a slot; a report holds what
-    a GPU can hold; a slice that is allocated to a pod has a profile that it was promised, and lies where some pod was
-    promised one: of pods that wait for one profile any may get the other's place, since the kubelet names no pod in an
-    Allocate. The annotation of pods that are `edited` was changed by somebody else: what the Binding promised counts.
+    a GPU can hold; a slice that is allocated to a pod has a profile that it was promised. It may lie elsewhere than was
+    promised: the kubelet names no pod in an Allocate, and where a promised place is not free yet another one is taken.
+    The annotation of pods that are `edited` was changed by somebody else: what the Binding promised counts.
     """
     judge = _Judge(catalogue, edited)
     for event in events:

@@ -11,6 +11,8 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 
+import pytest
+
 from allocator.mig import gpu_models
 from testbed.control_plane import build
 from testbed.control_plane.control_plane import ControlPlane
@@ -25,7 +27,7 @@ from tests.soak.credentials import Rotation
 from tests.soak.faults import Faults
 from tests.soak.tenants import HonestTenant, HostileTenant
 
-HISTORY = Path(__file__).parents[2] / "build" / "soak-history.tsv"
+RECORD = Path(__file__).parents[2] / "build" / "soak"
 TICK_S = 0.5
 HOSTILE_EVERY_S = 5.0
 FAULT_EVERY_S = 12.0
@@ -100,20 +102,23 @@ class _Soak:
             self.stack.eventually(lambda: not self.stack.pods(), "all pods are gone", SETTLE_S)
             self.stack.eventually(self.stack.serves, "the agent serves", SETTLE_S)
             self.stack.clear()
-        except BaseException as error:  # pytest's failures too: each is a broken rule, told with the others
-            if isinstance(error, KeyboardInterrupt):
-                raise
-            problems.append(f"not at rest: {error}")
+        except (Exception, pytest.fail.Exception) as error:  # each is a broken rule, told with the others
+            problems.append(f"not at rest: {str(error).partition(';')[0]}; left: {self._left()}")
         self.settled_s = time.monotonic() - ended
         events = self.recorder.stop()
-        HISTORY.parent.mkdir(exist_ok=True)
-        HISTORY.write_text(history.condensed(events), encoding="utf-8")
+        RECORD.mkdir(parents=True, exist_ok=True)
+        (RECORD / "history.tsv").write_text(history.condensed(events), encoding="utf-8")
+        (RECORD / "extender.log").write_text(self.stack.extender.log(), encoding="utf-8")
+        (RECORD / "agent.log").write_text(self.stack.agent.log.read_text(encoding="utf-8"), encoding="utf-8")
         problems += history.violations(events, gpu_models.find("a100-40gb"), self.hostile.edited)
         problems += self.stack.hardware.violations
         for name, most in MEMORY_MIB.items():
             if self.memory.get(name, 0.0) > most:
                 problems.append(f"the {name} held {self.memory[name]:.0f} MiB, more than {most}")
         return problems
+
+    def _left(self) -> list[str]:
+        return [pod["metadata"]["name"] for pod in self.stack.pods()]
 
     def _look_at_services(self) -> None:
         for name, service in (("extender", self.stack.extender), ("agent", self.stack.agent)):

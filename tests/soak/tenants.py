@@ -59,6 +59,7 @@ class HostileTenant:
         self.acts: Counter[str] = Counter()
         self.refused: Counter[str] = Counter()
         self.edited: set[str] = set()
+        self._doing = ""
 
     def act(self, pods: list[Document]) -> None:
         """One act, drawn; what the last one left is removed first."""
@@ -74,7 +75,8 @@ class HostileTenant:
             self._take_a_slice_for_a_moment,
         )
         act = self._chance.choice(acts)
-        self.acts[act.__name__.strip("_")] += 1
+        self._doing = act.__name__.strip("_")
+        self.acts[self._doing] += 1
         try:
             act(pods)
         except (OSError, errors.CommandError) as error:  # the API server may refuse, or be away
@@ -94,7 +96,9 @@ class HostileTenant:
         self._post(json.dumps(document))
 
     def _ask_for_nothing_often(self, _pods: list[Document]) -> None:
-        self._post(json.dumps(self._pod("main", {f"nvidia.com/mig-{number}g.5gb": "0" for number in range(10_000)})))
+        document = self._pod("main", {f"nvidia.com/mig-{number}g.5gb": "0" for number in range(10_000)})
+        document["spec"]["schedulingGates"] = [{"name": "example.com/never"}]  # nor here
+        self._post(json.dumps(document))
 
     def _ask_for_the_impossible(self, _pods: list[Document]) -> None:
         self._post(json.dumps(self._pod("main", {"nvidia.com/mig-7g.40gb": "99", "nvidia.com/mig-9g.99gb": "1"})))
@@ -116,12 +120,15 @@ class HostileTenant:
             )
 
     def _take_a_slice_for_a_moment(self, _pods: list[Document]) -> None:
-        name = f"{HOSTILE}{self.acts.total()}"
+        name = self._name()
         taking = container("init", ["1g.5gb"], 1)
         self._stack.create(pod_of(self._stack, name, container("main", [], 3600), init=[taking]))
 
+    def _name(self) -> str:
+        return f"{HOSTILE}{self.acts.total()}-{self._doing.replace('_', '-')}"
+
     def _pod(self, name: str, limits: dict[str, str]) -> Document:
-        document = pod_of(self._stack, f"{HOSTILE}{self.acts.total()}", container(name, []))
+        document = pod_of(self._stack, self._name(), container(name, []))
         document["spec"]["containers"][0]["resources"]["limits"] = limits
         return document
 
