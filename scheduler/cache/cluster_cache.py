@@ -95,7 +95,7 @@ class ClusterCache:
             self._newcomers = set()
 
     async def replace(self, kind: WatchedKind, listing: Listing[Object]) -> None:
-        """All objects of a kind, instead of what was known: those not listed are gone.
+        """All objects of a kind, instead of what was known: those not listed are gone, unreadable ones are unchanged.
 
         In small steps, each of them whole: tens of thousands of pods take most of a second, and filter calls go in
         between. What they and bind bring about meanwhile is newer than the list.
@@ -104,7 +104,7 @@ class ClusterCache:
             async for uid, node in paced(self._unlisted(listing), self._step_s):
                 self._pod_gone(uid, node)
         else:
-            listed = {item.metadata.name for item in listing.items}
+            listed = {item.metadata.name for item in listing.items} | {left_out.name for left_out in listing.unreadable}
             for name in self._known(kind) - listed:
                 self._forget(kind, name)
         waiting = {pod.node for pod in self.inventory.waiting()}  # they are tried again with any report
@@ -122,7 +122,7 @@ class ClusterCache:
         Not those with a Binding on its way, and not those that came after it was asked for: the extender goes on
         binding pods while a list is being made, and to forget one would give its place away a second time.
         """
-        listed = {item.metadata.uid for item in listing.items}
+        listed = {item.metadata.uid for item in listing.items} | {left_out.uid for left_out in listing.unreadable}
         held = {claim.uid: claim.node for claim in self.inventory.ledger if claim.state is not ClaimState.RESERVED}
         known = held.items() | {(pod.uid, pod.node) for pod in self.pods.values()}
         newcomers, self._newcomers = self._newcomers or (), None

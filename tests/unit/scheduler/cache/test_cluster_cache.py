@@ -12,7 +12,7 @@ from allocator.claims import contract
 from allocator.mig import gpu_models
 from allocator.placement import policy
 from allocator.request import Request
-from kubeclient.changes import Change, ChangeType, Listing
+from kubeclient.changes import Change, ChangeType, Listing, UnreadableObject
 from kubeclient.objects import Meta, Node, Pod
 from scheduler.cache import pod_labels
 from scheduler.cache.cluster_cache import UNSEEN_S, ClusterCache
@@ -95,6 +95,22 @@ async def test_what_is_not_listed_any_more_is_gone() -> None:
     assert room.count == before + 1
     await state.replace(WatchedKind.MIG_NODE, Listing((), "4"))
     assert len(state.inventory.fleet) == 0
+
+
+async def test_what_became_unreadable_stays_as_it_was() -> None:
+    """A listed pod, node or MigNode that cannot be decoded keeps its claim, its place and its report."""
+    state, _ = fed()
+    await state.replace(WatchedKind.POD, Listing((pod("a", "n", annotation=promised(0)),), "2"))
+    nodes = set(state.inventory.nodes)
+    for kind, uid, name in (
+        (WatchedKind.NODE, "", "n"),
+        (WatchedKind.MIG_NODE, "", "n"),
+        (WatchedKind.POD, "uid-a", "a"),
+    ):
+        await state.replace(kind, Listing((), "3", (UnreadableObject("", name, uid, "is nested too deeply"),)))
+    assert [claim.name for claim in state.inventory.ledger] == ["a"]
+    assert state.inventory.nodes == nodes
+    assert len(state.inventory.fleet) == 1
 
 
 async def test_a_list_that_is_older_than_our_own_reservation_does_not_void_it() -> None:
