@@ -1,8 +1,9 @@
 """Context: what the API's routes work with. Made by `service`, handed to each group of routes."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from kubeclient.changes import UnreadableObject
 from scheduler.api.problems import NotReadyError
 from scheduler.cache.cluster_cache import ClusterCache
 from scheduler.metrics import Metrics
@@ -15,7 +16,7 @@ class Context:
     """The service as the API sees it.
 
     `refresh` brings the gauges up to date. `simulate` is the task behind POST /api/v1/simulate, which is not served
-    without one. `max_body` is in bytes.
+    without one. `max_body` is in bytes. `unreadable` are the cluster's objects that could not be decoded.
     """
 
     state: ClusterCache
@@ -26,6 +27,7 @@ class Context:
     planner: Planner
     simulate: ServedTask | None
     max_body: int
+    unreadable: Callable[[], Iterable[UnreadableObject]] = tuple
 
     def need_cluster(self) -> None:
         """Raise NotReadyError unless the cluster is known."""

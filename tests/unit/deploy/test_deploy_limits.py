@@ -6,12 +6,13 @@ from typing import Any
 
 import pytest
 
+from benchmarks import ranges
 from node_agent import settings as agent_settings
 from scheduler import settings
 from tests.unit.deploy import manifests
 
 MIB = 2**20
-RANGES = Path(__file__).parents[3] / "benchmarks" / "ranges.toml"
+RANGES = Path(ranges.__file__).with_name("ranges.toml")  # of the installed package
 DEPLOYMENT = manifests.one(manifests.DEPLOY / "kustomize" / "deployment.yaml", "Deployment")
 DAEMON_SET = manifests.one(manifests.DEPLOY / "agent" / "daemonset.yaml", "DaemonSet")
 KUSTOMIZATION = manifests.one(manifests.DEPLOY / "kustomize" / "kustomization.yaml", "Kustomization")

@@ -81,7 +81,7 @@ def test_silent_connections_take_neither_threads_nor_log_lines(capfd: pytest.Cap
             assert ask(port, "/livez") == (200, "ok\n")
             assert ask(port, "/readyz") == (200, "ok\n")
             assert ask(port, "/metrics")[0] == 200
-            assert threading.active_count() == threads
+            assert threading.active_count() <= threads  # fewer, if one that an earlier test left has ended
     assert capfd.readouterr().err == ""
 
 

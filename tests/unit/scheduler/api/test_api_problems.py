@@ -1,11 +1,13 @@
 """Whatever keeps the planner from answering is one JSON shape with a documented status."""
 
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import httpx
 import pytest
 
 from allocator.placement import policy
+from kubeclient.changes import UnreadableObject
 from scheduler.api import Context, build
 from scheduler.api.documentation import EXAMPLES
 from scheduler.cache.cluster_cache import ClusterCache
@@ -41,7 +43,7 @@ class Failing:
         """Nothing to do."""
 
 
-def client(error: Exception) -> httpx.AsyncClient:
+def client(error: Exception, unreadable: Callable[[], Iterable[UnreadableObject]] = tuple) -> httpx.AsyncClient:
     """A client of the API over a planner that raises this."""
     state = ClusterCache(policy.DEFAULT, lambda: None)
     context = Context(
@@ -53,6 +55,7 @@ def client(error: Exception) -> httpx.AsyncClient:
         planner=Failing(error),
         simulate=None,
         max_body=1000,
+        unreadable=unreadable,
     )
     transport = httpx.ASGITransport(build(context), raise_app_exceptions=False)
     return httpx.AsyncClient(transport=transport, base_url="http://api")
@@ -94,3 +97,13 @@ async def test_a_defect_says_no_more_than_where_to_look() -> None:
         answer = await asking.post("/api/v1/plan", json={})
     assert (answer.status_code, "log" in answer.json()["detail"]) == (500, True)
     assert "secret" not in answer.text
+
+
+@pytest.mark.parametrize("asked", ["default/deep", "deep", "uid-deep"])
+async def test_a_pod_that_cannot_be_read_is_named(asked: str) -> None:
+    """Asked about a pod that was left out, the API says that it is there and why it is not looked at."""
+    left_out = UnreadableObject("default", "deep", "uid-deep", "is nested too deeply")
+    async with client(BusyError(1, 1), unreadable=lambda: [left_out]) as api:
+        answer = await api.get("/api/v1/explain", params={"pod": asked})
+    assert answer.status_code == 404
+    assert "default/deep is left out, since it cannot be read: is nested too deeply" in answer.text
