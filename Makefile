@@ -12,7 +12,7 @@ PARALLEL := -n auto --maxprocesses=4 --dist loadgroup --no-loadscope-reorder
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install lock demo demo-picture cluster test test-fast coverage e2e soak matrix check format lint types imports bench recorded drawings docs clean control-plane real-node manifests manifests-check protos
+.PHONY: help install lock demo demo-picture cluster test test-fast coverage e2e soak fail-points matrix check format lint types imports bench recorded drawings docs clean control-plane real-node manifests manifests-check protos
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -67,6 +67,9 @@ e2e: control-plane real-node ## tests/e2e: genuine Kubernetes, and a real node w
 
 soak: control-plane real-node ## churn, faults, a bad network and hostile tenants together (MINUTES=10, SEED=1)
 	@$(BIN)/python -m tests.soak $(MINUTES) $(SEED)
+
+fail-points: control-plane real-node ## fail both services in every way at every fail point, on genuine Kubernetes
+	MIGSCHED_FAILURES=all $(BIN)/pytest tests/e2e/scheduling/test_fail_points.py tests/e2e/real_node/test_agent_fail_points.py $(ARGS)
 
 matrix: install ## unit and property tests of the built wheel, under each Python that it claims and this machine has
 	@$(BIN)/python -m tests.matrix $(ARGS)

@@ -74,8 +74,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def _divide(items: list[pytest.Item]) -> None:
     """Say which tests stay together in one process of pytest-xdist, and put first what takes longest.
 
-    Tests of one file share its fixtures. All tests of a real node share that node, and all others of `tests/e2e` take
-    turns, since two control planes beside a real node would measure the machine. A property stands alone.
+    Tests of one file share its fixtures. All of `tests/e2e` take turns: control planes side by side take all of two
+    cores, and then a test measures the machine. A property stands alone.
     """
     for item in items:
         item.add_marker(pytest.mark.xdist_group(_together(item)))
@@ -85,8 +85,6 @@ def _divide(items: list[pytest.Item]) -> None:
 def _together(item: pytest.Item) -> str:
     """The name of the group of a test."""
     module = item.path.relative_to(_TESTS)
-    if module.is_relative_to("e2e/real_node"):
-        return "e2e/real_node"
     match module.parts[0]:
         case "e2e":
             return "e2e"
