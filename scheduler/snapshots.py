@@ -44,7 +44,8 @@ class Snapshots:
                 yield writer.node(snapshot.view(self._state.inventory, report))
         yield writer.between()
         async for pod in paced(tuple(self._state.pods.values()), self._step_s):
-            groups.add(pod)
+            if pod.node:  # of others no labels are kept, and nobody disrupts them
+                groups.add(pod)
             yield writer.pod(pod.uid, PodFacts(pod.movable, pod.priority, pod.service))
         covered, notes = await self._budgets(groups)
         yield writer.tail(covered, notes)
