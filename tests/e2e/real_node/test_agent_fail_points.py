@@ -21,7 +21,7 @@ FAILURES = (  # one at each point
     "journal.written=kill@3",
     "client.request=fail@4",
     "client.answer=damage@4",
-    "client.event=damage@3",
+    "client.event=damage@1",
 )
 FURTHER = ("agent.step=delay:0.5", "agent.report=delay:1", "journal.write=kill@2", "journal.write=delay:0.3")
 ALL = os.environ.get("MIGSCHED_FAILURES") == "all"  # `make fail-points`
