@@ -6,27 +6,23 @@ extender and has bounded memory; where its standard input ends, because the serv
 
 import argparse
 import asyncio
-import contextlib
 import logging
-import os
-import resource
 import signal
 import socket
 import sys
-from pathlib import Path
 
 import msgspec
 import uvloop
 
 from config import logs
 from httpserver import protocol
+from scheduler.child_process import lower_priority
 from scheduler.gateway.guard import Guard
 from scheduler.gateway.limits import NICE, GatewayLimits
 from scheduler.gateway.proxy import Proxy
 
 STOP_S = 5
-_OOM_SCORE_ADJ = "900"  # of /proc/self/oom_score_adj: before the service, after the planner
-_MIB = 2**20
+_OOM_SCORE_ADJ = 900  # of /proc/self/oom_score_adj: before the service, after the planner
 
 
 def main() -> None:
@@ -39,7 +35,8 @@ def main() -> None:
     parser.add_argument("--log-level", required=True)
     arguments = parser.parse_args()
     limits = msgspec.json.decode(arguments.limits, type=GatewayLimits)
-    _lower_priority(limits.memory_mib)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    lower_priority(NICE, limits.memory_mib, _OOM_SCORE_ADJ)
     logs.configure(arguments.log_format, arguments.log_level)
     # uvicorn has a line for each request that is none and each client that leaves: strangers would write our log.
     logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
@@ -61,16 +58,6 @@ def _end_with_input(ended: asyncio.Event) -> None:
     """The service writes nothing: what can be read is the end."""
     asyncio.get_running_loop().remove_reader(sys.stdin.fileno())
     ended.set()
-
-
-def _lower_priority(memory_mib: int) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the service, which then ends this
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    os.nice(NICE)
-    resource.setrlimit(resource.RLIMIT_AS, (memory_mib * _MIB, memory_mib * _MIB))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    with contextlib.suppress(OSError):  # not on every system, and nothing depends on it
-        Path("/proc/self/oom_score_adj").write_text(_OOM_SCORE_ADJ)
 
 
 if __name__ == "__main__":

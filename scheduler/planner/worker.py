@@ -7,15 +7,11 @@ the middle of a job.
 """
 
 import argparse
-import contextlib
 import os
 import queue
-import resource
-import signal
 import sys
 import threading
 import traceback
-from pathlib import Path
 from typing import IO, Any
 
 import msgspec
@@ -23,14 +19,14 @@ import msgspec
 from allocator import errors
 from allocator.claims import snapshot_file
 from config import document_text
+from scheduler.child_process import lower_priority
 from scheduler.planner import messages
 from scheduler.planner.messages import Done, Failed, Outcome, OutOfMemory, Refused
 from scheduler.planner.port import JobContext, PlannerJob
 
 # The search gets this share of the time left: reading, further searches for one document and the answer need the rest.
 SEARCH_SHARE = 0.8
-_OOM_SCORE_ADJ_MAX = "1000"  # of /proc/self/oom_score_adj
-_MIB = 2**20
+_OOM_SCORE_ADJ_MAX = 1000  # of /proc/self/oom_score_adj
 
 
 def main() -> None:
@@ -40,7 +36,7 @@ def main() -> None:
     parser.add_argument("--memory-mib", type=int, required=True)
     arguments = parser.parse_args()
     outcomes = _take_standard_output()
-    _lower_priority(arguments.nice, arguments.memory_mib)
+    lower_priority(arguments.nice, arguments.memory_mib, _OOM_SCORE_ADJ_MAX)
     received: queue.SimpleQueue[bytes] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(received,), daemon=True).start()
     while True:
@@ -102,16 +98,6 @@ def _take_standard_output() -> IO[bytes]:
     outcomes = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     return outcomes
-
-
-def _lower_priority(nice: int, memory_mib: int) -> None:
-    """Take less of the machine than any other process: of its processors, its memory and its disk."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the service, which then ends its workers
-    os.nice(nice)
-    resource.setrlimit(resource.RLIMIT_AS, (memory_mib * _MIB, memory_mib * _MIB))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    with contextlib.suppress(OSError):  # not on every system, and nothing depends on it
-        Path("/proc/self/oom_score_adj").write_text(_OOM_SCORE_ADJ_MAX)
 
 
 if __name__ == "__main__":
