@@ -63,7 +63,7 @@ coverage: control-plane ## all tests outside tests/e2e, under branch coverage; f
 	$(BIN)/pytest $(PARALLEL) --ignore=tests/e2e --cov --cov-report=term:skip-covered $(ARGS)
 
 e2e: control-plane real-node ## tests/e2e: genuine Kubernetes, and a real node where this machine can run one
-	$(BIN)/pytest $(PARALLEL) tests/e2e $(ARGS)
+	$(BIN)/pytest tests/e2e $(ARGS)
 
 soak: control-plane real-node ## churn, faults, a bad network and hostile tenants together (MINUTES=10, SEED=1)
 	@$(BIN)/python -m tests.soak $(MINUTES) $(SEED)
