@@ -4,7 +4,7 @@ Used by inventory, and by the scheduler for what it promises.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from allocator import errors
 from allocator.claims.contract import Promise
@@ -130,6 +130,22 @@ def as_promised(holds: Sequence[Hold], promised: Sequence[Promise]) -> bool:
 def overlap(holds: Sequence[Hold], others: Sequence[Hold]) -> bool:
     """Whether a place among these cannot exist beside a place among the others."""
     return any(a.gpu == b.gpu and a.placement.overlaps(b.placement) for a in holds for b in others)
+
+
+def losers(
+    claims: Iterable[Claim], moved: Sequence[Claim], shown: Mapping[str, tuple[Hold, ...]]
+) -> dict[str, tuple[Claim, list[Hold]]]:
+    """The claims (by UID) that overlap what a report shows of other pods whose claims moved, and what they lost there.
+
+    `shown` is the report by UID.
+    """
+    found: dict[str, tuple[Claim, list[Hold]]] = {}
+    if any(shown.get(claim.uid) for claim in moved):
+        for claim in claims:
+            lost = [hold for other in moved if other.uid != claim.uid for hold in shown.get(other.uid, ())]
+            if overlap(claim.holds, lost):
+                found[claim.uid] = (claim, lost)
+    return found
 
 
 def swapped(holds: Sequence[Hold], lost: Sequence[Hold], regained: Sequence[Hold]) -> tuple[Hold, ...]:

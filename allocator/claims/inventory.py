@@ -269,13 +269,12 @@ class Inventory:
         now = [hold for claim in before for hold in held.of(self.ledger.get(claim.uid))]
         left = [hold for claim in before for hold in claim.holds if not held.overlap((hold,), now)]
         changed: set[str] = set()
-        for other in tuple(self.ledger.on_node(node)) if any(shown.get(claim.uid) for claim in before) else ():
-            lost = [hold for claim in before if claim.uid != other.uid for hold in shown.get(claim.uid, ())]
-            if not held.overlap(other.holds, lost):
-                continue
+        losers = held.losers(self.ledger.on_node(node), before, shown)
+        while losers:
+            other, lost = losers.pop(next(iter(losers)))  # the others' void promises are in nobody's way
             changed.update(hold.gpu for hold in other.holds)
             swapped = held.swapped(other.holds, lost, left) if other.state is ClaimState.BOUND else ()
-            if swapped and self._not_free(other.uid, other.node, swapped) is None:
+            if swapped and self._not_free(other.uid, other.node, swapped, losers) is None:
                 self.ledger.relocate(other.uid, swapped)
                 changed.update(hold.gpu for hold in swapped)
                 left = [hold for hold in left if not held.overlap((hold,), swapped)]
@@ -314,14 +313,14 @@ class Inventory:
         taken = self._not_free(pod.uid, pod.node, holds)
         return tuple(holds) if taken is None else Refusal(f"its promised place is taken: {taken}")
 
-    def _not_free(self, uid: str, node: str, holds: Sequence[Hold]) -> Refusal | None:
-        """Why a pod cannot hold these places of a reported node beside all others; None if it can."""
+    def _not_free(self, uid: str, node: str, holds: Sequence[Hold], void: Iterable[str] = ()) -> Refusal | None:
+        """Why a pod cannot hold these places of a reported node beside all but the void claims; None if it can."""
         gpus = self._reports[node].by_uuid()
         for uuid in sorted({hold.gpu for hold in holds}):
             gpu = gpus.get(uuid)
             if gpu is None or gpu.catalogue is None:
                 return Refusal(f"GPU {uuid} is not reported")
-            taken = self._taken(node, gpu, frozenset((uid,)), holds)
+            taken = self._taken(node, gpu, frozenset((uid, *void)), holds)
             try:
                 geometry.compiled(gpu.catalogue).state_of([*taken, *(h.placement for h in holds if h.gpu == uuid)])
             except errors.MigschedError as error:

@@ -213,3 +213,19 @@ def test_pods_that_got_each_others_slices_in_a_ring_keep_room_for_all(inventory:
     inventory.check()
     assert inventories.places(inventory, "c") == [f"{inventories.GPU} 2g.10gb@{start['a']}"]
     assert not list(inventory.waiting())
+
+
+def test_pods_whose_places_one_pod_got_have_those_that_it_left(inventory: Inventory) -> None:
+    """Two void promises are in nobody's way: both pods get the places that were promised to the pod shown on theirs."""
+    for name, profiles in (("a", ["1g.5gb"]), ("b", ["2g.10gb"]), ("c", ["1g.5gb", "2g.10gb"])):
+        inventories.reserve(inventory, name, *profiles)
+        inventory.confirm(f"uid-{name}")
+    promised = {name: inventory.ledger.get(f"uid-{name}") for name in "abc"}
+    small, large, both = (claim.holds for claim in promised.values() if claim is not None)
+    shown = node().gpu().allocated("1g.5gb", small[0].placement.start, pod="c")
+    inventory.observe(shown.allocated("2g.10gb", large[0].placement.start, pod="c").report())
+    inventory.check()
+    left = {hold.placement.profile: f"{inventories.GPU} {hold.placement}" for hold in both}
+    assert inventories.places(inventory, "a") == [left["1g.5gb"]]
+    assert inventories.places(inventory, "b") == [left["2g.10gb"]]
+    assert not list(inventory.waiting())
