@@ -28,7 +28,7 @@ SOURCES: Mapping[str, tuple[str, ...]] = {
     "records_by_gpu": ("records",),
     "offered": ("catalogues",),
     "recorded": ("records",),
-    "promised": ("pods", "held", "holders", "catalogues"),
+    "promised": ("pods", "held", "holders", "catalogues", "assigned"),
     "promised_to": ("pods", "catalogues"),
     "pod_index": ("pods", "holders", "assigned"),
     "taken": ("view", "records", "stuck"),
@@ -117,7 +117,7 @@ class Observation:
     @cached_property
     def promised(self) -> list[OutstandingPromise]:
         """Promises that still have to be kept, first come first."""
-        return promises.outstanding(self.pods or {}, self.held, self.holders, self.catalogues)
+        return promises.outstanding(self.pods or {}, self.held, self.holders, self.catalogues, self.assigned)
 
     @cached_property
     def promised_to(self) -> Mapping[str, str]:

@@ -45,7 +45,7 @@ def _promised(observation: Observation, profile: str, free: set[str], chosen: Se
     """
     groups: dict[tuple[str, str], list[str]] = {}
     for promise in observation.promised:
-        if promise.place.placement.profile == profile and _possible(observation, promise.place, observation.taken):
+        if promise.place.placement.profile == profile and _can_be_handed_out(observation, promise.place):
             promised_id = device_ids.device_id(promise.place)
             if promised_id in free:
                 groups.setdefault((promise.pod.uid, promise.container), []).append(promised_id)
@@ -56,6 +56,12 @@ def _promised(observation: Observation, profile: str, free: set[str], chosen: Se
     key = min(groups, key=lambda k: (k[0] not in reusing, len(groups[k]) != need, order[k]))
     others = [id_ for other, ids in groups.items() if other != key for id_ in ids]
     return [*groups[key], *others][:need]
+
+
+def _can_be_handed_out(observation: Observation, place: GpuPlacement) -> bool:
+    """Whether a slice can be there, or is: an ended pod's, which the kubelet offers before the agent noticed the end."""
+    is_ours = place in observation.held and place not in observation.stuck
+    return _possible(observation, place, observation.taken - {place} if is_ours else observation.taken)
 
 
 def _possible(observation: Observation, place: GpuPlacement, kept: Iterable[GpuPlacement]) -> bool:

@@ -18,7 +18,7 @@ from allocator.mig.profile import GpuPlacement
 from node_agent.cluster import pods
 from node_agent.cluster.pods import PodView
 from node_agent.slices import device_ids
-from node_agent.slices.ownership import Holder
+from node_agent.slices.ownership import Assignment, Holder
 from node_agent.slices.states import Record
 
 
@@ -36,10 +36,12 @@ def outstanding(
     held: Mapping[GpuPlacement, Record],
     holders: Mapping[tuple[str, str], Holder],
     catalogues: Mapping[str, Catalogue],
+    assigned: Mapping[tuple[str, str], tuple[Assignment, ...]] | None = None,
 ) -> list[OutstandingPromise]:
     """Promises that still have to be kept, first come first. Those that name no placement of this node are left out.
 
-    `held` are the records of slices that containers have.
+    `held` are the records of slices that containers have, `assigned` whom the kubelet's checkpoint names with which
+    device. Where it is not known, a slice without an owner is that of the pod that was promised its place.
     """
     listed: dict[tuple[str, str], set[tuple[str, str]]] = {}
     for device, holder in holders.items():
@@ -60,7 +62,7 @@ def outstanding(
             if (at := place(promise, catalogues)) is not None
         ]
         given = listed.get((pod.namespace, pod.name), set()) | owned.get(pod.uid, set())
-        unmet, elsewhere = _unmet(pod, possible, held, given)
+        unmet, elsewhere = _unmet(pod, possible, held, given, assigned)
         vacated += elsewhere
         if pod.started:
             strays += [promise.place for promise in unmet if promise.place not in held]
@@ -142,6 +144,7 @@ def _unmet(
     possible: Sequence[OutstandingPromise],
     held: Mapping[GpuPlacement, Record],
     given: Collection[tuple[str, str]],
+    assigned: Mapping[tuple[str, str], tuple[Assignment, ...]] | None,
 ) -> tuple[list[OutstandingPromise], list[GpuPlacement]]:
     """The promises of a pod that nothing it has stands for, and the places of those for which it got another one.
 
@@ -154,7 +157,8 @@ def _unmet(
     for promise in possible:
         record = held.get(promise.place)
         resource = device_ids.resource(promise.place)
-        if record is not None and _is_its(record, pod):
+        device = (resource, device_ids.device_id(promise.place))
+        if record is not None and _is_its(record, pod, None if assigned is None else assigned.get(device, ())):
             continue
         if elsewhere[resource]:
             elsewhere[resource] -= 1
@@ -164,5 +168,7 @@ def _unmet(
     return unmet, vacated
 
 
-def _is_its(record: Record, pod: PodView) -> bool:
-    return record.owner is None or record.owner.uid == pod.uid
+def _is_its(record: Record, pod: PodView, assignments: Collection[Assignment] | None) -> bool:
+    if record.owner is not None:
+        return record.owner.uid == pod.uid
+    return assignments is None or any(assignment.uid == pod.uid for assignment in assignments)

@@ -101,3 +101,16 @@ def test_without_a_checkpoint_a_slice_stays_with_those_that_may_have_it(node: Ag
     node.end(gone, gone=True)
     step(node, 10.0, listed_at=node.now, checkpoint=None)
     assert reported(node) == [("", ""), ("", "")]
+
+
+def test_an_ended_pods_slice_is_handed_out_where_it_is_promised(node: AgentOnNode) -> None:
+    """The kubelet offers it and its checkpoint names nobody: the pod that was promised the place gets it, at once."""
+    gone = admitted(node, "gone")
+    (place,) = node.places_of(gone)
+    node.end(gone, gone=True)
+    step(node, 1.0, listed_at=node.now, checkpoint={})
+    assert reported(node) == [("", "")]
+    heir = node.bind("heir", "1g.5gb", at=(place,))
+    step(node, 0.1, listed_at=node.now, checkpoint={})
+    assert node.admit(heir)
+    assert node.places_of(heir) == [place]
