@@ -180,10 +180,7 @@ def _promises_beside(observation: Observation, places: Sequence[GpuPlacement]) -
     promised = [promise.place for promise in observation.promised]
     redeemed = [place for place in places if place in promised]
     return [
-        Want(place, cut=False)
-        for place in promised
-        if place not in places
-        and not any(r.gpu == place.gpu and r.placement.overlaps(place.placement) for r in redeemed)
+        Want(place, cut=False) for place in promised if place not in places and not any(map(place.overlaps, redeemed))
     ]
 
 
@@ -216,17 +213,4 @@ def _owners(observation: Observation, want: Blocked) -> list[str]:
 
 def _may_fit_soon(observation: Observation, want: Blocked) -> bool:
     """Whether all that is in the way is about to go: slices of pods that are over, or that are stuck."""
-    return bool(want.blockers) and all(_is_going(observation, blocker) for blocker in want.blockers)
-
-
-def _is_going(observation: Observation, place: GpuPlacement) -> bool:
-    if place in observation.stuck:
-        return True
-    record = observation.records.get(place)
-    if record is None:
-        return False
-    return (
-        observation.pods is None
-        or observation.listing is None
-        or observation.pod_index.may_reclaim(record, unknown_are_gone=True)
-    )
+    return bool(want.blockers) and all(observation.is_going(blocker) for blocker in want.blockers)

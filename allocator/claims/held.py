@@ -129,7 +129,7 @@ def as_promised(holds: Sequence[Hold], promised: Sequence[Promise]) -> bool:
 
 def overlap(holds: Sequence[Hold], others: Sequence[Hold]) -> bool:
     """Whether a place among these cannot exist beside a place among the others."""
-    return any(a.gpu == b.gpu and a.placement.overlaps(b.placement) for a in holds for b in others)
+    return any(hold.place.overlaps(other.place) for hold in holds for other in others)
 
 
 def losers(

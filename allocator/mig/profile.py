@@ -90,6 +90,10 @@ class GpuPlacement:
     def __str__(self) -> str:
         return f"{self.placement} on {self.gpu}"
 
+    def overlaps(self, other: "GpuPlacement") -> bool:
+        """Whether both would take a memory slice of the same GPU."""
+        return self.gpu == other.gpu and self.placement.overlaps(other.placement)
+
 
 def resource_name(profile: str) -> str:
     """`1g.5gb+me` → `nvidia.com/mig-1g.5gb.me`, the name NVIDIA's device plugin gives in its mixed strategy."""

@@ -32,6 +32,7 @@ SOURCES: Mapping[str, tuple[str, ...]] = {
     "promised_to": ("pods", "catalogues"),
     "pod_index": ("pods", "holders", "assigned"),
     "taken": ("view", "records", "stuck"),
+    "going": ("pods", "held", "pod_index", "stuck"),
 }
 _COMPARED = frozenset({"catalogues", "held", "holders", "assigned"})  # often equal although their source is another one
 
@@ -146,3 +147,23 @@ class Observation:
                 if record is None or (record.gi_id is not None and not observed.is_it(record, instance)):
                     taken.add(place)
         return frozenset(taken)
+
+    @cached_property
+    def going(self) -> frozenset[GpuPlacement]:
+        """Slices that containers had and that may be taken back: their pods are over."""
+        if self.pods is None:
+            return frozenset()
+        return frozenset(
+            place
+            for place, record in self.held.items()
+            if place not in self.stuck and self.pod_index.may_reclaim(record, unknown_are_gone=True)
+        )
+
+    def is_going(self, place: GpuPlacement) -> bool:
+        """Whether a slice is about to go: it is stuck, or its pod is over; or it is not known yet who lives."""
+        if place in self.stuck:
+            return True
+        record = self.records.get(place)
+        if record is None:
+            return False
+        return self.pods is None or self.listing is None or self.pod_index.may_reclaim(record, unknown_are_gone=True)

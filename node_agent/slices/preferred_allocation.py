@@ -59,7 +59,7 @@ def _promised(observation: Observation, profile: str, free: set[str], chosen: Se
 
 
 def _can_be_handed_out(observation: Observation, place: GpuPlacement) -> bool:
-    """Whether a slice can be there, or is: an ended pod's, which the kubelet offers before the agent noticed the end."""
+    """Whether a slice can be there, or is: an ended pod's, offered before the agent noticed the end."""
     is_ours = place in observation.held and place not in observation.stuck
     return _possible(observation, place, observation.taken - {place} if is_ours else observation.taken)
 
@@ -75,11 +75,15 @@ def _possible(observation: Observation, place: GpuPlacement, kept: Iterable[GpuP
 def room(
     observation: Observation, profile: str, number: int = 1, kept: Iterable[GpuPlacement] = ()
 ) -> tuple[GpuPlacement, ...]:
-    """Where that many slices of a profile would go beside everything taken and promised; nothing if they do not fit."""
-    kept = {*observation.taken, *kept}  # promises that contradict each other: the first counts
+    """Where that many slices of a profile would go beside everything taken and promised; nothing if they do not fit.
+
+    A promise is kept although a slice that is about to go lies in its way.
+    """
+    kept = {*(observation.taken - observation.going), *kept}  # promises that contradict each other: the first counts
     for promise in observation.promised:
         if _possible(observation, promise.place, kept):
             kept.add(promise.place)
+    kept |= {place for place in observation.going if not any(map(place.overlaps, kept))}
     states = _states(observation, kept)
     try:
         placed = fitting.place([state for _, state in states], [profile] * number, policy.DEFAULT)

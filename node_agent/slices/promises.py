@@ -88,14 +88,10 @@ def _inherited(
         heir = next(
             (promise for promise in waiting if promise.place.placement.profile == stray.placement.profile), None
         )
-        if heir is not None and not any(_overlap(stray, promise.place) for promise in unmet):
+        if heir is not None and not any(stray.overlaps(promise.place) for promise in unmet):
             waiting.remove(heir)
             inherited.append(OutstandingPromise(heir.pod, heir.container, stray))
     return inherited
-
-
-def _overlap(place_: GpuPlacement, other: GpuPlacement) -> bool:
-    return place_.gpu == other.gpu and place_.placement.overlaps(other.placement)
 
 
 def _swapped(

@@ -71,3 +71,20 @@ def test_a_place_that_was_left_goes_to_nobody_whose_promise_it_contradicts(node:
     node.started(init)
     node.bind("large", "2g.10gb", at=(node.place("2g.10gb", 2),))
     assert outstanding(node) == [("large", "2g.10gb@2")]
+
+
+def test_a_promise_is_kept_although_an_ended_pods_slice_is_in_its_way(node: AgentOnNode) -> None:
+    """A pod whose own place is not free yet gets none within another pod's, which is not free yet either."""
+    gone = node.bind("gone", "1g.5gb", "3g.20gb", at=(node.place("1g.5gb", 0), node.place("3g.20gb", 4)))
+    node.step()
+    assert node.admit(gone)
+    node.step()
+    node.end(gone)
+    node.bind("small", "1g.5gb", at=(node.place("1g.5gb", 6),))
+    node.bind("large", "3g.20gb", at=(node.place("3g.20gb", 0),))
+    node.hear()
+    ids = node.allocation.offers()["nvidia.com/mig-1g.5gb"]
+    chosen = node.allocation.prefer("nvidia.com/mig-1g.5gb", sorted(ids), [], 1)
+    places = [node.state.observe().place(id_) for id_ in chosen]
+    assert places
+    assert not any(place.overlaps(node.place("3g.20gb", 0)) for place in places if place)
