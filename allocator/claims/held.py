@@ -148,6 +148,18 @@ def losers(
     return found
 
 
+def left(promised: Sequence[Hold], holds: Sequence[Hold]) -> tuple[Hold, ...]:
+    """The promised holds that overlap none of these: free for whom these were promised to."""
+    return tuple(hold for hold in promised if not overlap((hold,), holds))
+
+
+def exchanged(promised: Sequence[Hold], others: Iterable[Claim]) -> tuple[Hold, ...]:
+    """Promised holds with those that others lie on moved to what these left; () where that is not possible."""
+    lying = [claim for claim in others if overlap(promised, claim.holds)]
+    lost = [hold for claim in lying for hold in claim.holds]
+    return swapped(promised, lost, [hold for claim in lying for hold in claim.left])
+
+
 def swapped(holds: Sequence[Hold], lost: Sequence[Hold], regained: Sequence[Hold]) -> tuple[Hold, ...]:
     """Holds with those that overlap a lost place moved to regained places of the same profile; () if impossible."""
     free = list(regained)

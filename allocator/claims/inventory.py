@@ -16,6 +16,7 @@ from allocator.claims.contract import Promise
 from allocator.claims.ended_claims import EndedClaims
 from allocator.claims.gpu_reporters import GpuReporters
 from allocator.claims.ledger import Claim, ClaimEvent, ClaimState, Hold, Ledger
+from allocator.claims.promised_holds import promised_holds
 from allocator.claims.refusal import Refusal
 from allocator.claims.report import GpuReport, NodeReport
 from allocator.mig import geometry
@@ -120,17 +121,20 @@ class Inventory:
         if known is not None:  # we reserved another place, and another scheduler bound the pod here
             self.ledger.apply(pod.uid, ClaimEvent.FREE)
             self._refresh(known.node)
-        holds = self._believed(pod)
-        if isinstance(holds, Refusal):
+        believed = self._believed(pod)
+        if isinstance(believed, Refusal):
             self._waiting.setdefault(pod.node, {})[pod.uid] = pod
-            return holds
+            return believed
+        holds, left = believed
         self._forget_waiting(pod.uid, pod.node)
-        claim = Claim(pod.uid, pod.namespace, pod.name, pod.node, holds, ClaimState.BOUND)
+        claim = Claim(pod.uid, pod.namespace, pod.name, pod.node, holds, ClaimState.BOUND, left)
         self.ledger.open(claim)
         shown = self._shown[pod.node]
         self._follow(claim, shown.get(pod.uid, ()))
         changed = self._invalidate(pod.node, (claim,), shown)
         self._refresh(pod.node, changed | {hold.gpu for hold in (*holds, *shown.get(pod.uid, ()))})
+        for other in tuple(self._waiting.get(pod.node, {}).values()) if left else ():
+            self.adopt(other)
         return None
 
     def end(self, uid: str, node: str = "") -> bool:
@@ -286,32 +290,25 @@ class Inventory:
                 self._waiting.setdefault(other.node, {})[other.uid] = pod
         return changed
 
-    def _believed(self, pod: BoundPod) -> tuple[Hold, ...] | Refusal:
-        """The holds that a bound pod's promises make, or why they cannot be believed."""
+    def _believed(self, pod: BoundPod) -> tuple[tuple[Hold, ...], tuple[Hold, ...]] | Refusal:
+        """The holds of a pod found bound and the promised ones that it left, or why its promises cannot be believed."""
         report = self._reports.get(pod.node)
         if report is None:
             return Refusal("its node has no report")
-        asked = Counter(dict(pod.request.counts))
+        promised = promised_holds(pod.request, pod.promises, report)
         shown = self._shown[pod.node].get(pod.uid, ())
-        if shown and held.profiles(shown) == asked:
-            return shown
-        if Counter(promise.profile for promise in pod.promises) != asked:
-            return Refusal(f"its annotation does not promise what it asks for ({pod.request})")
-        gpus = report.by_uuid()
-        holds = []
-        for promise in pod.promises:
-            gpu = gpus.get(promise.gpu)
-            if gpu is None or gpu.catalogue is None:
-                return Refusal(f"its annotation names GPU {promise.gpu[:80]!r}, which the node does not report")
-            try:
-                geometry.compiled(gpu.catalogue)
-                placement = gpu.catalogue.placement(promise.profile, promise.start)
-            except errors.CatalogueError as error:
-                return Refusal(str(error))
-            holds.append(Hold(promise.container, promise.gpu, placement))
-        holds = [*held.corrected(holds, shown)]
-        taken = self._not_free(pod.uid, pod.node, holds)
-        return tuple(holds) if taken is None else Refusal(f"its promised place is taken: {taken}")
+        if shown and held.profiles(shown) == Counter(dict(pod.request.counts)):
+            return shown, () if isinstance(promised, Refusal) else held.left(promised, shown)
+        if isinstance(promised, Refusal):
+            return promised
+        corrected = held.corrected(promised, shown)
+        taken = self._not_free(pod.uid, pod.node, corrected)
+        if taken is None:
+            return corrected, held.left(promised, corrected)
+        exchanged = held.exchanged(promised, (c for c in self.ledger.on_node(pod.node) if c.uid != pod.uid))
+        if not shown and exchanged and self._not_free(pod.uid, pod.node, exchanged) is None:
+            return exchanged, ()
+        return Refusal(f"its promised place is taken: {taken}")
 
     def _not_free(self, uid: str, node: str, holds: Sequence[Hold], void: Iterable[str] = ()) -> Refusal | None:
         """Why a pod cannot hold these places of a reported node beside all but the void claims; None if it can."""

@@ -70,7 +70,7 @@ class Hold:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A pod's hold on placements of one node."""
+    """A pod's hold on placements of one node. `left` are places that it was promised when found bound, and left."""
 
     uid: str
     namespace: str
@@ -78,6 +78,7 @@ class Claim:
     node: str
     holds: tuple[Hold, ...]
     state: ClaimState
+    left: tuple[Hold, ...] = ()
 
     @property
     def pod(self) -> str:

@@ -161,3 +161,20 @@ def test_a_pod_on_a_node_without_report_waits_for_it(inventory: Inventory) -> No
     assert list(inventory.waiting()) == [bound]
     inventory.observe(node("n2").gpu().report())
     assert inventories.state(inventory, "a") is ClaimState.BOUND
+
+
+@pytest.mark.parametrize("first", ["late", "early"])
+def test_pods_found_with_exchanged_places_are_both_taken_over(inventory: Inventory, first: str) -> None:
+    """A pod whose promised place another one has gets the place that this one was promised, in either order."""
+    inventory.observe(node().gpu().allocated("1g.5gb", 0, pod="early").report())
+    bound = {
+        "late": pod("late", "1g.5gb").promised(inventories.GPU, "1g.5gb", 0).bound("n1"),
+        "early": pod("early", "1g.5gb").promised(inventories.GPU, "1g.5gb", 5).bound("n1"),
+    }
+    inventory.adopt(bound.pop(first))
+    for other in bound.values():
+        assert inventory.adopt(other) is None
+    inventory.check()
+    assert inventories.places(inventory, "early") == [f"{inventories.GPU} 1g.5gb@0"]
+    assert inventories.places(inventory, "late") == [f"{inventories.GPU} 1g.5gb@5"]
+    assert not list(inventory.waiting())
