@@ -31,6 +31,8 @@ ORDINARY, EDITED, WILD = "ordinary", "edited", "wild"
 
 Draw = st.DataObject
 
+pytestmark = pytest.mark.timeout(600)  # a failure is made small first, which takes minutes
+
 
 @pytest.fixture(autouse=True)
 def quiet() -> Iterator[None]:
