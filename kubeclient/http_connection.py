@@ -99,8 +99,8 @@ class HttpConnection(asyncio.Protocol):
 
         The kernel gathers meanwhile (SO_RCVLOWAT); a transport that pauses would still be woken for each TLS record.
         """
-        if self._transport is not None and self._problem is None:
-            sock = self._transport.get_extra_info("socket")
+        sock = self._transport.get_extra_info("socket") if self._transport is not None else None
+        if sock is not None and self._problem is None:  # uvloop's has none once it is closed, before it says so
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, MUCH if on else 1)
 
     def fail(self, problem: OSError) -> None:

@@ -143,3 +143,20 @@ async def test_a_vanished_server_is_noticed_within_45_seconds() -> None:
         )
         assert (idle, interval, patience) == (15, 5, 40_000)
         transport.abort()
+
+
+class _ClosedTransport(asyncio.Transport):
+    """What uvloop's transport is between the end of its socket and the word of it."""
+
+    def get_extra_info(self, name: str, default: object = None) -> object:
+        """Nothing is left to tell."""
+        return default
+
+
+async def test_a_socket_that_is_closed_already_needs_no_gathering() -> None:
+    """Between the end of a socket and the event loop's word of it, nothing is asked of the socket."""
+    connection = HttpConnection()
+    connection.connection_made(_ClosedTransport())
+    connection.gather(True)
+    connection.gather(False)
+    assert connection.reusable
