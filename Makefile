@@ -7,12 +7,15 @@ UV_VERSION := 0.13.9
 ARGS ?=
 MINUTES ?= 10
 SEED ?= 1
+FACTOR ?= 20
+FUZZERS := tests/property/test_hostile_bodies.py tests/unit/kubeclient/test_garbage_answers.py tests/property/test_agent_machine.py \
+  tests/property/test_both_services.py tests/property/test_inventory_machine.py
 # Tests on as many processes as there are cores, but four: more would not shorten the longest group (tests/conftest.py).
 PARALLEL := -n auto --maxprocesses=4 --dist loadgroup --no-loadscope-reorder
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install lock demo demo-picture cluster test test-fast coverage e2e soak fail-points matrix check format lint types imports bench recorded drawings docs clean control-plane real-node manifests manifests-check protos
+.PHONY: help install lock demo demo-picture cluster test test-fast coverage e2e soak fuzz fail-points matrix check format lint types imports bench recorded drawings docs clean control-plane real-node manifests manifests-check protos
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -67,6 +70,9 @@ e2e: control-plane real-node ## tests/e2e: genuine Kubernetes, and a real node w
 
 soak: control-plane real-node ## churn, faults, a bad network and hostile tenants together (MINUTES=10, SEED=1)
 	@$(BIN)/python -m tests.soak $(MINUTES) $(SEED)
+
+fuzz: install ## the fuzzers and state machines for hours, with other draws each time (FACTOR=20, SEED=…)
+	MIGSCHED_FUZZ_FACTOR=$(FACTOR) MIGSCHED_FUZZ_SEED=$(SEED) HYPOTHESIS_PROFILE=hunt $(BIN)/pytest --timeout=0 $(FUZZERS) $(ARGS)
 
 fail-points: control-plane real-node ## fail both services in every way at every fail point, on genuine Kubernetes
 	MIGSCHED_FAILURES=all $(BIN)/pytest tests/e2e/scheduling/test_fail_points.py tests/e2e/real_node/test_agent_fail_points.py $(ARGS)

@@ -16,11 +16,11 @@ from kubeclient import kube
 from kubeclient.http_client import HttpClient
 from kubeclient.http_connection import HttpConnection
 from kubeclient.objects import Pod
+from tests.fuzzing import FACTOR, SEED, damaged
 from tests.poisons import POISONS
 from tests.unit.kubeclient.scripted import chunk
 
-ANSWERS = 20_000  # on each of the two event loops
-SEED = 11
+ANSWERS = 20_000 * FACTOR  # on each of the two event loops
 
 DECODE = msgspec.json.Decoder(Pod).decode
 POD = b'{"metadata":{"name":"p","uid":"u","resourceVersion":"5"},"spec":{},"status":{}}'
@@ -38,6 +38,7 @@ BODIES: Sequence[bytes] = (
 )
 STATUSES = (b"200 OK", b"201 Created", b"204 No Content", b"304 Not Modified", b"404 Not Found", b"429 Busy", b"500 No")
 ODD_STATUSES = (b"100 Continue", b"101 Switching Protocols", b"103 Early Hints", b"199 x", b"299 x", b"0 x", b"999 x")
+ENDS = (b"\r\n", b"x", b"HTTP/1.1 100 Continue\r\n\r\n")
 HEADERS = (
     b"Upgrade: h2c\r\nConnection: Upgrade",
     b"Connection: close",
@@ -72,27 +73,7 @@ def answer(at: random.Random) -> bytes:
         cut = at.randrange(len(body) + 1)
         parts = b"".join(chunk(part) for part in (body[:cut], body[cut:]) if part)
         text = head + b"Transfer-Encoding: chunked\r\n\r\n" + parts + b"0\r\n\r\n"
-    return damaged(text, at)
-
-
-def damaged(text: bytes, at: random.Random) -> bytes:
-    """The text, cut, doubled, with bytes changed, or replaced by noise; or as it is."""
-    way = at.randrange(7)
-    cut = at.randrange(len(text) + 1)
-    if way == 0:
-        return text[:cut]
-    if way == 1:
-        return text[:cut] + text[max(0, cut - at.randrange(1, 50)) :]
-    if way == 2:
-        spoiled = bytearray(text)
-        for _ in range(at.randrange(1, 6)):
-            spoiled[at.randrange(len(spoiled))] = at.randrange(256)
-        return bytes(spoiled)
-    if way == 3 and at.random() < 0.3:
-        return at.randbytes(at.randrange(200))
-    if way == 4:
-        return text + at.choice((text, b"\r\n", b"x", b"HTTP/1.1 100 Continue\r\n\r\n"))
-    return text
+    return damaged(text, at, ends=ENDS)
 
 
 class Garbage(asyncio.Transport):

@@ -148,7 +148,7 @@ async def test_a_vanished_server_is_noticed_within_45_seconds() -> None:
 class _ClosedTransport(asyncio.Transport):
     """What uvloop's transport is between the end of its socket and the word of it."""
 
-    def get_extra_info(self, name: str, default: object = None) -> object:
+    def get_extra_info(self, name: str, default: object = None) -> object:  # noqa: ARG002 - the signature
         """Nothing is left to tell."""
         return default
 
