@@ -244,7 +244,11 @@ def everything(
 
     Example: migsched bench all --quick
     """
-    chosen = registry.find(only or ())
+    measure_and_judge(registry.find(only or ()), quick=quick, update=update, file=file, form=form)
+
+
+def measure_and_judge(chosen: Sequence[Benchmark], *, quick: bool, update: bool, file: Path, form: Form) -> None:
+    """Run these benchmarks, keep the results in the file, show and judge them. Exits with 1 where one falls short."""
     checkout.require_for_benchmarks(*(part.name for part in chosen))
     known = results.read(file) if update and file.exists() else None
     if known is not None and known.quick != quick:

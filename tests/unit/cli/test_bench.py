@@ -4,9 +4,12 @@ import json
 from pathlib import Path
 
 import pytest
+import typer
 
-from benchmarks import registry, results
+from benchmarks import results
 from benchmarks.benchmark import Benchmark, Progress, Rows
+from cli import bench
+from cli.output import Format
 from tests.unit.benchmarks import small_results
 from tests.unit.cli.command_line import CommandLine
 
@@ -31,19 +34,18 @@ def test_broken_bounds_are_exit_code_1(migsched: CommandLine, tmp_path: Path, ac
     assert [one.ok for one in kept] == [one["ok"] for one in document["verdicts"]]
 
 
-def test_a_part_that_fails_is_exit_code_1(
-    migsched: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_part_that_fails_is_exit_code_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Where a part cannot be measured the command says why and fails, and the file says it too."""
 
     def measure(quick: bool, progress: Progress) -> Rows:
         raise OSError("no such machine")
 
-    monkeypatch.setattr(registry, "BENCHMARKS", (Benchmark("broken", "Broken", "Is it?", "So.", measure, "all"),))
+    broken = Benchmark("broken", "Broken", "Is it?", "So.", measure, "all")
     file = tmp_path / "results.json"
-    ran = migsched.run("bench", "all", "--results", str(file))
-    assert ran.code == 1
-    assert "migsched: broken failed: OSError: no such machine" in ran.err
+    with pytest.raises(typer.Exit) as ended:
+        bench.measure_and_judge((broken,), quick=False, update=False, file=file, form=Format.TABLE)
+    assert ended.value.exit_code == 1
+    assert "migsched: broken failed: OSError: no such machine" in capsys.readouterr().err
     assert json.loads(file.read_bytes())["parts"]["broken"]["failed"] == "OSError: no such machine"
 
 
