@@ -1,0 +1,201 @@
+"""From Kubernetes' own words to `PodConstraints` and `NodeFacts`: the parts of a pod and a node that decide where pods
+may run, as types and by `pod` and `node`.
+
+The text is anybody's. What is too large, or has another form than Kubernetes gives it, is left out and named in what
+comes back; nothing is raised.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from allocator.eligibility import amounts
+from allocator.eligibility.amounts import ContainerQuantities
+from allocator.eligibility.constraints import PodConstraints, Toleration
+from allocator.eligibility.node import NO_SCHEDULE, UNREACHABLE, NodeFacts, Taint
+from allocator.eligibility.node_selector import NodeSelectorRequirement, NodeSelectorTerm
+
+MAX_LABELS, MAX_LABEL_CHARACTERS = 256, 24_576  # of a node, to be kept
+MAX_TAINTS = 64
+_MIG = "nvidia.com/mig-"  # what `placement` judges, exactly
+
+
+class _Requirement(Struct, frozen=True):
+    key: str = ""
+    operator: str = ""
+    values: tuple[str, ...] | None = None
+
+
+class _Term(Struct, frozen=True, rename="camel"):
+    match_expressions: tuple[_Requirement, ...] | None = None
+    match_fields: tuple[_Requirement, ...] | None = None
+
+
+class _Required(Struct, frozen=True, rename="camel"):
+    node_selector_terms: tuple[_Term, ...] | None = None
+
+
+_REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
+
+
+class _NodeAffinity(Struct, frozen=True):
+    required: _Required | None = msgspec.field(default=None, name=_REQUIRED)
+
+
+class _PodAffinity(Struct, frozen=True):
+    required: tuple[Any, ...] | None = msgspec.field(default=None, name=_REQUIRED)
+
+
+class _Affinity(Struct, frozen=True, rename="camel"):
+    node_affinity: _NodeAffinity | None = None
+    pod_affinity: _PodAffinity | None = None
+    pod_anti_affinity: _PodAffinity | None = None
+
+
+class _Toleration(Struct, frozen=True):
+    key: str = ""
+    operator: str = ""
+    value: str = ""
+    effect: str = ""
+
+
+class _Spread(Struct, frozen=True, rename="camel"):
+    when_unsatisfiable: str = ""
+
+
+class _Volume(Struct, frozen=True, rename="camel"):
+    persistent_volume_claim: Any = None
+    ephemeral: Any = None
+    csi: Any = None
+
+
+class _PodResources(Struct, frozen=True):
+    requests: dict[str, str | int] | None = None
+
+
+class PodSpecPart(Struct, frozen=True, rename="camel"):
+    """A pod's spec, as far as it says where the pod may run, without its containers."""
+
+    node_name: str = ""
+    node_selector: dict[str, str] | None = None
+    affinity: _Affinity | None = None
+    tolerations: tuple[_Toleration, ...] | None = None
+    topology_spread_constraints: tuple[_Spread, ...] | None = None
+    volumes: tuple[_Volume, ...] | None = None
+    resource_claims: tuple[Any, ...] | None = None
+    resources: _PodResources | None = None
+    overhead: dict[str, str | int] | None = None
+
+
+class _Taint(Struct, frozen=True):
+    key: str = ""
+    effect: str = ""
+    value: str = ""
+
+
+class _NodeSpec(Struct, frozen=True):
+    unschedulable: bool | None = None
+    taints: tuple[_Taint, ...] | None = None
+
+
+class _Condition(Struct, frozen=True):
+    type: str = ""
+    status: str = ""
+
+
+class _NodeStatus(Struct, frozen=True):
+    allocatable: dict[str, str | int] | None = None
+    conditions: tuple[_Condition, ...] | None = None
+
+
+class _NodePart(Struct, frozen=True):
+    spec: _NodeSpec | None = None
+    status: _NodeStatus | None = None
+
+
+def pod(
+    part: PodSpecPart,
+    containers: Sequence[ContainerQuantities],
+    init: Sequence[ContainerQuantities] = (),
+    *,
+    host_ports: bool = False,
+) -> PodConstraints:
+    """What a pod asks of its node.
+
+    `node_name` is kept: of a pod that has a node already, the caller leaves it out to ask where else it may run.
+    """
+    of_pod = part.resources.requests if part.resources else None
+    requests, unreadable = amounts.requested(containers, init, of_pod=of_pod, overhead=part.overhead)
+    asked = [*(container.requests for container in (*containers, *init)), of_pod, part.overhead]
+    required = part.affinity and part.affinity.node_affinity and part.affinity.node_affinity.required
+    return PodConstraints(
+        node_name=part.node_name,
+        node_selector=tuple((part.node_selector or {}).items()),
+        node_affinity=tuple(map(_term, required.node_selector_terms or ())) if required else None,
+        tolerations=tuple(Toleration(t.key, t.operator, t.value, t.effect) for t in part.tolerations or ()),
+        requests=requests,
+        unjudged=(*unreadable, *amounts.unjudged(asked, (_MIG,)), *_unjudged(part, host_ports=host_ports)),
+    )
+
+
+def _term(term: _Term) -> NodeSelectorTerm:
+    return NodeSelectorTerm(_requirements(term.match_expressions), _requirements(term.match_fields))
+
+
+def _requirements(wire: Iterable[_Requirement] | None) -> tuple[NodeSelectorRequirement, ...]:
+    return tuple(NodeSelectorRequirement(one.key, one.operator, one.values or ()) for one in wire or ())
+
+
+def _unjudged(part: PodSpecPart, *, host_ports: bool) -> list[str]:
+    affinity, volumes = part.affinity or _Affinity(), part.volumes or ()
+    names = {
+        "inter-pod affinity": affinity.pod_affinity is not None and bool(affinity.pod_affinity.required),
+        "inter-pod anti-affinity": affinity.pod_anti_affinity is not None and bool(affinity.pod_anti_affinity.required),
+        "topology spread": any(
+            spread.when_unsatisfiable != "ScheduleAnyway" for spread in part.topology_spread_constraints or ()
+        ),
+        "host ports": host_ports,
+        "volumes": any(v.persistent_volume_claim or v.ephemeral or v.csi for v in volumes),
+        "resource claims": bool(part.resource_claims),
+    }
+    return [name for name, asked in names.items() if asked]
+
+
+def unreadable_pod(why: str) -> PodConstraints:
+    """The constraints of a pod whose own cannot be read, or are too large."""
+    return PodConstraints(unjudged=(f"its scheduling constraints, {why}",))
+
+
+def node(name: str, labels: Mapping[str, str] | None, part: Any) -> NodeFacts:
+    """What decides which pods a node takes. `part` is the Node as text (JSON) or as decoded JSON."""
+    labels = labels if labels is None or _are_few(labels) else None
+    try:
+        wire = msgspec.convert(part, _NodePart) if isinstance(part, Mapping) else _DECODE_NODE(part)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+        unknown = ("what the node says of itself, which cannot be read",)
+        return NodeFacts(name, labels=labels, allocatable=amounts.UNKNOWN, unreadable=unknown)
+    spec, status = wire.spec or _NodeSpec(), wire.status or _NodeStatus()
+    taints = tuple(Taint(taint.key, taint.effect, taint.value) for taint in (spec.taints or ())[:MAX_TAINTS])
+    left_out = len(spec.taints or ()) - len(taints)
+    offered, unreadable = amounts.allocatable(status.allocatable or {})
+    ready = next((condition.status for condition in status.conditions or () if condition.type == "Ready"), "")
+    if ready == "Unknown" and not any(taint.key == UNREACHABLE for taint in taints):
+        taints = (*taints, Taint(UNREACHABLE, NO_SCHEDULE))
+    return NodeFacts(
+        name=name,
+        unschedulable=bool(spec.unschedulable),
+        ready=ready not in ("False", "Unknown"),
+        taints=taints,
+        labels=labels,
+        allocatable=offered,
+        unreadable=(*unreadable, *((f"{left_out} of the node's taints",) if left_out else ())),
+    )
+
+
+def _are_few(labels: Mapping[str, str]) -> bool:
+    return len(labels) <= MAX_LABELS and sum(map(len, (*labels, *labels.values()))) <= MAX_LABEL_CHARACTERS
+
+
+_DECODE_NODE = msgspec.json.Decoder(_NodePart).decode
