@@ -77,7 +77,7 @@ class Range:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class RangeVerdict:
     """What became of one bound; `row` is the worst row that it judges, None where there is none."""
 
     range: Range
@@ -169,10 +169,10 @@ def _check(where: str, entry: Mapping[str, Any], sources: Mapping[str, str]) -> 
         raise errors.SettingsError(f"{where}: {limit}", entry[limit], "give a number, or with `by` a number per value")
 
 
-def judge(ranges: Iterable[Range], measured: Mapping[str, Rows]) -> Sequence[Verdict]:
+def judge(ranges: Iterable[Range], measured: Mapping[str, Rows]) -> Sequence[RangeVerdict]:
     """A verdict per bound; of several matching rows the worst counts."""
     verdicts = []
     for bound in ranges:
         rows = [r for r in measured.get(bound.measure, ()) if bound.matches(r) and bound.judges(r)]
-        verdicts.append(Verdict(bound, max(rows, key=bound.beyond, default=None)))
+        verdicts.append(RangeVerdict(bound, max(rows, key=bound.beyond, default=None)))
     return verdicts

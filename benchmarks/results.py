@@ -77,7 +77,7 @@ class BenchmarkResult(msgspec.Struct):
 
 
 class RecordedVerdict(msgspec.Struct):
-    """What became of one bound; see `ranges.Verdict`."""
+    """What became of one bound; see `ranges.RangeVerdict`."""
 
     measure: str
     where: dict[str, Any]
