@@ -12,7 +12,7 @@ import msgspec
 from msgspec import Struct
 
 from allocator.eligibility import amounts
-from allocator.eligibility.amounts import ContainerQuantities
+from allocator.eligibility.amounts import ContainerQuantities, Quantities
 from allocator.eligibility.constraints import PodConstraints, Toleration
 from allocator.eligibility.node import NO_SCHEDULE, UNREACHABLE, NodeFacts, Taint
 from allocator.eligibility.node_selector import NodeSelectorRequirement, NodeSelectorTerm
@@ -89,6 +89,27 @@ class PodSpecPart(Struct, frozen=True, rename="camel"):
     overhead: dict[str, str | int] | None = None
 
 
+class _Port(Struct, frozen=True, rename="camel"):
+    host_port: int | None = None
+
+
+class _Resources(Struct, frozen=True):
+    limits: dict[str, str | int] | None = None
+    requests: dict[str, str | int] | None = None
+
+
+class _Container(Struct, frozen=True, rename="camel"):
+    resources: _Resources | None = None
+    restart_policy: str | None = None
+    ports: tuple[_Port, ...] | None = None
+
+
+class _PodSpec(PodSpecPart, frozen=True, rename="camel"):
+    containers: tuple[_Container, ...] | None = None
+    init_containers: tuple[_Container, ...] | None = None
+    host_network: bool | None = None
+
+
 class _Taint(Struct, frozen=True):
     key: str = ""
     effect: str = ""
@@ -140,6 +161,33 @@ def pod(
     )
 
 
+def pod_of(spec: Any) -> PodConstraints:
+    """What a pod with this spec asks of its node; `spec` is decoded JSON or YAML."""
+    try:
+        whole = msgspec.convert(spec, _PodSpec)
+    except (msgspec.ValidationError, RecursionError):
+        return unreadable_pod("which cannot be read")
+    main, init = whole.containers or (), whole.init_containers or ()
+    ports = [port for container in (*main, *init) for port in container.ports or ()]
+    asked_ports = any(port.host_port for port in ports) or bool(whole.host_network and ports)
+    return pod(whole, _quantities(main), _quantities(init), host_ports=asked_ports)
+
+
+def _quantities(containers: Iterable[_Container]) -> list[ContainerQuantities]:
+    return [
+        container_quantities(resources.limits, resources.requests, container.restart_policy)
+        for container in containers
+        for resources in (container.resources or _Resources(),)
+    ]
+
+
+def container_quantities(
+    limits: Quantities | None, requests: Quantities | None, restart_policy: str | None
+) -> ContainerQuantities:
+    """What a container asks for: its requests, and its limits where it has none, as the API server completes them."""
+    return ContainerQuantities({**(limits or {}), **(requests or {})}, restart_policy == "Always")
+
+
 def _term(term: _Term) -> NodeSelectorTerm:
     return NodeSelectorTerm(_requirements(term.match_expressions), _requirements(term.match_fields))
 
@@ -170,12 +218,12 @@ def unreadable_pod(why: str) -> PodConstraints:
 
 def node(name: str, labels: Mapping[str, str] | None, part: Any) -> NodeFacts:
     """What decides which pods a node takes. `part` is the Node as text (JSON) or as decoded JSON."""
-    labels = labels if labels is None or _are_few(labels) else None
+    kept = dict(labels or {}) if _are_few(labels or {}) else None
     try:
         wire = msgspec.convert(part, _NodePart) if isinstance(part, Mapping) else _DECODE_NODE(part)
     except (msgspec.MsgspecError, UnicodeError, RecursionError):
         unknown = ("what the node says of itself, which cannot be read",)
-        return NodeFacts(name, labels=labels, allocatable=amounts.UNKNOWN, unreadable=unknown)
+        return NodeFacts(name, labels=kept, allocatable=amounts.UNKNOWN, unreadable=unknown)
     spec, status = wire.spec or _NodeSpec(), wire.status or _NodeStatus()
     taints = tuple(Taint(taint.key, taint.effect, taint.value) for taint in (spec.taints or ())[:MAX_TAINTS])
     left_out = len(spec.taints or ()) - len(taints)
@@ -188,7 +236,7 @@ def node(name: str, labels: Mapping[str, str] | None, part: Any) -> NodeFacts:
         unschedulable=bool(spec.unschedulable),
         ready=ready not in ("False", "Unknown"),
         taints=taints,
-        labels=labels,
+        labels=kept,
         allocatable=offered,
         unreadable=(*unreadable, *((f"{left_out} of the node's taints",) if left_out else ())),
     )
