@@ -129,7 +129,7 @@ def _render(running: Demo, options: demos.DemoOptions, picture: Picture) -> Rend
 
 
 def _url_flag(api_url: str) -> str:
-    return "" if api_url == api_client.DEFAULT_URL else f" --api-url {api_url}"
+    return "" if api_url == api_client.LOCAL_URL else f" --api-url {api_url}"
 
 
 def _placed(picture: Picture) -> Table:

@@ -58,7 +58,7 @@ def write(file: Path, content: str) -> None:
         raise errors.InputError("file", str(file), fix) from error
 
 
-def snapshot(file: Path | None, api_url: str) -> Saved:
+def snapshot(file: Path | None, api_url: api_client.Address) -> Saved:
     """A snapshot from a file, or of the cluster of a running scheduler. Raises InputError or NoAnswerError."""
     if file is not None:
         return snapshot_file.decode(text_of(file))

@@ -1,6 +1,7 @@
-"""Flags of a command from the fields of its settings: each field is declared once, with its unit, default and meaning.
+"""Flags that commands share: those from the fields of settings, and those about where to ask and what to look at.
 
-Used by `migsched scheduler` and `migsched agent`, and by the commands that start a scheduler in their own process.
+Each field of a form of settings is declared once, with its unit, default and meaning: `migsched scheduler` and
+`migsched agent` get a flag for each of them. `main` gives `add_cluster_flags` every command that asks the API.
 """
 
 import inspect
@@ -10,8 +11,17 @@ from collections.abc import Callable, Mapping
 from typing import Annotated, Any
 
 import typer
+import typer.main
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings
+
+Namespace = Annotated[
+    str | None, typer.Option("--namespace", "-n", metavar="NAME", help="Only the pods of this namespace.")
+]
+PodNamespace = Annotated[
+    str | None,
+    typer.Option("--namespace", "-n", metavar="NAME", help="The pod's namespace, where its name is given without."),
+]
 
 UNITS = {"_s": "SECONDS", "_mib": "MIB"}  # by what a field's name ends with
 
@@ -47,6 +57,35 @@ def of_fields(form: type[BaseSettings], **names: str) -> Callable[[Callable[...,
         return run
 
     return decorate
+
+
+def add_cluster_flags(command: Any, flags: Mapping[str, Any]) -> None:
+    """Give a command that is made flags beside its parameters; what they say is in the context's `meta`.
+
+    They are read before the command's own parameters, whose callbacks may look there.
+    """
+
+    def none(**_: Any) -> None:
+        """The carrier of the flags."""
+
+    none.__signature__ = inspect.Signature(  # type: ignore[attr-defined]  # what typer reads
+        [
+            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+            for name, annotation in flags.items()
+        ]
+    )
+    none.__annotations__ = dict(flags)
+    carrier = typer.Typer(add_completion=False)
+    carrier.command()(none)
+    for option in typer.main.get_command(carrier).params:
+        if option.name in flags:
+            option.expose_value, option.is_eager, option.callback = False, True, _remember
+            command.params.append(option)
+
+
+def _remember(ctx: Any, parameter: Any, value: Any) -> Any:
+    ctx.meta[parameter.name] = value
+    return value
 
 
 def default(form: type[BaseSettings], field: str) -> Any:

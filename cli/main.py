@@ -65,6 +65,10 @@ def load(name: str) -> Any:
         subcommands.command(name)(getattr(module, name))
     command = typer.main.get_command(subcommands)
     command.name = name
+    if any(parameter.name == "api_url" for parameter in command.params):
+        from cli import api_client, flags  # slow to load: not for the list of commands
+
+        flags.add_cluster_flags(command, api_client.CLUSTER_FLAGS)
     return command
 
 

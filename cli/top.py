@@ -1,7 +1,6 @@
 """`migsched top`: nodes, their GPUs, and what is on every memory slice."""
 
 import asyncio
-from pathlib import Path
 from typing import Annotated
 
 import msgspec
@@ -9,6 +8,7 @@ import typer
 from rich.console import Group, RenderableType
 from rich.table import Table
 
+from allocator import errors
 from allocator.claims import contract, inventory, node_document, snapshot
 from allocator.claims.snapshot import NodeView
 from cli import api_client, output, slot_map
@@ -17,9 +17,9 @@ from cli.output import Format
 
 def top(
     api_url: api_client.ApiUrl = api_client.DEFAULT_URL,
-    kubeconfig: Annotated[
-        Path | None, typer.Option(help="Read the agents' MigNodes from this cluster instead of asking the API.")
-    ] = None,
+    mig_nodes: Annotated[
+        bool, typer.Option("--mig-nodes", help="Read the agents' MigNodes of the cluster instead of asking the API.")
+    ] = False,
     node: Annotated[list[str] | None, typer.Option(help="Only this node; may be repeated.")] = None,
     form: Annotated[Format, typer.Option("--output", "-o", help="How to print.")] = Format.TABLE,
 ) -> None:
@@ -27,24 +27,28 @@ def top(
 
     Example: migsched top --node node-1
     """
-    views = _from_api(api_url) if kubeconfig is None else asyncio.run(_from_cluster(kubeconfig))
+    views = asyncio.run(_from_cluster(api_url)) if mig_nodes else _from_api(api_url)
     wanted = [view for view in views if not node or view.name in node]
     output.show(form, lambda: [node_document.encode(view) for view in wanted], lambda: _table(wanted))
     if not wanted:
         raise typer.Exit(1)
 
 
-def _from_api(api_url: str) -> list[NodeView]:
+def _from_api(api_url: api_client.Address) -> list[NodeView]:
     return api_client.get(api_url, "/api/v1/nodes", lambda nodes: [node_document.decode(node) for node in nodes])
 
 
-async def _from_cluster(kubeconfig: Path) -> list[NodeView]:
+async def _from_cluster(address: api_client.Address) -> list[NodeView]:
     """What the agents report; claims that are not cut yet are the scheduler's alone and do not show."""
     from kubeclient.kube import Connection  # slow to load
+    from kubeclient.kubeconfig import Kubeconfig
     from simulator.cluster import api
     from simulator.cluster.kube_api import KubeApi
 
-    connection = await Connection.connect(kubeconfig)
+    files = api_client.kubeconfigs(address.kubeconfig)
+    if not files:
+        raise errors.SettingsError("kubeconfig", "~/.kube/config", "there is none: name one, or set KUBECONFIG")
+    connection = await Connection.to(await Kubeconfig.load(*files, context=address.context))
     try:
         page = await KubeApi(connection).list(api.MIG_NODE)
     finally:

@@ -89,6 +89,7 @@ def configuration(application: ASGIApp, limits: ConnectionLimits, **options: Any
         access_log=False,
         proxy_headers=False,
         server_header=False,
+        headers=[("Server", "migsched")],  # by which our own clients tell us from whoever else has the port
         date_header=False,
         lifespan="off",
         **options,

@@ -94,6 +94,11 @@ class Connection:
             from kubeclient.kubeconfig import Kubeconfig  # a second and 25 MiB that a pod can do without
 
             access = await Kubeconfig.load(kubeconfig)
+        return await cls.to(access, user_agent=user_agent, calls=calls)
+
+    @classmethod
+    async def to(cls, access: Access, *, user_agent: str = "migsched", calls: int = CALLS) -> "Connection":
+        """The connection that an access gives. Raises SettingsError for one that cannot be used, and closes it."""
         try:
             proxy.check_environment(access.host, os.environ)
             return cls(access, user_agent=user_agent, calls=calls)

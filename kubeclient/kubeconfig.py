@@ -10,20 +10,19 @@ gave. A `tokenFile` is read again each time.
 import asyncio
 import ssl
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import structlog
-import yaml
 from cryptography import x509
 from kubernetes.aio import client as kubernetes_client
 from kubernetes.aio import config as kubernetes_config
 from kubernetes.aio.client import rest as kubernetes_rest
 
 from allocator import errors
-from kubeclient import proxy, token
+from kubeclient import kubeconfig_files, proxy, token
 from kubeclient.tls_files import CHECK_S, FileState, TlsFiles, file_state
 
 READ_S = 30.0  # for a credential plugin to answer
@@ -34,21 +33,25 @@ _log = structlog.get_logger("kubeconfig")
 
 
 class Kubeconfig:
-    """The current context of a kubeconfig. Make it with `load`, inside the event loop that uses it.
+    """One context of a kubeconfig. Make it with `load`, inside the event loop that uses it.
 
     `check_s` is how often at most its files are looked at, and its plugin is asked. A plugin that does not answer
     within `read_s` is not waited for longer, nor asked a second time before it ends.
     """
 
-    def __init__(self, file: Path, *, check_s: float = CHECK_S, read_s: float = READ_S) -> None:
-        self._file = file
+    def __init__(
+        self, *files: Path, context: str | None = None, check_s: float = CHECK_S, read_s: float = READ_S
+    ) -> None:
+        self._files_read = files
+        self._shown = ":".join(map(str, files))
+        self._context_name = context
         self._check_s = check_s
         self._read_s = read_s
         self._reading = asyncio.Lock()
         self._look_at = 0.0
         self._refused = False
         self._renew_at: datetime | None = None
-        self._state: FileState | None = None
+        self._state: tuple[FileState, ...] = ()
         self._loading: asyncio.Task[_Loaded] | None = None  # while a plugin takes its time
         self._configuration: Any = None
         self._token_file: Path | None = None
@@ -57,9 +60,11 @@ class Kubeconfig:
         self.server_name = ""
 
     @classmethod
-    async def load(cls, file: Path, *, check_s: float = CHECK_S, read_s: float = READ_S) -> "Kubeconfig":
-        """Read the file. Raises SettingsError if it cannot be used."""
-        made = cls(file, check_s=check_s, read_s=read_s)
+    async def load(
+        cls, *files: Path, context: str | None = None, check_s: float = CHECK_S, read_s: float = READ_S
+    ) -> "Kubeconfig":
+        """Read the files, as one; without `context` the current one counts. Raises SettingsError if unusable."""
+        made = cls(*files, context=context, check_s=check_s, read_s=read_s)
         try:
             await made._read()
             made._authorization()
@@ -68,7 +73,7 @@ class Kubeconfig:
             await made.close()
             if isinstance(error, errors.SettingsError):
                 raise
-            raise errors.SettingsError("kubeconfig", str(file), f"cannot be used: {error}") from error
+            raise made._unusable(str(error)) from error
         made.host = made._configuration.host.rstrip("/")
         made.server_name = made._configuration.tls_server_name or ""
         return made
@@ -105,7 +110,7 @@ class Kubeconfig:
         if self._refused or (self._renew_at is not None and datetime.now(UTC) >= self._renew_at):
             return True
         try:
-            changed = file_state(str(self._file)) != self._state
+            changed = _state(self._files_read) != self._state
         except OSError:  # between two writes
             changed = False
         if not changed:
@@ -117,28 +122,28 @@ class Kubeconfig:
         try:
             await self._read()
             self._refused = False
-            _log.info("credentials read again", kubeconfig=str(self._file))
+            _log.info("credentials read again", kubeconfig=self._shown)
         except (errors.SettingsError, OSError) as error:
-            _log.warning("credentials not read again", kubeconfig=str(self._file), error=str(error))
+            _log.warning("credentials not read again", kubeconfig=self._shown, error=str(error))
 
     async def _read(self) -> None:
         """Take the file's contents over, if all of them can be used. Raises SettingsError or OSError."""
-        self._loading = self._loading or asyncio.create_task(_load(self._file))
+        self._loading = self._loading or asyncio.create_task(_load(self._files_read, self._context_name))
         await asyncio.wait((self._loading,), timeout=self._read_s)
         if not self._loading.done():
             raise self._unusable(f"its credential plugin did not answer within {self._read_s:g} s")
         loading, self._loading = self._loading, None
         try:
             loaded = loading.result()
-        except OSError:
+        except (OSError, errors.SettingsError):
             raise
         except Exception as error:  # whatever the package and what it calls raise for a file that nobody checked
             raise self._unusable(f"{type(error).__name__} {error}") from error
         configuration, user = loaded.configuration, loaded.user
-        proxy.check_kubeconfig(str(self._file), configuration.proxy)
+        proxy.check_kubeconfig(self._shown, configuration.proxy)
         self._check_plugin(user, configuration, loaded.loader)
         token_file = user.get("tokenFile")
-        self._token_file = self._file.parent / str(token_file) if token_file else None
+        self._token_file = self._files_read[0].parent / str(token_file) if token_file else None
         self._state, self._configuration = loaded.state, configuration
         self._renew_at = _renewal(loaded.expiry)
 
@@ -154,7 +159,7 @@ class Kubeconfig:
         if self._token_file is not None:
             return f"Bearer {token.read(self._token_file)}"
         said: str = self._configuration.api_key.get("BearerToken", "")
-        return token.checked(said, f"the token of kubeconfig {self._file}") if said else ""
+        return token.checked(said, f"the token of kubeconfig {self._shown}") if said else ""
 
     def _context(self) -> ssl.SSLContext:
         """The package's own reading of what a kubeconfig says of TLS."""
@@ -166,35 +171,35 @@ class Kubeconfig:
         return of.ssl_ca_cert, of.cert_file, of.key_file
 
     def _unusable(self, why: str) -> errors.SettingsError:
-        return errors.SettingsError("kubeconfig", str(self._file), f"cannot be used: {why}")
+        return errors.SettingsError("kubeconfig", self._shown, f"cannot be used: {why}")
 
 
 class _Loaded(NamedTuple):
-    """What the package made of a file, which was in this state, and the user of its current context."""
+    """What the package made of files, which were in this state, and the user of the context."""
 
-    state: FileState
+    state: tuple[FileState, ...]
     configuration: Any
     loader: Any
     user: Mapping[str, Any]
     expiry: datetime | None
 
 
-async def _load(file: Path) -> _Loaded:
+async def _load(files: Sequence[Path], context: str | None) -> _Loaded:
     configuration = kubernetes_client.Configuration()
-    state = file_state(str(file))  # the package takes a missing file for an empty one
-    loader = await kubernetes_config.load_kube_config(  # type: ignore[no-untyped-call]  # untyped
-        config_file=str(file), client_configuration=configuration, persist_config=False
+    state = _state(files)  # the package takes a missing file for an empty one
+    document = kubeconfig_files.merge(files)
+    if context is not None and all(entry["name"] != context for entry in document["contexts"]):
+        known = ", ".join(sorted(entry["name"] for entry in document["contexts"])) or "none, it has no contexts"
+        raise errors.SettingsError("context", context, f"is not in {':'.join(map(str, files))}; use one of {known}")
+    loader = await kubernetes_config.load_kube_config_from_dict(  # type: ignore[no-untyped-call]  # untyped
+        config_dict=document, context=context, client_configuration=configuration
     )
-    user = _user(file)
+    user = kubeconfig_files.user_of(document, context)
     return _Loaded(state, configuration, loader, user, _expiry(user, configuration, loader))
 
 
-def _user(file: Path) -> Mapping[str, Any]:
-    """The user of the current context; the package has found that there is one context of that name."""
-    config = yaml.safe_load(file.read_text(encoding="utf-8"))
-    context = next(entry["context"] for entry in config["contexts"] if entry["name"] == config["current-context"])
-    users = [entry["user"] for entry in config.get("users") or () if entry["name"] == context.get("user")]
-    return users[0] or {} if users else {}
+def _state(files: Sequence[Path]) -> tuple[FileState, ...]:
+    return tuple(file_state(str(file)) for file in files)
 
 
 def _expiry(user: Mapping[str, Any], configuration: Any, loader: Any) -> datetime | None:

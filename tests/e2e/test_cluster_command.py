@@ -90,7 +90,10 @@ def test_cluster_schedules_and_stops(binaries: build.Binaries) -> None:
         catalogue = gpu_models.find(MODEL)
         assert all(catalogue.placement(one.profile, one.start) for one in places)
         shown = subprocess.run(
-            [*COMMAND, "top", "--kubeconfig", kubeconfig, "-o", "json"], capture_output=True, timeout=60, check=True
+            [*COMMAND, "top", "--mig-nodes", "--kubeconfig", kubeconfig, "-o", "json"],
+            capture_output=True,
+            timeout=60,
+            check=True,
         )
         masks = sorted(gpu["mask"] for node in json.loads(shown.stdout) for gpu in node["gpus"])
         assert masks == [0, 0b1111111]

@@ -41,10 +41,16 @@ class CommandLine:
 
 
 @contextmanager
-def serving(answers: Mapping[str, tuple[int, Any]]) -> Iterator[str]:
-    """An HTTP server that answers paths (with their query, decoded) with a status and JSON or bytes; its URL."""
+def serving(answers: Mapping[str, tuple[int, Any]], *, name: str = "migsched") -> Iterator[str]:
+    """An HTTP server that answers paths (with their query, decoded) with a status and JSON or bytes; its URL.
+
+    `name` is how it calls itself.
+    """
 
     class Handler(BaseHTTPRequestHandler):
+        def version_string(self) -> str:
+            return name
+
         def do_GET(self) -> None:
             status, body = answers.get(unquote_plus(self.path), (404, {"detail": "no such path"}))
             raw = body if isinstance(body, bytes) else json.dumps(body).encode()

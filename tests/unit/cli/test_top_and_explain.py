@@ -140,7 +140,7 @@ def test_url_that_is_none(url: str, migsched: CommandLine) -> None:
 
 def test_top_of_a_cluster_needs_its_kubeconfig(migsched: CommandLine) -> None:
     """A kubeconfig that is not there is named."""
-    outcome = migsched.run("top", "--kubeconfig", "/nowhere/config")
+    outcome = migsched.run("top", "--mig-nodes", "--kubeconfig", "/nowhere/config")
     assert outcome.code == 2
     assert "/nowhere/config" in outcome.err
 
@@ -161,3 +161,12 @@ def test_the_extender_is_not_the_api(migsched: CommandLine) -> None:
         outcome = migsched.run("top", "--api-url", url)
     assert outcome.code == 2
     assert "the extender answers POST to /v1/filter" in outcome.err
+
+
+@pytest.mark.parametrize("answer", [(404, b"<html>"), (302, b""), (404, {"detail": "Not Found"}), (403, {"a": 1})])
+def test_another_program_on_the_port_is_called_so(migsched: CommandLine, answer: tuple[int, Any]) -> None:
+    """Whoever else has the API's port is named by its own name, with the URL."""
+    with serving({"/api/v1/nodes": answer}, name="nginx/1.27") as url:
+        outcome = migsched.run("top", "--api-url", url)
+    assert (outcome.code, outcome.err.count("\n")) == (2, 1)
+    assert f"what answers at {url} is not migsched (HTTP {answer[0]}; it calls itself 'nginx/1.27')" in outcome.err

@@ -1,0 +1,138 @@
+"""Port-forward: connections to a port of a pod, through the API server, as `kubectl port-forward` makes them.
+
+Each is a WebSocket of the subprotocol v4.channel.k8s.io to the pod's `portforward` subresource (Kubernetes API,
+connectGetNamespacedPodPortforward): binary messages whose first byte is a channel, 0 for data and 1 for errors, and
+the first message of each channel only says which port it is about. The caller needs the right to `create` or `get`
+`pods/portforward`, and neither a route to the pod nor a hole in a NetworkPolicy.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import aiohttp
+
+from allocator import errors
+from kubeclient import status
+from kubeclient.access import Access
+from kubeclient.http_client import HttpAnswer, HttpClient
+from kubeclient.http_connection import MAX_ANSWER, HttpConnection
+
+PROTOCOL = "v4.channel.k8s.io"
+DATA, ERROR = 0, 1  # channels
+MAX_MESSAGE = 2**22  # bytes; the kubelet sends 32 KiB at most
+CONNECT_S = 30.0
+_SWITCHING = 101
+
+
+class PortForward:
+    """HTTP calls to a port of a pod. Use it inside one event loop, and close it.
+
+    Methods raise the ClusterError that fits.
+    """
+
+    def __init__(self, access: Access, namespace: str, pod: str, port: int, *, max_answer: int = MAX_ANSWER) -> None:
+        self._access = access
+        self._what = f"port-forward to {namespace}/{pod}:{port}"
+        self._url = f"{access.host}/api/v1/namespaces/{namespace}/pods/{pod}/portforward?ports={port}"
+        self._session: aiohttp.ClientSession | None = None
+        self._http = HttpClient(
+            f"http://localhost:{port}", access.ssl_context, calls=1, max_answer=max_answer, open_connection=self._open
+        )
+
+    async def get(self, path: str, *, timeout_s: float) -> HttpAnswer:
+        """GET of a path of the program that listens there, whatever its status."""
+        try:
+            return await self._http.call("GET", path, {"Accept": "application/json"}, timeout_s=timeout_s)
+        except (OSError, aiohttp.ClientError) as error:
+            raise errors.UnreachableError(f"{self._what}: {error or type(error).__name__}") from error
+
+    async def close(self) -> None:
+        """Give back connections; the access is not closed."""
+        await self._http.close()
+        if self._session is not None:
+            await self._session.close()
+
+    async def _open(
+        self, make: Callable[[], HttpConnection], *_: object, **__: object
+    ) -> tuple[asyncio.BaseTransport, HttpConnection]:
+        """A connection to the pod's port, in place of the event loop's own."""
+        if self._session is None:
+            self._session = aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar())
+        connection = make()
+        transport = _Tunnel(await self._websocket(self._session, await self._access.headers()), connection)
+        connection.connection_made(transport)
+        transport.start()
+        return transport, connection
+
+    async def _websocket(self, session: aiohttp.ClientSession, headers: Mapping[str, str]) -> Any:
+        """Raises ClusterError where the API server refuses."""
+        secure = self._access.host.startswith("https:")
+        try:
+            return await session.ws_connect(
+                self._url,
+                protocols=(PROTOCOL,),
+                headers=dict(headers),
+                ssl=self._access.ssl_context() if secure else True,
+                server_hostname=(self._access.server_name or None) if secure else None,
+                max_msg_size=MAX_MESSAGE,
+            )
+        except aiohttp.WSServerHandshakeError as error:
+            if error.status == _SWITCHING:
+                raise errors.UnreachableError(f"{self._what}: {error.message}") from error
+            raise status.error(self._what, error.status, error.message.encode()) from error
+
+
+class _Tunnel(asyncio.Transport):
+    """A WebSocket as the transport of a connection."""
+
+    def __init__(self, websocket: Any, connection: HttpConnection) -> None:
+        super().__init__()
+        self._websocket = websocket
+        self._connection = connection
+        self._to_send: asyncio.Queue[bytes] = asyncio.Queue()
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def start(self) -> None:
+        """Pass on in both directions."""
+        self._tasks = [asyncio.ensure_future(self._receive()), asyncio.ensure_future(self._send())]
+
+    def write(self, data: "bytes | bytearray | memoryview[int]") -> None:
+        """Send."""
+        self._to_send.put_nowait(bytes(data))
+
+    def abort(self) -> None:
+        """Close at once."""
+        for task in self._tasks:
+            task.cancel()
+        self._connection.connection_lost(None)
+
+    def pause_reading(self) -> None:
+        """Answers are bounded and taken whole: the client's own limit is enough."""
+
+    def resume_reading(self) -> None:
+        """See `pause_reading`."""
+
+    async def _send(self) -> None:
+        while True:
+            await self._websocket.send_bytes(bytes([DATA]) + await self._to_send.get())
+
+    async def _receive(self) -> None:
+        problem: Exception | None = None
+        named: set[int] = set()  # channels that have said their port
+        try:
+            async for message in self._websocket:
+                if message.type is not aiohttp.WSMsgType.BINARY or not message.data:
+                    continue
+                channel, content = message.data[0], message.data[1:]
+                if channel not in named:
+                    named.add(channel)
+                elif channel == DATA:
+                    self._connection.data_received(content)
+                elif channel == ERROR:
+                    problem = ConnectionError(content.decode(errors="replace"))
+        except (OSError, aiohttp.ClientError) as error:
+            problem = ConnectionError(str(error))
+        finally:
+            await self._websocket.close()
+            self._connection.connection_lost(problem)
