@@ -8,12 +8,14 @@ import inspect
 import types
 import typing
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 import typer.main
-from pydantic.fields import FieldInfo
-from pydantic_settings import BaseSettings
+
+if TYPE_CHECKING:  # slow to load, and not needed by the commands that only ask
+    from pydantic.fields import FieldInfo
+    from pydantic_settings import BaseSettings
 
 Namespace = Annotated[
     str | None, typer.Option("--namespace", "-n", metavar="NAME", help="Only the pods of this namespace.")
@@ -26,7 +28,7 @@ PodNamespace = Annotated[
 UNITS = {"_s": "SECONDS", "_mib": "MIB"}  # by what a field's name ends with
 
 
-def of_fields(form: type[BaseSettings], **names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def of_fields(form: "type[BaseSettings]", **names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Give a command a flag for each field of a form, in place of its parameter `flags`.
 
     A flag is called as its field, or as `names` says. The command gets all of them as the mapping `flags`, with None
@@ -88,12 +90,12 @@ def _remember(ctx: Any, parameter: Any, value: Any) -> Any:
     return value
 
 
-def default(form: type[BaseSettings], field: str) -> Any:
+def default(form: "type[BaseSettings]", field: str) -> Any:
     """The default of a field, for a command that has a flag of its own for it."""
     return form.model_fields[field].default
 
 
-def _annotation(field: str, info: FieldInfo, names: Mapping[str, str]) -> Any:
+def _annotation(field: str, info: "FieldInfo", names: Mapping[str, str]) -> Any:
     """What typer is told of a field: its type, and its option."""
     type_ = _without_none(info.annotation)
     unset = info.default is None or info.default is False or info.default == ""

@@ -1,8 +1,9 @@
 """The command line behind `__main__`: finds the command's module, and turns errors into one line and an exit code.
 
-Exit codes: 0 done, 1 the answer is no, 2 the input cannot be used or what it names does not answer.
+Exit codes: 0 done, 1 the answer is no, 2 the input cannot be used or what it names does not answer; docs/cli.md.
 """
 
+import difflib
 import errno
 import importlib
 import importlib.util
@@ -10,7 +11,7 @@ import os
 import re
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 import typer.core
@@ -30,8 +31,23 @@ COMMANDS = {  # the first sentences of each command's own help, which is not loa
     "repack": "Plan moves of movable pods that make room for requests or empty whole GPUs (docs/planning.md).",
     "simulate": "Replay a workload on simulated GPUs and report acceptance, waits and moves with 95 % intervals.",
     "bench": "Measure what migsched promises.",
+    "completion": "Print the script that completes commands and flags in a shell.",
 }
 
+EXIT_1 = {  # what exit code 1 says, by command
+    "demo": "not every pod was placed or refused in time",
+    "agent": "--once, and the node is not ready",
+    "top": "there is nothing to show",
+    "explain": "the pod has no place",
+    "pending": "a pod waits",
+    "capacity": "the requests do not fit",
+    "plan": "the stock is too small",
+    "repack": "there is no such plan",
+    "bench": "a bound is broken, or a part failed",
+}
+_EXIT_CODES = "Exit codes: 0 done; {one}2 the input cannot be used, or what it names does not answer; 130 Ctrl-C."
+
+_CLOSED_PIPE = 1  # the library's code for it
 _NOT_WRITTEN = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG})
 
 _SETTING = re.compile(r"[a-z]+(_[a-z]+)*")
@@ -51,8 +67,16 @@ class _Commands(typer.core.TyperGroup):
         return typer.core.TyperCommand(cmd_name, help=COMMANDS[cmd_name])
 
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
-        """The command that is called, as it is."""
-        name, listed, rest = super().resolve_command(ctx, args)
+        """The command that is called, as it is. Raises the library's UsageError naming the nearest one."""
+        try:
+            name, listed, rest = super().resolve_command(ctx, args)
+        except typer.Exit:
+            raise
+        except Exception as error:
+            near = difflib.get_close_matches(args[0], self.list_commands(ctx), n=1)
+            if near and hasattr(error, "message"):  # the library's own finds none: it knows no lazy commands
+                error.message = f"{error.message.rstrip('.')}. Did you mean {near[0]!r}?"
+            raise
         return name, load(name) if name and listed else listed, rest
 
 
@@ -63,18 +87,50 @@ def load(name: str) -> Any:
     if subcommands is None:
         subcommands = typer.Typer(add_completion=False)
         subcommands.command(name)(getattr(module, name))
-    command = typer.main.get_command(subcommands)
+    command: Any = typer.main.get_command(subcommands)
     command.name = name
+    command.epilog = exit_codes(name)
     if any(parameter.name == "api_url" for parameter in command.params):
         from cli import api_client, flags  # slow to load: not for the list of commands
 
         flags.add_cluster_flags(command, api_client.CLUSTER_FLAGS)
+    _hide_types_of_switches(command)
     return command
+
+
+def exit_codes(name: str = "") -> str:
+    """The line about exit codes in a command's help."""
+    one = f"1 {EXIT_1[name]}; " if name in EXIT_1 else "" if name else "1 the answer is no; "
+    return _EXIT_CODES.format(one=one)
+
+
+def _hide_types_of_switches(command: Any) -> None:
+    """A switch takes no value: its help does not say <bool>. The library has no setting for it."""
+    make_help = command.get_help_option
+
+    def typeless_help(ctx: Any) -> Any:
+        option = make_help(ctx)
+        option.display_type_rich = _no_type
+        return option
+
+    command.get_help_option = typeless_help
+    for parameter in command.params:
+        if getattr(parameter, "is_bool_flag", False):
+            parameter.display_type_rich = _no_type
+    for subcommand in getattr(command, "commands", {}).values():
+        subcommand.epilog = subcommand.epilog or command.epilog
+        _hide_types_of_switches(subcommand)
+
+
+def _no_type(**_: Any) -> None:
+    """What a switch takes."""
 
 
 app = typer.Typer(
     cls=_Commands,
     no_args_is_help=True,
+    context_settings={"help_option_names": ["--help", "-h"]},
+    epilog=exit_codes(),
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
@@ -82,27 +138,56 @@ app = typer.Typer(
 )
 
 
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from config.version import version  # only here
+
+        print(f"migsched {version()}")  # noqa: T201 - the answer
+        raise typer.Exit
+
+
 @app.callback()
-def _migsched() -> None:
+def _migsched(
+    _: Annotated[
+        bool,
+        typer.Option("--version", "-V", help="Print the version and exit.", callback=_show_version, is_eager=True),
+    ] = False,
+) -> None:
     """Only a callback makes typer keep the group, which has no commands before they are looked for."""
 
 
-def main(run: Callable[[], object] = app) -> None:
+def _run() -> None:
+    """The command line under the name that it was called by."""
+    plugin = os.path.basename(sys.argv[0]).startswith("kubectl-")  # noqa: PTH119 - a name, not a file
+    group: Any = typer.main.get_command(app)
+    _hide_types_of_switches(group)
+    if any(name.endswith("_COMPLETE") for name in os.environ):
+        from typer.completion import completion_init
+
+        completion_init()
+    group(prog_name="kubectl mig" if plugin else "migsched")
+
+
+def main(run: Callable[[], object] = _run) -> None:
     """Run the command line and exit."""
     try:
         run()
-    except errors.MigschedError as error:
-        sys.exit(_say(error))
-    except BaseExceptionGroup as group:
-        known, unknown = group.split(errors.MigschedError)
-        if known is None or unknown is not None:
-            raise
-        sys.exit(_say(_first(known)))
-    except OSError as error:
-        if error.errno not in _NOT_WRITTEN:
-            raise
+    except BaseExceptionGroup as group:  # of tasks: what went wrong in them is told, and not how they were grouped
+        _end(_first(group.split(errors.MigschedError)[1] or group))
+    except (errors.MigschedError, OSError) as error:
+        _end(error)
+
+
+def _end(error: BaseException) -> None:
+    """Exit as an error asks for, which is raised if it is a defect."""
+    if isinstance(error, OSError) and error.errno in (*_NOT_WRITTEN, errno.EPIPE):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left in it would fail again at the end
-        sys.exit(_say(errors.MigschedError(f"the answer cannot be written: {error.strerror}")))
+        if error.errno == errno.EPIPE:
+            sys.exit(_CLOSED_PIPE)
+        error = errors.MigschedError(f"the answer cannot be written: {error.strerror}")
+    if not isinstance(error, errors.MigschedError):
+        raise error from None
+    sys.exit(_say(error))
 
 
 def _say(error: BaseException) -> int:
@@ -114,8 +199,7 @@ def _say(error: BaseException) -> int:
     return 2
 
 
-def _first(group: BaseExceptionGroup[errors.MigschedError]) -> BaseException:
-    error: BaseException = group
+def _first(error: BaseException) -> BaseException:
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     return error

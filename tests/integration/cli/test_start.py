@@ -1,5 +1,6 @@
 """The command line as a process: what it loads when it starts, and how it ends when its answer cannot be written."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -57,3 +58,37 @@ def test_an_answer_that_cannot_be_written_is_said(form: str) -> None:
         2,
         "migsched: the answer cannot be written: No space left on device\n",
     )
+
+
+DEMO = ("demo", "--once", "--nodes", "1", "--gpus", "1", "--extender-port", "0", "--api-port", "0")
+
+
+def test_a_full_disk_ends_the_demo_in_a_line() -> None:
+    """From within the tasks of a running cluster, too: nobody is shown how tasks were grouped."""
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "cli", *DEMO],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    said = "migsched: the answer cannot be written: No space left on device\n"
+    assert (done.returncode, done.stderr) == (2, said)
+
+
+def test_a_closed_pipe_is_quiet() -> None:
+    """Whoever reads no further gets no complaint."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "w") as pipe:
+        done = subprocess.run(
+            [sys.executable, "-m", "cli", *DEMO],
+            stdout=pipe,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    assert (done.returncode, done.stderr) == (1, "")

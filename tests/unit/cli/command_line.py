@@ -31,9 +31,9 @@ class CommandLine:
     capsys: pytest.CaptureFixture[str]
     monkeypatch: pytest.MonkeyPatch
 
-    def run(self, *arguments: str) -> Outcome:
-        """Run `migsched` with these arguments."""
-        self.monkeypatch.setattr(sys, "argv", ["migsched", *arguments])
+    def run(self, *arguments: str, program: str = "migsched") -> Outcome:
+        """Run `migsched`, or what it is also called, with these arguments."""
+        self.monkeypatch.setattr(sys, "argv", [program, *arguments])
         with pytest.raises(SystemExit) as exited:
             main.main()
         written = self.capsys.readouterr()

@@ -8,6 +8,7 @@ import pytest
 import cli
 from allocator import errors
 from cli import __main__, main
+from config import version
 from tests.unit.cli.command_line import CommandLine
 
 COMMANDS = [name for name in main.COMMANDS if (Path(cli.__file__).parent / f"{name}.py").exists()]
@@ -70,11 +71,52 @@ def test_settings_are_called_as_their_flags(capsys: pytest.CaptureFixture[str]) 
 
 
 def test_bugs_are_not_hidden() -> None:
-    """What is no error of ours keeps its traceback, alone or in a group with ours."""
+    """What is no error of ours keeps its own traceback, alone or in a group with ours."""
     mixed = ExceptionGroup("tasks", [errors.CatalogueError("model", "x", "use y"), ZeroDivisionError()])
     for raised in (ZeroDivisionError(), mixed):
-        with pytest.raises(type(raised)):
+        with pytest.raises(ZeroDivisionError):
             main.main(_raising(raised))
+
+
+@pytest.mark.parametrize("name", ["-h", "--help"])
+def test_help_has_a_short_name(name: str, migsched: CommandLine) -> None:
+    """The group and each command know -h; the help says what exit codes mean."""
+    for arguments in ((), ("top",), ("bench",), ("bench", "report")):
+        outcome = migsched.run(*arguments, name)
+        assert outcome.code == 0
+        assert "Exit codes: 0 done; " in outcome.out
+        assert "<bool>" not in outcome.out, "a switch takes no value"
+
+
+@pytest.mark.parametrize("name", ["-V", "--version"])
+def test_version(name: str, migsched: CommandLine) -> None:
+    """The version is asked for by the names that people try first."""
+    assert migsched.run(name).out == f"migsched {version.version()}\n"
+
+
+@pytest.mark.parametrize(("slip", "meant"), [("toop", "top"), ("simluate", "simulate")])
+def test_a_slip_of_the_pen_gets_the_nearest_command(slip: str, meant: str, migsched: CommandLine) -> None:
+    """An unknown command is answered with the nearest one, an unknown flag with the nearest flags."""
+    assert f"Did you mean '{meant}'?" in migsched.run(slip).err
+    assert "--node" in migsched.run("top", "--nodde", "x").err
+
+
+def test_as_a_plugin_it_calls_itself_so(migsched: CommandLine) -> None:
+    """Installed as kubectl-mig it is `kubectl mig`, in usage and in errors."""
+    assert "Usage: kubectl mig top" in migsched.run("top", "--help", program="/usr/bin/kubectl-mig").out
+    assert "Try 'kubectl mig --help'" in migsched.run("toop", program="kubectl-mig").err
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion(shell: str, migsched: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each shell gets a script that asks the command line, which knows commands and their flags."""
+    script = migsched.run("completion", shell).out
+    assert "_MIGSCHED_COMPLETE=complete_" + shell in script
+    monkeypatch.setenv("_MIGSCHED_COMPLETE", "complete_bash")
+    for words, index, offered in (("migsched to", "1", "top"), ("migsched top --nod", "2", "--node")):
+        monkeypatch.setenv("COMP_WORDS", words)
+        monkeypatch.setenv("COMP_CWORD", index)
+        assert offered in migsched.run().out.split()
 
 
 def test_ctrl_c_while_the_libraries_load_ends_quietly(monkeypatch: pytest.MonkeyPatch) -> None:
