@@ -10,6 +10,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.requests import ClientDisconnect
 
+from config import validation
 from scheduler.body import BodyTooLargeError
 from scheduler.planner.port import (
     BusyError,
@@ -67,8 +68,10 @@ def handle(app: FastAPI) -> None:
     async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
         first = error.errors()[0]
         field = ".".join(str(part) for part in first["loc"][1:])
-        shown = repr(first["input"])[:120] if first["type"] != "missing" else "None"
-        fix = str(first["msg"])
+        fix = validation.fix(first)
+        if first["type"] == validation.MISSING:
+            return respond(400, ProblemDetails(detail=f"{field}: {fix}", field=field, fix=fix))
+        shown = repr(first["input"])[:120]
         return respond(400, ProblemDetails(detail=f"{field}: {shown}: {fix}", field=field, value=shown, fix=fix))
 
     @app.exception_handler(DocumentError)

@@ -1,6 +1,7 @@
 """Loading of settings: flag > environment > file > default; what is wrong is named."""
 
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -70,10 +71,10 @@ def test_an_empty_file_sets_nothing(tmp_path: Path) -> None:
     ],
 )
 def test_a_setting_that_cannot_be_used_is_named(tmp_path: Path, text: str, field: str) -> None:
-    """Wrong value, unknown key, unreadable file: SettingsError with the field in front."""
+    """Wrong value, unknown key, unreadable file: SettingsError with the file, where it could be read, and the field."""
     file = tmp_path / "settings.yaml"
     file.write_text(text)
-    with pytest.raises(errors.SettingsError, match=f"^{field}: "):
+    with pytest.raises(errors.SettingsError, match=f"^({re.escape(str(file))}: )?{field}: "):
         settings.load(Form, file, {})
 
 

@@ -13,7 +13,7 @@ from tests.unit.deploy import manifests
 # OpenShift 4.18 is Kubernetes 1.31, the oldest that we say we install on.
 VERSIONS = ("1.31", "1.36")
 # Kinds that Kubernetes' own API does not have.
-OTHERS = {"Kustomization", "Component", "KubeSchedulerConfiguration", "DynamoGraphDeployment"}
+OTHERS = {"Kustomization", "Component", "KubeSchedulerConfiguration", "DynamoGraphDeployment", "Plugin"}
 # What Pod Security's level `restricted` and OpenShift's restricted-v2 both admit.
 VOLUMES = {"configMap", "downwardAPI", "emptyDir", "persistentVolumeClaim", "projected", "secret"}
 
