@@ -29,7 +29,6 @@ class GpuPool:
         self.slices = [0] * gpus
         self.used_compute = 0
         self.used_memory = 0
-        self.stranded_memory = 0
         self._state = [Geometry.EMPTY] * gpus
         self._step: list[list[int]] = geometry.step.tolist()
         self._states: dict[int, int] = {0: Geometry.EMPTY}
@@ -38,6 +37,7 @@ class GpuPool:
         self._memory = [p.size for p in geometry.placements]
         wanted = frozenset(geometry.profiles)
         self._stranded = [room.stranded_slices(geometry, state, wanted) for state in range(geometry.states)]
+        self.stranded_memory = gpus * self._stranded[Geometry.EMPTY]  # an empty GPU has slices that no profile covers
         self._cursor = 0
         self._ends: list[dict[int, float]] = [{} for _ in range(gpus)]
         self.use(by)

@@ -105,6 +105,17 @@ def test_sums_are_those_of_the_gpus(model: str) -> None:
     assert stranded or model != "a100-40gb"
 
 
+def test_an_empty_gpu_strands_what_no_profile_covers() -> None:
+    """Without a profile that reaches the last memory slice, an empty GPU strands it from the start."""
+    known = geometry.compiled(gpu_models.find("a100-40gb").restricted(("1g.5gb",)))
+    pool = GpuPool(known, 3, policy.find("best-fit"))
+    assert pool.stranded_memory == 3
+    slice_ = pool.place(0, pool.placement(0, 0))
+    assert pool.stranded_memory == 3
+    pool.remove(slice_)
+    assert pool.stranded_memory == 3
+
+
 def test_a_new_policy_applies_to_the_gpus_as_they_are() -> None:
     """After a change of policy the pool chooses by the new one, with all slices where they were."""
     known = geometry.compiled(gpu_models.find("a100-40gb"))

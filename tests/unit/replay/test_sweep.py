@@ -1,6 +1,7 @@
 """A whole simulation: the answer's form, that it is repeatable, and what cannot be asked for."""
 
 import math
+import statistics
 from pathlib import Path
 from typing import Any
 
@@ -193,7 +194,14 @@ def test_an_interval_is_students() -> None:
     assert of_two.ci95 == pytest.approx(12.706 * math.sqrt(2) / math.sqrt(2))
     assert report.interval([5.0, math.nan]) == Interval(mean=5.0, ci95=None)
     assert report.interval([math.nan]) == Interval(mean=None, ci95=None)
-    assert report.interval([0.0, 2.0] * 50).ci95 == pytest.approx(1.96 * math.sqrt(100 / 99) / 10)
+
+
+@pytest.mark.parametrize(("runs", "quantile"), [(30, 2.045), (31, 2.042), (60, 2.001), (100, 1.984), (1000, 1.962)])
+def test_an_interval_is_students_for_many_runs_too(runs: int, quantile: float) -> None:
+    """Past the table the half width is still Student's (quantiles of published tables), not the normal one."""
+    values = [float(run % 2) for run in range(runs)]
+    error = statistics.stdev(values) / math.sqrt(runs)
+    assert report.interval(values).ci95 == pytest.approx(quantile * error, rel=3e-4)
 
 
 def test_dask_is_refused_where_it_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
