@@ -117,8 +117,8 @@ def fragmentation(geometry: Geometry) -> Losses:
     """How much of a GPU's possibilities each state has lost, in [0, 1]: 0 empty, 1 nothing fits any more.
 
     The ungated, memory-weighted form of the score of arXiv 2511.18906: every legal placement of every plain profile
-    counts with its memory slices, once it can no longer be made. Profiles with attributes (`+me`) are left out:
-    they lie where plain ones lie.
+    counts with its memory slices, once it can no longer be made, be it for want of memory or of anything else that
+    slices share (media engines). Profiles with attributes (`+me`) are left out: they lie where plain ones lie.
     """
     weights = _sizes(geometry)
     lost: Losses = (_blocked(geometry) @ weights) / weights.sum()
@@ -173,10 +173,8 @@ def _sizes(geometry: Geometry) -> Losses:
 
 
 def _blocked(geometry: Geometry) -> npt.NDArray[np.bool_]:
-    """Whether memory that a placement needs is taken, states × placements."""
-    blocked: npt.NDArray[np.bool_] = (
-        geometry.masks[:, None] & np.array([p.mask for p in geometry.placements])[None, :]
-    ) != 0
+    """Whether a placement can no longer be made, states × placements."""
+    blocked: npt.NDArray[np.bool_] = geometry.step < 0
     return blocked
 
 

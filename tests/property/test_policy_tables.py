@@ -84,16 +84,16 @@ def test_best_and_worst_fit_order_states_by_free_memory(compiled: Geometry) -> N
 
 
 def _lost(chip: oracles.Chip, chosen: oracles.Items) -> float:
-    """The share of all plain placements, each weighing its memory slices, that overlap what is there."""
-    taken = {slot for item in chosen for slot in chip.slots(item)}
+    """The share of all plain placements, each weighing its memory slices, that cannot be made beside what is there."""
+    open_ = oracles.additions(chip, chosen)
     plain = [item for item in chip.items if "+" not in item[0] and "-me" not in item[0]]
     total = sum(len(chip.slots(item)) for item in plain)
-    return sum(len(chip.slots(item)) for item in plain if chip.slots(item) & taken) / total
+    return sum(len(chip.slots(item)) for item in plain if item not in open_) / total
 
 
 @pytest.mark.parametrize("compiled", MODELS)
 def test_fragmentation_is_the_share_of_lost_placements(compiled: Geometry) -> None:
-    """A state's fragmentation is the memory-weighted share of plain placements that its slices overlap."""
+    """A state's fragmentation is the memory-weighted share of plain placements that can no longer be made."""
     chip = oracles.published_chip(compiled.catalogue.model)
     fragmentation = policy.fragmentation(compiled)
     for chosen in oracles.legal_sets(chip):
@@ -103,6 +103,14 @@ def test_fragmentation_is_the_share_of_lost_placements(compiled: Geometry) -> No
     full = compiled.masks == (1 << chip.memory_slices) - 1
     assert full.any()
     assert (fragmentation[full] == 1.0).all()
+
+
+def test_media_engines_block_too() -> None:
+    """Beside a slice with all media engines no plain slice can be cut: the GPU has lost all it could do."""
+    known = geometry.compiled(gpu_models.find("rtx-pro-6000-blackwell-96gb"))
+    state = known.state_of([known.catalogue.placement("1g.24gb+me.all", 0)])
+    assert policy.fragmentation(known)[state] == 1.0
+    assert known.room_for(state, "1g.24gb") == 0
 
 
 @pytest.mark.parametrize("compiled", MODELS)
