@@ -127,12 +127,12 @@ def cover(supplies: Sequence[Supply], demand: CoverDemand, time_limit_s: float) 
 def room(supplies: Sequence[Supply], demand: CoverDemand, profile: str, time_limit_s: float) -> Room | None:
     """How many more slices of a profile fit once a demand is served; None if the demand itself does not fit.
 
-    Supplies need a stock. Past the time limit `slices` is what was found and `at_most` what is proven.
+    Idle slices that the demand leaves over count. Supplies need a stock. Past the time limit `slices` is what was found and `at_most` what is proven.
     """
     most = sum(
         _stock(s) * int(s.geometry.room[s.state, s.geometry.profile_index[profile]])
         for s in _offering(supplies, profile)
-    )
+    ) + _idle(supplies, profile, None)
     more = {**demand.counts, profile: demand.counts.get(profile, 0) + most}
     free = tuple(replace(s, cost=0, tie=0) for s in supplies)
     model = _Model(free, CoverDemand(more, demand.menus), spare=(profile, most))

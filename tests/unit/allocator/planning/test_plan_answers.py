@@ -198,3 +198,17 @@ def test_the_same_question_gets_the_same_answer() -> None:
     """A plan is deterministic."""
     document = {"fleet": [a100(price=2)], "demand": {"1g.5gb": 13, "2g.10gb": 7, "3g.20gb": 5}, "goal": "cost"}
     assert plain_answers.plan(document) == plain_answers.plan(document)
+
+
+def test_headroom_counts_idle_slices_that_nobody_uses() -> None:
+    """An idle slice that the demand leaves over is headroom: a demand for it would be served."""
+    pinned = [{"model": "a100-40gb", "slices": [{"profile": "7g.40gb", "start": 0, "idle": True}]}]
+    document = {
+        "fleet": [{"model": "a100-40gb", "count": 1}],
+        "pinned": pinned,
+        "demand": {},
+        "headroom": "7g.40gb",
+    }
+    assert plain_answers.plan(document)["headroom"]["7g.40gb"] == {"slices": 1, "optimal": True, "at_most": 1}
+    served = {**document, "demand": {"7g.40gb": 1}}
+    assert plain_answers.plan(served)["headroom"]["7g.40gb"]["slices"] == 0
