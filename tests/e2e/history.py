@@ -120,6 +120,7 @@ class _BoundPod:
     node: str
     promises: tuple[Promise, ...]
     places: set[Place]  # as promised, or, where a report shows another slice of that profile, as reported
+    before: set[Place]  # the same until the last report: a Binding may be decided before that one is heard
     over: bool = False
 
 
@@ -146,7 +147,7 @@ class _Judge:
         promises = self._promises(text)
         if known is None and node:
             places = {(promise.gpu, promise.profile, promise.start) for promise in promises}
-            known = self.bound[uid] = _BoundPod(event.object["metadata"]["name"], node, promises, places)
+            known = self.bound[uid] = _BoundPod(event.object["metadata"]["name"], node, promises, places, places)
             self._look_for_overlaps(uid, known)
         if known is None:
             return
@@ -166,7 +167,11 @@ class _Judge:
             if other_uid == uid or other.over:
                 continue
             for place, taken in itertools.product(pod.places, other.places):
-                if place[0] == taken[0] and self._placement(place).overlaps(self._placement(taken)):
+                if (
+                    place[0] == taken[0]
+                    and taken in other.before
+                    and self._placement(place).overlaps(self._placement(taken))
+                ):
                     self.violations.append(f"{pod.name} was bound to {place}, into the room of {other.name}: {taken}")
 
     def _placement(self, place: Place) -> Placement:
@@ -192,6 +197,8 @@ class _Judge:
                     continue
                 if slice_.placement.profile not in {promise.profile for promise in owner.promises}:
                     self.violations.append(f"{owner.name} has {there}, and was promised {owner.promises}")
+        for pod in self.bound.values():
+            pod.before = pod.places
         for uid, places in shown.items():
             self.bound[uid].places = _corrected(self.bound[uid].places, places)
 
@@ -229,6 +236,7 @@ def violations(events: Iterable[Event], catalogue: Catalogue, edited: Collection
     A pod is bound once, and its promise never changes; no two pods that are not over share a slot; a report holds what
     a GPU can hold; a slice that is allocated to a pod has a profile that it was promised. It may lie elsewhere than was
     promised: the kubelet names no pod in an Allocate, and where a promised place is not free yet another one is taken.
+    So a Binding that crosses the first report of such a slice may name its place; the claim follows the next report.
     The annotation of pods that are `edited` was changed by somebody else: what the Binding promised counts.
     """
     judge = _Judge(catalogue, edited)
