@@ -54,6 +54,12 @@ class Container(msgspec.Struct, frozen=True, rename="camel"):
     restart_policy: str | None = None
 
 
+class SchedulingGate(msgspec.Struct, frozen=True):
+    """What keeps kube-scheduler from looking at a pod."""
+
+    name: str = ""
+
+
 class PodSpec(msgspec.Struct, frozen=True, rename="camel"):
     """What we read of a pod's spec."""
 
@@ -62,15 +68,19 @@ class PodSpec(msgspec.Struct, frozen=True, rename="camel"):
     node_name: str = ""
     scheduler_name: str = ""
     priority: int | None = None
+    scheduling_gates: tuple[SchedulingGate, ...] | None = None
 
 
+MIRROR_ANNOTATION = "kubernetes.io/config.mirror"  # on a static pod's mirror, whose deletion ends nothing
 TERMINAL_PHASES = frozenset({"Succeeded", "Failed"})
 
 
-class PodStatus(msgspec.Struct, frozen=True):
+class PodStatus(msgspec.Struct, frozen=True, rename="camel"):
     """What we read of a pod's status."""
 
     phase: str = ""
+    nominated_node_name: str = ""
+    start_time: str | None = None
 
 
 class Pod(msgspec.Struct, frozen=True):

@@ -9,7 +9,17 @@ import msgspec
 from allocator.claims import contract
 from allocator.mig.profile import RESOURCE_PREFIX
 from kubeclient import objects
-from kubeclient.objects import Container, Meta, OwnerReference, Pod, PodSpec, PodStatus, Resources
+from kubeclient.objects import (
+    MIRROR_ANNOTATION,
+    Container,
+    Meta,
+    OwnerReference,
+    Pod,
+    PodSpec,
+    PodStatus,
+    Resources,
+    SchedulingGate,
+)
 
 LARGE = 32_768  # bytes of a pod's text, from which on it is not decoded as it is; most have 5,000
 MAX_PART = 16_384  # bytes of a large pod's labels, of its owners, or of one container's resources, to be looked at
@@ -27,6 +37,7 @@ class _Annotations(msgspec.Struct, frozen=True):
 
     placement: str | None = msgspec.field(default=None, name=contract.PLACEMENT_ANNOTATION)
     movable: str | None = msgspec.field(default=None, name=contract.MOVABLE_ANNOTATION)
+    mirror: str | None = msgspec.field(default=None, name=MIRROR_ANNOTATION)
 
 
 class _Meta(msgspec.Struct, frozen=True, rename="camel"):
@@ -47,6 +58,7 @@ class _Spec(msgspec.Struct, frozen=True, rename="camel"):
     node_name: str = ""
     scheduler_name: str = ""
     priority: int | None = None
+    scheduling_gates: msgspec.Raw = _NOTHING
 
 
 class _Pod(msgspec.Struct, frozen=True):
@@ -71,14 +83,16 @@ _DECODE_LARGE = msgspec.json.Decoder(_Pod).decode
 _DECODE_CONTAINERS = msgspec.json.Decoder(tuple[_Container, ...] | None).decode
 _DECODE_QUANTITIES = msgspec.json.Decoder(dict[str, str | int] | None).decode
 _DECODE_LABELS = msgspec.json.Decoder(dict[str, str] | None).decode
+_DECODE_GATES = msgspec.json.Decoder(tuple[SchedulingGate, ...] | None).decode
 _DECODE_OWNERS = msgspec.json.Decoder(tuple[OwnerReference, ...] | None).decode
 
 
 def decode(text: bytes | msgspec.Raw) -> Pod:
     """A pod, in part. Raises msgspec's errors.
 
-    Of a large one only what asks for slices is looked at of its containers, and only our annotations. Labels or owners
-    of more than MAX_PART bytes are left out, and resources of more ask for a number of slices that cannot be read.
+    Of a large one only what asks for slices is looked at of its containers, and only the annotations that we read.
+    Labels or owners of more than MAX_PART bytes are left out, resources of more ask for a number of slices that cannot
+    be read, and of gates of more is only said how large they are.
     """
     return _DECODE(text) if memoryview(text).nbytes < LARGE else _large(_DECODE_LARGE(text))
 
@@ -86,7 +100,11 @@ def decode(text: bytes | msgspec.Raw) -> Pod:
 def _large(pod: _Pod) -> Pod:
     meta, spec = pod.metadata, pod.spec
     ours = meta.annotations or _Annotations()
-    annotations = {contract.PLACEMENT_ANNOTATION: ours.placement, contract.MOVABLE_ANNOTATION: ours.movable}
+    annotations = {
+        contract.PLACEMENT_ANNOTATION: ours.placement,
+        contract.MOVABLE_ANNOTATION: ours.movable,
+        MIRROR_ANNOTATION: ours.mirror,
+    }
     type_ = Pod if _is_small(meta.labels) else UnlabelledPod
     return type_(
         Meta(
@@ -106,9 +124,17 @@ def _large(pod: _Pod) -> Pod:
             spec.node_name,
             spec.scheduler_name,
             spec.priority,
+            _gates(spec.scheduling_gates),
         ),
         pod.status,
     )
+
+
+def _gates(gates: msgspec.Raw) -> tuple[SchedulingGate, ...] | None:
+    """A pod's gates; of too many only that there are some, since any of them holds the pod."""
+    if _is_small(gates):
+        return _DECODE_GATES(gates)
+    return (SchedulingGate(f"{memoryview(gates).nbytes} bytes of gates, too many to be read"),)
 
 
 def _asking(containers: msgspec.Raw) -> Iterable[objects.Container]:

@@ -11,7 +11,7 @@ import pytest
 from allocator.claims import contract
 from allocator.placement import policy
 from kubeclient.changes import Change, ChangeType
-from kubeclient.objects import Pod
+from kubeclient.objects import MIRROR_ANNOTATION, Pod
 from scheduler.cache import pod_decoding, pods
 from scheduler.cache.cluster_cache import ClusterCache
 from scheduler.cache.port import WatchedKind
@@ -143,6 +143,7 @@ def padded(made: dict[str, Any], number: int) -> None:
         "example.com/long": "x" * 40_000,
         contract.PLACEMENT_ANNOTATION: contract.encode_placement([promise]),
         contract.MOVABLE_ANNOTATION: "true",
+        MIRROR_ANNOTATION: "0123",
     }
     made["metadata"]["ownerReferences"] = [{"kind": "StatefulSet", "name": "db", "controller": True}]
     made["spec"]["containers"] += [{"name": "plain", "env": [{"name": "A", "value": "x" * 40_000}]}]
@@ -150,7 +151,8 @@ def padded(made: dict[str, Any], number: int) -> None:
         {"name": "side", "restartPolicy": "Always", "resources": {"limits": {"nvidia.com/mig-2g.10gb": 1, "cpu": "1"}}}
     ]
     made["spec"]["priority"] = 7
-    made["status"] = {"phase": "Running"}
+    made["spec"]["schedulingGates"] = [{"name": "example.com/gate"}]
+    made["status"] = {"phase": "Running", "startTime": "2026-01-01T00:00:00Z", "nominatedNodeName": "n2"}
 
 
 def test_a_large_pod_says_what_it_says_otherwise() -> None:
@@ -161,7 +163,17 @@ def test_a_large_pod_says_what_it_says_otherwise() -> None:
     for read in (pods.request_of, pods.promises_of, pods.is_movable, pods.is_ours, pods.service_of, pods.labels_of):
         assert read(large) == read(plain)
     assert (large.spec.node_name, large.spec.priority, large.status) == ("n", 7, plain.status)
+    assert large.spec.scheduling_gates == plain.spec.scheduling_gates
+    assert (large.metadata.annotations or {})[MIRROR_ANNOTATION] == "0123"
     assert (large.title, large.metadata.uid) == (plain.title, plain.metadata.uid)
+
+
+def test_of_too_many_gates_is_known_that_there_are_some() -> None:
+    """Any gate holds a pod: one with kilobytes of gates is held."""
+    made = document(1, padded)
+    made["spec"]["schedulingGates"] = [{"name": f"example.com/{number}"} for number in range(2_000)]
+    (gate,) = pod_decoding.decode(msgspec.json.encode(made)).spec.scheduling_gates or ()
+    assert gate.name.endswith("bytes of gates, too many to be read")
 
 
 def test_quantities_that_are_too_many_are_refused_by_their_container() -> None:
