@@ -162,7 +162,7 @@ class Service:
 
     def _refresh_gauges(self) -> None:
         """Bring the gauges that describe the inventory up to date; asked for by a scrape."""
-        self.metrics.show(self.state.inventory, self.state.demanded(), refused=len(self.state.refused))
+        self.metrics.show(self.state.inventory, self.state.demanded(), refused=len(self.state.waiting.refused))
 
 
 def run(settings: Settings, simulate: ServedTask | None = None) -> None:

@@ -26,6 +26,7 @@ from scheduler.cache import pods
 from scheduler.cache.catalogue_compiler import CatalogueCompiler
 from scheduler.cache.pod_labels import NONE, PodLabels
 from scheduler.cache.port import MigNode, Object, WatchedKind
+from scheduler.cache.waiting_pods import WaitingPods
 from scheduler.cooperative import STEP_S, paced
 from scheduler.kube_scheduler_config import managed_resources
 
@@ -70,7 +71,7 @@ class ClusterCache:
     ) -> None:
         self.inventory = Inventory(by)
         self.pods: dict[str, KnownPod] = {}
-        self.refused: set[str] = set()  # pods that fit nowhere when they last asked
+        self.waiting = WaitingPods()
         self._newcomers: set[str] | None = None  # while pods are listed, those first heard of since it was asked for
         self._unseen: dict[str, float] = {}  # pods that only calls have shown, with when to forget them, oldest first
         self._reported: dict[str, int] = {}  # by node, the hash of its report's text
@@ -111,10 +112,21 @@ class ClusterCache:
         async for item in paced(listing.items, self._step_s):
             if not isinstance(item, MigNode) or item.metadata.name in waiting or self._is_new(item):
                 self._take(item)
+        if kind is WatchedKind.POD:
+            await self._remember_waiting(listing)
         if kind is WatchedKind.POD and not self._settled:
             self._settled = True
             self._watching_room(self.inventory.settle_reporters)
         await self._compiler.settle(self._take_report)
+
+    async def _remember_waiting(self, listing: Listing[Object]) -> None:
+        """Who may have been refused by a process before this one is tried again: room may have arisen meanwhile."""
+        anybody = False
+        async for item in paced(listing.items, self._step_s):
+            if isinstance(item, Pod) and item.metadata.uid in self.pods:
+                anybody = self.waiting.listed(item) or anybody
+        if anybody:
+            self._on_room()
 
     def _unlisted(self, listing: Listing[Object]) -> Sequence[tuple[str, str]]:
         """Pods, with their nodes, that a list would show if they still existed.
@@ -226,7 +238,7 @@ class ClusterCache:
         known = self._read(pod) if known is None else self._with_facts_of(pod, known)
         if not pod.spec.node_name:
             return
-        self.refused.discard(meta.uid)
+        self.waiting.discard(meta.uid)
         try:
             promises = pods.promises_of(pod)
         except errors.ContractError as error:
@@ -260,7 +272,7 @@ class ClusterCache:
 
     def _forget_pod(self, uid: str) -> None:
         self.pods.pop(uid, None)
-        self.refused.discard(uid)
+        self.waiting.discard(uid)
         self._unseen.pop(uid, None)
 
     def _forget_unseen(self) -> None:
@@ -279,6 +291,8 @@ class ClusterCache:
         known = self.pods.get(pod.metadata.uid)
         if known is None and pods.is_ours(pod):
             known = self.remember(pod)
+        if known is not None:
+            self.waiting.asked(pod)
         return known
 
     def remember(self, pod: Pod) -> KnownPod:

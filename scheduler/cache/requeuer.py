@@ -1,4 +1,4 @@
-"""Requeues refused pods when room arises: one node's annotation is patched, and kube-scheduler tries them again.
+"""Requeues pods that wait when room arises: one node's annotation is patched, and kube-scheduler tries them again.
 
 kube-scheduler retries a pod that an extender refused at any change of a Node, and not when an agent gives a slice
 back, which it cannot see. Each requeue costs it a scan per refused pod, so they are coalesced, and none is sent
@@ -39,7 +39,7 @@ class Requeuer:
         while True:
             await self._notified.wait()
             self._notified.clear()
-            if state.refused and state.inventory.nodes:
+            if state.waiting and state.inventory.nodes:
                 await self._requeue(min(state.inventory.nodes))
                 await asyncio.sleep(self._interval_s)
 

@@ -118,14 +118,14 @@ class Extender:
         # 7. ... or nominate, where it is certain to which node the pod goes.
         if best.unique:
             self._nominations.nominate(known.uid, known.request, best.nodes[0])
-        self._state.refused.discard(known.uid)
+        self._state.waiting.refused.discard(known.uid)
         self._fit.inc()
         return FilterAnswer(best.nodes)
 
     def _refused(self, known: KnownPod, answer: FilterAnswer) -> FilterAnswer:
         """Remember and log a refusal: the pod will be tried again and again, so one line until it fits."""
-        if known.uid not in self._state.refused:
-            self._state.refused.add(known.uid)
+        if known.uid not in self._state.waiting.refused:
+            self._state.waiting.refused.add(known.uid)
             reasons = Counter((*answer.failed.values(), *answer.unresolvable.values()))
             _log.info("refused", pod=f"{known.namespace}/{known.name}", uid=known.uid, reasons=dict(reasons))
         return answer

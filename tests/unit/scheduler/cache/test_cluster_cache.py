@@ -244,11 +244,11 @@ def test_a_pod_that_was_gone_before_its_call_came_is_forgotten() -> None:
     state, _ = fed(clock=clock)
     state.apply(WatchedKind.POD, Change(ChangeType.DELETED, pod("gone"), "2"))
     for name in ("gone", "seen"):
-        state.refused.add(state.remember(pod(name)).uid)
+        state.waiting.refused.add(state.remember(pod(name)).uid)
     state.apply(WatchedKind.POD, Change(ChangeType.ADDED, pod("seen"), "3"))
     clock.now += UNSEEN_S + 1
     state.apply(WatchedKind.NODE, Change(ChangeType.ADDED, Node(Meta("n")), "4"))
-    assert set(state.pods) == state.refused == {"uid-seen"}
+    assert set(state.pods) == state.waiting.refused == {"uid-seen"}
 
 
 async def test_a_list_of_reports_that_say_nothing_new_is_not_read_again() -> None:

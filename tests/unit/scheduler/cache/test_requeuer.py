@@ -45,7 +45,7 @@ async def test_many_notifications_are_one_patch_and_none_while_no_pod_waits() ->
     for _ in range(5):
         await asyncio.sleep(0)
     assert room.annotation() is None
-    room.state.refused.add("uid")
+    room.state.waiting.refused.add("uid")
     for _ in range(100):
         room.requeuer.notify()
     async with asyncio.timeout(5):
@@ -61,7 +61,7 @@ async def test_a_requeue_that_failed_is_sent_again() -> None:
     """An API server that is away does not lose the requeue."""
     room = RequeuerOnOneNode()
     fault = room.cluster.faults.add(Fault("patch", "nodes", error=errors.UnreachableError("away")))
-    room.state.refused.add("uid")
+    room.state.waiting.refused.add("uid")
     task = asyncio.create_task(room.requeuer.run(room.state))
     room.requeuer.notify()
     async with asyncio.timeout(5):

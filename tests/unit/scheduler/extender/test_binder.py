@@ -176,7 +176,7 @@ async def test_room_that_a_refused_binding_leaves_requeues_refused_pods(bench: B
     uid, gate = bench.pod("p", "7g.40gb"), asyncio.Event()
     bench.cluster.faults.add(Fault("bind", hold=gate, error=errors.RefusedError("a webhook says no")))
     assert "its place stays reserved" in await bench.refused("p", uid)
-    bench.service.state.refused.add(bench.pod("rival", "7g.40gb"))
+    bench.service.state.waiting.refused.add(bench.pod("rival", "7g.40gb"))
     gate.set()
     async with asyncio.timeout(10):
         while not bench.server.get(api.NODE, "node-1").document["metadata"].get("annotations"):

@@ -84,4 +84,4 @@ async def test_pods_that_wait_their_turn_are_tried_again() -> None:
     verbs.room_arose.clear()
     async with asyncio.timeout(10):
         await verbs.room_arose.wait()
-    assert verbs.state.refused == {"uid-second"}
+    assert verbs.state.waiting.refused == {"uid-second"}
