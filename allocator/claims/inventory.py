@@ -27,6 +27,7 @@ from allocator.placement import fitting, fleet, misfit, room
 from allocator.placement.fitting import GpuState
 from allocator.placement.misfit import Misfit, Reason
 from allocator.placement.policy import DEFAULT, Policy
+from allocator.placement.room import ALL_ROOM, LeftRoom
 from allocator.request import Request
 
 
@@ -152,21 +153,24 @@ class Inventory:
 
     # --- what the scheduler decides ---------------------------------------------------------------------------
 
-    def reserve(self, uid: str, namespace: str, name: str, request: Request, node: str) -> Claim | Misfit:
-        """Choose placements for a pod on a node and claim them, RESERVED; or say why not.
+    def reserve(
+        self, uid: str, namespace: str, name: str, request: Request, node: str, left: LeftRoom = ALL_ROOM
+    ) -> Claim | Misfit:
+        """Choose placements for a pod on a node, of what others left, and claim them, RESERVED; or say why not.
 
         Asked again for the same pod and node it answers with the existing claim.
         """
         known = self.ledger.get(uid)
         if known is not None:
             return known if known.node == node else Misfit(Reason.BOUND_ELSEWHERE, str(request))
-        usable = self._usable.get(node, ())
+        usable = room.remaining(self._usable.get(node, ()), left)
         try:
             placed = fitting.place([s for _, s in usable], [s.profile for s in request.slots], self.fleet.policy)
         except fitting.TooComplexError:
             return Misfit(Reason.TOO_COMPLEX, str(request))
         if placed is None or not usable:
-            return self.explain(request, node)
+            misfit_ = self.explain(request, node)
+            return Misfit(Reason.NOMINATED, str(request)) if left and misfit_.reason is Reason.NO_ROOM else misfit_
         holds = tuple(
             Hold(slice_.container, usable[place.gpu][0], place.placement)
             for slice_, place in zip(request.slots, placed, strict=True)
@@ -219,15 +223,11 @@ class Inventory:
             group.append(node)
         return groups
 
-    def gpus_without(self, node: str, gone: frozenset[str]) -> tuple[GpuState, ...]:
-        """The GPU states of a node as they would be without the slices of these pods (by UID)."""
-        seen = self._reports.get(node)
-        if seen is None:
-            return ()
-        gpus = seen.by_uuid()
-        return tuple(
-            (kind, kind.state_of(self._taken(node, gpus[uuid], gone))) for uuid, (kind, _) in self._usable[node]
-        )
+    def gpus_without(self, node: str, gone: frozenset[str], of: Container[str] | None = None) -> Mapping[str, GpuState]:
+        """The usable GPUs of a node by UUID, or those `of` them, as they would be without these pods (by UID)."""
+        gpus = self._reports[node].by_uuid() if node in self._reports else {}
+        kinds = ((uuid, kind) for uuid, (kind, _) in self._usable.get(node, ()) if of is None or uuid in of)
+        return {uuid: (kind, kind.state_of(self._taken(node, gpus[uuid], gone))) for uuid, kind in kinds}
 
     # --- inside -----------------------------------------------------------------------------------------------
 

@@ -89,6 +89,23 @@ def place(gpus: Sequence[GpuState], profiles: Sequence[str], by: Policy) -> tupl
     return _place(tuple(gpus), tuple(profiles), by) if profiles else ()
 
 
+@kept(maxsize=2048)
+def placed_on(gpus: tuple[GpuState, ...], profiles: tuple[str, ...], by: Policy) -> tuple[GpuState, ...] | None:
+    """A node's GPUs with slices of these profiles placed there; None if they do not fit.
+
+    Raises TooComplexError rather than guess. Kept, since pods that are on their way or nominated are placed again for
+    every request that comes before they are bound.
+    """
+    placed = place(gpus, profiles, by)
+    if placed is None:
+        return None
+    after = list(gpus)
+    for slice_ in placed:
+        geometry, state = after[slice_.gpu]
+        after[slice_.gpu] = (geometry, int(geometry.step[state, geometry.placement_index[slice_.placement]]))
+    return tuple(after)
+
+
 @kept(maxsize=1_024)
 def _place(gpus: tuple[GpuState, ...], profiles: tuple[str, ...], by: Policy) -> tuple[Placed, ...] | None:
     counts = tuple(sorted(Counter(profiles).items()))

@@ -1,8 +1,16 @@
-"""Room of one GPU: what of it is stranded, and whether a change opened some. Asked by fleet, inventory and planners."""
+"""Room of one GPU: what of it is stranded, whether a change opened some, and what others leave of it. Asked by fleet,
+inventory, extender and planners.
+"""
+
+from collections.abc import Mapping, Sequence
 
 from allocator.mig.geometry import Geometry
 from allocator.placement.fitting import GpuState
 
+LeftRoom = Mapping[
+    str, GpuState | None
+]  # by GPU (UUID), only where others come first: what they leave; None if nothing
+ALL_ROOM: LeftRoom = {}
 _MOST_ASKED = 4096  # kept with each geometry
 
 
@@ -31,3 +39,11 @@ def gained(before: GpuState | None, after: GpuState) -> bool:
 def _opened(geometry: Geometry, before: int, after: int) -> bool:
     """Whether some placement is legal in one state and was not in the other."""
     return bool(((geometry.step[after] >= 0) & (geometry.step[before] < 0)).any())
+
+
+def remaining(usable: Sequence[tuple[str, GpuState]], left: LeftRoom) -> Sequence[tuple[str, GpuState]]:
+    """These GPUs (UUID and state) with what others leave of them; closed ones are left out."""
+    if not left:
+        return usable
+    states = ((uuid, left.get(uuid, state)) for uuid, state in usable)
+    return tuple((uuid, state) for uuid, state in states if state is not None)

@@ -11,10 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from allocator.placement import fitting
-from allocator.placement.fitting import GpuState
 from allocator.placement.fleet import EQUAL, Fleet, Losses, Rows
-from allocator.placement.kept import kept
-from allocator.placement.policy import Policy
 from allocator.request import Request
 
 Incoming = Mapping[str, Sequence[tuple[str, ...]]]  # by node, the profiles of each pod that is on its way there
@@ -105,7 +102,7 @@ def _loss_beside(fleet: Fleet, request: Request, node: str, incoming: Sequence[t
     gpus = fleet.gpus(node)
     try:
         for profiles in incoming:
-            after = _with(gpus, profiles, fleet.policy)
+            after = fitting.placed_on(gpus, profiles, fleet.policy)
             if after is None:
                 return _LAST
             gpus = after
@@ -115,22 +112,6 @@ def _loss_beside(fleet: Fleet, request: Request, node: str, incoming: Sequence[t
     if placed is None:
         return _LAST
     return alone if fleet.by_turn else sum(slice_.loss for slice_ in placed)
-
-
-@kept(maxsize=2048)
-def _with(gpus: tuple[GpuState, ...], profiles: tuple[str, ...], by: Policy) -> tuple[GpuState, ...] | None:
-    """A node's GPUs with slices of these profiles placed there; None if they do not fit.
-
-    Kept, since the same incoming pods are placed again for every request that comes before they are bound.
-    """
-    placed = fitting.place(gpus, profiles, by)
-    if placed is None:
-        return None
-    after = list(gpus)
-    for slice_ in placed:
-        geometry, state = after[slice_.gpu]
-        after[slice_.gpu] = (geometry, int(geometry.step[state, geometry.placement_index[slice_.placement]]))
-    return tuple(after)
 
 
 def _best(losses: Losses, count: int) -> Rows:

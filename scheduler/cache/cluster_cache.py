@@ -22,8 +22,11 @@ from allocator.placement.policy import Policy
 from allocator.request import Request
 from kubeclient.changes import Change, ChangeType, Listing
 from kubeclient.objects import Node, Pod
-from scheduler.cache import pods
+from scheduler.cache import eviction_facts, pods
 from scheduler.cache.catalogue_compiler import CatalogueCompiler
+from scheduler.cache.departures import Departures
+from scheduler.cache.eviction_facts import EvictionFacts
+from scheduler.cache.nominated_pods import NominatedPods
 from scheduler.cache.pod_labels import NONE, PodLabels
 from scheduler.cache.port import MigNode, Object, WatchedKind
 from scheduler.cache.waiting_pods import WaitingPods
@@ -56,6 +59,7 @@ class KnownPod:
     problem: str = ""
     service: str = ""
     labels: PodLabels | None = NONE
+    eviction: EvictionFacts = eviction_facts.NOTHING
 
 
 class ClusterCache:
@@ -72,6 +76,8 @@ class ClusterCache:
         self.inventory = Inventory(by)
         self.pods: dict[str, KnownPod] = {}
         self.waiting = WaitingPods()
+        self.nominated = NominatedPods()
+        self.departures = Departures(clock)
         self._newcomers: set[str] | None = None  # while pods are listed, those first heard of since it was asked for
         self._unseen: dict[str, float] = {}  # pods that only calls have shown, with when to forget them, oldest first
         self._reported: dict[str, int] = {}  # by node, the hash of its report's text
@@ -236,6 +242,8 @@ class ClusterCache:
         self._unseen.pop(meta.uid, None)
         known = self.pods.get(meta.uid)
         known = self._read(pod) if known is None else self._with_facts_of(pod, known)
+        if self.nominated.see(pod):
+            self._on_room()
         if not pod.spec.node_name:
             return
         self.waiting.discard(meta.uid)
@@ -255,13 +263,18 @@ class ClusterCache:
     def _with_facts_of(self, pod: Pod, known: KnownPod) -> KnownPod:
         """What is known of a pod, with what may have changed since it was first read."""
         node, labels, movable = pod.spec.node_name, pods.labels_of(pod), pods.is_movable(pod)
-        if node != known.node or labels != known.labels or movable is not known.movable:
-            known = self.pods[known.uid] = replace(known, node=node, labels=labels, movable=movable)
+        eviction = eviction_facts.of(pod)
+        is_same = node == known.node and labels == known.labels and movable is known.movable
+        if not is_same or eviction != known.eviction:
+            known = replace(known, node=node, labels=labels, movable=movable, eviction=eviction)
+            self.pods[known.uid] = known
         return known
 
     def _pod_gone(self, uid: str, node: str) -> None:
         self._forget_pod(uid)
         self._watching_room(lambda: self.inventory.end(uid, node))
+        if self.inventory.ledger.get(uid) is not None:
+            self.departures.ended(uid)
 
     def _watching_room(self, step: Callable[[], T]) -> T:
         before = self.inventory.room_generation
@@ -274,6 +287,8 @@ class ClusterCache:
         self.pods.pop(uid, None)
         self.waiting.discard(uid)
         self._unseen.pop(uid, None)
+        if self.nominated.forget(uid):
+            self._on_room()
 
     def _forget_unseen(self) -> None:
         """Forget pods of calls that the watch never showed: they were gone before the call came, which may be late."""
@@ -325,6 +340,7 @@ class ClusterCache:
             problem=problem,
             service=pods.service_of(pod),
             labels=pods.labels_of(pod),
+            eviction=eviction_facts.of(pod),
         )
         new = meta.uid not in self.pods
         if self._newcomers is not None:

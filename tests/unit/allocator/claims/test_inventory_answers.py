@@ -89,11 +89,11 @@ def test_gpus_without_some_pods(inventory: Inventory) -> None:
     inventories.reserve(inventory, "a", "3g.20gb")
     inventory.observe(node().gpu().allocated("1g.5gb", 0, pod="b").report())
     masks = {
-        gone: [int(known.masks[state]) for known, state in inventory.gpus_without("n1", frozenset(gone))]
+        gone: [int(known.masks[state]) for known, state in inventory.gpus_without("n1", frozenset(gone)).values()]
         for gone in [(), ("uid-a",), ("uid-b",), ("uid-a", "uid-b")]
     }
     assert list(masks.values()) == [[0b1111_0001], [0b1], [0b1111_0000], [0]]
-    assert inventory.gpus_without("n2", frozenset()) == ()
+    assert inventory.gpus_without("n2", frozenset()) == {}
 
 
 def test_gains_count_new_room_only(inventory: Inventory) -> None:

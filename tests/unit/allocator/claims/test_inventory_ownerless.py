@@ -41,7 +41,7 @@ def test_preemption_counts_an_ownerless_slice_as_its_claims(inventory: Inventory
     """Without the pod whose claim lies there, the slice would be gone as well."""
     inventories.reserve(inventory, "init", "3g.20gb")
     inventory.observe(node().gpu().slices(ownerless("3g.20gb", 4)).report())
-    ((kind, state),) = inventory.gpus_without("n1", frozenset({"uid-init"}))
+    ((kind, state),) = inventory.gpus_without("n1", frozenset({"uid-init"})).values()
     assert kind.masks[state] == 0
 
 

@@ -1,84 +1,21 @@
 """Whom to evict: kube-scheduler's victims completed, budgets respected where that is possible, and counted."""
 
 import asyncio
-from collections.abc import Sequence
-from typing import Any
 
 import msgspec
 import pytest
 
 from allocator import errors
-from allocator.claims.ledger import Claim
-from allocator.placement import policy
-from scheduler.cache.cluster_cache import ClusterCache, KnownPod
 from scheduler.cache.disruption_budget import PodDisruptionBudget
 from scheduler.extender.preemptor import CHOICES, Preemptor
-from simulator.cluster.memory_cluster.client import MemoryCluster
 from simulator.cluster.memory_cluster.faults import Fault
-from simulator.cluster.memory_cluster.server import MemoryServer
-from tests.builders import node, request
-from tests.unit.scheduler.extender_over_nodes import a_pod
-
-
-class Budgets(MemoryCluster):
-    """A cluster with budgets; how often they were read."""
-
-    def __init__(self, *budgets: PodDisruptionBudget) -> None:
-        super().__init__(MemoryServer())
-        self.budgets: Sequence[PodDisruptionBudget] = budgets
-        self.read = 0
-
-    async def disruption_budgets(self) -> Sequence[PodDisruptionBudget]:
-        """These, unless a fault is due."""
-        self.read += 1
-        return (*self.budgets, *await super().disruption_budgets())
-
-
-class PreemptorOverNodes:
-    """Nodes with one A100-40GB each, pods on them, and budgets."""
-
-    def __init__(self, nodes: int, *budgets: PodDisruptionBudget) -> None:
-        self.cluster = Budgets(*budgets)
-        self.state = ClusterCache(policy.DEFAULT, lambda: None)
-        self.names = [f"n{number}" for number in range(nodes)]
-        for name in self.names:
-            self.state.inventory.observe(node(name).gpu("a100-40gb").report())
-        self.preemptor = Preemptor(self.state, self.cluster)
-
-    def hold(self, name: str, where: str, profile: str, priority: int = 0, **labels: str) -> None:
-        """A pod with a claim."""
-        pod = a_pod(name, profile, priority=priority)
-        metadata, spec = (
-            msgspec.structs.replace(part, **changes)
-            for part, changes in ((pod.metadata, {"labels": labels}), (pod.spec, {"node_name": where}))
-        )
-        self.state.remember(msgspec.structs.replace(pod, metadata=metadata, spec=spec))
-        claim = self.state.inventory.reserve(pod.metadata.uid, "default", name, request(profile), where)
-        assert isinstance(claim, Claim)
-
-    async def preempt(self, candidates: dict[str, tuple[list[str], int]]) -> dict[str, tuple[list[str], int]]:
-        """Ask for a pod of priority 50 that needs a whole GPU."""
-        urgent: KnownPod = self.state.remember(a_pod("urgent", "7g.40gb", priority=50))
-        assert urgent.request is not None
-        found = await self.preemptor.preempt(urgent, urgent.request, candidates)
-        self.note = found.note
-        return {name: (sorted(uids), violations) for name, (uids, violations) in found.victims.items()}
-
-
-def budget(allowed: int, name: str = "pdb", disrupted: Sequence[str] = (), **labels: str) -> PodDisruptionBudget:
-    """A budget over pods with these labels."""
-    document: dict[str, Any] = {
-        "metadata": {"name": name, "namespace": "default"},
-        "spec": {"selector": {"matchLabels": labels}},
-        "status": {"disruptionsAllowed": allowed, "disruptedPods": dict.fromkeys(disrupted, "2026-01-01T00:00:00Z")},
-    }
-    return msgspec.json.decode(msgspec.json.encode(document), type=PodDisruptionBudget)
+from tests.unit.scheduler.preemptor_over_nodes import PreemptorOverNodes, budget
 
 
 @pytest.mark.parametrize(
     ("named", "expected"),
     [
-        (["uid-low"], ["uid-low", "uid-lower"]),  # kube-scheduler's victim is not enough: the fewest are added
+        (["uid-low"], ["uid-low", "uid-lower"]),  # kube-scheduler's victim is not enough
         ([], ["uid-low", "uid-lower"]),  # named by nobody, as kube-scheduler will do for nodes only we refused
         (["uid-lower", "uid-low"], ["uid-lower", "uid-low"]),
     ],
@@ -111,13 +48,8 @@ async def test_a_protected_pod_is_spared_where_others_are_enough() -> None:
     """Of two pods either of which would do, the one that no budget protects goes, though its priority is higher."""
     world = PreemptorOverNodes(1, budget(0, app="chat"))
     for name, priority, app in (("guarded", 1, "chat"), ("free", 2, "batch")):
-        world.hold(name, "n0", "3g.20gb", priority, app=app)
-    urgent = world.state.remember(a_pod("urgent", "3g.20gb", priority=50))
-    assert urgent.request is not None
-    found = await world.preemptor.preempt(urgent, urgent.request, {"n0": ([], 0)})
-    assert {name: (list(uids), violations) for name, (uids, violations) in found.victims.items()} == {
-        "n0": (["uid-free"], 0)
-    }
+        world.hold(name, "n0", "3g.20gb", priority=priority, labels={"app": app})
+    assert await world.preempt({"n0": ([], 0)}, "3g.20gb") == {"n0": (["uid-free"], 0)}
 
 
 @pytest.mark.parametrize(
@@ -139,7 +71,7 @@ async def test_victims_that_violate_a_budget_are_counted(
     """Pods that we add count as kube-scheduler counts its own, after what its victims took of the budgets."""
     world = PreemptorOverNodes(1, *budgets)
     for name in ("x", "y"):
-        world.hold(name, "n0", "3g.20gb", app="a")
+        world.hold(name, "n0", "3g.20gb", labels={"app": "a"})
     before = 7 if named else 0
     assert await world.preempt({"n0": (named, before)}) == {"n0": (["uid-x", "uid-y"], violations)}
 
@@ -198,6 +130,6 @@ async def test_a_budget_that_cannot_be_read_protects_its_namespace_only() -> Non
         (msgspec.structs.replace(strictest, metadata=elsewhere), {"n0": (["uid-low"], 0)}),
     ):
         world = PreemptorOverNodes(1, unreadable)
-        world.hold("low", "n0", "3g.20gb", app="a")
+        world.hold("low", "n0", "3g.20gb", labels={"app": "a"})
         assert await world.preempt({"n0": ([], 0)}) == victims
         assert f"no pods of {unreadable.metadata.namespace} are evicted but those named" in world.note

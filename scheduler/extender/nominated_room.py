@@ -1,0 +1,112 @@
+"""NominatedRoom: what pods that are nominated to a node leave there to others. Asked by filter, bind and preempt.
+
+kube-scheduler evicts pods for a nominated pod, and its own filters then keep what it counts for it: slices of one
+profile. Where they lie it does not see, so a pod of another profile would take the place, often the one that the
+victim's owner has made anew, and each such theft costs one more eviction.
+
+As in kube-scheduler, a pod has to leave room for those of higher priority, and for those of equal priority unless it is
+nominated to the same node itself. Where nobody is nominated, nothing is looked at.
+"""
+
+from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
+
+from allocator.placement import fitting, room
+from allocator.placement.fitting import GpuState
+from allocator.placement.room import ALL_ROOM, LeftRoom
+from allocator.planning import preemption
+from allocator.planning.preemption import NominatedPod
+from allocator.request import Request
+from scheduler.cache.cluster_cache import ClusterCache, KnownPod
+from scheduler.extender import evictable
+
+_Key = tuple[tuple[GpuState, ...], tuple[str, ...], frozenset[str]]
+
+
+class NominatedRoom:
+    """Answers are kept for each node until its GPUs, its nominated pods or those on their way out change."""
+
+    def __init__(self, state: ClusterCache) -> None:
+        self._state = state
+        self._answers: dict[str, tuple[_Key, LeftRoom]] = {}
+
+    def refusing(self, pod: KnownPod, nominated_node: str, names: Sequence[str]) -> frozenset[str]:
+        """Those of the nodes that have room for a pod, but none beside the pods nominated there.
+
+        `nominated_node` is where the pod is nominated itself.
+        """
+        nodes = self._state.nominated.by_node
+        if not nodes or not pod.request:
+            return frozenset()
+        for forgotten in self._answers.keys() - nodes.keys():
+            del self._answers[forgotten]
+        return frozenset(
+            node for node in nodes if node in names and self._is_kept(pod, pod.request, nominated_node, node)
+        )
+
+    def left(self, pod: KnownPod, node: str, nominated_node: str = "") -> LeftRoom:
+        """What the pods nominated to a node leave of it to this pod."""
+        others = self._before(pod, node, nominated_node)
+        if not others or node not in self._state.inventory.fleet:
+            return ALL_ROOM
+        leaving = evictable.leaving(self._state, node)
+        key = (self._state.inventory.fleet.gpus(node), tuple(other.uid for other in others), leaving)
+        known = self._answers.get(node)
+        if known is None or known[0] != key:
+            left = preemption.left_room(self._state.inventory, node, leaving, self._nominated(node, others))
+            known = self._answers[node] = (key, left)
+        return known[1]
+
+    def settle(
+        self, pod: KnownPod, node: str, leaving: frozenset[str]
+    ) -> tuple[AbstractSet[str], Sequence[preemption.Profiles]]:
+        """Who is gone from a node once those `leaving` are and the pods nominated there have come, and what these take:
+        those that this one must leave room for.
+        """
+        others = self._nominated(node, self._before(pod, node, ""))
+        return preemption.settle(self._state.inventory, node, leaving, others)
+
+    def has_room(self, pod: KnownPod, request: Request, node: str) -> bool:
+        """Whether a node has room for a pod now, beside the pods nominated there."""
+        usable = tuple(self._state.inventory.gpus_without(node, frozenset()).items())
+        return _fits(usable, self.left(pod, node), request)
+
+    def _before(self, pod: KnownPod, node: str, nominated_node: str) -> Sequence[KnownPod]:
+        """The pods nominated to a node that have no claim yet and that this one must leave room for, the most important
+        first.
+        """
+        if node not in self._state.nominated.by_node:
+            return ()
+        own = nominated_node or self._state.nominated.node_of(pod.uid)
+        least = pod.priority + (own == node)
+        known = (self._state.pods.get(uid) for uid in self._state.nominated.of(node) if uid != pod.uid)
+        others = [
+            other
+            for other in known
+            if other is not None
+            and other.request
+            and other.priority >= least
+            and self._state.inventory.ledger.get(other.uid) is None
+        ]
+        return sorted(others, key=lambda other: (-other.priority, other.uid))
+
+    def _nominated(self, node: str, pods: Sequence[KnownPod]) -> Sequence[NominatedPod]:
+        lower = ((pod, evictable.below(self._state, node, pod.priority)) for pod in pods)
+        return [
+            NominatedPod(pod.request or Request(), tuple(map(evictable.candidate, others))) for pod, others in lower
+        ]
+
+    def _is_kept(self, pod: KnownPod, request: Request, nominated_node: str, node: str) -> bool:
+        left = self.left(pod, node, nominated_node)
+        if not left:
+            return False
+        usable = tuple(self._state.inventory.gpus_without(node, frozenset()).items())
+        return _fits(usable, ALL_ROOM, request) and not _fits(usable, left, request)
+
+
+def _fits(usable: Sequence[tuple[str, GpuState]], left: LeftRoom, request: Request) -> bool:
+    gpus = [state for _, state in room.remaining(usable, left)]
+    try:
+        return bool(gpus) and fitting.fits(gpus, dict(request.counts))
+    except fitting.TooComplexError:
+        return False
