@@ -15,12 +15,12 @@ from allocator.claims import contract, held
 from allocator.claims.ledger import ClaimState
 from allocator.claims.refusal import Refusal
 from allocator.placement.misfit import Misfit
-from allocator.request import Request
 from config import fail_points
 from kubeclient.objects import Pod
 from scheduler.cache import pods
-from scheduler.cache.cluster_cache import ClusterCache
+from scheduler.cache.cluster_cache import ClusterCache, KnownPod
 from scheduler.cache.port import Binding, Cluster
+from scheduler.extender.nominated_room import NominatedRoom
 from scheduler.extender.nominations import Nominations
 from scheduler.metrics import Metrics
 
@@ -46,6 +46,7 @@ class Binder:
         self._state = state
         self._cluster = cluster
         self._nominations = nominations
+        self._nominated_room = NominatedRoom(state)
         self._metrics = metrics
         self._timeout_s = timeout_s
         self._first_retry_s = first_retry_s
@@ -109,25 +110,28 @@ class Binder:
 
     async def _reserve(self, namespace: str, name: str, uid: str, node: str) -> tuple[contract.Promise, ...] | Misfit:
         """The places that the pod gets, claimed; none if it asks for nothing of ours."""
-        request = await self._request(namespace, name, uid)
-        if not request:
+        known = await self._known(namespace, name, uid)
+        if known is None or not known.request:
             return ()
-        claim = self._state.inventory.reserve(uid, namespace, name, request, node)
+        left = self._nominated_room.left(known, node)
+        claim = self._state.inventory.reserve(uid, namespace, name, known.request, node, left)
         return claim if isinstance(claim, Misfit) else held.promises(claim.holds)
 
-    async def _request(self, namespace: str, name: str, uid: str) -> Request:
-        """What the pod asks: from the cache, or from the API server if bind came before the watch."""
+    async def _known(self, namespace: str, name: str, uid: str) -> KnownPod | None:
+        """What is known of the pod: from the cache, or from the API server if bind came before the watch; None if it
+        asks for nothing of ours.
+        """
         known = self._state.pods.get(uid)
         if known is None:
             pod = await self._cluster.get_pod(namespace, name)
             if pod.metadata.uid != uid:
                 raise errors.ConflictError(f"{namespace}/{name} is another pod by now ({pod.metadata.uid})")
             if not pods.is_ours(pod):
-                return Request()
+                return None
             known = self._state.remember(pod)
         if known.request is None:
             raise errors.RequestError(f"{namespace}/{name}", uid, known.problem)
-        return known.request
+        return known
 
     async def _until_definite(self, binding: Binding) -> Refusal | None:
         """POST the Binding until the API server has answered for certain."""

@@ -9,14 +9,15 @@ Filter and prioritize change nothing that decides about placements: kube-schedul
 out. The one thing they leave behind is nomination: a node offered to a pod as the only best one is ranked lower for
 other pods for a moment, since its Binding is on its way and two pods sent to one last place cost one of them a
 back-off; and while kube-scheduler chooses between equals for one pod, the next filter call waits.
-Nomination only ranks, it never refuses.
+Such a nomination only ranks, it never refuses. A node is refused for the pods that kube-scheduler has nominated to it
+(`nominated_room`).
 """
 
 import asyncio
 import math
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import structlog
@@ -31,6 +32,7 @@ from kubeclient.objects import Pod
 from scheduler.cache.cluster_cache import ClusterCache, KnownPod
 from scheduler.extender.binder import Binder
 from scheduler.extender.joint_budget import JointBudget
+from scheduler.extender.nominated_room import NominatedRoom
 from scheduler.extender.nominations import Nominations
 from scheduler.extender.preemptor import Preemption, Preemptor
 from scheduler.metrics import Metrics
@@ -68,6 +70,7 @@ class Extender:
         self._binder = binder
         self._preemptor = preemptor
         self._nominations = nominations
+        self._nominated_room = NominatedRoom(state)
         self._metrics = metrics
         self._shortlist = shortlist
         self._slack = slack
@@ -98,24 +101,28 @@ class Extender:
         if claim is not None:
             return self._held(claim, known, names)
 
-        # 4. Has its namespace asked for too many mixes of slices lately?
+        # 4. Which nodes have room, but keep it for pods that kube-scheduler has nominated to them?
+        kept = self._nominated_room.refusing(known, pod.status.nominated_node_name, names)
+        free = [name for name in names if name not in kept] if kept else names
+
+        # 5. Has its namespace asked for too many mixes of slices lately?
         fleet, incoming = self._state.inventory.fleet, self._nominations.incoming(known.uid)
         wait_s = 0.0 if fleet.answered(known.request) else self._joint_budget.wait_s(known.namespace)
         if wait_s:
             self._ask_again_in(wait_s)
             return self._refused(known, self._unresolvable(Reason.WAITS_TURN, known.request, names))
 
-        # 5. Which nodes are best, beside the pods on their way to them?
+        # 6. Which nodes are best, beside the pods on their way to them?
         work_before, began = fleet.joint_work, time.perf_counter()
-        best = shortlist(fleet, known.request, names, self._shortlist, slack=self._slack, incoming=incoming)
+        best = shortlist(fleet, known.request, free, self._shortlist, slack=self._slack, incoming=incoming)
         if fleet.joint_work != work_before:
             self._joint_budget.spend(known.namespace, time.perf_counter() - began)
 
-        # 6. Refuse, with a reason for every node, ...
+        # 7. Refuse, with a reason for every node, ...
         if not best.nodes:
-            return self._refused(known, self._refusal(known.request, names, best.too_complex))
+            return self._refused(known, self._refusal(known.request, free, best.too_complex, kept))
 
-        # 7. ... or nominate, where it is certain to which node the pod goes.
+        # 8. ... or nominate, where it is certain to which node the pod goes.
         if best.unique:
             self._nominations.nominate(known.uid, known.request, best.nodes[0])
         self._state.waiting.refused.discard(known.uid)
@@ -150,9 +157,12 @@ class Extender:
         if self._asking_again is None or self._asking_again.when() <= loop.time():
             self._asking_again = loop.call_later(wait_s, self._state.ask_again)
 
-    def _refusal(self, request: Request, names: Sequence[str], too_complex: frozenset[str]) -> FilterAnswer:
+    def _refusal(
+        self, request: Request, names: Sequence[str], too_complex: frozenset[str], kept: frozenset[str]
+    ) -> FilterAnswer:
         others = [name for name in names if name not in too_complex] if too_complex else names
-        by_reason = {**self._state.inventory.by_reason(request, others), Reason.TOO_COMPLEX: too_complex}
+        by_reason: dict[Reason, Collection[str]] = {**self._state.inventory.by_reason(request, others)}
+        by_reason |= {Reason.TOO_COMPLEX: too_complex, Reason.NOMINATED: kept}
         failed: dict[str, str] = {}
         unresolvable: dict[str, str] = {}
         for reason, nodes in by_reason.items():
