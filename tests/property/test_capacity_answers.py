@@ -143,6 +143,7 @@ def test_more_nodes_add_their_room() -> None:
         "proven": True,
         "with_added": 8,
         "with_added_after_repack": 8,
+        "with_added_proven": True,
     }
     assert found["3g.20gb"]["with_added"] == 17
 

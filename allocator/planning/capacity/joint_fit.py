@@ -5,18 +5,28 @@ Called by `capacity.planner` and, for fleets and requests that are changed a lit
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from allocator.mig.geometry import Geometry
-from allocator.planning.packing import covering, patterns, relocation
-from allocator.planning.packing.covering import Cover, CoverDemand, Supply
+from allocator.planning.capacity.search_time import SearchTime
+from allocator.planning.packing import hosting
+from allocator.planning.packing.covering import Supply
 from allocator.planning.packing.program import SolveStatus
-from allocator.planning.packing.relocation import MovableJob, Place, Places, RelocationProblem
+from allocator.planning.packing.relocation import MovableJob, Places, RelocationProblem
 from allocator.planning.repack import joint, search
 from allocator.planning.repack.goal import RequestedPod
 from allocator.planning.repack.problem import RepackProblem
 
-EXACT_COLUMNS = 20_000  # ways to place pods with several slices, up to which they are decided exactly
+EXACT_COLUMNS = 30_000  # columns of the exact program, up to which pods with several slices are decided by it
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """Where the pods go, or why not: `proven` that they do not fit, or open, with what was tried in `reason`."""
+
+    placed: tuple[Places, ...] | None
+    proven: bool
+    reason: str = ""
 
 
 def as_it_stands(fleet: RepackProblem, pods: Sequence[RequestedPod] = ()) -> RelocationProblem:
@@ -35,21 +45,63 @@ def states(fleet: RepackProblem) -> list[tuple[Geometry, int]]:
     return [(gpu.geometry, state) for gpu, state in zip(relocation_.bins, joint.standing(relocation_), strict=True)]
 
 
-def fit(problem: RelocationProblem, time_limit_s: float, exact_columns: int) -> tuple[tuple[Places, ...] | None, bool]:
-    """Where the requests go, or None and whether it is proven that they do not fit."""
+def fit(problem: RelocationProblem, time: SearchTime, exact_columns: int) -> Fit:
+    """Whether the requests fit, by cheap ways first.
+
+    One pod after the other, large ones first; all GPUs as if on one node, by counts, which may prove that they do not
+    fit; pods dealt out node by node; then the exact program.
+    """
     placed = joint.at_once(problem)
     if placed is not None:
-        return placed, True
-    members, supplies = classes(problem)
-    cover = covering.cover(supplies, CoverDemand(requested(problem)), time_limit_s)
-    if cover.status is SolveStatus.INFEASIBLE:
-        return None, True
-    if all(len(request.profiles) == 1 for request in problem.requests) and cover.status in search.SOLVED:
-        return _dealt(problem, cover, supplies, members), True
-    if len(problem.requests) * sum(len(gpu.geometry.placements) for gpu in problem.bins) > exact_columns:
-        return None, False
-    end = relocation.destination(problem, time_limit_s)
-    return (end.placed if end.status in search.SOLVED else None), end.status is not SolveStatus.UNKNOWN
+        return Fit(placed, True)
+    together = _by_count(problem, time)
+    if together is not None:
+        return together
+    nodes = hosting.nodes_of(problem, joint.standing(problem))
+    shared = _dealt(problem, nodes, time)
+    return Fit(shared, True) if shared is not None else _exactly(problem, nodes, time, exact_columns)
+
+
+def fit_again(problem: RelocationProblem, time: SearchTime, exact_columns: int) -> Fit:
+    """As `fit`, for a question of which a smaller one did not fit: the exact program first, which then is cheaper."""
+    together = _by_count(problem, time)
+    if together is not None:
+        return together
+    nodes = hosting.nodes_of(problem, joint.standing(problem))
+    exact = _exactly(problem, nodes, time, exact_columns)
+    if exact.placed is not None or exact.proven:
+        return exact
+    placed = joint.at_once(problem) or _dealt(problem, nodes, time)
+    return Fit(placed, True) if placed is not None else exact
+
+
+def _by_count(problem: RelocationProblem, time: SearchTime) -> Fit | None:
+    """All GPUs as if on one node: what is proven by that, None if it decides nothing."""
+    one_node = hosting.nodes_of(problem, joint.standing(problem), as_one=True)
+    hosted = hosting.cheapest(one_node, problem.requests, time.share(0.4))
+    time.spend(hosted.seconds)
+    if hosted.status is SolveStatus.INFEASIBLE:
+        return Fit(None, True)
+    if any(len(request.profiles) > 1 for request in problem.requests):
+        return None
+    if hosted.status in search.SOLVED:
+        return Fit(hosted.placed, True)
+    return Fit(None, False, _open(problem, "one after the other, and all together"))
+
+
+def _exactly(
+    problem: RelocationProblem, nodes: Sequence[hosting.NodeGpus], time: SearchTime, exact_columns: int
+) -> Fit:
+    """The exact program, if it is not too large."""
+    if hosting.columns(nodes, problem.requests) > exact_columns:
+        return Fit(None, False, _too_large(problem, nodes))
+    exact = hosting.cheapest(nodes, problem.requests, time.share(1))
+    time.spend(exact.seconds)
+    if exact.status in search.SOLVED:
+        return Fit(exact.placed, True)
+    if exact.status is SolveStatus.INFEASIBLE:
+        return Fit(None, True)
+    return Fit(None, False, _open(problem, "one after the other, dealt out node by node, and exactly"))
 
 
 def requested(problem: RelocationProblem) -> Counter[str]:
@@ -57,25 +109,36 @@ def requested(problem: RelocationProblem) -> Counter[str]:
     return Counter(name for request in problem.requests for name in request.profiles)
 
 
-def classes(problem: RelocationProblem) -> tuple[list[list[int]], list[Supply]]:
-    """GPUs (indices) that are in the same state, and each such class as a supply that costs nothing."""
-    members: dict[tuple[Geometry, int], list[int]] = {}
-    for gpu, state in enumerate(joint.standing(problem)):
-        members.setdefault((problem.bins[gpu].geometry, state), []).append(gpu)
-    return list(members.values()), [Supply(kind, state, len(gpus), 0) for (kind, state), gpus in members.items()]
+def supplies(problem: RelocationProblem) -> list[Supply]:
+    """The GPUs by state, at no cost."""
+    numbers = Counter((gpu.geometry, state) for gpu, state in zip(problem.bins, joint.standing(problem), strict=True))
+    return [Supply(kind, state, number, 0) for (kind, state), number in numbers.items()]
 
 
 def _dealt(
-    problem: RelocationProblem, cover: Cover, supplies: Sequence[Supply], members: Sequence[Sequence[int]]
-) -> tuple[Places, ...]:
-    """A cover's slices dealt out to requests of one slice each."""
-    free = [list(gpus) for gpus in members]
-    places: dict[str, list[Place]] = {}
-    for use in cover.uses:
-        supply = supplies[use.supply]
-        counts = dict(zip(cover.names, use.counts, strict=True))
-        for _ in range(use.number):
-            gpu = free[use.supply].pop()
-            for placement in patterns.arrange(supply.geometry, supply.state, counts):
-                places.setdefault(placement.profile, []).append((gpu, placement))
-    return tuple((places[request.profiles[0]].pop(),) for request in problem.requests)
+    problem: RelocationProblem, nodes: Sequence[hosting.NodeGpus], time: SearchTime
+) -> tuple[Places, ...] | None:
+    """Pods dealt out node by node, and those left over one after the other; None if some find no place."""
+    shared, seconds = hosting.dealt(nodes, problem.requests, time.share(0.3))
+    time.spend(seconds)
+    left = [number for number in range(len(problem.requests)) if number not in shared]
+    rest = joint.with_placed(problem, list(shared.values()), [problem.requests[number] for number in left])
+    placed = joint.at_once(rest)
+    if placed is None:
+        return None
+    shared |= dict(zip(left, placed, strict=True))
+    return tuple(shared[number] for number in range(len(problem.requests)))
+
+
+def _open(problem: RelocationProblem, tried: str) -> str:
+    return (
+        f"not decided in the time allowed: the pods ({len(problem.requests)}) were tried {tried};"
+        " by count alone their slices may fit. Allow more time"
+    )
+
+
+def _too_large(problem: RelocationProblem, nodes: Sequence[hosting.NodeGpus]) -> str:
+    return (
+        f"too large to decide exactly: pods asked for together {len(problem.requests)}, nodes {len(nodes)}."
+        " By count their slices fit; tried one after the other and dealt out node by node, some find no place"
+    )

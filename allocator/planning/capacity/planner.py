@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from msgspec import UNSET
+from msgspec.structs import replace
 
 from allocator import errors
 from allocator.claims import snapshot_file
@@ -12,9 +13,17 @@ from allocator.claims.snapshot_file import Saved
 from allocator.mig.catalogue import Catalogue
 from allocator.planning import document_reader as reader
 from allocator.planning import known_models
-from allocator.planning.capacity import changes, joint_fit, profile_room
+from allocator.planning.capacity import changes, joint_fit, profile_room, replica_room
 from allocator.planning.capacity.changes import AddedNodes
-from allocator.planning.capacity.types import CapacityAnswer, CapacityDocument, FleetNodes, RequestsFit
+from allocator.planning.capacity.search_time import SearchTime
+from allocator.planning.capacity.types import (
+    CapacityAnswer,
+    CapacityDocument,
+    FleetNodes,
+    NoChange,
+    ReplicaRoom,
+    RequestsFit,
+)
 from allocator.planning.repack import goal, planner, problem, render
 from allocator.planning.repack.goal import RequestedPod
 from allocator.planning.repack.problem import RepackLimits, RepackProblem
@@ -39,11 +48,13 @@ def answer(
     pods = goal.requested_pods(document.requests)
     planner.check_offered(pods, fleet.gpus)
     states = joint_fit.states(fleet)
+    time = SearchTime(0.75 * limit_s)
     return CapacityAnswer(
         gpus=dict(Counter(gpu.model for gpu in fleet.gpus)),
         free_memory_slices=sum(geometry.free_slices(state) for geometry, state in states),
         profiles=profile_room.of_profiles(fleet, _names(document.profiles, fleet, added), added, limit_s / 4),
-        requests=_requests(saved, fleet, pods, limits, added, limit_s / 6, exact_columns) if pods else UNSET,
+        requests=_requests(saved, fleet, pods, limits, added, time, exact_columns) if pods else UNSET,
+        replicas=_replicas(document, fleet, limit_s / 4) if document.replicas else UNSET,
         notes=list(saved.notes) or UNSET,
     )
 
@@ -71,29 +82,44 @@ def _names(profiles: Sequence[str] | str | None, fleet: RepackProblem, added: Ad
     return [reader.one_of(name, f"profiles[{number}]", offered) for number, name in enumerate(names)]
 
 
+def _replicas(document: CapacityDocument, fleet: RepackProblem, limit_s: float) -> list[ReplicaRoom]:
+    """How many pods like those of each request fit now."""
+    kinds = []
+    for number, request in enumerate(document.requests):
+        named = replace(request, count=1, name=request.name or f"request-{number + 1}")
+        kinds.append((goal.requested_pods([named])[0], request.count))
+    return replica_room.of_requests(fleet, joint_fit.as_it_stands(fleet), kinds, limit_s)
+
+
 def _requests(
     saved: Saved,
     fleet: RepackProblem,
     pods: Sequence[RequestedPod],
     limits: RepackLimits,
     added: AddedNodes | None,
-    time_limit_s: float,
+    time: SearchTime,
     exact_columns: int,
 ) -> RequestsFit:
-    """Whether the pods fit as things stand, and if not what would make them; each may take the time limit."""
+    """Whether the pods fit as things stand, and if not what would make them."""
     relocation = joint_fit.as_it_stands(fleet, pods)
-    placed, proven = joint_fit.fit(relocation, time_limit_s, exact_columns)
-    if placed is not None:
-        return RequestsFit(fit=True, placements=render.placements(fleet, pods, placed), change=None, changes=[])
-    smallest = [
-        change
-        for change in (
-            changes.by_moves(saved, pods, limits, time_limit_s),
-            changes.by_profiles(fleet, pods, relocation, time_limit_s / 4, exact_columns),
-            changes.by_gpus(relocation, added, time_limit_s / 2, exact_columns),
-        )
-        if change is not None
-    ]
+    first = SearchTime(time.share(0.4))
+    before = first.left_s
+    found = joint_fit.fit(relocation, first, exact_columns)
+    time.spend(before - first.left_s)
+    if found.placed is not None:
+        placements = render.placements(fleet, pods, found.placed)
+        return RequestsFit(fit=True, reason="", placements=placements, change=None, changes=[], no_changes=[])
+    every = (
+        changes.by_moves(saved, pods, limits, time),
+        changes.by_profiles(fleet, relocation, time, exact_columns),
+        changes.by_gpus(relocation, added, time, exact_columns),
+    )
+    smallest = [change for change in every if not isinstance(change, NoChange)]
     return RequestsFit(
-        fit=False if proven else None, placements=[], change=next(iter(smallest), None), changes=smallest
+        fit=False if found.proven else None,
+        reason="" if found.proven else found.reason,
+        placements=[],
+        change=next(iter(smallest), None) if found.proven else None,  # no advice while it is open whether any is needed
+        changes=smallest,
+        no_changes=[change for change in every if isinstance(change, NoChange)],
     )

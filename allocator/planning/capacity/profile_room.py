@@ -36,12 +36,14 @@ def of_profiles(
         gpus = added.nodes * added.gpus_per_node
         more = gpus * kind.room_for(Geometry.EMPTY, name)
         wider = [*supplies, Supply(kind, stock=gpus)]
+        with_added = _after_repack(wider, demand, name, max(now, after.slices) + more, limit_s)
         rooms[name] = ProfileRoom(
             now=now,
             after_repack=after.slices,
             proven=proven,
             with_added=now + more,
-            with_added_after_repack=_after_repack(wider, demand, name, max(now, after.slices) + more, limit_s).slices,
+            with_added_after_repack=with_added.slices,
+            with_added_proven=with_added.slices == with_added.at_most,
         )
     return rooms
 

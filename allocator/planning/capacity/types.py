@@ -6,12 +6,14 @@
     requests: [{name: train, profiles: {4g.20gb: 1}}]
     budgets:  {moves: 10, gpc: 40, pods_per_service: 1}
     priority: 0
+    replicas: true
 
 The reader, the JSON Schema and the OpenAPI document come from here; docs/planning.md explains every field. Used by
 `capacity` and by the API.
 """
 
-from typing import Annotated
+import enum
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
@@ -44,6 +46,7 @@ class CapacityDocument(DocumentPart, frozen=True):
     requests: PodRequests = ()
     budgets: RepackBudgets = RepackBudgets()
     priority: Priority = 0
+    replicas: bool = False
 
 
 class ProfileRoom(AnswerPart, frozen=True):
@@ -54,6 +57,7 @@ class ProfileRoom(AnswerPart, frozen=True):
     proven: bool
     with_added: int | UnsetType = UNSET
     with_added_after_repack: int | UnsetType = UNSET
+    with_added_proven: bool | UnsetType = UNSET
 
 
 class ProfileSwap(AnswerPart, frozen=True):
@@ -82,10 +86,11 @@ class ProfileChange(AnswerPart, tag="profile", tag_field="kind", frozen=True):
 
 
 class GpusChange(AnswerPart, tag="gpus", tag_field="kind", frozen=True):
-    """GPUs that make the requests fit."""
+    """GPUs that make the requests fit: so many are enough, fewer than `at_least` are proven too few."""
 
     model: str
     gpus: int
+    at_least: int
     nodes: int
     optimal: bool
 
@@ -93,13 +98,42 @@ class GpusChange(AnswerPart, tag="gpus", tag_field="kind", frozen=True):
 Change = MovesChange | ProfileChange | GpusChange
 
 
+class ChangeVerdict(enum.Enum):
+    """Why there is no change of a kind: there is none, none was found in time, or none was looked for."""
+
+    NONE = "none"
+    UNDECIDED = "undecided"
+    NOT_LOOKED_AT = "not_looked_at"
+
+
+class NoChange(AnswerPart, frozen=True):
+    """A kind of change of which there is none in `changes`, and why."""
+
+    kind: Literal["moves", "profile", "gpus"]
+    verdict: ChangeVerdict
+    reason: str
+
+
+class ReplicaRoom(AnswerPart, frozen=True):
+    """How many pods like one fit now, if nothing else is placed, and on which nodes."""
+
+    request: str
+    profiles: dict[str, int]
+    asked: int
+    now: int
+    proven: bool
+    nodes: dict[str, int]
+
+
 class RequestsFit(AnswerPart, frozen=True):
-    """Whether the requests fit together; `fit` is null where that was not decided in time."""
+    """Whether the requests fit together. `fit` is null where that is open; then `reason` says what was tried."""
 
     fit: bool | None
+    reason: str
     placements: list[PodPlacement]
     change: Change | None
     changes: list[Change]
+    no_changes: list[NoChange]
 
 
 class CapacityAnswer(AnswerPart, frozen=True):
@@ -109,4 +143,5 @@ class CapacityAnswer(AnswerPart, frozen=True):
     free_memory_slices: int
     profiles: dict[str, ProfileRoom]
     requests: RequestsFit | UnsetType = UNSET
+    replicas: list[ReplicaRoom] | UnsetType = UNSET
     notes: list[str] | UnsetType = UNSET

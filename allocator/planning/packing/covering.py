@@ -127,7 +127,8 @@ def cover(supplies: Sequence[Supply], demand: CoverDemand, time_limit_s: float) 
 def room(supplies: Sequence[Supply], demand: CoverDemand, profile: str, time_limit_s: float) -> Room | None:
     """How many more slices of a profile fit once a demand is served; None if the demand itself does not fit.
 
-    Idle slices that the demand leaves over count. Supplies need a stock. Past the time limit `slices` is what was found and `at_most` what is proven.
+    Idle slices that the demand leaves over count. Supplies need a stock. Past the time limit `slices` is what was found
+    and `at_most` what is proven.
     """
     most = sum(
         _stock(s) * int(s.geometry.room[s.state, s.geometry.profile_index[profile]])
