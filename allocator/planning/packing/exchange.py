@@ -16,10 +16,11 @@ from allocator.planning.packing.patterns import Counts, Names
 from allocator.planning.packing.program import Program, SolveStatus, solve
 from allocator.planning.packing.relocation import Budget, RelocationProblem
 
-_Burden = tuple[int, ...]  # cost, then use of each budget that all jobs share, in parts of a whole
+_Burden = tuple[int, ...]  # cost, then use of each budget that counts, in parts of a whole
 _Movable = tuple[tuple[Placement, _Burden], ...]  # what may leave a GPU, each with the least that moving it takes
 _Class = tuple[Geometry, tuple[Placement, ...], _Movable]
 
+_MOST_CLASSES = 200  # of GPUs, up to which budgets count that only some pods draw on: they make GPUs differ
 _PARTS = 60  # a pod with several slices shares its cost among them; 60 divides by 1…6
 
 
@@ -58,9 +59,12 @@ def bound(problem: RelocationProblem, time_limit_s: float) -> Bound:
     """The relaxation's answer."""
     wanted = [name for request in problem.requests for name in request.profiles]
     names = tuple(sorted(set(wanted)))
-    classes = _classes(problem)
+    budgets, classes = problem.budgets, _classes(problem, problem.budgets)
+    if len(classes) > _MOST_CLASSES:
+        budgets = tuple(_shared_budgets(problem))
+        classes = _classes(problem, budgets)
     ways = {kind: tuple(_clearings(kind, names)) for kind in classes}
-    program, columns = _program(problem, classes, ways, tuple(wanted.count(n) for n in names))
+    program, columns = _program(problem, classes, ways, tuple(wanted.count(n) for n in names), budgets)
     solution = solve(program, time_limit_s)
     if solution.status is SolveStatus.INFEASIBLE:
         return Bound(solution.status, seconds=solution.seconds)
@@ -84,11 +88,10 @@ def bound(problem: RelocationProblem, time_limit_s: float) -> Bound:
     return Bound(solution.status, -(-solution.bound // _PARTS), used, frozenset(to_empty), rest, solution.seconds)
 
 
-def _classes(problem: RelocationProblem) -> Mapping[_Class, list[int]]:
-    shared = _shared_budgets(problem)
+def _classes(problem: RelocationProblem, budgets: Sequence[Budget]) -> Mapping[_Class, list[int]]:
     leaving: list[list[tuple[Placement, _Burden]]] = [[] for _ in problem.bins]
     for number, job in enumerate(problem.jobs):
-        whole = (job.cost, *(budget.weights[number] for budget in shared))
+        whole = (job.cost, *(budget.weights.get(number, 0) for budget in budgets))
         for where, placement in job.home:
             leaving[where].append((placement, tuple(part * _PARTS // len(job.home) for part in whole)))
     classes: dict[_Class, list[int]] = {}
@@ -141,6 +144,7 @@ def _program(
     classes: Mapping[_Class, Sequence[int]],
     ways: Mapping[_Class, Sequence[_Clearing]],
     wanted: Counts,
+    budgets: Sequence[Budget],
 ) -> tuple[Program, dict[tuple[_Class, _Clearing], int]]:
     program = Program()
     columns: dict[tuple[_Class, _Clearing], int] = {}
@@ -156,7 +160,7 @@ def _program(
         terms = ((c, way.takes[position]) for (_, way), c in columns.items() if way.takes[position])
         program.row(terms, low=number)
     program.row(((c, 1) for (_, way), c in columns.items() if way.empty), low=problem.empty)
-    for number, budget in enumerate(_shared_budgets(problem), 1):
+    for number, budget in enumerate(budgets, 1):
         terms = ((c, way.burden[number]) for (_, way), c in columns.items() if any(way.burden))
         program.row(terms, high=budget.limit * _PARTS)
     return program, columns

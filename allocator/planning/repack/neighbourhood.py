@@ -25,6 +25,7 @@ from allocator.planning.repack import joint, search
 
 WHOLE = 64  # GPUs that are searched without choosing among them
 WHOLE_WIDE = 12  # the same where pods with several slices make the search harder
+_SEARCHED_WHOLE = 20_000  # columns, up to which a fleet of any size is searched whole if its scopes hold no answer
 _SCOPES = ((6, 4), (16, 24), (30, 34))  # GPUs to clear, GPUs to take what is cleared; each wider than the one before
 
 
@@ -51,6 +52,20 @@ def cheapest(
         return RelocationSolution(SolveStatus.INFEASIBLE)
     best = _straight(problem, least)
     left = 0.75 * time_limit_s - least.seconds
+    if best.status is not SolveStatus.OPTIMAL:
+        best, left = _scoped(problem, least, best, max_moves, left)
+    if best.status is SolveStatus.UNKNOWN and left > 0 and _ways(problem, slices_alone) <= _SEARCHED_WHOLE:
+        exact = search.cheapest(problem, max_moves, left)
+        left -= exact.seconds
+        best = _judged(exact, least) if exact.status in search.SOLVED else exact
+    return replace(best, seconds=0.75 * time_limit_s - left)
+
+
+def _scoped(
+    problem: RelocationProblem, least: exchange.Bound, known: RelocationSolution, max_moves: int, time_limit_s: float
+) -> tuple[RelocationSolution, float]:
+    """The best of what is known and what scopes of growing size hold, and the time that is left."""
+    best, left = known, time_limit_s
     for clear, take in _SCOPES:
         if left <= 0 or best.status is SolveStatus.OPTIMAL:
             break
@@ -59,7 +74,15 @@ def cheapest(
         left -= solution.seconds
         if solution.status in search.SOLVED and (best.status is SolveStatus.UNKNOWN or solution.cost < best.cost):
             best = _judged(scope.outside(solution), least)
-    return best
+    return best, left
+
+
+def _ways(problem: RelocationProblem, slices_alone: bool) -> int:
+    """About how many columns an exact search of the whole fleet has."""
+    if not slices_alone:
+        return relocation.size(problem)
+    on_gpu = Counter(job.home[0][0] for job in problem.jobs)
+    return sum(2 ** on_gpu[where] for where in range(len(problem.bins)))
 
 
 def _hopeless(problem: RelocationProblem, time_limit_s: float) -> bool:

@@ -4,36 +4,19 @@
 """
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from allocator import errors
 from allocator.claims.snapshot import GpuView
 from allocator.claims.snapshot_file import Saved
 from allocator.planning import document_reader as reader
-from allocator.planning.packing.program import SolveStatus
-from allocator.planning.packing.relocation import MovableJob, RelocationProblem, RelocationSolution
+from allocator.planning.packing.relocation import MovableJob, RelocationProblem
 from allocator.planning.repack import goal as goals
-from allocator.planning.repack import neighbourhood, problem, render, search
-from allocator.planning.repack.goal import RepackGoal, RequestedPod
-from allocator.planning.repack.problem import RepackLimits, RepackProblem, Rule
+from allocator.planning.repack import neighbourhood, problem, reasons, render
+from allocator.planning.repack.goal import RequestedPod
+from allocator.planning.repack.problem import RepackLimits, Rule
+from allocator.planning.repack.reasons import Solved
 from allocator.planning.repack.types import MAX_MOVES, RepackAnswer, RepackDocument
-
-
-@dataclass(frozen=True, slots=True)
-class Solved:
-    """A snapshot's GPUs and pods, what was asked of the packing, and what the packing found."""
-
-    problem: RepackProblem
-    relocation: RelocationProblem
-    solution: RelocationSolution
-
-    @property
-    def possible(self) -> bool | None:
-        """Whether there is a repack; None where that is open."""
-        if self.solution.status in search.SOLVED:
-            return True
-        return False if self.solution.status is SolveStatus.INFEASIBLE else None
 
 
 def answer(value: Any, saved: Saved, time_limit_s: float) -> RepackAnswer:
@@ -46,7 +29,16 @@ def answer(value: Any, saved: Saved, time_limit_s: float) -> RepackAnswer:
     limit_s = float(reader.number(time_limit_s, "time limit", positive=True))
     check_offered(goal.pods, gpus)
     solved = solve(saved, goal.limits, goal.pods, limit_s, goal.empty_gpus, goal.empty_nodes)
-    reason = "" if solved.possible else _why_not(saved, goal, solved, limit_s)
+    reason = ""
+    if solved.possible is None:
+        reason = reasons.undecided(solved.relocation, solved.solution, limit_s)
+    elif not solved.possible:
+
+        def without(ignored: Collection[Rule], part: float) -> Solved:
+            """The same question without some rules, in a part of the time."""
+            return solve(saved, goal.limits, goal.pods, limit_s * part, goal.empty_gpus, goal.empty_nodes, ignored)
+
+        reason = reasons.why_not(saved, goal.limits, without, limit_s)
     return render.answer(solved.problem, solved.relocation, solved.solution, solved.possible, goal, reason, saved.notes)
 
 
@@ -83,16 +75,3 @@ def check_offered(pods: Sequence[RequestedPod], gpus: Sequence[GpuView]) -> None
             if name not in offered:
                 fix = "use one of " + ", ".join(offered) if offered else "the cluster has no GPU that can be cut"
                 raise errors.InputError(f"requests: {pod.name}", name, f"no GPU of the cluster offers it; {fix}")
-
-
-def _why_not(saved: Saved, goal: RepackGoal, solved: Solved, time_limit_s: float) -> str:
-    """Why there is no repack: the first rule without which there would be one."""
-    if solved.possible is None:
-        return f"none was found within {time_limit_s:g} s, and none is proven impossible; allow more time or more moves"
-    ignored: list[Rule] = []
-    for rule in Rule:
-        ignored.append(rule)
-        freed = solve(saved, goal.limits, goal.pods, time_limit_s / 8, goal.empty_gpus, goal.empty_nodes, ignored)
-        if freed.possible:
-            return f"kept from it by {' and '.join(rule.value for rule in ignored)}"
-    return "not even if every pod could be moved: the GPUs cannot hold all of it at once"

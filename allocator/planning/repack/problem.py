@@ -21,11 +21,13 @@ _UNKNOWN = PodFacts()
 
 
 class Rule(enum.Enum):
-    """What keeps pods in place. In the order in which a refusal tries to do without them."""
+    """What keeps slices in place. In the order in which a refusal tries to do without each."""
 
     BUDGETS = "the budgets (moves, compute slices, pods per service, PodDisruptionBudgets)"
     PRIORITY = "pods of higher priority"
     MOVABLE = "pods that are not marked movable"
+    SETTLED = "pods whose slices are still being cut or given back"
+    FOREIGN = "slices that belong to no pod"
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +109,8 @@ def build(saved: Saved, limits: RepackLimits, ignored: Collection[Rule] = ()) ->
         for uid, slices in of_pod.items()
         if _may_move(slices, saved.pods.get(uid, _UNKNOWN), index, limits, ignored)
     )
+    if Rule.FOREIGN in ignored:
+        pods += tuple(_ownerless(gpu, occupant, index) for gpu in gpus for occupant in _foreign(gpu))
     moving = {pod.uid for pod in pods}
     nodes = {name: number for number, name in enumerate(dict.fromkeys(gpu.node for gpu in gpus))}
     bins = tuple(
@@ -122,9 +126,10 @@ def _may_move(
     limits: RepackLimits,
     ignored: Collection[Rule],
 ) -> bool:
-    settled = all(occupant.state in _SETTLED and gpu.uuid in usable_gpus for gpu, occupant in slices)
+    settled = all(occupant.state in _SETTLED for _, occupant in slices)
     return (
-        settled
+        all(gpu.uuid in usable_gpus for gpu, _ in slices)
+        and (settled or Rule.SETTLED in ignored)
         and (facts.movable or Rule.MOVABLE in ignored)
         and (facts.priority <= limits.priority or Rule.PRIORITY in ignored)
     )
@@ -143,6 +148,15 @@ def _pod(uid: str, slices: list[tuple[GpuView, Occupant]], facts: PodFacts, inde
         containers=tuple(occupant.container for _, occupant in slices),
         places=tuple((index[gpu.uuid], occupant.placement) for gpu, occupant in slices),
     )
+
+
+def _foreign(gpu: GpuView) -> list[Occupant]:
+    return [occupant for occupant in gpu.occupants if not occupant.uid and occupant.state != IDLE]
+
+
+def _ownerless(gpu: GpuView, occupant: Occupant, index: Mapping[str, int]) -> MovablePod:
+    """A slice of no pod, as if one pod held it."""
+    return _pod("", [(gpu, occupant)], _UNKNOWN, index)
 
 
 def _fixed(gpu: GpuView, moving: Collection[str]) -> tuple[Placement, ...]:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from allocator.planning.packing import rearrangement, relocation
+from allocator.planning.packing import deadlock, rearrangement, relocation
 from allocator.planning.packing.program import SolveStatus
 from allocator.planning.packing.relocation import Budget, JobMove, RelocationProblem, RelocationSolution
 
@@ -19,7 +19,7 @@ def cheapest(problem: RelocationProblem, max_moves: int, time_limit_s: float) ->
     cheaper. Where they block each other, other ends of the same pods are tried, then of any pods; only then the
     whole way is searched, with more and more steps, until no longer plan could be cheaper.
     """
-    end = _cheapest_end(problem, time_limit_s * 0.6)
+    end = cheapest_end(problem, time_limit_s * 0.6)
     if end.status not in SOLVED:
         return end
     solution = _in_order(problem, end)
@@ -33,13 +33,19 @@ def cheapest(problem: RelocationProblem, max_moves: int, time_limit_s: float) ->
             if other.status in SOLVED and (len(jobs) == len(problem.jobs) or other.cost == end.bound):
                 solution = _in_order(problem, replace(back, bound=max(end.bound, _twice(problem, end, back))))
     if solution is not None and solution.cost <= solution.bound:
-        return replace(solution, bound=solution.cost, status=SolveStatus.OPTIMAL)
-    return _by_steps(problem, end, solution, max_moves, left)
+        return replace(solution, bound=solution.cost, status=SolveStatus.OPTIMAL, seconds=time_limit_s - left)
+    if solution is None and deadlock.proven(problem):
+        return RelocationSolution(SolveStatus.INFEASIBLE, seconds=time_limit_s - left)
+    found, spent = _by_steps(problem, end, solution, max_moves, left)
+    return replace(found, seconds=time_limit_s - left + spent)
 
 
-def _cheapest_end(problem: RelocationProblem, time_limit_s: float) -> RelocationSolution:
+def cheapest_end(problem: RelocationProblem, time_limit_s: float) -> RelocationSolution:
+    """The cheapest end, the way there left open; UNKNOWN where the program would be too large."""
     if rearrangement.applies(problem):
         return rearrangement.destination(problem, time_limit_s)
+    if relocation.size(problem) > MAX_COLUMNS:
+        return RelocationSolution(SolveStatus.UNKNOWN)
     return relocation.destination(problem, time_limit_s)
 
 
@@ -75,8 +81,11 @@ def _by_steps(
     known: RelocationSolution | None,
     max_moves: int,
     time_limit_s: float,
-) -> RelocationSolution:
-    """The whole way searched, beside what is known. Each step costs at least what the cheapest restart does."""
+) -> tuple[RelocationSolution, float]:
+    """The whole way searched, beside what is known, and the seconds that took.
+
+    Each step costs at least what the cheapest restart does.
+    """
     single = min(job.cost for job in problem.jobs)
     steps, left, best = len(end.moves), time_limit_s, known
     while steps <= _most_steps(best, single, max_moves):
@@ -94,10 +103,10 @@ def _by_steps(
         elif solution.status is SolveStatus.OPTIMAL:  # of all plans this short; a longer one may still be cheaper
             steps = max(steps + 1, _most_steps(best, single, max_moves))
         else:
-            return best or RelocationSolution(SolveStatus.UNKNOWN, bound=end.bound)
+            return best or RelocationSolution(SolveStatus.UNKNOWN, bound=end.bound), time_limit_s - left
     if best is None:
-        return RelocationSolution(SolveStatus.INFEASIBLE)
-    return replace(best, bound=best.cost, status=SolveStatus.OPTIMAL)
+        return RelocationSolution(SolveStatus.INFEASIBLE), time_limit_s - left
+    return replace(best, bound=best.cost, status=SolveStatus.OPTIMAL), time_limit_s - left
 
 
 def _most_steps(best: RelocationSolution | None, single: int, max_moves: int) -> int:

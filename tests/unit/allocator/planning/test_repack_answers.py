@@ -59,8 +59,8 @@ def test_no_move_is_made_for_what_fits() -> None:
         (two_gpus(movable=True).saved(), {"budgets": {"gpc": 2}}, "the budgets"),
         (two_gpus(movable=True, service="Deployment/x").saved(), {"budgets": {"pods_per_service": 0}}, "the budgets"),
         (two_gpus(movable=True).budget(0, "a", "b").saved(), {}, "the budgets"),
-        (cluster().node("n1").gpu().foreign("1g.5gb@2").saved(), {}, "not even if every pod could be moved"),
-        (cluster().node("n1").gpu("a100-40gb", problem="unhealthy").gpu().foreign("1g.5gb@2").saved(), {}, "not even"),
+        (cluster().node("n1").gpu().foreign("4g.20gb@0").saved(), {}, "not even if every slice could be moved"),
+        (cluster().node("n1").gpu("a100-40gb", problem="unhealthy").gpu().foreign("4g.20gb@0").saved(), {}, "not even"),
     ],
 )
 def test_a_refusal_says_what_keeps_it(saved: Saved, changes: dict[str, Any], reason: str) -> None:
