@@ -8,18 +8,17 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Group, RenderableType
+from rich.console import Group
 from rich.live import Live
-from rich.table import Table
 from rich.text import Text
 
-from cli import api_client, output, slot_map
+from cli import api_client, demo_picture, output
 from cli import flags as setting_flags
 from cli.output import Format
 from scheduler.settings import Settings
 from simulator import demo as demos
 from simulator.demo import Demo
-from simulator.picture import Picture, PodRow
+from simulator.picture import Picture
 from simulator.workloads.translation import EXAMPLES_MODEL
 
 _SETTLING_SECONDS = 120.0  # `--once` does not wait longer for the last pod
@@ -73,9 +72,11 @@ async def _run(options: demos.DemoOptions, form: Format, svg: Path | None, *, on
             return True
         rested = await _rest(running, stop)
         picture = running.picture()
-        output.show(form, picture.document, lambda: _render(running, options, picture))
+        head, skipped = _head(running, options, picture, once=once), sorted({part.kind for part in running.skipped})
+        coloured = output.coloured()
+        output.show(form, picture.document, lambda: demo_picture.whole(picture, head, skipped, coloured=coloured))
         if svg is not None:
-            output.save_svg(svg, "make demo", _render(running, options, picture))
+            output.save_svg(svg, "make demo", demo_picture.whole(picture, head, skipped, coloured=True))
         if not once:
             await stop.wait()
         return rested or not once
@@ -93,68 +94,35 @@ async def _rest(running: Demo, stop: asyncio.Event) -> bool:
 
 async def _live(running: Demo, options: demos.DemoOptions, stop: asyncio.Event) -> None:
     """Redraw while things change."""
-    shown = None
-    with Live(console=output.console(), auto_refresh=False) as live:
+    shown, console = None, output.console()
+    with Live(console=console, auto_refresh=False) as live:
         while not stop.is_set():
-            picture = running.picture()
-            if picture != shown:
-                live.update(_render(running, options, picture), refresh=True)
-                shown = picture
+            picture, size = running.picture(), console.size
+            if (picture, size) != shown:
+                head = _head(running, options, picture, once=False)
+                lines = demo_picture.screen(picture, head, size.width, size.height - 1, coloured=output.coloured())
+                live.update(Group(*lines), refresh=True)
+                shown = picture, size
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_REFRESH_SECONDS):
                     await stop.wait()
 
 
-def _render(running: Demo, options: demos.DemoOptions, picture: Picture) -> RenderableType:
-    service = running.cluster.service
-    head = Text.assemble(
-        ("migsched demo", "bold"),
-        f"   {output.number(options.nodes, 'node')} × {output.number(options.gpus, 'GPU')} {options.model}, simulated.",
-        " Ctrl-C stops it.\n",
-        ("extender ", "dim"),
-        f"{service.extender_url}/v1",
-        ("   API ", "dim"),
-        f"{service.api_url}/openapi.json\n",
-        (f"In another terminal: migsched top{_url_flag(service.api_url)}, migsched explain POD", "dim"),
-    )
-    parts: list[RenderableType] = [head, "", slot_map.draw(picture.nodes), ""]
-    waiting = [pod for pod in picture.pods if pod.reason]
-    if waiting:  # before the others: the end is what a small terminal does not show
-        parts += [_waiting(waiting), ""]
-    parts.append(_placed(picture))
-    skipped = ", ".join(sorted({manifest.kind for manifest in running.skipped}))
-    if skipped:
-        parts += ["", Text(f"Applied as well, but makes no pods: {skipped}", style="dim")]
-    return Group(*parts)
-
-
-def _url_flag(api_url: str) -> str:
-    return "" if api_url == api_client.LOCAL_URL else f" --api-url {api_url}"
-
-
-def _placed(picture: Picture) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    for column in ("POD", "PHASE", "NODE", "GPU", "PROFILE"):
-        table.add_column(column, overflow="fold")
-    table.add_column("START", justify="right")
-    index = {gpu.uuid: gpu.index for node in picture.nodes for gpu in node.gpus}
-    colour = slot_map.colours(occupant.pod for node in picture.nodes for gpu in node.gpus for occupant in gpu.occupants)
-    for pod in sorted((pod for pod in picture.pods if pod.node), key=lambda pod: pod.name):
-        name = Text(pod.name, style=colour.get(slot_map.workload(pod.name), ("", ""))[0])
-        where = [
-            (f"{index[hold.gpu]}  {hold.gpu[:12]}", hold.placement.profile, str(hold.placement.start))
-            for hold in pod.slices
-        ] or [("", "–", "")]
-        for row, (gpu, profile, start) in enumerate(where):
-            first = (name, pod.phase, pod.node) if row == 0 else ("", "", "")
-            table.add_row(*first, gpu, profile, start)
-    return table
-
-
-def _waiting(pods: list[PodRow]) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    table.add_column("PENDING", style="bold red", no_wrap=True)
-    table.add_column("WHY")
-    for pod in pods:
-        table.add_row(pod.name, pod.reason)
-    return table
+def _head(running: Demo, options: demos.DemoOptions, picture: Picture, *, once: bool) -> list[Text]:
+    """Title and addresses, and unless it ends at once what to try, as it can be copied."""
+    service, ends = running.cluster.service, "" if once else " Ctrl-C stops it."
+    fleet = f"{output.number(options.nodes, 'node')} × {output.number(options.gpus, 'GPU')} {options.model}, simulated."
+    lines = [
+        Text.assemble(("migsched demo", "bold"), f"   {fleet}{ends}"),
+        Text.assemble(("API ", "dim"), f"{service.api_url}/", ("   extender ", "dim"), f"{service.extender_url}/v1"),
+    ]
+    if once:
+        return lines
+    hints = [f"{output.program()} top --watch"]
+    if service.api_url != api_client.LOCAL_URL:  # short lines: what a small terminal cuts cannot be copied
+        hints.insert(0, f"export {api_client.VARIABLE}={service.api_url}")
+    if picture.pods:
+        pod = next((pod for pod in picture.pods if pod.reason), picture.pods[0])
+        name = pod.name if pod.namespace == "default" else f"{pod.namespace}/{pod.name}"
+        hints.append(f"{output.program()} explain {name}")
+    return [*lines, Text("In another terminal:", style="dim"), *(Text(f"  {hint}") for hint in hints)]

@@ -5,19 +5,24 @@ Colours only on a terminal, and never with NO_COLOR.
 
 import enum
 import io
+import os
 import re
+import shlex
+import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import yaml
 from rich.console import Console, RenderableType
+from rich.table import Table
 
 from allocator import errors
 
 WIDTH = 100  # columns where the width is unknown: in a pipe, in a file
+MIN_WIDTH = 20
 
 
 class Format(enum.StrEnum):
@@ -30,7 +35,38 @@ class Format(enum.StrEnum):
 
 def console() -> Console:
     """Standard output for people."""
-    return Console(width=None if sys.stdout.isatty() else WIDTH, highlight=False)
+    return Console(width=None if sys.stdout.isatty() else _piped_width(), highlight=False)
+
+
+def coloured() -> bool:
+    """Whether whoever looks at standard output sees colours."""
+    made = console()
+    return made.color_system is not None and not made.no_color
+
+
+def _piped_width() -> int:
+    """COLUMNS, where it says a width that can be used."""
+    said = os.environ.get("COLUMNS", "")
+    return int(said) if said.isascii() and said.isdigit() and int(said[:5]) >= MIN_WIDTH else WIDTH
+
+
+def table(*columns: str, numbers: Collection[str] = ()) -> Table:
+    """The one style of tables: no lines, dim upper-case headings; columns of numbers to the right."""
+    made = Table(box=None, pad_edge=False, header_style="dim")
+    for column in columns:
+        made.add_column(column, justify="right" if column in numbers else "left")
+    return made
+
+
+def program() -> str:
+    """How this program can be called from the folder that it was called in, for hints that are to be copied."""
+    called = Path(sys.argv[0])
+    if called.name == "__main__.py":
+        return f"{shlex.quote(sys.executable)} -m cli"
+    on_path = shutil.which(called.name)
+    if on_path is not None and Path(on_path).resolve() == called.resolve():
+        return "kubectl mig" if called.name.startswith("kubectl-") else called.name
+    return shlex.quote(os.path.relpath(called) if called.is_relative_to(Path.cwd()) else str(called))
 
 
 def show(form: Format, document: Callable[[], Any], table: Callable[[], RenderableType]) -> None:

@@ -145,7 +145,9 @@ def test_picture_without_colours(capsys: pytest.CaptureFixture[str], monkeypatch
     assert code == 0
     assert "\x1b" not in out
     assert max(len(line) for line in out.splitlines()) <= 100
-    assert re.search(r"0 7g━+ ", out)
+    assert re.search(r"0 7a━+ ", out)
+    assert "a batch-7g" in out, "the letter leads to the owner"
+    assert "Ctrl-C" not in out, "it has ended"
     assert "cannot-fit" in out
 
 
@@ -204,17 +206,73 @@ async def test_it_serves_until_told_to_stop() -> None:
             await process.wait()
 
 
+async def test_hints_work_as_printed(tmp_path: Path) -> None:
+    """What the demo says to try in another terminal runs in a shell there, whatever the ports are."""
+    migsched = tmp_path / "migsched"
+    migsched.write_text(f"#!{sys.executable}\nfrom cli.__main__ import main\nmain()\n")
+    migsched.chmod(0o755)
+    environment = {**os.environ, "PYTHONPATH": str(Path(main.__file__).parents[1]), "HOME": str(tmp_path)}
+    process = await asyncio.create_subprocess_exec(
+        migsched, "demo", *FREE_PORTS, stdout=asyncio.subprocess.PIPE, env=environment
+    )
+    try:
+        _, seen = await _served(process)
+        hints = [line.strip() for line in seen.splitlines() if line.startswith("  ") and "│" not in line][:3]
+        assert [hint.split()[1] for hint in hints[1:]] == ["top", "explain"]
+        assert hints[1].endswith("--watch")
+        script = "\n".join([hints[0], hints[1].removesuffix("--watch") + "-o json", hints[2]])
+        shell = await asyncio.create_subprocess_exec(
+            "sh", "-c", script, stdout=asyncio.subprocess.PIPE, env=environment
+        )
+        out, _ = await asyncio.wait_for(shell.communicate(), 60)
+        assert shell.returncode == 1, "the pod has no place"
+        assert out.count(b'"name": "node-') == 4
+        assert b"cannot-fit" in out
+        live = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", TERMINAL, "sh", "-c", f"{hints[0]}\n{hints[1]}",
+            stdout=asyncio.subprocess.PIPE, env={**environment, "TERM": "xterm"},
+        )  # fmt: skip
+        out, _ = await asyncio.wait_for(live.communicate(), 60)
+        assert live.returncode == 0
+        assert b"32 GPUs (5 used)" in out
+        process.send_signal(signal.SIGINT)
+        await asyncio.wait_for(process.wait(), 30)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+            await process.wait()
+
+
+TERMINAL = """
+import os, pty, sys
+sent = b""
+def read(terminal):
+    global sent
+    block = os.read(terminal, 65536)
+    sent += block
+    if b"q quit" in sent:
+        os.write(terminal, b"q")
+    return block
+sys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:], read)))
+"""  # a terminal that types q once the screen is there
+
+
 async def _api_url(process: asyncio.subprocess.Process) -> str:
     """Where the API answers, once the picture is there."""
+    return (await _served(process))[0]
+
+
+async def _served(process: asyncio.subprocess.Process) -> tuple[str, str]:
+    """Where the API answers, and what was printed, once the picture is there."""
     assert process.stdout is not None
     seen = ""
     while "cannot-fit " not in seen:
         line = await asyncio.wait_for(process.stdout.readline(), 60)
         assert line, seen
         seen += line.decode()
-    found = re.search(r"API (http://\S+)/openapi.json", seen)
+    found = re.search(r"API (http://\S+)/ ", seen)
     assert found is not None
-    return found[1]
+    return found[1], seen
 
 
 async def _ask(api_url: str, *arguments: str) -> tuple[int | None, str]:

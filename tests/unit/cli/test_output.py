@@ -31,6 +31,10 @@ def test_only_the_wanted_form_is_made(capsys: pytest.CaptureFixture[str]) -> Non
     assert capsys.readouterr().out == "a table\n"
 
 
-def test_pipes_are_a_hundred_columns_wide() -> None:
-    """Where nobody says how wide the output is, tables take a hundred columns."""
-    assert output.console().width == 100
+@pytest.mark.parametrize(("columns", "width"), [(None, 100), ("60", 60), ("250", 250), ("x", 100), ("3", 100)])
+def test_pipes_are_as_wide_as_columns_says(columns: str | None, width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where nobody says how wide the output is, or nothing useful, tables take a hundred columns."""
+    monkeypatch.delenv("COLUMNS", raising=False)
+    if columns is not None:
+        monkeypatch.setenv("COLUMNS", columns)
+    assert output.console().width == width

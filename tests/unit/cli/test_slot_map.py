@@ -3,20 +3,9 @@
 import pytest
 from rich.console import Console
 
-from allocator.claims.snapshot import GpuView, NodeView, Occupant
-from allocator.mig.profile import Placement
+from allocator.claims.snapshot import GpuView, NodeView
 from cli import slot_map
-
-
-def occupant(profile: str, start: int, size: int, pod: str = "web-0", state: str = "ready") -> Occupant:
-    return Occupant(Placement(profile, start, size), state, "default", pod, "main", f"uid-{pod}")
-
-
-def gpu(*occupants: Occupant, index: int = 0, memory_slices: int = 8, problem: str = "") -> GpuView:
-    mask = 0
-    for one in occupants:
-        mask |= one.placement.mask
-    return GpuView("n1", f"GPU-{index}", index, "A100", "a100-40gb", memory_slices, mask, occupants, problem)
+from tests.unit.cli.gpu_views import gpu, occupant
 
 
 def drawn(*gpus: GpuView, problem: str = "", width: int = 100) -> str:
@@ -36,6 +25,28 @@ def test_attributes_are_marked() -> None:
     """A profile with an attribute is told from the plain one."""
     bars = [slot_map.bar(gpu(occupant(name, 0, 1)), {}).plain[:2] for name in ("1g.5gb", "1g.5gb+me", "1g.24gb-me")]
     assert bars == ["1g", "1+", "1+"]
+
+
+def test_letters_tell_owners_where_colours_are_not_seen() -> None:
+    """Each workload has a letter in its bars and in the legend; an attribute makes it a capital."""
+    pods = ["web-0", "db-0"]
+    line = slot_map.bar(
+        gpu(occupant("1g.5gb+me", 0, 1, "web-0"), occupant("2g.10gb", 2, 2, "db-0")), {}, slot_map.letters(pods)
+    )
+    assert line.plain == "1B··2a━━········"
+    console = Console(width=100, no_color=True)
+    with console.capture() as capture:
+        console.print(slot_map.draw([NodeView("n1", (gpu(occupant("1g.5gb", 0, 1)),))], coloured=False))
+    assert "a web   ·· free" in capture.get()
+
+
+def test_there_are_no_more_letters_than_there_are() -> None:
+    """A workload beyond the alphabet shares a mark that is no letter."""
+    assert set(slot_map.letters(f"w{chr(97 + n // 26)}{chr(97 + n % 26)}" for n in range(40)).values()) >= {
+        "a",
+        "z",
+        "*",
+    }
 
 
 def test_twelve_slices() -> None:
@@ -60,6 +71,7 @@ def test_neighbours_of_one_workload_have_two_shades() -> None:
     [
         ("triton-7c999f969c-4sbzn", "triton"),
         ("batch-7g-4d47f", "batch-7g"),
+        ("nightly-29401380-x2x4z", "nightly"),
         ("db-0", "db"),
         ("db-12", "db"),
         ("alone", "alone"),

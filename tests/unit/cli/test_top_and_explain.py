@@ -53,7 +53,8 @@ def test_top_draws_every_gpu(migsched: CommandLine) -> None:
     with serving({"/api/v1/nodes": (200, NODES)}) as url:
         outcome = migsched.run("top", "--api-url", url)
     assert outcome.code == 0
-    assert "0 ········3g━━━━━━" in outcome.out
+    assert "0 ········3a━━━━━━" in outcome.out
+    assert "a train" in outcome.out
     row = next(line for line in outcome.out.splitlines() if line.startswith("n1"))
     assert row.split()[:6] == ["n1", "2", "1", "4", "4", "a100-40gb"]
     assert "GPU 1: fell off the bus" in row
@@ -70,7 +71,7 @@ def test_top_for_programs(migsched: CommandLine) -> None:
     assert as_json == as_yaml
     assert as_json[0]["gpus"][0]["slices"][0]["pod"] == "train-0"
     assert [one["name"] for one in picked] == ["n2"]
-    assert nothing.code == 1
+    assert (nothing.code, nothing.err) == (1, "migsched: nothing to show: no GPU of n3 among 2 nodes\n")
 
 
 def test_explain_a_bound_pod(migsched: CommandLine) -> None:
@@ -170,3 +171,15 @@ def test_another_program_on_the_port_is_called_so(migsched: CommandLine, answer:
         outcome = migsched.run("top", "--api-url", url)
     assert (outcome.code, outcome.err.count("\n")) == (2, 1)
     assert f"what answers at {url} is not migsched (HTTP {answer[0]}; it calls itself 'nginx/1.27')" in outcome.err
+
+
+def test_top_shows_what_is_asked_for(migsched: CommandLine) -> None:
+    """By namespace, profile, model and whether it is used, in either form; a live screen needs a terminal."""
+    with serving({"/api/v1/nodes": (200, NODES)}) as url:
+        for flags in (("-n", "default"), ("--profile", "3g.20gb"), ("--used",)):
+            (node,) = json.loads(migsched.run("top", "--api-url", url, "-o", "json", *flags).out)
+            assert [gpu["index"] for gpu in node["gpus"]] == [0], flags
+        assert migsched.run("top", "--api-url", url, "--model", "h100-80gb").code == 1
+        refused = migsched.run("top", "--api-url", url, "--watch")
+    assert (refused.code, refused.out) == (2, "")
+    assert "--watch: 'true': needs a terminal" in refused.err

@@ -1,0 +1,51 @@
+"""The demo's picture on a screen: who waits and why is seen on the smallest."""
+
+import pytest
+from rich.text import Text
+
+from allocator.claims.ledger import Hold
+from allocator.claims.snapshot import NodeView
+from allocator.mig.profile import Placement
+from cli import demo_picture
+from simulator.picture import Picture, PodRow
+from tests.unit.cli.gpu_views import gpu, occupant
+
+REASON = "4 nodes: 1g.5gb + 8 × 7g.40gb is more than all its GPUs could hold empty"
+HEAD = [Text("migsched demo"), Text("API http://127.0.0.1:8080/"), Text("In another terminal:"), *[Text("  a")] * 3]
+
+
+def picture(waiting: int = 1, running: int = 20, nodes: int = 4) -> Picture:
+    pods = [PodRow("default", f"cannot-fit-{number}", "Pending", "", REASON, ()) for number in range(waiting)]
+    for number in range(running):
+        hold = Hold("main", f"GPU-{number % 8}", Placement("1g.5gb", number % 7, 1))
+        pods.append(PodRow("default", f"triton-7c999f969c-{number:05}", "Running", "node-0", "", (hold,)))
+    gpus = tuple(gpu(occupant("1g.5gb", 0, 1), index=index) for index in range(5))
+    empty = tuple(gpu(index=index) for index in range(5, 8))
+    return Picture(tuple(pods), tuple(NodeView(f"node-{number}", (*gpus, *empty)) for number in range(nodes)))
+
+
+@pytest.mark.parametrize(("waiting", "nodes"), [(1, 1), (1, 50), (40, 4), (0, 1)])
+@pytest.mark.parametrize(("width", "height"), [(80, 24), (80, 23), (120, 50), (40, 24)])
+def test_the_screen_fits_and_says_who_waits_and_why(waiting: int, nodes: int, width: int, height: int) -> None:
+    """On 80 × 24 and others: every line fits; a pod that waits is there with its whole reason, more are counted."""
+    drawn = demo_picture.screen(picture(waiting, nodes=nodes), HEAD, width, height, coloured=False)
+    lines = [line.plain for line in drawn]
+    assert len(lines) <= height
+    assert max(map(len, lines)) <= width
+    text = " ".join(" ".join(lines).split())
+    assert ("PENDING" in text) == (waiting > 0)
+    if waiting:
+        assert "cannot-fit-0" in text
+        assert "could hold empty" in text
+    if waiting == 40:
+        assert "more wait" in text
+    assert " GPUs without" in text
+
+
+def test_pods_take_the_room_that_is_left() -> None:
+    """Those that do not fit are counted, and what shows them is named."""
+    lines = [line.plain for line in demo_picture.screen(picture(), HEAD, 100, 40, coloured=True)]
+    assert lines[-1].startswith("… ")
+    assert "--once prints all" in lines[-1]
+    tall = [line.plain for line in demo_picture.screen(picture(), HEAD, 100, 100, coloured=True)]
+    assert sum("triton-" in line and "Running" in line for line in tall) == 20
