@@ -69,10 +69,20 @@ class PodSpec(msgspec.Struct, frozen=True, rename="camel"):
     scheduler_name: str = ""
     priority: int | None = None
     scheduling_gates: tuple[SchedulingGate, ...] | None = None
+    active_deadline_seconds: int | None = None
 
 
 MIRROR_ANNOTATION = "kubernetes.io/config.mirror"  # on a static pod's mirror, whose deletion ends nothing
 TERMINAL_PHASES = frozenset({"Succeeded", "Failed"})
+
+
+class PodCondition(msgspec.Struct, frozen=True):
+    """A condition of a pod: what its `type` is about, and why it is so."""
+
+    type: str = ""
+    status: str = ""
+    reason: str = ""
+    message: str = ""
 
 
 class PodStatus(msgspec.Struct, frozen=True, rename="camel"):
@@ -80,7 +90,10 @@ class PodStatus(msgspec.Struct, frozen=True, rename="camel"):
 
     phase: str = ""
     nominated_node_name: str = ""
+    reason: str = ""
+    message: str = ""
     start_time: str | None = None
+    conditions: tuple[PodCondition, ...] | None = None
 
 
 class Pod(msgspec.Struct, frozen=True):

@@ -22,13 +22,14 @@ from allocator.placement.policy import Policy
 from allocator.request import Request
 from kubeclient.changes import Change, ChangeType, Listing
 from kubeclient.objects import Node, Pod
-from scheduler.cache import eviction_facts, pods
+from scheduler.cache import eviction_facts, pods, scheduling_facts
 from scheduler.cache.catalogue_compiler import CatalogueCompiler
 from scheduler.cache.departures import Departures
 from scheduler.cache.eviction_facts import EvictionFacts
 from scheduler.cache.nominated_pods import NominatedPods
 from scheduler.cache.pod_labels import NONE, PodLabels
 from scheduler.cache.port import MigNode, Object, WatchedKind
+from scheduler.cache.scheduling_facts import SchedulingFacts
 from scheduler.cache.waiting_pods import WaitingPods
 from scheduler.cooperative import STEP_S, paced
 from scheduler.kube_scheduler_config import managed_resources
@@ -47,6 +48,7 @@ class KnownPod:
     """A MIG pod of the cluster that is not over. `request` is None, and `problem` says why, where it cannot be read.
 
     `service` is what owns it; see `pods.service_of`. `labels` are None where they are not known; see `pods.labels_of`.
+    `not_adopted` says why the placement that it was bound with could not be taken over when it was last seen.
     """
 
     uid: str
@@ -60,6 +62,32 @@ class KnownPod:
     service: str = ""
     labels: PodLabels | None = NONE
     eviction: EvictionFacts = eviction_facts.NOTHING
+    scheduling: SchedulingFacts = scheduling_facts.NOTHING
+    not_adopted: str = ""
+
+
+def read(pod: Pod) -> KnownPod:
+    """What the cache keeps of a pod."""
+    meta = pod.metadata
+    request, problem = None, ""
+    try:
+        request = pods.request_of(pod)
+    except errors.RequestError as error:
+        problem = str(error)[:MAX_PROBLEM]
+    return KnownPod(
+        uid=meta.uid,
+        namespace=meta.namespace,
+        name=meta.name,
+        node=pod.spec.node_name,
+        priority=pod.spec.priority or 0,
+        movable=pods.is_movable(pod),
+        request=request,
+        problem=problem,
+        service=pods.service_of(pod),
+        labels=pods.labels_of(pod),
+        eviction=eviction_facts.of(pod),
+        scheduling=scheduling_facts.of(pod),
+    )
 
 
 class ClusterCache:
@@ -256,17 +284,20 @@ class ClusterCache:
         promises = promises[: len(asked.slots) + 1]  # one too many is as little believed as a thousand
         bound = BoundPod(meta.uid, meta.namespace, meta.name, pod.spec.node_name, asked, promises)
         refusal = self._watching_room(lambda: self.inventory.adopt(bound))
+        problem = ""
         if refusal is not None:
-            problem = refusal.message
+            problem = scheduling_facts.shown(refusal.message, MAX_PROBLEM)
             _log.warning("not adopted", pod=pod.title, uid=meta.uid, node=pod.spec.node_name, problem=problem)
+        if problem != known.not_adopted:
+            self.pods[meta.uid] = replace(known, not_adopted=problem)
 
     def _with_facts_of(self, pod: Pod, known: KnownPod) -> KnownPod:
         """What is known of a pod, with what may have changed since it was first read."""
         node, labels, movable = pod.spec.node_name, pods.labels_of(pod), pods.is_movable(pod)
-        eviction = eviction_facts.of(pod)
+        eviction, facts = eviction_facts.of(pod), scheduling_facts.of(pod)
         is_same = node == known.node and labels == known.labels and movable is known.movable
-        if not is_same or eviction != known.eviction:
-            known = replace(known, node=node, labels=labels, movable=movable, eviction=eviction)
+        if not is_same or eviction != known.eviction or facts != known.scheduling:
+            known = replace(known, node=node, labels=labels, movable=movable, eviction=eviction, scheduling=facts)
             self.pods[known.uid] = known
         return known
 
@@ -323,31 +354,13 @@ class ClusterCache:
         return known
 
     def _read(self, pod: Pod) -> KnownPod:
-        meta = pod.metadata
-        request, problem = None, ""
-        try:
-            request = pods.request_of(pod)
-        except errors.RequestError as error:
-            problem = str(error)[:MAX_PROBLEM]
-        known = KnownPod(
-            uid=meta.uid,
-            namespace=meta.namespace,
-            name=meta.name,
-            node=pod.spec.node_name,
-            priority=pod.spec.priority or 0,
-            movable=pods.is_movable(pod),
-            request=request,
-            problem=problem,
-            service=pods.service_of(pod),
-            labels=pods.labels_of(pod),
-            eviction=eviction_facts.of(pod),
-        )
-        new = meta.uid not in self.pods
+        known = read(pod)
+        new = known.uid not in self.pods
         if self._newcomers is not None:
-            self._newcomers.add(meta.uid)
-        self.pods[meta.uid] = known
-        if new and request and self.on_request is not None:
-            self.on_request(request)
+            self._newcomers.add(known.uid)
+        self.pods[known.uid] = known
+        if new and known.request and self.on_request is not None:
+            self.on_request(known.request)
         return known
 
     def ask_again(self) -> None:

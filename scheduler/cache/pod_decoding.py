@@ -15,6 +15,7 @@ from kubeclient.objects import (
     Meta,
     OwnerReference,
     Pod,
+    PodCondition,
     PodSpec,
     PodStatus,
     Resources,
@@ -22,7 +23,7 @@ from kubeclient.objects import (
 )
 
 LARGE = 32_768  # bytes of a pod's text, from which on it is not decoded as it is; most have 5,000
-MAX_PART = 16_384  # bytes of a large pod's labels, of its owners, or of one container's resources, to be looked at
+MAX_PART = 16_384  # bytes of one part of a large pod, such as its labels or one container's resources, to be looked at
 
 _NOTHING = msgspec.Raw(b"null")
 _MIG = RESOURCE_PREFIX.encode()
@@ -59,12 +60,22 @@ class _Spec(msgspec.Struct, frozen=True, rename="camel"):
     scheduler_name: str = ""
     priority: int | None = None
     scheduling_gates: msgspec.Raw = _NOTHING
+    active_deadline_seconds: int | None = None
+
+
+class _Status(msgspec.Struct, frozen=True, rename="camel"):
+    phase: str = ""
+    nominated_node_name: str = ""
+    reason: str = ""
+    message: str = ""
+    start_time: str | None = None
+    conditions: msgspec.Raw = _NOTHING
 
 
 class _Pod(msgspec.Struct, frozen=True):
     metadata: _Meta
     spec: _Spec = _Spec()
-    status: PodStatus = PodStatus()
+    status: _Status = _Status()
 
 
 class _Resources(msgspec.Struct, frozen=True):
@@ -84,6 +95,7 @@ _DECODE_CONTAINERS = msgspec.json.Decoder(tuple[_Container, ...] | None).decode
 _DECODE_QUANTITIES = msgspec.json.Decoder(dict[str, str | int] | None).decode
 _DECODE_LABELS = msgspec.json.Decoder(dict[str, str] | None).decode
 _DECODE_GATES = msgspec.json.Decoder(tuple[SchedulingGate, ...] | None).decode
+_DECODE_CONDITIONS = msgspec.json.Decoder(tuple[PodCondition, ...] | None).decode
 _DECODE_OWNERS = msgspec.json.Decoder(tuple[OwnerReference, ...] | None).decode
 
 
@@ -92,7 +104,7 @@ def decode(text: bytes | msgspec.Raw) -> Pod:
 
     Of a large one only what asks for slices is looked at of its containers, and only the annotations that we read.
     Labels or owners of more than MAX_PART bytes are left out, resources of more ask for a number of slices that cannot
-    be read, and of gates of more is only said how large they are.
+    be read, and of gates or conditions of more is only said how large they are.
     """
     return _DECODE(text) if memoryview(text).nbytes < LARGE else _large(_DECODE_LARGE(text))
 
@@ -125,8 +137,16 @@ def _large(pod: _Pod) -> Pod:
             spec.scheduler_name,
             spec.priority,
             _gates(spec.scheduling_gates),
+            spec.active_deadline_seconds,
         ),
-        pod.status,
+        PodStatus(
+            pod.status.phase,
+            pod.status.nominated_node_name,
+            pod.status.reason,
+            pod.status.message,
+            pod.status.start_time,
+            _conditions(pod.status.conditions),
+        ),
     )
 
 
@@ -135,6 +155,14 @@ def _gates(gates: msgspec.Raw) -> tuple[SchedulingGate, ...] | None:
     if _is_small(gates):
         return _DECODE_GATES(gates)
     return (SchedulingGate(f"{memoryview(gates).nbytes} bytes of gates, too many to be read"),)
+
+
+def _conditions(conditions: msgspec.Raw) -> tuple[PodCondition, ...] | None:
+    """A pod's conditions; of too large ones only how large they are."""
+    if _is_small(conditions):
+        return _DECODE_CONDITIONS(conditions)
+    size = f"{memoryview(conditions).nbytes} bytes of conditions, too many to be read"
+    return (PodCondition("PodScheduled", "Unknown", "", size),)
 
 
 def _asking(containers: msgspec.Raw) -> Iterable[objects.Container]:
