@@ -3,7 +3,7 @@
 from fastapi import FastAPI, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from scheduler.api import cluster, documentation, planning, problems
+from scheduler.api import cluster, documentation, planning, problems, web_pages
 from scheduler.api.context import Context
 from scheduler.api.models import HealthModel
 
@@ -14,12 +14,13 @@ def build(context: Context) -> FastAPI:
         title="migsched",
         summary="MIG capacity: what is where, what fits, what to buy or move, and why a pod is pending.",
         version="v1",
-        docs_url=None,  # pages that load scripts from another site; the document itself is /openapi.json
+        docs_url=None,  # FastAPI's pages load scripts from another site; ours are in web_pages
         redoc_url=None,
     )
     _health_routes(app, context)
     cluster.add(app, context)
     types = planning.add(app, context)
+    web_pages.add(app)
     problems.handle(app)
     documentation.publish(app, types)
     return app

@@ -23,6 +23,9 @@ CACHED = {
     **dict.fromkeys(guard.PROBES, cache.PROBE_LIFETIME_S),
     **dict.fromkeys(("/metrics", "/api/v1/nodes", "/api/v1/pods", "/api/v1/snapshot"), cache.LIFETIME_S),
     "/openapi.json": 60.0,
+    # files, of which the service reads each once in a while, whoever asks
+    **dict.fromkeys(("/", "/docs", "/docs/page.js", "/docs/page.css"), 3600.0),
+    **dict.fromkeys(("/docs/swagger-ui-bundle.js", "/docs/swagger-ui.css"), 3600.0),
 }
 EXPLAIN = "/api/v1/explain"
 PACE_S = 0.01
@@ -30,7 +33,10 @@ PAUSES = 4.0  # times as long as an explanation took the next one waits
 MOST_PAUSE_S = 1.0
 BLOCK = 2**16
 _RETRY_S = 1
-_PASSED_ON = (b"content-type", b"retry-after", b"allow")
+_PASSED_ON = frozenset(
+    {b"content-type", b"retry-after", b"allow", b"content-security-policy", b"x-content-type-options"}
+    | {b"referrer-policy"}
+)
 _log = structlog.get_logger("gateway")
 
 
