@@ -57,6 +57,7 @@ CONTENDERS = (
     Contender("first-fit"),
     Contender("best-fit"),
     Contender("hami"),
+    Contender("hami-2855"),
     Contender("mfi-gated"),
     Contender("fgd", known_demand=True),
     Contender("fgd"),

@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from allocator import errors
 from allocator.mig.geometry import Geometry
+from allocator.placement import halves
 
 Losses = npt.NDArray[np.float64]
 Weights = tuple[tuple[str, float], ...]  # (profile, share of the demand); empty: every profile alike
@@ -42,7 +43,9 @@ class Policy:
     """A named rule: `loss(geometry)` gives a loss in [-1, 1] per (state, placement), shape states × placements.
 
     What illegal steps hold does not matter. Of equal starts the lowest is taken; profiles with one of the compute
-    sizes `high` take the highest. `weigh`, where there is one, makes the policy that fits a demand.
+    sizes `high` take the highest. `ranks(geometry)`, where there is one, says instead which of equal starts is taken
+    in each state, the least first, shape states × placements, whole numbers from 0. `weigh`, where there is one, makes
+    the policy that fits a demand.
     """
 
     name: str
@@ -50,6 +53,7 @@ class Policy:
     loss: Callable[[Geometry], Losses]
     order: Order = Order.LOSS
     high: frozenset[int] = frozenset()
+    ranks: Callable[[Geometry], Losses] | None = None
     weigh: Callable[[Weights], "Policy"] | None = field(default=None, compare=False)
 
     def fixed(self) -> "Policy":
@@ -89,7 +93,8 @@ def _tables(geometry: Geometry, policy: Policy) -> Tables:
     raw_loss = policy.loss(geometry)
     if policy.order in (Order.TIGHTEST, Order.ENDS):
         raw_loss = raw_loss + _TIE_FULLER * _after(geometry, _free(geometry))
-    step_loss = np.where(geometry.step >= 0, raw_loss + _TIE_START * _start_ranks(geometry, policy.high), np.inf)
+    ranks = _start_ranks(geometry, policy.high) if policy.ranks is None else policy.ranks(geometry)
+    step_loss = np.where(geometry.step >= 0, raw_loss + _TIE_START * ranks, np.inf)
     loss = np.full((geometry.states, len(geometry.profiles)), np.inf)
     choice = np.full((geometry.states, len(geometry.profiles)), -1, dtype=np.int16)
     for p, name in enumerate(geometry.profiles):
@@ -245,6 +250,9 @@ POLICIES: Mapping[str, Policy] = {
         fgd(()),
         Policy("best-fit", "the fullest GPU that still fits, lowest start", _best_fit),
         Policy("hami", "best fit, 1g and 3g at the highest start, as HAMi 2.10", _best_fit, high=frozenset({1, 3})),
+        Policy(
+            "hami-2855", "best fit, starts by halves of the card, as HAMi's main branch", _best_fit, ranks=halves.ranks
+        ),
         Policy("first-fit", "the first GPU that fits, lowest start", _no_matter, Order.FIRST),
         Policy("round-robin", "the next GPU that fits, lowest start", _no_matter, Order.CYCLIC),
         Policy("worst-fit", "the emptiest GPU, lowest start", _worst_fit),
