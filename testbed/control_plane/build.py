@@ -1,7 +1,11 @@
 """Builds the control plane's programs once into a cache. Called by `make control-plane`, `ControlPlane` and tests.
 
-A build's folder in the cache is named after the hash of everything that goes into it. A cold build compiles some 2,800
-Go packages and takes minutes; Go's own cache makes the next one, after a change to `go/`, a matter of seconds.
+A build's folder in the cache is named after the hash of everything that goes into it, so the builds of several versions
+of Kubernetes lie side by side. A cold build compiles some 2,800 Go packages and takes minutes; Go's own cache makes the
+next one, after a change to `go/`, a matter of seconds.
+
+`go/go.mod` names the version of Kubernetes that is built; `go/kubernetes-vX.Y.Z.mod`, each with its `.sum`, are others.
+MIGSCHED_KUBERNETES chooses one of them.
 """
 
 import hashlib
@@ -20,6 +24,8 @@ from testbed.progress import Progress
 SOURCES = Path(__file__).parent / "go"
 
 Progress = Progress
+
+VERSION_VARIABLE = "MIGSCHED_KUBERNETES"
 
 _EXECUTABLE = "control-plane"
 _WHAT = "the control plane"
@@ -51,7 +57,8 @@ def ensure_built(progress: Progress | None = None, *, sources: Path = SOURCES, c
     `progress` hears one line every few seconds while there is something to wait for. `sources` is a folder with go.mod,
     go.sum and the Go files; `cache` is the cache's root, in place of MIGSCHED_CACHE and `.cache`.
 
-    Raises BuildError where the build failed; the message says why and what to do, and names the log.
+    Raises BuildError where the build failed, or MIGSCHED_KUBERNETES names a version that `sources` does not have; the
+    message says why and what to do, and names the log of a build.
     """
     tell = progress or (lambda _line: None)
     built = (cache or build_cache.root()) / "control-plane" / key(sources)
@@ -64,39 +71,73 @@ def key(sources: Path = SOURCES) -> str:
 
     Go's version is in it as go.mod's `go` line, so that a finished build is found again without asking Go.
     """
+    module = _module_file(sources)
     digest = hashlib.sha256()
-    for path in sorted([*sources.glob("*.go"), *sources.glob("go.*")]):
+    modules = [*sources.glob("go.*")] if module.name == "go.mod" else [module, module.with_suffix(".sum")]
+    for path in sorted([*sources.glob("*.go"), *modules]):
         content = path.read_bytes()
         digest.update(f"{path.name} {len(content)}\n".encode())
         digest.update(content)
-    digest.update(json.dumps([_arguments(kubernetes_version(sources)), _platform()]).encode())
+    digest.update(json.dumps([_arguments(module), _platform()]).encode())
     return digest.hexdigest()[:16]
 
 
 def kubernetes_version(sources: Path = SOURCES) -> str:
+    """The version of Kubernetes that is built: MIGSCHED_KUBERNETES's, else `default_version`.
+
+    Raises BuildError where MIGSCHED_KUBERNETES names a version that `sources` does not have.
+    """
+    return _required(_module_file(sources))
+
+
+def default_version(sources: Path = SOURCES) -> str:
     """The version of Kubernetes in go.mod, e.g. `v1.36.4`."""
-    return _from_go_mod(sources, r"^\s*k8s\.io/kubernetes (v[\d.]+)$")
+    return _required(sources / "go.mod")
 
 
-def _go_version(sources: Path) -> tuple[int, ...]:
-    return tuple(int(part) for part in _from_go_mod(sources, r"^go ([\d.]+)$").split("."))
+def versions(sources: Path = SOURCES) -> tuple[str, ...]:
+    """The versions of Kubernetes that there are, e.g. `v1.37.2`; the one in go.mod first."""
+    return (default_version(sources), *sorted(_required(path) for path in sources.glob("kubernetes-v*.mod")))
 
 
-def _from_go_mod(sources: Path, pattern: str) -> str:
-    match = re.search(pattern, (sources / "go.mod").read_text(encoding="utf-8"), re.MULTILINE)
+def _module_file(sources: Path) -> Path:
+    """The go.mod of the version that is built, or the file in its place."""
+    named = os.environ.get(VERSION_VARIABLE)
+    if not named:
+        return sources / "go.mod"
+    wanted = f"v{named.removeprefix('v')}"
+    there = versions(sources)
+    if wanted not in there:
+        fix = "use one of " + ", ".join(version.removeprefix("v") for version in there)
+        raise errors.BuildError(f"{VERSION_VARIABLE}: there is no Kubernetes {named!r} in {sources}: {fix}")
+    return sources / ("go.mod" if wanted == there[0] else f"kubernetes-{wanted}.mod")
+
+
+def _required(module: Path) -> str:
+    return _from_go_mod(module, r"^\s*k8s\.io/kubernetes (v[\w.-]+)$")
+
+
+def _go_version(module: Path) -> tuple[int, ...]:
+    return tuple(int(part) for part in _from_go_mod(module, r"^go ([\d.]+)$").split("."))
+
+
+def _from_go_mod(module: Path, pattern: str) -> str:
+    match = re.search(pattern, module.read_text(encoding="utf-8"), re.MULTILINE)
     if match is None:
-        raise errors.BuildError(f"{sources / 'go.mod'} has no line like {pattern}")
+        raise errors.BuildError(f"{module} has no line like {pattern}")
     return match[1]
 
 
-def _arguments(version: str) -> list[str]:
+def _arguments(module: Path) -> list[str]:
     """The arguments of `go`: without the version set, Kubernetes calls itself v0.0.0-master."""
-    major, minor, _patch = version.removeprefix("v").split(".")
+    version = _required(module)
+    major, minor = version.removeprefix("v").split(".")[:2]
     packages = ("k8s.io/component-base/version", "k8s.io/client-go/pkg/version")
     values = {"gitVersion": version, "gitMajor": major, "gitMinor": minor}
     settings = " ".join(f"-X {package}.{name}={value}" for package in packages for name, value in values.items())
     # -v writes each package as it is compiled, for the progress line; -buildvcs: our own commits do not matter to it
-    return ["build", "-v", "-trimpath", "-buildvcs=false", "-mod=readonly", "-ldflags", f"-s -w {settings}"]
+    other = [] if module.name == "go.mod" else [f"-modfile={module.name}"]  # go finds the .sum beside it
+    return ["build", "-v", "-trimpath", "-buildvcs=false", "-mod=readonly", *other, "-ldflags", f"-s -w {settings}"]
 
 
 def _platform() -> str:
@@ -104,11 +145,12 @@ def _platform() -> str:
 
 
 def _build(sources: Path, partial: Path, built: Path, tell: Progress) -> None:
-    go = go_toolchain.ensure(_go_version(sources), built.parent, tell)
+    module = _module_file(sources)
+    go = go_toolchain.ensure(_go_version(module), built.parent, tell)
     started = time.monotonic()
-    version = kubernetes_version(sources)
+    version = _required(module)
     tell(f"building etcd and Kubernetes {version} from source with {go}: minutes the first time, seconds later")
-    command = [str(go), *_arguments(version), "-o", str(partial / _EXECUTABLE), "."]
+    command = [str(go), *_arguments(module), "-o", str(partial / _EXECUTABLE), "."]
     build_cache.compile_go(command, sources, built.with_suffix(".log"), tell, what=_WHAT)
     for link in Binaries.within(partial):
         link.symlink_to(_EXECUTABLE)

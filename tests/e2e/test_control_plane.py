@@ -84,11 +84,11 @@ def cluster(binaries: build.Binaries, tmp_path_factory: pytest.TempPathFactory) 
         yield started
 
 
-def test_programs_report_the_version_in_go_mod(cluster: ControlPlane) -> None:
-    """Both kubectl and the API server call themselves by the version of Kubernetes that go.mod names."""
+def test_programs_report_the_version_that_was_asked_for(cluster: ControlPlane) -> None:
+    """Both kubectl and the API server call themselves by the version of Kubernetes that was asked for."""
     versions = yaml.safe_load(cluster.kubectl("version", "-o=yaml").stdout)
     reported = {versions[side]["gitVersion"] for side in ("clientVersion", "serverVersion")}
-    assert reported == {build.kubernetes_version()} == {"v1.36.4"}
+    assert reported == {build.kubernetes_version()}
 
 
 def test_deployment_becomes_scheduled_pods(cluster: ControlPlane) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from testbed.control_plane import build as control_plane_build
 from testbed.control_plane.control_plane import ControlPlane
 from testbed.node import build, errors
 from testbed.node.real_node import RealNode
@@ -27,7 +28,7 @@ def test_the_node_is_ready_with_the_versions_that_were_built(cluster: ControlPla
     """The Node object is Ready and reports kubelet and containerd by the versions that the go.mod files name."""
     found = pods.read(cluster, "node", "n1")
     info = found["status"]["nodeInfo"]
-    assert info["kubeletVersion"] == "v1.36.4"
+    assert info["kubeletVersion"] == control_plane_build.kubernetes_version()
     assert info["containerRuntimeVersion"] == f"containerd://{build.containerd_version()}" == "containerd://2.4.2"
     assert found["metadata"]["labels"]["accelerator"] == "simulated"
     assert {one["status"] for one in found["status"]["conditions"] if one["type"] == "Ready"} == {"True"}

@@ -133,7 +133,7 @@ def test_the_image_of_kube_scheduler_is_the_version_under_test() -> None:
     """The kube-scheduler that is deployed is the one that the end-to-end tests and benchmarks run."""
     kustomization = manifests.one(manifests.DEPLOY / "kustomize" / "kustomization.yaml", "Kustomization")
     tags = {image["name"]: image["newTag"] for image in kustomization["images"]}
-    assert tags[KUBE_SCHEDULER["image"]] == build.kubernetes_version()
+    assert tags[KUBE_SCHEDULER["image"]] == build.default_version()
     assert EXTENDER["image"] in tags
 
 

@@ -113,6 +113,57 @@ def test_the_version_in_go_mod_is_linked_into_the_programs(fake_go: FakeGo, sour
     assert "-X k8s.io/component-base/version.gitMinor=36 " in call
 
 
+def _add_version(sources: Path, version: str) -> None:
+    (sources / f"kubernetes-v{version}.mod").write_text(
+        f"module m\n\ngo 1.26.0\n\nrequire (\n\tk8s.io/kubernetes v{version}\n)\n", "ascii"
+    )
+    (sources / f"kubernetes-v{version}.sum").write_text(f"k8s.io/kubernetes v{version} h1:x\n", "ascii")
+
+
+@pytest.mark.parametrize("named", ["1.37.2", "v1.37.2"])
+def test_another_version_is_built_beside_the_default(
+    fake_go: FakeGo, sources: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named: str
+) -> None:
+    """MIGSCHED_KUBERNETES chooses another version's modules, and both builds stay in the cache."""
+    default = build.ensure_built(sources=sources, cache=tmp_path)
+    _add_version(sources, "1.37.2")
+    assert build.ensure_built(sources=sources, cache=tmp_path) == default
+    monkeypatch.setenv("MIGSCHED_KUBERNETES", named)
+    other = build.ensure_built(sources=sources, cache=tmp_path)
+    assert other != default
+    assert build.kubernetes_version(sources) == "v1.37.2"
+    assert build.default_version(sources) == "v1.36.4"
+    call = (fake_go.directory / "calls").read_text("ascii").splitlines()[-1]
+    assert " -modfile=kubernetes-v1.37.2.mod " in call
+    assert "version.gitVersion=v1.37.2 " in call
+    monkeypatch.setenv("MIGSCHED_KUBERNETES", "1.36.4")
+    assert build.ensure_built(sources=sources, cache=tmp_path) == default
+    assert fake_go.builds == 2
+
+
+def test_a_version_before_its_release_is_told_as_it_is(
+    fake_go: FakeGo, sources: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A beta's programs know major and minor as a release's do."""
+    _add_version(sources, "1.39.0-beta.0")
+    monkeypatch.setenv("MIGSCHED_KUBERNETES", "1.39.0-beta.0")
+    build.ensure_built(sources=sources, cache=tmp_path)
+    call = (fake_go.directory / "calls").read_text("ascii")
+    assert "version.gitVersion=v1.39.0-beta.0 " in call
+    assert "version.gitMinor=39 " in call
+
+
+def test_a_version_that_is_not_there_is_refused_with_those_that_are(
+    fake_go: FakeGo, sources: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A version without modules of its own is named, with the ones there are, and nothing is built."""
+    _add_version(sources, "1.37.2")
+    monkeypatch.setenv("MIGSCHED_KUBERNETES", "1.37")
+    with pytest.raises(errors.BuildError, match=r"MIGSCHED_KUBERNETES: .*'1\.37'.*: use one of 1\.36\.4, 1\.37\.2"):
+        build.ensure_built(sources=sources, cache=tmp_path)
+    assert fake_go.builds == 0
+
+
 def test_two_at_once_build_once(
     fake_go: FakeGo, sources: Path, tmp_path: Path, wait_until: Callable[..., None]
 ) -> None:
