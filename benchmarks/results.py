@@ -111,7 +111,11 @@ def read(file: Path) -> Results:
     try:
         recorded = msgspec.json.decode(file.read_bytes(), type=Results)
     except OSError as error:
-        raise errors.InputError("results", str(file), f"give a file of `migsched bench all` ({error})") from error
+        raise errors.InputError(
+            "results",
+            str(file),
+            f"name a file of `migsched bench all`, such as benchmarks/results/full.json ({error.strerror})",
+        ) from error
     except msgspec.DecodeError as error:  # a ValidationError names the field
         raise errors.InputError("results", str(file), f"not a results file: {error}") from error
     if recorded.version != VERSION:

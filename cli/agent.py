@@ -67,7 +67,9 @@ def _devices(simulate: str | None, wanted: settings.Settings) -> device.MigDevic
 def _table(status: dict[str, Any]) -> Table:
     """The report for people: a row per GPU and slice."""
     report = contract.node_report(msgspec.convert(status, contract.MigNodeStatus), "")
-    table = Table("gpu", "product", "MIG mode", "slice", "state", "MIG UUID", "owner", "message")
+    table = output.table(
+        "GPU", "PRODUCT", "MIG MODE", "SLICE", "STATE", "MIG UUID", "OWNER", "MESSAGE", numbers=("GPU",)
+    )
     table.caption = status["conditions"][0]["message"]
     for gpu in report.gpus:
         table.add_row(str(gpu.index), gpu.product, gpu.mig_mode.value, "", "", "", "", gpu.message)

@@ -290,14 +290,16 @@ def report(
 ) -> None:
     """Make the report of recorded results: report.html, complete in itself, and its plots as SVG and PNG.
 
-    Example: migsched bench report benchmarks/out/results.json --out report
+    Example: migsched bench report benchmarks/results/full.json --out report
     """
     recorded = results.read(file)
     try:
         from benchmarks.report import page  # drawing libraries are an extra, and slow to load
     except ImportError as error:
-        fix = "it needs matplotlib and jinja2: pip install 'migsched[report]'"
-        raise errors.SettingsError("report", error.name, fix) from error
+        raise errors.MigschedError(
+            f"`migsched bench report` draws with matplotlib and jinja2, and {error.name} is missing; install both "
+            "into the environment of migsched (its extra `report`)"
+        ) from error
     try:
         written = page.write(recorded, out)
     except OSError as error:

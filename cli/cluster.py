@@ -116,7 +116,8 @@ def _summary(running: "LocalCluster", options: "LocalClusterOptions") -> Text:
         ("extender  ", "dim"),
         f"{running.service.extender_url}/v1\n",
         ("API       ", "dim"),
-        f"{running.service.api_url}/openapi.json\n\n",
+        f"{running.service.api_url}/\n\n",
         ("Try: ", "dim"),
-        "kubectl apply -f deploy/examples/triton-1g.yaml; kubectl get pods -o wide; kubectl get mn",
+        "kubectl apply -f deploy/examples/triton-1g.yaml; kubectl get pods -o wide; kubectl get mn\n",
+        f"     {output.program()} top --watch --api-url {running.service.api_url}",
     )

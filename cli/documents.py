@@ -34,6 +34,8 @@ def read(file: Path | None) -> Any:
 
 def _standard_input() -> str:
     try:
+        if sys.stdin.isatty():
+            print("migsched: reading YAML or JSON from the terminal; Ctrl-D ends it", file=sys.stderr)  # noqa: T201
         return sys.stdin.read()
     except UnicodeError as error:
         raise errors.InputError("standard input", "-", f"must be UTF-8 text: {error}") from error

@@ -25,7 +25,7 @@ def sheet(row: Mapping[str, Any]) -> RenderableType:
 def table(rows: Sequence[Mapping[str, Any]]) -> RenderableType:
     """A line per row, a column per field; numbers to the right."""
     columns = list(dict.fromkeys(key for row in rows for key in row))
-    drawn = Table(box=None, pad_edge=False)
+    drawn = Table(box=None, pad_edge=False, header_style="dim")
     for column in columns:
         numeric = all(isinstance(row.get(column), int | float | None) for row in rows)
         drawn.add_column(column, justify="right" if numeric else "left")

@@ -21,7 +21,7 @@ def scheduler(
 
     Each flag can also be set as MIGSCHED_<FLAG> or in the file named by --config.
 
-    Example: migsched scheduler --kubeconfig ~/.kube/config --log-format console
+    Example: migsched scheduler --kubeconfig ~/.kube/config --api-host 127.0.0.1 --log-format console
     """
     wanted = settings.load(config, **flags)
     from scheduler import service  # its libraries are slow to load: not for --help

@@ -12,7 +12,6 @@ import msgspec
 import typer
 from rich.console import Console, Group, RenderableType
 from rich.progress import Progress
-from rich.table import Table
 from rich.text import Text
 
 import replay
@@ -53,7 +52,8 @@ def simulate(
     if settings["trace"] is not None:
         settings["trace"] = str(settings["trace"])
     config = RunConfig(**settings)
-    with Progress(console=Console(stderr=True), transient=True) as bar:
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("simulating", total=1.0)
         answer = replay.run(config, lambda share: bar.update(task, completed=share))
     output.show(form, lambda: answer, lambda: _table(answer))
@@ -85,15 +85,13 @@ _describe()
 
 
 def _table(answer: SimulationAnswer) -> RenderableType:
-    head = f"{answer.policy}, {answer.moves} moves, {answer.gpus} × {answer.model}, {len(answer.seeds)} runs"
-    metrics = Table(box=None, pad_edge=False, header_style="dim")
-    for column in ("METRIC", "MEAN", "± 95 %"):
-        metrics.add_column(column, justify="left" if column == "METRIC" else "right")
+    moves, runs = output.number(answer.moves, "move"), output.number(len(answer.seeds), "run")
+    head = f"{answer.policy}, {moves}, {answer.gpus} × {answer.model}, {runs}"
+    metrics = output.table("METRIC", "MEAN", "± 95 %", numbers=("MEAN", "± 95 %"))
     for name, interval in answer.metrics.items():
         metrics.add_row(name, _number(interval.mean), _number(interval.ci95))
-    profiles = Table(box=None, pad_edge=False, header_style="dim")
-    for column in ("PROFILE", "OFFERED", "ACCEPTED", "SHARE"):
-        profiles.add_column(column, justify="left" if column == "PROFILE" else "right")
+    counts = ("OFFERED", "ACCEPTED", "SHARE")
+    profiles = output.table("PROFILE", *counts, numbers=counts)
     for name, jobs in answer.per_profile.items():
         share = f"{jobs.accepted / jobs.offered:.3f}" if jobs.offered else "–"
         profiles.add_row(name, str(jobs.offered), str(jobs.accepted), share)
@@ -101,4 +99,7 @@ def _table(answer: SimulationAnswer) -> RenderableType:
 
 
 def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.4g}"
+    """Four digits that count; no exponent, which few read at a glance."""
+    if value is None:
+        return "–"
+    return f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:.4g}"

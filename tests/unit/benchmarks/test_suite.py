@@ -86,7 +86,7 @@ def test_results_survive_the_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "named"),
     [
-        (None, "give a file"),
+        (None, "name a file"),
         ("", "not a results file"),
         ("[]", "not a results file"),
         ('{"version": 1}', "missing required field"),

@@ -63,8 +63,8 @@ def test_quick_and_full_results_are_not_mixed(migsched: CommandLine, tmp_path: P
     ("arguments", "said"),
     [
         (("all", "--only", "everything"), "use one of policies"),
-        (("judge", "/nonexistent/results.json"), "give a file of `migsched bench all`"),
-        (("report", "/nonexistent/results.json"), "give a file of `migsched bench all`"),
+        (("judge", "/nonexistent/results.json"), "name a file of `migsched bench all`"),
+        (("report", "/nonexistent/results.json"), "name a file of `migsched bench all`"),
     ],
 )
 def test_bad_input_is_exit_code_2(migsched: CommandLine, arguments: tuple[str, ...], said: str) -> None:
