@@ -2,7 +2,7 @@
 
 kube-scheduler retries a pod that an extender refused at any change of a Node, and not when an agent gives a slice
 back, which it cannot see. Each requeue costs it a scan per refused pod, so they are coalesced, and none is sent
-while no pod waits.
+while no pod waits (`WaitingPods`).
 """
 
 import asyncio
