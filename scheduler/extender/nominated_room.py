@@ -68,8 +68,10 @@ class NominatedRoom:
 
     def has_room(self, pod: KnownPod, request: Request, node: str) -> bool:
         """Whether a node has room for a pod now, beside the pods nominated there."""
-        usable = tuple(self._state.inventory.gpus_without(node, frozenset()).items())
-        return _fits(usable, self.left(pod, node), request)
+        if node not in self._state.inventory.fleet:
+            return False
+        left = self.left(pod, node)
+        return self._fits(request, node, left) if left else _fits(self._state.inventory.fleet.gpus(node), request)
 
     def _before(self, pod: KnownPod, node: str, nominated_node: str) -> Sequence[KnownPod]:
         """The pods nominated to a node that have no claim yet and that this one must leave room for, the most important
@@ -100,12 +102,14 @@ class NominatedRoom:
         left = self.left(pod, node, nominated_node)
         if not left:
             return False
+        return _fits(self._state.inventory.fleet.gpus(node), request) and not self._fits(request, node, left)
+
+    def _fits(self, request: Request, node: str, left: LeftRoom) -> bool:
         usable = tuple(self._state.inventory.gpus_without(node, frozenset()).items())
-        return _fits(usable, ALL_ROOM, request) and not _fits(usable, left, request)
+        return _fits([state for _, state in room.remaining(usable, left)], request)
 
 
-def _fits(usable: Sequence[tuple[str, GpuState]], left: LeftRoom, request: Request) -> bool:
-    gpus = [state for _, state in room.remaining(usable, left)]
+def _fits(gpus: Sequence[GpuState], request: Request) -> bool:
     try:
         return bool(gpus) and fitting.fits(gpus, dict(request.counts))
     except fitting.TooComplexError:

@@ -31,13 +31,14 @@ from scheduler.cache.budgets import Allowance
 from scheduler.cache.cluster_cache import ClusterCache, KnownPod
 from scheduler.cache.disruption_budget import PodDisruptionBudget
 from scheduler.cache.port import Cluster
+from scheduler.cooperative import paced
 from scheduler.extender import evictable
 from scheduler.extender.nominated_room import NominatedRoom
 
 _log = structlog.get_logger("preemptor")
 
 CHOICES = 20  # nodes to preempt on that kube-scheduler gets to choose from; it starts from some 100 candidates
-WORK_S = 2.0  # until no further node is looked at; kube-scheduler waits for 5 s
+WORK_S = 2.0  # until no further node is looked at, and as long again while none helps; kube-scheduler waits for 5 s
 _NAMED, _SHOWN = 5, 500  # namespaces that a note names, and characters of an error
 BUDGETS_TTL_S = 1.0  # how long budgets are used before they are read again: many pods may ask at once
 _LEAST_PRIORITY = -(2**31)
@@ -114,9 +115,10 @@ class Preemptor:
         clock = asyncio.get_running_loop().time
         until = clock() + self._work_s
         choices: list[_Choice] = []
-        nodes = sorted(candidates, key=lambda node: self._least_cost(pod, node, *candidates[node]))
+        least_cost = {node: self._least_cost(pod, node, *named) async for node, named in paced(candidates.items())}
+        nodes = sorted(candidates, key=lambda node: least_cost[node])
         for number, node in enumerate(nodes):
-            if choices and clock() > until:
+            if number and clock() > until + (0 if choices else self._work_s):
                 return Preemption(_best(choices), self._note(budgets, unseen=len(nodes) - number))
             choice = self._choice(pod, request, node, *candidates[node], budgets)
             if choice is not None:
@@ -128,7 +130,7 @@ class Preemptor:
         """The answer where room is there or on its way; None where pods have to be evicted for it."""
         soonest: tuple[float, str, Sequence[Candidate]] | None = None
         is_coming = False
-        for node, (named, _) in candidates.items():
+        async for node, (named, _) in paced(candidates.items()):
             if not named and self._nominated_room.has_room(pod, request, node):
                 return Preemption({}, f"nobody is evicted: {node} has room by now")
             leaving = evictable.leaving(self._state, node)
@@ -139,7 +141,6 @@ class Preemptor:
                 ends_at = max(evictable.ends_at(self._state.pods[victim.uid]) or 0.0 for victim in needed)
                 soonest = min(soonest or (ends_at, node, needed), (ends_at, node, needed), key=lambda room: room[0])
             is_coming = is_coming or (needed is not None and not needed and not named)
-            await asyncio.sleep(0)
         if soonest is not None:
             _, node, needed = soonest
             return Preemption({node: ([victim.uid for victim in needed], 0)})

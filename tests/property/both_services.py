@@ -67,7 +67,7 @@ class ApiServer:
 
     def show(self, uid: str, phase: str, *, started: bool) -> None:
         """The kubelet writes a pod's status."""
-        status = NodePodStatus(phase, "2026-01-01T00:00:00Z" if started else None)
+        status = NodePodStatus(phase, start_time="2026-01-01T00:00:00Z" if started else None)
         self._put(ChangeType.MODIFIED, msgspec.structs.replace(self.pods[uid], status=status))
 
     def delete(self, uid: str) -> None:
