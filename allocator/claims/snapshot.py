@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from allocator.claims.inventory import Inventory
 from allocator.claims.report import GpuReport, NodeReport, SliceState
+from allocator.eligibility.node import NodeFacts
 from allocator.mig.catalogue import Catalogue
 from allocator.mig.profile import Placement
 
@@ -43,11 +44,17 @@ class GpuView:
 
 @dataclass(frozen=True, slots=True)
 class NodeView:
-    """One node's GPUs; `problem` is set where its report could not be read."""
+    """One node's GPUs; `problem` is set where its report could not be read.
+
+    `facts` are those of its Node, None where they are not known; `closed` says in words why it takes no new pods, empty
+    where it takes some or nothing is known of that.
+    """
 
     name: str
     gpus: tuple[GpuView, ...]
     problem: str = ""
+    facts: NodeFacts | None = None
+    closed: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,16 +12,20 @@ from dataclasses import dataclass, field
 from typing import Annotated
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from allocator import errors
 from allocator.claims.disruption_budget import DisruptionBudget
 from allocator.claims.snapshot import GpuView, NodeView, Occupant, Snapshot
+from allocator.eligibility.constraints import PodConstraints
+from allocator.eligibility.node import NodeFacts
 from allocator.mig import geometry
 from allocator.mig.catalogue import Catalogue
 from allocator.mig.profile import Placement
 
 KIND = "migsched-snapshot"
-VERSION = 1
+VERSION = 2  # 1 said nothing of where pods may run
+_READABLE = (1, 2)
 IDLE = "idle"  # the state of an occupant that counts as free room
 
 _Name = Annotated[str, msgspec.Meta(min_length=1, max_length=253)]
@@ -32,11 +36,15 @@ _Count = Annotated[int, msgspec.Meta(ge=0, le=4096)]
 
 @dataclass(frozen=True, slots=True)
 class PodFacts:
-    """What a planner must know of a pod beside its slices: may it be restarted, how important is it, whose is it."""
+    """What a planner must know of a pod beside its slices: may it be restarted, how important is it, whose is it, on
+    which nodes may it run (None where that is not known), and is it on its way out.
+    """
 
     movable: bool = False
     priority: int = 0
     service: str = ""  # what owns it, such as `Deployment/chat`; empty for a pod of its own
+    constraints: PodConstraints | None = None
+    terminating: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +84,16 @@ class _Node(msgspec.Struct, frozen=True, omit_defaults=True):
     name: _Name
     gpus: Annotated[tuple[_Gpu, ...], msgspec.Meta(max_length=64)] = ()
     problem: _Text = ""
+    facts: NodeFacts | None = None
+    closed: _Text = ""
+
+
+class _Pod(msgspec.Struct, frozen=True):
+    movable: bool = False
+    priority: int = 0
+    service: str = ""
+    constraints: int | UnsetType = UNSET  # an index of the file's constraints
+    terminating: bool | UnsetType = UNSET
 
 
 class _File(msgspec.Struct, frozen=True):
@@ -83,7 +101,8 @@ class _File(msgspec.Struct, frozen=True):
     version: int
     catalogues: Mapping[str, Catalogue]
     nodes: tuple[_Node, ...]
-    pods: Mapping[str, PodFacts] = {}
+    pods: Mapping[str, _Pod] = {}
+    constraints: tuple[PodConstraints, ...] = ()
     disruption_budgets: tuple[DisruptionBudget, ...] = ()
     notes: tuple[_Text, ...] = ()
 
@@ -102,6 +121,7 @@ class Writer:
 
     def __init__(self) -> None:
         self._keys: dict[Catalogue, str] = {}
+        self._constraints: dict[PodConstraints, int] = {}  # most pods come from a few templates
         self._first = True
 
     def head(self) -> bytes:
@@ -126,13 +146,26 @@ class Writer:
 
     def pod(self, uid: str, facts: PodFacts) -> bytes:
         """What is known of one more pod."""
-        return self._next(msgspec.json.encode(uid) + b": " + msgspec.json.encode(facts))
+        index: int | UnsetType = UNSET
+        if facts.constraints is not None:
+            index = self._constraints.setdefault(facts.constraints, len(self._constraints))
+        wire = _Pod(facts.movable, facts.priority, facts.service, index, facts.terminating or UNSET)
+        return self._next(msgspec.json.encode(uid) + b": " + msgspec.json.encode(wire))
 
     def tail(self, budgets: Sequence[DisruptionBudget] = (), notes: Sequence[str] = ()) -> bytes:
         """What comes after the pods."""
         lines = b",\n".join(map(msgspec.json.encode, budgets))
         said = msgspec.json.encode([note[:_NOTE] for note in notes])
-        return b'\n},\n"disruption_budgets": [\n' + lines + b'\n],\n"notes": ' + said + b"}\n"
+        asked = b",\n".join(map(msgspec.json.encode, self._constraints))
+        return (
+            b'\n},\n"constraints": [\n'
+            + asked
+            + b'\n],\n"disruption_budgets": [\n'
+            + lines
+            + b'\n],\n"notes": '
+            + said
+            + b"}\n"
+        )
 
     def _next(self, line: bytes) -> bytes:
         line = line if self._first else b",\n" + line
@@ -154,8 +187,9 @@ def decode(text: str | bytes) -> Saved:
         head = msgspec.json.decode(text, type=_Head)
         if head.kind != KIND:
             raise errors.InputError("snapshot file: kind", head.kind, f"must be {KIND}; is this the right file?")
-        if head.version != VERSION:
-            fix = f"this migsched reads version {VERSION}; save the snapshot again, or use the migsched that wrote it"
+        if head.version not in _READABLE:
+            readable = " and ".join(map(str, _READABLE))
+            fix = f"this migsched reads versions {readable}; save the snapshot again, or use the migsched that wrote it"
             raise errors.InputError("snapshot file: version", head.version, fix)
         file = msgspec.json.decode(text, type=_File)
     except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
@@ -164,7 +198,8 @@ def decode(text: str | bytes) -> Saved:
     nodes = tuple(_node(node, file.catalogues) for node in sorted(file.nodes, key=lambda node: node.name))
     _check_distinct([node.name for node in nodes], "snapshot file: nodes[].name")
     _check_distinct([gpu.uuid for node in nodes for gpu in node.gpus], "snapshot file: nodes[].gpus[].uuid")
-    return Saved(Snapshot(nodes), file.pods, file.disruption_budgets, file.notes)
+    pods = {uid: _pod(uid, pod, file.constraints) for uid, pod in file.pods.items()}
+    return Saved(Snapshot(nodes), pods, file.disruption_budgets, file.notes)
 
 
 def describe(nodes: Sequence[tuple[Catalogue, int, int]]) -> Saved:
@@ -193,7 +228,8 @@ def empty_gpu(node: str, index: int, catalogue: Catalogue) -> GpuView:
 
 
 def _wire_node(node: NodeView, keys: Mapping[Catalogue, str]) -> _Node:
-    return _Node(node.name, tuple(_wire_gpu(gpu, keys) for gpu in node.gpus), node.problem)
+    gpus = tuple(_wire_gpu(gpu, keys) for gpu in node.gpus)
+    return _Node(node.name, gpus, node.problem, node.facts, node.closed)
 
 
 def _wire_gpu(gpu: GpuView, keys: Mapping[Catalogue, str]) -> _Gpu:
@@ -220,7 +256,18 @@ def _wire_gpu(gpu: GpuView, keys: Mapping[Catalogue, str]) -> _Gpu:
 
 
 def _node(wire: _Node, catalogues: Mapping[str, Catalogue]) -> NodeView:
-    return NodeView(wire.name, tuple(_gpu(wire.name, gpu, catalogues) for gpu in wire.gpus), wire.problem)
+    gpus = tuple(_gpu(wire.name, gpu, catalogues) for gpu in wire.gpus)
+    return NodeView(wire.name, gpus, wire.problem, wire.facts, wire.closed)
+
+
+def _pod(uid: str, wire: _Pod, constraints: Sequence[PodConstraints]) -> PodFacts:
+    index = wire.constraints
+    if index is not UNSET and not 0 <= index < len(constraints):
+        raise errors.InputError(
+            f"snapshot file: pods: {uid}: constraints", index, "is not among the file's constraints"
+        )
+    asked = None if index is UNSET else constraints[index]
+    return PodFacts(wire.movable, wire.priority, wire.service, asked, wire.terminating is True)
 
 
 def _gpu(node: str, wire: _Gpu, catalogues: Mapping[str, Catalogue]) -> GpuView:

@@ -57,3 +57,9 @@ class PodConstraints:
     requests: Amounts = ONE_POD
     volumes: tuple[VolumeTopology, ...] = ()
     unjudged: tuple[str, ...] = ()
+
+    def labels(self) -> set[str]:
+        """The node labels that decide where the pod may run, but for those of zones."""
+        terms = [*(self.node_affinity or ()), *(term for volume in self.volumes for term in volume.affinity or ())]
+        named = {requirement.key for term in terms for requirement in term.expressions}
+        return named | {key for key, _ in self.node_selector}

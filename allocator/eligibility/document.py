@@ -6,7 +6,7 @@ comes back; nothing is raised.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 from msgspec import Struct
@@ -19,6 +19,7 @@ from allocator.eligibility.node_selector import NodeSelectorRequirement, NodeSel
 
 MAX_LABELS, MAX_LABEL_CHARACTERS = 256, 24_576  # of a node, to be kept
 MAX_TAINTS = 64
+_T = TypeVar("_T", bound=Struct)
 _MIG = "nvidia.com/mig-"  # what `placement` judges, exactly
 
 
@@ -131,11 +132,6 @@ class _NodeStatus(Struct, frozen=True):
     conditions: tuple[_Condition, ...] | None = None
 
 
-class _NodePart(Struct, frozen=True):
-    spec: _NodeSpec | None = None
-    status: _NodeStatus | None = None
-
-
 def pod(
     part: PodSpecPart,
     containers: Sequence[ContainerQuantities],
@@ -159,6 +155,15 @@ def pod(
         requests=requests,
         unjudged=(*unreadable, *amounts.unjudged(asked, (_MIG,)), *_unjudged(part, host_ports=host_ports)),
     )
+
+
+def pod_part(parts: Mapping[str, bytes]) -> PodSpecPart | None:
+    """A pod's spec, without its containers, from the texts (JSON) of its fields; None if they cannot be read."""
+    text = b",".join(b'"%b":%b' % (name.encode(), part) for name, part in parts.items())
+    try:
+        return msgspec.json.decode(b"{%b}" % text, type=PodSpecPart)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+        return None
 
 
 def pod_of(spec: Any) -> PodConstraints:
@@ -216,15 +221,14 @@ def unreadable_pod(why: str) -> PodConstraints:
     return PodConstraints(unjudged=(f"its scheduling constraints, {why}",))
 
 
-def node(name: str, labels: Mapping[str, str] | None, part: Any) -> NodeFacts:
-    """What decides which pods a node takes. `part` is the Node as text (JSON) or as decoded JSON."""
+def node(name: str, labels: Mapping[str, str] | None, spec: Any, status: Any) -> NodeFacts:
+    """What decides which pods a node takes, from its `spec` and `status`, as text (JSON) or as decoded JSON."""
     kept = dict(labels or {}) if _are_few(labels or {}) else None
     try:
-        wire = msgspec.convert(part, _NodePart) if isinstance(part, Mapping) else _DECODE_NODE(part)
+        spec, status = _read(spec, _NodeSpec), _read(status, _NodeStatus)
     except (msgspec.MsgspecError, UnicodeError, RecursionError):
         unknown = ("what the node says of itself, which cannot be read",)
         return NodeFacts(name, labels=kept, allocatable=amounts.UNKNOWN, unreadable=unknown)
-    spec, status = wire.spec or _NodeSpec(), wire.status or _NodeStatus()
     taints = tuple(Taint(taint.key, taint.effect, taint.value) for taint in (spec.taints or ())[:MAX_TAINTS])
     left_out = len(spec.taints or ()) - len(taints)
     offered, unreadable = amounts.allocatable(status.allocatable or {})
@@ -246,4 +250,8 @@ def _are_few(labels: Mapping[str, str]) -> bool:
     return len(labels) <= MAX_LABELS and sum(map(len, (*labels, *labels.values()))) <= MAX_LABEL_CHARACTERS
 
 
-_DECODE_NODE = msgspec.json.Decoder(_NodePart).decode
+def _read(part: Any, type_: type[_T]) -> _T:
+    """A part of an object; without it, all of its fields are unset. Raises msgspec's errors."""
+    is_text = isinstance(part, bytes | msgspec.Raw)
+    wire = msgspec.json.decode(part, type=type_ | None) if is_text else msgspec.convert(part, type_ | None)
+    return wire if isinstance(wire, type_) else type_()

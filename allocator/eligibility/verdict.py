@@ -43,6 +43,9 @@ class Verdict:
     detail: str = ""
     unjudged: tuple[str, ...] = ()
 
+    def __str__(self) -> str:
+        return f"{self.reason}: {self.detail}" if self.reason else "eligible"
+
     @property
     def eligible(self) -> bool:
         """Whether nothing that was judged keeps the pod away."""
@@ -54,7 +57,7 @@ _NOBODY = PodConstraints()
 _SYSTEM = ("node.kubernetes.io/", "node.cloudprovider.kubernetes.io/", "karpenter.sh/")
 _LEAVING = ("ToBeDeletedByClusterAutoscaler",)
 _CHARACTERS = 120  # of a text from the cluster that is repeated
-_ZONES = (
+ZONES = (
     "failure-domain.beta.kubernetes.io/zone",
     "failure-domain.beta.kubernetes.io/region",
     "topology.kubernetes.io/zone",
@@ -192,7 +195,7 @@ def _volumes_zone(pod: PodConstraints, node: NodeFacts, _used: Amounts | None) -
     zonal = [volume for volume in pod.volumes if volume.zones]
     if labels is None and zonal:
         yield _too_many_labels(node)
-    elif labels is not None and any(label in labels for label in _ZONES):  # else a cluster of one zone
+    elif labels is not None and any(label in labels for label in ZONES):  # else a cluster of one zone
         for volume in zonal:
             yield from _in_zone(volume, labels)
 

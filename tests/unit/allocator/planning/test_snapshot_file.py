@@ -8,7 +8,10 @@ import pytest
 from allocator import errors
 from allocator.claims import snapshot, snapshot_file
 from allocator.claims.inventory import Inventory
+from allocator.claims.snapshot import Snapshot
 from allocator.claims.snapshot_file import Saved
+from allocator.eligibility.constraints import PodConstraints
+from allocator.eligibility.node import NodeFacts, Taint
 from allocator.mig import gpu_models
 from tests.builders import node, pod
 from tests.clusters import cluster
@@ -34,6 +37,22 @@ def full() -> Saved:
 def test_a_snapshot_survives_its_file() -> None:
     """Reading a written file gives the same nodes, GPUs, slices, pods and budgets."""
     assert snapshot_file.decode(snapshot_file.encode(full())) == full()
+
+
+def test_where_pods_may_run_survives_its_file() -> None:
+    """Nodes' facts, why they are closed, and pods' constraints are read back; a file of version 1 has none of them."""
+    asked = PodConstraints(node_selector=(("pool", "a"),), unjudged=("host ports",))
+    saved = cluster().node("n1").gpu().pod("a", "1g.5gb@0", constraints=asked, terminating=True).saved()
+    facts = NodeFacts("n1", unschedulable=True, taints=(Taint("gpu", "NoSchedule"),), labels={"pool": "a"})
+    (node_1,) = saved.snapshot.nodes
+    told = replace(saved, snapshot=Snapshot((replace(node_1, facts=facts, closed="cordoned"),)))
+    data = json.loads(snapshot_file.encode(told))
+    assert snapshot_file.decode(json.dumps(data)) == told
+    older = json.loads(snapshot_file.encode(full())) | {"version": 1}
+    assert snapshot_file.decode(json.dumps(older)) == full()
+    data["pods"]["uid-a"]["constraints"] = 1
+    with pytest.raises(errors.InputError, match="constraints"):
+        snapshot_file.decode(json.dumps(data))
 
 
 def test_the_live_state_survives_its_file() -> None:
