@@ -8,7 +8,8 @@ import numpy as np
 
 from allocator.placement.misfit import Misfit, Reason
 from allocator.request import Request
-from scheduler.cache.cluster_cache import ClusterCache, KnownPod
+from scheduler.cache.cluster_cache import ClusterCache
+from scheduler.cache.known_pod import KnownPod
 from scheduler.cooperative import paced
 
 GROUP = 200

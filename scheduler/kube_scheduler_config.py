@@ -12,6 +12,8 @@ from pathlib import Path
 from allocator import errors
 from allocator.mig import gpu_models
 
+SCHEDULER_NAME = "migsched"  # of the profile in deploy/kube-scheduler/config.yaml
+
 _KEY = "managedResources:"
 
 

@@ -6,7 +6,7 @@ Touched from the event loop alone. `on_room` is called when a node gets room, so
 
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TypeVar
 
 import structlog
@@ -16,78 +16,30 @@ from allocator.claims import contract
 from allocator.claims.inventory import BoundPod, Inventory
 from allocator.claims.ledger import ClaimState
 from allocator.claims.report import NodeReport
+from allocator.eligibility.node import NodeFacts
 from allocator.mig import geometry
 from allocator.mig.catalogue import Catalogue
 from allocator.placement.policy import Policy
 from allocator.request import Request
 from kubeclient.changes import Change, ChangeType, Listing
 from kubeclient.objects import Node, Pod
-from scheduler.cache import eviction_facts, pods, scheduling_facts
+from scheduler.cache import eviction_facts, node_facts, pod_constraints, pods, scheduling_facts
 from scheduler.cache.catalogue_compiler import CatalogueCompiler
 from scheduler.cache.departures import Departures
-from scheduler.cache.eviction_facts import EvictionFacts
+from scheduler.cache.known_pod import MAX_PROBLEM, KnownPod, read
 from scheduler.cache.nominated_pods import NominatedPods
-from scheduler.cache.pod_labels import NONE, PodLabels
-from scheduler.cache.port import MigNode, Object, WatchedKind
-from scheduler.cache.scheduling_facts import SchedulingFacts
+from scheduler.cache.port import MigNode, Object, WatchedKind, WatchedNode
 from scheduler.cache.waiting_pods import WaitingPods
 from scheduler.cooperative import STEP_S, paced
-from scheduler.kube_scheduler_config import managed_resources
+from scheduler.kube_scheduler_config import SCHEDULER_NAME, managed_resources
 
 T = TypeVar("T")
 _log = structlog.get_logger("state")
 UNSEEN_S = 300.0  # how long a pod is known that only calls have shown; a watch is never so late
-MAX_PROBLEM = 1_000  # characters
 MAX_UNSEEN = 10_000  # pods that only calls have shown
+MAX_SCHEDULERS = 64  # that are remembered to have called
 MAX_WARNED = 256  # resources; reports may offer ever other ones
 _NO_STATUS = (b"", b"{}", b"null")  # a MigNode that its agent has made and not written yet
-
-
-@dataclass(frozen=True, slots=True)
-class KnownPod:
-    """A MIG pod of the cluster that is not over. `request` is None, and `problem` says why, where it cannot be read.
-
-    `service` is what owns it; see `pods.service_of`. `labels` are None where they are not known; see `pods.labels_of`.
-    `not_adopted` says why the placement that it was bound with could not be taken over when it was last seen.
-    """
-
-    uid: str
-    namespace: str
-    name: str
-    node: str
-    priority: int
-    movable: bool
-    request: Request | None
-    problem: str = ""
-    service: str = ""
-    labels: PodLabels | None = NONE
-    eviction: EvictionFacts = eviction_facts.NOTHING
-    scheduling: SchedulingFacts = scheduling_facts.NOTHING
-    not_adopted: str = ""
-
-
-def read(pod: Pod) -> KnownPod:
-    """What the cache keeps of a pod."""
-    meta = pod.metadata
-    request, problem = None, ""
-    try:
-        request = pods.request_of(pod)
-    except errors.RequestError as error:
-        problem = str(error)[:MAX_PROBLEM]
-    return KnownPod(
-        uid=meta.uid,
-        namespace=meta.namespace,
-        name=meta.name,
-        node=pod.spec.node_name,
-        priority=pod.spec.priority or 0,
-        movable=pods.is_movable(pod),
-        request=request,
-        problem=problem,
-        service=pods.service_of(pod),
-        labels=pods.labels_of(pod),
-        eviction=eviction_facts.of(pod),
-        scheduling=scheduling_facts.of(pod),
-    )
 
 
 class ClusterCache:
@@ -103,6 +55,7 @@ class ClusterCache:
     ) -> None:
         self.inventory = Inventory(by)
         self.pods: dict[str, KnownPod] = {}
+        self.nodes: dict[str, NodeFacts] = {}  # of the nodes that the watch has shown
         self.waiting = WaitingPods()
         self.nominated = NominatedPods()
         self.departures = Departures(clock)
@@ -116,6 +69,7 @@ class ClusterCache:
         self._compiler = CatalogueCompiler(step_s=step_s, clock=clock)
         self.on_request: Callable[[Request], None] | None = None  # told what each new pod asks for
         self._managed = set(managed_resources())
+        self._schedulers = {"", SCHEDULER_NAME}  # that ask us
         self._warned = 0  # of resources that are not
 
     async def compile_catalogues(self) -> None:
@@ -194,6 +148,7 @@ class ClusterCache:
     def _forget(self, kind: WatchedKind, name: str) -> None:
         if kind is WatchedKind.NODE:
             self.inventory.nodes.discard(name)
+            self.nodes.pop(name, None)
         else:
             self._reported.pop(name, None)
             self._compiler.forget(name)
@@ -210,6 +165,8 @@ class ClusterCache:
             self._take_report(item)
         elif isinstance(item, Node):
             self.inventory.nodes.add(item.metadata.name)
+            if isinstance(item, WatchedNode):
+                self.nodes[item.metadata.name] = node_facts.of(item)
 
     def _take_report(self, item: MigNode) -> None:
         if bytes(item.status) in _NO_STATUS:
@@ -293,13 +250,20 @@ class ClusterCache:
 
     def _with_facts_of(self, pod: Pod, known: KnownPod) -> KnownPod:
         """What is known of a pod, with what may have changed since it was first read."""
-        node, labels, movable = pod.spec.node_name, pods.labels_of(pod), pods.is_movable(pod)
-        eviction, facts = eviction_facts.of(pod), scheduling_facts.of(pod)
-        is_same = node == known.node and labels == known.labels and movable is known.movable
-        if not is_same or eviction != known.eviction or facts != known.scheduling:
-            known = replace(known, node=node, labels=labels, movable=movable, eviction=eviction, scheduling=facts)
-            self.pods[known.uid] = known
-        return known
+        now = replace(
+            known,
+            node=pod.spec.node_name,
+            labels=pods.labels_of(pod),
+            movable=pods.is_movable(pod),
+            eviction=eviction_facts.of(pod),
+            scheduling=scheduling_facts.of(pod),
+            constraints=pod_constraints.of(pod),
+        )
+        if now != known:
+            self.pods[known.uid] = now
+            if not self._counts(known):
+                self._tell_demand(now)
+        return now
 
     def _pod_gone(self, uid: str, node: str) -> None:
         self._forget_pod(uid)
@@ -334,6 +298,9 @@ class ClusterCache:
 
     def lookup(self, pod: Pod) -> KnownPod | None:
         """What is known of a pod that a call brought; None for a pod that asks for nothing of ours."""
+        scheduler = pod.spec.scheduler_name
+        if scheduler not in self._schedulers and len(self._schedulers) < MAX_SCHEDULERS:
+            self._schedulers.add(scheduler)
         known = self.pods.get(pod.metadata.uid)
         if known is None and pods.is_ours(pod):
             known = self.remember(pod)
@@ -355,13 +322,16 @@ class ClusterCache:
 
     def _read(self, pod: Pod) -> KnownPod:
         known = read(pod)
-        new = known.uid not in self.pods
         if self._newcomers is not None:
             self._newcomers.add(known.uid)
         self.pods[known.uid] = known
-        if new and known.request and self.on_request is not None:
-            self.on_request(known.request)
+        self._tell_demand(known)
         return known
+
+    def _tell_demand(self, pod: KnownPod) -> None:
+        """A pod has come to count as demand, or not yet."""
+        if pod.request and self.on_request is not None and self._counts(pod):
+            self.on_request(pod.request)
 
     def ask_again(self) -> None:
         """Refused pods may fit by now, although no room arose: they are requeued."""
@@ -374,12 +344,22 @@ class ClusterCache:
             self._watching_room(lambda: self.inventory.refuse(uid))
 
     def requests(self) -> Iterable[Request]:
-        """What the known pods ask for."""
-        return [pod.request for pod in self.pods.values() if pod.request]
+        """What the pods ask for that run, or wait for a node."""
+        return [pod.request for pod in self.pods.values() if pod.request and self._counts(pod)]
 
     def demanded(self) -> Iterable[str]:
-        """Profiles that any known pod asks for: what "in demand" means for stranded slices."""
-        return {name for pod in self.pods.values() if pod.request for name, _ in pod.request.counts}
+        """Profiles that such a pod asks for: what "in demand" means for stranded slices."""
+        return {name for request in self.requests() for name, _ in request.counts}
+
+    def _counts(self, pod: KnownPod) -> bool:
+        """Whether a pod counts as demand: not one on its way out, and of those without a node only who waits for one
+        from the schedulers that ask us.
+        """
+        return not pod.terminating and (bool(pod.node) or (not pod.gated and self.is_ours(pod.scheduling.scheduler)))
+
+    def is_ours(self, scheduler: str) -> bool:
+        """Whether a scheduler asks this service: the shipped configuration names it, or it has called."""
+        return scheduler in self._schedulers
 
 
 def _is_cheap(catalogue: Catalogue) -> bool:

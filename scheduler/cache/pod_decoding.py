@@ -8,28 +8,25 @@ import msgspec
 
 from allocator.claims import contract
 from allocator.mig.profile import RESOURCE_PREFIX
-from kubeclient import objects
 from kubeclient.objects import (
     MIRROR_ANNOTATION,
-    Container,
     Meta,
     OwnerReference,
     Pod,
     PodCondition,
-    PodSpec,
     PodStatus,
     Resources,
     SchedulingGate,
 )
+from scheduler.cache.watched_pod import NOTHING, WatchedContainer, WatchedPod, WatchedSpec
 
 LARGE = 32_768  # bytes of a pod's text, from which on it is not decoded as it is; most have 5,000
 MAX_PART = 16_384  # bytes of one part of a large pod, such as its labels or one container's resources, to be looked at
 
-_NOTHING = msgspec.Raw(b"null")
 _MIG = RESOURCE_PREFIX.encode()
 
 
-class UnlabelledPod(Pod, frozen=True):
+class UnlabelledPod(WatchedPod, frozen=True):
     """A pod whose labels were too large to be looked at."""
 
 
@@ -47,19 +44,19 @@ class _Meta(msgspec.Struct, frozen=True, rename="camel"):
     uid: str = ""
     resource_version: str = ""
     annotations: _Annotations | None = None
-    labels: msgspec.Raw = _NOTHING
+    labels: msgspec.Raw = NOTHING
     creation_timestamp: str | None = None
     deletion_timestamp: str | None = None
-    owner_references: msgspec.Raw = _NOTHING
+    owner_references: msgspec.Raw = NOTHING
 
 
 class _Spec(msgspec.Struct, frozen=True, rename="camel"):
-    containers: msgspec.Raw = _NOTHING
-    init_containers: msgspec.Raw = _NOTHING
+    containers: msgspec.Raw = NOTHING
+    init_containers: msgspec.Raw = NOTHING
     node_name: str = ""
     scheduler_name: str = ""
     priority: int | None = None
-    scheduling_gates: msgspec.Raw = _NOTHING
+    scheduling_gates: msgspec.Raw = NOTHING
     active_deadline_seconds: int | None = None
 
 
@@ -69,7 +66,7 @@ class _Status(msgspec.Struct, frozen=True, rename="camel"):
     reason: str = ""
     message: str = ""
     start_time: str | None = None
-    conditions: msgspec.Raw = _NOTHING
+    conditions: msgspec.Raw = NOTHING
 
 
 class _Pod(msgspec.Struct, frozen=True):
@@ -79,8 +76,8 @@ class _Pod(msgspec.Struct, frozen=True):
 
 
 class _Resources(msgspec.Struct, frozen=True):
-    limits: msgspec.Raw = _NOTHING
-    requests: msgspec.Raw = _NOTHING
+    limits: msgspec.Raw = NOTHING
+    requests: msgspec.Raw = NOTHING
 
 
 class _Container(msgspec.Struct, frozen=True, rename="camel"):
@@ -89,7 +86,7 @@ class _Container(msgspec.Struct, frozen=True, rename="camel"):
     restart_policy: str | None = None
 
 
-_DECODE = msgspec.json.Decoder(Pod).decode
+_DECODE = msgspec.json.Decoder(WatchedPod).decode
 _DECODE_LARGE = msgspec.json.Decoder(_Pod).decode
 _DECODE_CONTAINERS = msgspec.json.Decoder(tuple[_Container, ...] | None).decode
 _DECODE_QUANTITIES = msgspec.json.Decoder(dict[str, str | int] | None).decode
@@ -117,7 +114,7 @@ def _large(pod: _Pod) -> Pod:
         contract.MOVABLE_ANNOTATION: ours.movable,
         MIRROR_ANNOTATION: ours.mirror,
     }
-    type_ = Pod if _is_small(meta.labels) else UnlabelledPod
+    type_ = WatchedPod if _is_small(meta.labels) else UnlabelledPod
     return type_(
         Meta(
             meta.name,
@@ -130,14 +127,15 @@ def _large(pod: _Pod) -> Pod:
             meta.deletion_timestamp,
             _DECODE_OWNERS(meta.owner_references) if _is_small(meta.owner_references) else None,
         ),
-        PodSpec(
-            tuple(_asking(spec.containers)),
-            tuple(_asking(spec.init_containers)),
-            spec.node_name,
-            spec.scheduler_name,
-            spec.priority,
-            _gates(spec.scheduling_gates),
-            spec.active_deadline_seconds,
+        WatchedSpec(
+            containers=tuple(_asking(spec.containers)),
+            init_containers=tuple(_asking(spec.init_containers)),
+            node_name=spec.node_name,
+            scheduler_name=spec.scheduler_name,
+            priority=spec.priority,
+            scheduling_gates=_gates(spec.scheduling_gates),
+            active_deadline_seconds=spec.active_deadline_seconds,
+            left_out=True,
         ),
         PodStatus(
             pod.status.phase,
@@ -165,7 +163,7 @@ def _conditions(conditions: msgspec.Raw) -> tuple[PodCondition, ...] | None:
     return (PodCondition("PodScheduled", "Unknown", "", size),)
 
 
-def _asking(containers: msgspec.Raw) -> Iterable[objects.Container]:
+def _asking(containers: msgspec.Raw) -> Iterable[WatchedContainer]:
     """The containers that name slices."""
     if _MIG not in bytes(containers):
         return
@@ -173,7 +171,7 @@ def _asking(containers: msgspec.Raw) -> Iterable[objects.Container]:
         if container.resources is not None:
             limits, requests = _quantities(container.resources.limits), _quantities(container.resources.requests)
             if limits or requests:
-                yield Container(container.name, Resources(limits, requests), container.restart_policy)
+                yield WatchedContainer(container.name, Resources(limits, requests), container.restart_policy)
 
 
 def _quantities(resources: msgspec.Raw) -> dict[str, str | int] | None:

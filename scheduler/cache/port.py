@@ -15,6 +15,7 @@ import msgspec
 from kubeclient.changes import Change, Listing
 from kubeclient.objects import Meta, Node, Pod
 from scheduler.cache.disruption_budget import PodDisruptionBudget
+from scheduler.cache.watched_pod import WatchedPod
 
 
 class MigNode(msgspec.Struct, frozen=True):
@@ -22,6 +23,13 @@ class MigNode(msgspec.Struct, frozen=True):
 
     metadata: Meta
     status: msgspec.Raw = msgspec.Raw(b"{}")
+
+
+class WatchedNode(Node, frozen=True):
+    """A v1.Node; its spec and status stay raw until `allocator.eligibility.document` reads them."""
+
+    spec: msgspec.Raw = msgspec.Raw(b"null")
+    status: msgspec.Raw = msgspec.Raw(b"null")
 
 
 Object = Pod | Node | MigNode
@@ -36,8 +44,8 @@ class WatchedKind(enum.Enum):
 
 
 TYPES: Mapping[WatchedKind, type[Pod] | type[Node] | type[MigNode]] = {
-    WatchedKind.POD: Pod,
-    WatchedKind.NODE: Node,
+    WatchedKind.POD: WatchedPod,
+    WatchedKind.NODE: WatchedNode,
     WatchedKind.MIG_NODE: MigNode,
 }
 

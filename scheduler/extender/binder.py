@@ -18,7 +18,8 @@ from allocator.placement.misfit import Misfit
 from config import fail_points
 from kubeclient.objects import Pod
 from scheduler.cache import pods
-from scheduler.cache.cluster_cache import ClusterCache, KnownPod
+from scheduler.cache.cluster_cache import ClusterCache
+from scheduler.cache.known_pod import KnownPod
 from scheduler.cache.port import Binding, Cluster
 from scheduler.extender.nominated_room import NominatedRoom
 from scheduler.extender.nominations import Nominations

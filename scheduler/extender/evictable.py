@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 
 from allocator.planning.preemption import Candidate
-from scheduler.cache.cluster_cache import ClusterCache, KnownPod
+from scheduler.cache.cluster_cache import ClusterCache
+from scheduler.cache.known_pod import KnownPod
 
 
 def leaving(state: ClusterCache, node: str) -> frozenset[str]:

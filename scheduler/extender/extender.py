@@ -29,7 +29,8 @@ from allocator.placement.misfit import Misfit, Reason
 from allocator.placement.shortlist import is_unique, rank, shortlist
 from allocator.request import Request
 from kubeclient.objects import Pod
-from scheduler.cache.cluster_cache import ClusterCache, KnownPod
+from scheduler.cache.cluster_cache import ClusterCache
+from scheduler.cache.known_pod import KnownPod
 from scheduler.extender.binder import Binder
 from scheduler.extender.joint_budget import JointBudget
 from scheduler.extender.nominated_room import NominatedRoom

@@ -17,7 +17,8 @@ from allocator.placement.room import ALL_ROOM, LeftRoom
 from allocator.planning import preemption
 from allocator.planning.preemption import NominatedPod
 from allocator.request import Request
-from scheduler.cache.cluster_cache import ClusterCache, KnownPod
+from scheduler.cache.cluster_cache import ClusterCache
+from scheduler.cache.known_pod import KnownPod
 from scheduler.extender import evictable
 
 _Key = tuple[tuple[GpuState, ...], tuple[str, ...], frozenset[str]]

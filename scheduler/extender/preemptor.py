@@ -28,8 +28,9 @@ from allocator.planning import preemption
 from allocator.planning.preemption import Candidate
 from allocator.request import Request
 from scheduler.cache.budgets import Allowance
-from scheduler.cache.cluster_cache import ClusterCache, KnownPod
+from scheduler.cache.cluster_cache import ClusterCache
 from scheduler.cache.disruption_budget import PodDisruptionBudget
+from scheduler.cache.known_pod import KnownPod
 from scheduler.cache.port import Cluster
 from scheduler.cooperative import paced
 from scheduler.extender import evictable

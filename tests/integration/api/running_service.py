@@ -39,6 +39,10 @@ NODES: tuple[NodeBuilder, ...] = (
     .allocated("4g.20gb", 0, pod="train", container="c0")
     .allocated("1g.5gb", 6, pod="notebook", container="c0"),
 )
+OFFERED = {
+    "allocatable": {"cpu": "64", "memory": "256Gi", "ephemeral-storage": "500Gi", "pods": "110"},
+    "conditions": [{"type": "Ready", "status": "True"}],
+}
 PODS = {  # name: node, GPU, profile, start, movable
     "chat-1": ("gpu-1", "gpu-1-gpu-0", "3g.20gb", 0, True),
     "chat-2": ("gpu-1", "gpu-1-gpu-1", "3g.20gb", 0, False),
@@ -74,7 +78,7 @@ def example_cluster() -> MemoryServer:
         server.create(api.POD, one)
     owners = {one.document["metadata"]["name"]: one.document["metadata"]["uid"] for one in server.list(api.POD)}
     for built in NODES:
-        server.create(api.NODE, {"metadata": {"name": built.name}})
+        server.create(api.NODE, {"metadata": {"name": built.name}, "status": OFFERED})
         server.create(api.MIG_NODE, {"metadata": {"name": built.name}})
         status = contract.encode_status(built.report(), agent_version="test", mode="simulated")
         server.patch_status(api.MIG_NODE, built.name, {"status": _owned(status, owners)})

@@ -9,8 +9,9 @@ from allocator.claims.ledger import Claim
 from allocator.placement import policy
 from kubeclient.changes import Change, ChangeType
 from kubeclient.objects import Pod
-from scheduler.cache.cluster_cache import ClusterCache, KnownPod
+from scheduler.cache.cluster_cache import ClusterCache
 from scheduler.cache.disruption_budget import PodDisruptionBudget
+from scheduler.cache.known_pod import KnownPod
 from scheduler.cache.port import WatchedKind
 from scheduler.extender.preemptor import Preemptor
 from simulator.cluster.memory_cluster.client import MemoryCluster

@@ -7,8 +7,8 @@ import msgspec
 import pytest
 
 from scheduler.cache import budgets, pod_labels
-from scheduler.cache.cluster_cache import KnownPod
 from scheduler.cache.disruption_budget import PodDisruptionBudget
+from scheduler.cache.known_pod import KnownPod
 
 
 def known(name: str, namespace: str = "default", **labels: str) -> KnownPod:

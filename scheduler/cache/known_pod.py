@@ -1,0 +1,74 @@
+"""KnownPod: what the cache keeps of a pod that asks for slices, bounded, whatever its author wrote."""
+
+from dataclasses import dataclass
+
+from allocator import errors
+from allocator.eligibility.constraints import PodConstraints
+from allocator.request import Request
+from kubeclient.objects import Pod
+from scheduler.cache import eviction_facts, pod_constraints, pods, scheduling_facts
+from scheduler.cache.eviction_facts import EvictionFacts
+from scheduler.cache.pod_labels import NONE, PodLabels
+from scheduler.cache.scheduling_facts import SchedulingFacts
+
+MAX_PROBLEM = 1_000  # characters
+
+
+@dataclass(frozen=True, slots=True)
+class KnownPod:
+    """A MIG pod of the cluster that is not over. `request` is None, and `problem` says why, where it cannot be read.
+
+    `service` is what owns it; see `pods.service_of`. `labels` are None where they are not known; see `pods.labels_of`.
+    `not_adopted` says why the placement that it was bound with could not be taken over when it was last seen.
+    `constraints` say on which nodes it may run; None until the watch has shown it.
+    """
+
+    uid: str
+    namespace: str
+    name: str
+    node: str
+    priority: int
+    movable: bool
+    request: Request | None
+    problem: str = ""
+    service: str = ""
+    labels: PodLabels | None = NONE
+    eviction: EvictionFacts = eviction_facts.NOTHING
+    scheduling: SchedulingFacts = scheduling_facts.NOTHING
+    constraints: PodConstraints | None = None
+    not_adopted: str = ""
+
+    @property
+    def gated(self) -> bool:
+        """Whether scheduling gates hold it back."""
+        return self.scheduling.gate_count > 0
+
+    @property
+    def terminating(self) -> bool:
+        """Whether it has been deleted and is not gone yet."""
+        return self.scheduling.terminating
+
+
+def read(pod: Pod) -> KnownPod:
+    """What the cache keeps of a pod."""
+    meta = pod.metadata
+    request, problem = None, ""
+    try:
+        request = pods.request_of(pod)
+    except errors.RequestError as error:
+        problem = str(error)[:MAX_PROBLEM]
+    return KnownPod(
+        uid=meta.uid,
+        namespace=meta.namespace,
+        name=meta.name,
+        node=pod.spec.node_name,
+        priority=pod.spec.priority or 0,
+        movable=pods.is_movable(pod),
+        request=request,
+        problem=problem,
+        service=pods.service_of(pod),
+        labels=pods.labels_of(pod),
+        eviction=eviction_facts.of(pod),
+        scheduling=scheduling_facts.of(pod),
+        constraints=pod_constraints.of(pod),
+    )

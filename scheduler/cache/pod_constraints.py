@@ -1,0 +1,69 @@
+"""From a watched pod to what it says about the nodes where it may run; equal texts are read once. Asked by
+`cluster_cache`.
+"""
+
+from collections.abc import Iterable
+from functools import lru_cache
+
+from allocator.eligibility import document
+from allocator.eligibility.constraints import PodConstraints
+from kubeclient.objects import Pod
+from scheduler.cache.watched_pod import NOTHING, WatchedContainer, WatchedPod
+
+MAX_TEXT = 8_192  # bytes of a pod's scheduling constraints that are read; most have 500
+_MAX_CONTAINERS = 32
+
+_Items = tuple[tuple[str, str | int], ...]
+_Asked = tuple[_Items, _Items, str | None]  # limits, requests, restart policy
+
+
+def of(pod: Pod) -> PodConstraints | None:
+    """What a pod says about the nodes where it may run, wherever it is now; None if the pod came without."""
+    if not isinstance(pod, WatchedPod):
+        return None
+    spec = pod.spec
+    parts = {
+        "nodeSelector": spec.node_selector,
+        "affinity": spec.affinity,
+        "tolerations": spec.tolerations,
+        "topologySpreadConstraints": spec.topology_spread_constraints,
+        "volumes": spec.volumes,
+        "resourceClaims": spec.resource_claims,
+        "resources": spec.resources,
+        "overhead": spec.overhead,
+    }
+    kept = tuple((name, bytes(raw)) for name, raw in parts.items() if raw is not NOTHING)
+    containers, init = spec.containers, spec.init_containers or ()
+    too_large = spec.left_out or sum(len(text) for _, text in kept) > MAX_TEXT
+    if too_large or len(containers) + len(init) > _MAX_CONTAINERS:
+        return document.unreadable_pod("too large to be read")
+    host_ports = any(b'"hostPort"' in bytes(container.ports) for container in (*containers, *init))
+    return _constraints(kept, _asked(containers), _asked(init), host_ports)
+
+
+def _asked(containers: Iterable[WatchedContainer]) -> tuple[_Asked, ...]:
+    return tuple(
+        (
+            tuple((container.resources.limits or {}).items()) if container.resources else (),
+            tuple((container.resources.requests or {}).items()) if container.resources else (),
+            container.restart_policy,
+        )
+        for container in containers
+    )
+
+
+@lru_cache(maxsize=256)  # of some KiB each; most pods of a cluster come from a few templates
+def _constraints(
+    parts: tuple[tuple[str, bytes], ...],
+    containers: tuple[_Asked, ...],
+    init: tuple[_Asked, ...],
+    host_ports: bool,
+) -> PodConstraints:
+    part = document.pod_part(dict(parts))
+    if part is None:
+        return document.unreadable_pod("which cannot be read")
+    main, before = (
+        [document.container_quantities(dict(limits), dict(requests), policy) for limits, requests, policy in asked]
+        for asked in (containers, init)
+    )
+    return document.pod(part, main, before, host_ports=host_ports)
