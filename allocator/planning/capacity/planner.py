@@ -12,8 +12,8 @@ from allocator.claims import snapshot_file
 from allocator.claims.snapshot_file import Saved
 from allocator.mig.catalogue import Catalogue
 from allocator.planning import document_reader as reader
-from allocator.planning import known_models
-from allocator.planning.capacity import changes, joint_fit, profile_room, replica_room
+from allocator.planning import eligible_nodes, known_models
+from allocator.planning.capacity import apart, changes, joint_fit, profile_room, replica_room
 from allocator.planning.capacity.changes import AddedNodes
 from allocator.planning.capacity.search_time import SearchTime
 from allocator.planning.capacity.types import (
@@ -49,13 +49,16 @@ def answer(
     planner.check_offered(pods, fleet.gpus)
     states = joint_fit.states(fleet)
     time = SearchTime(0.75 * limit_s)
+    movable = [(pod.name, pod.facts) for pod in fleet.pods]
     return CapacityAnswer(
         gpus=dict(Counter(gpu.model for gpu in fleet.gpus)),
         free_memory_slices=sum(geometry.free_slices(state) for geometry, state in states),
         profiles=profile_room.of_profiles(fleet, _names(document.profiles, fleet, added), added, limit_s / 4),
         requests=_requests(saved, fleet, pods, limits, added, time, exact_columns) if pods else UNSET,
         replicas=_replicas(document, fleet, limit_s / 4) if document.replicas else UNSET,
-        notes=list(saved.notes) or UNSET,
+        closed=apart.closed_nodes(saved) or UNSET,
+        coming=apart.coming(saved) or UNSET,
+        notes=[*saved.notes, *apart.notes(saved), *eligible_nodes.notes(saved.snapshot, movable)] or UNSET,
     )
 
 

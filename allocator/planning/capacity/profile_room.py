@@ -23,12 +23,13 @@ def of_profiles(
     """How many more of each profile fit, each asked for alone."""
     states = joint_fit.states(fleet)
     supplies, demand = _placed_again(fleet)
+    bounded = any(pod.nodes is not None and len(pod.places) == 1 for pod in fleet.pods)  # such pods could move a little
     limit_s = time_limit_s / max(1, 2 * len(names))
     rooms: dict[str, ProfileRoom] = {}
     for name in names:
         now = sum(kind.room_for(state, name) for kind, state in states)
         after = _after_repack(supplies, demand, name, now, limit_s)
-        proven = after.slices == after.at_most
+        proven = after.slices == after.at_most and not bounded
         if added is None:
             rooms[name] = ProfileRoom(now=now, after_repack=after.slices, proven=proven)
             continue
@@ -57,11 +58,14 @@ def _after_repack(
 
 
 def _placed_again(fleet: RepackProblem) -> tuple[list[Supply], CoverDemand]:
-    """The GPUs without the pods that may move, and those pods as a demand. Pods with several slices stay."""
+    """The GPUs without the pods that may move, and those pods as a demand.
+
+    Pods with several slices stay, and so do those that may not go to every node.
+    """
     staying: dict[int, list[Placement]] = {}
     moving: Counter[str] = Counter()
     for pod in fleet.pods:
-        if len(pod.places) == 1:
+        if len(pod.places) == 1 and pod.nodes is None:
             moving[pod.places[0][1].profile] += 1
         else:
             for gpu, placement in pod.places:

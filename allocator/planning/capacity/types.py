@@ -136,6 +136,22 @@ class RequestsFit(AnswerPart, frozen=True):
     no_changes: list[NoChange]
 
 
+class ClosedNodes(AnswerPart, frozen=True):
+    """GPUs on nodes that take no pods; nothing else in the answer counts them. `reasons`: nodes by why."""
+
+    nodes: int
+    gpus: int
+    free_memory_slices: int
+    reasons: dict[str, int]
+
+
+class RoomComing(AnswerPart, frozen=True):
+    """What pods hold that have been deleted and are not gone yet; not free, but about to be."""
+
+    pods: int
+    memory_slices: int
+
+
 class CapacityAnswer(AnswerPart, frozen=True):
     """What fits now, after a repack, with more nodes, and together."""
 
@@ -144,4 +160,6 @@ class CapacityAnswer(AnswerPart, frozen=True):
     profiles: dict[str, ProfileRoom]
     requests: RequestsFit | UnsetType = UNSET
     replicas: list[ReplicaRoom] | UnsetType = UNSET
+    closed: ClosedNodes | UnsetType = UNSET
+    coming: RoomComing | UnsetType = UNSET
     notes: list[str] | UnsetType = UNSET

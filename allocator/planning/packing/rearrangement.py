@@ -18,8 +18,15 @@ from allocator.planning.packing.relocation import JobMove, Place, RelocationProb
 
 
 def applies(problem: RelocationProblem) -> bool:
-    """Whether all pods in question, movable ones and requests, have one slice."""
-    return all(len(job.profiles) == 1 for job in (*problem.jobs, *problem.requests))
+    """Whether all pods in question, movable ones and requests, have one slice and may go to any node that takes some.
+
+    A node whose GPUs are all to be emptied takes none.
+    """
+    takers = {gpu.node for where, gpu in enumerate(problem.bins) if where not in problem.emptied}
+    return all(
+        len(job.profiles) == 1 and (job.nodes is None or takers <= job.nodes)
+        for job in (*problem.jobs, *problem.requests)
+    )
 
 
 def destination(problem: RelocationProblem, time_limit_s: float) -> RelocationSolution:

@@ -31,11 +31,14 @@ class Bin:
 
 @dataclass(frozen=True, slots=True)
 class MovableJob:
-    """A pod: its profiles, where they are (nowhere for one that room is made for), what one restart of it costs."""
+    """A pod: its profiles, where they are (nowhere for one that room is made for), what one restart of it costs, and
+    the nodes (those of the bins) to which it may go; None for all.
+    """
 
     profiles: tuple[str, ...]
     home: Places = ()
     cost: int = 0
+    nodes: frozenset[int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,12 +263,15 @@ class _Model:
 
     def _somewhere(self, number: int, moved: int | None) -> dict[Place, int]:
         """Columns of a job's places: all its slices on one node, if it is placed at all."""
-        profiles = self.all[number].profiles
+        job = self.all[number]
+        profiles = job.profiles
         counts = {name: profiles.count(name) for name in profiles}
         places: dict[Place, int] = {}
         chosen: list[int] = []
-        for bins in self.nodes.values():
+        for node_number, bins in self.nodes.items():
             here = {name: self._places(bins, name) for name in counts}
+            if job.nodes is not None and node_number not in job.nodes:  # it may stay where it is, and nothing else
+                here = {name: [place for place in places if place in job.home] for name, places in here.items()}
             if any(len(here[name]) < n for name, n in counts.items()):
                 continue
             columns = {place: self.program.column(1) for name in counts for place in here[name]}

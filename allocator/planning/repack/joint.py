@@ -36,8 +36,13 @@ def at_once(problem: RelocationProblem) -> tuple[Places, ...] | None:
         request = Request(tuple(SliceRequest("", name) for name in profiles))
         if profiles not in losses:
             losses[profiles] = _losses(fleet, request, np.arange(len(fleet)))
-        row = int(losses[profiles].argmin()) if len(fleet) else 0
-        if not len(fleet) or not np.isfinite(losses[profiles][row]):
+        of_request = losses[profiles]
+        nodes = problem.requests[number].nodes
+        if nodes is not None:
+            allowed = [int(fleet.name(row)) in nodes for row in range(len(fleet))]
+            of_request = np.where(allowed, of_request, np.inf)
+        row = int(of_request.argmin()) if len(fleet) else 0
+        if not len(fleet) or not np.isfinite(of_request[row]):
             return None
         bins = members[int(fleet.name(row))]
         parts = fitting.place([(problem.bins[w].geometry, states[w]) for w in bins], profiles, policy.DEFAULT) or ()

@@ -10,6 +10,7 @@ from allocator import errors
 from allocator.claims.snapshot import GpuView
 from allocator.claims.snapshot_file import Saved
 from allocator.planning import document_reader as reader
+from allocator.planning import eligible_nodes
 from allocator.planning.packing.relocation import MovableJob, RelocationProblem
 from allocator.planning.repack import goal as goals
 from allocator.planning.repack import neighbourhood, problem, reasons, render
@@ -21,9 +22,12 @@ from allocator.planning.repack.types import MAX_MOVES, RepackAnswer, RepackDocum
 
 def answer(value: Any, saved: Saved, time_limit_s: float) -> RepackAnswer:
     """See `repack.answer`."""
+    document = reader.read(value, RepackDocument)
     gpus = problem.usable(saved.snapshot)
     nodes = [node.name for node in saved.snapshot.nodes]
-    goal = goals.build(reader.read(value, RepackDocument), nodes, sorted({gpu.model for gpu in gpus}))
+    goal = goals.build(
+        document, nodes, sorted({gpu.model for gpu in problem.usable(saved.snapshot, document.empty.nodes)})
+    )
     if goal.nothing:
         raise errors.InputError("requests", value, "nothing is asked for; write requests, empty.gpus or empty.nodes")
     limit_s = float(reader.number(time_limit_s, "time limit", positive=True))
@@ -39,7 +43,10 @@ def answer(value: Any, saved: Saved, time_limit_s: float) -> RepackAnswer:
             return solve(saved, goal.limits, goal.pods, limit_s * part, goal.empty_gpus, goal.empty_nodes, ignored)
 
         reason = reasons.why_not(saved, goal.limits, without, limit_s)
-    return render.answer(solved.problem, solved.relocation, solved.solution, solved.possible, goal, reason, saved.notes)
+    moved = [solved.problem.pods[move.job] for move in solved.solution.moves]
+    said = eligible_nodes.notes(saved.snapshot, [(pod.name, pod.facts) for pod in moved])
+    notes = (*saved.notes, *said)
+    return render.answer(solved.problem, solved.relocation, solved.solution, solved.possible, goal, reason, notes)
 
 
 def solve(
@@ -52,9 +59,13 @@ def solve(
     ignored: Collection[Rule] = (),
 ) -> Solved:
     """The cheapest repack that makes room for the pods, with `empty_gpus` more empty GPUs than now."""
-    fleet = problem.build(saved, limits, ignored)
+    fleet = problem.build(saved, limits, ignored, empty_nodes)
     used = {gpu for pod in fleet.pods for gpu, _ in pod.places}
-    empty_now = sum(index not in used and not bin_.fixed for index, bin_ in enumerate(fleet.bins))
+    # a GPU of a drained node that takes no pods is empty in the end, and of no use to anybody
+    empty_now = sum(
+        fleet.gpus[index].node in fleet.closed or (index not in used and not bin_.fixed)
+        for index, bin_ in enumerate(fleet.bins)
+    )
     relocation = RelocationProblem(
         bins=fleet.bins,
         jobs=tuple(pod.job for pod in fleet.pods),

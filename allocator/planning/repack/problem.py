@@ -12,6 +12,8 @@ from allocator.claims.snapshot import GpuView, Occupant, Snapshot
 from allocator.claims.snapshot_file import IDLE, PodFacts, Saved
 from allocator.mig import geometry
 from allocator.mig.profile import Placement
+from allocator.planning import eligible_nodes
+from allocator.planning.eligible_nodes import EligibleNodes
 from allocator.planning.packing.relocation import Bin, Budget, MovableJob, Place
 
 PER_MOVE = 1  # what one restart costs beside the compute slices that it moves
@@ -50,6 +52,7 @@ class MovablePod:
     gpc: int
     containers: tuple[str, ...]
     places: tuple[Place, ...]
+    nodes: frozenset[int] | None = None  # of the bins, to which it may go; None for all
 
     @property
     def namespace(self) -> str:
@@ -59,7 +62,7 @@ class MovablePod:
     @property
     def job(self) -> MovableJob:
         """What the packing sees."""
-        return MovableJob(tuple(p.profile for _, p in self.places), self.places, PER_MOVE + self.gpc)
+        return MovableJob(tuple(p.profile for _, p in self.places), self.places, PER_MOVE + self.gpc, self.nodes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +72,7 @@ class RepackProblem:
     gpus: tuple[GpuView, ...]
     bins: tuple[Bin, ...]
     pods: tuple[MovablePod, ...]
+    closed: frozenset[str] = frozenset()  # nodes that take no pods, and are drained of theirs
 
     def budgets(self, saved: Saved, limits: RepackLimits) -> tuple[Budget, ...]:
         """Everything that limits which of the pods may move, and how often, together."""
@@ -90,33 +94,42 @@ class RepackProblem:
         return tuple(budget for budget in budgets if budget.weights)
 
 
-def usable(snapshot: Snapshot) -> tuple[GpuView, ...]:
-    """The GPUs that may be cut."""
-    return tuple(gpu for gpu in snapshot.gpus() if gpu.catalogue is not None and not gpu.problem)
+def usable(snapshot: Snapshot, drained: Collection[str] = ()) -> tuple[GpuView, ...]:
+    """The GPUs that may be cut: those of nodes that take pods, and of nodes that are drained of theirs."""
+    nodes = eligible_nodes.open_nodes(snapshot, drained)
+    return tuple(gpu for node in nodes for gpu in node.gpus if gpu.catalogue is not None and not gpu.problem)
 
 
-def build(saved: Saved, limits: RepackLimits, ignored: Collection[Rule] = ()) -> RepackProblem:
-    """The problem that a snapshot poses; rules that are ignored keep no pod in place."""
-    gpus = usable(saved.snapshot)
+def build(
+    saved: Saved, limits: RepackLimits, ignored: Collection[Rule] = (), drained: Collection[str] = ()
+) -> RepackProblem:
+    """The problem that a snapshot poses; rules that are ignored keep no pod in place.
+
+    `drained` are the nodes that are to be emptied: pods leave them although they take none.
+    """
+    gpus = usable(saved.snapshot, drained)
     index = {gpu.uuid: number for number, gpu in enumerate(gpus)}
     of_pod: dict[str, list[tuple[GpuView, Occupant]]] = {}
     for gpu in saved.snapshot.gpus():
         for occupant in gpu.occupants:
             if occupant.uid:
                 of_pod.setdefault(occupant.uid, []).append((gpu, occupant))
+    nodes = {name: number for number, name in enumerate(dict.fromkeys(gpu.node for gpu in gpus))}
+    eligible = eligible_nodes.EligibleNodes(node for node in saved.snapshot.nodes if node.name in nodes)
     pods = tuple(
-        _pod(uid, slices, saved.pods.get(uid, _UNKNOWN), index)
+        _pod(uid, slices, saved.pods.get(uid, _UNKNOWN), index, nodes, eligible)
         for uid, slices in of_pod.items()
         if _may_move(slices, saved.pods.get(uid, _UNKNOWN), index, limits, ignored)
     )
     if Rule.FOREIGN in ignored:
-        pods += tuple(_ownerless(gpu, occupant, index) for gpu in gpus for occupant in _foreign(gpu))
+        pods += tuple(_ownerless(gpu, occupant, index, nodes, eligible) for gpu in gpus for occupant in _foreign(gpu))
     moving = {pod.uid for pod in pods}
-    nodes = {name: number for number, name in enumerate(dict.fromkeys(gpu.node for gpu in gpus))}
     bins = tuple(
         Bin(geometry.compiled(gpu.catalogue), _fixed(gpu, moving), nodes[gpu.node]) for gpu in gpus if gpu.catalogue
     )
-    return RepackProblem(gpus, bins, pods)
+    return RepackProblem(
+        gpus, bins, pods, frozenset(n.name for n in saved.snapshot.nodes if n.closed and n.name in nodes)
+    )
 
 
 def _may_move(
@@ -129,13 +142,22 @@ def _may_move(
     settled = all(occupant.state in _SETTLED for _, occupant in slices)
     return (
         all(gpu.uuid in usable_gpus for gpu, _ in slices)
+        and not facts.terminating
         and (settled or Rule.SETTLED in ignored)
         and (facts.movable or Rule.MOVABLE in ignored)
         and (facts.priority <= limits.priority or Rule.PRIORITY in ignored)
     )
 
 
-def _pod(uid: str, slices: list[tuple[GpuView, Occupant]], facts: PodFacts, index: Mapping[str, int]) -> MovablePod:
+def _pod(
+    uid: str,
+    slices: list[tuple[GpuView, Occupant]],
+    facts: PodFacts,
+    index: Mapping[str, int],
+    nodes: Mapping[str, int],
+    eligible: EligibleNodes,
+) -> MovablePod:
+    names = eligible.of(facts.constraints)
     gpc = sum(
         gpu.catalogue.profile(occupant.placement.profile).compute_slices for gpu, occupant in slices if gpu.catalogue
     )
@@ -147,6 +169,7 @@ def _pod(uid: str, slices: list[tuple[GpuView, Occupant]], facts: PodFacts, inde
         gpc=gpc,
         containers=tuple(occupant.container for _, occupant in slices),
         places=tuple((index[gpu.uuid], occupant.placement) for gpu, occupant in slices),
+        nodes=None if names is None else frozenset(nodes[name] for name in names),
     )
 
 
@@ -154,9 +177,11 @@ def _foreign(gpu: GpuView) -> list[Occupant]:
     return [occupant for occupant in gpu.occupants if not occupant.uid and occupant.state != IDLE]
 
 
-def _ownerless(gpu: GpuView, occupant: Occupant, index: Mapping[str, int]) -> MovablePod:
+def _ownerless(
+    gpu: GpuView, occupant: Occupant, index: Mapping[str, int], nodes: Mapping[str, int], eligible: EligibleNodes
+) -> MovablePod:
     """A slice of no pod, as if one pod held it."""
-    return _pod("", [(gpu, occupant)], _UNKNOWN, index)
+    return _pod("", [(gpu, occupant)], _UNKNOWN, index, nodes, eligible)
 
 
 def _fixed(gpu: GpuView, moving: Collection[str]) -> tuple[Placement, ...]:

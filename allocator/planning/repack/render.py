@@ -128,12 +128,17 @@ def _shift(slices: _Slices, source: Places, target: Places) -> None:
 
 
 def _figures(problem: RepackProblem, relocation: RelocationProblem, slices: _Slices, goal: RepackGoal) -> FleetFigures:
-    """What a state of the fleet is worth: fragmentation is the mean share of possibilities that GPUs have lost."""
-    states = [bin_.geometry.state_of(on_gpu) for bin_, on_gpu in zip(relocation.bins, slices, strict=True)]
-    gpus = [(bin_.geometry, state) for bin_, state in zip(relocation.bins, states, strict=True)]
+    """What a state of the fleet is worth: fragmentation is the mean share of possibilities that GPUs have lost.
+
+    GPUs of drained nodes that take no pods are left out.
+    """
+    counted = [number for number, gpu in enumerate(problem.gpus) if gpu.node not in problem.closed]
+    slices = [slices[number] for number in counted]
+    bins = [relocation.bins[number] for number in counted]
+    gpus = [(bin_.geometry, bin_.geometry.state_of(on_gpu)) for bin_, on_gpu in zip(bins, slices, strict=True)]
     lost = [float(patterns.fragmentation(geometry)[state]) for geometry, state in gpus]
     requested = frozenset(name for pod in goal.pods for name in pod.profiles)
-    in_use = [gpu.model for gpu, on_gpu in zip(problem.gpus, slices, strict=True) if on_gpu]
+    in_use = [problem.gpus[number].model for number, on_gpu in zip(counted, slices, strict=True) if on_gpu]
     cost = sum((goal.prices.get(model, Decimal(1)) for model in in_use), Decimal(0))
     return FleetFigures(
         gpus_in_use=len(in_use),
