@@ -12,7 +12,7 @@ from pathlib import Path
 from allocator import errors
 from allocator.mig import gpu_models
 
-SCHEDULER_NAME = "migsched"  # of the profile in deploy/kube-scheduler/config.yaml
+SCHEDULER_NAME = "migsched"  # of the profile in that file, which pods name as their schedulerName
 
 _KEY = "managedResources:"
 

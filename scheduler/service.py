@@ -81,6 +81,7 @@ class Service:
                 simulate=simulate,
                 max_body=settings.api_max_body_mib * _MIB,
                 unreadable=lambda: [left_out for reflector in self._reflectors for left_out in reflector.unreadable],
+                get_pod=cluster.get_pod,
             )
         )
         self._reflectors = [Reflector(cluster, kind, self.state, self.metrics) for kind in _LIST_ORDER]

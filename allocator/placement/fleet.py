@@ -230,6 +230,21 @@ class Fleet:
             if held > _TABLE_BYTES:
                 joint.forget_tables()
 
+    def have_free(self, request: Request, rows: Rows) -> npt.NDArray[np.bool_]:
+        """Per row, whether its GPUs that offer a profile of the request have as many memory slices free as the request
+        takes, wherever these lie; False where the row is -1.
+        """
+        free, least = np.zeros(self._numbers.size, dtype=np.int64), np.inf
+        for geometry, offset in self._numbers.offsets.items():
+            offered = [(name, number) for name, number in request.counts if name in geometry.profile_index]
+            if offered:
+                taken = np.bitwise_count(geometry.masks)
+                free[offset : offset + geometry.states] = geometry.catalogue.memory_slices - taken
+                sizes = [geometry.catalogue.profile(name).memory_slices * number for name, number in offered]
+                least = min(least, sum(sizes))
+        have: npt.NDArray[np.bool_] = (rows >= 0) & (free[self._states[rows]].sum(axis=1) >= least)
+        return have
+
     def free_and_stranded(self, demanded: Iterable[str]) -> Mapping[str, tuple[int, int]]:
         """By GPU model: free memory slices, and those of them that no demanded profile can use any more.
 

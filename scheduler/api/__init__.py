@@ -2,7 +2,9 @@
 /openapi.json.
 
 build          the application
-inventory      routes about the cluster as it is: nodes, pods, explain, snapshot
+cluster        routes about the cluster as it is: nodes, pods, snapshot
+explanations   routes about why: explain, pending, remedy
+remedy_job     what the planner is asked for a remedy
 planning       routes of the planner: plan, capacity, repack, simulate
 context        what routes work with
 problems       errors as answers

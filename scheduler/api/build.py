@@ -3,7 +3,7 @@
 from fastapi import FastAPI, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from scheduler.api import cluster, documentation, planning, problems, web_pages
+from scheduler.api import cluster, documentation, explanations, planning, problems, web_pages
 from scheduler.api.context import Context
 from scheduler.api.models import HealthModel
 
@@ -19,7 +19,7 @@ def build(context: Context) -> FastAPI:
     )
     _health_routes(app, context)
     cluster.add(app, context)
-    types = planning.add(app, context)
+    types = [*explanations.add(app, context), *planning.add(app, context)]
     web_pages.add(app)
     problems.handle(app)
     documentation.publish(app, types)

@@ -5,10 +5,10 @@ is of one moment.
 """
 
 from collections.abc import AsyncIterator, Sequence
-from typing import Annotated, Any
+from typing import Any
 
 import msgspec
-from fastapi import FastAPI, HTTPException, Query, Response
+from fastapi import FastAPI, Response
 from fastapi.responses import StreamingResponse
 
 from allocator.claims import node_document, snapshot
@@ -40,29 +40,11 @@ def add(app: FastAPI, context: Context) -> None:
         """Every MIG pod that is not over, with where it lies or why it is pending; node by node it is in `explain`."""
         return await _array(explain.every(state))
 
-    @app.get("/api/v1/explain", tags=["cluster"], operation_id="explain", responses=answers(ExplanationModel, 400, 404))
-    async def explain_pod(
-        pod: Annotated[str, Query(description="pod name, UID or namespace/name", examples=["default/chat-1"])],
-    ) -> Response:
-        """Why a pod is pending, or where it lies."""
-        known = explain.find(state, pod)
-        if known is None:
-            raise HTTPException(404, f"pod: {pod!r}: {_why_unknown(context, pod)}")
-        return Response(msgspec.json.encode(await explain.explain_in_steps(state, known)), media_type=JSON)
-
     @app.get("/api/v1/snapshot", tags=["cluster"], operation_id="snapshot", responses=answers(dict[str, Any], 503))
     async def saved() -> Response:
         """The cluster as a snapshot file: what `migsched capacity` and `migsched repack` plan with."""
         context.need_cluster()
         return _streamed(await context.snapshots.text())
-
-
-def _why_unknown(context: Context, pod: str) -> str:
-    """Why a pod is not among those that are known: it may be there, and not readable."""
-    for left_out in context.unreadable():
-        if pod in (left_out.uid, left_out.name, left_out.title):
-            return f"{left_out.title} is left out, since it cannot be read: {left_out.reason}"
-    return "no MIG pod of that name or UID that is not over"
 
 
 async def _array(items: AsyncIterator[Any]) -> Response:

@@ -1,9 +1,10 @@
 """Context: what the API's routes work with. Made by `service`, handed to each group of routes."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 
 from kubeclient.changes import UnreadableObject
+from kubeclient.objects import Pod
 from scheduler.api.problems import NotReadyError
 from scheduler.cache.cluster_cache import ClusterCache
 from scheduler.metrics import Metrics
@@ -17,6 +18,8 @@ class Context:
 
     `refresh` brings the gauges up to date. `simulate` is the task behind POST /api/v1/simulate, which is not served
     without one. `max_body` is in bytes. `unreadable` are the cluster's objects that could not be decoded.
+    `get_pod` reads a pod, by namespace and name, from the API server, and raises ClusterErrors; without it only MIG
+    pods are known.
     """
 
     state: ClusterCache
@@ -28,6 +31,7 @@ class Context:
     simulate: ServedTask | None
     max_body: int
     unreadable: Callable[[], Iterable[UnreadableObject]] = tuple
+    get_pod: Callable[[str, str], Awaitable[Pod]] | None = None
 
     def need_cluster(self) -> None:
         """Raise NotReadyError unless the cluster is known."""

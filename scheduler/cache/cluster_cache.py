@@ -31,13 +31,12 @@ from scheduler.cache.nominated_pods import NominatedPods
 from scheduler.cache.port import MigNode, Object, WatchedKind, WatchedNode
 from scheduler.cache.waiting_pods import WaitingPods
 from scheduler.cooperative import STEP_S, paced
-from scheduler.kube_scheduler_config import SCHEDULER_NAME, managed_resources
+from scheduler.kube_scheduler_config import managed_resources
 
 T = TypeVar("T")
 _log = structlog.get_logger("state")
 UNSEEN_S = 300.0  # how long a pod is known that only calls have shown; a watch is never so late
 MAX_UNSEEN = 10_000  # pods that only calls have shown
-MAX_SCHEDULERS = 64  # that are remembered to have called
 MAX_WARNED = 256  # resources; reports may offer ever other ones
 _NO_STATUS = (b"", b"{}", b"null")  # a MigNode that its agent has made and not written yet
 
@@ -69,7 +68,6 @@ class ClusterCache:
         self._compiler = CatalogueCompiler(step_s=step_s, clock=clock)
         self.on_request: Callable[[Request], None] | None = None  # told what each new pod asks for
         self._managed = set(managed_resources())
-        self._schedulers = {"", SCHEDULER_NAME}  # that ask us
         self._warned = 0  # of resources that are not
 
     async def compile_catalogues(self) -> None:
@@ -298,9 +296,7 @@ class ClusterCache:
 
     def lookup(self, pod: Pod) -> KnownPod | None:
         """What is known of a pod that a call brought; None for a pod that asks for nothing of ours."""
-        scheduler = pod.spec.scheduler_name
-        if scheduler not in self._schedulers and len(self._schedulers) < MAX_SCHEDULERS:
-            self._schedulers.add(scheduler)
+        self.waiting.learn(pod.spec.scheduler_name)
         known = self.pods.get(pod.metadata.uid)
         if known is None and pods.is_ours(pod):
             known = self.remember(pod)
@@ -355,11 +351,9 @@ class ClusterCache:
         """Whether a pod counts as demand: not one on its way out, and of those without a node only who waits for one
         from the schedulers that ask us.
         """
-        return not pod.terminating and (bool(pod.node) or (not pod.gated and self.is_ours(pod.scheduling.scheduler)))
-
-    def is_ours(self, scheduler: str) -> bool:
-        """Whether a scheduler asks this service: the shipped configuration names it, or it has called."""
-        return scheduler in self._schedulers
+        return not pod.terminating and (
+            bool(pod.node) or (not pod.gated and self.waiting.is_ours(pod.scheduling.scheduler))
+        )
 
 
 def _is_cheap(catalogue: Catalogue) -> bool:

@@ -6,8 +6,8 @@ about or bound. Pods that a watch brings are new: kube-scheduler asks about them
 """
 
 from kubeclient.objects import Pod
+from scheduler.kube_scheduler_config import SCHEDULER_NAME
 
-SCHEDULER = "migsched"  # the profile of deploy/kube-scheduler/config.yaml
 MAX_SCHEDULERS = 16  # whose names are learned from their calls
 
 
@@ -17,7 +17,7 @@ class WaitingPods:
     def __init__(self) -> None:
         self.refused: set[str] = set()  # fit nowhere when they last asked
         self._unasked: dict[str, str] = {}  # listed and pending, not asked about yet, by UID; each one's scheduler
-        self._schedulers = {SCHEDULER}
+        self._schedulers = {"", SCHEDULER_NAME}
 
     def listed(self, pod: Pod) -> bool:
         """A list of the API server has this pod. Returns whether it may have been refused before."""
@@ -30,8 +30,15 @@ class WaitingPods:
     def asked(self, pod: Pod) -> None:
         """kube-scheduler calls about this pod: what it is told now counts."""
         self._unasked.pop(pod.metadata.uid, None)
-        if pod.spec.scheduler_name not in self._schedulers and len(self._schedulers) < MAX_SCHEDULERS:
-            self._schedulers.add(pod.spec.scheduler_name)
+
+    def learn(self, scheduler: str) -> None:
+        """A scheduler has called."""
+        if len(self._schedulers) < MAX_SCHEDULERS:
+            self._schedulers.add(scheduler)
+
+    def is_ours(self, scheduler: str) -> bool:
+        """Whether a scheduler asks this service: the shipped configuration names it, or it has called."""
+        return scheduler in self._schedulers
 
     def discard(self, uid: str) -> None:
         """A pod waits no more."""

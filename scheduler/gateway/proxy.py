@@ -27,7 +27,7 @@ CACHED = {
     **dict.fromkeys(("/", "/docs", "/docs/page.js", "/docs/page.css"), 3600.0),
     **dict.fromkeys(("/docs/swagger-ui-bundle.js", "/docs/swagger-ui.css"), 3600.0),
 }
-EXPLAIN = "/api/v1/explain"
+EXPLANATIONS = ("/api/v1/explain", "/api/v1/pending")
 PACE_S = 0.01
 PAUSES = 4.0  # times as long as an explanation took the next one waits
 MOST_PAUSE_S = 1.0
@@ -97,7 +97,7 @@ class Proxy:
         target = scope["raw_path"].decode("latin-1") + (f"?{query}" if query else "")
         sent = {name.decode(): value.decode("latin-1") for name, value in scope["headers"] if name == b"content-type"}
         sent["X-Forwarded-For"] = scope["client"][0] if scope["client"] else ""
-        if scope["path"] == EXPLAIN:
+        if scope["path"] in EXPLANATIONS:
             await _send_blocks(await self._explained(scope["method"], target, content, sent), send)
             return
         async with self._call(scope["method"], target, content, sent) as response:

@@ -4,7 +4,7 @@ The API submits jobs through the port; a bounded pool of worker processes of low
 imports the solver: only a worker does, and no worker runs before the first job. Reading order:
 
     port        what a job is, what a task gets, what can go wrong
-    tasks       plan, capacity and repack, as tasks
+    tasks       plan, capacity, repack and remedy, as tasks
     messages    the messages between service and worker, and their framing
     worker      the program that a worker process runs
     process     one worker process, seen from the service

@@ -1,4 +1,4 @@
-"""The tasks of this room: plan, capacity and repack, exactly as the commands of these names answer.
+"""The tasks of this room: plan, capacity and repack, exactly as the commands of these names answer, and remedy.
 
 Each imports its part of the allocator when it is called: the solver is loaded in a worker, never in the service.
 """
@@ -31,3 +31,12 @@ def repack(document: Any, terms: JobContext) -> Any:
     if terms.saved is None:
         raise errors.InputError("snapshot", None, "is missing; a repack is about a cluster")
     return answers.answer(document, terms.saved, terms.time_limit_s(answers.DEFAULT_TIME_LIMIT_S))
+
+
+def remedy(document: Any, terms: JobContext) -> Any:
+    """What would make room for a pod of the cluster. Raises InputError where no snapshot came with the job."""
+    from allocator.planning import remedy as answers
+
+    if terms.saved is None:
+        raise errors.InputError("snapshot", None, "is missing; a remedy is about a cluster")
+    return answers.answer(document, terms.saved, terms.time_limit_s(answers.DEFAULT_TIME_LIMIT_S), terms.catalogues)

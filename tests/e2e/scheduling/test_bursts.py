@@ -31,7 +31,7 @@ def test_a_burst_fills_the_fleet_to_the_last_slot_and_a_deletion_makes_room(stac
     stack.create(pod("late-1", "1g.5gb"))
     eventually(lambda: "0/5 nodes are available" in condition(stack.pods("--selector=app=late")[0]), "a refusal")
     assert "nvidia.com/mig-1g.5gb" in condition(stack.pods("--selector=app=late")[0])
-    assert stack.explain("default/late-1")["reason"] == "5 nodes: no free 1g.5gb placement on any GPU"
+    assert stack.explain("default/late-1")["reason"] == "5 nodes: no free 1g.5gb placement on any GPU (5 full)"
 
     stack.delete("small-17")
     eventually(lambda: bool(bound(stack.pods("--selector=app=late"))), "the late pod bound", seconds=3)
