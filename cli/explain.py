@@ -1,4 +1,4 @@
-"""`migsched explain POD`: where a pod's slices are, or why it is pending."""
+"""`migsched explain`: where a pod's slices are, or why it is pending and what would help; of all that wait, a list."""
 
 from collections import Counter
 from typing import Annotated, Any
@@ -8,14 +8,31 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from cli import api_client, output
+from allocator import errors
+from cli import api_client, output, pending_list, remedies
 from cli.output import Format
+from cli.pending_list import Namespace
 
 _FIELDS = ("namespace", "pod", "uid", "request", "phase", "node", "reason", "nodes", "slices")
+_POD_KINDS = ("pod", "pods", "po")
+_SERVICES = {  # what kubectl takes for each kind, as owners are called
+    **dict.fromkeys(("deployment", "deployments", "deploy"), "Deployment"),
+    **dict.fromkeys(("statefulset", "statefulsets", "sts"), "StatefulSet"),
+    **dict.fromkeys(("daemonset", "daemonsets", "ds"), "DaemonSet"),
+    **dict.fromkeys(("replicaset", "replicasets", "rs"), "ReplicaSet"),
+    **dict.fromkeys(("job", "jobs"), "Job"),
+}
+_NO_ROOM = ("full", "fragmented", "not_offered", "too_large", "no_mig", "too_complex", "nominated")
 
 
 def explain(
-    pod: Annotated[str, typer.Argument(help="Pod: name, namespace/name or UID.")],
+    pod: Annotated[
+        str, typer.Argument(help="Name, namespace/name, UID, pod/NAME, deployment/NAME or another owner's.")
+    ] = "",
+    every: Annotated[bool, typer.Option("--all", help="All pods that wait, as migsched pending lists them.")] = False,
+    namespace: Namespace = "",
+    remedy: Annotated[bool, typer.Option(help="Search for the cheapest remedy of a pod that finds no room.")] = True,
+    remedy_s: Annotated[float, typer.Option(min=0.1, max=60, help="How long moves are searched, in seconds.")] = 4.0,
     api_url: api_client.ApiUrl = api_client.DEFAULT_URL,
     form: Annotated[Format, typer.Option("--output", "-o", help="How to print.")] = Format.TABLE,
 ) -> None:
@@ -23,20 +40,46 @@ def explain(
 
     Example: migsched explain default/cannot-fit
     """
+    if bool(pod) == every:
+        raise errors.SettingsError("pod", pod, "name one pod or owner, or write --all")
+    kind, slash, name = pod.partition("/")
+    if every or (slash and kind.lower() in _SERVICES):
+        service = f"{_SERVICES[kind.lower()]}/{name}" if slash else ""
+        answer = pending_list.ask(api_url, namespace=namespace, service=service)
+        if service and not answer["pending"] + answer["placed"]:
+            raise api_client.NotThereError(f"{pod}: no MIG pod of it is known{f' in {namespace}' if namespace else ''}")
+        output.show(form, lambda: answer, lambda: pending_list.table(answer, service or "the cluster"))
+        raise typer.Exit(1 if answer["pending"] else 0)
+    _explain_pod(api_url, _pod(pod, namespace), form, remedy_s if remedy else None)
+
+
+def _pod(pod: str, namespace: str) -> str:
+    """The pod as the API takes it. `pod/NAME` is a pod of that name; a pod of a namespace `pod` needs -n."""
+    kind, slash, name = pod.partition("/")
+    if slash and kind.lower() in _POD_KINDS:
+        pod = name
+    elif slash and namespace not in ("", kind):
+        raise errors.SettingsError("namespace", namespace, f"and {pod!r} name two namespaces; write one of them")
+    return f"{namespace}/{pod}" if namespace and "/" not in pod else pod
+
+
+def _explain_pod(api_url: str, pod: str, form: Format, remedy_s: float | None) -> None:
     answer = api_client.get(api_url, "/api/v1/explain", _fields, pod=pod)
+    if remedy_s is not None and answer["phase"] == "pending" and answer.get("code") in _NO_ROOM:
+        answer["remedy"] = remedies.ask(api_url, f"{answer['namespace']}/{answer['pod']}", remedy_s)
     output.show(form, lambda: answer, lambda: _table(answer))
     if answer["phase"] != "bound":
         raise typer.Exit(1)
 
 
 def _fields(answer: dict[str, Any]) -> dict[str, Any]:
-    return {name: answer[name] for name in _FIELDS}
+    return {name: answer[name] for name in _FIELDS} | answer
 
 
 def _table(answer: dict[str, Any]) -> RenderableType:
     head = Text.assemble(
         (f"{answer['namespace']}/{answer['pod']}", "bold"),
-        f" asks for {answer['request'] or '?'}: ",
+        f" asks for {answer['request']}: " if answer["request"] else ": ",
         (answer["phase"], "green" if answer["phase"] == "bound" else "bold red"),
         f" on {answer['node']}" if answer["node"] else "",
         f", {answer['reason']}" if answer["reason"] else "",
@@ -46,6 +89,12 @@ def _table(answer: dict[str, Any]) -> RenderableType:
         parts.append(_slices(answer["slices"]))
     if answer["nodes"]:
         parts.append(_nodes(answer["nodes"]))
+    if answer.get("kube_scheduler") and answer["kube_scheduler"] not in answer["reason"]:
+        parts.append(Text(f"kube-scheduler said last: {answer['kube_scheduler']}"))
+    if "remedy" in answer:
+        parts += remedies.lines(answer["remedy"])
+    if answer.get("not_looked_at"):
+        parts.append(Text(f"not looked at: {'; '.join(answer['not_looked_at'])}", style="dim"))
     return Group(*parts)
 
 

@@ -26,6 +26,7 @@ COMMANDS = {  # the first sentences of each command's own help, which is not loa
     "agent": "Cut slices on this node's GPUs as placements ask, and hand them to the kubelet, until SIGTERM or Ctrl-C.",
     "top": "Show nodes, GPUs and a map of every GPU's memory slices. Exit code 1 if there is nothing to show.",
     "explain": "Say in plain words why a pod is pending, or where its slices are. Exit code 1 if it has no place.",
+    "pending": "List the MIG pods that wait for a node, the oldest first, grouped by reason.",
     "capacity": "Say how many more slices fit, and whether given pods fit together (docs/planning.md).",
     "plan": "Plan GPUs for a demand: counts per profile, services with a rate, or language models (docs/planning.md).",
     "repack": "Plan moves of movable pods that make room for requests or empty whole GPUs (docs/planning.md).",
