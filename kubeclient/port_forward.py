@@ -7,6 +7,7 @@ the first message of each channel only says which port it is about. The caller n
 """
 
 import asyncio
+import base64
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -21,8 +22,8 @@ from kubeclient.http_connection import MAX_ANSWER, HttpConnection
 PROTOCOL = "v4.channel.k8s.io"
 DATA, ERROR = 0, 1  # channels
 MAX_MESSAGE = 2**22  # bytes; the kubelet sends 32 KiB at most
-CONNECT_S = 30.0
 _SWITCHING = 101
+_MOST_SAID = 4096  # bytes of a refusal
 
 
 class PortForward:
@@ -67,20 +68,37 @@ class PortForward:
 
     async def _websocket(self, session: aiohttp.ClientSession, headers: Mapping[str, str]) -> Any:
         """Raises ClusterError where the API server refuses."""
-        secure = self._access.host.startswith("https:")
         try:
             return await session.ws_connect(
                 self._url,
                 protocols=(PROTOCOL,),
                 headers=dict(headers),
-                ssl=self._access.ssl_context() if secure else True,
-                server_hostname=(self._access.server_name or None) if secure else None,
                 max_msg_size=MAX_MESSAGE,
+                **self._security(),
             )
         except aiohttp.WSServerHandshakeError as error:
             if error.status == _SWITCHING:
                 raise errors.UnreachableError(f"{self._what}: {error.message}") from error
-            raise status.error(self._what, error.status, error.message.encode()) from error
+            raise status.error(self._what, error.status, await self._refusal(session, headers)) from error
+
+    async def _refusal(self, session: aiohttp.ClientSession, headers: Mapping[str, str]) -> bytes:
+        """What the API server says of a handshake that it refused: the library drops it, so that it is asked again."""
+        asks = {
+            **headers,
+            "Connection": "Upgrade",
+            "Upgrade": "websocket",
+            "Sec-WebSocket-Version": "13",
+            "Sec-WebSocket-Key": base64.b64encode(bytes(16)).decode(),
+            "Sec-WebSocket-Protocol": PROTOCOL,
+        }
+        async with session.get(self._url, headers=asks, **self._security()) as answer:
+            return b"" if answer.status == _SWITCHING else await answer.content.read(_MOST_SAID)
+
+    def _security(self) -> dict[str, Any]:
+        """What each call of the library is told of TLS."""
+        if not self._access.host.startswith("https:"):
+            return {}
+        return {"ssl": self._access.ssl_context(), "server_hostname": self._access.server_name or None}
 
 
 class _Tunnel(asyncio.Transport):

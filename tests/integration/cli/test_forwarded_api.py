@@ -10,7 +10,7 @@ from tests.integration.kubeclient.forwarding_server import POD, ForwardingServer
 from tests.unit.cli.command_line import CommandLine, serving
 from tests.unit.kubeclient.kubeconfigs import kubeconfig
 
-NODES = [{"name": f"n{number}", "problem": "", "gpus": []} for number in range(200)]
+NODES = [{"name": f"n{number:03}", "problem": "", "gpus": []} for number in range(200)]
 ANSWERS = {"/api/v1/nodes": (200, NODES), "/api/v1/explain?pod=default/web & co": (404, {"detail": "no such pod"})}
 
 

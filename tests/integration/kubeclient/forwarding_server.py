@@ -5,6 +5,7 @@ Channels are as kubelet and containerd make them: a message with the port on eac
 
 import asyncio
 import contextlib
+import ssl
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -40,7 +41,7 @@ class ForwardingServer:
             return refusal
         socket = web.WebSocketResponse(protocols=(PROTOCOL,))
         await socket.prepare(request)
-        port = int(request.query["ports"]).to_bytes(2, "little")
+        port = int(request.query.get("ports") or request.query["port"]).to_bytes(2, "little")
         for channel in (DATA, ERROR):
             await socket.send_bytes(bytes([channel]) + port)
         try:
@@ -58,7 +59,7 @@ class ForwardingServer:
 
     def _refusal(self, request: web.Request) -> web.Response | None:
         self.asked.append(request.path_qs)
-        if request.headers.get("Authorization") == f"Bearer {self.token}":
+        if not self.token or request.headers.get("Authorization") == f"Bearer {self.token}":
             return None
         status: dict[str, Any] = {"kind": "Status", "status": "Failure", "message": "Forbidden", "code": 403}
         return web.json_response(status, status=403)
@@ -71,8 +72,8 @@ async def _copy(reader: asyncio.StreamReader, socket: web.WebSocketResponse) -> 
 
 
 @contextlib.contextmanager
-def forwarding(target: int) -> Iterator[ForwardingServer]:
-    """The server, running."""
+def forwarding(target: int, tls: ssl.SSLContext | None = None) -> Iterator[ForwardingServer]:
+    """The server, running. It serves the kubelet's path too."""
     made = ForwardingServer(target)
     started, stop = threading.Event(), threading.Event()
 
@@ -80,9 +81,10 @@ def forwarding(target: int) -> Iterator[ForwardingServer]:
         application = web.Application()
         application.router.add_get("/api/v1/namespaces/{namespace}/pods", made.pods)
         application.router.add_get(f"/api/v1/namespaces/{{namespace}}/pods/{POD}/portforward", made.forward)
+        application.router.add_get(f"/portForward/{{namespace}}/{POD}", made.forward)
         runner = web.AppRunner(application, shutdown_timeout=1)
         await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", 0)
+        site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls)
         await site.start()
         made.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
         started.set()

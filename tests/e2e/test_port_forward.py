@@ -1,0 +1,80 @@
+"""The port-forward of the command line through a genuine API server, which passes it on to a node's kubelet.
+
+The kubelet is played by the test: it ends the WebSocket as kubelet and containerd do, and leads to a server here.
+"""
+
+import json
+import os
+import ssl
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from testbed.control_plane import certificates
+from testbed.control_plane.control_plane import ControlPlane
+from tests.integration.kubeclient.forwarding_server import POD, forwarding
+from tests.unit.cli.command_line import serving
+
+pytestmark = pytest.mark.e2e
+
+NAMESPACE = "migsched-system"
+LABELS = {"app.kubernetes.io/name": "migsched", "app.kubernetes.io/component": "scheduler"}
+NODES = [{"name": f"n{number:04}", "problem": "no report", "gpus": []} for number in range(3_000)]
+
+
+@pytest.fixture
+def cluster(control_plane: Callable[..., ControlPlane], tmp_path: Path) -> Iterator[ControlPlane]:
+    """A cluster whose only node has a running pod of the scheduler, by what its status says."""
+    plane = control_plane()
+    files = certificates.ensure(tmp_path / "kubelet")
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(files.serving, files.serving_key)
+    with serving({"/api/v1/nodes": (200, NODES)}) as url, forwarding(int(url.rpartition(":")[2]), tls) as kubelet:
+        kubelet.token = ""  # the API server's own credentials are another matter
+        port = int(kubelet.url.rpartition(":")[2])
+        plane.apply(
+            [
+                {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}},
+                {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "n1"}},
+            ]
+        )
+        pod = {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {"name": POD, "namespace": NAMESPACE, "labels": LABELS},
+            "spec": {"nodeName": "n1", "containers": [{"name": "extender", "image": "none"}]},
+        }
+        plane.apply([pod])
+        node_status = {
+            "addresses": [{"type": "InternalIP", "address": "127.0.0.1"}],
+            "daemonEndpoints": {"kubeletEndpoint": {"Port": port}},
+        }
+        for target, status in (("node/n1", node_status), (f"pod/{POD}", {"phase": "Running"})):
+            patch = json.dumps({"status": status})
+            plane.kubectl("--namespace", NAMESPACE, "patch", target, "--subresource=status", "--patch", patch)
+        yield plane
+
+
+def top(plane: ControlPlane, *flags: str) -> subprocess.CompletedProcess[str]:
+    """`kubectl mig top`, so to say: by this cluster's kubeconfig."""
+    environment = {**os.environ, "KUBECONFIG": str(plane.kubeconfig)}
+    command = [sys.executable, "-m", "cli", "top", "-o", "json", *flags]
+    return subprocess.run(command, capture_output=True, text=True, timeout=100, check=False, env=environment)
+
+
+def test_a_command_reaches_the_scheduler_by_the_kubeconfig_alone(cluster: ControlPlane) -> None:
+    """The pod is found, its port forwarded, a long answer comes whole; what is in the way is said as it is said."""
+    answered = top(cluster, "--scheduler-namespace", NAMESPACE)
+    assert answered.stderr == ""
+    assert json.loads(answered.stdout) == NODES
+    nobody = top(cluster, "--scheduler-namespace", "default")
+    assert (nobody.returncode, nobody.stdout) == (2, "")
+    assert nobody.stderr.startswith("migsched: --scheduler-namespace: 'default': of pods with app.kubernetes.io/name=")
+    gone = json.dumps({"status": {"daemonEndpoints": {"kubeletEndpoint": {"Port": 1}}}})
+    cluster.kubectl("patch", "node/n1", "--subresource=status", "--patch", gone)
+    refused = top(cluster, "--scheduler-namespace", NAMESPACE)
+    assert refused.returncode == 2
+    assert f"port-forward to {NAMESPACE}/{POD}:8080: HTTP 500: error dialing backend" in refused.stderr
