@@ -105,7 +105,7 @@ class Reply(NamedTuple):
     server: str
 
 
-class Api(Protocol):
+class CapacityApi(Protocol):
     """Somebody to ask, for as long as it is open."""
 
     @property
@@ -133,7 +133,7 @@ def get_text(api_url: Address, path: str, **query: str) -> bytes:
 
 
 @contextlib.contextmanager
-def opened(address: Address) -> Iterator[Api]:
+def opened(address: Address) -> Iterator[CapacityApi]:
     """The API at an address. Raises SettingsError for one that is none, NoAnswerError, ClusterError."""
     if address.url is not None:
         yield _Direct(address.url)
@@ -162,7 +162,7 @@ def kubeconfigs(flag: Path | None) -> list[Path]:
     return [file for file in files if file.exists()]
 
 
-def ask(api: Api, path: str, read: Callable[[Any], T], **query: str) -> T:
+def ask(api: CapacityApi, path: str, read: Callable[[Any], T], **query: str) -> T:
     """See `get`, of an API that is open."""
     try:
         return read(msgspec.json.decode(ask_text(api, path, **query)))
@@ -170,7 +170,7 @@ def ask(api: Api, path: str, read: Callable[[Any], T], **query: str) -> T:
         raise NoAnswerError(f"--api-url: what answers at {api.where} is not migsched ({error!r})") from error
 
 
-def ask_text(api: Api, path: str, **query: str) -> bytes:
+def ask_text(api: CapacityApi, path: str, **query: str) -> bytes:
     """See `get_text`, of an API that is open."""
     target = f"{path}?{urllib.parse.urlencode(query)}" if query else path
     reply = api.get(target)
@@ -201,7 +201,7 @@ class _Direct:
         self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), _NoRedirect())
 
     def get(self, target: str) -> Reply:
-        """See Api."""
+        """See CapacityApi."""
         try:
             with self._opener.open(f"{self.where}{target}", timeout=self._seconds) as answer:
                 return Reply(answer.status, answer.read(), answer.headers.get("Server", ""))

@@ -4,7 +4,7 @@ import enum
 from typing import Annotated
 
 import typer
-from typer.completion import get_completion_script
+from typer.completion import get_completion_script  # type: ignore[attr-defined]  # imported there, not marked as public
 
 
 class Shell(enum.StrEnum):

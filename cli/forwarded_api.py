@@ -35,7 +35,7 @@ def opened(files: Sequence[Path], context: str | None, namespace: str) -> Iterat
 
 
 class ForwardedApi:
-    """See Api."""
+    """See CapacityApi."""
 
     def __init__(self, runner: asyncio.Runner, forward: "_Forward") -> None:
         self._runner = runner
@@ -43,7 +43,7 @@ class ForwardedApi:
         self.where = forward.where
 
     def get(self, target: str) -> Reply:
-        """See Api."""
+        """See CapacityApi."""
         answer = self._runner.run(self._forward.port.get(target, timeout_s=api_client.SECONDS))
         return Reply(answer.status, answer.body, api_client.SERVER)  # its labels say who it is
 

@@ -163,7 +163,7 @@ def _run() -> None:
     group: Any = typer.main.get_command(app)
     _hide_types_of_switches(group)
     if any(name.endswith("_COMPLETE") for name in os.environ):
-        from typer.completion import completion_init
+        from typer.completion import completion_init  # type: ignore[attr-defined]  # as its own command line does
 
         completion_init()
     group(prog_name="kubectl mig" if plugin else "migsched")
