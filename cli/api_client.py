@@ -133,16 +133,19 @@ def get_text(api_url: Address, path: str, **query: str) -> bytes:
 
 
 @contextlib.contextmanager
-def opened(address: Address) -> Iterator[CapacityApi]:
-    """The API at an address. Raises SettingsError for one that is none, NoAnswerError, ClusterError."""
+def opened(address: Address, *, local_url: str = LOCAL_URL) -> Iterator[CapacityApi]:
+    """The API at an address. Raises SettingsError for one that is none, NoAnswerError, ClusterError.
+
+    `local_url` is where a scheduler on this machine would be.
+    """
     if address.url is not None:
         yield _Direct(address.url)
         return
     files = kubeconfigs(address.kubeconfig)
-    if address.local and (_is_migsched(LOCAL_URL) or not files):
+    if address.local and (_is_migsched(local_url) or not files):
         if files and sys.stderr.isatty():
-            print(f"migsched: asking {LOCAL_URL}; --context NAME asks a cluster", file=sys.stderr)  # noqa: T201
-        yield _Direct(LOCAL_URL)
+            print(f"migsched: asking {local_url}; --context NAME asks a cluster", file=sys.stderr)  # noqa: T201
+        yield _Direct(local_url)
         return
     if not files:
         fix = "there is no kubeconfig: set KUBECONFIG, or name the API by --api-url"

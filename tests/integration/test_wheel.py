@@ -60,10 +60,18 @@ def run(*command: str, cwd: Path | None = None, check: bool = True) -> subproces
 
 
 def test_the_wheel_holds_the_product_only(wheel: Path) -> None:
-    """The wheel holds the product and its manifests, and nothing that only tests and benchmarks start."""
+    """The wheel holds the product, its manifests and pages, and nothing that only tests and benchmarks start."""
     names = zipfile.ZipFile(wheel).namelist()
     assert {"cli/main.py", "node_agent/service.py", "deploy/examples/triton-1g.yaml"} <= set(names)
+    assert {f"scheduler/api/assets/{name}" for name in ("swagger-ui-bundle.js", "LICENSE", "NOTICE")} <= set(names)
     assert [name for name in names if name.startswith(LEFT_OUT)] == []
+
+
+def test_it_is_installed_as_a_plugin_of_kubectl_too(migsched: Migsched, wheel: Path) -> None:
+    """Both programs are there, of the same version as the wheel."""
+    assert migsched("--version").stdout == f"migsched {wheel.name.split('-')[1]}\n"
+    (entry_points,) = (name for name in zipfile.ZipFile(wheel).namelist() if name.endswith("entry_points.txt"))
+    assert b"kubectl-mig = cli.__main__:main" in zipfile.ZipFile(wheel).read(entry_points)
 
 
 def test_an_installed_migsched_runs_the_demo(migsched: Migsched) -> None:

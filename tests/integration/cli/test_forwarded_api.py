@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from cli import api_client
+from cli.api_client import Address
 from tests.integration.kubeclient.forwarding_server import POD, ForwardingServer, forwarding
 from tests.unit.cli.command_line import CommandLine, serving
 from tests.unit.kubeclient.kubeconfigs import kubeconfig
@@ -93,3 +95,29 @@ def test_an_address_and_a_cluster_are_not_named_together(migsched: CommandLine) 
     outcome = migsched.run("top", "--api-url", "http://127.0.0.1:1", "--context", "x")
     assert (outcome.code, outcome.out) == (2, "")
     assert outcome.err.startswith("migsched: --context: 'x': ")
+
+
+def test_a_flag_wins_over_the_variable(migsched: CommandLine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """MIGSCHED_API_URL is what one usually asks; a cluster named on the command line is asked instead."""
+    monkeypatch.setenv("MIGSCHED_API_URL", "http://127.0.0.1:1")
+    with serving(ANSWERS) as url, forwarding(port_of(url)) as server:
+        assert migsched.run("top", "-o", "json", "--kubeconfig", str(kubeconfig(tmp_path, server.url))).code == 0
+
+
+def test_without_an_address_this_machine_is_asked_first(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """If migsched answers here; else the kubeconfig's cluster; as a plugin of kubectl the cluster at once."""
+    with (
+        serving({**ANSWERS, "/livez": (200, {})}) as ours,
+        serving({"/livez": (200, {})}, name="nginx") as foreign,
+        forwarding(port_of(ours)) as server,
+    ):
+        monkeypatch.setenv("KUBECONFIG", str(kubeconfig(tmp_path, server.url)))
+        forwarded = f"migsched-system/{POD} of {server.url}"
+        for address, local_url, asked in (
+            (Address(), ours, ours),
+            (Address(), foreign, forwarded),
+            (Address(), "http://127.0.0.1:1", forwarded),
+            (Address(local=False), ours, forwarded),
+        ):
+            with api_client.opened(address, local_url=local_url) as api:
+                assert api.where == asked
