@@ -88,7 +88,7 @@ async def _run(options: "LocalClusterOptions") -> None:
     try:
         async with local_cluster.start(options, _tell) as running:
             starting = False
-            output.console().print(_summary(running, options))
+            output.console().print(_summary(running, options), soft_wrap=True)  # commands stay whole
             ended = await local_cluster.until_stopped(running, stop)
             _tell("stopping")
             if ended:

@@ -20,11 +20,6 @@ if TYPE_CHECKING:  # slow to load, and not needed by the commands that only ask
 Namespace = Annotated[
     str | None, typer.Option("--namespace", "-n", metavar="NAME", help="Only the pods of this namespace.")
 ]
-PodNamespace = Annotated[
-    str | None,
-    typer.Option("--namespace", "-n", metavar="NAME", help="The pod's namespace, where its name is given without."),
-]
-
 UNITS = {"_s": "SECONDS", "_mib": "MIB"}  # by what a field's name ends with
 
 

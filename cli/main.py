@@ -40,7 +40,6 @@ EXIT_1 = {  # what exit code 1 says, by command
     "agent": "--once, and the node is not ready",
     "top": "there is nothing to show",
     "explain": "the pod has no place",
-    "pending": "a pod waits",
     "capacity": "the requests do not fit",
     "plan": "the stock is too small",
     "repack": "there is no such plan",

@@ -10,6 +10,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from allocator import errors
 from config import settings
+from node_agent import settings as agent_settings
+from scheduler import settings as scheduler_settings
 
 
 class Form(BaseSettings):
@@ -86,3 +88,18 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, content: bytes | No
         file.write_bytes(content)
     with pytest.raises(errors.SettingsError, match=r"^settings file: .*cannot be read"):
         settings.load(Form, file, {})
+
+
+ROOT = Path(__file__).parents[3]
+FOLDERS = ("allocator", "benchmarks", "cli", "config", "kubeclient", "node_agent", "scheduler", "simulator", "testbed")
+PROGRAMS = [*(file for folder in FOLDERS for file in (ROOT / folder).rglob("*.py")), ROOT / "Makefile"]
+
+
+def test_every_variable_that_is_read_here_is_known() -> None:
+    """A variable of a test or of the testbed that is not listed would be refused by the services beside it."""
+    named = {
+        name for file in PROGRAMS for name in re.findall(r"\bMIGSCHED_([A-Z][A-Z_]*[A-Z])\b", file.read_text("utf-8"))
+    }
+    fields = {field.upper() for field in scheduler_settings.Settings.model_fields}
+    fields |= {f"AGENT_{field.upper()}" for field in agent_settings.Settings.model_fields}
+    assert named - fields <= settings.OTHER_VARIABLES
