@@ -63,7 +63,7 @@ def _pod(pod: str, namespace: str) -> str:
     return f"{namespace}/{pod}" if namespace and "/" not in pod else pod
 
 
-def _explain_pod(api_url: str, pod: str, form: Format, remedy_s: float | None) -> None:
+def _explain_pod(api_url: api_client.Address, pod: str, form: Format, remedy_s: float | None) -> None:
     answer = api_client.get(api_url, "/api/v1/explain", _fields, pod=pod)
     if remedy_s is not None and answer["phase"] == "pending" and answer.get("code") in _NO_ROOM:
         answer["remedy"] = remedies.ask(api_url, f"{answer['namespace']}/{answer['pod']}", remedy_s)

@@ -17,7 +17,7 @@ LIMIT = 500
 _MINUTE_S, _HOUR_S, _DAY_S = 60, 3_600, 86_400
 
 
-def ask(api_url: str, *, namespace: str = "", service: str = "", limit: int = LIMIT) -> dict[str, Any]:
+def ask(api_url: api_client.Address, *, namespace: str = "", service: str = "", limit: int = LIMIT) -> dict[str, Any]:
     """The pending pods of a namespace and an owner, of all where these are empty."""
     asked = {"namespace": namespace, "service": service, "limit": str(limit)}
     query = {name: value for name, value in asked.items() if value}

@@ -10,7 +10,7 @@ from cli import api_client, output
 _KINDS = ("state", "reason", "cheapest", "remedies", "trials", "notes")
 
 
-def ask(api_url: str, pod: str, seconds: float) -> dict[str, Any]:
+def ask(api_url: api_client.Address, pod: str, seconds: float) -> dict[str, Any]:
     """The API's answer; where there is none, one that says why, so that the explanation is shown all the same."""
     try:
         return api_client.get(api_url, "/api/v1/remedy", _fields, pod=pod, time_limit_s=f"{seconds:g}")

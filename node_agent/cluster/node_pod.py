@@ -1,10 +1,8 @@
-"""NodePod: a pod with what only the agent of its node reads of it: when the kubelet acknowledged it, and which paths of
-the host it mounts. Decoded by `kube`; the scheduler, which holds all pods of a cluster, does without.
-"""
+"""NodePod: a pod with the paths of the host that it mounts, which only the node's agent reads. Decoded by `kube`."""
 
 import msgspec
 
-from kubeclient.objects import Pod, PodSpec, PodStatus
+from kubeclient.objects import Pod, PodSpec
 
 
 class HostPath(msgspec.Struct, frozen=True):
@@ -25,21 +23,14 @@ class NodePodSpec(PodSpec, frozen=True, rename="camel"):
     volumes: tuple[Volume, ...] | None = None
 
 
-class NodePodStatus(PodStatus, frozen=True, rename="camel"):
-    """What the agent reads of a pod's status. The kubelet sets `start_time` after it admitted or rejected the pod."""
-
-    start_time: str | None = None
-
-
 class NodePod(Pod, frozen=True):
     """A pod of the agent's own node."""
 
     spec: NodePodSpec = NodePodSpec()
-    status: NodePodStatus = NodePodStatus()
 
     @property
     def started(self) -> bool:
-        """Whether the kubelet has admitted it: then its containers have all devices that they will ever get."""
+        """Whether the kubelet has admitted it (it sets `start_time` then): it has all devices that it will ever get."""
         return self.status.start_time is not None and not self.is_over
 
     @property

@@ -19,10 +19,10 @@ from allocator.claims.ledger import Claim
 from allocator.mig.profile import GpuPlacement, resource_name
 from allocator.placement import policy
 from kubeclient.changes import Change, ChangeType, Listing
-from kubeclient.objects import Container, Meta, Resources
+from kubeclient.objects import Container, Meta, PodStatus, Resources
 from node_agent import report
 from node_agent.allocation import AllocationError
-from node_agent.cluster.node_pod import NodePod, NodePodSpec, NodePodStatus
+from node_agent.cluster.node_pod import NodePod, NodePodSpec
 from node_agent.cluster.pod_watch import PodWatch
 from node_agent.slices import device_ids
 from node_agent.slices.ownership import Assignment, Holder, PodResourcesView
@@ -51,7 +51,7 @@ class ApiServer:
         name = f"p{self._made}"
         spec = NodePodSpec((_container(MAIN, main),), (_container(PREPARE, init),))
         meta = Meta(name, "default", f"uid-{name}", creation_timestamp=f"{self._made:06}")
-        return self._put(ChangeType.ADDED, NodePod(meta, spec, NodePodStatus("Pending")))
+        return self._put(ChangeType.ADDED, NodePod(meta, spec, PodStatus("Pending")))
 
     def bind(self, uid: str, placement: str | None) -> None:
         """A Binding: node and placement in one write."""
@@ -67,7 +67,7 @@ class ApiServer:
 
     def show(self, uid: str, phase: str, *, started: bool) -> None:
         """The kubelet writes a pod's status."""
-        status = NodePodStatus(phase, start_time="2026-01-01T00:00:00Z" if started else None)
+        status = PodStatus(phase, start_time="2026-01-01T00:00:00Z" if started else None)
         self._put(ChangeType.MODIFIED, msgspec.structs.replace(self.pods[uid], status=status))
 
     def delete(self, uid: str) -> None:

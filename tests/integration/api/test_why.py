@@ -210,7 +210,12 @@ async def test_a_gpu_that_is_gone_is_named() -> None:
             == f"GPU {old} of its slices is not reported any more; delete the pod so that it is placed again"
         )
         server.patch_status(api.MIG_NODE, "node-1", {"status": {"gpus": gpus}})
-        await eventually(lambda: state.inventory.report("node-1").by_uuid().get(old) is not None, "the GPU is back")
+
+        def is_back() -> bool:
+            report = state.inventory.report("node-1")
+            return report is not None and old in report.by_uuid()
+
+        await eventually(is_back, "the GPU is back")
 
 
 async def test_pending_pods_are_listed_and_cut() -> None:

@@ -9,8 +9,8 @@ from allocator.claims import contract
 from allocator.claims.contract import Promise
 from allocator.mig.profile import resource_name
 from kubeclient.changes import Change, ChangeType, Listing
-from kubeclient.objects import Container, Meta, Node, Resources
-from node_agent.cluster.node_pod import NodePod, NodePodSpec, NodePodStatus
+from kubeclient.objects import Container, Meta, Node, PodStatus, Resources
+from node_agent.cluster.node_pod import NodePod, NodePodSpec
 from node_agent.cluster.port import PodEvent
 
 DEADLINE_S = 20.0
@@ -159,5 +159,5 @@ def pod(
     return NodePod(
         Meta(name, "default", f"uid-{name}", annotations=notes, creation_timestamp="2026-01-01T00:00:00Z"),
         NodePodSpec((Container("main", Resources(limits)),)),
-        NodePodStatus(phase),
+        PodStatus(phase),
     )

@@ -17,9 +17,9 @@ from allocator.claims import contract
 from allocator.claims.contract import Promise
 from allocator.errors import SettingsError
 from cli import agent
-from kubeclient.objects import Meta
+from kubeclient.objects import Meta, PodStatus
 from node_agent.allocation import Allocation
-from node_agent.cluster.node_pod import HostPath, NodePod, NodePodSpec, NodePodStatus, Volume
+from node_agent.cluster.node_pod import HostPath, NodePod, NodePodSpec, Volume
 from node_agent.containers.cdi import Edits
 from node_agent.service import Service, observe
 from node_agent.settings import Settings
@@ -36,7 +36,7 @@ WHOLE = "nvidia.com/mig-7g.40gb"
 STOCK_PLUGIN = NodePod(
     Meta("nvidia-device-plugin-daemonset-x", "gpu-operator", "u", labels={"app": "nvidia-device-plugin-daemonset"}),
     NodePodSpec(volumes=(Volume(HostPath("/var/lib/kubelet/device-plugins")),)),
-    NodePodStatus("Running"),
+    PodStatus("Running"),
 )
 
 

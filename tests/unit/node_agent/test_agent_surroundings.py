@@ -14,10 +14,10 @@ from allocator.claims.report import Owner, SliceState
 from allocator.errors import SettingsError
 from allocator.mig import gpu_models
 from cli import main as cli
-from kubeclient.objects import Meta
+from kubeclient.objects import Meta, PodStatus
 from node_agent import process_tuning, settings
 from node_agent.cluster import coexistence
-from node_agent.cluster.node_pod import HostPath, NodePod, NodePodSpec, NodePodStatus, Volume
+from node_agent.cluster.node_pod import HostPath, NodePod, NodePodSpec, Volume
 from node_agent.slices import device_ids
 from node_agent.slices.device_ids import MAX_ID
 from tests.unit.node_agent.agent_on_node import OPTIONS, AgentOnNode
@@ -52,9 +52,7 @@ RIVALS = [
 def labelled(labels: dict[str, str], *paths: str, phase: str = "Running") -> NodePod:
     """A pod with these labels that mounts these paths of the host, and a volume of another kind."""
     volumes = (Volume(), *(Volume(HostPath(path)) for path in paths))
-    return NodePod(
-        Meta("rival", "gpu-operator", "u", labels=labels), NodePodSpec(volumes=volumes), NodePodStatus(phase)
-    )
+    return NodePod(Meta("rival", "gpu-operator", "u", labels=labels), NodePodSpec(volumes=volumes), PodStatus(phase))
 
 
 @pytest.mark.parametrize(("labels", "path"), RIVALS)

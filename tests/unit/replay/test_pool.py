@@ -107,7 +107,7 @@ def test_sums_are_those_of_the_gpus(model: str) -> None:
 
 def test_an_empty_gpu_strands_what_no_profile_covers() -> None:
     """Without a profile that reaches the last memory slice, an empty GPU strands it from the start."""
-    known = geometry.compiled(gpu_models.find("a100-40gb").restricted(("1g.5gb",)))
+    known = geometry.compiled(gpu_models.find("a100-40gb").restricted(frozenset({"1g.5gb"})))
     pool = GpuPool(known, 3, policy.find("best-fit"))
     assert pool.stranded_memory == 3
     slice_ = pool.place(0, pool.placement(0, 0))

@@ -1,6 +1,7 @@
 """Answers count no GPU on a node that takes no pods, and move pods only to where they may go."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -31,7 +32,7 @@ def _known(saved: Saved, closed: dict[str, str] | None = None, **facts: object) 
     return replace(saved, snapshot=replace(saved.snapshot, nodes=nodes))
 
 
-def _two(**facts: object) -> Saved:
+def _two(**facts: Any) -> Saved:
     """A pod on each of two nodes' GPUs; that of the first may move."""
     built = cluster().node("node-1").gpu().pod("m1", "1g.5gb@0", movable=True, **facts)
     return built.node("node-2").gpu().pod("m2", "1g.5gb@0").saved()
@@ -95,7 +96,9 @@ def test_what_a_move_depends_on_is_named() -> None:
         "CPU and memory that other pods use were not looked at",
         "not looked at: inter-pod affinity of default/m1",
     ]
-    (note,) = repack.answer(BIG, _two()).notes or ()
+    notes = repack.answer(BIG, _two()).notes
+    assert isinstance(notes, list)
+    (note,) = notes
     assert "is not known here" in note
 
 

@@ -8,7 +8,8 @@ import pytest
 
 from allocator.claims.contract import Promise
 from kubeclient.changes import Change, ChangeType, Listing
-from node_agent.cluster.node_pod import NodePod, NodePodStatus
+from kubeclient.objects import PodStatus
+from node_agent.cluster.node_pod import NodePod
 from node_agent.cluster.pod_watch import MAX_DELETED, MAX_TEXT, PodWatch
 from node_agent.cluster.pods import PodView
 from tests.unit.node_agent.memory_cluster import OneNodeCluster, pod
@@ -39,9 +40,9 @@ def told(watch: PodWatch, type_: ChangeType, item: NodePod) -> None:
     watch.apply(Change(type_, item, "1"))
 
 
-def with_status(item: NodePod, **status: str) -> NodePod:
+def with_status(item: NodePod, *, phase: str, start_time: str | None = None) -> NodePod:
     """The pod with another status."""
-    return msgspec.structs.replace(item, status=NodePodStatus(**status))
+    return msgspec.structs.replace(item, status=PodStatus(phase, start_time=start_time))
 
 
 # --- a promise is the Binding's -------------------------------------------------------------------------------------

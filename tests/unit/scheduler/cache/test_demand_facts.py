@@ -9,6 +9,7 @@ from allocator.claims import snapshot_file
 from allocator.eligibility.amounts import Amounts
 from allocator.eligibility.node import Taint
 from allocator.placement import policy
+from allocator.request import Request
 from kubeclient.changes import Change, ChangeType
 from kubeclient.objects import Meta
 from scheduler.cache import pod_decoding
@@ -114,7 +115,8 @@ def test_only_pods_that_run_or_wait_for_us_are_demand() -> None:
 
 def test_a_pod_counts_as_demand_once_its_gates_are_gone() -> None:
     """What a gated pod asks for is told when its gates are removed, and once."""
-    state, told = _cache(), []
+    state = _cache()
+    told: list[Request] = []
     state.on_request = told.append
     for spec in ({"schedulingGates": [{"name": "example.com/hold"}]}, {}, {}):
         state.apply(WatchedKind.POD, Change(ChangeType.MODIFIED, _pod(spec=spec), "1"))
