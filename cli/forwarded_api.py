@@ -1,7 +1,7 @@
 """The capacity API of a cluster's scheduler, asked by a port-forward through the API server. Opened by `api_client`.
 
-The rights it takes are those of `kubectl port-forward`: to list pods and to create pods/portforward in the scheduler's
-namespace. API server, credentials and context are the kubeconfig's.
+The rights it takes are to list pods, and to get and create pods/portforward, in the scheduler's namespace. API server,
+credentials and context are the kubeconfig's.
 """
 
 import asyncio

@@ -2,8 +2,9 @@
 
 Each is a WebSocket of the subprotocol v4.channel.k8s.io to the pod's `portforward` subresource (Kubernetes API,
 connectGetNamespacedPodPortforward): binary messages whose first byte is a channel, 0 for data and 1 for errors, and
-the first message of each channel only says which port it is about. The caller needs the right to `create` or `get`
-`pods/portforward`, and neither a route to the pod nor a hole in a NetworkPolicy.
+the first message of each channel only says which port it is about. The caller needs the right to `get`
+`pods/portforward`, from Kubernetes 1.35 on to `create` it too (feature AuthorizePodWebsocketUpgradeCreatePermission),
+and neither a route to the pod nor a hole in a NetworkPolicy.
 """
 
 import asyncio

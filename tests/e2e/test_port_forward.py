@@ -28,7 +28,7 @@ NODES = [{"name": f"n{number:04}", "problem": "no report", "gpus": []} for numbe
 @pytest.fixture
 def cluster(control_plane: Callable[..., ControlPlane], tmp_path: Path) -> Iterator[ControlPlane]:
     """A cluster whose only node has a running pod of the scheduler, by what its status says."""
-    plane = control_plane()
+    plane = control_plane(users={"reader": ()})
     files = certificates.ensure(tmp_path / "kubelet")
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     tls.load_cert_chain(files.serving, files.serving_key)
@@ -63,6 +63,21 @@ def top(plane: ControlPlane, *flags: str) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "KUBECONFIG": str(plane.kubeconfig)}
     command = [sys.executable, "-m", "cli", "top", "-o", "json", *flags]
     return subprocess.run(command, capture_output=True, text=True, timeout=100, check=False, env=environment)
+
+
+def test_the_rights_that_the_page_names_are_enough(cluster: ControlPlane) -> None:
+    """Somebody with the roles of docs/cli.md is answered; without the second they are told what they may not."""
+    kubeconfig = cluster.kubeconfig_of("reader")
+    in_namespace = ("--namespace", NAMESPACE)
+    for name, verbs, resource in (("reads", "list", "pods"), ("forwards", "get,create", "pods/portforward")):
+        refused = top(cluster, "--scheduler-namespace", NAMESPACE, "--kubeconfig", str(kubeconfig))
+        assert refused.returncode == 2
+        assert f'cannot {verbs.partition(",")[0]} resource "{resource}"' in refused.stderr
+        cluster.kubectl(*in_namespace, "create", "role", name, f"--verb={verbs}", f"--resource={resource}")
+        cluster.kubectl(*in_namespace, "create", "rolebinding", name, f"--role={name}", "--user=reader")
+    answered = top(cluster, "--scheduler-namespace", NAMESPACE, "--kubeconfig", str(kubeconfig))
+    assert answered.stderr == ""
+    assert json.loads(answered.stdout) == NODES
 
 
 def test_a_command_reaches_the_scheduler_by_the_kubeconfig_alone(cluster: ControlPlane) -> None:
