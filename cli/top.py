@@ -52,7 +52,8 @@ def top(
             return
         views = ask()
     shown = gpu_filter.sorted_nodes(wanted.of(views), sort)
-    output.show(form, lambda: [node_document.encode(view) for view in shown], lambda: _table(shown))
+    if shown or form is not Format.TABLE:  # an empty table says nothing
+        output.show(form, lambda: [node_document.encode(view) for view in shown], lambda: _table(shown))
     if not shown:
         why = (
             f"no GPU of {wanted.text()} among {len(views)} nodes" if views else "the cluster has no node with MIG GPUs"
@@ -107,8 +108,6 @@ def _table(nodes: list[NodeView]) -> RenderableType:
     table.add_column("PROBLEM", style="red")
     for node in nodes:
         table.add_row(node.name, *_numbers(node), ", ".join(sorted({gpu.model for gpu in node.gpus})), _problem(node))
-    if not nodes:
-        return table
     sums = Text(f"{gpu_filter.totals(nodes)}; MEMORY counts memory slices", style="dim")
     return Group(slot_map.draw(nodes, coloured=output.coloured()), table, sums)
 

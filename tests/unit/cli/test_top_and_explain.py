@@ -71,7 +71,11 @@ def test_top_for_programs(migsched: CommandLine) -> None:
     assert as_json == as_yaml
     assert as_json[0]["gpus"][0]["slices"][0]["pod"] == "train-0"
     assert [one["name"] for one in picked] == ["n2"]
-    assert (nothing.code, nothing.err) == (1, "migsched: nothing to show: no GPU of n3 among 2 nodes\n")
+    assert (nothing.code, nothing.out, nothing.err) == (
+        1,
+        "",
+        "migsched: nothing to show: no GPU of n3 among 2 nodes\n",
+    )
 
 
 def test_explain_a_bound_pod(migsched: CommandLine) -> None:
