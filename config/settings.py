@@ -18,7 +18,18 @@ from allocator import errors
 from config import validation
 
 OTHER_VARIABLES = frozenset(  # that are no settings of a service, by their own modules and the tests
-    ("API_URL", "FAIL_POINTS", "CACHE", "CHURN_PODS", "FAILURES", "KUBERNETES", "LIFELINE_FD", "RECORD")
+    (
+        "API_URL",
+        "FAIL_POINTS",
+        "CACHE",
+        "CHURN_PODS",
+        "FAILURES",
+        "FUZZ_FACTOR",
+        "FUZZ_SEED",
+        "KUBERNETES",
+        "LIFELINE_FD",
+        "RECORD",
+    )
 )
 _COMMON = "MIGSCHED_"
 _AGENT = "MIGSCHED_AGENT_"

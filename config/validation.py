@@ -10,6 +10,7 @@ from typing import Any
 
 MISSING = "missing"
 UNKNOWN = "extra_forbidden"
+OURS = "value_error"  # raised by a validator of this repository, with words of its own
 
 _CHOICES = re.compile(r"\^\(([^()]+)\)\$")
 
@@ -47,6 +48,8 @@ _BY_START = {  # of the type: int_type, int_parsing, int_parsing_size …
 def fix(error: Mapping[str, Any]) -> str:
     """What would do instead, of one entry of `ValidationError.errors()`."""
     kind = str(error["type"])
+    if kind == OURS:
+        return str(error["ctx"]["error"])
     if kind in _FIXES:
         return _FIXES[kind](error.get("ctx") or {})
     return _BY_START.get(kind.partition("_")[0], "cannot be used here; see the documentation of this field")

@@ -26,7 +26,7 @@ _log = structlog.get_logger("pods")
 
 
 @dataclass(frozen=True, slots=True)
-class WatchedPod:
+class FollowedPod:
     """A pod as the agent keeps it.
 
     `text` is the hash of its annotation as last looked at, `size` how many characters of the first one are believed.
@@ -64,7 +64,7 @@ class PodWatch:
         self._asked_at = float("-inf")
         self.listed_at = float("-inf")  # when the last list that counted was asked for
         self._list_watch = ListWatch("pods", self, backoff_max_s=BACKOFF_MAX_S, on_unreadable=on_unreadable)
-        self._known: dict[str, WatchedPod] = {}
+        self._known: dict[str, FollowedPod] = {}
         self._deleted: dict[str, None] = {}  # UIDs, oldest first; a UID never comes back
         self._replaced = 0  # how often all pods were replaced
         self._text = 0  # characters of annotations that are believed
@@ -154,7 +154,7 @@ class PodWatch:
         known = self._known.get(uid)
         if known is None:
             view = pods.view(pod)
-            known = WatchedPod(view, coexistence.rival(pod), hash(text))
+            known = FollowedPod(view, coexistence.rival(pod), hash(text))
             known = self._believed(known, 0 if text is None else len(text))
         else:
             if known.text != hash(text) and known.view is not None:
@@ -164,7 +164,7 @@ class PodWatch:
             known = self._believed(replace(known, view=view, rival=coexistence.rival(pod)), known.size)
         self._known[uid] = replace(known, version=_number(pod.metadata.resource_version))
 
-    def _believed(self, known: WatchedPod, size: int) -> WatchedPod:
+    def _believed(self, known: FollowedPod, size: int) -> FollowedPod:
         """The pod with the size of what is believed of its annotation, which is nothing where all would be too much."""
         self._text -= known.size
         if known.view is None or not known.view.promises:

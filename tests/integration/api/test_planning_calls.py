@@ -77,14 +77,6 @@ async def test_the_names_of_the_api_are_answered(host: str) -> None:
         assert (await running.client.get("/api/v1/nodes", headers={"Host": host})).status_code == 200
 
 
-async def test_no_page_loads_foreign_scripts() -> None:
-    """There is the OpenAPI document and no page that shows it with scripts of another site."""
-    async with running_service.running() as running:
-        for path in ("/docs", "/redoc"):
-            assert (await running.client.get(path)).status_code == 404
-        assert (await running.client.get("/openapi.json")).status_code == 200
-
-
 async def test_nothing_is_started_before_somebody_asks() -> None:
     """Routes about the cluster need no planning process; the first question starts one, stopping ends it."""
     async with running_service.running() as running:
