@@ -3,7 +3,7 @@
 Each service has its own registry, so that several can live in one process (tests, the demo).
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
@@ -42,13 +42,25 @@ class Metrics:
         )
         self.nodes = Gauge("migsched_nodes", "Nodes with a usable MIG report.", registry=self.registry)
         self.free_slices = Gauge(
-            "migsched_free_memory_slices", "Free memory slices by GPU model.", ["model"], registry=self.registry
+            "migsched_free_memory_slices",
+            "Free memory slices by GPU model, on nodes that take pods.",
+            ["model"],
+            registry=self.registry,
         )
         self.stranded_slices = Gauge(
             "migsched_stranded_memory_slices",
-            "Free memory slices that no profile in demand can use, by GPU model.",
+            "Free memory slices that no profile in demand can use, by GPU model, on nodes that take pods.",
             ["model"],
             registry=self.registry,
+        )
+        self.closed_slices = Gauge(
+            "migsched_closed_memory_slices",
+            "Free memory slices by GPU model, on nodes that take no pods (cordoned, not Ready, gone, …).",
+            ["model"],
+            registry=self.registry,
+        )
+        self.closed_nodes = Gauge(
+            "migsched_closed_nodes", "Nodes with a usable MIG report that take no pods.", registry=self.registry
         )
         self.requeues = Counter("migsched_requeues_total", "Requeues of refused pods.", registry=self.registry)
         self.watch_restarts = Counter(
@@ -71,8 +83,12 @@ class Metrics:
         )
         self.synced = Gauge("migsched_synced", "1 once all caches are synced.", registry=self.registry)
 
-    def show(self, inventory: Inventory, demanded: Iterable[str], *, refused: int) -> None:
-        """Bring the gauges that describe the inventory up to date; `demanded` are the profiles in demand."""
+    def show(
+        self, inventory: Inventory, demanded: Iterable[str], *, refused: int, closed: Collection[str] = ()
+    ) -> None:
+        """Bring the gauges that describe the inventory up to date; `demanded` are the profiles in demand, `closed` the
+        nodes that take no pods.
+        """
         claims = dict.fromkeys(ClaimState, 0)
         for claim in inventory.ledger:
             claims[claim.state] += 1
@@ -83,6 +99,12 @@ class Metrics:
         self.nodes.set(len(inventory.fleet))
         self.free_slices.clear()  # a model that is gone is not shown as it last was
         self.stranded_slices.clear()
-        for model, (free, stranded) in inventory.fleet.free_and_stranded(demanded).items():
-            self.free_slices.labels(model).set(free)
-            self.stranded_slices.labels(model).set(stranded)
+        self.closed_slices.clear()
+        fleet, wanted = inventory.fleet, frozenset(demanded)
+        self.closed_nodes.set(len(closed))
+        apart = fleet.free_and_stranded(wanted, closed) if closed else {}
+        for model, (free, stranded) in fleet.free_and_stranded(wanted).items():
+            free_apart, stranded_apart = apart.get(model, (0, 0))
+            self.free_slices.labels(model).set(free - free_apart)
+            self.stranded_slices.labels(model).set(stranded - stranded_apart)
+            self.closed_slices.labels(model).set(free_apart)

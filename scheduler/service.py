@@ -163,7 +163,8 @@ class Service:
 
     def _refresh_gauges(self) -> None:
         """Bring the gauges that describe the inventory up to date; asked for by a scrape."""
-        self.metrics.show(self.state.inventory, self.state.demanded(), refused=len(self.state.waiting.refused))
+        refused, closed = len(self.state.waiting.refused), self.state.closed_nodes()
+        self.metrics.show(self.state.inventory, self.state.demanded(), refused=refused, closed=closed)
 
 
 def run(settings: Settings, simulate: ServedTask | None = None) -> None:

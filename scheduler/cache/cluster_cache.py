@@ -16,6 +16,7 @@ from allocator.claims import contract
 from allocator.claims.inventory import BoundPod, Inventory
 from allocator.claims.ledger import ClaimState
 from allocator.claims.report import NodeReport
+from allocator.eligibility import verdict
 from allocator.eligibility.node import NodeFacts
 from allocator.mig import geometry
 from allocator.mig.catalogue import Catalogue
@@ -58,6 +59,7 @@ class ClusterCache:
         self.waiting = WaitingPods()
         self.nominated = NominatedPods()
         self.departures = Departures(clock)
+        self._closed: set[str] = set()  # nodes that take no pods
         self._newcomers: set[str] | None = None  # while pods are listed, those first heard of since it was asked for
         self._unseen: dict[str, float] = {}  # pods that only calls have shown, with when to forget them, oldest first
         self._reported: dict[str, int] = {}  # by node, the hash of its report's text
@@ -147,6 +149,7 @@ class ClusterCache:
         if kind is WatchedKind.NODE:
             self.inventory.nodes.discard(name)
             self.nodes.pop(name, None)
+            self._closed.discard(name)
         else:
             self._reported.pop(name, None)
             self._compiler.forget(name)
@@ -164,7 +167,8 @@ class ClusterCache:
         elif isinstance(item, Node):
             self.inventory.nodes.add(item.metadata.name)
             if isinstance(item, WatchedNode):
-                self.nodes[item.metadata.name] = node_facts.of(item)
+                self.nodes[item.metadata.name] = facts = node_facts.of(item)
+                (self._closed.discard if verdict.closed(facts) is None else self._closed.add)(facts.name)
 
     def _take_report(self, item: MigNode) -> None:
         if bytes(item.status) in _NO_STATUS:
@@ -354,6 +358,10 @@ class ClusterCache:
         return not pod.terminating and (
             bool(pod.node) or (not pod.gated and self.waiting.is_ours(pod.scheduling.scheduler))
         )
+
+    def closed_nodes(self) -> set[str]:
+        """Nodes with usable GPUs that take no pods, or do not exist."""
+        return {name for name in self.inventory.fleet.rows if name in self._closed or name not in self.nodes}
 
 
 def _is_cheap(catalogue: Catalogue) -> bool:

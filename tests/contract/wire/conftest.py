@@ -46,7 +46,8 @@ class Wire:
 
 def add_node(server: MemoryServer, name: str, status: Document | None = None) -> None:
     """A node with one empty A100-40GB, or with the MigNode status given."""
-    server.create(api.NODE, {"metadata": {"name": name}})
+    allocatable = {"cpu": "64", "memory": "256Gi", "ephemeral-storage": "500Gi", "pods": "110"}
+    server.create(api.NODE, {"metadata": {"name": name}, "status": {"allocatable": allocatable}})
     if status is None:
         seen = node(name).gpu("a100-40gb").report()
         status = contract.encode_status(seen, agent_version="test", mode="simulated")

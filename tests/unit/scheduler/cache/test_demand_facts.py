@@ -16,11 +16,13 @@ from scheduler.cache import pod_decoding
 from scheduler.cache.cluster_cache import ClusterCache
 from scheduler.cache.known_pod import KnownPod
 from scheduler.cache.port import Object, WatchedKind, WatchedNode
+from scheduler.metrics import Metrics
 from scheduler.snapshots import Snapshots
 from simulator.cluster.memory_cluster.client import MemoryCluster
 from simulator.cluster.memory_cluster.server import MemoryServer
 from tests.unit.scheduler.cache.test_cluster_cache import mig_node, status_of
 
+SLICES = ("migsched_free_memory_slices", "migsched_closed_memory_slices")
 OFFERED = {"cpu": "8", "memory": "1Gi", "ephemeral-storage": "1Gi", "pods": "110"}
 
 
@@ -140,3 +142,16 @@ async def test_a_snapshot_says_where_pods_may_run() -> None:
     assert facts is not None
     assert facts.labels == {"pool": "a"}
     assert saved.pods["uid-p"].constraints == state.pods["uid-p"].constraints
+
+
+def test_gauges_tell_closed_nodes_apart() -> None:
+    """Free slices on a cordoned node, and on one that does not exist, are not among the free ones."""
+    state, metrics = _cache(_node("n"), _node("cordoned", unschedulable=True)), Metrics()
+    for name in ("n", "cordoned", "without"):
+        state.apply(WatchedKind.MIG_NODE, Change(ChangeType.ADDED, mig_node(name, status_of(name)), "1"))
+    metrics.show(state.inventory, state.demanded(), refused=0, closed=state.closed_nodes())
+    shown = {name: metrics.registry.get_sample_value(name, {"model": "a100-40gb"}) for name in SLICES}
+    assert shown == dict(zip(SLICES, (8, 16), strict=True))
+    assert metrics.registry.get_sample_value("migsched_closed_nodes") == 2
+    state.apply(WatchedKind.NODE, Change(ChangeType.MODIFIED, _node("cordoned"), "2"))
+    assert state.closed_nodes() == {"without"}
