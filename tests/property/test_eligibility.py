@@ -1,7 +1,9 @@
 """Where a pod may run, against an oracle that reads Kubernetes' documents its own way, and against anything at all."""
 
+import json
 import random
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 from hypothesis import given
@@ -109,7 +111,7 @@ def test_a_pod_may_run_where_kubernetes_documentation_says(seed: int) -> None:
     """A pod and a node are judged as an oracle judges them that follows Kubernetes' documentation word by word."""
     chance = random.Random(seed)
     node, pod = cases.node(chance, "node-1"), cases.pod(chance, "pod-1")
-    facts = document.node("node-1", node["metadata"]["labels"], node)
+    facts = document.node("node-1", node["metadata"]["labels"], node["spec"], node["status"])
     constraints = document.pod_of(pod["spec"])
     assert judge(constraints, facts).eligible is _allowed(pod, node)
     assert (constraints.unjudged, facts.unreadable) == ((), ())
@@ -118,7 +120,7 @@ def test_a_pod_may_run_where_kubernetes_documentation_says(seed: int) -> None:
 @given(JSON, JSON)
 def test_anybodys_text_is_judged_without_an_error(spec: Any, node: Any) -> None:
     """Whatever a pod and a node say, judging raises nothing, and names what it could not read in few words."""
-    facts = document.node("node-1", None, node if isinstance(node, dict) else {"spec": node})
+    facts = document.node("node-1", None, spec, node)
     said = judge(document.pod_of(spec), facts)
     assert len(said.detail) < 400
     assert all(len(name) < 200 for name in said.unjudged)
@@ -138,3 +140,15 @@ def test_any_text_is_a_bounded_quantity_or_none(text: str) -> None:
 def test_quantities_are_read_exactly(number: int, unit: str) -> None:
     """A quantity with a unit is read without rounding, down to a billionth."""
     assert Fraction(quantity.parse(f"{number}{unit}") or 0, quantity.NANO) == number * UNITS.get(unit, Fraction(1))
+
+
+def test_verdicts_are_those_that_kube_scheduler_gave() -> None:
+    """Of 3,750 recorded pairs, each is judged as kube-scheduler judged it, with the same reason."""
+    recorded = json.loads((Path(__file__).parents[1] / "data" / "kube_scheduler_verdicts.json").read_text())
+    nodes = [
+        document.node(node["metadata"]["name"], node["metadata"].get("labels"), node["spec"], node["status"])
+        for node in recorded["nodes"]
+    ]
+    for spec, reasons in zip(recorded["pods"], recorded["reasons"], strict=True):
+        constraints = document.pod_of(spec)
+        assert [judge(constraints, node).reason or "" for node in nodes] == reasons, spec

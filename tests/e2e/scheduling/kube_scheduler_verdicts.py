@@ -16,7 +16,7 @@ from testbed.control_plane.control_plane import ControlPlane
 from tests import eligibility_cases as cases
 from tests.e2e.scheduling.stack import eventually
 
-NODES, PODS, SEED = 25, 150, 3
+NODES, PODS, SEED = 25, 150, 11
 MESSAGES = {  # kube-scheduler's words for each plugin
     "were unschedulable": Ineligible.NODE_UNSCHEDULABLE,
     "untolerated taint": Ineligible.TAINT_TOLERATION,

@@ -29,7 +29,8 @@ def stock(binaries: build.Binaries, tmp_path_factory: pytest.TempPathFactory) ->
 
 
 def _facts(node: dict[str, Any]) -> NodeFacts:
-    return document.node(node["metadata"]["name"], node["metadata"].get("labels"), node)
+    meta = node["metadata"]
+    return document.node(meta["name"], meta.get("labels"), node["spec"], node["status"])
 
 
 @pytest.mark.timeout(400)
