@@ -1,6 +1,7 @@
 """Explanations count each node once, say who is waited for, and are bounded."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import msgspec
 from hypothesis import given, settings
@@ -23,6 +24,7 @@ from tests.builders import node, request
 from tests.unit.scheduler.cache.test_cluster_cache import fed, pod, promised
 from tests.unit.scheduler.extender_over_nodes import a_pod
 
+PAGE = (Path(__file__).parents[3] / "docs" / "explain.md").read_text(encoding="utf-8")
 PROFILES = ("1g.5gb", "1g.10gb", "2g.10gb", "3g.20gb", "4g.20gb", "7g.40gb", "1g.12gb")
 SLICES = (("1g.5gb", 0), ("1g.5gb", 4), ("3g.20gb", 0), ("3g.20gb", 4), ("4g.20gb", 0), ("7g.40gb", 0))
 ROOM = Amounts(pods=110)
@@ -95,6 +97,12 @@ def test_every_reason_and_code_has_its_meaning() -> None:
     assert set(MEANINGS) == set(ExplanationCode)
     reasons = {reason.value for reason in Reason} - {code.value for code in ExplanationCode}
     assert reasons == {"no_room", "bound_elsewhere"}
+
+
+def test_the_page_lists_every_code() -> None:
+    """docs/explain.md has the codes with the meanings that the code gives them."""
+    table = PAGE.split("<!-- table: codes -->\n")[1].split("<!-- end -->")[0].strip().splitlines()[2:]
+    assert table == [f"| `{code.value}` | {meaning} |" for code, meaning in MEANINGS.items()]
 
 
 def changed(made: Pod, **status: object) -> Pod:
