@@ -10,7 +10,6 @@ from scheduler.cache.known_pod import KnownPod
 from scheduler.cooperative import paced
 from scheduler.explain import eligible, node_counts, standing
 from scheduler.explain.codes import ExplanationCode
-from scheduler.explain.eligible import NOT_LOOKED_AT
 from scheduler.explain.node_counts import NodeCounts
 
 _NO_ROOM = (ExplanationCode.FULL, ExplanationCode.FRAGMENTED)
@@ -119,7 +118,7 @@ def conclude(answer: dict[str, Any], pod: KnownPod, counts: NodeCounts) -> dict[
         "nodes_looked_at": counts.looked_at,
         "counts": {code.value: number for code, number in counts.codes.most_common() if number},
         "ineligible": dict(counts.ineligible.most_common()),
-        "not_looked_at": list(counts.not_looked_at or NOT_LOOKED_AT),
+        "not_looked_at": list(counts.not_looked_at),
     }
 
 

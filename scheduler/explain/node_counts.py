@@ -14,7 +14,7 @@ from allocator.request import Request
 from scheduler.cache.cluster_cache import ClusterCache
 from scheduler.cooperative import paced
 from scheduler.explain.codes import ExplanationCode
-from scheduler.explain.eligible import Judge
+from scheduler.explain.eligible import NOT_LOOKED_AT, Judge
 
 GROUP = 200  # nodes that are judged in a fraction of a millisecond
 _OF_REASON = {Reason(code.value): code for code in ExplanationCode if code.value in {reason.value for reason in Reason}}
@@ -52,7 +52,7 @@ class NodeCounts:
 
 def count(state: ClusterCache, request: Request, judge: Judge | None) -> NodeCounts:
     """All nodes at once: for a caller that has the event loop for itself."""
-    counts = NodeCounts()
+    counts = _begun(judge)
     for names in _groups(state):
         _add(counts, state, request, names, judge)
     return counts
@@ -60,10 +60,14 @@ def count(state: ClusterCache, request: Request, judge: Judge | None) -> NodeCou
 
 async def count_in_steps(state: ClusterCache, request: Request, judge: Judge | None) -> NodeCounts:
     """The same with the loop given back after each group of nodes: all of 5,000 nodes at once take 20 ms."""
-    counts = NodeCounts()
+    counts = _begun(judge)
     async for names in paced(_groups(state)):
         _add(counts, state, request, names, judge)
     return counts
+
+
+def _begun(judge: Judge | None) -> NodeCounts:
+    return NodeCounts(not_looked_at=dict.fromkeys(() if judge else NOT_LOOKED_AT))
 
 
 def _groups(state: ClusterCache) -> list[list[str]]:

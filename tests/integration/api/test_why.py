@@ -125,6 +125,19 @@ async def test_a_pod_that_is_none_of_ours_exists(profile: str, code: str, says: 
         assert (await cluster_.get("/api/v1/remedy", pod="other")).status_code == 400
 
 
+async def test_nodes_that_take_no_pods_have_no_room() -> None:
+    """A cordoned node and one with other labels are told apart from those that have room for the slices."""
+    async with asking(3) as cluster_:
+        state, server = cluster_.world.service.state, cluster_.world.server
+        state.waiting.learn("raw")
+        server.patch(api.NODE, "node-1", {"spec": {"unschedulable": True}})
+        await eventually(lambda: state.nodes["node-1"].unschedulable, "the scheduler hears of the cordon")
+        await cluster_.create("choosy", schedulerName="raw", nodeSelector={"pool": "of-nobody"})
+        answer = await cluster_.why("choosy", "ineligible")
+        assert answer["ineligible"] == {"NodeAffinity": 2, "NodeUnschedulable": 1}
+        assert answer["counts"] == {"ineligible": 3}
+
+
 async def test_a_pod_that_does_not_exist_is_said_not_to() -> None:
     """A name that nobody has is 404, with where it was looked for."""
     async with asking() as cluster_:
