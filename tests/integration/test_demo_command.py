@@ -206,12 +206,12 @@ async def test_it_serves_until_told_to_stop() -> None:
             await process.wait()
 
 
-async def test_hints_work_as_printed(tmp_path: Path) -> None:
-    """What the demo says to try in another terminal runs in a shell there, whatever the ports are."""
-    migsched = tmp_path / "migsched"
+async def test_hints_work_as_printed(short_path: Path) -> None:
+    """What the demo says to try in another terminal runs in a shell there, whatever the ports are; on 80 columns, so the program's path is short."""
+    migsched = short_path / "migsched"
     migsched.write_text(f"#!{sys.executable}\nfrom cli.__main__ import main\nmain()\n")
     migsched.chmod(0o755)
-    environment = {**os.environ, "PYTHONPATH": str(Path(main.__file__).parents[1]), "HOME": str(tmp_path)}
+    environment = {**os.environ, "PYTHONPATH": str(Path(main.__file__).parents[1]), "HOME": str(short_path)}
     process = await asyncio.create_subprocess_exec(
         migsched, "demo", *FREE_PORTS, stdout=asyncio.subprocess.PIPE, env=environment
     )
