@@ -207,7 +207,7 @@ async def test_it_serves_until_told_to_stop() -> None:
 
 
 async def test_hints_work_as_printed(short_path: Path) -> None:
-    """What the demo says to try in another terminal runs in a shell there, whatever the ports are; on 80 columns, so the program's path is short."""
+    """What the demo says to try runs in a shell, whatever the ports are; on 80 columns, so the path is short."""
     migsched = short_path / "migsched"
     migsched.write_text(f"#!{sys.executable}\nfrom cli.__main__ import main\nmain()\n")
     migsched.chmod(0o755)
