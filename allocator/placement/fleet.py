@@ -232,16 +232,18 @@ class Fleet:
 
     def have_free(self, request: Request, rows: Rows) -> npt.NDArray[np.bool_]:
         """Per row, whether its GPUs that offer a profile of the request have as many memory slices free as the request
-        takes, wherever these lie; False where the row is -1.
+        takes, wherever these lie; False where the row is -1. What an empty GPU could not use either does not count.
         """
         free, least = np.zeros(self._numbers.size, dtype=np.int64), np.inf
         for geometry, offset in self._numbers.offsets.items():
             offered = [(name, number) for name, number in request.counts if name in geometry.profile_index]
             if offered:
                 taken = np.bitwise_count(geometry.masks)
-                free[offset : offset + geometry.states] = geometry.catalogue.memory_slices - taken
-                sizes = [geometry.catalogue.profile(name).memory_slices * number for name, number in offered]
-                least = min(least, sum(sizes))
+                of_each = {name: geometry.catalogue.profile(name).memory_slices for name, _ in offered}
+                empty = geometry.state_of(())
+                usable = max(geometry.room_for(empty, name) * size for name, size in of_each.items())
+                free[offset : offset + geometry.states] = np.maximum(usable - taken.astype(np.int64), 0)
+                least = min(least, sum(of_each[name] * number for name, number in offered))
         have: npt.NDArray[np.bool_] = (rows >= 0) & (free[self._states[rows]].sum(axis=1) >= least)
         return have
 
