@@ -2,11 +2,12 @@
 `cluster_cache`.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 
 from allocator.eligibility import document
 from allocator.eligibility.constraints import PodConstraints
+from allocator.mig.profile import is_mig_resource
 from kubeclient.objects import Pod
 from scheduler.cache.watched_pod import NOTHING, WatchedContainer, WatchedPod
 
@@ -44,12 +45,17 @@ def of(pod: Pod) -> PodConstraints | None:
 def _asked(containers: Iterable[WatchedContainer]) -> tuple[_Asked, ...]:
     return tuple(
         (
-            tuple((container.resources.limits or {}).items()) if container.resources else (),
-            tuple((container.resources.requests or {}).items()) if container.resources else (),
+            _but_slices(container.resources.limits) if container.resources else (),
+            _but_slices(container.resources.requests) if container.resources else (),
             container.restart_policy,
         )
         for container in containers
     )
+
+
+def _but_slices(quantities: Mapping[str, str | int] | None) -> _Items:
+    """What is asked for beside slices, which are not judged here: pods that differ in slices alone are read once."""
+    return tuple((name, amount) for name, amount in (quantities or {}).items() if not is_mig_resource(name))
 
 
 @lru_cache(maxsize=256)  # of some KiB each; most pods of a cluster come from a few templates
