@@ -7,7 +7,7 @@ pod; pods with a deadline end late; a node costs money.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from allocator.claims.snapshot import Snapshot
+from allocator.claims.snapshot import NodeView, Snapshot
 from allocator.claims.snapshot_file import Saved
 from allocator.mig import geometry, gpu_models
 from allocator.mig.catalogue import Catalogue
@@ -29,7 +29,6 @@ from allocator.planning.remedy.types import (
     WaitRemedy,
 )
 
-_MOVES_NOTE = "whether the pods that move may run on the nodes that they move to was not looked at"
 MAX_MOVE_GPUS = 1_600  # that moves are searched on: of more, to state the question alone takes longer than its limit
 _SEARCH_SHARE = 0.7  # of the time limit, for moves; why there are none takes up to three eighths of that beside it
 
@@ -46,9 +45,10 @@ def answer(value: Any, saved: Saved, time_limit_s: float, catalogues: Mapping[st
         return _answered(document, limit_s, RemedyState.FITS, f"it fits on node {node}", [], [], saved.notes)
     models = dict(cluster.catalogues())
     trials: list[RemedyTrial] = []
+    notes = [*saved.notes]
     remedies = [
         _waiting(cluster, document, trials, terminating=True),
-        _moves(cluster, saved, document, limit_s, models, trials),
+        _moves(cluster, saved, document, limit_s, models, trials, notes),
         _profile(cluster, document, models, trials),
         _waiting(cluster, document, trials, terminating=False),
         _nodes(document, models, catalogues, trials),
@@ -57,9 +57,6 @@ def answer(value: Any, saved: Saved, time_limit_s: float, catalogues: Mapping[st
     state = RemedyState.FOUND if found else RemedyState.NONE_EXISTS
     if not found and any(trial.state is RemedyState.NONE_FOUND for trial in trials):
         state = RemedyState.NONE_FOUND
-    notes = [*saved.notes]
-    if any(isinstance(remedy, MovesRemedy) for remedy in found):
-        notes.append(_MOVES_NOTE)
     return _answered(document, limit_s, state, "", found, trials, notes)
 
 
@@ -117,6 +114,7 @@ def _moves(
     limit_s: float,
     models: Mapping[Catalogue, int],
     trials: list[RemedyTrial],
+    notes: list[str],
 ) -> MovesRemedy | None:
     offered = {profile.name for catalogue in models for profile in catalogue.profiles}
     missing = [name for name in document.profiles if name not in offered]
@@ -127,16 +125,25 @@ def _moves(
     limits = {"budgets": {"moves": document.moves}, "priority": document.priority}
     nodes = tuple(cluster.emptiest(MAX_MOVE_GPUS, document.profiles))
     whole = len(nodes) == len(saved.snapshot.nodes)
-    part = Saved(Snapshot(nodes), saved.pods, saved.budgets, saved.notes)
+    part = Saved(Snapshot(nodes), saved.pods, saved.budgets)
     planned = repack.answer(asked | limits, part, _SEARCH_SHARE * limit_s)
     remedy = None
     if planned.possible:
         optimal = planned.optimal and whole
         node = planned.placements[0].node
         remedy = MovesRemedy(node=node, moves=planned.moves, gpc=planned.cost.gpc, optimal=optimal)
-    reason = planned.reason if whole else f"{planned.reason}; {len(nodes)} nodes with most free memory were searched"
+        notes += planned.notes or ()
+    left_out = len(saved.snapshot.nodes) - len(nodes)
+    reason = planned.reason if whole else f"{planned.reason}; {_narrowed(cluster, nodes, left_out)}"
     _tried(trials, "moves", remedy, reason, proven=planned.possible is False and whole)
     return remedy
+
+
+def _narrowed(cluster: RemedyCluster, nodes: Sequence[NodeView], left_out: int) -> str:
+    """Why moves were searched on these nodes alone."""
+    if len(nodes) == len(cluster.nodes):
+        return f"nodes left out, also as places for what moves, since it may not run there: {left_out}"
+    return f"{len(nodes)} nodes with most free memory were searched"
 
 
 def _profile(

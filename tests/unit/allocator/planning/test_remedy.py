@@ -71,6 +71,7 @@ def test_moves_are_named() -> None:
     assert answer["cheapest"]["node"] == move["from_node"]
     assert answer["remedies"][1] == {"kind": "nodes", "nodes": 1, "model": "a100-40gb", "gpus_per_node": 1}
     assert len(answer["notes"]) == 1
+    assert "on which nodes the pods may run is not known here" in answer["notes"][0]
 
 
 def test_who_terminates_is_waited_for_first() -> None:
@@ -119,6 +120,7 @@ def test_nodes_left_out_prove_nothing() -> None:
     answer = ask(cluster(*FRAGMENTED), {"7g.40gb": 1}, left_out=["n1"])
     trial = next(one for one in answer["trials"] if one["kind"] == "moves")
     assert trial["state"] == "none_found"
+    assert trial["reason"].endswith("nodes left out, also as places for what moves, since it may not run there: 1")
 
 
 def test_nothing_exists() -> None:
