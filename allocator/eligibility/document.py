@@ -16,11 +16,11 @@ from allocator.eligibility.amounts import ContainerQuantities, Quantities
 from allocator.eligibility.constraints import PodConstraints, Toleration
 from allocator.eligibility.node import NO_SCHEDULE, UNREACHABLE, NodeFacts, Taint
 from allocator.eligibility.node_selector import NodeSelectorRequirement, NodeSelectorTerm
+from allocator.mig.profile import RESOURCE_PREFIX
 
 MAX_LABELS, MAX_LABEL_CHARACTERS = 256, 24_576  # of a node, to be kept
 MAX_TAINTS = 64
 _T = TypeVar("_T", bound=Struct)
-_MIG = "nvidia.com/mig-"  # what `placement` judges, exactly
 
 
 class _Requirement(Struct, frozen=True):
@@ -153,7 +153,7 @@ def pod(
         node_affinity=tuple(map(_term, required.node_selector_terms or ())) if required else None,
         tolerations=tuple(Toleration(t.key, t.operator, t.value, t.effect) for t in part.tolerations or ()),
         requests=requests,
-        unjudged=(*unreadable, *amounts.unjudged(asked, (_MIG,)), *_unjudged(part, host_ports=host_ports)),
+        unjudged=(*unreadable, *amounts.unjudged(asked, (RESOURCE_PREFIX,)), *_unjudged(part, host_ports=host_ports)),
     )
 
 
