@@ -35,6 +35,8 @@ def test_a_failing_agent_loses_doubles_and_misplaces_nothing(stack: AgentStack, 
     recorder = Recorder(stack.cluster.kubeconfig)
     try:
         stack.agent.start(fail_points=failure)
+        # else the kubelet may refuse both pods before the agent is asked for anything, and nothing fails
+        stack.eventually(lambda: stack.agent.killed or stack.serves(), "the agent serves, or has failed", 60)
         stack.create(*(pod(stack, f"p-{number}", [profile]) for number, profile in enumerate(["1g.5gb", "2g.10gb"])))
 
         def settled() -> bool:
