@@ -33,6 +33,14 @@ class Format(enum.StrEnum):
     YAML = "yaml"
 
 
+class _Plain(yaml.SafeDumper):
+    """Writes what appears twice twice, instead of an anchor and a reference to it."""
+
+    def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002 - the signature is the library's
+        """Of everything."""
+        return True
+
+
 def console() -> Console:
     """Standard output for people."""
     return Console(width=None if sys.stdout.isatty() else _piped_width(), highlight=False)
@@ -81,7 +89,8 @@ def show(form: Format, document: Callable[[], Any], table: Callable[[], Renderab
 def text(form: Format, document: Any) -> str:
     """A document as JSON or YAML."""
     if form is Format.YAML:
-        rendered: str = yaml.safe_dump(msgspec.to_builtins(document), sort_keys=False, allow_unicode=True)
+        plain = msgspec.to_builtins(document)
+        rendered: str = yaml.dump(plain, Dumper=_Plain, sort_keys=False, allow_unicode=True)
         return rendered
     return msgspec.json.format(msgspec.json.encode(document), indent=2).decode() + "\n"
 

@@ -15,6 +15,7 @@ import msgspec
 from msgspec import inspect
 
 from allocator import errors
+from allocator.mig.profile import is_mig_resource, profile_name
 from allocator.planning.fields import MAX_NUMBER
 
 T = TypeVar("T")
@@ -73,6 +74,25 @@ def one_of(value: str, where: str, among: Collection[str]) -> str:
     if value not in among:
         raise errors.InputError(where, value, "use one of " + ", ".join(among))
     return value
+
+
+def profile(name: str, where: str) -> str:
+    """A profile's name, also where it is written as the resource that pods ask for (`nvidia.com/mig-1g.5gb.me`)."""
+    if not is_mig_resource(name):
+        return name
+    try:
+        return profile_name(name)
+    except errors.RequestError as error:
+        raise errors.InputError(where, name, error.fix) from None
+
+
+def profiles(counts: Mapping[str, int], where: str) -> dict[str, int]:
+    """Counts by profile, resource names as profiles, those of one profile added up."""
+    named: dict[str, int] = {}
+    for name, count in counts.items():
+        known = profile(name, at(where, name))
+        named[known] = named.get(known, 0) + count
+    return named
 
 
 def at(where: str, key: object) -> str:

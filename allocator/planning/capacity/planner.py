@@ -28,7 +28,6 @@ from allocator.planning.repack import goal, planner, problem, render
 from allocator.planning.repack.goal import RequestedPod
 from allocator.planning.repack.problem import RepackLimits, RepackProblem
 
-
 def answer(
     value: Any, saved: Saved | None, time_limit_s: float, catalogues: Mapping[str, Catalogue], exact_columns: int
 ) -> CapacityAnswer:
@@ -82,7 +81,10 @@ def _names(profiles: Sequence[str] | str | None, fleet: RepackProblem, added: Ad
     if profiles is None:
         return offered
     names = [profiles] if isinstance(profiles, str) else profiles
-    return [reader.one_of(name, f"profiles[{number}]", offered) for number, name in enumerate(names)]
+    return [
+        reader.one_of(reader.profile(name, f"profiles[{number}]"), f"profiles[{number}]", offered)
+        for number, name in enumerate(names)
+    ]
 
 
 def _replicas(document: CapacityDocument, fleet: RepackProblem, limit_s: float) -> list[ReplicaRoom]:

@@ -119,8 +119,9 @@ def _fleet(entries: Sequence[FleetModel], catalogues: Mapping[str, Catalogue], g
     return tuple(stocks.values())
 
 
-def _offered(name: str, where: str, fleet: Sequence[Stock]) -> str:
+def _offered(text: str, where: str, fleet: Sequence[Stock]) -> str:
     """A profile that some GPU of the fleet offers."""
+    name = reader.profile(text, where)
     offered = dict.fromkeys(profile for stock in fleet if stock.count != 0 for profile in stock.geometry.profiles)
     if not offered:
         empty = ", ".join(stock.model for stock in fleet)
@@ -139,7 +140,7 @@ def _member(model: str, where: str, fleet: Sequence[Stock]) -> Stock:
 def _demand(counts: Mapping[str, int], fleet: Sequence[Stock]) -> Mapping[str, int]:
     for name in counts:
         _offered(name, f"demand.{name}", fleet)
-    return {name: count for name, count in counts.items() if count}
+    return {name: count for name, count in reader.profiles(counts, "demand").items() if count}
 
 
 def _services(services: Sequence[ServiceDemand], fleet: Sequence[Stock]) -> dict[str, Menu]:
@@ -281,7 +282,7 @@ def _cut(slices: Sequence[PinnedSlice], where: str, on: Geometry) -> Pinned:
     state = on.EMPTY
     for number, slice_ in enumerate(slices):
         here = f"{where}[{number}]"
-        name = reader.one_of(slice_.profile, f"{here}.profile", on.profile_index)
+        name = reader.one_of(reader.profile(slice_.profile, f"{here}.profile"), f"{here}.profile", on.profile_index)
         try:
             placement = on.catalogue.placement(name, slice_.start)
         except errors.CatalogueError as error:

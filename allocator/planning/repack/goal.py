@@ -59,7 +59,8 @@ def requested_pods(requests: Sequence[PodRequest]) -> tuple[RequestedPod, ...]:
     """Pods to make room for, one entry per pod."""
     pods: list[RequestedPod] = []
     for number, request in enumerate(requests):
-        profiles = tuple(profile for profile, count in request.profiles.items() for _ in range(count))
+        counts = reader.profiles(request.profiles, f"requests[{number}].profiles")
+        profiles = tuple(profile for profile, count in counts.items() for _ in range(count))
         if not 1 <= len(profiles) <= MAX_SLICES_PER_POD:
             fix = f"ask for 1…{MAX_SLICES_PER_POD} slices in one pod"
             raise errors.InputError(f"requests[{number}].profiles", dict(request.profiles), fix)

@@ -127,6 +127,12 @@ def _shift(slices: _Slices, source: Places, target: Places) -> None:
         slices[gpu].append(placement)
 
 
+def _demanded(problem: RepackProblem, goal: RepackGoal) -> frozenset[str]:
+    """The profiles in demand: what the cluster's pods hold and what is asked for. Metrics count stranded slices so."""
+    held = {occupant.placement.profile for gpu in problem.gpus for occupant in gpu.occupants if occupant.uid}
+    return frozenset(held.union(*(pod.profiles for pod in goal.pods)))
+
+
 def _figures(problem: RepackProblem, relocation: RelocationProblem, slices: _Slices, goal: RepackGoal) -> FleetFigures:
     """What a state of the fleet is worth: fragmentation is the mean share of possibilities that GPUs have lost.
 
@@ -137,7 +143,7 @@ def _figures(problem: RepackProblem, relocation: RelocationProblem, slices: _Sli
     bins = [relocation.bins[number] for number in counted]
     gpus = [(bin_.geometry, bin_.geometry.state_of(on_gpu)) for bin_, on_gpu in zip(bins, slices, strict=True)]
     lost = [float(patterns.fragmentation(geometry)[state]) for geometry, state in gpus]
-    requested = frozenset(name for pod in goal.pods for name in pod.profiles)
+    demanded = _demanded(problem, goal)
     in_use = [problem.gpus[number].model for number, on_gpu in zip(counted, slices, strict=True) if on_gpu]
     cost = sum((goal.prices.get(model, Decimal(1)) for model in in_use), Decimal(0))
     return FleetFigures(
@@ -147,6 +153,6 @@ def _figures(problem: RepackProblem, relocation: RelocationProblem, slices: _Sli
         fragmentation=round(sum(lost) / len(lost), 6) if lost else 0.0,
         free_memory_slices=sum(geometry.free_slices(state) for geometry, state in gpus),
         stranded_memory_slices=sum(
-            room.stranded_slices(geometry, state, requested or frozenset(geometry.profiles)) for geometry, state in gpus
+            room.stranded_slices(geometry, state, demanded or frozenset(geometry.profiles)) for geometry, state in gpus
         ),
     )
