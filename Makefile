@@ -18,7 +18,7 @@ STAMP := $(VENV)/.installed
 .PHONY: help install lock demo demo-picture cluster test test-fast coverage e2e test-kubernetes soak fuzz fail-points matrix check format lint types imports bench recorded drawings docs clean control-plane real-node manifests manifests-check protos
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
 
 install: $(STAMP) ## environment in .venv, from the hashed requirements
 
@@ -68,7 +68,7 @@ coverage: control-plane ## all tests outside tests/e2e, under branch coverage; f
 e2e: control-plane real-node ## tests/e2e: genuine Kubernetes, and a real node where this machine can run one
 	$(BIN)/pytest tests/e2e $(ARGS)
 
-test-kubernetes: install ## tests of scheduling, preemption and manifests on another Kubernetes (VERSION=1.37.2)
+test-kubernetes: install ## scheduling and manifests on another Kubernetes (VERSION=1.37.2)
 	@test -n "$(VERSION)" || { echo "say which: make test-kubernetes VERSION=1.37.2"; exit 2; }
 	MIGSCHED_KUBERNETES=$(VERSION) $(BIN)/pytest tests/e2e/scheduling tests/e2e/test_*.py $(ARGS)
 
