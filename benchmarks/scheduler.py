@@ -1,8 +1,10 @@
-"""Pods per second of the real kube-scheduler with our extender, divided by the same scheduler without any.
+"""Pods per second of the real kube-scheduler with our extender, divided by those of two schedulers without any.
 
-Called by `migsched bench scheduler`. One control plane, the two variants in turn (A B, B A, …), since a machine's
-speed drifts: only the ratio of neighbouring runs is meant. Method: pods that ask one 1g slice are created at once;
-the clock runs from the first creation to the last binding.
+Called by `migsched bench scheduler`. One control plane, the variants in turn (A B C, C B A, …), since a machine's speed
+drifts: only the ratio of neighbouring runs is meant. "plain" is the shipped profile without the extender, which shows
+what the extender costs; "stock" is a kube-scheduler with its own defaults, which shows what a user gives up. Above 100
+nodes they differ: the shipped profile looks at all nodes, the stock one stops at a sample. Method: pods that ask one 1g
+slice are created at once; the clock runs from the first creation to the last binding.
 """
 
 import asyncio
@@ -26,6 +28,7 @@ from testbed.control_plane.control_plane import ControlPlane
 FEASIBLE = "nvidia.com/mig-1g.5gb"
 INFEASIBLE = "nvidia.com/mig-3g.47gb"  # no A100-40GB offers it, and the in-tree check lets it pass: nodes advertise it
 DEADLINE_S = 540
+STOCK_PROFILE = "default-scheduler"
 PROGRAMS = {"extender": ("cli", "scheduler"), "library client": ("benchmarks.servers.library_client",)}
 
 
@@ -55,8 +58,8 @@ def measure(
     infeasible: int = 0,
     progress: Progress = lambda _: None,
 ) -> dict[str, Any]:
-    """{"plain": [pods/s…], "extender": […], "ratios": […], "ratio", "shortlist", "filled", "infeasible",
-    "cpu_ms_per_pod": {variant: {process: ms}}}.
+    """{"stock": [pods/s…], "plain": […], "extender": […], "ratios": […], "ratio", "stock_ratios": […], "stock_ratio",
+    "shortlist", "filled", "infeasible", "cpu_ms_per_pod": {variant: {process: ms}}}.
 
     The shortlist is what it is by default, at most `shortlist` equally good nodes; `filled` fills it up with the next
     best, so that kube-scheduler always has all of them to score. `infeasible` pods wait, refused by the extender, while
@@ -66,19 +69,19 @@ def measure(
 
 
 def compare(variants: tuple[str, str], nodes: int, pods: int, runs: int, progress: Progress) -> dict[str, list[_Run]]:
-    """All runs of two variants in turns, by variant; each is "plain" or one of PROGRAMS."""
+    """All runs of two variants in turns, by variant; each is "stock", "plain" or one of PROGRAMS."""
     return asyncio.run(_runs(variants, nodes, pods, runs, _Extender(10, False), 0, progress))
 
 
 async def _measure(
     nodes: int, pods: int, runs: int, extender: _Extender, infeasible: int, progress: Progress
 ) -> dict[str, Any]:
-    results = await _runs(("plain", "extender"), nodes, pods, runs, extender, infeasible, progress)
+    results = await _runs(("stock", "plain", "extender"), nodes, pods, runs, extender, infeasible, progress)
     return _summary(results, nodes, extender, infeasible)
 
 
 async def _runs(
-    variants: tuple[str, str],
+    variants: tuple[str, ...],
     nodes: int,
     pods: int,
     runs: int,
@@ -109,14 +112,15 @@ async def _runs(
 
 
 def _summary(runs: dict[str, list[_Run]], nodes: int, extender: _Extender, infeasible: int) -> dict[str, Any]:
-    ratios = [mine.pods_per_s / plain.pods_per_s for mine, plain in zip(runs["extender"], runs["plain"], strict=True)]
+    ratios, stock_ratios = (_ratios(runs["extender"], runs[baseline]) for baseline in ("plain", "stock"))
     processes = {name for results in runs.values() for r in results for name in r.cpu_ms_per_pod}
     return {
         "nodes": nodes,
-        "plain": [round(r.pods_per_s, 1) for r in runs["plain"]],
-        "extender": [round(r.pods_per_s, 1) for r in runs["extender"]],
+        **{variant: [round(r.pods_per_s, 1) for r in results] for variant, results in runs.items()},
         "ratios": [round(ratio, 3) for ratio in ratios],
         "ratio": round(statistics.median(ratios), 3),
+        "stock_ratios": [round(ratio, 3) for ratio in stock_ratios],
+        "stock_ratio": round(statistics.median(stock_ratios), 3),
         "shortlist": extender.shortlist,
         "filled": extender.filled,
         "infeasible": infeasible,
@@ -128,6 +132,10 @@ def _summary(runs: dict[str, list[_Run]], nodes: int, extender: _Extender, infea
             for variant, results in runs.items()
         },
     }
+
+
+def _ratios(mine: list[_Run], baseline: list[_Run]) -> list[float]:
+    return [ours.pods_per_s / theirs.pods_per_s for ours, theirs in zip(mine, baseline, strict=True)]
 
 
 class _Bench:
@@ -156,7 +164,7 @@ class _Bench:
         with ExitStack() as stack:
             url = None
             pids = {"api-server": self._pid("kube-apiserver"), "etcd": self._pid("etcd")}
-            if variant != "plain":
+            if variant in PROGRAMS:
                 extender = stack.enter_context(
                     ServiceProcess(
                         self._plane.kubeconfig,
@@ -168,21 +176,26 @@ class _Bench:
                 )
                 await asyncio.to_thread(extender.wait_ready)
                 url, pids["extender"] = f"{extender.extender_url}/v1", extender.pid
-            config = scheduler_config.kube_scheduler_config(url, self._plane.kubeconfig)
+            stock = variant == "stock"
+            config = (
+                scheduler_config.stock(self._plane.kubeconfig)
+                if stock
+                else scheduler_config.kube_scheduler_config(url, self._plane.kubeconfig)
+            )
             server = await asyncio.to_thread(self._plane.start_scheduler, config, name=f"kube-scheduler-{self._number}")
             stack.callback(server.process.stop)
             pids["scheduler"] = server.process.pid
-            return await self._schedule(pids)
+            return await self._schedule(pids, STOCK_PROFILE if stock else scheduler_config.PROFILE)
 
-    async def _schedule(self, pids: dict[str, int]) -> _Run:
+    async def _schedule(self, pids: dict[str, int], profile: str) -> _Run:
         waiting = [f"infeasible-{self._number}-{i}" for i in range(self._infeasible)]
         names = [f"pod-{self._number}-{i}" for i in range(self._pods)]
-        await load.create_pods(self._connection, (load.pod(n, scheduler_config.PROFILE, INFEASIBLE) for n in waiting))
+        await load.create_pods(self._connection, (load.pod(n, profile, INFEASIBLE) for n in waiting))
         watch = load.BoundWatch(self._connection, names)
         await watch.start()
         before = {name: cpu_seconds(pid) for name, pid in pids.items()}
         began = time.perf_counter()
-        await load.create_pods(self._connection, (load.pod(n, scheduler_config.PROFILE, FEASIBLE) for n in names))
+        await load.create_pods(self._connection, (load.pod(n, profile, FEASIBLE) for n in names))
         await watch.wait(DEADLINE_S)
         elapsed = watch.finished_at - began
         spent = {name: (cpu_seconds(pid) - before[name]) * 1e3 / self._pods for name, pid in pids.items()}

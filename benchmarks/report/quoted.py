@@ -104,7 +104,9 @@ def _extender(recorded: Results) -> str:
 def _scheduler(recorded: Results) -> str:
     """Pods per second, their ratio, and where the processor time goes."""
     lines = []
-    for row in recorded.rows("scheduler"):
+    rows = recorded.rows("scheduler")
+    beside_stock = all("stock_ratio" in row for row in rows)  # older records have the one baseline only
+    for row in rows:
         cpu = row["cpu_ms_per_pod"]
         lines.append(
             [
@@ -113,6 +115,7 @@ def _scheduler(recorded: Results) -> str:
                 str(row["infeasible"]),
                 *(f"{min(row[key]):.0f} to {max(row[key]):.0f}" for key in ("plain", "extender")),
                 f"**{row['ratio']:.2f}** ({min(row['ratios']):.2f} to {max(row['ratios']):.2f})",
+                *([f"{row['stock_ratio']:.2f}"] if beside_stock else []),
                 *(
                     " → ".join(f"{cpu[variant][process]:.1f}" for variant in ("plain", "extender"))
                     for process in ("scheduler", "api-server", "etcd")
@@ -120,8 +123,8 @@ def _scheduler(recorded: Results) -> str:
                 f"{cpu['extender']['extender']:.1f}",
             ]
         )
-    head = ["nodes", "shortlist", "waiting", "without", "with", "ratio", "scheduler", "API server", "etcd", "extender"]
-    return _markdown(head, lines)
+    head = ["nodes", "shortlist", "waiting", "without", "with", "ratio", *["÷ stock"] * beside_stock]
+    return _markdown([*head, "scheduler", "API server", "etcd", "extender"], lines)
 
 
 def _agent(recorded: Results) -> str:
