@@ -33,7 +33,7 @@ $(STAMP): requirements/dev.txt pyproject.toml
 
 lock: ## resolve pyproject.toml into requirements/*.txt, with hashes
 	UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 pyproject.toml -o requirements/runtime.txt
-	UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --extra dev --extra report pyproject.toml -o requirements/dev.txt
+	UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --extra dev --extra report --extra dask pyproject.toml -o requirements/dev.txt
 
 manifests: install ## regenerate what deploy/ derives from the GPU catalogues
 	$(BIN)/python -m scheduler.kube_scheduler_config deploy/kube-scheduler/config.yaml
