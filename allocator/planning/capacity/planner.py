@@ -28,6 +28,7 @@ from allocator.planning.repack import goal, planner, problem, render
 from allocator.planning.repack.goal import RequestedPod
 from allocator.planning.repack.problem import RepackLimits, RepackProblem
 
+
 def answer(
     value: Any, saved: Saved | None, time_limit_s: float, catalogues: Mapping[str, Catalogue], exact_columns: int
 ) -> CapacityAnswer:
