@@ -10,8 +10,8 @@ what it is about:
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from allocator.claims.bound_pod import BoundPod
 from allocator.claims.contract import Promise
-from allocator.claims.inventory import BoundPod
 from allocator.claims.ledger import Claim, ClaimState, Hold
 from allocator.claims.report import GpuReport, MigMode, NodeReport, Owner, Slice, SliceState
 from allocator.mig import exploration, gpu_models

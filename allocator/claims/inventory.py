@@ -8,11 +8,10 @@ is that of the claim that lies exactly there. Idle slices count as free: the age
 
 from collections import Counter
 from collections.abc import Container, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 
 from allocator import errors
 from allocator.claims import held
-from allocator.claims.contract import Promise
+from allocator.claims.bound_pod import BoundPod
 from allocator.claims.ended_claims import EndedClaims
 from allocator.claims.gpu_reporters import GpuReporters
 from allocator.claims.ledger import Claim, ClaimEvent, ClaimState, Hold, Ledger
@@ -29,18 +28,6 @@ from allocator.placement.misfit import Misfit, Reason
 from allocator.placement.policy import DEFAULT, Policy
 from allocator.placement.room import ALL_ROOM, LeftRoom
 from allocator.request import Request
-
-
-@dataclass(frozen=True, slots=True)
-class BoundPod:
-    """A pod that a node has: what it asks, and what its placement annotation promises."""
-
-    uid: str
-    namespace: str
-    name: str
-    node: str
-    request: Request
-    promises: tuple[Promise, ...]
 
 
 class Inventory:
@@ -180,6 +167,21 @@ class Inventory:
         self._refresh(node, {hold.gpu for hold in holds})
         self.fleet.chose(node)
         return claim
+
+    def restore(self, pod: BoundPod) -> Refusal | None:
+        """Claim again, RESERVED, what a pod was promised that is to be bound to a node; or say why that cannot be.
+
+        Its promises are believed as those of a bound pod are. For a pod that has a claim nothing happens.
+        """
+        if self.ledger.get(pod.uid) is not None:
+            return None
+        believed = self._believed(pod)
+        if isinstance(believed, Refusal):
+            return believed
+        holds, _ = believed
+        self.ledger.open(Claim(pod.uid, pod.namespace, pod.name, pod.node, holds, ClaimState.RESERVED))
+        self._refresh(pod.node, {hold.gpu for hold in holds})
+        return None
 
     def confirm(self, uid: str) -> None:
         """The API server has the binding. Raises LedgerError if nothing was reserved."""

@@ -1,6 +1,7 @@
 """How the inventory's tests look at an inventory."""
 
-from allocator.claims.inventory import BoundPod, Inventory
+from allocator.claims.bound_pod import BoundPod
+from allocator.claims.inventory import Inventory
 from allocator.claims.ledger import Claim, ClaimState
 from tests import builders
 
