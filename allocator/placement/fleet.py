@@ -49,6 +49,7 @@ class Fleet:
         self._joint: dict[Counts, JointLosses] = {}  # of requests of several slices, the latest last
         self._versions = np.zeros(64, dtype=np.int64)  # per row, the number of the change that made it what it is
         self._changes = 0
+        self.members = 0  # one more each time a node comes or goes
         self.joint_work = 0  # sums of joint losses so far: what requests of several slices have cost
 
     def __len__(self) -> int:
@@ -121,6 +122,7 @@ class Fleet:
         row = self.rows.pop(node, None)
         if row is None:
             return
+        self.members += 1
         self._names[row] = None
         geometries = set(map(_KIND, self._gpus[row]))
         self._gpus[row] = ()
@@ -317,4 +319,5 @@ class Fleet:
                 for profile, best in self._best.items():
                     self._best[profile] = np.append(best, np.full(len(best), np.inf))
         self.rows[node] = row
+        self.members += 1
         return row
