@@ -43,6 +43,8 @@ _EDGE = frozenset({FailAction.KILL, FailAction.DELAY, FailAction.FAIL})
 POINTS: Final[Mapping[str, frozenset[FailAction]]] = {
     "binder.reserved": _HARD,  # a place is claimed, the Binding is not sent
     "binder.bound": _HARD,  # the API server has answered, the claim is not confirmed
+    "queue.held": _HARD,  # a place is claimed for a gated pod, its release is not sent
+    "queue.released": _HARD,  # the API server has answered a release, the queue does not know it
     "reflector.list": _HARD,  # a whole listing is about to replace what was known
     "reflector.change": _HARD,  # one change is about to be applied
     "client.request": _EDGE,  # a call is about to be sent

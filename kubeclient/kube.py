@@ -41,6 +41,7 @@ ENDLESS = 16  # a line of a watch that is so many times too large has no end
 
 JSON = "application/json"
 MERGE_PATCH = "application/merge-patch+json"
+STRATEGIC_MERGE_PATCH = "application/strategic-merge-patch+json"
 
 _SHOWN = 40  # characters of an unknown type that an error repeats
 

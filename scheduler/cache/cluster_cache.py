@@ -13,7 +13,8 @@ import structlog
 
 from allocator import errors
 from allocator.claims import contract
-from allocator.claims.inventory import BoundPod, Inventory
+from allocator.claims.bound_pod import BoundPod
+from allocator.claims.inventory import Inventory
 from allocator.claims.ledger import ClaimState
 from allocator.claims.report import NodeReport
 from allocator.eligibility import verdict
@@ -21,6 +22,7 @@ from allocator.eligibility.node import NodeFacts
 from allocator.mig import geometry
 from allocator.mig.catalogue import Catalogue
 from allocator.placement.policy import Policy
+from allocator.queueing.pod_queue import PodQueue
 from allocator.request import Request
 from kubeclient.changes import Change, ChangeType, Listing
 from kubeclient.objects import Node, Pod
@@ -30,6 +32,7 @@ from scheduler.cache.departures import Departures
 from scheduler.cache.known_pod import MAX_PROBLEM, KnownPod, read
 from scheduler.cache.nominated_pods import NominatedPods
 from scheduler.cache.port import MigNode, Object, WatchedKind, WatchedNode
+from scheduler.cache.queue_feed import QueueFeed
 from scheduler.cache.waiting_pods import WaitingPods
 from scheduler.cooperative import STEP_S, paced
 from scheduler.kube_scheduler_config import managed_resources
@@ -58,6 +61,10 @@ class ClusterCache:
         self.nodes: dict[str, NodeFacts] = {}  # of the nodes that the watch has shown
         self.waiting = WaitingPods()
         self.nominated = NominatedPods()
+        self.queue = PodQueue()
+        self.queue_feed = QueueFeed(self.queue, self.inventory)
+        self.queueing = False  # whether this service places queued pods
+        self.facts_generation = 0  # one more each time a node is new, gone, or another as far as pods may run on it
         self.departures = Departures(clock)
         self._closed: set[str] = set()  # nodes that take no pods
         self._newcomers: set[str] | None = None  # while pods are listed, those first heard of since it was asked for
@@ -148,7 +155,7 @@ class ClusterCache:
     def _forget(self, kind: WatchedKind, name: str) -> None:
         if kind is WatchedKind.NODE:
             self.inventory.nodes.discard(name)
-            self.nodes.pop(name, None)
+            self.facts_generation += self.nodes.pop(name, None) is not None
             self._closed.discard(name)
         else:
             self._reported.pop(name, None)
@@ -167,7 +174,9 @@ class ClusterCache:
         elif isinstance(item, Node):
             self.inventory.nodes.add(item.metadata.name)
             if isinstance(item, WatchedNode):
-                self.nodes[item.metadata.name] = facts = node_facts.of(item)
+                facts = node_facts.of(item)
+                self.facts_generation += self.nodes.get(facts.name) != facts
+                self.nodes[facts.name] = facts
                 (self._closed.discard if verdict.closed(facts) is None else self._closed.add)(facts.name)
 
     def _take_report(self, item: MigNode) -> None:
@@ -221,7 +230,7 @@ class ClusterCache:
 
     def _take_pod(self, pod: Pod) -> None:
         meta = pod.metadata
-        if not pods.is_ours(pod):
+        if not (pods.is_ours(pod) or pods.is_at_our_gate(pod) or meta.uid in self.pods):
             return
         if pod.is_over:
             self._pod_gone(meta.uid, pod.spec.node_name)
@@ -231,6 +240,7 @@ class ClusterCache:
         known = self._read(pod) if known is None else self._with_facts_of(pod, known)
         if self.nominated.see(pod):
             self._on_room()
+        self._watching_room(lambda: self.queue_feed.see(pod, known))
         if not pod.spec.node_name:
             return
         self.waiting.discard(meta.uid)
@@ -284,6 +294,7 @@ class ClusterCache:
         self.pods.pop(uid, None)
         self.waiting.discard(uid)
         self._unseen.pop(uid, None)
+        self._watching_room(lambda: self.queue_feed.gone(uid))
         if self.nominated.forget(uid):
             self._on_room()
 
@@ -343,6 +354,14 @@ class ClusterCache:
         if claim is not None and claim.state is ClaimState.RESERVED:
             self._watching_room(lambda: self.inventory.refuse(uid))
 
+    def give_back(self, uid: str) -> None:
+        """A held pod was certainly not released: its place is free again."""
+        self._watching_room(lambda: self.queue_feed.give_up(uid))
+
+    def strand(self, uid: str) -> None:
+        """A released pod cannot be bound: its place is free again."""
+        self._watching_room(lambda: self.queue_feed.strand(uid))
+
     def requests(self) -> Iterable[Request]:
         """What the pods ask for that run, or wait for a node."""
         return [pod.request for pod in self.pods.values() if pod.request and self._counts(pod)]
@@ -356,7 +375,9 @@ class ClusterCache:
         from the schedulers that ask us.
         """
         return not pod.terminating and (
-            bool(pod.node) or (not pod.gated and self.waiting.is_ours(pod.scheduling.scheduler))
+            bool(pod.node)
+            or pod.uid in self.queue
+            or (not pod.gated and self.waiting.is_ours(pod.scheduling.scheduler))
         )
 
     def closed_nodes(self) -> set[str]:

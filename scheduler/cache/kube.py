@@ -2,10 +2,12 @@
 
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import msgspec
 
+from allocator import errors
 from allocator.claims import contract
 from kubeclient import kube
 from kubeclient.changes import Change, Listing
@@ -13,7 +15,7 @@ from kubeclient.objects import Pod
 from kubeclient.unreadable import UnreadableObjects
 from scheduler.cache import disruption_budget, pod_decoding, port
 from scheduler.cache.disruption_budget import PodDisruptionBudget
-from scheduler.cache.port import Binding, Object, WatchedKind
+from scheduler.cache.port import Binding, Object, Release, WatchedKind
 
 PATHS: Mapping[WatchedKind, str] = {
     WatchedKind.POD: "/api/v1/pods",
@@ -24,6 +26,7 @@ PATHS: Mapping[WatchedKind, str] = {
 GATHER_S = 0.03  # of a watch: no decision waits for it, since bind re-checks and refused pods are woken less often
 _BUDGETS = "/apis/policy/v1/poddisruptionbudgets"
 _DECODE_BUDGET = msgspec.json.Decoder(PodDisruptionBudget).decode
+_OTHER_UID = "metadata.uid"  # in what the API server says of a patch for another pod of that name
 _METADATA_ONLY = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 _DECODE: Mapping[WatchedKind, Callable[[bytes | msgspec.Raw], Object]] = {
     kind: msgspec.json.Decoder(type_).decode for kind, type_ in port.TYPES.items()
@@ -76,6 +79,24 @@ class KubeClient:
         path = _pod_path(binding.namespace, binding.name) + "/binding"
         await self._connection.create(path, msgspec.json.encode(body))
 
+    async def release(self, release: Release) -> None:
+        """PATCH the pod: gates, affinity and annotations in one write, if the pod is still what it was."""
+        body = msgspec.json.encode(_release_patch(release))
+        path = _pod_path(release.namespace, release.name)
+        try:
+            await self._connection.request(
+                "PATCH", path, body=body, content_type=kube.STRATEGIC_MERGE_PATCH, accept=_METADATA_ONLY
+            )
+        except errors.RefusedError as error:
+            if _OTHER_UID in str(error):
+                raise errors.ConflictError(str(error)) from error
+            raise
+
+    async def delete_pod(self, namespace: str, name: str, uid: str) -> None:
+        """DELETE the pod, if it still has that UID."""
+        body = msgspec.json.encode({"preconditions": {"uid": uid}})
+        await self._connection.request("DELETE", _pod_path(namespace, name), body=body)
+
     async def annotate_node(self, node: str, key: str, value: str) -> None:
         """Set one annotation of one node."""
         body = msgspec.json.encode({"metadata": {"annotations": {key: value}}})
@@ -85,6 +106,20 @@ class KubeClient:
     async def close(self) -> None:
         """Give back connections."""
         await self._connection.close()
+
+
+def _release_patch(release: Release) -> dict[str, Any]:
+    """A strategic merge patch. UID and resourceVersion, when written, are preconditions to the API server.
+
+    A JSON patch would not do: of one whose test fails the API server says only that the request is in error.
+    """
+    meta: dict[str, Any] = {"uid": release.uid, "resourceVersion": release.version}
+    if release.annotations:
+        meta["annotations"] = release.annotations
+    spec: dict[str, Any] = {"schedulingGates": [{"$patch": "delete", "name": release.gate}]}
+    if release.affinity is not None:
+        spec["affinity"] = msgspec.Raw(release.affinity)
+    return {"metadata": meta, "spec": spec}
 
 
 def _pod_path(namespace: str, name: str) -> str:

@@ -5,6 +5,7 @@ from functools import lru_cache
 from allocator import request
 from allocator.claims import contract
 from allocator.claims.contract import Promise
+from allocator.queueing.queued_pod import GATE
 from allocator.request import Request
 from kubeclient import containers
 from kubeclient.objects import Pod
@@ -21,6 +22,11 @@ def is_ours(pod: Pod) -> bool:
     """Whether any container names a MIG resource, well-formed or not."""
     of_pod = (*pod.spec.containers, *(pod.spec.init_containers or ()))
     return any(containers.quantities(container) for container in of_pod)
+
+
+def is_at_our_gate(pod: Pod) -> bool:
+    """Whether the gate of our queue holds it; also a pod that asks for nothing may have it, and is let go."""
+    return any(gate.name == GATE for gate in pod.spec.scheduling_gates or ())
 
 
 def request_of(pod: Pod) -> Request:

@@ -61,6 +61,22 @@ class Binding:
     annotations: Mapping[str, str]
 
 
+@dataclass(frozen=True, slots=True)
+class Release:
+    """The end of a pod's wait at a gate; `uid` and `version` are preconditions.
+
+    `affinity` is the text (JSON) of the pod's affinity as it shall be, None to leave it; `annotations` are added.
+    """
+
+    namespace: str
+    name: str
+    uid: str
+    version: str
+    gate: str
+    affinity: bytes | None
+    annotations: Mapping[str, str]
+
+
 class Cluster(Protocol):
     """What the scheduler service asks of Kubernetes.
 
@@ -83,6 +99,15 @@ class Cluster(Protocol):
 
     async def bind(self, binding: Binding) -> None:
         """Write nodeName and annotations in one step. ConflictError if it is bound, deleting or another's namesake."""
+
+    async def release(self, release: Release) -> None:
+        """Take a scheduling gate from a pod, pin and annotate it, in one step.
+
+        ConflictError if the pod is another by now, or not as it was at that version.
+        """
+
+    async def delete_pod(self, namespace: str, name: str, uid: str) -> None:
+        """Delete a pod that never ran. ConflictError if another has its name by now."""
 
     async def annotate_node(self, node: str, key: str, value: str) -> None:
         """Set one annotation of one node."""

@@ -9,7 +9,7 @@ from kubeclient.changes import Change, ChangeType, Listing
 from kubeclient.objects import Pod
 from scheduler.cache import port
 from scheduler.cache.disruption_budget import PodDisruptionBudget
-from scheduler.cache.port import Binding, Object
+from scheduler.cache.port import Binding, Object, Release
 from simulator.cluster import api
 from simulator.cluster.api import Document, ResourceKind
 from simulator.cluster.memory_cluster.faults import ApiFaults
@@ -62,6 +62,18 @@ class MemoryCluster:
         self._need_open()
         async with self.faults.around("bind", api.POD.plural):
             self.server.bind(binding)
+
+    async def release(self, release: Release) -> None:
+        """Take a scheduling gate from a pod, pin and annotate it, in one step."""
+        self._need_open()
+        async with self.faults.around("release", api.POD.plural):
+            self.server.release(release)
+
+    async def delete_pod(self, namespace: str, name: str, uid: str) -> None:
+        """Delete a pod that never ran."""
+        self._need_open()
+        async with self.faults.around("delete", api.POD.plural):
+            self.server.delete(api.POD, name, namespace, uid=uid)
 
     async def annotate_node(self, node: str, key: str, value: str) -> None:
         """Set one annotation of one node."""

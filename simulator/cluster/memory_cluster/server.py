@@ -16,7 +16,7 @@ import msgspec
 from allocator import errors
 from kubeclient import timestamps
 from kubeclient.changes import ChangeType
-from scheduler.cache.port import Binding
+from scheduler.cache.port import Binding, Release
 from simulator.cluster import api
 from simulator.cluster.api import Document, ResourceKind
 from simulator.cluster.memory_cluster import objects
@@ -117,6 +117,26 @@ class MemoryServer:
             "status": objects.with_condition(pod["status"], scheduled),
         }
         self._replace(api.POD, before, after)
+
+    def release(self, release: Release) -> None:
+        """A scheduling gate removed, affinity and annotations written, at once. Raises ConflictError if the pod is a
+        namesake or at another version.
+        """
+        before = self.get(api.POD, release.name, release.namespace)
+        pod = before.document
+        title = f'pods "{api.key_of(pod)}"'
+        if pod["metadata"]["uid"] != release.uid:
+            raise errors.ConflictError(f"{title}: precondition failed: UID is {pod['metadata']['uid']}")
+        if pod["metadata"]["resourceVersion"] != release.version:
+            raise errors.ConflictError(f"{title}: the object has been modified")
+        annotations = (pod["metadata"].get("annotations") or {}) | dict(release.annotations)
+        gates = [gate for gate in pod["spec"].get("schedulingGates") or () if gate["name"] != release.gate]
+        spec = {key: value for key, value in pod["spec"].items() if key != "schedulingGates"}
+        spec |= {"schedulingGates": gates} if gates else {}
+        if release.affinity is not None:
+            spec["affinity"] = msgspec.json.decode(release.affinity)
+        meta = {**pod["metadata"], **({"annotations": annotations} if annotations else {})}
+        self._replace(api.POD, before, {**pod, "metadata": meta, "spec": spec})
 
     def delete(
         self, kind: ResourceKind, name: str, namespace: str = "", *, uid: str = "", grace_seconds: int | None = None

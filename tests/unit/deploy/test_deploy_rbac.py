@@ -8,6 +8,7 @@ from tests.unit.deploy import manifests
 Right = tuple[str, str, str]  # API group, resource, verb
 
 RBAC = manifests.DEPLOY / "rbac"
+QUEUE_RBAC = manifests.DEPLOY / "options" / "queue" / "rbac.yaml"
 LABELS = manifests.DEPLOY / "options" / "agent-operator-labels"
 
 # Method of the scheduler's port to Kubernetes → what it needs. `list` and `watch` serve every kind.
@@ -19,6 +20,11 @@ SCHEDULER: dict[str, set[Right]] = {
     "bind": {("", "pods/binding", "create")},
     "annotate_node": {("", "nodes", "patch")},
     "close": set(),
+}
+
+QUEUE: dict[str, set[Right]] = {
+    "release": {("", "pods", "patch")},
+    "delete_pod": {("", "pods", "delete")},
 }
 
 AGENT: dict[str, set[Right]] = {
@@ -43,10 +49,19 @@ def rights(path: Path, kind: str, name: str) -> set[Right]:
 def test_the_scheduler_may_do_what_its_port_does() -> None:
     """The role has the rights of the port's methods, each of them and no other."""
     methods = {name for name in vars(port.Cluster) if not name.startswith("_")}
-    assert methods == SCHEDULER.keys()
+    assert methods == SCHEDULER.keys() | QUEUE.keys()
     assert rights(RBAC / "scheduler" / "extender.yaml", "ClusterRole", "migsched-scheduler") == set().union(
         *SCHEDULER.values()
     )
+
+
+def test_the_queue_needs_a_role_of_its_own() -> None:
+    """What it takes to release pods is not in the scheduler's role but in one that is opted into."""
+    extra = rights(QUEUE_RBAC, "ClusterRole", "migsched-queue")
+    assert extra == set().union(*QUEUE.values())
+    binding = manifests.one(QUEUE_RBAC, "ClusterRoleBinding", "migsched-queue")
+    account = manifests.one(RBAC / "scheduler" / "extender.yaml", "ClusterRoleBinding", "migsched-scheduler")
+    assert binding["subjects"] == account["subjects"]
 
 
 def test_the_agent_may_do_what_it_needs() -> None:
