@@ -81,6 +81,21 @@ class Metrics:
             ["task", "outcome"],
             registry=self.registry,
         )
+        self.queued_pods = Gauge(
+            "migsched_queued_pods", "Pods in the queue by state.", ["state"], registry=self.registry
+        )
+        self.releases = Counter(
+            "migsched_queue_releases_total",
+            "Pods released from the queue by outcome (released, refused, returned).",
+            ["outcome"],
+            registry=self.registry,
+        )
+        self.queue_cycle_seconds = Histogram(
+            "migsched_queue_cycle_seconds",
+            "Time of one cycle of the queue.",
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
         self.synced = Gauge("migsched_synced", "1 once all caches are synced.", registry=self.registry)
 
     def show(

@@ -32,6 +32,7 @@ from scheduler.extender.routes import Routes
 from scheduler.metrics import Metrics
 from scheduler.planner.pool import PlannerPool
 from scheduler.planner.port import ServedTask
+from scheduler.queueing.cycle import QueueCycle
 from scheduler.servers import Servers
 from scheduler.settings import Settings
 from scheduler.snapshots import Snapshots
@@ -55,7 +56,21 @@ class Service:
         self._cluster = cluster
         self.metrics = Metrics()
         self._requeuer = Requeuer(cluster, self.metrics, interval_s=settings.requeue_interval_s)
-        self.state = ClusterCache(policy.find(settings.policy), self._requeuer.notify)
+        self.state = ClusterCache(policy.find(settings.policy), self._on_room)
+        self._queue = (
+            QueueCycle(
+                self.state,
+                cluster,
+                self.metrics,
+                window_s=settings.queue_window_s,
+                return_after_s=settings.queue_return_s,
+            )
+            if settings.queue
+            else None
+        )
+        if self._queue is not None:
+            self.state.queueing = True
+            self.state.queue_feed.on_queued = self._queue.notify
         self.demand = self._demand_follower(settings)
         nominations = Nominations(nomination_ttl_s=settings.nomination_ttl_s, tie_wait_s=settings.tie_wait_s)
         self._binder = Binder(self.state, cluster, nominations, self.metrics, timeout_s=settings.bind_timeout_s)
@@ -108,9 +123,16 @@ class Service:
         self._tasks.append(asyncio.create_task(self._reflect(), name="reflect"))
         self._tasks.append(asyncio.create_task(self._requeuer.run(self.state), name="requeue"))
         self._tasks.append(asyncio.create_task(self.state.compile_catalogues(), name="catalogues"))
+        if self._queue is not None:
+            self._tasks.append(asyncio.create_task(self._run_queue(self._queue), name="queue"))
         if self.demand is not None:
             self._tasks.append(asyncio.create_task(self.demand.run(), name="demand"))
         _log.info("listening", extender=self.extender_url, api=self.api_url, policy=settings.policy)
+
+    def _on_room(self) -> None:
+        self._requeuer.notify()
+        if self._queue is not None:
+            self._queue.notify()
 
     async def synced(self) -> None:
         """Until every cache is synced. Raises what a reflector died of, should one."""
@@ -131,12 +153,19 @@ class Service:
         for reflector in self._reflectors:
             await reflector.synced.wait()
 
+    async def _run_queue(self, queue: QueueCycle) -> None:
+        """Nothing is decided before everything is known."""
+        await self._all_synced()
+        await queue.run()
+
     async def stop(self) -> None:
         """Finish calls and bindings in flight, then close everything."""
         self._stopping = True
         self.servers.finish()
         await self.planner.close()
         left = await self._binder.drain(self._settings.shutdown_s)
+        if self._queue is not None:
+            left += await self._queue.drain(self._settings.shutdown_s)
         tasks = (*self._tasks, *self.servers.tasks)
         for task in tasks:
             task.cancel()
@@ -164,6 +193,8 @@ class Service:
     def _refresh_gauges(self) -> None:
         """Bring the gauges that describe the inventory up to date; asked for by a scrape."""
         refused, closed = len(self.state.waiting.refused), self.state.closed_nodes()
+        if self._queue is not None:
+            self._queue.show()
         self.metrics.show(self.state.inventory, self.state.demanded(), refused=refused, closed=closed)
 
 

@@ -116,6 +116,18 @@ class Settings(BaseSettings):
         19, ge=0, le=19, description="Niceness of planning processes; 19 leaves the processor to the extender."
     )
     planner_idle_s: float = Field(300, gt=0, description="A planning process that is idle for this time ends.")
+    queue: bool = Field(
+        False, description="Place pods that wait at the gate migsched.io/place, and release them (docs/queue.md)."
+    )
+    queue_window_s: float = Field(
+        0.05, ge=0, le=10, description="How long changes are gathered before the queue is looked at."
+    )
+    queue_return_s: float = Field(
+        10,
+        ge=1,
+        le=3600,
+        description="How long kube-scheduler may refuse a released pod before its place is given back.",
+    )
     demand_interval_s: float = Field(
         30,
         gt=0,

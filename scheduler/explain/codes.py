@@ -27,6 +27,9 @@ class ExplanationCode(enum.StrEnum):
     NOT_ADOPTED = "not_adopted"
     TERMINATING = "terminating"
     GATED = "gated"
+    QUEUED = "queued"
+    GANG_INCOMPLETE = "gang_incomplete"
+    STRANDED = "stranded"
     NOMINATED = "nominated"
     WAITS_TURN = "waits_turn"
     KUBE_SCHEDULER = "kube_scheduler"
@@ -61,6 +64,9 @@ MEANINGS = {
     ExplanationCode.NOT_ADOPTED: "it is bound without a placement of ours that can be kept; its agent decides",
     ExplanationCode.TERMINATING: "it is being deleted and has no node",
     ExplanationCode.GATED: "scheduling gates hold it; kube-scheduler does not look at it",
+    ExplanationCode.QUEUED: "it is in migsched's queue, which places it next",
+    ExplanationCode.GANG_INCOMPLETE: "it is in migsched's queue, and pods of its gang are missing",
+    ExplanationCode.STRANDED: "migsched released it to a node, and kube-scheduler refuses it there",
     ExplanationCode.NOMINATED: "kube-scheduler nominated it to a node, where pods must end first",
     ExplanationCode.WAITS_TURN: "its namespace asks for many different mixes of slices, whose budget is spent",
     ExplanationCode.KUBE_SCHEDULER: "nodes have room for its slices; kube-scheduler says why it is not placed",

@@ -102,14 +102,18 @@ def begin(state: ClusterCache, pod: KnownPod) -> tuple[dict[str, Any], Request |
             }
             for hold in claim.holds
         ]
-    asks_nodes = stands is None or stands.code is ExplanationCode.NOMINATED
+    asks_nodes = stands is None or stands.code in (ExplanationCode.NOMINATED, ExplanationCode.QUEUED)
     return answer, request if asks_nodes else None
 
 
 def conclude(answer: dict[str, Any], pod: KnownPod, counts: NodeCounts) -> dict[str, Any]:
     """The explanation of a pod that waits for a node, once the nodes were asked."""
     code, reason = _verdict(pod, counts)
-    if answer["code"]:  # nominated: where it waits counts more than what the nodes say
+    if answer["code"] is ExplanationCode.QUEUED:
+        room = f"{counts.fitting} of {counts.looked_at} nodes have room"
+        code, reason = (answer["code"], room) if counts.fitting else (code, reason)
+        reason = f"{reason}; {answer['reason']}"
+    elif answer["code"]:  # nominated: where it waits counts more than what the nodes say
         code, reason = answer["code"], f"{answer['reason']}; {reason}"
     return answer | {
         "nodes": counts.refused,

@@ -1,8 +1,8 @@
 """Standing: what is known of a pod without looking at any node: where it lies, or what keeps it from being looked at.
 Used by `explanation` and `pending`.
 
-The first of these that applies is the answer: it cannot be read; it holds slices; it has a node; another scheduler's;
-terminating; gated; nominated. Of none of these, the pod waits for a node, and the nodes say why.
+The first of these that applies is the answer: it cannot be read; it holds slices; it has a node; it is in our queue;
+another scheduler's; terminating; gated; nominated. Of none of these, the pod waits for a node, and the nodes say why.
 """
 
 from collections.abc import Iterable, Sequence
@@ -10,8 +10,10 @@ from dataclasses import dataclass
 
 from allocator.claims.ledger import Claim, ClaimState
 from allocator.claims.report import GpuReport
+from allocator.queueing.queued_pod import GATE
 from scheduler.cache.cluster_cache import ClusterCache
 from scheduler.cache.known_pod import KnownPod
+from scheduler.explain import queue_standing
 from scheduler.explain.codes import ExplanationCode
 from scheduler.kube_scheduler_config import SCHEDULER_NAME
 
@@ -45,6 +47,9 @@ def of(state: ClusterCache, pod: KnownPod) -> Standing | None:
     if pod.node:
         return _bound(state, pod)
     facts = pod.scheduling
+    queued = state.queue.get(pod.uid)
+    if queued is not None:
+        return Standing("pending", *queue_standing.of(state, queued))
     if is_of_another_scheduler(state, pod):
         reason = (
             f"its schedulerName is {facts.scheduler}, and migsched is asked about pods of {SCHEDULER_NAME}; "
@@ -61,8 +66,8 @@ def of(state: ClusterCache, pod: KnownPod) -> Standing | None:
 
 
 def is_of_another_scheduler(state: ClusterCache, pod: KnownPod) -> bool:
-    """Whether a pod names a scheduler that is not ours, and no scheduler has asked us about it."""
-    return not state.waiting.is_ours(pod.scheduling.scheduler)
+    """Whether a pod names a scheduler that has not asked us, and does not wait at our gate."""
+    return GATE not in pod.scheduling.gates and not state.waiting.is_ours(pod.scheduling.scheduler)
 
 
 def named(names: Sequence[str], what: str = "") -> str:

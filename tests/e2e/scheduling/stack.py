@@ -254,7 +254,10 @@ def eventually(condition: Callable[[], bool], what: str, seconds: float = SECOND
 class ExtenderProcess:
     """`migsched scheduler` as a process of its own, on ports that stay the same over restarts."""
 
-    def __init__(self, kubeconfig: Path, directory: Path, extender_port: int, api_port: int) -> None:
+    def __init__(
+        self, kubeconfig: Path, directory: Path, extender_port: int, api_port: int, *, queue: bool = False
+    ) -> None:
+        self._environment = {**os.environ, "MIGSCHED_QUEUE": str(queue).lower()}
         self._log = directory / "extender.log"
         self._command = [sys.executable, "-m", "cli", "scheduler", "--kubeconfig", str(kubeconfig)]
         self._command += ["--extender-port", str(extender_port), "--api-port", str(api_port), "--api-host", "127.0.0.1"]
@@ -264,7 +267,7 @@ class ExtenderProcess:
 
     def start(self, fail_points: str = "") -> None:
         """Start it and wait until it is ready, or until a fail point has ended it."""
-        environment = {**os.environ, VARIABLE: fail_points}
+        environment = {**self._environment, VARIABLE: fail_points}
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(self._command, stdout=log, stderr=log, env=environment)
         if fail_points:

@@ -1,0 +1,94 @@
+"""Returns: released pods that kube-scheduler refuses. Called by the cycle.
+
+A pin can never be loosened, so such a pod waits for ever if nobody acts: its node was lost, or something is true there
+that is not judged here. Its place is given back after a while. If a controller makes pods anew, the pod, which never
+ran, is deleted, and its successor avoids the node for a time. A pod that kube-scheduler has not looked at yet is not
+refused: then its place stays held, however long that takes.
+"""
+
+import asyncio
+from collections.abc import Callable
+
+import structlog
+
+from allocator import errors
+from allocator.queueing.life import QueueState
+from allocator.queueing.queued_pod import QueuedPod
+from scheduler.cache.cluster_cache import ClusterCache
+from scheduler.cache.port import Cluster
+from scheduler.metrics import Metrics
+from scheduler.queueing.node_rules import ClusterNodeRules
+
+_log = structlog.get_logger("queue")
+AVOIDED_S = 600.0  # how long a node is avoided by the pods of an owner
+DELETIONS_PER_MINUTE = 30.0
+_MAKES_NOTHING = frozenset({"Node"})  # owns mirror pods
+
+
+class Returns:
+    """Watches over released pods."""
+
+    def __init__(
+        self,
+        state: ClusterCache,
+        cluster: Cluster,
+        rules: ClusterNodeRules,
+        metrics: Metrics,
+        *,
+        after_s: float,
+        clock: Callable[[], float],
+    ) -> None:
+        self._state = state
+        self._cluster = cluster
+        self._rules = rules
+        self._metrics = metrics
+        self._after_s = after_s
+        self._clock = clock
+        self._refused_since: dict[str, float] = {}
+        self._deletions = DELETIONS_PER_MINUTE  # that are left
+        self._counted_at = clock()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def look(self) -> None:
+        """Strand the released pods that have been refused for long enough, and delete those that come anew."""
+        now = self._clock()
+        self._deletions = min(
+            DELETIONS_PER_MINUTE, self._deletions + (now - self._counted_at) * DELETIONS_PER_MINUTE / 60
+        )
+        self._counted_at = now
+        self._rules.forget_avoided(now)
+        refused = {pod.uid: pod for pod in self._state.queue if pod.state is QueueState.RELEASED and pod.refusal}
+        for uid in self._refused_since.keys() - refused.keys():
+            del self._refused_since[uid]
+        for uid, pod in refused.items():
+            since = self._refused_since.setdefault(uid, now)
+            if now - since >= self._after_s and self._deletions >= 1:
+                self._return(pod, now)
+
+    async def close(self) -> None:
+        """Cancel deletions in flight."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _return(self, pod: QueuedPod, now: float) -> None:
+        self._deletions -= 1
+        del self._refused_since[pod.uid]
+        self._state.strand(pod.uid)
+        self._metrics.releases.labels("returned").inc()
+        comes_anew = pod.owner is not None and pod.owner.kind not in _MAKES_NOTHING
+        _log.warning("kube-scheduler refuses it", pod=pod.title, node=pod.node, why=pod.refusal, deleted=comes_anew)
+        if pod.owner is not None and comes_anew:
+            self._rules.avoid(pod.owner, pod.node, now + AVOIDED_S)
+            task = asyncio.create_task(self._delete(pod), name=f"delete {pod.title}")
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _delete(self, pod: QueuedPod) -> None:
+        """Delete it; where the API server does not do so, it stays stranded, and explanations say so."""
+        try:
+            await self._cluster.delete_pod(pod.namespace, pod.name, pod.uid)
+        except (errors.NotFoundError, errors.ConflictError):
+            return
+        except errors.ClusterError as error:
+            _log.warning("cannot delete a pod that cannot be bound", pod=pod.title, error=str(error))
