@@ -22,9 +22,10 @@ _MODES = {
     GpuState.READY: MigMode.ENABLED,
     GpuState.MIG_OFF: MigMode.DISABLED,
     GpuState.NOT_CAPABLE: MigMode.UNSUPPORTED,
+    GpuState.NOT_COMPUTE: MigMode.UNSUPPORTED,
     GpuState.VGPU: MigMode.UNSUPPORTED,
 }
-_WELL = frozenset({GpuState.READY, GpuState.MIG_OFF, GpuState.NOT_CAPABLE, GpuState.VGPU})
+_WELL = frozenset({GpuState.READY, GpuState.MIG_OFF, GpuState.NOT_CAPABLE, GpuState.NOT_COMPUTE, GpuState.VGPU})
 
 
 class ReadyReason(StrEnum):

@@ -106,7 +106,8 @@ class GpuState(StrEnum):
     READY = "ready"  # MIG mode on, catalogue known: slices can be cut
     MIG_OFF = "mig-off"  # capable, but MIG mode is off: whole-GPU use
     MODE_PENDING = "mode-pending"  # a MIG mode change waits for a reset or reboot
-    NOT_CAPABLE = "not-capable"  # no MIG on this board
+    NOT_CAPABLE = "not-capable"  # no MIG on this board: whole-GPU use
+    NOT_COMPUTE = "not-compute"  # a display adapter, or CUDA is prohibited on it: `detail` says which
     VGPU = "vgpu"  # a virtual GPU: its host decides about MIG
     OLD_DRIVER = "old-driver"  # the driver lacks what cutting needs
     UNREADABLE = "unreadable"  # the driver answers, but not with what is needed; `detail` says what

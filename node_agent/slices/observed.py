@@ -108,7 +108,7 @@ def read_gpus(
 
 
 _LISTABLE = frozenset({GpuState.READY, GpuState.MODE_PENDING, GpuState.OLD_DRIVER})
-_EMPTY = frozenset({GpuState.MIG_OFF, GpuState.NOT_CAPABLE, GpuState.VGPU})
+_EMPTY = frozenset({GpuState.MIG_OFF, GpuState.NOT_CAPABLE, GpuState.NOT_COMPUTE, GpuState.VGPU})
 
 
 def _read_gpu(devices: device.MigDevices, info: GpuInfo, last: ObservedGpu | None) -> ObservedGpu:

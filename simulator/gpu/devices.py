@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 
 from allocator.mig.profile import Placement
-from node_agent.gpu import device
+from node_agent.gpu import boards, device
 from simulator.gpu import compute, events
 from simulator.gpu.capabilities import MAJOR, ci_minor, gi_minor
 from simulator.gpu.driver import Privilege, SimulatedDriver, Virtualization
@@ -136,7 +136,7 @@ class SimulatedDevices:
             uuid=gpu.uuid,
             index=gpu.index,
             minor=gpu.minor,
-            product=board.product,
+            product=gpu.product,
             pci_bus_id=pci_bus_id(gpu.index),
             memory_mib=board.memory_mib,
             state=device.GpuState.READY,
@@ -158,6 +158,8 @@ class SimulatedDevices:
         except device.DeadlineExceededError as error:
             return device.GpuState.WEDGED, str(error), None
         except device.NotSupportedError as error:
+            if why := _why_not_for_computing(gpu):
+                return device.GpuState.NOT_COMPUTE, why, None
             return device.GpuState.NOT_CAPABLE, str(error), None
         except device.DeviceError as error:
             return device.GpuState.LOST, str(error), None
@@ -165,6 +167,8 @@ class SimulatedDevices:
             return device.GpuState.VGPU, "its host decides about MIG", mode
         if CREATE_SYMBOL in self.driver.missing:
             return device.GpuState.OLD_DRIVER, f"the driver lacks {CREATE_SYMBOL}", mode
+        if not mode.current and (why := _why_not_for_computing(gpu)):
+            return device.GpuState.NOT_COMPUTE, why, mode
         if not mode.settled:
             return device.GpuState.MODE_PENDING, "", mode
         return (device.GpuState.READY if mode.current else device.GpuState.MIG_OFF), "", mode
@@ -184,6 +188,10 @@ class SimulatedDevices:
         self._wedged.pop(gpu.uuid, None)
         with self.driver.call(call, gpu, need):
             yield
+
+
+def _why_not_for_computing(gpu: SimulatedGpu) -> str:
+    return boards.why_not_for_computing(gpu.product, gpu.brand, gpu.compute_mode)
 
 
 def pci_bus_id(index: int) -> str:

@@ -20,6 +20,8 @@ from simulator.gpu.mode import ModeMachine
 from simulator.gpu.spans import Orientation
 from simulator.gpu.users import DeviceUser, Users
 
+TESLA = 2  # NVML_BRAND_TESLA
+
 
 class SimulatedGpu:
     """A GPU, in MIG mode unless `mode` says otherwise. `minor` is the N of /dev/nvidiaN and need not equal `index`.
@@ -42,6 +44,9 @@ class SimulatedGpu:
         uuids_change: bool = False,
     ) -> None:
         self.board = boards.board(catalogue, branch)
+        self.product = self.board.product
+        self.brand = TESLA
+        self.compute_mode = 0
         self.catalogue = self.board.catalogue
         self.geometry = geometry.compiled(self.catalogue)
         self.uuid = uuid

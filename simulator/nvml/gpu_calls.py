@@ -68,7 +68,7 @@ def name(session: Session, handle: int | None, text: int | None, size: int) -> N
     gpu, mig = session.handles.any_device(handle)
     with session.driver.call(Call.DESCRIBE, gpu):
         profile = "" if mig is None else f" MIG {gpu.instance(mig.gi_id).profile}"
-        structs.put_text(text, size, gpu.board.product + profile)
+        structs.put_text(text, size, gpu.product + profile)
 
 
 @export("nvmlDeviceGetUUID", parameters=(Handle, Ref, Number))
@@ -94,6 +94,22 @@ def index_of(session: Session, handle: int | None, number: int | None) -> None:
     with session.driver.call(Call.DESCRIBE, gpu):
         index = gpu.index if mig is None else session.driver.mig_devices(gpu).index(mig)
         structs.put(number, ctypes.c_uint, index)
+
+
+@export("nvmlDeviceGetBrand", parameters=(Handle, Ref))
+def brand(session: Session, handle: int | None, number: int | None) -> None:
+    """nvmlDeviceGetBrand."""
+    gpu = session.handles.gpu(handle)
+    with session.driver.call(Call.DESCRIBE, gpu):
+        structs.put(number, ctypes.c_uint, gpu.brand)
+
+
+@export("nvmlDeviceGetComputeMode", parameters=(Handle, Ref))
+def compute_mode(session: Session, handle: int | None, number: int | None) -> None:
+    """nvmlDeviceGetComputeMode."""
+    gpu = session.handles.gpu(handle)
+    with session.driver.call(Call.DESCRIBE, gpu):
+        structs.put(number, ctypes.c_uint, gpu.compute_mode)
 
 
 @export("nvmlDeviceGetPciInfo_v3", parameters=(Handle, Ref))

@@ -16,7 +16,7 @@ from typing import TypeVar
 from allocator import errors
 from allocator.mig.catalogue import Catalogue
 from allocator.mig.profile import Placement, Profile
-from node_agent.gpu import device
+from node_agent.gpu import boards, device
 from node_agent.gpu.device import GpuState
 from node_agent.gpu.nvml import capabilities, catalogue, cutting
 from node_agent.gpu.nvml.driver import Driver, Handle
@@ -47,7 +47,19 @@ class _Gpu:
     info: device.GpuInfo | None = None
     catalogue: Catalogue | None = None  # live, not out of the table
     inventory: Instances | None = None
-    names: tuple[str, int | None, str, int, int] | None = None
+    nameplate: "_Nameplate | None" = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Nameplate:
+    """What only a change of MIG mode can change of a GPU. `pci_device_id` is with the vendor's, as NVML gives it."""
+
+    product: str
+    minor: int | None
+    bus_id: str
+    pci_device_id: int
+    memory_mib: int
+    brand: int | None
 
 
 class NvmlDevices:
@@ -142,7 +154,7 @@ class NvmlDevices:
         def work(_: Ticket) -> device.ModeChange:
             activation = self._driver.set_mode(board.handle, enabled)
             board.handle = self._driver.handle(board.index)
-            board.catalogue = board.inventory = board.names = None  # the minor number too can have changed
+            board.catalogue = board.inventory = board.nameplate = None  # the minor number too can have changed
             return device.ModeChange(activation, self._driver.mode(board.handle))
 
         change = board.lane.run("set MIG mode", work, self._deadlines.change_s)
@@ -221,30 +233,39 @@ class NvmlDevices:
         return board.info
 
     def _look(self, board: _Gpu) -> device.GpuInfo:
-        if board.names is None:
-            board.names = self._names(board)
-        product, minor, bus_id, pci_device_id, memory_mib = board.names
-        info = device.GpuInfo(board.uuid, board.index, minor, product, bus_id, memory_mib, GpuState.READY)
+        plate = board.nameplate = board.nameplate or self._read_nameplate(board)
+        info = device.GpuInfo(
+            board.uuid, board.index, plate.minor, plate.product, plate.bus_id, plate.memory_mib, GpuState.READY
+        )
         try:
             mode = self._driver.mode(board.handle)
         except (device.NotSupportedError, device.MissingFunctionError) as error:
-            return dataclasses.replace(info, state=GpuState.NOT_CAPABLE, detail=str(error))
+            why = self._why_not_for_computing(board.handle, plate)
+            state = GpuState.NOT_COMPUTE if why else GpuState.NOT_CAPABLE
+            return dataclasses.replace(info, state=state, detail=why or str(error))
         info = dataclasses.replace(info, mode=mode)
-        if self._driver.virtualization(board.handle) >= _VIRTUAL:
+        if (self._driver.number("nvmlDeviceGetVirtualizationMode", board.handle) or 0) >= _VIRTUAL:
             return dataclasses.replace(info, state=GpuState.VGPU, detail="its host decides about MIG")
         if lacks := self._driver.lacks():
             return dataclasses.replace(info, state=GpuState.OLD_DRIVER, detail=f"the driver lacks {', '.join(lacks)}")
-        return self._with_catalogue(board, info, mode, pci_device_id)
+        if not mode.current and (why := self._why_not_for_computing(board.handle, plate)):
+            return dataclasses.replace(info, state=GpuState.NOT_COMPUTE, detail=why)
+        return self._with_catalogue(board, info, mode, plate.pci_device_id)
 
-    def _names(self, board: _Gpu) -> tuple[str, int | None, str, int, int]:
-        """Product, minor, PCI address, PCI device id, memory in MiB: what only a change of mode can change."""
+    def _why_not_for_computing(self, handle: Handle, plate: _Nameplate) -> str:
+        """Empty if the board is for computing. The compute mode is asked each time: an administrator may change it."""
+        compute_mode = self._driver.number("nvmlDeviceGetComputeMode", handle)
+        return boards.why_not_for_computing(plate.product, plate.brand, compute_mode)
+
+    def _read_nameplate(self, board: _Gpu) -> _Nameplate:
         minor, memory_mib = None, 0
         with suppress(device.NotSupportedError, device.NoPermissionError):
             minor = self._driver.minor(board.handle)
         with suppress(device.NotSupportedError, device.NoPermissionError):
             memory_mib = self._driver.memory_mib(board.handle)
         bus_id, pci_device_id = self._driver.pci(board.handle)
-        return self._driver.product(board.handle), minor, bus_id, pci_device_id, memory_mib
+        brand = self._driver.number("nvmlDeviceGetBrand", board.handle)
+        return _Nameplate(self._driver.product(board.handle), minor, bus_id, pci_device_id, memory_mib, brand)
 
     def _with_catalogue(
         self, board: _Gpu, info: device.GpuInfo, mode: device.ModeState, pci_device_id: int

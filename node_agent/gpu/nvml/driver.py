@@ -169,12 +169,12 @@ class Driver:
         """Memory of a GPU."""
         return int(self._call("nvmlDeviceGetMemoryInfo", handle).total) // _MIB
 
-    def virtualization(self, handle: Handle) -> int:
-        """NVML's nvmlGpuVirtualizationMode_t; 0 where the driver does not tell."""
+    def number(self, getter: str, handle: Handle) -> int | None:
+        """What one of NVML's getters of a single number says of a GPU; None where the driver does not tell."""
         try:
-            return int(self._call("nvmlDeviceGetVirtualizationMode", handle))
-        except (device.NotSupportedError, device.MissingFunctionError):
-            return 0
+            return int(self._call(getter, handle))
+        except (device.NotSupportedError, device.MissingFunctionError, device.NoPermissionError):
+            return None
 
     def mode(self, handle: Handle) -> device.ModeState:
         """MIG mode."""

@@ -195,3 +195,23 @@ def test_only_an_administrator_switches_modes(benches: Benches) -> None:
         bench.devices.set_mode(bench.uuid, False)
     with pytest.raises(device.NoPermissionError):
         bench.create("1g.5gb", 0)
+
+
+def test_display_adapter_is_not_for_computing(benches: Benches) -> None:
+    """The display adapter of a DGX Station is a state of its own, and the detail says what it is."""
+    bench = benches.of(f"{A100}:2")
+    bench.driver.faults.fail(Call.GET_MODE, device.NotSupportedError, gpu=bench.uuid)
+    bench.gpu.product = "NVIDIA DGX Display"
+    adapter, other = bench.devices.discover()
+    assert adapter.state is GpuState.NOT_COMPUTE
+    assert "NVIDIA DGX Display is a display adapter" in adapter.detail
+    assert other.state is GpuState.READY
+
+
+def test_board_that_prohibits_computing_is_told_until_it_allows_it(benches: Benches) -> None:
+    """A GPU with MIG off whose compute mode is prohibited is not for computing, and is again once that is changed."""
+    bench = benches.of(H200, mig=False)
+    bench.gpu.compute_mode = 2
+    assert bench.info().state is GpuState.NOT_COMPUTE
+    bench.gpu.compute_mode = 0
+    assert bench.info().state is GpuState.MIG_OFF
