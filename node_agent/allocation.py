@@ -16,7 +16,9 @@ from node_agent.containers.injection import Injection
 from node_agent.gpu import device
 from node_agent.slices import device_ids, preferred_allocation, steps
 from node_agent.slices.executor import Executor, Failure
+from node_agent.slices.numa_alignment import NumaAlignment
 from node_agent.slices.observation import Observation
+from node_agent.slices.offer import DeviceOffer
 from node_agent.slices.states import RecordState, SliceEvent
 from node_agent.slices.steps import Blocked, Want
 from node_agent.state import AgentState
@@ -41,19 +43,21 @@ class Allocation:
         self._specs = specs
         self._injection = Injection(state.devices, real_nodes=state.options.real_nodes)
 
-    def offers(self) -> dict[str, dict[str, bool]]:
-        """Device ids and whether they are healthy, by resource.
+    def offers(self) -> dict[str, dict[str, DeviceOffer]]:
+        """Device ids and what the kubelet is told of them, by resource.
 
         Every placement is offered, always healthy: which of them can exist together is the scheduler's and
         Allocate's concern, and an id that a container has must never look unwell for want of room.
         """
         with self._state.lock:
-            offers: dict[str, dict[str, bool]] = {}
-            for device_id, place in self._state.observe().offered.items():
-                offers.setdefault(device_ids.resource(place), {})[device_id] = True
-            whole = self._state.whole_gpus()
-            if whole:
-                offers[device_ids.WHOLE_GPU] = whole
+            observation = self._state.observe()
+            numa = NumaAlignment(observation)
+            offers: dict[str, dict[str, DeviceOffer]] = {}
+            for device_id, place in observation.offered.items():
+                offer = DeviceOffer(numa_node=numa.of_slice(place))
+                offers.setdefault(device_ids.resource(place), {})[device_id] = offer
+            for uuid, well in self._state.whole_gpus().items():
+                offers.setdefault(device_ids.WHOLE_GPU, {})[uuid] = DeviceOffer(well, numa.of_gpu(uuid))
             return offers
 
     def expects(self, resource: str, available: Collection[str], size: int) -> bool:

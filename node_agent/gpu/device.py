@@ -150,7 +150,8 @@ class GpuInfo:
     """One GPU as discovered. `catalogue` is None where `state` and `detail` say why.
 
     `minor` is the N of /dev/nvidiaN and differs from `index` on many machines. `live` tells a catalogue that the
-    driver reported from one out of our table. `memory_mib` is 0 where the driver would not say.
+    driver reported from one out of our table. `memory_mib` is 0 where the driver would not say. `numa_node` is the
+    host's NUMA node next to the GPU; None where the machine has none or does not tell.
     """
 
     uuid: str
@@ -164,6 +165,7 @@ class GpuInfo:
     mode: ModeState | None = None
     catalogue: Catalogue | None = None
     live: bool = False
+    numa_node: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

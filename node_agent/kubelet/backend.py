@@ -19,6 +19,7 @@ from node_agent.kubelet.plugin import AllocateResponse
 from node_agent.metrics import Metrics
 from node_agent.slices import device_ids
 from node_agent.slices.journal import JournalError
+from node_agent.slices.offer import DeviceOffer
 from node_agent.state import AgentState, AllocateRefusal
 from node_agent.step_signal import StepSignal
 
@@ -50,7 +51,7 @@ class AgentBackend:
         self._timeout_s = timeout_s
         self._inject_cdi = inject_cdi
 
-    async def offers(self) -> Mapping[str, Mapping[str, bool]]:
+    async def offers(self) -> Mapping[str, Mapping[str, DeviceOffer]]:
         """See DeviceBackend."""
         return await asyncio.to_thread(self._allocation.offers)
 

@@ -15,6 +15,7 @@ import structlog
 
 from allocator import errors
 from node_agent.kubelet import deviceplugin_pb2 as pb
+from node_agent.slices.offer import DeviceOffer
 
 SERVICE = "v1beta1.DevicePlugin"
 _log = structlog.get_logger("plugin")
@@ -32,8 +33,8 @@ class AllocateResponse:
 class DeviceBackend(Protocol):
     """Who knows the devices."""
 
-    async def offers(self) -> Mapping[str, Mapping[str, bool]]:
-        """Device ids and whether they are healthy, by resource."""
+    async def offers(self) -> Mapping[str, Mapping[str, DeviceOffer]]:
+        """Device ids and what the kubelet is told of them, by resource."""
 
     async def prefer(self, resource: str, available: Sequence[str], must: Sequence[str], size: int) -> Sequence[str]:
         """The ids the kubelet should pick."""
@@ -49,11 +50,11 @@ class DevicePlugin:
         self.resource = resource
         self.socket = socket
         self._backend = backend
-        self._devices: dict[str, bool] = {}
+        self._devices: dict[str, DeviceOffer] = {}
         self._changed = asyncio.Condition()
         self._server: grpc.aio.Server | None = None
 
-    async def start(self, devices: Mapping[str, bool]) -> None:
+    async def start(self, devices: Mapping[str, DeviceOffer]) -> None:
         """Listen, in place of whatever was at the socket."""
         self._devices = dict(devices)
         self.socket.unlink(missing_ok=True)
@@ -63,7 +64,7 @@ class DevicePlugin:
         await server.start()
         self._server = server
 
-    async def update(self, devices: Mapping[str, bool]) -> None:
+    async def update(self, devices: Mapping[str, DeviceOffer]) -> None:
         """Tell the kubelet if the devices are others now."""
         if dict(devices) != self._devices:
             async with self._changed:
@@ -100,17 +101,13 @@ class DevicePlugin:
         return options()
 
     async def _watch(self, _: pb.Empty, __: object) -> AsyncIterator[pb.ListAndWatchResponse]:
-        sent: dict[str, bool] | None = None
+        sent: dict[str, DeviceOffer] | None = None
         while True:
             async with self._changed:
                 while self._devices == sent:
                     await self._changed.wait()
                 sent = self._devices
-            yield pb.ListAndWatchResponse(
-                devices=[
-                    pb.Device(ID=name, health="Healthy" if well else "Unhealthy") for name, well in sorted(sent.items())
-                ]
-            )
+            yield pb.ListAndWatchResponse(devices=[_device(name, sent[name]) for name in sorted(sent)])
 
     async def _prefer(self, request: pb.PreferredAllocationRequest, _: object) -> pb.PreferredAllocationResponse:
         answer = pb.PreferredAllocationResponse()
@@ -145,6 +142,14 @@ class DevicePlugin:
 def options() -> pb.DevicePluginOptions:
     """What we want of the kubelet: to be asked which devices to take; not to be called at each container start."""
     return pb.DevicePluginOptions(pre_start_required=False, get_preferred_allocation_available=True)
+
+
+def _device(name: str, offer: DeviceOffer) -> pb.Device:
+    """Without a NUMA node no topology at all: an empty one would say that the device is next to no CPU."""
+    device = pb.Device(ID=name, health="Healthy" if offer.healthy else "Unhealthy")
+    if offer.numa_node is not None:
+        device.topology.nodes.add(ID=offer.numa_node)
+    return device
 
 
 def _response(given: AllocateResponse) -> pb.ContainerAllocateResponse:

@@ -14,6 +14,7 @@ import structlog
 from node_agent.kubelet import channel, plugin
 from node_agent.kubelet import deviceplugin_pb2 as pb
 from node_agent.kubelet.plugin import DeviceBackend, DevicePlugin
+from node_agent.slices.offer import DeviceOffer
 
 DIRECTORY = Path("/var/lib/kubelet/device-plugins")
 KUBELET = "kubelet.sock"
@@ -93,7 +94,7 @@ class Plugins:
         self._plugins.clear()
         self._registered.clear()
 
-    async def _serve(self, resource: str, devices: Mapping[str, bool]) -> None:
+    async def _serve(self, resource: str, devices: Mapping[str, DeviceOffer]) -> None:
         known = self._plugins.get(resource)
         if known is not None and known.socket.exists():
             await known.update(devices)

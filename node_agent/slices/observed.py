@@ -3,8 +3,8 @@ Observation.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass, field, replace
+from functools import cached_property, lru_cache
 
 from allocator import errors
 from allocator.mig import geometry as geometries
@@ -90,6 +90,12 @@ def legal(geometry: Geometry, present: Iterable[Placement], added: Placement | N
     return True
 
 
+@lru_cache(maxsize=256)  # asked for every second, and changes with a cut
+def addable(geometry: Geometry, present: frozenset[Placement]) -> frozenset[Placement]:
+    """The placements of which each could be had beside these slices."""
+    return frozenset(one for one in geometry.placement_index if legal(geometry, present, one))
+
+
 def compiled(gpu: ObservedGpu) -> Geometry | None:
     """The geometry of a GPU; None where it has no usable catalogue."""
     if gpu.catalogue is None:
@@ -130,21 +136,5 @@ def _read_gpu(devices: device.MigDevices, info: GpuInfo, last: ObservedGpu | Non
 def _as_last_seen(info: GpuInfo, last: ObservedGpu | None, trouble: str) -> ObservedGpu:
     if last is None:
         return ObservedGpu(info, (), readable=False, trouble=trouble)
-    kept = info if info.catalogue is not None else _with_catalogue(info, last.catalogue)
+    kept = info if info.catalogue is not None else replace(info, catalogue=last.catalogue)
     return ObservedGpu(kept, last.instances, readable=False, trouble=trouble)
-
-
-def _with_catalogue(info: GpuInfo, catalogue: Catalogue | None) -> GpuInfo:
-    return GpuInfo(
-        info.uuid,
-        info.index,
-        info.minor,
-        info.product,
-        info.pci_bus_id,
-        info.memory_mib,
-        info.state,
-        info.detail,
-        info.mode,
-        catalogue,
-        info.live,
-    )

@@ -15,6 +15,7 @@ from simulator.gpu.capabilities import MAJOR, ci_minor, gi_minor
 from simulator.gpu.driver import Privilege, SimulatedDriver, Virtualization
 from simulator.gpu.faults import Call, Gate
 from simulator.gpu.gpu import SimulatedGpu
+from simulator.gpu.pci import pci_bus_id
 
 CREATE_SYMBOL = "nvmlDeviceCreateGpuInstanceWithPlacement"  # older drivers choose the place themselves
 
@@ -140,6 +141,7 @@ class SimulatedDevices:
             pci_bus_id=pci_bus_id(gpu.index),
             memory_mib=board.memory_mib,
             state=device.GpuState.READY,
+            numa_node=gpu.numa_node,
         )
         state, detail, mode = self._state(gpu)
         if state in (device.GpuState.READY, device.GpuState.MIG_OFF, device.GpuState.MODE_PENDING):
@@ -192,11 +194,6 @@ class SimulatedDevices:
 
 def _why_not_for_computing(gpu: SimulatedGpu) -> str:
     return boards.why_not_for_computing(gpu.product, gpu.brand, gpu.compute_mode)
-
-
-def pci_bus_id(index: int) -> str:
-    """The PCI address of the GPU with an index, as NVML writes it: domain of eight digits."""
-    return f"00000000:{0x10 + index:02X}:00.0"
 
 
 def _event(event: events.GpuEvent) -> device.DeviceEvent:

@@ -19,7 +19,7 @@ from allocator import errors
 from allocator.mig import gpu_models
 from allocator.mig.catalogue import Catalogue
 from node_agent.gpu import device
-from simulator.gpu import events
+from simulator.gpu import events, pci
 from simulator.gpu.board import known_enums
 from simulator.gpu.capabilities import CapabilityTree
 from simulator.gpu.events import EventQueue, GpuEvent
@@ -59,8 +59,8 @@ class SimulatedDriver:
     """The GPUs of a node under one driver.
 
     `version` is the driver's, such as 580.159.04; its first number decides which profile enumerators it knows.
-    `missing` are symbols that this driver's library lacks. With `root`, capability files are kept under it.
-    `holes` keeps MIG device indices in place when one in front disappears; otherwise they close up. With
+    `missing` are symbols that this driver's library lacks. With `root`, the files of driver and kernel are kept
+    under it. `holes` keeps MIG device indices in place when one in front disappears; otherwise they close up. With
     `stale_listing` it goes on listing MIG devices that are gone, as a process that held NVML open for long has seen.
     """
 
@@ -93,6 +93,8 @@ class SimulatedDriver:
         self._indexed: dict[str, list[MigDevice | None]] = {uuid: [] for uuid in self.gpus}
         self._tree = None if root is None else CapabilityTree(root, [gpu.minor for gpu in self.gpus.values()])
         for gpu in self.gpus.values():
+            if root is not None:
+                pci.write_numa_node(root, gpu.index, gpu.numa_node)
             gpu.on_change = partial(self._changed, gpu)
             self._refresh(gpu)
 

@@ -27,8 +27,9 @@ class SimulatedGpu:
     """A GPU, in MIG mode unless `mode` says otherwise. `minor` is the N of /dev/nvidiaN and need not equal `index`.
 
     `branch` is the driver branch, on which the set of profiles depends. `uuids_change` makes a re-created instance
-    get a new MIG UUID, as some drivers are said to do. `on_change` is called after each change of an instance.
-    Not thread-safe. Raises CatalogueError for a catalogue whose placements cannot be numbered.
+    get a new MIG UUID, as some drivers are said to do. `numa_node` is the host's next to it. `on_change` is called
+    after each change of an instance. Not thread-safe. Raises CatalogueError for a catalogue whose placements cannot be
+    numbered.
     """
 
     def __init__(
@@ -42,11 +43,13 @@ class SimulatedGpu:
         mode: ModeMachine | None = None,
         branch: int = 610,
         uuids_change: bool = False,
+        numa_node: int | None = None,
     ) -> None:
         self.board = boards.board(catalogue, branch)
         self.product = self.board.product
         self.brand = TESLA
         self.compute_mode = 0
+        self.numa_node = numa_node
         self.catalogue = self.board.catalogue
         self.geometry = geometry.compiled(self.catalogue)
         self.uuid = uuid

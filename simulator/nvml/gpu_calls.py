@@ -3,10 +3,10 @@
 import ctypes
 
 from node_agent.gpu import device
-from simulator.gpu.devices import pci_bus_id
 from simulator.gpu.driver import Privilege, Virtualization
 from simulator.gpu.faults import Call
 from simulator.gpu.gpu import SimulatedGpu
+from simulator.gpu.pci import pci_bus_id
 from simulator.nvml import structs
 from simulator.nvml.exports import Handle, Number, Ref, export
 from simulator.nvml.handles import MigKey

@@ -18,7 +18,7 @@ from allocator.mig.catalogue import Catalogue
 from allocator.mig.profile import Placement, Profile
 from node_agent.gpu import boards, device
 from node_agent.gpu.device import GpuState
-from node_agent.gpu.nvml import capabilities, catalogue, cutting
+from node_agent.gpu.nvml import capabilities, catalogue, cutting, numa
 from node_agent.gpu.nvml.driver import Driver, Handle
 from node_agent.gpu.nvml.instances import Instances
 from node_agent.gpu.nvml.lane import Lane, Ticket
@@ -60,10 +60,11 @@ class _Nameplate:
     pci_device_id: int
     memory_mib: int
     brand: int | None
+    numa_node: int | None
 
 
 class NvmlDevices:
-    """MigDevices over NVML. `root` is where the host's /proc is mounted."""
+    """MigDevices over NVML. `root` is where the host's /proc and /sys are mounted."""
 
     def __init__(self, driver: Driver, *, root: Path = Path("/"), deadlines: Deadlines | None = None) -> None:
         self._driver = driver
@@ -235,7 +236,14 @@ class NvmlDevices:
     def _look(self, board: _Gpu) -> device.GpuInfo:
         plate = board.nameplate = board.nameplate or self._read_nameplate(board)
         info = device.GpuInfo(
-            board.uuid, board.index, plate.minor, plate.product, plate.bus_id, plate.memory_mib, GpuState.READY
+            uuid=board.uuid,
+            index=board.index,
+            minor=plate.minor,
+            product=plate.product,
+            pci_bus_id=plate.bus_id,
+            memory_mib=plate.memory_mib,
+            state=GpuState.READY,
+            numa_node=plate.numa_node,
         )
         try:
             mode = self._driver.mode(board.handle)
@@ -265,7 +273,8 @@ class NvmlDevices:
             memory_mib = self._driver.memory_mib(board.handle)
         bus_id, pci_device_id = self._driver.pci(board.handle)
         brand = self._driver.number("nvmlDeviceGetBrand", board.handle)
-        return _Nameplate(self._driver.product(board.handle), minor, bus_id, pci_device_id, memory_mib, brand)
+        product, numa_node = self._driver.product(board.handle), numa.node(self._root, bus_id)
+        return _Nameplate(product, minor, bus_id, pci_device_id, memory_mib, brand, numa_node)
 
     def _with_catalogue(
         self, board: _Gpu, info: device.GpuInfo, mode: device.ModeState, pci_device_id: int

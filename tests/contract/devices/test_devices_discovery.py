@@ -1,6 +1,7 @@
 """What the port says about GPUs, whole and broken."""
 
 import dataclasses
+from pathlib import Path
 
 import pytest
 
@@ -215,3 +216,11 @@ def test_board_that_prohibits_computing_is_told_until_it_allows_it(benches: Benc
     assert bench.info().state is GpuState.NOT_COMPUTE
     bench.gpu.compute_mode = 0
     assert bench.info().state is GpuState.MIG_OFF
+
+
+def test_numa_node_of_each_gpu_is_told(benches: Benches, tmp_path: Path) -> None:
+    """Each GPU's NUMA node is the host's next to it, 0 included; a machine without NUMA has none."""
+    catalogue = gpu_models.find(A100)
+    gpus = [SimulatedGpu(catalogue, f"GPU-{n}", n, numa_node=node) for n, node in enumerate((0, 1, None))]
+    bench = benches.on(SimulatedDriver(gpus, root=tmp_path))
+    assert [info.numa_node for info in bench.devices.discover()] == [0, 1, None]

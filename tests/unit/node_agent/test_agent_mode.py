@@ -11,6 +11,7 @@ from node_agent import mig_mode, settings
 from node_agent.gpu import selection
 from node_agent.gpu.device import ModeState as DeviceMode
 from node_agent.gpu.device import NoPermissionError
+from node_agent.slices.offer import DeviceOffer
 from simulator.gpu.faults import Call
 from simulator.gpu.users import DeviceUser
 from tests.unit.node_agent.agent_on_node import OPTIONS, AgentOnNode
@@ -45,7 +46,7 @@ def test_mig_mode_is_left_alone_unless_asked_for(tmp_path: Path) -> None:
     node.driver.find(node.gpus[0]).mode.current = node.driver.find(node.gpus[0]).mode.pending = False
     outcome = node.step()
     assert outcome.report.gpus[0].mig_mode is MigMode.DISABLED
-    assert node.allocation.offers() == {"nvidia.com/gpu": {node.gpus[0]: True}}
+    assert node.allocation.offers() == {"nvidia.com/gpu": {node.gpus[0]: DeviceOffer()}}
 
 
 def test_mig_mode_is_switched_on_an_idle_gpu_when_asked_for(tmp_path: Path) -> None:
@@ -64,7 +65,7 @@ def test_only_the_gpus_named_are_switched(by: str, tmp_path: Path) -> None:
     node = without_mig(tmp_path, "1" if by == "index" else other.gpus[1])
     node.step(10.0)
     assert modes(node) == [OFF, ON]
-    assert node.allocation.offers()["nvidia.com/gpu"] == {node.gpus[0]: True}
+    assert node.allocation.offers()["nvidia.com/gpu"] == {node.gpus[0]: DeviceOffer()}
     assert "nvidia.com/mig-7g.40gb" in node.allocation.offers()
 
 
