@@ -11,6 +11,7 @@ from pathlib import Path
 
 from allocator import errors
 from allocator.mig import gpu_models
+from allocator.mig.profile import resource_name
 
 SCHEDULER_NAME = "migsched"  # of the profile in that file, which pods name as their schedulerName
 
@@ -18,9 +19,8 @@ _KEY = "managedResources:"
 
 
 def managed_resources() -> tuple[str, ...]:
-    """Resource names of all profiles of all GPU models with a known catalogue, small profiles first."""
-    names = {profile.resource for model in gpu_models.known() for profile in gpu_models.find(model).profiles}
-    return tuple(sorted(names, key=_by_size))
+    """Resource names of all profiles that are published for any GPU model and driver, small profiles first."""
+    return tuple(sorted(map(resource_name, gpu_models.published_names()), key=_by_size))
 
 
 def with_managed_resources(configuration: str) -> str:

@@ -3,7 +3,8 @@
 Live NVML beats this table: names and memory drift with driver and board. Sources per model are NVIDIA's MIG User
 Guide, published `nvidia-smi mig -lgip/-lgipp` listings and go-nvml's A100/A30 mocks; the H200 and
 H100-80GB rows were read off one of each (driver 580.159.04, MIG mode off). `None` means that no one has published the
-value. Called by the simulator, the command line and the planner through `find`.
+value. Where listings of one board contradict each other, by driver, the smaller memory stands here: what is planned
+with it fits with either. Called by the simulator, the command line and the planner through `find`.
 """
 
 from allocator import errors
@@ -47,8 +48,8 @@ _ROWS: dict[str, tuple[_Row, ...]] = {
         ("7g.40gb", 0, 4, 7, 8, 1, 40192, 98, 7, (5, 0, 1, 1), (0,)),
     ),
     "a100-80gb": (
-        ("1g.10gb", 19, 0, 1, 1, 7, 9856, 14, 1, (0, 0, 0, 0), _ANY),
-        ("1g.10gb+me", 20, 7, 1, 1, 1, 9856, 14, 1, (1, 0, 1, 1), _ANY),
+        ("1g.10gb", 19, 0, 1, 1, 7, 9728, 14, 1, (0, 0, 0, 0), _ANY),
+        ("1g.10gb+me", 20, 7, 1, 1, 1, 9728, 14, 1, (1, 0, 1, 1), _ANY),
         ("1g.20gb", 15, 9, 1, 2, 4, 19968, 14, 1, (1, 0, 0, 0), _EVEN),
         ("2g.20gb", 14, 1, 2, 2, 3, 19968, 28, 2, (1, 0, 0, 0), (0, 2, 4)),
         ("3g.40gb", 9, 2, 3, 4, 2, 40192, 42, 3, (2, 0, 0, 0), (0, 4)),
@@ -69,18 +70,18 @@ _ROWS: dict[str, tuple[_Row, ...]] = {
         ("1g.12gb+me", 20, 7, 1, 1, 1, 11008, 16, 1, (1, 0, 1, 1), _ANY),
         ("1g.24gb", 15, 9, 1, 2, 4, 22144, 26, 1, (1, 0, 1, 0), _EVEN),
         ("2g.24gb", 14, 1, 2, 2, 3, 22144, 32, 2, (2, 0, 2, 0), (0, 2, 4)),
-        ("3g.47gb", 9, 2, 3, 4, 2, 47488, 60, 3, (3, 0, 3, 0), (0, 4)),
-        ("4g.47gb", 5, 3, 4, 4, 1, 47488, 64, 4, (4, 0, 4, 0), (0,)),
-        ("7g.94gb", 0, 4, 7, 8, 1, 95360, 132, 8, (7, 0, 7, 1), (0,)),
+        ("3g.47gb", 9, 2, 3, 4, 2, 47232, 60, 3, (3, 0, 3, 0), (0, 4)),
+        ("4g.47gb", 5, 3, 4, 4, 1, 47232, 64, 4, (4, 0, 4, 0), (0,)),
+        ("7g.94gb", 0, 4, 7, 8, 1, 94848, 132, 8, (7, 0, 7, 1), (0,)),
     ),
     "h100-96gb-gh200": (
-        ("1g.12gb", 19, 0, 1, 1, 7, None, 16, 1, (1, 0, 1, 0), _ANY),
-        ("1g.12gb+me", 20, 7, 1, 1, 1, None, 16, 1, (1, 0, 1, 1), _ANY),
-        ("1g.24gb", 15, 9, 1, 2, 4, None, None, 1, (1, 0, 1, 0), _EVEN),
-        ("2g.24gb", 14, 1, 2, 2, 3, None, 32, 2, (2, 0, 2, 0), (0, 2, 4)),
-        ("3g.48gb", 9, 2, 3, 4, 2, None, None, 3, (3, 0, 3, 0), (0, 4)),
-        ("4g.48gb", 5, 3, 4, 4, 1, None, 64, 4, (4, 0, 4, 0), (0,)),
-        ("7g.96gb", 0, 4, 7, 8, 1, None, 132, 8, (7, 0, 7, 1), (0,)),
+        ("1g.12gb", 19, 0, 1, 1, 7, 11264, 16, 1, (1, 0, 1, 0), _ANY),
+        ("1g.12gb+me", 20, 7, 1, 1, 1, 11264, 16, 1, (1, 0, 1, 1), _ANY),
+        ("1g.24gb", 15, 9, 1, 2, 4, 23552, 26, 1, (1, 0, 1, 0), _EVEN),
+        ("2g.24gb", 14, 1, 2, 2, 3, 23552, 32, 2, (2, 0, 2, 0), (0, 2, 4)),
+        ("3g.48gb", 9, 2, 3, 4, 2, 47616, 60, 3, (3, 0, 3, 0), (0, 4)),
+        ("4g.48gb", 5, 3, 4, 4, 1, 47616, 64, 4, (4, 0, 4, 0), (0,)),
+        ("7g.96gb", 0, 4, 7, 8, 1, 95232, 132, 8, (7, 0, 7, 1), (0,)),
     ),
     "gh200-144gb": (
         ("1g.18gb", 19, 0, 1, 1, 7, 17920, 16, 1, (1, 0, 1, 0), _ANY),
@@ -101,8 +102,8 @@ _ROWS: dict[str, tuple[_Row, ...]] = {
         ("7g.141gb", 0, 4, 7, 8, 1, 143360, 132, 8, (7, 0, 7, 1), (0,)),
     ),
     "b200-180gb": (
-        ("1g.23gb", 19, 0, 1, 1, 7, 22528, 18, 2, (1, 0, 1, 0), _ANY),
-        ("1g.23gb+me", 20, 7, 1, 1, 1, 22528, 18, 2, (1, 0, 1, 1), _ANY),
+        ("1g.23gb", 19, 0, 1, 1, 7, 20992, 18, 2, (1, 0, 1, 0), _ANY),
+        ("1g.23gb+me", 20, 7, 1, 1, 1, 20992, 18, 2, (1, 0, 1, 1), _ANY),
         ("1g.45gb", 15, 9, 1, 2, 4, 45312, 30, 2, (1, 0, 1, 0), _EVEN),
         ("2g.45gb", 14, 1, 2, 2, 3, 45312, 36, None, (2, 0, 2, 0), (0, 2, 4)),
         ("3g.90gb", 9, 2, 3, 4, 2, None, None, 6, None, (0, 4)),
@@ -137,17 +138,17 @@ _ROWS: dict[str, tuple[_Row, ...]] = {
         ("7g.278gb", 0, 4, 7, 8, 1, None, None, None, None, (0,)),
     ),
     "rtx-pro-6000-blackwell-96gb": (
-        ("1g.24gb", 14, 0, 1, 3, 4, 24192, 46, 1, (1, 1, 1, 0), (0, 3, 6, 9)),
-        ("1g.24gb+me", 21, 7, 1, 3, 1, 24192, 46, 1, (1, 1, 1, 1), (0, 3, 6, 9)),
-        ("1g.24gb+gfx", 47, 10, 1, 3, 4, 24192, 46, 1, (1, 1, 1, 0), (0, 3, 6, 9)),
-        ("1g.24gb+me.all", 65, 15, 1, 3, 1, 24192, 46, 1, (4, 4, 4, 1), (0, 3, 6, 9)),
-        ("1g.24gb-me", 67, 13, 1, 3, 4, 24192, 46, 1, (0, 0, 0, 0), (0, 3, 6, 9)),
-        ("2g.48gb", 5, 1, 2, 6, 2, 48512, 94, 2, (2, 2, 2, 0), (0, 6)),
-        ("2g.48gb+gfx", 35, 11, 2, 6, 2, 48512, 94, 2, (2, 2, 2, 0), (0, 6)),
-        ("2g.48gb+me.all", 64, 16, 2, 6, 1, 48512, 94, 2, (4, 4, 4, 1), (0, 6)),
-        ("2g.48gb-me", 66, 14, 2, 6, 2, 48512, 94, 2, (0, 0, 0, 0), (0, 6)),
-        ("4g.96gb", 0, 3, 4, 12, 1, 97408, 188, 4, (4, 4, 4, 1), (0,)),
-        ("4g.96gb+gfx", 32, 12, 4, 12, 1, 97408, 188, 4, (4, 4, 4, 1), (0,)),
+        ("1g.24gb", 14, 0, 1, 3, 4, 23680, 46, 1, (1, 1, 1, 0), (0, 3, 6, 9)),
+        ("1g.24gb+me", 21, 7, 1, 3, 1, 23680, 46, 1, (1, 1, 1, 1), (0, 3, 6, 9)),
+        ("1g.24gb+gfx", 47, 10, 1, 3, 4, 23680, 46, 1, (1, 1, 1, 0), (0, 3, 6, 9)),
+        ("1g.24gb+me.all", 65, 15, 1, 3, 1, 23680, 46, 1, (4, 4, 4, 1), (0, 3, 6, 9)),
+        ("1g.24gb-me", 67, 13, 1, 3, 4, 23680, 46, 1, (0, 0, 0, 0), (0, 3, 6, 9)),
+        ("2g.48gb", 5, 1, 2, 6, 2, 47616, 94, 2, (2, 2, 2, 0), (0, 6)),
+        ("2g.48gb+gfx", 35, 11, 2, 6, 2, 47616, 94, 2, (2, 2, 2, 0), (0, 6)),
+        ("2g.48gb+me.all", 64, 16, 2, 6, 1, 47616, 94, 2, (4, 4, 4, 1), (0, 6)),
+        ("2g.48gb-me", 66, 14, 2, 6, 2, 47616, 94, 2, (0, 0, 0, 0), (0, 6)),
+        ("4g.96gb", 0, 3, 4, 12, 1, 95616, 188, 4, (4, 4, 4, 1), (0,)),
+        ("4g.96gb+gfx", 32, 12, 4, 12, 1, 95616, 188, 4, (4, 4, 4, 1), (0,)),
     ),
 }
 
@@ -172,10 +173,35 @@ _BOARDS: dict[str, tuple[int, int, int | None, tuple[int, int, int, int] | None,
 # Boards whose profiles are published but whose placements are not: only a live GPU can tell.
 _PLACEMENTS_UNKNOWN = ("rtx-pro-5000-blackwell-48gb", "rtx-pro-4500-blackwell-32gb")
 
+# Names that some driver or board gives to its profiles beside those of the rows above. A pod can ask for them where a
+# live GPU offers them, and kube-scheduler has to know every name.
+_OTHER_NAMES: dict[str, tuple[str, ...]] = {
+    # seen in public reports
+    "h100-80gb": ("7g.79gb",),
+    # early drivers; still in the MIG configurations that NVIDIA ships (mig-parted, config-default.yaml)
+    "gb200-186gb": ("1g.24gb", "1g.24gb+me", "3g.95gb", "4g.95gb", "7g.189gb"),
+    # drivers from R610 on (NVIDIA's playbook for the DGX Station)
+    "gb300-278gb": ("1g.31gb", "1g.31gb+me", "3g.126gb", "4g.126gb", "7g.251gb"),
+    # MIG User Guide, edition r610; then edition r580, of the same board
+    "rtx-pro-5000-blackwell-48gb": (
+        *("1g.24gb", "1g.24gb+me", "1g.24gb+gfx", "1g.24gb+me.all", "1g.24gb-me", "2g.48gb", "2g.48gb+gfx"),
+        *("1g.12gb", "1g.12gb+me", "1g.12gb+gfx", "1g.12gb-me", "2g.24gb-me", "4g.48gb", "4g.48gb+gfx"),
+    ),
+    "rtx-pro-4500-blackwell-32gb": ("1g.16gb", "1g.16gb+gfx", "1g.16gb+me.all", "1g.16gb-me", "2g.32gb", "2g.32gb+gfx"),
+    # MIG User Guide: memory is shared with the CPU, so every profile says 0
+    "thor-igpu": ("1g.0gb", "1g.0gb+me", "1g.0gb+gfx", "2g.0gb", "2g.0gb+gfx", "3g.0gb", "3g.0gb+gfx"),
+}
+
 
 def known() -> tuple[str, ...]:
     """Names of the models with a complete catalogue."""
     return tuple(_ROWS)
+
+
+def published_names() -> frozenset[str]:
+    """Every profile name that is published for some board and driver, with or without placements."""
+    of_rows = {row[0] for rows in _ROWS.values() for row in rows}
+    return frozenset(of_rows.union(*_OTHER_NAMES.values()))
 
 
 def find(model: str) -> Catalogue:

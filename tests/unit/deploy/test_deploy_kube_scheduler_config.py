@@ -13,9 +13,9 @@ CONFIG = manifests.one(manifests.KUBE_SCHEDULER_CONFIG, "KubeSchedulerConfigurat
 (EXTENDER,) = CONFIG["extenders"]
 
 
-def test_managed_resources_are_the_profiles_of_all_known_models() -> None:
-    """A pod asking for any profile of any known GPU reaches the extender, and one asking for none does not."""
-    known = {p.resource for model in gpu_models.known() for p in gpu_models.find(model).profiles}
+def test_managed_resources_are_all_published_profiles() -> None:
+    """A pod asking for a profile by any published name reaches the extender, and one asking for none does not."""
+    known = {profile.resource_name(name) for name in gpu_models.published_names()}
     listed = [entry["name"] for entry in EXTENDER["managedResources"]]
     assert set(listed) == known
     assert len(listed) == len(known)

@@ -9,6 +9,17 @@ from allocator.mig import gpu_models
 from allocator.mig.profile import Engines
 from tests import oracles
 
+# By NVIDIA, in the configurations of its MIG manager, for boards whose names drifted.
+SHIPPED = """
+1g.24gb 2g.47gb 3g.95gb 4g.95gb 7g.189gb 1g.24gb+gfx 1g.24gb+me.all 1g.24gb-me 2g.48gb+me.all 4g.96gb+gfx
+"""
+# RTX PRO 4500, RTX PRO 5000 by R580 and by R610, Thor.
+OF_GUIDES = """
+1g.16gb 1g.16gb+gfx 1g.16gb+me.all 1g.16gb-me 2g.32gb 2g.32gb+gfx
+1g.12gb 1g.12gb+me 1g.12gb+gfx 1g.12gb-me 2g.24gb-me 4g.48gb 4g.48gb+gfx
+1g.24gb+me 2g.48gb 2g.48gb+gfx 1g.0gb+me 3g.0gb+gfx
+"""
+OF_NEW_DRIVERS = "1g.31gb 1g.31gb+me 3g.126gb 4g.126gb 7g.251gb"  # GB300 from R610 on
 UNPLACED = tuple(m for m, row in oracles.PUBLISHED.items() if any(p["placements"] is None for p in row["profiles"]))
 
 
@@ -96,3 +107,26 @@ def test_an_unknown_pci_id_is_refused(pci_id: str) -> None:
     """A board that nobody knows must tell its catalogue itself."""
     with pytest.raises(errors.CatalogueError, match="not a board with a known catalogue; report it live"):
         gpu_models.by_pci_id(pci_id)
+
+
+@pytest.mark.parametrize("name", f"{SHIPPED} {OF_GUIDES} {OF_NEW_DRIVERS}".split())
+def test_a_published_name_is_known_without_its_placements(name: str) -> None:
+    """A profile is known by every name that NVIDIA's configurations, guides and drivers give it."""
+    assert name in gpu_models.published_names()
+
+
+@pytest.mark.parametrize("model", gpu_models.known())
+def test_every_profile_of_a_known_model_is_a_published_name(model: str) -> None:
+    """The names include those of every catalogue."""
+    assert {p.name for p in gpu_models.find(model).profiles} <= gpu_models.published_names()
+
+
+def test_of_contradicting_listings_the_smaller_memory_is_taken() -> None:
+    """What is planned on B200, A100-80GB, H100 NVL and RTX PRO 6000 fits with every driver that was seen."""
+    smallest = {
+        ("b200-180gb", "1g.23gb"): 20992,  # 20.50 GiB; another driver 22.00
+        ("a100-80gb", "1g.10gb"): 9728,  # 9.50 GiB; another driver 9.62
+        ("h100-94gb", "7g.94gb"): 94848,  # 92.62 GiB; another driver 93.12
+        ("rtx-pro-6000-blackwell-96gb", "1g.24gb"): 23680,  # 23.12 GiB; another driver 23.62
+    }
+    assert {key: gpu_models.find(key[0]).profile(key[1]).memory_mib for key in smallest} == smallest
