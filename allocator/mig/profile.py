@@ -55,6 +55,11 @@ class Profile:
         return resource_name(self.name)
 
     @property
+    def named_gb(self) -> int:
+        """The GB of memory that its name says: rounded, and less or more than it has."""
+        return int(self.name.partition(".")[2].partition("gb")[0])
+
+    @property
     def plain(self) -> bool:
         """True for a profile without an attribute suffix such as `+me`."""
         return "+" not in self.name and not self.name.endswith("-me")

@@ -247,16 +247,23 @@ def _tokens(context: int | str, where: str) -> int:
 
 
 def _largest(fleet: Sequence[Stock]) -> str:
-    sizes = [
+    plain = [
         (profile.memory_mib, profile.name, stock.model)
         for stock in fleet
         if stock.count != 0
         for profile in stock.geometry.catalogue.profiles
-        if profile.memory_mib is not None
+        if profile.plain
     ]
+    sizes = [(mib, name, model) for mib, name, model in plain if mib is not None]
+    unknown = [f"{name} of {model}" for mib, name, model in plain if mib is None]
     if not sizes:
         return "nobody has published how much memory the fleet's profiles have; plan with their counts instead"
     mib, name, model = max(sizes)
+    if unknown:
+        return (
+            f"{name} of {model} has {mib:,} MiB, and nobody has published the memory of {', '.join(unknown)}, "
+            "which may be enough; plan with their counts instead, or add a larger GPU of known memory"
+        )
     return (
         f"the largest slice of the fleet is {name} of {model} with {mib:,} MiB; add a larger GPU or use less precision"
     )

@@ -67,10 +67,13 @@ def _known(name: str) -> Profile | None:
 
 
 def _more(profile: Profile, other: Profile) -> int:
-    """How much more memory another profile has: in MiB where both are published, else in memory slices."""
+    """How much more memory another profile has, in MiB: as published, or where it is not, by the GB in their names.
+
+    Memory slices of two models are of different sizes and say nothing.
+    """
     if profile.memory_mib and other.memory_mib:
         return other.memory_mib - profile.memory_mib
-    return other.memory_slices - profile.memory_slices
+    return (other.named_gb - profile.named_gb) << 10
 
 
 def _waste(way: Sequence[tuple[str, int]], counts: Mapping[str, int]) -> tuple[int, int, tuple[str, ...]]:

@@ -167,6 +167,23 @@ def test_sizes_that_nobody_published_are_said_to_be_so() -> None:
         plain_answers.plan({"fleet": [{"model": "b300-269gb"}], "models": [MODEL]})
 
 
+def test_the_largest_slice_is_not_named_where_larger_ones_have_no_published_memory() -> None:
+    """What nobody has published is called unknown, not less: a B200's 3g may hold what its 2g cannot."""
+    model = {"name": "llama-3.1-70b", "precision": "fp8", "context": "32k", "replicas": 1}
+    with pytest.raises(errors.InputError) as caught:
+        plain_answers.plan({"fleet": [{"model": "b200-180gb"}], "models": [model]})
+    assert "largest" not in caught.value.fix
+    assert "2g.45gb of b200-180gb has 45,312 MiB" in caught.value.fix
+    assert "3g.90gb of b200-180gb, 4g.90gb of b200-180gb, 7g.180gb of b200-180gb" in caught.value.fix
+
+
+def test_the_largest_slice_is_named_where_all_memory_is_published() -> None:
+    """On GPUs of which everything is known, the error says which slice is the largest, GH200 included."""
+    model = {"name": "llama-3.1-70b", "precision": "bf16", "context": "32k", "replicas": 1}
+    with pytest.raises(errors.InputError, match=r"the largest slice of the fleet is 7g\.96gb of h100-96gb-gh200"):
+        plain_answers.plan({"fleet": [{"model": "h100-96gb-gh200"}], "models": [model]})
+
+
 @pytest.mark.parametrize("limit", [0, -1, float("nan"), "soon"])
 def test_a_bad_time_limit_is_refused(limit: Any) -> None:
     """A time limit must be a number above 0."""

@@ -130,6 +130,13 @@ def test_nothing_exists() -> None:
     assert (answer["state"], answer["reason"], answer["cheapest"]) == ("none_exists", "none exists", None)
 
 
+def test_a_profile_without_published_memory_is_replaced_by_none_that_is_smaller() -> None:
+    """Where nobody has published a profile's MiB, the GB of the names compare: memory slices of two models do not."""
+    answer = ask(cluster([]), {"1g.34gb": 1})
+    (swap,) = next(one["swaps"] for one in answer["remedies"] if one["kind"] == "profile")
+    assert (swap["from"], swap["to"]) == ("1g.34gb", "7g.40gb")
+
+
 def test_a_profile_of_another_model() -> None:
     """A profile that the cluster does not offer: the model that has it, and what the cluster offers instead."""
     answer = ask(cluster([]), {"1g.12gb": 1})
