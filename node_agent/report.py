@@ -25,7 +25,7 @@ _MODES = {
     GpuState.NOT_COMPUTE: MigMode.UNSUPPORTED,
     GpuState.VGPU: MigMode.UNSUPPORTED,
 }
-_WELL = frozenset({GpuState.READY, GpuState.MIG_OFF, GpuState.NOT_CAPABLE, GpuState.NOT_COMPUTE, GpuState.VGPU})
+_WELL = frozenset({*_MODES, GpuState.EXCLUDED})
 
 
 class ReadyReason(StrEnum):
@@ -77,7 +77,7 @@ def node_report(node: str, observation: Observation, *, observer: bool) -> NodeR
 def _gpu(gpu: ObservedGpu, observation: Observation, observer: bool) -> GpuReport:
     info, faults = gpu.info, observation.faults
     message = faults.get(gpu.uuid, "") or observation.mode_notes.get(gpu.uuid, "") or gpu.trouble or info.detail
-    healthy = gpu.readable and info.state in _WELL and gpu.uuid not in faults
+    healthy = not gpu.unread and info.state in _WELL and gpu.uuid not in faults
     if not healthy and not message:
         message = f"GPU is {info.state.value}"
     if observer:

@@ -73,6 +73,7 @@ class Service:
             grace_s=settings.grace_s,
             retry_s=settings.retry_s,
             manage_mig_mode=selection.parse(settings.manage_mig_mode),
+            exclude_gpus=selection.parse(settings.exclude_gpus, models=True),
             observer=settings.observer,
             real_nodes=not simulated,
         )

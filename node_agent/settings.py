@@ -22,6 +22,11 @@ def _gpus(text: str) -> str:
     return text
 
 
+def _boards(text: str) -> str:
+    selection.parse(text, models=True)
+    return text
+
+
 class Settings(BaseSettings):
     """What can be set. Every field can be given as `MIGSCHED_AGENT_<FIELD>`."""
 
@@ -49,6 +54,9 @@ class Settings(BaseSettings):
     )
     manage_mig_mode: Annotated[str, AfterValidator(_gpus)] = Field(
         "", description="Switch MIG mode on where nothing uses the GPU: all, or GPU indices or UUIDs, by commas."
+    )
+    exclude_gpus: Annotated[str, AfterValidator(_boards)] = Field(
+        "", description="GPUs to leave alone and never offer: indices, UUIDs or models, by commas; or all."
     )
     manage_operator_labels: bool = Field(
         False, description="Keep the GPU Operator's device plugin and MIG manager off this node by their labels."

@@ -18,7 +18,7 @@ from node_agent.gpu.gpu_locks import GpuLocks, Lock
 from node_agent.gpu.instrumented import InstrumentedDevices
 from node_agent.gpu.selection import GpuSelection
 from node_agent.metrics import Metrics
-from node_agent.slices import device_ids, observed
+from node_agent.slices import device_ids, observed, states
 from node_agent.slices.backoff import Backoff
 from node_agent.slices.journal import Journal
 from node_agent.slices.observation import Observation
@@ -34,6 +34,7 @@ class AgentOptions:
     retry_s: float = 5.0  # before something that failed is tried again
     discover_s: float = 10.0  # between readings of GPUs of which the driver reports nothing: events can be lost
     manage_mig_mode: GpuSelection = selection.NONE
+    exclude_gpus: GpuSelection = selection.NONE
     observer: bool = False
     real_nodes: bool = True  # device nodes exist; with simulated GPUs there are none
 
@@ -145,7 +146,7 @@ class AgentState:
         To be called without the lock. GPUs whose lock another thread has are read next time.
         """
         with self.lock:
-            unread = any(not gpu.readable for gpu in self.view.gpus.values())
+            unread = any(gpu.unread for gpu in self.view.gpus.values())
             now = self.clock()
             due = self._read_all_at is None or unread or now - self._read_all_at >= self.options.discover_s
             if not due and not self._changed:
@@ -168,7 +169,7 @@ class AgentState:
     def discover(self) -> None:
         """Ask which GPUs there are. What cannot be read is remembered as it was."""
         try:
-            infos = {info.uuid: info for info in self.devices.discover()}
+            infos = {info.uuid: self._unless_excluded(info) for info in self.devices.discover()}
         except device.DeviceError as error:
             self._read_all_at = None
             unreadable = {
@@ -179,6 +180,17 @@ class AgentState:
             return
         self._infos = infos
         self.view = ObservedNode({uuid: gpu for uuid, gpu in self.view.gpus.items() if uuid in infos})
+
+    def _unless_excluded(self, info: GpuInfo) -> GpuInfo:
+        """A GPU as it is to be treated. One that containers still have slices of is left alone once they are over."""
+        if info.uuid in self._holders() or not self.options.exclude_gpus.covers(info):
+            return info
+        detail = "left alone: the agent's setting exclude_gpus names it"
+        return replace(info, state=GpuState.EXCLUDED, detail=detail, catalogue=None, live=False)
+
+    def _holders(self) -> set[str]:
+        """The GPUs of which containers have slices, as the journal knows."""
+        return {place.gpu for place, record in self.journal.records.items() if record.state in states.HELD}
 
     def refresh_gpus(self, gpus: Iterable[str]) -> None:
         """Read some GPUs. The caller holds their locks."""

@@ -107,6 +107,7 @@ class GpuState(StrEnum):
     MIG_OFF = "mig-off"  # capable, but MIG mode is off: whole-GPU use
     MODE_PENDING = "mode-pending"  # a MIG mode change waits for a reset or reboot
     NOT_CAPABLE = "not-capable"  # no MIG on this board: whole-GPU use
+    EXCLUDED = "excluded"  # the agent's settings leave it alone: never touched, never offered
     NOT_COMPUTE = "not-compute"  # a display adapter, or CUDA is prohibited on it: `detail` says which
     VGPU = "vgpu"  # a virtual GPU: its host decides about MIG
     OLD_DRIVER = "old-driver"  # the driver lacks what cutting needs

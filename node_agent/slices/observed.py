@@ -38,6 +38,11 @@ class ObservedGpu:
         return self.info.catalogue
 
     @property
+    def unread(self) -> bool:
+        """It could not be read, though it should have been: it is tried again with each step."""
+        return not self.readable and self.info.state is not GpuState.EXCLUDED
+
+    @property
     def cuttable(self) -> bool:
         """Slices can be cut on it now."""
         return self.readable and self.info.state is GpuState.READY and self.catalogue is not None
@@ -119,6 +124,8 @@ _EMPTY = frozenset({GpuState.MIG_OFF, GpuState.NOT_CAPABLE, GpuState.NOT_COMPUTE
 
 def _read_gpu(devices: device.MigDevices, info: GpuInfo, last: ObservedGpu | None) -> ObservedGpu:
     trouble = info.detail
+    if info.state is GpuState.EXCLUDED:
+        return ObservedGpu(info, readable=False, trouble=trouble)
     if info.state in _EMPTY:
         return ObservedGpu(info)
     if info.state in _LISTABLE:

@@ -1,15 +1,21 @@
 """What the agent offers of a node's boards, and what it says of those that it does not offer."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from allocator.claims.report import MigMode
+from allocator.errors import SettingsError
 from allocator.mig.profile import GpuPlacement, Placement
-from node_agent.gpu.device import NotSupportedError
+from node_agent import settings
+from node_agent.gpu import selection
+from node_agent.gpu.device import GpuLostError, NotSupportedError
 from node_agent.slices import device_ids
 from node_agent.slices.offer import DeviceOffer
 from simulator.gpu.faults import Call
-from tests.unit.node_agent.agent_on_node import AgentOnNode
+from tests.unit.node_agent.agent_on_node import OPTIONS, AgentOnNode
 
 
 def test_display_adapter_is_never_offered_and_told_as_such(tmp_path: Path) -> None:
@@ -31,6 +37,64 @@ def test_board_without_mig_is_offered_whole(tmp_path: Path) -> None:
     node.driver.faults.fail(Call.GET_MODE, NotSupportedError, gpu=node.gpus[1], times=100)
     node.step()
     assert list(node.allocation.offers()[device_ids.WHOLE_GPU]) == [node.gpus[1]]
+
+
+def excluding(directory: Path, chosen: str, gpus: str = "a100-40gb:2") -> AgentOnNode:
+    """An agent that leaves some GPUs alone."""
+    return AgentOnNode(directory, gpus, replace(OPTIONS, exclude_gpus=selection.parse(chosen, models=True)))
+
+
+def by_uuid(directory: Path) -> str:
+    """The UUID of the second GPU of such a node."""
+    return AgentOnNode(directory / "other", "a100-40gb:2").gpus[1]
+
+
+@pytest.mark.parametrize("name", ["1", "uuid", "NVIDIA A30", "nvidia a30", "a30-24gb"])
+def test_excluded_gpu_is_never_touched_nor_offered_and_told_as_such(name: str, tmp_path: Path) -> None:
+    """A GPU that the settings name by index, UUID or model is as the agent found it, whatever lies on it."""
+    node = excluding(tmp_path, by_uuid(tmp_path) if name == "uuid" else name, "a100-40gb:1,a30-24gb:1")
+    there = node.foreign("1g.6gb", 0, gpu=1)
+    node.driver.faults.fail(Call.LIST, GpuLostError, gpu=node.gpus[1])  # it would be told if it were read
+    outcome = node.step()
+    assert {node.state.observe().offered[id_].gpu for ids in node.allocation.offers().values() for id_ in ids} == {
+        node.gpus[0]
+    }
+    told = outcome.report.gpus[1]
+    assert (told.healthy, told.catalogue, told.usable) == (True, None, False)
+    assert told.message == "left alone: the agent's setting exclude_gpus names it"
+    assert node.driver.find(node.gpus[1]).instances() == (there,)
+
+
+def test_excluded_gpu_without_mig_is_neither_offered_whole_nor_switched(tmp_path: Path) -> None:
+    """Excluding a GPU goes before switching MIG mode on."""
+    options = replace(OPTIONS, exclude_gpus=selection.parse("1"), manage_mig_mode=selection.parse("all"))
+    node = AgentOnNode(tmp_path, "a100-40gb:2", options)
+    for gpu in node.driver.gpus.values():
+        gpu.mode.current = gpu.mode.pending = False
+    node.step(10.0)
+    assert [node.devices.mode(gpu).current for gpu in node.gpus] == [True, False]
+    assert device_ids.WHOLE_GPU not in node.allocation.offers()
+
+
+def test_gpu_is_left_alone_once_no_container_has_a_slice_of_it(tmp_path: Path) -> None:
+    """A restarted agent with a new exclusion looks after slices in use until their pods are over."""
+    node = AgentOnNode(tmp_path, "a100-40gb:2")
+    pod = node.bind("a", "3g.20gb", at=(node.place("3g.20gb", 0, gpu=1),))
+    node.step()
+    node.admit(pod)
+    node.options = replace(OPTIONS, exclude_gpus=selection.parse("1"))
+    node.restart()
+    assert [str(slice_.placement) for slice_ in node.step().report.gpus[1].slices] == ["3g.20gb@0"]
+    node.end(pod, gone=True)
+    node.step(10.0)
+    assert node.step().report.gpus[1].message.startswith("left alone")
+
+
+@pytest.mark.parametrize("chosen", ["GPU-1", "NVIDIA A30,,;", "all,1", "-1", "x" * 99])
+def test_bad_names_of_gpus_are_refused(chosen: str) -> None:
+    """A name that can be none is refused with the fix: a mistyped UUID is no model."""
+    with pytest.raises(SettingsError, match="is not a GPU: write all, or indices, UUIDs"):
+        settings.load(exclude_gpus=chosen)
 
 
 def test_every_device_is_offered_with_the_numa_node_of_its_gpu(tmp_path: Path) -> None:
