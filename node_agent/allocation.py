@@ -46,15 +46,16 @@ class Allocation:
     def offers(self) -> dict[str, dict[str, DeviceOffer]]:
         """Device ids and what the kubelet is told of them, by resource.
 
-        Every placement is offered, always healthy: which of them can exist together is the scheduler's and
-        Allocate's concern, and an id that a container has must never look unwell for want of room.
+        Every placement is offered, and healthy unless its GPU is out of service: which of them can exist together is
+        the scheduler's and Allocate's concern, and an id that a container has must never look unwell for want of room.
         """
         with self._state.lock:
             observation = self._state.observe()
             numa = NumaAlignment(observation)
             offers: dict[str, dict[str, DeviceOffer]] = {}
             for device_id, place in observation.offered.items():
-                offer = DeviceOffer(numa_node=numa.of_slice(place))
+                healthy = place.gpu not in observation.out_of_service or place in observation.held
+                offer = DeviceOffer(healthy, numa.of_slice(place))
                 offers.setdefault(device_ids.resource(place), {})[device_id] = offer
             for uuid, well in self._state.whole_gpus().items():
                 offers.setdefault(device_ids.WHOLE_GPU, {})[uuid] = DeviceOffer(well, numa.of_gpu(uuid))
@@ -94,6 +95,7 @@ class Allocation:
             self._state.ingest()
             self._state.refresh_gpus(gpus)
             self._refuse_if_used(places)
+            _refuse_new_work(self._state.observe(), places)
             self._create(self._state.observe(), places)
             return self._hand_out(places)
 
@@ -103,6 +105,9 @@ class Allocation:
         for uuid in ids:
             if uuid not in offered:
                 raise AllocationError(f"GPU {uuid} is not offered as a whole: it is in MIG mode or not on this node")
+            out = self._state.out_of_service.get(uuid)
+            if out is not None:
+                raise AllocationError(f"GPU {uuid} is {out}")
             if not offered[uuid]:
                 raise AllocationError(f"GPU {uuid} is not well: {self._state.faults.get(uuid, 'see the MigNode')}")
         self._state.gpu_taken_at.update(dict.fromkeys(ids, self._state.clock()))
@@ -177,6 +182,13 @@ def _place(observation: Observation, resource: str, device_id: str) -> GpuPlacem
     if place is None or device_ids.resource(place) != resource:
         raise AllocationError(f"{resource}: device {device_id[:80]!r} is none of this node's GPUs")
     return place
+
+
+def _refuse_new_work(observation: Observation, places: Iterable[GpuPlacement]) -> None:
+    """A GPU that is out of service keeps what it has."""
+    for place in places:
+        if place.gpu in observation.out_of_service and place not in observation.held:
+            raise AllocationError(f"GPU {place.gpu} is {observation.out_of_service[place.gpu]}")
 
 
 def _promises_beside(observation: Observation, places: Sequence[GpuPlacement]) -> list[Want]:

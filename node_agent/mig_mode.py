@@ -36,8 +36,9 @@ class ModeSwitch:
         with self._state.lock:
             infos = [gpu.info for gpu in self._state.view.gpus.values()]
             self._log_absent(selected.absent(infos))
+            out_of_service = self._state.out_of_service
         for info in infos:
-            if selected.covers(info):
+            if selected.covers(info) and info.uuid not in out_of_service:
                 with self._state.gpu_locks.try_hold(info.uuid) as held:
                     if held and self._is_due(info):
                         self._ask(info)

@@ -85,6 +85,8 @@ class Reconciler:
                 reason, message = ReadyReason.NO_DRIVER, state.view.trouble
             node_report = report.node_report(state.node, state.observe(), observer=state.options.observer)
             events = self._events.drain()
+            if reason in (ReadyReason.READY, ReadyReason.OBSERVING) and (problem := state.annotation_problem):
+                message = f"{message}; {problem}"
         self._metrics.show(node_report)
         self._metrics.leaks.set(len(self._leaks))
         ready = reason in (ReadyReason.READY, ReadyReason.OBSERVING)
@@ -133,6 +135,7 @@ class Reconciler:
         wants = (
             Want(promise.place, not self._state.backoff.defers(promise.place), promise.pod.uid)
             for promise in observation.promised
+            if promise.place.gpu not in observation.out_of_service
         )
         return steps.plan(observation, wants, gpus)
 

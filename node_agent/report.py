@@ -76,8 +76,9 @@ def node_report(node: str, observation: Observation, *, observer: bool) -> NodeR
 
 def _gpu(gpu: ObservedGpu, observation: Observation, observer: bool) -> GpuReport:
     info, faults = gpu.info, observation.faults
-    message = faults.get(gpu.uuid, "") or observation.mode_notes.get(gpu.uuid, "") or gpu.trouble or info.detail
-    healthy = not gpu.unread and info.state in _WELL and gpu.uuid not in faults
+    out = observation.out_of_service.get(gpu.uuid, "")
+    message = out or faults.get(gpu.uuid, "") or observation.mode_notes.get(gpu.uuid, "") or gpu.trouble or info.detail
+    healthy = not gpu.unread and info.state in _WELL and gpu.uuid not in faults and not out
     if not healthy and not message:
         message = f"GPU is {info.state.value}"
     if observer:

@@ -9,6 +9,7 @@ rebooted kubelet that gets devices before their slices stand would start contain
 import asyncio
 import signal
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from node_agent import process_tuning, report, serving
 from node_agent.allocation import Allocation
 from node_agent.cluster.kube import KubeClient
 from node_agent.cluster.labels import Labels
+from node_agent.cluster.own_node import OwnNode
 from node_agent.cluster.pod_watch import PodWatch
 from node_agent.cluster.port import Cluster
 from node_agent.containers import cdi
@@ -43,6 +45,7 @@ from node_agent.step_signal import StepSignal
 JOURNAL = "journal.json"
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 PLUGIN_POLL_S = 1.0
+_NODE_WAIT_S = 2.0  # then for the node's annotation, which an agent without the right to list nodes never gets
 _FIRST_WAIT_S = 10.0  # for pods and PodResources before the first step; the API server may be away
 _log = structlog.get_logger("service")
 
@@ -74,6 +77,7 @@ class Service:
             retry_s=settings.retry_s,
             manage_mig_mode=selection.parse(settings.manage_mig_mode),
             exclude_gpus=selection.parse(settings.exclude_gpus, models=True),
+            out_of_service_gpus=selection.parse(settings.out_of_service_gpus, models=True),
             observer=settings.observer,
             real_nodes=not simulated,
         )
@@ -90,6 +94,8 @@ class Service:
             on_unreadable=self.metrics.unreadable_pods.set,
             clock=self.state.clock,
         )
+        self._own_node = OwnNode(cluster, settings.node, self._on_annotation)
+        self._signal = step_signal
         self._pod_resources = PodResources(settings.pod_resources_socket)
         backend = AgentBackend(
             Allocation(self.state, executor, specs),
@@ -135,6 +141,7 @@ class Service:
         _log.info("started", node=self._settings.node, gpus=len(self.state.view.gpus))
         async with asyncio.TaskGroup() as group:
             group.create_task(self._pods.run(), name="pods")
+            group.create_task(self._own_node.run(), name="own node")
             group.create_task(self.health.run(), name="health")
             group.create_task(self._reporter.run(), name="report")
             group.create_task(self.loop.follow_driver(), name="driver events")
@@ -157,12 +164,20 @@ class Service:
             return "the kubelet's device plugin directory"
         return f"the kubelet to register {', '.join(sorted(missing))}" if missing else None
 
+    def _on_annotation(self, text: str) -> None:
+        self.state.on_annotation(text)
+        self._signal.request()
+
     async def _first_list(self) -> None:
         try:
             async with asyncio.timeout(_FIRST_WAIT_S):
                 await self._pods.synced.wait()
         except TimeoutError:
             _log.warning("the API server does not answer; going on with the journal and PodResources")
+            return
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_NODE_WAIT_S):
+                await self._own_node.synced.wait()
 
     async def _refuse_beside_conflict(self) -> None:
         """Do not begin to serve beside another manager. Containers that have slices need them all the same: then the

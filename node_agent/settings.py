@@ -58,6 +58,9 @@ class Settings(BaseSettings):
     exclude_gpus: Annotated[str, AfterValidator(_boards)] = Field(
         "", description="GPUs to leave alone and never offer: indices, UUIDs or models, by commas; or all."
     )
+    out_of_service_gpus: Annotated[str, AfterValidator(_boards)] = Field(
+        "", description="GPUs that take no new work while what runs on them goes on: indices, UUIDs or models; or all."
+    )
     manage_operator_labels: bool = Field(
         False, description="Keep the GPU Operator's device plugin and MIG manager off this node by their labels."
     )

@@ -16,6 +16,7 @@ from node_agent.gpu import device, selection
 from node_agent.gpu.device import EventKind, GpuInfo, GpuState
 from node_agent.gpu.gpu_locks import GpuLocks, Lock
 from node_agent.gpu.instrumented import InstrumentedDevices
+from node_agent.gpu.out_of_service import OutOfService
 from node_agent.gpu.selection import GpuSelection
 from node_agent.metrics import Metrics
 from node_agent.slices import device_ids, observed, states
@@ -35,6 +36,7 @@ class AgentOptions:
     discover_s: float = 10.0  # between readings of GPUs of which the driver reports nothing: events can be lost
     manage_mig_mode: GpuSelection = selection.NONE
     exclude_gpus: GpuSelection = selection.NONE
+    out_of_service_gpus: GpuSelection = selection.NONE
     observer: bool = False
     real_nodes: bool = True  # device nodes exist; with simulated GPUs there are none
 
@@ -71,6 +73,7 @@ class AgentState:
         self._new_listed_at = float("-inf")
         self._new_listing: PodResourcesView | None = None
         self._new_events: list[device.DeviceEvent] = []
+        self._new_annotation = ""
         self._refusals: list[AllocateRefusal] = []
         self.view = ObservedNode()
         self.pods: Mapping[str, PodView] | None = None
@@ -82,6 +85,8 @@ class AgentState:
         self.backoff = Backoff(self.options.retry_s, clock)
         self.faults: Mapping[str, str] = {}
         self._mode_notes: Mapping[str, str] = {}  # by GPU: why MIG mode is not in force though asked for
+        self._asked_out = OutOfService(self.options.out_of_service_gpus, self.options.exclude_gpus)
+        self._out_of_service: Mapping[str, str] = {}
         self.began = clock()
         self._infos: dict[str, GpuInfo] = {}
         self._read_all_at: float | None = None
@@ -110,6 +115,11 @@ class AgentState:
         with self._inbox:
             self._new_events += events
 
+    def on_annotation(self, text: str) -> None:
+        """What the node's annotation says is out of service."""
+        with self._inbox:
+            self._new_annotation = text
+
     def on_refusal(self, refusal: AllocateRefusal) -> None:
         """An Allocate was refused; its pod is told with the next step."""
         with self._inbox:
@@ -130,6 +140,9 @@ class AgentState:
             events, self._new_events = self._new_events, []
             pods, self.listing = self._new_pods, self._new_listing
             self.pods_listed_at = self._new_listed_at
+            annotation = self._new_annotation
+        if annotation != self._asked_out.annotation:
+            self._asked_out = replace(self._asked_out, annotation=annotation)
         if pods != self.pods:
             self.pods = pods
         for event in events:
@@ -217,6 +230,19 @@ class AgentState:
 
     # Questions
 
+    @property
+    def out_of_service(self) -> Mapping[str, str]:
+        """Why, by UUID, of the GPUs that take no new work. The same object as long as it says the same."""
+        reasons = self._asked_out.reasons(gpu.info for gpu in self.view.gpus.values())
+        if reasons != self._out_of_service:
+            self._out_of_service = reasons
+        return self._out_of_service
+
+    @property
+    def annotation_problem(self) -> str:
+        """What of the node's annotation says nothing, in words."""
+        return self._asked_out.problem([gpu.info for gpu in self.view.gpus.values()])
+
     def observe(self) -> Observation:
         """What is known at this moment. With the lock."""
         self._observation = self._observation.followed_by(
@@ -229,16 +255,18 @@ class AgentState:
                 self.backoff.stuck,
                 self.faults,
                 self._mode_notes,
+                self.out_of_service,
             )
         )
         return self._observation
 
     def whole_gpus(self) -> dict[str, bool]:
-        """GPUs to be given away whole, by UUID, and whether they are well."""
+        """GPUs to be given away whole, by UUID, and whether they are well and in service, or with a container still."""
+        out = self.out_of_service
         held = {place.gpu for place in self.observe().held}
         managed = self.options.manage_mig_mode
         return {
-            gpu.uuid: gpu.uuid not in self.faults
+            gpu.uuid: gpu.uuid not in self.faults and (gpu.uuid not in out or self._is_listed(gpu.uuid))
             for gpu in self.view.gpus.values()
             if gpu.uuid not in held
             and (
@@ -251,11 +279,11 @@ class AgentState:
         """Whether a container has a GPU as a whole, or may have got it since PodResources was asked."""
         listing = self.listing
         given_at = self.gpu_taken_at.get(gpu, float("-inf"))
-        return (
-            listing is None
-            or listing.asked_at <= given_at + self.options.grace_s
-            or gpu in listing.ids(device_ids.WHOLE_GPU)
-        )
+        return listing is None or listing.asked_at <= given_at + self.options.grace_s or self._is_listed(gpu)
+
+    def _is_listed(self, gpu: str) -> bool:
+        """Whether PodResources says that a container has a GPU as a whole."""
+        return self.listing is not None and gpu in self.listing.ids(device_ids.WHOLE_GPU)
 
     def pids(self, place: GpuPlacement) -> tuple[int, ...] | None:
         """Processes on the slice at a place; None where the driver cannot tell now."""

@@ -37,7 +37,8 @@ class NumaAlignment:
 
     def _addable_on(self, uuid: str) -> frozenset[Placement]:
         gpu = self._observation.view.gpus[uuid]
-        geometry = observed.compiled(gpu) if gpu.cuttable else None
+        in_service = uuid not in self._observation.out_of_service
+        geometry = observed.compiled(gpu) if gpu.cuttable and in_service else None
         if geometry is None:
             return frozenset()
         return observed.addable(geometry, self._taken.get(uuid, frozenset()))

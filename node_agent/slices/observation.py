@@ -41,7 +41,8 @@ _COMPARED = frozenset({"catalogues", "held", "holders", "assigned"})  # often eq
 class Observation:
     """One moment. `pods` and `listing` are None until the API server and the kubelet have answered for the first time.
 
-    `stuck` are places whose slice could not be destroyed lately. `faults` and `mode_notes` say by GPU what is wrong.
+    `stuck` are places whose slice could not be destroyed lately. `faults` and `mode_notes` say by GPU what is wrong,
+    `out_of_service` why it takes no new work.
     """
 
     view: ObservedNode = field(default_factory=ObservedNode)
@@ -52,6 +53,7 @@ class Observation:
     stuck: Mapping[GpuPlacement, float] = field(default_factory=dict)
     faults: Mapping[str, str] = field(default_factory=dict)
     mode_notes: Mapping[str, str] = field(default_factory=dict)
+    out_of_service: Mapping[str, str] = field(default_factory=dict)
 
     def followed_by(self, later: "Observation") -> "Observation":
         """The later observation, with everything known of this one that still holds; this one if nothing changed."""

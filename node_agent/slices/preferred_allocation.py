@@ -61,6 +61,8 @@ def _promised(observation: Observation, profile: str, free: set[str], chosen: Se
 def _can_be_handed_out(observation: Observation, place: GpuPlacement) -> bool:
     """Whether a slice can be there, or is: an ended pod's, offered before the agent noticed the end."""
     is_ours = place in observation.held and place not in observation.stuck
+    if place.gpu in observation.out_of_service and not is_ours:
+        return False
     return _possible(observation, place, observation.taken - {place} if is_ours else observation.taken)
 
 
@@ -107,13 +109,13 @@ def _elsewhere(
 
 
 def _states(observation: Observation, kept: Iterable[GpuPlacement]) -> list[tuple[str, GpuState]]:
-    """The GPUs that can be cut, each in the state that what stays on it makes."""
+    """The GPUs that can be cut for new work, each in the state that what stays on it makes."""
     by_gpu: dict[str, list[Placement]] = {}
     for place in sorted(set(kept)):
         by_gpu.setdefault(place.gpu, []).append(place.placement)
     states = []
     for uuid, gpu in sorted(observation.view.gpus.items(), key=lambda item: item[1].info.index):
-        geometry = observed.compiled(gpu) if gpu.cuttable else None
+        geometry = observed.compiled(gpu) if gpu.cuttable and uuid not in observation.out_of_service else None
         if geometry is None:
             continue
         try:

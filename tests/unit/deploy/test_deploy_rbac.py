@@ -29,7 +29,7 @@ QUEUE: dict[str, set[Right]] = {
 
 AGENT: dict[str, set[Right]] = {
     "follow the pods of its node": {("", "pods", verb) for verb in ("list", "watch")},
-    "read its node": {("", "nodes", "get")},
+    "read its node and follow its annotation": {("", "nodes", verb) for verb in ("get", "list", "watch")},
     "have a MigNode": {("migsched.io", "mignodes", verb) for verb in ("get", "create", "patch")},
     "report": {("migsched.io", "mignodes/status", verb) for verb in ("patch", "update")},
     "say what it did": {("", "events", "create")},

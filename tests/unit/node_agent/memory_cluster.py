@@ -25,6 +25,7 @@ class OneNodeCluster:
         self.name = node
         self.down = False
         self.labels: dict[str, str] = {}
+        self.annotations: dict[str, str] = {}
         self.status: Mapping[str, Any] = {}
         self.events: list[PodEvent] = []
         self.writes = 0
@@ -91,7 +92,7 @@ class OneNodeCluster:
     async def node(self, name: str) -> Node:
         """See Cluster."""
         self._need_up(name)
-        return Node(Meta(name, uid=f"uid-{name}", labels=dict(self.labels)))
+        return Node(Meta(name, uid=f"uid-{name}", labels=dict(self.labels), annotations=dict(self.annotations)))
 
     async def list_node(self, name: str) -> Listing[Node]:
         """See Cluster."""
@@ -116,6 +117,12 @@ class OneNodeCluster:
     async def relabel(self, labels: Mapping[str, str]) -> None:
         """Somebody sets labels of the node."""
         self.labels |= labels
+        self._relabelled += 1
+        await self._notify()
+
+    async def annotate(self, annotations: Mapping[str, str]) -> None:
+        """Somebody replaces the annotations of the node."""
+        self.annotations = dict(annotations)
         self._relabelled += 1
         await self._notify()
 

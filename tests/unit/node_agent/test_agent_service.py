@@ -346,6 +346,20 @@ async def test_the_operators_labels_are_set_back(bench: AgentSurroundings) -> No
     assert bench.cluster.labels["nvidia.com/gpu.deploy.mig-manager"] == "false"
 
 
+async def test_the_nodes_annotation_takes_a_gpu_out_of_service(bench: AgentSurroundings) -> None:
+    """A person annotates the node and the MigNode says it, without a restart; the same with the way back."""
+
+    def message() -> str:
+        return next((str(gpu.get("message", "")) for gpu in bench.cluster.status.get("gpus", ())), "")
+
+    async with bench.agent():
+        await bench.kubelet.until(ONE)
+        await bench.cluster.annotate({"migsched.io/out-of-service": bench.gpu.uuid})
+        await bench.cluster.until(lambda: message().startswith("out of service"))
+        await bench.cluster.annotate({})
+        await bench.cluster.until(lambda: message() == "")
+
+
 async def test_an_unchanged_node_is_not_reported_again(bench: AgentSurroundings) -> None:
     """However many steps find the same, one status is written."""
     async with bench.agent() as (service, _):
