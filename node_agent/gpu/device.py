@@ -236,27 +236,28 @@ class EventKind(StrEnum):
 
     GEOMETRY_CHANGED = "geometry-changed"  # a hint without detail: enumerate again
     FAULT = "fault"  # an XID error
+    MEMORY_FAULT = "memory-fault"  # uncorrectable; the XID that often comes with it is an event of its own
 
 
-# XIDs that an application provokes by itself; they say nothing about the health of the GPU (NVIDIA's device plugin
-# passes over the same ones): 13 engine exception, 31 page fault, 43 and 45 reset channel, 68 video, 109 context switch.
-APPLICATION_XIDS = frozenset({13, 31, 43, 45, 68, 109})
+class MemoryFault(StrEnum):
+    """An uncorrectable error of a GPU's memory, as events other than XIDs tell it."""
+
+    DOUBLE_BIT = "double-bit"
+    CONTAINED = "contained"  # only the applications that used the memory are hurt
+    UNCONTAINED = "uncontained"  # anything on the GPU may be
+    RETIREMENT_FAILED = "retirement-failed"  # the bad memory could not be taken out of use
 
 
 @dataclass(frozen=True, slots=True)
 class DeviceEvent:
-    """One event. A fault without `gi_id` concerns every slice of the GPU."""
+    """One event. A fault without `gi_id` concerns every slice of the GPU; a memory fault never has one."""
 
     gpu_uuid: str
     kind: EventKind
     xid: int | None = None
     gi_id: int | None = None
     ci_id: int | None = None
-
-    @property
-    def critical(self) -> bool:
-        """It says that the hardware is unwell."""
-        return self.kind is EventKind.FAULT and self.xid not in APPLICATION_XIDS
+    memory_fault: MemoryFault | None = None
 
 
 class MigDevices(Protocol):
@@ -311,6 +312,13 @@ class MigDevices(Protocol):
 
     def set_mode(self, gpu: str, enabled: bool) -> ModeChange:
         """Ask for MIG mode on or off. A change that only becomes pending is an answer, not an error."""
+        ...
+
+    def energy_mj(self, gpu: str) -> int:
+        """Energy used since the driver began to drive the GPU, in mJ: less than before only after a reload or reset.
+
+        Raises NotSupportedError where the GPU does not count it.
+        """
         ...
 
     def wait(self, timeout_s: float) -> tuple[DeviceEvent, ...]:

@@ -61,6 +61,10 @@ class InstrumentedDevices:
         """See MigDevices."""
         return self._call(self._inner.set_mode, gpu, enabled)
 
+    def energy_mj(self, gpu: str) -> int:
+        """See MigDevices."""
+        return self._call(self._inner.energy_mj, gpu)
+
     def wait(self, timeout_s: float) -> tuple[device.DeviceEvent, ...]:
         """See MigDevices. Not timed: it waits on purpose."""
         with self._lock.released():

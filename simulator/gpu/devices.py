@@ -17,6 +17,7 @@ from simulator.gpu.faults import Call, Gate
 from simulator.gpu.gpu import SimulatedGpu
 from simulator.gpu.pci import pci_bus_id
 
+_MEMORY_FAULTS = {kind: fault for fault, kind in events.MEMORY_FAULTS.items()}
 CREATE_SYMBOL = "nvmlDeviceCreateGpuInstanceWithPlacement"  # older drivers choose the place themselves
 
 
@@ -118,6 +119,12 @@ class SimulatedDevices:
                 simulated.set_mode(enabled), device.ModeState(simulated.mode.current, simulated.mode.pending)
             )
 
+    def energy_mj(self, gpu: str) -> int:
+        """See MigDevices."""
+        simulated = self.driver.find(gpu)
+        with self._call(Call.ENERGY, simulated):
+            return simulated.energy_mj()
+
     def wait(self, timeout_s: float) -> tuple[device.DeviceEvent, ...]:
         """See MigDevices."""
         reported = []
@@ -199,5 +206,7 @@ def _why_not_for_computing(gpu: SimulatedGpu) -> str:
 def _event(event: events.GpuEvent) -> device.DeviceEvent:
     if event.kind == events.MIG_CONFIG_CHANGE:
         return device.DeviceEvent(event.gpu, device.EventKind.GEOMETRY_CHANGED)
+    if event.kind in _MEMORY_FAULTS:
+        return device.DeviceEvent(event.gpu, device.EventKind.MEMORY_FAULT, memory_fault=_MEMORY_FAULTS[event.kind])
     ids = [None if id_ == events.NOT_ATTRIBUTED else id_ for id_ in (event.gi_id, event.ci_id)]
     return device.DeviceEvent(event.gpu, device.EventKind.FAULT, event.data, ids[0], ids[1])

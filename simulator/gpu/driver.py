@@ -169,17 +169,29 @@ class SimulatedDriver:
                 queue.put(event)
 
     def xid(self, gpu: str, xid: int, gi_id: int | None = None, ci_id: int | None = None) -> None:
-        """An XID error happens on a GPU, attributed to an instance or not."""
+        """An XID error happens on a GPU that works, attributed to an instance or not."""
+        self.find(gpu).work()
         unknown = events.NOT_ATTRIBUTED
         self.emit(
             GpuEvent(gpu, events.XID, xid, unknown if gi_id is None else gi_id, unknown if ci_id is None else ci_id)
         )
+
+    def memory_fault(self, gpu: str, fault: device.MemoryFault) -> None:
+        """An uncorrectable memory error happens on a GPU that works."""
+        self.find(gpu).work()
+        self.emit(GpuEvent(gpu, events.MEMORY_FAULTS[fault]))
 
     # --- what happens to a driver
 
     def lose(self, uuid: str) -> None:
         """A GPU falls off the bus."""
         self.find(uuid).lost = True
+
+    def reset(self, uuid: str) -> None:
+        """A GPU is reset: its instances are gone."""
+        with self._lock:
+            self.find(uuid).lost = False
+            self.find(uuid).reset()
 
     def restart(self) -> None:
         """The driver is reloaded, or the node reboots: instances are gone, and so is every handle."""

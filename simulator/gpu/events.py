@@ -4,9 +4,17 @@ import threading
 from collections import deque
 from dataclasses import dataclass
 
+from node_agent.gpu.device import MemoryFault
+
 XID = 0x8  # nvmlEventTypeXidCriticalError
 MIG_CONFIG_CHANGE = 0x100  # nvmlEventMigConfigChange
-SUPPORTED = XID | MIG_CONFIG_CHANGE
+MEMORY_FAULTS = {
+    MemoryFault.DOUBLE_BIT: 0x2,  # nvmlEventTypeDoubleBitEccError
+    MemoryFault.RETIREMENT_FAILED: 0x800,  # nvmlEventTypeDramRetirementFailure
+    MemoryFault.CONTAINED: 0x1000,  # nvmlEventTypeNonFatalPoisonError
+    MemoryFault.UNCONTAINED: 0x2000,  # nvmlEventTypeFatalPoisonError
+}
+SUPPORTED = XID | MIG_CONFIG_CHANGE | sum(MEMORY_FAULTS.values())
 NOT_ATTRIBUTED = 0xFFFFFFFF
 
 

@@ -31,6 +31,7 @@ class Call(StrEnum):
     MIG_DEVICE = "nvmlDeviceGetMigDeviceHandleByIndex"
     UUID = "nvmlDeviceGetUUID"
     PROCESSES = "nvmlDeviceGetComputeRunningProcesses"
+    ENERGY = "nvmlDeviceGetTotalEnergyConsumption"
     EVENTS = "nvmlEventSetWait"
 
 

@@ -68,6 +68,7 @@ class SimulatedGpu:
         self._instances: dict[int, device.GpuInstance] = {}
         self._serials: dict[tuple[int, int | None], int] = {}
         self._made = 0
+        self._energy_mj = 0
 
     # --- what there is
 
@@ -111,6 +112,19 @@ class SimulatedGpu:
         instance = self.instance(gi_id)
         nominal = self.catalogue.profile(instance.profile).memory_mib or 0
         return nominal - (128 if instance.start else 0)
+
+    def energy_mj(self) -> int:
+        """Energy used since the last reset, in mJ: a little more each time."""
+        self._energy_mj += 1
+        return self._energy_mj
+
+    def work(self) -> None:
+        """An application does something, which takes energy."""
+        self._energy_mj += 1_000_000
+
+    def forget_energy(self) -> None:
+        """The counter begins anew without a reset: the driver unloaded the GPU's state while nothing used it."""
+        self._energy_mj = 0
 
     # --- cutting
 
@@ -245,6 +259,7 @@ class SimulatedGpu:
     def reset(self) -> None:
         """A GPU reset or a reboot: instances and processes are gone, a pending mode comes into force or is lost."""
         self.users.clear()
+        self._energy_mj = 0
         self.mode.reset()
         self._wipe()
 

@@ -62,6 +62,14 @@ def handle_by_pci_bus_id(session: Session, bus_id: int | None, handle: int | Non
         structs.put(handle, ctypes.c_void_p, session.handles.of(gpu))
 
 
+@export("nvmlDeviceGetTotalEnergyConsumption", parameters=(Handle, Ref))
+def energy(session: Session, handle: int | None, energy_mj: int | None) -> None:
+    """nvmlDeviceGetTotalEnergyConsumption."""
+    gpu = session.handles.gpu(handle)
+    with session.driver.call(Call.ENERGY, gpu):
+        structs.put(energy_mj, ctypes.c_ulonglong, gpu.energy_mj())
+
+
 @export("nvmlDeviceGetName", parameters=(Handle, Ref, Number))
 def name(session: Session, handle: int | None, text: int | None, size: int) -> None:
     """nvmlDeviceGetName: a MIG device's is its GPU's with the profile."""

@@ -163,6 +163,11 @@ class NvmlDevices:
         self._describe(board)
         return change
 
+    def energy_mj(self, gpu: str) -> int:
+        """See MigDevices."""
+        board = self._gpu(gpu)
+        return self._read(board, "ask for energy", lambda _: self._driver.energy_mj(board.handle))
+
     def wait(self, timeout_s: float) -> tuple[device.DeviceEvent, ...]:
         """See MigDevices."""
         return self._watch.wait(timeout_s)

@@ -17,17 +17,15 @@ from types import ModuleType
 from typing import Any
 
 from node_agent.gpu import device
-from node_agent.gpu.nvml import failures, library_file
+from node_agent.gpu.nvml import failures, library_file, raw_events
+from node_agent.gpu.nvml.raw_events import RawEvent
 
 Handle = Any  # a ctypes pointer to one of NVML's opaque structs
 Observer = Callable[[str, float, int], None]  # NVML function, seconds it took, return code
 
 _FIELD_RESETLESS = 184  # NVML_FI_DEV_IS_RESETLESS_MIG_SUPPORTED
 _TIMEOUT = 10
-_NOT_ATTRIBUTED = 0xFFFFFFFF
 _MIB = 1 << 20
-_XID = 0x8  # nvmlEventTypeXidCriticalError
-_MIG_CONFIG_CHANGE = 0x100  # nvmlEventMigConfigChange
 _copies = itertools.count()
 
 
@@ -67,17 +65,6 @@ class InstanceInfo:
     profile_id: int
     start: int
     size: int
-
-
-@dataclass(frozen=True, slots=True)
-class RawEvent:
-    """An event; `handle` is the GPU's, as an address."""
-
-    handle: int
-    is_xid: bool
-    data: int
-    gi_id: int | None
-    ci_id: int | None
 
 
 class Driver:
@@ -184,6 +171,10 @@ class Driver:
     def set_mode(self, handle: Handle, enabled: bool) -> int:
         """Ask for MIG mode: the activation status, 0 when in force now; other than 0 is no error of the call."""
         return int(self._call("nvmlDeviceSetMigMode", handle, int(enabled)))
+
+    def energy_mj(self, handle: Handle) -> int:
+        """Energy used since the driver was last loaded, in mJ."""
+        return int(self._call("nvmlDeviceGetTotalEnergyConsumption", handle))
 
     def toggle_needs_reset(self, handle: Handle) -> bool | None:
         """Whether MIG mode changes only with a reset of the GPU; None where the driver does not tell."""
@@ -302,8 +293,8 @@ class Driver:
                 by_pid[process.pid] = device.GpuProcess(
                     process.pid,
                     None if process.usedGpuMemory is None else process.usedGpuMemory // _MIB,
-                    _attributed(process.gpuInstanceId),
-                    _attributed(process.computeInstanceId),
+                    raw_events.attributed(process.gpuInstanceId),
+                    raw_events.attributed(process.computeInstanceId),
                 )
         return [by_pid[pid] for pid in sorted(by_pid)]
 
@@ -328,9 +319,9 @@ class Driver:
         self._call("nvmlEventSetFree", event_set)
 
     def register(self, handle: Handle, event_set: Handle) -> None:
-        """Listen to a GPU's XID errors and MIG changes, as far as it supports them."""
+        """Listen to a GPU's XID and memory errors and MIG changes, as far as it supports them."""
         supported = int(self._call("nvmlDeviceGetSupportedEventTypes", handle))
-        kinds = (_XID | _MIG_CONFIG_CHANGE) & supported
+        kinds = raw_events.KINDS & supported
         if kinds:
             self._call("nvmlDeviceRegisterEvents", handle, kinds, event_set)
 
@@ -342,13 +333,7 @@ class Driver:
             if getattr(error.__cause__, "value", None) == _TIMEOUT:
                 return None
             raise
-        return RawEvent(
-            address(event.device),
-            bool(event.eventType & _XID),
-            int(event.eventData),
-            _attributed(event.gpuInstanceId),
-            _attributed(event.computeInstanceId),
-        )
+        return raw_events.read(event, address(event.device))
 
     def _list(self, name: str, parent: Handle, profile_id: int, most: int, kind: Any) -> list[Handle]:
         """Instances of a profile. A new array each time, because its elements are its memory, not copies."""
@@ -367,10 +352,6 @@ NEEDED = (
 def address(handle: Handle) -> int:
     """The address a handle stands for."""
     return ctypes.cast(handle, ctypes.c_void_p).value or 0
-
-
-def _attributed(number: int) -> int | None:
-    return None if number == _NOT_ATTRIBUTED else number
 
 
 def _instance_info(info: Any) -> InstanceInfo:

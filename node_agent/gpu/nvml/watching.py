@@ -9,8 +9,9 @@ import time
 from contextlib import suppress
 
 from node_agent.gpu import device
-from node_agent.gpu.nvml.driver import Driver, Handle, RawEvent, address
+from node_agent.gpu.nvml.driver import Driver, Handle, address
 from node_agent.gpu.nvml.lane import Lane
+from node_agent.gpu.nvml.raw_events import RawEvent
 
 _SLICE_S = 1.0  # a wait inside the driver cannot be interrupted, so waits are cut into such pieces
 _GRACE_S = 10.0
@@ -86,6 +87,8 @@ class Watch:
 
     @staticmethod
     def _event(uuid: str, raw: RawEvent) -> device.DeviceEvent:
+        if raw.memory_fault is not None:
+            return device.DeviceEvent(uuid, device.EventKind.MEMORY_FAULT, memory_fault=raw.memory_fault)
         if not raw.is_xid:
             return device.DeviceEvent(uuid, device.EventKind.GEOMETRY_CHANGED)
         return device.DeviceEvent(uuid, device.EventKind.FAULT, raw.data, raw.gi_id, raw.ci_id)

@@ -171,6 +171,10 @@ class RemoteDevices:
         change: device.ModeChange = self._ask("set_mode", gpu, enabled)
         return change
 
+    def energy_mj(self, gpu: str) -> int:
+        """See MigDevices."""
+        return int(self._ask("energy_mj", gpu))
+
     def wait(self, timeout_s: float) -> tuple[device.DeviceEvent, ...]:
         """See MigDevices."""
         found: tuple[device.DeviceEvent, ...] = self._ask("wait", timeout_s)
