@@ -124,6 +124,11 @@ class _Owner(_Wire, frozen=True):
     container: str = ""
 
 
+class _Illness(_Wire, frozen=True):
+    since: Annotated[str, msgspec.Meta(max_length=64)]
+    message: _Text
+
+
 class _Slice(_Wire, frozen=True):
     profile: _Name
     start: _Count
@@ -133,6 +138,7 @@ class _Slice(_Wire, frozen=True):
     gpu_instance_id: int | None = None
     compute_instance_id: int | None = None
     owner: _Owner | None = None
+    illness: _Illness | None = None
 
 
 class _Gpu(_Wire, frozen=True):
@@ -144,6 +150,7 @@ class _Gpu(_Wire, frozen=True):
     healthy: bool = True
     message: _Text = ""
     slices: Annotated[tuple[_Slice, ...], msgspec.Meta(max_length=64)] = ()
+    illness: _Illness | None = None
 
 
 class _Summary(_Wire, frozen=True, omit_defaults=False):
@@ -255,6 +262,7 @@ def _gpu(wire: _Gpu, by_name: Mapping[str, catalogue.Catalogue]) -> report.GpuRe
         slices=tuple(_slice(s) for s in wire.slices),
         healthy=wire.healthy,
         message=wire.message,
+        illness=_illness(wire.illness),
     )
     contradiction = gpu.contradiction()
     if contradiction is not None:
@@ -271,7 +279,12 @@ def _slice(wire: _Slice) -> report.Slice:
         mig_uuid=wire.mig_uuid,
         gpu_instance_id=wire.gpu_instance_id,
         compute_instance_id=wire.compute_instance_id,
+        illness=_illness(wire.illness),
     )
+
+
+def _illness(wire: _Illness | None) -> report.Illness | None:
+    return None if wire is None else report.Illness(wire.since, wire.message)
 
 
 def encode_status(node: report.NodeReport, *, agent_version: str, mode: str) -> dict[str, Any]:
@@ -303,7 +316,7 @@ def _names(catalogues: Iterable[catalogue.Catalogue]) -> dict[catalogue.Catalogu
 
 def _summary(node: report.NodeReport, names: Mapping[catalogue.Catalogue, str]) -> _Summary:
     slices = [s for g in node.gpus for s in g.slices]
-    taken = [s for g in node.gpus if g.usable for s in g.slices if s.state is not report.SliceState.IDLE]
+    taken = [s for g in node.gpus if g.usable for s in g.slices if not s.free]
     total = sum(g.catalogue.memory_slices for g in node.gpus if g.usable and g.catalogue)
     return _Summary(
         models=",".join(dict.fromkeys(catalogue_.model for catalogue_ in names)),
@@ -345,6 +358,7 @@ def _wire_gpu(gpu: report.GpuReport, catalogue_name: str) -> _Gpu:
         healthy=gpu.healthy,
         message=gpu.message,
         slices=tuple(_wire_slice(s) for s in gpu.slices),
+        illness=_wire_illness(gpu.illness),
     )
 
 
@@ -359,4 +373,9 @@ def _wire_slice(slice_: report.Slice) -> _Slice:
         gpu_instance_id=slice_.gpu_instance_id,
         compute_instance_id=slice_.compute_instance_id,
         owner=None if owner is None else _Owner(owner.namespace, owner.pod, owner.uid, owner.container),
+        illness=_wire_illness(slice_.illness),
     )
+
+
+def _wire_illness(illness: report.Illness | None) -> _Illness | None:
+    return None if illness is None else _Illness(illness.since, illness.message[:1024])

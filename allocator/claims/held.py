@@ -60,6 +60,8 @@ def taken(
         elif slice_.state is SliceState.ALLOCATED and key[0] not in ignore and (key[0] or key[1] not in accounted):
             is_going = (key[0] or GpuPlacement(gpu.uuid, key[1])) in left
             (going if is_going else present).add(key)
+        elif slice_.state is SliceState.IDLE and not slice_.free:
+            going.add(("", slice_.placement))  # ill: not given away before it is gone; whoever has a claim there waits
     together = [placement for _, placement in sorted(present)]
     for _, placement in sorted(going):
         if _fit(gpu, [*together, *mine, placement]):

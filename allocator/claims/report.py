@@ -43,6 +43,14 @@ class Owner:
 
 
 @dataclass(frozen=True, slots=True)
+class Illness:
+    """Why the driver's errors make a slice or a GPU ill, and since when (RFC 3339)."""
+
+    since: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
 class Slice:
     """A slice that exists on a GPU."""
 
@@ -52,6 +60,12 @@ class Slice:
     mig_uuid: str = ""
     gpu_instance_id: int | None = None
     compute_instance_id: int | None = None
+    illness: Illness | None = None
+
+    @property
+    def free(self) -> bool:
+        """Its place may be given away: it is destroyed if that is wanted. An ill one has to be gone first."""
+        return self.state is SliceState.IDLE and self.illness is None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +80,7 @@ class GpuReport:
     slices: tuple[Slice, ...] = ()
     healthy: bool = True
     message: str = ""
+    illness: Illness | None = None
 
     @property
     def usable(self) -> bool:
