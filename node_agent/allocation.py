@@ -46,15 +46,17 @@ class Allocation:
     def offers(self) -> dict[str, dict[str, DeviceOffer]]:
         """Device ids and what the kubelet is told of them, by resource.
 
-        Every placement is offered, and healthy unless its GPU is out of service: which of them can exist together is
-        the scheduler's and Allocate's concern, and an id that a container has must never look unwell for want of room.
+        Every placement is offered, and healthy unless its GPU is ill or out of service: which of them can exist
+        together is the scheduler's and Allocate's concern, and an id that a container has must never look unwell for
+        want of room.
         """
         with self._state.lock:
             observation = self._state.observe()
             numa = NumaAlignment(observation)
             offers: dict[str, dict[str, DeviceOffer]] = {}
             for device_id, place in observation.offered.items():
-                healthy = place.gpu not in observation.out_of_service or place in observation.held
+                in_service = place.gpu not in observation.out_of_service or place in observation.held
+                healthy = in_service and observation.closed(place.gpu) is None
                 offer = DeviceOffer(healthy, numa.of_slice(place))
                 offers.setdefault(device_ids.resource(place), {})[device_id] = offer
             for uuid, well in self._state.whole_gpus().items():
@@ -94,6 +96,7 @@ class Allocation:
         with self._state.gpu_locks.hold(gpus):
             self._state.ingest()
             self._state.refresh_gpus(gpus)
+            self._refuse_ill(places)
             self._refuse_if_used(places)
             _refuse_new_work(self._state.observe(), places)
             self._create(self._state.observe(), places)
@@ -109,9 +112,19 @@ class Allocation:
             if out is not None:
                 raise AllocationError(f"GPU {uuid} is {out}")
             if not offered[uuid]:
-                raise AllocationError(f"GPU {uuid} is not well: {self._state.faults.get(uuid, 'see the MigNode')}")
+                mark = self._state.observe().closed(uuid)
+                raise AllocationError(f"GPU {uuid} is ill: {mark.message if mark else 'see the MigNode'}")
         self._state.gpu_taken_at.update(dict.fromkeys(ids, self._state.clock()))
         return self._injection.for_gpus(self._state.observe(), ids)
+
+    def _refuse_ill(self, places: Iterable[GpuPlacement]) -> None:
+        """An ill slice is cut anew before anybody gets it: at once where it is free, later where a container had it."""
+        observation = self._state.observe()
+        for place in places:
+            if closed := observation.closed(place.gpu):
+                raise AllocationError(f"GPU {place.gpu} is ill: {closed.message}")
+            if place in observation.held and (mark := observation.condemned(place)):
+                raise AllocationError(f"{place} is ill: {mark.message}", retryable=True)
 
     def _refuse_if_used(self, places: Iterable[GpuPlacement]) -> None:
         """A slice may still be used by a pod that the kubelet has forgotten already."""
@@ -209,6 +222,7 @@ def _ready(observation: Observation, place: GpuPlacement) -> bool:
         and instance is not None
         and instance.whole
         and record.gi_id == instance.gi_id
+        and observation.condemned(place) is None
     )
 
 

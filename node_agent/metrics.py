@@ -65,10 +65,29 @@ class Metrics:
         self.failures = Counter(
             "migsched_agent_failures_total", "Steps that failed, by action.", ["action"], registry=self.registry
         )
+        self.xids = Counter(
+            "migsched_agent_xids_total",
+            "XID errors that the driver reported, by number (other: not in the catalogue) and class.",
+            ["xid", "class"],
+            registry=self.registry,
+        )
+        self.memory_faults = Counter(
+            "migsched_agent_memory_faults_total",
+            "Uncorrectable memory errors that the driver reported beside XIDs.",
+            ["kind", "class"],
+            registry=self.registry,
+        )
+        self.ill = Gauge(
+            "migsched_agent_ill", "What is ill now: whole GPUs and slices.", ["subject"], registry=self.registry
+        )
         self.steps = Counter("migsched_agent_steps_total", "Observe-plan-actuate steps.", registry=self.registry)
         self.registered = Gauge(
             "migsched_agent_registered_resources", "Resources the kubelet knows from us.", registry=self.registry
         )
+
+    def count_fault(self, code: str, fault_class: str, *, memory: bool) -> None:
+        """Count a fault: an XID, or an error of memory."""
+        (self.memory_faults if memory else self.xids).labels(code, fault_class).inc()
 
     def show(self, report: NodeReport) -> None:
         """Bring the gauges that describe slices up to date."""
@@ -77,6 +96,8 @@ class Metrics:
         self._shown = report
         self.slices.clear()
         self.slice_info.clear()
+        self.ill.labels("gpu").set(sum(gpu.illness is not None for gpu in report.gpus))
+        self.ill.labels("slice").set(sum(slice_.illness is not None for gpu in report.gpus for slice_ in gpu.slices))
         for gpu in report.gpus:
             for slice_ in gpu.slices:
                 owner = slice_.owner

@@ -16,6 +16,7 @@ from node_agent.cluster import pods
 from node_agent.cluster.pod_events import PodEvents
 from node_agent.containers import cdi
 from node_agent.containers.injection import Injection
+from node_agent.health import marks
 from node_agent.metrics import Metrics
 from node_agent.mig_mode import ModeSwitch
 from node_agent.report import ReadyReason, StepOutcome
@@ -55,6 +56,7 @@ class Reconciler:
         with state.lock:
             if not state.options.observer:
                 state.journal.load()
+                state.journal.mark(marks.under(state.journal.marks.values(), state.options.health))
         state.refresh()
         with state.lock:
             state.taken_at = dict.fromkeys(state.journal.records, state.clock())
@@ -96,10 +98,12 @@ class Reconciler:
         """See to each GPU under its lock; a GPU whose lock an Allocate has is left for the next step."""
         state = self._state
         with state.lock:
+            state.journal.keep_marks()
             self._observe_pods(state.observe())
         if state.options.manage_mig_mode:
             self._modes.switch()
         with state.lock:
+            self._end_whole_use(state.observe())
             observation = state.observe()
         listed = _listed_by_gpu(observation)
         for gpu in sorted({*observation.view.gpus, *observation.records_by_gpu}):
@@ -121,6 +125,7 @@ class Reconciler:
         with state.lock:
             observation = state.observe()
             self._report_misfits(observation, blocked)
+            self._report_ill(observation)
             state.journal.flush()
             if self._specs is not None:
                 lacking = self._specs.sync(self._injection.wanted(observation))
@@ -240,7 +245,20 @@ class Reconciler:
             return
         self._state.journal.revoke([device_ids.device_id(record.place)])
         self._state.journal.apply(record.place, SliceEvent.FREE, owner=None)
+        self._end_of_use(record.place)
         _log.info("freed", place=str(record.place), owner=owner)
+
+    def _end_of_use(self, place: GpuPlacement) -> None:
+        """No container has a slice any more and no process is on it: that is all its mark may wait for."""
+        journal, instance = self._state.journal, self._state.view.instance(place)
+        if instance is not None:
+            journal.mark(marks.after_use(journal.marks, (place.gpu, instance.gi_id)))
+
+    def _end_whole_use(self, observation: Observation) -> None:
+        """The same of GPUs that containers get whole."""
+        for gpu, gi_id in observation.marks:
+            if gi_id is None and not self._state.may_be_used(gpu):
+                self._state.journal.mark(marks.after_use(self._state.journal.marks, (gpu, None)))
 
     # What pods are told
 
@@ -272,6 +290,18 @@ class Reconciler:
                 waiting = pods.waiting_for((self._state.pods or {}).values(), profile)
                 if len(waiting) == 1:
                     self._events.failed(waiting[0], refusal.message)
+
+    def _report_ill(self, observation: Observation) -> None:
+        """Tell the pods that have an ill slice, or a slice of an ill GPU."""
+        if not observation.marks:
+            return
+        for place, record in observation.held.items():
+            pod = (observation.pods or {}).get(record.owner.uid) if record.owner else None
+            if pod is not None and not pod.over:
+                if mark := observation.slice_mark(place):
+                    self._events.ill(pod, f"{place}: {mark.message}")
+                if mark := observation.gpu_mark(place.gpu):
+                    self._events.ill(pod, f"GPU {place.gpu}: {mark.message}")
 
     def _report_misfits(self, observation: Observation, blocked: Sequence[Blocked]) -> None:
         """Tell pods whose slice cannot be had: a promise without room elsewhere, or one that vanished for good."""

@@ -9,10 +9,11 @@ from enum import StrEnum
 from typing import Any
 
 from allocator.claims import contract
-from allocator.claims.report import GpuReport, MigMode, NodeReport, Owner, Slice, SliceState
+from allocator.claims.report import GpuReport, Illness, MigMode, NodeReport, Owner, Slice, SliceState
 from allocator.mig.profile import GpuPlacement
 from node_agent.cluster.port import PodEvent
 from node_agent.gpu.device import GpuInstance, GpuState
+from node_agent.health.marks import Mark
 from node_agent.slices import observed, ownership, states
 from node_agent.slices.observation import Observation
 from node_agent.slices.observed import ObservedGpu
@@ -75,18 +76,17 @@ def node_report(node: str, observation: Observation, *, observer: bool) -> NodeR
 
 
 def _gpu(gpu: ObservedGpu, observation: Observation, observer: bool) -> GpuReport:
-    info, faults = gpu.info, observation.faults
+    info, closed = gpu.info, observation.closed(gpu.uuid)
     out = observation.out_of_service.get(gpu.uuid, "")
-    message = out or faults.get(gpu.uuid, "") or observation.mode_notes.get(gpu.uuid, "") or gpu.trouble or info.detail
-    healthy = not gpu.unread and info.state in _WELL and gpu.uuid not in faults and not out
+    ill = closed.message if closed else ""
+    message = ill or out or observation.mode_notes.get(gpu.uuid, "") or gpu.trouble or info.detail
+    healthy = not gpu.unread and info.state in _WELL and closed is None and not out
     if not healthy and not message:
         message = f"GPU is {info.state.value}"
-    if observer:
-        slices = [_observed(instance, observation) for instance in gpu.instances]
-    else:
-        slices = [
-            _slice(GpuPlacement(gpu.uuid, instance.placement), instance, observation) for instance in gpu.instances
-        ]
+    report_slice = _observed if observer else _slice
+    slices = [
+        report_slice(GpuPlacement(gpu.uuid, instance.placement), instance, observation) for instance in gpu.instances
+    ]
     return GpuReport(
         uuid=gpu.uuid,
         index=info.index,
@@ -98,7 +98,12 @@ def _gpu(gpu: ObservedGpu, observation: Observation, observer: bool) -> GpuRepor
         else (),
         healthy=healthy,
         message=message[:1024],
+        illness=_illness(observation.gpu_mark(gpu.uuid)),
     )
+
+
+def _illness(mark: Mark | None) -> Illness | None:
+    return None if mark is None else Illness(mark.since, mark.message[:1024])
 
 
 def _mode(gpu: ObservedGpu) -> MigMode:
@@ -112,25 +117,30 @@ def _mode(gpu: ObservedGpu) -> MigMode:
 
 def _slice(place: GpuPlacement, instance: GpuInstance, observation: Observation) -> Slice:
     record = observation.records.get(place)
-    if record is None:
-        return _reported(instance, SliceState.FOREIGN, None)
-    if record.state in (RecordState.CUTTING, RecordState.RESTORING) or observed.is_it(record, instance):
-        if record.state in states.HELD:
-            return _reported(instance, SliceState.ALLOCATED, record.owner)
-        return _reported(instance, SliceState.ALLOCATED if place in observation.stuck else SliceState.IDLE, None)
-    return _reported(instance, SliceState.FOREIGN, None)
+    state, owner = SliceState.FOREIGN, None
+    if record is not None and (
+        record.state in (RecordState.CUTTING, RecordState.RESTORING) or observed.is_it(record, instance)
+    ):
+        is_held = record.state in states.HELD
+        state = SliceState.ALLOCATED if is_held or place in observation.stuck else SliceState.IDLE
+        owner = record.owner if is_held else None
+    return _reported(place, instance, observation, state, owner)
 
 
-def _observed(instance: GpuInstance, observation: Observation) -> Slice:
+def _observed(place: GpuPlacement, instance: GpuInstance, observation: Observation) -> Slice:
     """Beside NVIDIA's own plugin, whose device ids are MIG UUIDs. PodResources names pods; one whose UID the API server
     does not tell is left out, and the slice is allocated without an owner.
     """
     for (_, device_id), holder in observation.holders.items():
         if instance.mig_uuid is not None and device_id == instance.mig_uuid:
-            return _reported(instance, SliceState.ALLOCATED, ownership.named(holder, observation.pods or {}))
-    return _reported(instance, SliceState.FOREIGN, None)
+            owner = ownership.named(holder, observation.pods or {})
+            return _reported(place, instance, observation, SliceState.ALLOCATED, owner)
+    return _reported(place, instance, observation, SliceState.FOREIGN, None)
 
 
-def _reported(instance: GpuInstance, state: SliceState, owner: Owner | None) -> Slice:
+def _reported(
+    place: GpuPlacement, instance: GpuInstance, observation: Observation, state: SliceState, owner: Owner | None
+) -> Slice:
     ci = instance.compute_instances[0].ci_id if instance.compute_instances else None
-    return Slice(instance.placement, state, owner, instance.mig_uuid or "", instance.gi_id, ci)
+    illness = _illness(observation.slice_mark(place))
+    return Slice(instance.placement, state, owner, instance.mig_uuid or "", instance.gi_id, ci, illness)

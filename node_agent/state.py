@@ -8,16 +8,23 @@ GPU is changed only by the holder of that GPU's lock (`gpu_locks`). `observe` gi
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
+import structlog
+
 from allocator.mig.profile import GpuPlacement
+from kubeclient import timestamps
 from node_agent.cluster.pods import PodView
 from node_agent.gpu import device, selection
-from node_agent.gpu.device import EventKind, GpuInfo, GpuState
+from node_agent.gpu.device import GpuInfo, GpuState
 from node_agent.gpu.gpu_locks import GpuLocks, Lock
 from node_agent.gpu.instrumented import InstrumentedDevices
 from node_agent.gpu.out_of_service import OutOfService
 from node_agent.gpu.selection import GpuSelection
+from node_agent.health import faults, marks
+from node_agent.health.faults import Fault
+from node_agent.health.policy import HealthPolicy
 from node_agent.metrics import Metrics
 from node_agent.slices import device_ids, observed, states
 from node_agent.slices.backoff import Backoff
@@ -25,6 +32,9 @@ from node_agent.slices.journal import Journal
 from node_agent.slices.observation import Observation
 from node_agent.slices.observed import ObservedGpu, ObservedNode
 from node_agent.slices.ownership import PodResourcesView
+
+HEALTH = HealthPolicy()
+_log = structlog.get_logger("agent")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +49,7 @@ class AgentOptions:
     out_of_service_gpus: GpuSelection = selection.NONE
     observer: bool = False
     real_nodes: bool = True  # device nodes exist; with simulated GPUs there are none
+    health: HealthPolicy = HEALTH
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +77,7 @@ class AgentState:
         self.gpu_locks = GpuLocks(self.lock)
         self.devices = InstrumentedDevices(devices, self.lock, metrics)
         self.journal = journal
+        self._metrics = metrics
         self.options = options or AgentOptions()
         self.clock = clock
         self._inbox = threading.Lock()
@@ -83,7 +95,6 @@ class AgentState:
         self.taken_at: dict[GpuPlacement, float] = {}
         self.gpu_taken_at: dict[str, float] = {}
         self.backoff = Backoff(self.options.retry_s, clock)
-        self.faults: Mapping[str, str] = {}
         self._mode_notes: Mapping[str, str] = {}  # by GPU: why MIG mode is not in force though asked for
         self._asked_out = OutOfService(self.options.out_of_service_gpus, self.options.exclude_gpus)
         self._out_of_service: Mapping[str, str] = {}
@@ -111,7 +122,7 @@ class AgentState:
                 self._new_listing = listing
 
     def on_events(self, events: Iterable[device.DeviceEvent]) -> None:
-        """What the driver reported: a fault that concerns a whole GPU marks it until the agent is restarted."""
+        """What the driver reported: what it says is ill is known with the next `ingest`."""
         with self._inbox:
             self._new_events += events
 
@@ -147,9 +158,29 @@ class AgentState:
             self.pods = pods
         for event in events:
             self._changed.add(event.gpu_uuid)
-            if event.kind is EventKind.FAULT and event.critical and event.gi_id is None:
-                fault = f"XID {event.xid} was reported; reset the GPU or drain the node"
-                self.faults = {**self.faults, event.gpu_uuid: fault}
+            fault = faults.fault(event)
+            if fault is not None:
+                self._fall_ill(fault)
+
+    def _fall_ill(self, fault: Fault) -> None:
+        """Mark, log and count what a fault says is ill."""
+        policy = self.options.health
+        fault_class = policy.class_of(fault)
+        self._metrics.count_fault(fault.code, fault_class.value, memory=fault.xid is None)
+        _log.warning(
+            "the driver reports a fault",
+            gpu=fault.gpu,
+            gi=fault.gi_id,
+            ci=fault.ci_id,
+            cause=fault.cause,
+            fault_class=fault_class.value,
+        )
+        gpu = self.view.gpus.get(fault.gpu)
+        standing = [instance.gi_id for instance in gpu.instances] if gpu else []
+        whole = gpu is not None and gpu.info.state in observed.WHOLE
+        self.journal.mark(
+            marks.with_fault(self.journal.marks, fault, policy, standing, whole=whole, now=timestamps.now())
+        )
 
     # Reading the GPUs
 
@@ -185,6 +216,8 @@ class AgentState:
             infos = {info.uuid: self._unless_excluded(info) for info in self.devices.discover()}
         except device.DeviceError as error:
             self._read_all_at = None
+            if isinstance(error, device.DriverNotLoadedError):
+                self.journal.mark(marks.after_loss(self.journal.marks))
             unreadable = {
                 uuid: ObservedGpu(gpu.info, gpu.instances, readable=False, trouble=str(error))
                 for uuid, gpu in self.view.gpus.items()
@@ -192,6 +225,8 @@ class AgentState:
             self.view = ObservedNode(unreadable, str(error))
             return
         self._infos = infos
+        gone = [uuid for uuid, _ in self.journal.marks if uuid not in infos or infos[uuid].state is GpuState.LOST]
+        self.journal.mark(marks.after_loss(self.journal.marks, gone))
         self.view = ObservedNode({uuid: gpu for uuid, gpu in self.view.gpus.items() if uuid in infos})
 
     def _unless_excluded(self, info: GpuInfo) -> GpuInfo:
@@ -210,6 +245,16 @@ class AgentState:
         infos = [self._infos[uuid] for uuid in gpus if uuid in self._infos]
         read = observed.read_gpus(self.devices, infos, self.view.gpus)
         self.view = ObservedNode({**self.view.gpus, **read}, self.view.trouble)
+        for gpu in read.values():
+            if gpu.readable and any(uuid == gpu.uuid for uuid, _ in self.journal.marks):
+                energy_mj = self._energy_mj(gpu.uuid) if (gpu.uuid, None) in self.journal.marks else None
+                present = [instance.gi_id for instance in gpu.instances]
+                self.journal.mark(marks.after_reading(self.journal.marks, gpu.uuid, present, energy_mj))
+
+    def _energy_mj(self, gpu: str) -> int | None:
+        with suppress(device.DeviceError):
+            return self.devices.energy_mj(gpu)
+        return None
 
     def forget_instance(self, place: GpuPlacement) -> None:
         """A slice is gone from a GPU whose lock the caller holds. Forgotten at once: an instance without a record would
@@ -219,6 +264,9 @@ class AgentState:
         gpu = self.view.gpus.get(place.gpu)
         if gpu is None:
             return
+        gone = gpu.by_placement.get(place.placement)
+        if gone is not None:
+            self.journal.mark(marks.without_instance(self.journal.marks, place.gpu, gone.gi_id))
         instances = tuple(instance for instance in gpu.instances if instance.placement != place.placement)
         self.view = ObservedNode({**self.view.gpus, place.gpu: replace(gpu, instances=instances)}, self.view.trouble)
 
@@ -253,7 +301,7 @@ class AgentState:
                 self.pods,
                 self.listing,
                 self.backoff.stuck,
-                self.faults,
+                self.journal.marks,
                 self._mode_notes,
                 self.out_of_service,
             )
@@ -266,7 +314,7 @@ class AgentState:
         held = {place.gpu for place in self.observe().held}
         managed = self.options.manage_mig_mode
         return {
-            gpu.uuid: gpu.uuid not in self.faults and (gpu.uuid not in out or self._is_listed(gpu.uuid))
+            gpu.uuid: self.observe().closed(gpu.uuid) is None and (gpu.uuid not in out or self._is_listed(gpu.uuid))
             for gpu in self.view.gpus.values()
             if gpu.uuid not in held
             and (

@@ -11,6 +11,7 @@ from node_agent.cluster.port import PodEvent
 READY_EVENT = "SliceReady"
 FAILED_EVENT = "SliceFailed"
 HIDDEN_EVENT = "SliceHidden"
+ILL_EVENT = "SliceIll"
 MAX_EVENTS = 50  # of one step: a node full of false promises must not flood the API server
 
 
@@ -36,6 +37,10 @@ class PodEvents:
     def hidden(self, pod: PodView, message: str) -> None:
         """A container of the pod does not see all of its slices."""
         self._record(pod, HIDDEN_EVENT, message, "Warning")
+
+    def ill(self, pod: PodView, message: str) -> None:
+        """A slice of the pod, or its GPU, is ill."""
+        self._record(pod, ILL_EVENT, message, "Warning")
 
     def ready(self, pod: PodView, slice_: str) -> None:
         """A slice of the pod is ready, so many seconds after the pod was first seen."""

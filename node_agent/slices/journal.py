@@ -1,6 +1,7 @@
 """Journal: what the agent must not forget, on disk before it happens on the GPU.
 
-It holds every slice that is ours with its state, and the sets of device ids given to containers together. Intents to
+It holds every slice that is ours with its state, the sets of device ids given to containers together, and what is ill
+(`health.marks`): the driver reports a fault once. Intents to
 change a GPU, and what a container is given, are written whole and synced before the records change and before the
 caller goes on. What was only seen (that a cut succeeded, that no container has a slice any more) is written with the
 next intent, or by `flush`: after a crash it is seen again. So a crash leaves an intent, never a surprise. A journal
@@ -9,7 +10,7 @@ allocation and executor; on disk it is a `journal_file`.
 """
 
 import dataclasses
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Annotated, Any, Protocol
 
 import msgspec
@@ -17,6 +18,9 @@ import msgspec
 from allocator import errors
 from allocator.claims.report import Owner
 from allocator.mig.profile import GpuPlacement, Placement
+from node_agent.health import stored
+from node_agent.health.marks import Key, Mark
+from node_agent.health.stored import StoredMark
 from node_agent.slices import states
 from node_agent.slices.states import Record, RecordState, SliceEvent
 
@@ -69,19 +73,20 @@ class _Version(msgspec.Struct, frozen=True):
     version: int
 
 
-class _Document(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class _Document(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     version: int
     boot: _Text
     slices: tuple[_Slice, ...] = ()
     grants: tuple[tuple[_Name, ...], ...] = ()
+    marks: Annotated[tuple[StoredMark, ...], msgspec.Meta(max_length=4096)] = ()  # absent: agents of before read it
 
 
 class Journal:
     """The slices that are ours, by place, and the sets granted to containers. Load it before use.
 
     `boot` names the running of the driver: no instance outlives it, so under another one only what containers have
-    is kept, to be cut again. Methods that write (`create`, `hand_out`, `flush`, and `apply` and `retire` of an intent)
-    raise JournalError, having changed nothing, if they cannot.
+    is kept, to be cut again, and nothing is ill any more. Methods that write (`create`, `hand_out`, `flush`,
+    `keep_marks`, and `apply` and `retire` of an intent) raise JournalError, having changed nothing, if they cannot.
     """
 
     def __init__(self, store: Store, boot: str, transition: Transition = states.after) -> None:
@@ -90,7 +95,9 @@ class Journal:
         self._transition = transition
         self.records: dict[GpuPlacement, Record] = {}
         self.grants: frozenset[tuple[str, ...]] = frozenset()
+        self.marks: Mapping[Key, Mark] = {}
         self._unwritten = False
+        self._written_marks: frozenset[Key] = frozenset()
 
     def load(self) -> None:
         """Read what was written. Raises JournalError for what is not a journal of our version."""
@@ -107,6 +114,9 @@ class Journal:
                 for r in records
                 if r.state in states.HELD
             ]
+        else:
+            self.marks = {mark.key: mark for mark in map(stored.restored, document.marks)}
+            self._written_marks = frozenset(self.marks)
         self.records = {r.place: r for r in records}
         self.grants = frozenset(document.grants)
 
@@ -174,6 +184,16 @@ class Journal:
         if remaining != self.grants:
             self._note(self.records, remaining)
 
+    def mark(self, marks: Mapping[Key, Mark]) -> None:
+        """Note what is ill now."""
+        if marks is not self.marks:
+            self.marks, self._unwritten = marks, True
+
+    def keep_marks(self) -> None:
+        """Write if something fell ill since the last write: no driver tells it again."""
+        if not self._written_marks.issuperset(self.marks):
+            self.flush()
+
     def flush(self) -> None:
         """Write what was noted since the last write."""
         if self._unwritten:
@@ -197,8 +217,10 @@ class Journal:
         self.records, self.grants, self._unwritten = records, grants, True
 
     def _write(self, records: dict[GpuPlacement, Record], grants: frozenset[tuple[str, ...]]) -> None:
-        document = _Document(VERSION, self._boot, tuple(_wire(r) for r in records.values()), tuple(sorted(grants)))
+        slices, marks = tuple(_wire(r) for r in records.values()), tuple(map(stored.stored, self.marks.values()))
+        document = _Document(VERSION, self._boot, slices, tuple(sorted(grants)), marks)
         self._store.write(msgspec.json.encode(document))
+        self._written_marks = frozenset(self.marks)
         self.records, self.grants, self._unwritten = records, grants, False
 
 

@@ -13,6 +13,7 @@ from functools import cached_property
 from allocator.mig.catalogue import Catalogue
 from allocator.mig.profile import GpuPlacement
 from node_agent.cluster.pods import PodView
+from node_agent.health.marks import Key, Mark
 from node_agent.slices import device_ids, observed, promises, states
 from node_agent.slices.observed import ObservedNode
 from node_agent.slices.ownership import Assignment, Holder, PodIndex, PodResourcesView
@@ -41,8 +42,8 @@ _COMPARED = frozenset({"catalogues", "held", "holders", "assigned"})  # often eq
 class Observation:
     """One moment. `pods` and `listing` are None until the API server and the kubelet have answered for the first time.
 
-    `stuck` are places whose slice could not be destroyed lately. `faults` and `mode_notes` say by GPU what is wrong,
-    `out_of_service` why it takes no new work.
+    `stuck` are places whose slice could not be destroyed lately. `marks` say what is ill, by GPU and instance,
+    `mode_notes` by GPU why MIG mode is not in force, and `out_of_service` why it takes no new work.
     """
 
     view: ObservedNode = field(default_factory=ObservedNode)
@@ -51,7 +52,7 @@ class Observation:
     pods: Mapping[str, PodView] | None = None
     listing: PodResourcesView | None = None
     stuck: Mapping[GpuPlacement, float] = field(default_factory=dict)
-    faults: Mapping[str, str] = field(default_factory=dict)
+    marks: Mapping[Key, Mark] = field(default_factory=dict)
     mode_notes: Mapping[str, str] = field(default_factory=dict)
     out_of_service: Mapping[str, str] = field(default_factory=dict)
 
@@ -160,6 +161,25 @@ class Observation:
             for place, record in self.held.items()
             if place not in self.stuck and self.pod_index.may_reclaim(record, unknown_are_gone=True)
         )
+
+    def gpu_mark(self, gpu: str) -> Mark | None:
+        """What is wrong with a GPU as a whole."""
+        return self.marks.get((gpu, None))
+
+    def closed(self, gpu: str) -> Mark | None:
+        """Why a GPU gets no new work; None if it does."""
+        mark = self.gpu_mark(gpu)
+        return mark if mark is not None and mark.closes else None
+
+    def slice_mark(self, place: GpuPlacement) -> Mark | None:
+        """What is wrong with the slice that lies exactly there."""
+        instance = self.view.instance(place) if self.marks else None
+        return None if instance is None else self.marks.get((place.gpu, instance.gi_id))
+
+    def condemned(self, place: GpuPlacement) -> Mark | None:
+        """Why the slice that lies exactly there is handed to no container any more; None if it may be."""
+        mark = self.slice_mark(place)
+        return mark if mark is not None and mark.condemns else None
 
     def is_going(self, place: GpuPlacement) -> bool:
         """Whether a slice is about to go: it is stuck, or its pod is over; or it is not known yet who lives."""

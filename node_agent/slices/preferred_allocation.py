@@ -69,7 +69,7 @@ def _can_be_handed_out(observation: Observation, place: GpuPlacement) -> bool:
 def _possible(observation: Observation, place: GpuPlacement, kept: Iterable[GpuPlacement]) -> bool:
     gpu = observation.view.gpus.get(place.gpu)
     geometry = None if gpu is None or not gpu.cuttable else observed.compiled(gpu)
-    if geometry is None:
+    if geometry is None or observation.closed(place.gpu):
         return False
     return observed.legal(geometry, (p.placement for p in kept if p.gpu == place.gpu), place.placement)
 
@@ -109,13 +109,14 @@ def _elsewhere(
 
 
 def _states(observation: Observation, kept: Iterable[GpuPlacement]) -> list[tuple[str, GpuState]]:
-    """The GPUs that can be cut for new work, each in the state that what stays on it makes."""
+    """The GPUs that get new work, each in the state that what stays on it makes."""
     by_gpu: dict[str, list[Placement]] = {}
     for place in sorted(set(kept)):
         by_gpu.setdefault(place.gpu, []).append(place.placement)
     states = []
     for uuid, gpu in sorted(observation.view.gpus.items(), key=lambda item: item[1].info.index):
-        geometry = observed.compiled(gpu) if gpu.cuttable and uuid not in observation.out_of_service else None
+        open_ = gpu.cuttable and not observation.closed(uuid) and uuid not in observation.out_of_service
+        geometry = observed.compiled(gpu) if open_ else None
         if geometry is None:
             continue
         try:

@@ -2,7 +2,8 @@
 
 First the journal is brought in line with the GPU (an intent whose outcome is now seen, a slice that vanished), then
 room is made and slices are cut, wants in the order given: the first has it. Idle slices are destroyed only where
-their room is wanted. What is not ours is never touched, and neither is a GPU that cannot be read.
+their room is wanted, or if they are ill. What is not ours is never touched, and neither is a GPU that cannot be read. A
+GPU that is ill as a whole gets no new slices.
 """
 
 import enum
@@ -79,7 +80,10 @@ def plan(observation: Observation, wants: Iterable[Want], gpus: Iterable[str]) -
             why = (gpu.why_not() if gpu else None) or f"there is no GPU {uuid} on this node"
             blocked += [Blocked(want.place, why, pod_uid=want.pod_uid) for want in wanted if want.cut]
             continue
-        planned = _GpuPlan(gpu, observation.stuck)
+        closed = observation.closed(uuid)
+        places = (GpuPlacement(uuid, instance.placement) for instance in gpu.instances)
+        condemned = {place.placement for place in places if closed is None and observation.condemned(place)}
+        planned = _GpuPlan(gpu, observation.stuck, closed.message if closed else "", condemned)
         planned.reconcile(observation.records_by_gpu.get(uuid, []))
         planned.satisfy(wanted)
         steps += planned.steps
@@ -89,10 +93,14 @@ def plan(observation: Observation, wants: Iterable[Want], gpus: Iterable[str]) -
 
 @dataclass
 class _GpuPlan:
-    """The plan for one GPU. `kept` stays whatever comes; `idle` may go."""
+    """The plan for one GPU. `kept` stays whatever comes; `idle` may go. `closed` says why it gets nothing new, and
+    `condemned` are where ill slices lie.
+    """
 
     gpu: ObservedGpu
     stuck: Collection[GpuPlacement]
+    closed: str = ""
+    condemned: Collection[Placement] = ()
     steps: list[Step] = field(default_factory=list)
     blocked: list[Blocked] = field(default_factory=list)
     kept: dict[Placement, str] = field(default_factory=dict)
@@ -129,7 +137,7 @@ class _GpuPlan:
             self._note(place, SliceEvent.FAILED if record.state is RecordState.CUTTING else SliceEvent.GONE)
         elif record.state is RecordState.CUTTING and instance.whole:
             self._note(place, SliceEvent.MADE, instance)
-            self.idle[place.placement] = instance
+            self._keep_idle(place, instance)
         elif place in self.stuck:
             self.kept[place.placement] = "a slice that could not be destroyed"
         elif record.state is RecordState.CUTTING:
@@ -137,7 +145,16 @@ class _GpuPlan:
         elif record.state is RecordState.DESTROYING or not instance.whole:
             self.steps.append(Step(Action.DESTROY, place, instance=instance))
         else:
+            self._keep_idle(place, instance)
+
+    def _keep_idle(self, place: GpuPlacement, instance: GpuInstance) -> None:
+        """Keep a free slice warm; an ill one is destroyed."""
+        if place.placement not in self.condemned:
             self.idle[place.placement] = instance
+        elif place in self.stuck:
+            self.kept[place.placement] = "a slice that could not be destroyed"
+        else:
+            self.steps.append(Step(Action.DESTROY, place, instance=instance))
 
     def _reconcile_present(self, record: Record) -> None:
         place, instance = record.place, self.gpu.by_placement[record.place.placement]
@@ -157,7 +174,7 @@ class _GpuPlan:
         wanted = {w.place.placement for w in wants}
         for want in wants:
             placement = want.place.placement
-            if placement in self.idle:
+            if placement in self.idle and not self.closed:
                 self.kept[placement] = "a slice promised to another pod"
                 del self.idle[placement]
             else:
@@ -168,6 +185,8 @@ class _GpuPlan:
         placement = want.place.placement
         if not self.gpu.cuttable or geometry is None:
             self._block(want, self.gpu.why_not() or "its catalogue cannot be used")
+        elif self.closed and action is Action.CREATE:
+            self._block(want, self.closed)
         elif placement not in geometry.placement_index:
             self._block(want, f"{placement} is not a placement of {geometry.catalogue.model}")
         elif not observed.legal(geometry, self.kept, placement):

@@ -166,6 +166,7 @@ class AgentOnNode:
             self.state.on_pods({uid: pod.view for uid, pod in self.pods.items()})
         if self.kubelet_up:
             self.state.on_listing(self.listing())
+        self.state.on_events(self.devices.wait(0))
 
     def listing(self) -> PodResourcesView:
         """PodResources: active pods only."""
