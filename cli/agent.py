@@ -75,5 +75,6 @@ def _table(status: dict[str, Any]) -> Table:
         table.add_row(str(gpu.index), gpu.product, gpu.mig_mode.value, "", "", "", "", gpu.message)
         for slice_ in gpu.slices:
             owner = f"{slice_.owner.namespace}/{slice_.owner.pod}" if slice_.owner else ""
-            table.add_row("", "", "", str(slice_.placement), slice_.state.value, slice_.mig_uuid, owner, "")
+            ill = slice_.illness.message if slice_.illness else ""
+            table.add_row("", "", "", str(slice_.placement), slice_.state.value, slice_.mig_uuid, owner, ill)
     return table

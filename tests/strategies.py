@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from hypothesis import strategies as st
 
 from allocator.claims.contract import Promise
-from allocator.claims.report import GpuReport, MigMode, NodeReport, Owner, Slice, SliceState
+from allocator.claims.report import GpuReport, Illness, MigMode, NodeReport, Owner, Slice, SliceState
 from allocator.mig import geometry, gpu_models
 from allocator.mig.catalogue import Catalogue
 from allocator.mig.geometry import Geometry
@@ -109,6 +109,9 @@ def promises(draw: st.DrawFn) -> Promise:
 owners = st.builds(Owner, namespace=names, pod=names, uid=names, container=names)
 
 
+illnesses = st.none() | st.builds(Illness, st.just("2026-11-23T12:00:00Z"), st.text(max_size=20))
+
+
 @st.composite
 def gpu_reports(draw: st.DrawFn, index: int) -> GpuReport:
     """A GPU as a sane agent reports it."""
@@ -124,6 +127,7 @@ def gpu_reports(draw: st.DrawFn, index: int) -> GpuReport:
         slices=tuple(draw(slices_at(one)) for one in chosen),
         healthy=draw(st.booleans()),
         message=draw(st.text(max_size=20)),
+        illness=draw(illnesses),
     )
 
 
@@ -138,6 +142,7 @@ def slices_at(draw: st.DrawFn, placement: Placement) -> Slice:
         mig_uuid=draw(st.sampled_from(["", "MIG-5f0bd1e9-0000-5000-8000-000000000000"])),
         gpu_instance_id=draw(st.none() | st.integers(0, 14)),
         compute_instance_id=draw(st.none() | st.integers(0, 7)),
+        illness=draw(illnesses),
     )
 
 

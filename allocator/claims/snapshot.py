@@ -13,10 +13,15 @@ from allocator.eligibility.node import NodeFacts
 from allocator.mig.catalogue import Catalogue
 from allocator.mig.profile import Placement
 
+ILL = "ill"
+
 
 @dataclass(frozen=True, slots=True)
 class Occupant:
-    """A slice on a GPU: where, whose, and in which state (a claim's, or `idle`, `foreign`, `unclaimed`)."""
+    """A slice on a GPU: where, whose, and in which state (a claim's, or `idle`, `ill`, `foreign`, `unclaimed`).
+
+    An idle slice that is ill is about to be destroyed: it is no room until it is gone.
+    """
 
     placement: Placement
     state: str
@@ -92,6 +97,9 @@ def _gpu(inventory: Inventory, node: str, gpu: GpuReport) -> GpuView:
         if (uid, slice_.placement) in occupants:
             continue
         state = slice_.state.value if slice_.state is not SliceState.ALLOCATED else "unclaimed"
+        if slice_.state is SliceState.IDLE and not slice_.free:
+            claimed = any(slice_.placement.overlaps(placement) for uid_, placement in occupants if uid_)
+            state = state if claimed else ILL
         occupants[uid, slice_.placement] = Occupant(
             slice_.placement,
             state,

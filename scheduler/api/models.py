@@ -19,7 +19,9 @@ class SliceModel(_Answer):
     profile: str = Field(examples=["1g.5gb"])
     start: int = Field(description="first memory slice", examples=[3])
     size: int = Field(description="memory slices", examples=[1])
-    state: str = Field(description="reserved, bound, ready, releasing, idle, foreign or unclaimed", examples=["ready"])
+    state: str = Field(
+        description="reserved, bound, ready, releasing, idle, ill, foreign or unclaimed", examples=["ready"]
+    )
     namespace: str
     pod: str
     container: str

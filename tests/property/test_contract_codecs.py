@@ -93,7 +93,7 @@ def test_the_summary_counts_what_is_there(node: NodeReport) -> None:
         (gpu.uuid, slot)
         for gpu in usable
         for slice_ in gpu.slices
-        if slice_.state is not SliceState.IDLE
+        if not slice_.free
         for slot in range(slice_.placement.start, slice_.placement.start + slice_.placement.size)
     }
     assert summary == {

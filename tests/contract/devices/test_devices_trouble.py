@@ -8,7 +8,7 @@ import pytest
 
 from allocator.mig import gpu_models
 from node_agent.gpu import device
-from node_agent.gpu.device import DeviceEvent, EventKind, GpuState
+from node_agent.gpu.device import DeviceEvent, EventKind, GpuState, MemoryFault
 from node_agent.gpu.nvml.devices import Deadlines
 from simulator.gpu.driver import SimulatedDriver, simulate
 from simulator.gpu.faults import Call
@@ -125,6 +125,37 @@ def test_a_fault_is_an_event(bench: SimulatedNodePort) -> None:
         DeviceEvent(bench.uuid, EventKind.FAULT, 79),
         DeviceEvent(bench.uuid, EventKind.FAULT, 31, 2, 0),
     ]
+
+
+@pytest.mark.parametrize("fault", MemoryFault)
+def test_a_memory_fault_is_an_event(bench: SimulatedNodePort, fault: MemoryFault) -> None:
+    """An uncorrectable error of memory tells its kind and the GPU, never an instance."""
+    bench.devices.discover()
+    bench.driver.memory_fault(bench.uuid, fault)
+    assert heard(bench, 1) == [DeviceEvent(bench.uuid, EventKind.MEMORY_FAULT, memory_fault=fault)]
+
+
+def test_the_energy_counter_begins_anew_with_a_reset(bench: SimulatedNodePort) -> None:
+    """It never falls while the GPU works, whatever is cut and destroyed, and is lower after a reload of the driver."""
+    bench.devices.discover()
+    bench.driver.xid(bench.uuid, 31)
+    before = bench.devices.energy_mj(bench.uuid)
+    made = bench.create("1g.5gb", 0)
+    bench.devices.destroy(bench.uuid, made.gi_id, made.placement)
+    assert bench.devices.energy_mj(bench.uuid) >= before > 0
+    bench.driver.restart()
+    bench.devices.discover()
+    assert bench.devices.energy_mj(bench.uuid) < before
+
+
+def test_energy_that_cannot_be_told_is_an_error(bench: SimulatedNodePort) -> None:
+    """A GPU that does not count says so; an unknown one is stale."""
+    bench.devices.discover()
+    bench.driver.faults.fail(Call.ENERGY, device.NotSupportedError)
+    with pytest.raises(device.NotSupportedError):
+        bench.devices.energy_mj(bench.uuid)
+    with pytest.raises(device.StaleHandleError):
+        bench.devices.energy_mj("GPU-none")
 
 
 def test_events_of_both_gpus(bench: SimulatedNodePort) -> None:

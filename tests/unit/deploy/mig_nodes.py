@@ -32,6 +32,7 @@ def _gpu(index: int, model: str | None, *slices: report.Slice, **changes: Any) -
         slices=slices,
         healthy=changes.get("healthy", True),
         message=changes.get("message", ""),
+        illness=changes.get("illness"),
     )
 
 
@@ -43,19 +44,21 @@ def written(*gpus: report.GpuReport) -> Status:
 
 
 _OWNER = report.Owner("default", "triton-0", "6a1f2f0e-0000-4000-8000-000000000000", "main")
+_ILLNESS = report.Illness("2026-11-23T12:00:00Z", "XID 79 (GPU has fallen off the bus)")
 _FAILED = _gpu(
     1,
     "a100-40gb",
     report.Slice(Placement("7g.40gb", 0, 8), report.SliceState.ALLOCATED, _OWNER, "MIG-2", 0, 0),
     healthy=False,
     message="Xid 79: it has fallen off the bus",
+    illness=_ILLNESS,
 )
 _FULL = written(
     _gpu(
         0,
         "a100-40gb",
         report.Slice(Placement("1g.5gb", 0, 1), report.SliceState.ALLOCATED, _OWNER, "MIG-0", 7, 0),
-        report.Slice(Placement("1g.5gb+me", 1, 1), report.SliceState.IDLE, None, "MIG-1", 8, 0),
+        report.Slice(Placement("1g.5gb+me", 1, 1), report.SliceState.IDLE, None, "MIG-1", 8, 0, _ILLNESS),
         report.Slice(Placement("3g.20gb", 4, 4), report.SliceState.FOREIGN),
     ),
     _FAILED,
@@ -93,6 +96,9 @@ BAD: dict[str, Status] = {
         "an unknown MIG mode": lambda s: s["gpus"][0].update(migMode="On"),
         "an unknown agent mode": lambda s: s["agent"].update(mode="root"),
         "a slice without a start": lambda s: _slice(s).pop("start"),
+        "ill since no time": lambda s: s["gpus"][1]["illness"].pop("since"),
+        "ill for no reason": lambda s: s["gpus"][1]["illness"].pop("message"),
+        "an illness too long to tell": lambda s: s["gpus"][0]["slices"][1]["illness"].update(message="x" * 1025),
         "a start below 0": lambda s: _slice(s).update(start=-1),
         "a slice of no size": lambda s: _slice(s).update(size=0),
         "a slice longer than any GPU": lambda s: _slice(s).update(size=33),
