@@ -28,6 +28,8 @@ from node_agent.cluster.pod_watch import PodWatch
 from node_agent.cluster.port import Cluster
 from node_agent.containers import cdi
 from node_agent.gpu import device, selection
+from node_agent.health import policy
+from node_agent.health.policy import HealthPolicy
 from node_agent.kubelet.backend import AgentBackend
 from node_agent.kubelet.plugins import Plugins
 from node_agent.kubelet.pod_resources import PodResources
@@ -80,6 +82,12 @@ class Service:
             out_of_service_gpus=selection.parse(settings.out_of_service_gpus, models=True),
             observer=settings.observer,
             real_nodes=not simulated,
+            health=HealthPolicy(
+                policy.xid_numbers(settings.ignored_xids),
+                policy.Effect(settings.application_xid),
+                policy.Effect(settings.gpu_reset_xid),
+                policy.UnknownFaults(settings.unknown_xid),
+            ),
         )
         journal = Journal(FileStore(settings.state_dir / JOURNAL), boot)
         self.state = AgentState(settings.node, devices, journal, self.metrics, options)

@@ -12,6 +12,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from config import settings as loader
 from node_agent.gpu import selection
+from node_agent.health import policy
 
 PREFIX = "MIGSCHED_AGENT_"
 _Seconds = Annotated[float, Field(gt=0, le=3600)]
@@ -24,6 +25,11 @@ def _gpus(text: str) -> str:
 
 def _boards(text: str) -> str:
     selection.parse(text, models=True)
+    return text
+
+
+def _xids(text: str) -> str:
+    policy.xid_numbers(text)
     return text
 
 
@@ -63,6 +69,26 @@ class Settings(BaseSettings):
     )
     manage_operator_labels: bool = Field(
         False, description="Keep the GPU Operator's device plugin and MIG manager off this node by their labels."
+    )
+    ignored_xids: Annotated[str, AfterValidator(_xids)] = Field(
+        "", description="XIDs that make nothing ill, by commas: 31,94. They are still logged and counted."
+    )
+    application_xid: str = Field(
+        "destroy_slice",
+        pattern="^(destroy_slice|mark|ignore)$",
+        description="What an error does that restarting the application ends: its slice is destroyed after its pod, "
+        "or only shown.",
+    )
+    gpu_reset_xid: str = Field(
+        "close_gpu",
+        pattern="^(close_gpu|mark|ignore)$",
+        description="What an error does that a reset of the GPU ends: the GPU gets no new work, or it is only shown.",
+    )
+    unknown_xid: str = Field(
+        "as_attributed",
+        pattern="^(as_attributed|application|gpu_reset|ignored)$",
+        description="As what an XID counts that NVIDIA's catalogue does not settle: application if the driver names "
+        "the slice, else gpu_reset.",
     )
     allocate_timeout_s: _Seconds = Field(
         20.0, description="How long Allocate may take: the kubelet has no limit and admits no other pod meanwhile."

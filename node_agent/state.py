@@ -23,7 +23,7 @@ from node_agent.gpu.instrumented import InstrumentedDevices
 from node_agent.gpu.out_of_service import OutOfService
 from node_agent.gpu.selection import GpuSelection
 from node_agent.health import faults, marks
-from node_agent.health.faults import Fault
+from node_agent.health.faults import GpuFault
 from node_agent.health.policy import HealthPolicy
 from node_agent.metrics import Metrics
 from node_agent.slices import device_ids, observed, states
@@ -162,7 +162,7 @@ class AgentState:
             if fault is not None:
                 self._fall_ill(fault)
 
-    def _fall_ill(self, fault: Fault) -> None:
+    def _fall_ill(self, fault: GpuFault) -> None:
         """Mark, log and count what a fault says is ill."""
         policy = self.options.health
         fault_class = policy.class_of(fault)

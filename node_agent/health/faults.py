@@ -21,7 +21,7 @@ _MEMORY: Mapping[MemoryFault, tuple[FaultClass, str]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
+class GpuFault:
     """One fault. `code` is a label of few values; without `gi_id` it concerns the whole GPU."""
 
     gpu: str
@@ -33,13 +33,13 @@ class Fault:
     ci_id: int | None = None
 
 
-def fault(event: DeviceEvent) -> Fault | None:
+def fault(event: DeviceEvent) -> GpuFault | None:
     """What an event says against a GPU; None if it says nothing against it."""
     if event.kind is EventKind.FAULT:
         code = str(event.xid) if event.xid in xids.XIDS else "other"
         cause = xids.describe(event.xid)
-        return Fault(event.gpu_uuid, xids.fault_class(event.xid), cause, code, event.xid, event.gi_id, event.ci_id)
+        return GpuFault(event.gpu_uuid, xids.fault_class(event.xid), cause, code, event.xid, event.gi_id, event.ci_id)
     if event.kind is EventKind.MEMORY_FAULT and event.memory_fault is not None:
         class_, cause = _MEMORY[event.memory_fault]
-        return Fault(event.gpu_uuid, class_, cause, event.memory_fault.value)
+        return GpuFault(event.gpu_uuid, class_, cause, event.memory_fault.value)
     return None

@@ -9,10 +9,11 @@ stood before is left, which none survives (MIG User Guide). A GPU that was lost 
 """
 
 import enum
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from node_agent.health.faults import Fault
+from node_agent.health.faults import GpuFault
 from node_agent.health.policy import Effect, HealthPolicy
 from node_agent.health.xids import FaultClass
 
@@ -24,7 +25,7 @@ class Subject(enum.Enum):
     """What is ill."""
 
     SLICE = "slice"
-    WHOLE_GPU = "whole GPU, given as one"  # an application had it all, out of MIG mode
+    WHOLE_GPU = "GPU given whole"  # out of MIG mode: an application had it all
     GPU = "GPU"
 
 
@@ -74,7 +75,7 @@ class Mark:
     fault_class: FaultClass
     effect: Effect
     since: str
-    causes: tuple[Fault, ...]
+    causes: tuple[GpuFault, ...]
     energy_mj: int | None = None
     standing: frozenset[int] = frozenset()
     lost: bool = False
@@ -121,7 +122,7 @@ Marks = Mapping[Key, Mark]
 
 
 def with_fault(
-    marks: Marks, fault: Fault, policy: HealthPolicy, standing: Iterable[int], *, whole: bool, now: str
+    marks: Marks, fault: GpuFault, policy: HealthPolicy, standing: Iterable[int], *, whole: bool, now: str
 ) -> Marks:
     """The marks after a fault. `standing` are the ids of the GPU's instances; `whole`: it is out of MIG mode.
 
@@ -220,8 +221,15 @@ def under(marks: Iterable[Mark], policy: HealthPolicy) -> Marks:
 
 
 def table() -> str:
-    """How each mark ends, in Markdown."""
-    lines = ["| what is ill | effect | ends when |", "|---|---|---|"]
+    """How each mark ends, in Markdown: two tables."""
+    lines = ["| what is ill | effect | ended by |", "|---|---|---|"]
     for (subject, effect), ends in ENDS.items():
-        lines.append(f"| {subject.value} | {effect.value} | {'; or '.join(end.value for end in ends)} |")
+        names = ", ".join(end.name.lower() for end in ends)
+        lines.append(f"| {subject.value} | {effect.value} | {names} |")
+    lines += ["", "| end | what is seen |", "|---|---|"]
+    lines += [f"| {end.name.lower()} | {end.value} |" for end in End]
     return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.stdout.write(table() + "\n")

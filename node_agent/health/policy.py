@@ -7,8 +7,7 @@ attribute it: then it is the slice's application that failed, else the whole GPU
 import enum
 from dataclasses import dataclass
 
-from allocator import errors
-from node_agent.health.faults import Fault
+from node_agent.health.faults import GpuFault
 from node_agent.health.xids import FaultClass
 
 MAX_XID = 9999
@@ -41,7 +40,7 @@ class HealthPolicy:
     gpu_reset: Effect = Effect.CLOSE_GPU
     unknown: UnknownFaults = UnknownFaults.AS_ATTRIBUTED
 
-    def class_of(self, fault: Fault) -> FaultClass:
+    def class_of(self, fault: GpuFault) -> FaultClass:
         """As which class a fault counts here; never UNKNOWN."""
         if fault.xid is not None and fault.xid in self.ignored_xids:
             return FaultClass.IGNORED
@@ -59,11 +58,11 @@ class HealthPolicy:
 
 
 def xid_numbers(text: str) -> frozenset[int]:
-    """XIDs separated by commas. Raises SettingsError naming the value and the fix."""
-    return frozenset(_number(part.strip(), text) for part in text.split(",") if part.strip())
+    """XIDs separated by commas. Raises ValueError naming what is not valid, and the fix."""
+    return frozenset(_number(part.strip()) for part in text.split(",") if part.strip())
 
 
-def _number(part: str, text: str) -> int:
+def _number(part: str) -> int:
     if not (part.isascii() and part.isdigit() and len(part) <= len(str(MAX_XID)) and int(part)):
-        raise errors.SettingsError("ignored_xids", text[:80], "write XID numbers separated by commas, such as 13,31")
+        raise ValueError(f"{part[:40]!r} is not an XID: write numbers separated by commas, such as 13,31")
     return int(part)

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import msgspec
 
-from node_agent.health.faults import Fault
+from node_agent.health.faults import GpuFault
 from node_agent.health.marks import MAX_CAUSES, Mark
 from node_agent.health.policy import Effect
 from node_agent.health.xids import FaultClass
@@ -60,7 +60,7 @@ def restored(wire: StoredMark) -> Mark:
         wire.kind,
         wire.effect,
         wire.since,
-        tuple(Fault(wire.gpu, f.kind, f.cause, f.code, f.xid, f.gi, f.ci) for f in wire.causes),
+        tuple(GpuFault(wire.gpu, f.kind, f.cause, f.code, f.xid, f.gi, f.ci) for f in wire.causes),
         wire.energy,
         frozenset(wire.standing),
         wire.lost,

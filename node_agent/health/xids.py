@@ -7,7 +7,7 @@ that the catalogue calls unused, or gives no action that NVML's event is enough 
 
 import enum
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 
@@ -62,7 +62,7 @@ def _engines(action: str, meaning: str, *numbers: int) -> list[Xid]:
     return [Xid(number, meaning, action) for number in numbers]
 
 
-_CATALOGUE = [
+_CATALOGUE: tuple[Xid, ...] = (
     *_rows(
         "RESTART_APP",
         (8, "GPU stopped processing"),
@@ -134,8 +134,13 @@ _CATALOGUE = [
     *_rows("CHECK_UVM", (159, "coherent interface error")),
     *_rows("CONTACT_SUPPORT", (142, "video encoder error")),
     *_engines("none", "no action is published", *range(162, 171)),
-]
+)
 XIDS: Mapping[int, Xid] = {xid.number: xid for xid in sorted(_CATALOGUE, key=lambda xid: xid.number)}
+
+
+def catalogue() -> Iterator[Xid]:
+    """Every row of the catalogue."""
+    return iter(_CATALOGUE)
 
 
 def fault_class(number: int | None) -> FaultClass:
