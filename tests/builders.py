@@ -34,6 +34,11 @@ def request(*profiles: str, container: str = CONTAINER) -> Request:
     return Request(tuple(SliceRequest(container, name) for name in profiles))
 
 
+def packed(*profiles: str) -> Request:
+    """A request for these slices, which may share a GPU whatever their container."""
+    return Request(request(*profiles).slots, packed=True)
+
+
 def container(name: str = CONTAINER, *, sidecar: bool = False, **slices: str | int) -> ContainerRequest:
     """A container asking for slices; keywords spell profiles with `_` for `.`: `container(_1g_5gb=2)`."""
     asked = {f"nvidia.com/mig-{name.lstrip('_').replace('_', '.')}": n for name, n in slices.items()}

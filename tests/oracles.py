@@ -205,12 +205,17 @@ def _packs(chips: tuple[tuple[Chip, Items], ...], names: tuple[str, ...]) -> boo
 
 
 def cheapest(
-    chips: tuple[tuple[Chip, Items], ...], names: tuple[str, ...], cost: Callable[[int, Items, Item], float]
-) -> float:
-    """The least sum of costs of putting all of these on half-full chips, by trying everything; inf if they do not fit.
+    chips: tuple[tuple[Chip, Items], ...],
+    names: tuple[str, ...],
+    cost: Callable[[int, Items, Item], float],
+    containers: tuple[str, ...] = (),
+) -> tuple[int, float]:
+    """The fewest surplus slices, and with these the least sum of costs, of putting all of these on half-full chips, by
+    trying everything; the sum is inf if they do not fit.
 
     `cost(chip, present, item)` is what one more placement costs beside what is there, by the number of the chip. On
-    each chip slices come by memory, then compute, large before small, then by name.
+    each chip slices come by memory, then compute, large before small, then by name. `containers` says whose each is; a
+    container's slices beyond its first on one chip are surplus. Without them none is.
     """
     least: dict[tuple[int, tuple[str, ...]], float] = {}
 
@@ -231,9 +236,11 @@ def cheapest(
             least[number, names] = on(number, present, tuple(large_first))
         return least[number, names]
 
-    def shared_out(where: tuple[int, ...]) -> float:
-        """The least sum, given on which chip each goes."""
-        placed = list(zip(where, sorted(names), strict=True))
-        return sum(alone(number, tuple(n for w, n in placed if w == number)) for number in range(len(chips)))
+    def shared_out(where: tuple[int, ...]) -> tuple[int, float]:
+        """The surplus slices and the least sum, given on which chip each goes."""
+        surplus = len(containers) - len(set(zip(where, containers, strict=False)))
+        on_chip = [sorted(n for w, n in zip(where, names, strict=True) if w == number) for number in range(len(chips))]
+        loss = sum(alone(number, tuple(of_chip)) for number, of_chip in enumerate(on_chip))
+        return (surplus, loss) if loss < math.inf else (len(names), math.inf)
 
-    return min(map(shared_out, product(range(len(chips)), repeat=len(names))), default=math.inf)
+    return min(map(shared_out, product(range(len(chips)), repeat=len(names))), default=(0, math.inf))

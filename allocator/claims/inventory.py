@@ -152,7 +152,7 @@ class Inventory:
             return known if known.node == node else Misfit(Reason.BOUND_ELSEWHERE, str(request))
         usable = room.remaining(self._usable.get(node, ()), left)
         try:
-            placed = fitting.place([s for _, s in usable], [s.profile for s in request.slots], self.fleet.policy)
+            placed = fitting.place([s for _, s in usable], request, self.fleet.policy)
         except fitting.TooComplexError:
             return Misfit(Reason.TOO_COMPLEX, str(request))
         if placed is None or not usable:

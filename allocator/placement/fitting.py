@@ -1,15 +1,16 @@
 """Exact joint placement of several slices on the GPUs of one node.
 
 One slice is a table look-up; several are a small packing question over the node's GPUs, answered exactly: `fits`
-says whether all slices of a request fit together, `place` chooses where, at the least loss by the policy. Called by
-inventory (where at bind), the extender and the planners; fleet answers `place`'s loss for all nodes at once.
+says whether all slices of a request fit together, `place` chooses where: slices of one container on different
+GPUs first, and then at the least loss by the policy. Called by inventory (where at bind), the extender, the planners
+and the agent; fleet answers what `cost` says of these places for all nodes at once.
 """
 
 import operator
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
+from itertools import islice
 
 import numpy as np
 
@@ -18,7 +19,8 @@ from allocator.mig.profile import Placement
 from allocator.placement import policy, splits
 from allocator.placement.kept import kept
 from allocator.placement.policy import Policy
-from allocator.placement.splits import Counts, Losses, Share
+from allocator.placement.splits import SURPLUS, Losses, Share
+from allocator.request import Counts, Mix, Request
 
 GpuState = tuple[Geometry, int]
 _MOST_SHARES = 128  # answers about one GPU, kept with each geometry
@@ -76,27 +78,46 @@ def _numbered(share: Share, counts: Counts) -> tuple[int, int]:
     return number, bits
 
 
-def place(gpus: Sequence[GpuState], profiles: Sequence[str], by: Policy) -> tuple[Placed, ...] | None:
-    """A place for each of these slices, in the order given; None if they do not fit together.
+def place(
+    gpus: Sequence[GpuState], request: Request, by: Policy, beside: frozenset[int] = frozenset()
+) -> tuple[Placed, ...] | None:
+    """A place for each slice of a request, in its order; None if they do not fit together.
 
-    The sum of their losses is the least there is, over all legal placements of all of them, where each GPU's slices
-    are cut from large to small and each costs the policy's loss in the state that it finds (`splits.losses`). Of equal
-    sums that one is chosen whose first GPUs take most, large slices before small. Raises TooComplexError rather than
-    guess.
+    They have the fewest surplus slices (a container's second, third… on one GPU) and then the least sum of losses that
+    there is, over all legal placements of all of them, where each GPU's slices are cut from large to small and each
+    costs the policy's loss in the state that it finds (`splits.losses`). Of equals that one is chosen whose first GPUs
+    take most, large slices before small. Of a packed request only the losses count. `beside` are GPUs where the
+    request's one container has slices already. Raises TooComplexError rather than guess.
     """
-    if len(profiles) == 1:
-        return _place_one(gpus, profiles[0], by)
-    return _place(tuple(gpus), tuple(profiles), by) if profiles else ()
+    if len(request.slots) == 1 and not beside:
+        return _place_one(gpus, request.slots[0].profile, by)
+    if not request:
+        return ()
+    placed = _place(tuple(gpus), request.mix, by, beside)
+    if placed is None:
+        return None
+    following = [iter(places) for places in placed]
+    return tuple(next(following[position]) for position in request.positions)
+
+
+def cost(request: Request, placed: Sequence[Placed]) -> float:
+    """What a request costs where it was placed: the policy's losses, and SURPLUS for each surplus slice."""
+    loss = sum(slice_.loss for slice_ in placed)
+    if request.mix.packed:
+        return loss
+    containers = [request.mix.containers[position] for position in request.positions]
+    used = {(slice_.gpu, container) for slice_, container in zip(placed, containers, strict=True) if container >= 0}
+    return loss + SURPLUS * (sum(container >= 0 for container in containers) - len(used))
 
 
 @kept(maxsize=2048)
-def placed_on(gpus: tuple[GpuState, ...], profiles: tuple[str, ...], by: Policy) -> tuple[GpuState, ...] | None:
-    """A node's GPUs with slices of these profiles placed there; None if they do not fit.
+def placed_on(gpus: tuple[GpuState, ...], request: Request, by: Policy) -> tuple[GpuState, ...] | None:
+    """A node's GPUs with a request placed there; None if it does not fit.
 
     Raises TooComplexError rather than guess. Kept, since pods that are on their way or nominated are placed again for
     every request that comes before they are bound.
     """
-    placed = place(gpus, profiles, by)
+    placed = place(gpus, request, by)
     if placed is None:
         return None
     after = list(gpus)
@@ -107,44 +128,61 @@ def placed_on(gpus: tuple[GpuState, ...], profiles: tuple[str, ...], by: Policy)
 
 
 @kept(maxsize=1_024)
-def _place(gpus: tuple[GpuState, ...], profiles: tuple[str, ...], by: Policy) -> tuple[Placed, ...] | None:
-    counts = tuple(sorted(Counter(profiles).items()))
-    if not fits(gpus, dict(counts)):
+def _place(
+    gpus: tuple[GpuState, ...], mix: Mix, by: Policy, beside: frozenset[int]
+) -> tuple[tuple[Placed, ...], ...] | None:
+    """The places for each of the mix's counts."""
+    if not fits(gpus, dict(mix.total)):
         return None
-    splits.check(counts)
-    placed_by_profile: dict[str, list[Placed]] = {name: [] for name, _ in counts}
-    for index, share in enumerate(_split(gpus, counts, by)):
-        for placed in _cut(index, gpus[index], share, counts, by):
-            placed_by_profile[placed.placement.profile].append(placed)
-    following = {name: iter(places) for name, places in placed_by_profile.items()}
-    return tuple(next(following[name]) for name in profiles)
+    splits.check(mix.total)
+    placed: list[list[Placed]] = [[] for _ in mix.counts]
+    for index, share in enumerate(_split(gpus, mix, by, beside)):
+        cut: dict[str, list[Placed]] = {name: [] for name, _ in mix.total}
+        for slice_ in _cut(index, gpus[index], mix.totals(share), mix.total, by):
+            cut[slice_.placement.profile].append(slice_)
+        following = {name: iter(places) for name, places in cut.items()}
+        for places, (name, _), number in zip(placed, mix.counts, share, strict=True):
+            places += islice(following[name], number)
+    return tuple(map(tuple, placed))
 
 
-def _split(gpus: Sequence[GpuState], counts: Counts, by: Policy) -> list[Share]:
+def _split(gpus: Sequence[GpuState], mix: Mix, by: Policy, beside: frozenset[int]) -> list[Share]:
     """The share of each GPU, where the request fits and the sum of the losses is least."""
-    tables = [splits.losses(by, geometry, counts) for geometry, _ in gpus]
+    tables = [splits.mixed_losses(by, geometry, mix) for geometry, _ in gpus]
     cut = tuple(dict.fromkeys(share for table in tables for share in table))
-    distribution = splits.Distribution(counts, cut)
+    distribution = splits.Distribution(mix.counts, cut)
     losses = [
         {share: least_losses.item(state) for share, least_losses in table.items()}
         for table, (_, state) in zip(tables, gpus, strict=True)
     ]
+    for index in beside:
+        losses[index] = {share: loss + SURPLUS * any(share) for share, loss in losses[index].items()}
     onward: list[Losses] = []  # the sums of the GPUs from the last one to each, the first left out
     for share_losses in reversed(losses[1:]):
         column = np.array([[share_losses.get(share, np.inf)] for share in cut])
         onward.append(distribution.add(onward[-1], column) if onward else distribution.first(column))
-    remaining = tuple(n for _, n in counts)
+    remaining = tuple(n for _, n in mix.counts)
     chosen = []
     for (geometry, _), share_losses, following in zip(gpus[:-1], losses[:-1], reversed(onward), strict=True):
-        order = splits.large_first(geometry, counts)
         least, best = np.inf, remaining
-        for share in sorted(share_losses, key=lambda share: [share[position] for position in order], reverse=True):
+        for share in sorted(share_losses, key=_takes_most(geometry, mix), reverse=True):
             rest = tuple(map(int.__sub__, remaining, share))
             if min(rest) >= 0 and share_losses[share] + following[rest].item() < least:
                 least, best = share_losses[share] + following[rest].item(), share
         chosen.append(best)
         remaining = tuple(map(int.__sub__, remaining, best))
     return [*chosen, remaining]
+
+
+def _takes_most(geometry: Geometry, mix: Mix) -> Callable[[Share], tuple[Share, Share]]:
+    """Sorts the shares that take more large slices last, whosever they are."""
+    order = splits.large_first(geometry, mix.total)
+
+    def key(share: Share) -> tuple[Share, Share]:
+        totals = mix.totals(share)
+        return tuple(totals[position] for position in order), share
+
+    return key
 
 
 def _cut(index: int, gpu: GpuState, share: Share, counts: Counts, by: Policy) -> Iterator[Placed]:

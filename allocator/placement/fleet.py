@@ -17,9 +17,9 @@ from allocator.placement import joint_losses, kept, policy, room
 from allocator.placement.fitting import GpuState
 from allocator.placement.joint_losses import JointLosses
 from allocator.placement.policy import Order, Policy
-from allocator.placement.splits import Counts
+from allocator.placement.splits import SURPLUS
 from allocator.placement.state_numbers import NO_GPU, StateNumbers
-from allocator.request import Request
+from allocator.request import Mix, Request
 
 Rows = npt.NDArray[np.intp]
 Losses = npt.NDArray[np.float64]
@@ -46,7 +46,7 @@ class Fleet:
         self._next = 0  # the row after the one that was chosen last, for policies that go round
         self._loss_of: dict[str, Losses] = {}  # profile → loss per global state
         self._best: dict[str, Losses] = {}  # profile → best loss per row, kept current by put and drop
-        self._joint: dict[Counts, JointLosses] = {}  # of requests of several slices, the latest last
+        self._joint: dict[Mix, JointLosses] = {}  # of requests of several slices, the latest last
         self._versions = np.zeros(64, dtype=np.int64)  # per row, the number of the change that made it what it is
         self._changes = 0
         self.members = 0  # one more each time a node comes or goes
@@ -141,22 +141,25 @@ class Fleet:
         """The policy's loss of the request's best placement per row; inf where it does not fit, or the row is -1.
 
         A row whose joint answer would cost too much is -inf; see `too_complex`. Where the policy does not go by loss
-        at all, the loss of a row is how late its turn is, in [0, 1).
+        at all, the loss of a row is how late its turn is, in [0, 1). Each surplus slice of a container costs SURPLUS
+        more.
         """
         counts = request.counts
         losses: Losses
         single = counts[0][0] if len(counts) == 1 and counts[0][1] == 1 else ""
-        known = single in self._best if single else counts in self._joint
+        known = single in self._best if single else request.mix in self._joint
         if not known and not all(self._numbers.offers(profile) for profile, _ in counts):
             losses = np.full(len(rows), np.inf)  # not kept: pods may ask for ever other profiles
         elif single:
             losses = np.append(self._best_of(single), np.inf)[rows]
         else:
-            losses = self._joint_losses(counts, rows)
+            losses = self._joint_losses(request.mix, rows)
         if self.by_turn:
             first = self._next if self.policy.order is Order.CYCLIC else 0
             size = max(1, len(self._names))
-            losses = np.where(np.isfinite(losses), (rows - first) % size / size, losses)
+            turns = (rows - first) % size / size
+            surplus = 0.0 if single else np.round(losses / SURPLUS) * SURPLUS
+            losses = np.where(np.isfinite(losses), turns + surplus, losses)
         return losses
 
     def cheapest(self, request: Request, nodes: Sequence[str], count: int, looked_at: int = LOOKED_AT) -> Sequence[str]:
@@ -196,9 +199,10 @@ class Fleet:
 
     def answered(self, request: Request) -> bool:
         """Whether asking for a request again costs little, as the answers are kept or are those of a single slice."""
-        counts = request.counts
-        joint = self._joint.get(counts)
-        return joint.complete if joint is not None else len(counts) == 1 and counts[0][1] == 1
+        if len(request.slots) == 1:
+            return True
+        joint = self._joint.get(request.mix)
+        return joint is not None and joint.complete
 
     def chose(self, node: str) -> None:
         """A request went to this node; unknown ones are no error."""
@@ -210,13 +214,13 @@ class Fleet:
         refused: npt.NDArray[np.bool_] = losses == joint_losses.TOO_COMPLEX
         return refused
 
-    def _joint_losses(self, counts: Counts, rows: Rows) -> Losses:
+    def _joint_losses(self, mix: Mix, rows: Rows) -> Losses:
         losses = np.full(len(rows), np.inf)
         known = rows >= 0
-        joint = self._joint.pop(counts, None) or JointLosses(self.policy, counts)
+        joint = self._joint.pop(mix, None) or JointLosses(self.policy, mix)
         before = joint.work
         losses[known] = joint.of(rows[known], self._states, self._versions, self._numbers.offsets)
-        self._joint[counts] = joint
+        self._joint[mix] = joint
         if len(self._joint) > max(_MIN_JOINT, _ANSWER_BYTES // (16 * len(self._versions))):
             del self._joint[next(iter(self._joint))]
         if joint.work != before:

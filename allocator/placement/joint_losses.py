@@ -1,8 +1,8 @@
 """Joint losses: what a request of several slices costs on each node of a fleet, kept as the nodes change.
 
-A node's least loss is the least sum over all ways to share the request out among its GPUs (`splits`), computed for
-all nodes at once. What was computed for a node holds until it changes, so that a filter call between two bindings
-costs one node, not thousands. Owned by fleet, one per request that was asked for lately.
+A node's least loss is the least sum over all ways to share the request out among its GPUs (`splits`), surplus slices
+included, computed for all nodes at once. What was computed for a node holds until it changes, so that a filter call
+between two bindings costs one node, not thousands. Owned by fleet, one per request that was asked for lately.
 """
 
 import math
@@ -15,7 +15,8 @@ import numpy.typing as npt
 from allocator.mig.geometry import Geometry
 from allocator.placement import splits
 from allocator.placement.policy import Policy
-from allocator.placement.splits import Counts, Distribution, Losses, Share
+from allocator.placement.splits import Distribution, Losses, Share
+from allocator.request import Mix
 
 Rows = npt.NDArray[np.intp]
 States = npt.NDArray[np.int32]  # nodes × GPUs: the fleet's numbers of GPU states
@@ -43,9 +44,9 @@ DEFAULT_LIMITS = Limits()
 class JointLosses:
     """The least losses of one request under one policy, by row."""
 
-    def __init__(self, by: Policy, counts: Counts, limits: Limits = DEFAULT_LIMITS) -> None:
+    def __init__(self, by: Policy, mix: Mix, limits: Limits = DEFAULT_LIMITS) -> None:
         self._policy = by
-        self._counts = counts
+        self._mix = mix
         self._limits = limits
         self._known: Losses = np.empty(0)
         self._as_of: Versions = np.empty(0, dtype=np.int64)
@@ -91,10 +92,10 @@ class JointLosses:
         self._beyond = np.zeros(size, dtype=np.bool_)  # states of GPUs that have no table
         for geometry, offset in offsets.items():
             try:
-                tables[geometry] = splits.losses(self._policy, geometry, self._counts, self._limits.cells)
+                tables[geometry] = splits.mixed_losses(self._policy, geometry, self._mix, self._limits.cells)
             except splits.TooComplexError:
                 self._beyond[offset : offset + geometry.states] = True
-        nothing = (0,) * len(self._counts)
+        nothing = (0,) * len(self._mix.counts)
         cut = tuple(dict.fromkeys([nothing, *(share for table in tables.values() for share in table)]))
         self._losses = np.full((len(cut), size), np.inf)
         self._losses[0] = 0.0  # nothing, which costs nothing on no GPU either
@@ -102,7 +103,7 @@ class JointLosses:
             for index, share in enumerate(cut):
                 if share in tables.get(geometry, ()):
                     self._losses[index, offset : offset + geometry.states] = tables[geometry][share]
-        self._distribution = Distribution(self._counts, cut)
+        self._distribution = Distribution(self._mix.counts, cut)
         self._measure(np.array(cut), offsets)
         self._tabulated = dict(offsets)
         self.work += _PER_CELL * self._losses.size
@@ -110,9 +111,10 @@ class JointLosses:
     def _measure(self, cut: npt.NDArray[np.int64], offsets: Mapping[Geometry, int]) -> None:
         """Note the most that a GPU takes in each state, and what the request needs: of each profile, and of memory."""
         sizes = {p.name: p.memory_slices for geometry in offsets for p in geometry.catalogue.profiles}
-        memory = [sizes.get(name, 1) for name, _ in self._counts]
-        measures = np.vstack([np.eye(len(self._counts), dtype=np.int64), np.array(memory, dtype=np.int64)])
-        self._needs = measures @ np.array([n for _, n in self._counts], dtype=np.int64)
+        counts = self._mix.counts
+        of_each = [[name == profile for name, _ in counts] for profile, _ in self._mix.total]
+        measures = np.array([*of_each, [sizes.get(name, 1) for name, _ in counts]], dtype=np.int64)
+        self._needs = measures @ np.array([n for _, n in counts], dtype=np.int64)
         weights = cut @ measures.T
         fits = np.isfinite(self._losses)
         self._most = np.array([np.where(fits, weight[:, None], 0).max(axis=0) for weight in weights.T])
@@ -124,7 +126,7 @@ class JointLosses:
         beyond = self._beyond[states].any(axis=1)
         losses[beyond] = TOO_COMPLEX
         candidates = np.flatnonzero(~beyond & self._could_fit(states))
-        if splits.number(self._counts) > splits.MAX_SHARES:
+        if splits.number(self._mix.counts) > splits.MAX_SHARES:
             losses[candidates] = TOO_COMPLEX
             return losses, answered
         cost = self._distribution.additions * states.shape[1]
@@ -159,7 +161,7 @@ class JointLosses:
         """The least loss of each of these nodes."""
         gpus = [column for column in states.T if column.any()]
         gpus += [np.zeros(len(states), dtype=np.int32)] * (2 - len(gpus))
-        at_once = max(1, self._limits.sums // splits.number(self._counts))
+        at_once = max(1, self._limits.sums // splits.number(self._mix.counts))
         totals = [np.empty(0)]
         for first in range(0, len(states), at_once):
             losses = [np.take(self._losses, gpu[first : first + at_once], axis=1) for gpu in gpus]

@@ -5,6 +5,7 @@ scores the few that kube-scheduler kept. `Fleet.cheapest` is the fast path of th
 `Fleet.losses`.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -12,9 +13,10 @@ import numpy as np
 
 from allocator.placement import fitting
 from allocator.placement.fleet import EQUAL, Fleet, Losses, Rows
+from allocator.placement.splits import SURPLUS
 from allocator.request import Request
 
-Incoming = Mapping[str, Sequence[tuple[str, ...]]]  # by node, the profiles of each pod that is on its way there
+Incoming = Mapping[str, Sequence[Request]]  # by node, what each pod asks for that is on its way there
 
 _NONE: Incoming = {}
 _LAST = 1e6  # loss of a node where not all of them fit: after all others, before none
@@ -94,24 +96,25 @@ def _nodes(losses: Losses, nodes: Sequence[str], count: int) -> list[RankedNode]
     return [RankedNode(loss, nodes[at]) for loss, at in zip(losses[best].tolist(), best.tolist(), strict=True)]
 
 
-def _loss_beside(fleet: Fleet, request: Request, node: str, incoming: Sequence[tuple[str, ...]], alone: float) -> float:
+def _loss_beside(fleet: Fleet, request: Request, node: str, incoming: Sequence[Request], alone: float) -> float:
     """What a request would cost on a node once the incoming pods are placed there, in their order.
 
     `alone` is what it costs without them. A node's turn, by which some policies go, is the same with them.
     """
     gpus = fleet.gpus(node)
     try:
-        for profiles in incoming:
-            after = fitting.placed_on(gpus, profiles, fleet.policy)
+        for other in incoming:
+            after = fitting.placed_on(gpus, other, fleet.policy)
             if after is None:
                 return _LAST
             gpus = after
-        placed = fitting.place(gpus, [slice_.profile for slice_ in request.slots], fleet.policy)
+        placed = fitting.place(gpus, request, fleet.policy)
     except fitting.TooComplexError:
         return _LAST
     if placed is None:
         return _LAST
-    return alone if fleet.by_turn else sum(slice_.loss for slice_ in placed)
+    beside = fitting.cost(request, placed)
+    return math.fmod(alone, SURPLUS) + round(beside / SURPLUS) * SURPLUS if fleet.by_turn else beside
 
 
 def _best(losses: Losses, count: int) -> Rows:

@@ -1,11 +1,16 @@
 """Splits: how a request of several slices is shared out among GPUs.
 
-A share is what one GPU takes of a request: a number of slices per profile. `losses` tables, for each share and each
-state of a GPU, what the share costs there at best; `Distribution` adds such tables up over the GPUs of many nodes at
-once, so that a node's answer is the least sum over all ways to share the request out. Called by fitting for one node
-and by joint_losses for a fleet.
+A share is what one GPU takes of a request: a number of slices per profile, and per container where these must be told
+apart. `losses` and `mixed_losses` table, for each share and each state of a GPU, what the share costs there at best;
+`Distribution` adds such tables up over the GPUs of many nodes at once, so that a node's answer is the least sum over
+all ways to share the request out. Called by fitting for one node and by joint_losses for a fleet.
+
+What a policy says of a slice is between -1 and 1; a surplus slice, a container's second on one GPU, costs SURPLUS more.
+That is more than all other slices of a request together can save, so that the fewest surplus slices come first, and
+then the policy's losses.
 """
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 
@@ -16,8 +21,8 @@ from allocator import errors
 from allocator.mig.geometry import Geometry
 from allocator.placement import policy
 from allocator.placement.policy import Policy
+from allocator.request import Counts, Mix
 
-Counts = tuple[tuple[str, int], ...]  # (profile, number) in name order, as `Request.counts`
 Share = tuple[int, ...]  # slices per profile, in the order of the counts
 Losses = npt.NDArray[np.float64]
 
@@ -25,7 +30,8 @@ MAX_SHARES = 16_384  # of a request: 14 different profiles, or 10 slices each of
 MAX_CELLS = 131_072  # shares × states of one GPU model, 1 MiB; an A100 takes 48,640 at most
 _MOST_LOSSES, _MOST_POLICIES, _MOST_ORDERS = 16, 4, 256  # kept with each geometry
 
-_GRID = 2.0**40  # losses are multiples of 1/_GRID here: sums of them are exact, so equal is equal in whatever order
+SURPLUS = 512.0  # above any difference of losses of MAX_SLICES_PER_POD slices
+_GRID = 2.0**36  # losses are multiples of 1/_GRID here: sums of them are exact, so equal is equal in whatever order
 
 
 class TooComplexError(errors.MigschedError):
@@ -77,6 +83,28 @@ def _losses(geometry: Geometry, by: Policy, counts: Counts, max_cells: int) -> M
             waiting.append((larger, place))
             if len(table) * geometry.states > max_cells:
                 return None
+    return table
+
+
+def mixed_losses(by: Policy, geometry: Geometry, mix: Mix, max_cells: int = MAX_CELLS) -> Mapping[Share, Losses]:
+    """As `losses`, of a mix: its shares have a number for each of its counts, and each surplus slice costs SURPLUS.
+
+    Raises as `losses`.
+    """
+    if mix.packed:
+        return losses(by, geometry, mix.counts, max_cells)
+    return geometry.keep(_mixed_losses, by, mix, max_cells, most=_MOST_LOSSES)
+
+
+def _mixed_losses(geometry: Geometry, by: Policy, mix: Mix, max_cells: int) -> Mapping[Share, Losses]:
+    of_totals = losses(by, geometry, mix.total, max_cells)
+    shares = itertools.product(*(range(n + 1) for _, n in mix.counts)) if mix.total is not mix.counts else of_totals
+    table = {}
+    for share in shares:
+        least = of_totals.get(mix.totals(share))
+        if least is not None:
+            surplus = mix.surplus(share)
+            table[share] = least + surplus * SURPLUS if surplus else least
     return table
 
 

@@ -21,8 +21,6 @@ from allocator.request import Request
 
 _NOT_STARTED = "9"  # after every time of this millennium: a pod that has not started is the youngest
 
-Profiles = tuple[str, ...]  # what a pod asks for, one profile for each slice
-
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
@@ -56,7 +54,7 @@ def victims(
     node: str,
     gone: AbstractSet[str],
     reprieve: Sequence[str],
-    nominated: Sequence[Profiles] = (),
+    nominated: Sequence[Request] = (),
 ) -> AbstractSet[str] | None:
     """The pods (UIDs) of `reprieve` that have to go beside those `gone`, so that a request fits a node; None if it
     does not even without all of them.
@@ -84,19 +82,19 @@ class NominatedPod:
 
 def settle(
     inventory: Inventory, node: str, leaving: AbstractSet[str], nominated: Iterable[NominatedPod]
-) -> tuple[AbstractSet[str], Sequence[Profiles]]:
+) -> tuple[AbstractSet[str], Sequence[Request]]:
     """Who is gone from a node once its nominated pods, the most important first, have come; and what these take there.
 
     Those `leaving` are gone, and, as long as a nominated pod's victims are not known to be leaving, those that would be
     chosen for it. A pod that does not fit even so takes nothing.
     """
-    gone, taken = set(leaving), list[Profiles]()
+    gone, taken = set(leaving), list[Request]()
     for pod in nominated:
         reprieve = [candidate.uid for candidate in most_important_first(pod.candidates)]
         going = victims(inventory, pod.request, node, gone, reprieve, taken)
         if going is not None:
             gone |= going
-            taken.append(profiles_of(pod.request))
+            taken.append(pod.request)
     return gone, taken
 
 
@@ -117,17 +115,12 @@ def left_room(
     return {uuid: beside if before == now[uuid] else None for uuid, (before, beside) in changed.items()}
 
 
-def profiles_of(request: Request) -> Profiles:
-    """The profiles of a request, one for each slice."""
-    return tuple(slice_.profile for slice_ in request.slots)
-
-
 class _Fit:
     """Whether a request fits a node once some pods are gone. Hundreds of sets are asked about: of each GPU only those
     pods count that lie on it.
     """
 
-    def __init__(self, inventory: Inventory, request: Request, node: str, nominated: Sequence[Profiles]) -> None:
+    def __init__(self, inventory: Inventory, request: Request, node: str, nominated: Sequence[Request]) -> None:
         self._inventory = inventory
         self._counts = dict(request.counts)
         self._node = node
@@ -155,8 +148,8 @@ class _Fit:
         return state
 
 
-def _with_placed(gpus: tuple[GpuState, ...], pods: Iterable[Profiles], inventory: Inventory) -> tuple[GpuState, ...]:
+def _with_placed(gpus: tuple[GpuState, ...], pods: Iterable[Request], inventory: Inventory) -> tuple[GpuState, ...]:
     """GPUs with these pods placed there, one after the other; those that do not fit are left out."""
-    for profiles in pods:
-        gpus = fitting.placed_on(gpus, profiles, inventory.fleet.policy) or gpus
+    for request in pods:
+        gpus = fitting.placed_on(gpus, request, inventory.fleet.policy) or gpus
     return gpus

@@ -58,9 +58,7 @@ class NominatedRoom:
             known = self._answers[node] = (key, left)
         return known[1]
 
-    def settle(
-        self, pod: KnownPod, node: str, leaving: frozenset[str]
-    ) -> tuple[AbstractSet[str], Sequence[preemption.Profiles]]:
+    def settle(self, pod: KnownPod, node: str, leaving: frozenset[str]) -> tuple[AbstractSet[str], Sequence[Request]]:
         """Who is gone from a node once those `leaving` are and the pods nominated there have come, and what these take:
         those that this one must leave room for.
         """

@@ -15,10 +15,10 @@ from allocator.request import Request
 
 
 class _Nomination(NamedTuple):
-    """A node that a pod goes to, the profiles that it takes there, and when this is forgotten."""
+    """A node that a pod goes to, what it asks for, and when this is forgotten."""
 
     node: str
-    profiles: tuple[str, ...]
+    request: Request
     until: float
 
 
@@ -39,8 +39,7 @@ class Nominations:
     def nominate(self, uid: str, request: Request, node: str) -> None:
         """A pod goes to this node."""
         self._nominated.pop(uid, None)
-        profiles = tuple(slice_.profile for slice_ in request.slots)
-        self._nominated[uid] = _Nomination(node, profiles, time.monotonic() + self._nomination_ttl_s)
+        self._nominated[uid] = _Nomination(node, request, time.monotonic() + self._nomination_ttl_s)
 
     def mark_tied(self, uid: str) -> None:
         """A pod goes to one of several equal nodes; its Binding will say to which."""
@@ -53,13 +52,13 @@ class Nominations:
         if self._tied_until.pop(uid, None) is not None and not self._tied_until:
             self._no_ties.set()
 
-    def incoming(self, uid: str) -> Mapping[str, Sequence[tuple[str, ...]]]:
-        """By node, the profiles of each pod other than this one that goes there, the first nominated first."""
+    def incoming(self, uid: str) -> Mapping[str, Sequence[Request]]:
+        """By node, what each pod other than this one asks for that goes there, the first nominated first."""
         self._forget_expired()
-        by_node: dict[str, list[tuple[str, ...]]] = {}
+        by_node: dict[str, list[Request]] = {}
         for other, nomination in self._nominated.items():
             if other != uid:
-                by_node.setdefault(nomination.node, []).append(nomination.profiles)
+                by_node.setdefault(nomination.node, []).append(nomination.request)
         return by_node
 
     async def await_pending_binds(self) -> None:

@@ -132,9 +132,7 @@ class FakeAgent:
     def _chosen(self, request: Request) -> tuple[Promise, ...]:
         """Room for a pod that has no placement."""
         gpus = [self._gpu(gpu.uuid) for gpu in self.node.gpus]
-        placed = fitting.place(
-            [(g.geometry, g.state) for g in gpus], [s.profile for s in request.slots], policy.DEFAULT
-        )
+        placed = fitting.place([(g.geometry, g.state) for g in gpus], request, policy.DEFAULT)
         if placed is None:
             raise errors.GeometryError(f"no room for {request}, which was bound to this node past migsched")
         return tuple(

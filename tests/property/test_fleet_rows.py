@@ -22,13 +22,13 @@ COMMON = ("1g.5gb", "1g.10gb", "3g.20gb")  # on the model that most GPUs here ar
 a100s = strategies.gpu_states(st.just(gpu_models.find(strategies.A100)))
 gpus = st.lists(a100s | a100s | strategies.gpu_states(), max_size=3)
 one_profile = st.sampled_from(COMMON) | st.sampled_from(PROFILES)
-requests = st.lists(one_profile, min_size=1, max_size=3).map(lambda names: builders.request(*names))
+requests = st.lists(one_profile, min_size=1, max_size=4).flatmap(strategies.shared_out)
 
 
-def alone(states: Sequence[GpuState], profiles: Sequence[str], by: policy.Policy) -> float:
-    """What the policy says of a node by itself."""
-    placed = fitting.place(states, profiles, by)
-    return float("inf") if placed is None else sum(slice_.loss for slice_ in placed)
+def alone(states: Sequence[GpuState], request: Request, by: policy.Policy) -> float:
+    """What a request costs on a node by itself."""
+    placed = fitting.place(states, request, by)
+    return float("inf") if placed is None else fitting.cost(request, placed)
 
 
 class FleetMachine(RuleBasedStateMachine):
@@ -80,16 +80,15 @@ class FleetMachine(RuleBasedStateMachine):
         order = [*NAMES, *CROWD, "nobody"]
         losses = self.fleet.losses(builders.request(profile), self.fleet.rows_of(order))
         for node, loss in zip(order, losses, strict=True):
-            assert loss == alone(self.nodes.get(node, ()), [profile], self.fleet.policy), node
+            assert loss == alone(self.nodes.get(node, ()), builders.request(profile), self.fleet.policy), node
 
     @rule(request=requests)
     def ask_for_several(self, request: Request) -> None:
         """The losses of several slices are exactly those of placing them on each node by itself."""
         order = [*NAMES, CROWD[0], "nobody"]
         losses = self.fleet.losses(request, self.fleet.rows_of(order))
-        profiles = [slot.profile for slot in sorted(request.slots)]
         for node, loss in zip(order, losses, strict=True):
-            assert loss == alone(self.nodes.get(node, []), profiles, self.fleet.policy), node
+            assert loss == alone(self.nodes.get(node, []), request, self.fleet.policy), node
 
     @invariant()
     def nodes_are_those_put(self) -> None:

@@ -19,8 +19,16 @@ from allocator.request import Request, SliceRequest
 def at_once(problem: RelocationProblem) -> tuple[Places, ...] | None:
     """A place for every request beside what is on the GPUs, or None if this way found none for one of them.
 
-    Nothing is put on GPUs that are to be empty.
+    Nothing is put on GPUs that are to be empty. The slices of a request are taken to be one container's, and go to
+    different GPUs first; where that way finds no place for one of the requests, all are packed.
     """
+    placed = _in_turn(problem, packed=False)
+    if placed is None and any(len(job.profiles) > 1 for job in problem.requests):
+        return _in_turn(problem, packed=True)
+    return placed
+
+
+def _in_turn(problem: RelocationProblem, *, packed: bool) -> tuple[Places, ...] | None:
     members: dict[int, list[int]] = {}
     for where, gpu in enumerate(problem.bins):
         if where not in problem.emptied:
@@ -29,14 +37,14 @@ def at_once(problem: RelocationProblem) -> tuple[Places, ...] | None:
     fleet = Fleet(policy.DEFAULT)
     for node, bins in members.items():
         fleet.put(str(node), [(problem.bins[w].geometry, states[w]) for w in bins])
-    losses: dict[tuple[str, ...], Losses] = {}
+    losses: dict[Request, Losses] = {}
     placed: dict[int, Places] = {}
     for number in _large_first(problem):
-        profiles = tuple(sorted(problem.requests[number].profiles))
-        request = Request(tuple(SliceRequest("", name) for name in profiles))
-        if profiles not in losses:
-            losses[profiles] = _losses(fleet, request, np.arange(len(fleet)))
-        of_request = losses[profiles]
+        profiles = sorted(problem.requests[number].profiles)
+        request = Request(tuple(SliceRequest("", name) for name in profiles), packed)
+        if request not in losses:
+            losses[request] = _losses(fleet, request, np.arange(len(fleet)))
+        of_request = losses[request]
         nodes = problem.requests[number].nodes
         if nodes is not None:
             allowed = [int(fleet.name(row)) in nodes for row in range(len(fleet))]
@@ -45,15 +53,15 @@ def at_once(problem: RelocationProblem) -> tuple[Places, ...] | None:
         if not len(fleet) or not np.isfinite(of_request[row]):
             return None
         bins = members[int(fleet.name(row))]
-        parts = fitting.place([(problem.bins[w].geometry, states[w]) for w in bins], profiles, policy.DEFAULT) or ()
+        gpus = [(problem.bins[w].geometry, states[w]) for w in bins]
+        parts = fitting.place(gpus, request, policy.DEFAULT) or ()
         placed[number] = tuple((bins[part.gpu], part.placement) for part in parts)
         for where, placement in placed[number]:
             kind = problem.bins[where].geometry
             states[where] = int(kind.step[states[where], kind.placement_index[placement]])
         fleet.put(fleet.name(row), [(problem.bins[w].geometry, states[w]) for w in bins])
-        for names, known in losses.items():
-            known_request = Request(tuple(SliceRequest("", name) for name in names))
-            known[row] = _losses(fleet, known_request, np.array([row]))[0]
+        for other, known in losses.items():
+            known[row] = _losses(fleet, other, np.array([row]))[0]
     return tuple(placed[number] for number in range(len(problem.requests)))
 
 

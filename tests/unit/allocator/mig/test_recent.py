@@ -54,7 +54,7 @@ def test_a_geometry_goes_with_its_last_gpu() -> None:
     fleet.put("other", [(geometry, 0)])
     mixed, single = builders.request("1g.6gb", "2g.12gb"), builders.request("1g.6gb")
     for request in (mixed, single):
-        shortlist(fleet, request, ["n", "other"], 1, incoming={"n": [("1g.6gb", "1g.6gb")]})
+        shortlist(fleet, request, ["n", "other"], 1, incoming={"n": [builders.request("1g.6gb", "1g.6gb")]})
         misfit.on_empty((geometry,), request.counts)
         fitting.fits([(geometry, 0)], dict(request.counts))
     room.stranded_slices(geometry, 0, frozenset({"1g.6gb"}))

@@ -89,7 +89,7 @@ def test_gpus_are_compared_as_by_best_fit() -> None:
         [(A100, Geometry.EMPTY), (A100, low), (A100, high)],
         [(A100, Geometry.EMPTY), (A100, high), (A100, low)],
     ):
-        (placed,) = fitting.place(gpus, ["1g.5gb"], POLICY) or ()
+        (placed,) = fitting.place(gpus, builders.packed("1g.5gb"), POLICY) or ()
         assert placed.gpu == 1
     ours, best_fit = (policy.tables(by, A100).loss for by in (POLICY, policy.find("best-fit")))
     assert np.array_equal(ours, best_fit)

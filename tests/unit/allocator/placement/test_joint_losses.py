@@ -2,6 +2,7 @@
 
 import itertools
 import random
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -40,10 +41,9 @@ def _losses(fleet: Fleet, *profiles: str) -> list[float]:
 
 def _alone(fleet: Fleet, *profiles: str) -> list[float]:
     """The same, each node placed by itself."""
-    placed = [fitting.place(fleet.gpus(node), profiles, fleet.policy) for node in fleet.rows]
-    return [
-        np.inf if placed_slices is None else sum(slice_.loss for slice_ in placed_slices) for placed_slices in placed
-    ]
+    request = builders.request(*profiles)
+    placed = [fitting.place(fleet.gpus(node), request, fleet.policy) for node in fleet.rows]
+    return [np.inf if slices is None else fitting.cost(request, slices) for slices in placed]
 
 
 def _asked(fleet: Fleet, joint: JointLosses) -> list[float]:
@@ -60,11 +60,11 @@ def test_any_request_under_any_policy_costs_what_placing_it_costs(by: policy.Pol
     """The least sum of a node among many is exactly the sum of the places it is given by itself."""
     fleet = _fleet(40)
     for profiles in (SOME, ("2g.10gb",) * 3, ("1g.5gb+me", "1g.5gb+me", "1g.10gb"), ("3g.20gb", "4g.20gb", "9g.99gb")):
-        losses = _asked(fleet, JointLosses(by, builders.request(*profiles).counts))
-        placed = [fitting.place(fleet.gpus(node), profiles, by) for node in fleet.rows]
-        assert losses == [
-            np.inf if placed_slices is None else sum(s.loss for s in placed_slices) for placed_slices in placed
-        ]
+        apart = builders.request(*profiles)
+        for request in (apart, replace(apart, packed=True)):
+            losses = _asked(fleet, JointLosses(by, request.mix))
+            placed = [fitting.place(fleet.gpus(node), request, by) for node in fleet.rows]
+            assert losses == [np.inf if slices is None else fitting.cost(request, slices) for slices in placed]
 
 
 def test_what_changed_is_answered_anew() -> None:
@@ -117,7 +117,7 @@ def test_how_it_is_computed_does_not_matter(sums: int, alike: int) -> None:
     fleet = _fleet(60)
     for number in range(60):
         fleet.put(f"again-{number}", list(reversed(fleet.gpus(str(number)))))
-    joint = JointLosses(policy.DEFAULT, builders.request(*SOME).counts, Limits(sums=sums, alike=alike))
+    joint = JointLosses(policy.DEFAULT, builders.request(*SOME).mix, Limits(sums=sums, alike=alike))
     assert _asked(fleet, joint) == _alone(fleet, *SOME)
 
 
@@ -125,7 +125,7 @@ def test_a_costly_question_is_answered_by_and_by() -> None:
     """One question costs so much and no more: nodes beyond are marked, and answered when asked again."""
     fleet = _fleet(10)
     true = _alone(fleet, *SOME)
-    one_node_at_a_time = JointLosses(policy.DEFAULT, builders.request(*SOME).counts, Limits(additions=1))
+    one_node_at_a_time = JointLosses(policy.DEFAULT, builders.request(*SOME).mix, Limits(additions=1))
     open_nodes = []
     for _ in range(11):
         losses = _asked(fleet, one_node_at_a_time)
@@ -143,7 +143,7 @@ def test_a_costly_question_goes_on_until_a_node_fits() -> None:
     for number in range(7):
         fleet.put(str(number), [(A100, Geometry.EMPTY if number in (2, 6) else split)] * 2)
     profiles = ("1g.10gb", "2g.10gb", "3g.20gb", "3g.20gb")
-    joint = JointLosses(policy.DEFAULT, builders.request(*profiles).counts, Limits(additions=1, portions=3))
+    joint = JointLosses(policy.DEFAULT, builders.request(*profiles).mix, Limits(additions=1, portions=3))
     answers = [["fits" if np.isfinite(x) else "open" if x < 0 else "no" for x in _asked(fleet, joint)] for _ in "123"]
     assert answers[0] == ["no", "no", "fits", "open", "open", "open", "open"]
     assert answers[1] == ["no", "no", "fits", "no", "no", "no", "open"]
@@ -170,7 +170,7 @@ def test_a_gpu_beyond_tabulating_holds_up_no_other_node() -> None:
     fleet.put("beyond", [(A100, Geometry.EMPTY), (small, Geometry.EMPTY)])
     fleet.put("tabulated", [(small, Geometry.EMPTY)] * 2)
     states = np.array([[1, 1 + A100.states], [1 + A100.states] * 2], dtype=np.int32)
-    joint = JointLosses(policy.DEFAULT, builders.request(*profiles).counts, limits)
+    joint = JointLosses(policy.DEFAULT, builders.request(*profiles).mix, limits)
     losses = joint.of(np.arange(2), states, np.ones(2, dtype=np.int64), {A100: 1, small: 1 + A100.states})
     assert losses.tolist() == [joint_losses.TOO_COMPLEX, _alone(fleet, *profiles)[1]]
 

@@ -103,7 +103,9 @@ def test_impossible_weights_are_refused(weights: Weights) -> None:
 def test_first_fit_takes_the_first_gpu_whatever_the_start() -> None:
     """First fit takes the first GPU with room even where a later one has a lower start."""
     busy = A100.state_of([A100.catalogue.placement("4g.20gb", 0)])
-    (placed,) = fitting.place([(A100, busy), (A100, Geometry.EMPTY)], ["1g.5gb"], policy.find("first-fit")) or ()
+    (placed,) = (
+        fitting.place([(A100, busy), (A100, Geometry.EMPTY)], builders.packed("1g.5gb"), policy.find("first-fit")) or ()
+    )
     assert (placed.gpu, placed.placement.start) == (0, 4)
 
 
@@ -111,14 +113,14 @@ def test_going_by_order_means_not_going_by_loss() -> None:
     """A policy whose order is not by loss takes the first GPU even where it scores a later one better."""
     by = replace(policy.find("best-fit"), order=Order.FIRST)
     busy = A100.state_of([A100.catalogue.placement("4g.20gb", 0)])
-    (placed,) = fitting.place([(A100, Geometry.EMPTY), (A100, busy)], ["1g.5gb"], by) or ()
+    (placed,) = fitting.place([(A100, Geometry.EMPTY), (A100, busy)], builders.packed("1g.5gb"), by) or ()
     assert placed.gpu == 0
 
 
 def test_best_fit_takes_the_first_of_equally_full_gpus() -> None:
     """Of two GPUs with as much free memory best fit takes the first, whatever the start."""
     low, high = (A100.state_of([A100.catalogue.placement("3g.20gb", start)]) for start in (0, 4))
-    (placed,) = fitting.place([(A100, low), (A100, high)], ["1g.5gb"], policy.find("best-fit")) or ()
+    (placed,) = fitting.place([(A100, low), (A100, high)], builders.packed("1g.5gb"), policy.find("best-fit")) or ()
     assert (placed.gpu, placed.placement.start) == (0, 4)
 
 

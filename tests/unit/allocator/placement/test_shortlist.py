@@ -23,7 +23,7 @@ def fleet_of(by: str = "mfi", **taken: str) -> Fleet:
 def test_nodes_that_incoming_pods_take_do_not_hide_those_that_are_left() -> None:
     """However short the list, the nodes behind those whose room is spoken for are looked at too."""
     fleet = fleet_of(**{f"n{number}": "4g.20gb" for number in range(6)})
-    incoming = {f"n{number}": [("3g.20gb",)] for number in range(4)}
+    incoming = {f"n{number}": [builders.request("3g.20gb")] for number in range(4)}
     nodes = list(fleet.rows)
     assert list(shortlist(fleet, builders.request("3g.20gb"), nodes, 1, incoming=incoming).nodes) == ["n4"]
     assert list(shortlist(fleet, builders.request("3g.20gb"), nodes, 3, incoming=incoming).nodes) == ["n4", "n5"]
@@ -32,7 +32,9 @@ def test_nodes_that_incoming_pods_take_do_not_hide_those_that_are_left() -> None
 def test_a_node_whose_room_is_spoken_for_comes_last_but_is_offered() -> None:
     """Incoming pods rank a node, they never refuse it: their Bindings may not come."""
     fleet = fleet_of(n0="4g.20gb", n1="7g.40gb")
-    best = shortlist(fleet, builders.request("3g.20gb"), ["n0", "n1"], 3, incoming={"n0": [("3g.20gb",)]})
+    best = shortlist(
+        fleet, builders.request("3g.20gb"), ["n0", "n1"], 3, incoming={"n0": [builders.request("3g.20gb")]}
+    )
     assert (list(best.nodes), best.unique) == (["n0"], True)
 
 
@@ -40,7 +42,7 @@ def test_a_node_whose_room_is_spoken_for_comes_last_but_is_offered() -> None:
 def test_a_policy_that_goes_by_turn_keeps_the_turns_beside_incoming_pods(by: str) -> None:
     """A node with room beside its incoming pods does not come before a node whose turn is earlier."""
     fleet = fleet_of(by, n0="7g.40gb", n1="4g.20gb", n2="4g.20gb")
-    incoming = {"n2": [("1g.5gb",)]}
+    incoming = {"n2": [builders.request("1g.5gb")]}
     nodes = ["n0", "n1", "n2"]
     assert [ranked.node for ranked in rank(fleet, builders.request("1g.5gb"), nodes, incoming=incoming)] == ["n1", "n2"]
     assert list(shortlist(fleet, builders.request("1g.5gb"), nodes, 1, incoming=incoming).nodes) == ["n1"]
@@ -57,7 +59,7 @@ def test_both_ways_to_a_shortlist_lead_to_the_same(by: str) -> None:
         nodes = ["stranger", *chance.sample(list(taken), chance.randint(1, 6))]
         request, count = builders.request(chance.choice(["1g.5gb", "2g.10gb", "3g.20gb"])), chance.randint(1, 4)
         fast = shortlist(fleet, request, nodes, count)
-        beside = shortlist(fleet, request, nodes, count, incoming={"elsewhere": [("1g.5gb",)]})
+        beside = shortlist(fleet, request, nodes, count, incoming={"elsewhere": [builders.request("1g.5gb")]})
         assert (list(fast.nodes), fast.unique) == (list(beside.nodes), beside.unique)
         uniques.add(fast.unique)
     assert uniques == ({True} if fleet.by_turn else {True, False}), "turns are never equal"

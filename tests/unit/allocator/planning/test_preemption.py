@@ -49,7 +49,7 @@ def test_a_nominated_pod_counts_as_if_it_lay_there() -> None:
     """What goes for a request goes beside the room of a pod that is nominated to the node."""
     inventory = _inventory("3g.20gb, 3g.20gb, 3g.20gb", gpus=2)
     assert preemption.victims(inventory, request("3g.20gb"), "n", set(), "abc") == set()
-    assert preemption.victims(inventory, request("3g.20gb"), "n", set(), "abc", [("3g.20gb",)]) == {"c"}
+    assert preemption.victims(inventory, request("3g.20gb"), "n", set(), "abc", [request("3g.20gb")]) == {"c"}
 
 
 @pytest.mark.parametrize(
