@@ -2,15 +2,18 @@
 
 The kubelet does not say for which pod it asks. Promises of one profile on one node are interchangeable, so any that
 is outstanding will do; PodResources tells afterwards who got what. Where no promise can be kept, a place is chosen
-as the scheduler would, beside what is taken and what is promised to others.
+as the scheduler would, beside what is taken and what is promised to others: slices of one container on different GPUs
+first. Whether a pod asks for them to be packed is not known here, since it is not known which pod it is.
 """
 
 from collections.abc import Iterable, Sequence
+from collections.abc import Set as AbstractSet
 
 from allocator import errors
 from allocator.mig.profile import GpuPlacement, Placement
 from allocator.placement import fitting, policy
 from allocator.placement.fitting import GpuState
+from allocator.request import Request, SliceRequest
 from node_agent.slices import device_ids, observed
 from node_agent.slices.observation import Observation
 
@@ -75,11 +78,17 @@ def _possible(observation: Observation, place: GpuPlacement, kept: Iterable[GpuP
 
 
 def room(
-    observation: Observation, profile: str, number: int = 1, kept: Iterable[GpuPlacement] = ()
+    observation: Observation,
+    profile: str,
+    number: int = 1,
+    kept: Iterable[GpuPlacement] = (),
+    used: AbstractSet[str] = frozenset(),
 ) -> tuple[GpuPlacement, ...]:
-    """Where that many slices of a profile would go beside everything taken and promised; nothing if they do not fit.
+    """Where that many slices of a profile for one container would go beside everything taken and promised; nothing if
+    they do not fit.
 
-    A promise is kept although a slice that is about to go lies in its way.
+    A promise is kept although a slice that is about to go lies in its way. `used` are the GPUs (UUIDs) where the
+    container has slices already.
     """
     kept = {*(observation.taken - observation.going), *kept}  # promises that contradict each other: the first counts
     for promise in observation.promised:
@@ -87,8 +96,10 @@ def room(
             kept.add(promise.place)
     kept |= {place for place in observation.going if not any(map(place.overlaps, kept))}
     states = _states(observation, kept)
+    request = Request((SliceRequest("", profile),) * number)
+    beside = frozenset(index for index, (uuid, _) in enumerate(states) if uuid in used)
     try:
-        placed = fitting.place([state for _, state in states], [profile] * number, policy.DEFAULT)
+        placed = fitting.place([state for _, state in states], request, policy.DEFAULT, beside)
     except fitting.TooComplexError:
         return ()
     return tuple(GpuPlacement(states[slice_.gpu][0], slice_.placement) for slice_ in placed or ())
@@ -98,9 +109,9 @@ def _elsewhere(
     observation: Observation, profile: str, free: set[str], kept: frozenset[GpuPlacement], need: int
 ) -> list[str]:
     """Places promised to no pod, as many as are needed or none; those that the kubelet does not offer are avoided."""
-    avoid = set(kept)
+    avoid, used = set(kept), {place.gpu for place in kept}
     for _ in range(_TRIES):
-        places = room(observation, profile, need, avoid)
+        places = room(observation, profile, need, avoid, used)
         unavailable = [place for place in places if device_ids.device_id(place) not in free]
         if not unavailable:
             return [device_ids.device_id(place) for place in places]
