@@ -93,6 +93,7 @@ def _table(answer: dict[str, Any]) -> RenderableType:
         parts.append(Text(f"kube-scheduler said last: {answer['kube_scheduler']}"))
     if "remedy" in answer:
         parts += remedies.lines(answer["remedy"])
+    parts += [Text(f"note: {note}") for note in answer.get("notes", ())]
     if answer.get("not_looked_at"):
         parts.append(Text(f"not looked at: {'; '.join(answer['not_looked_at'])}", style="dim"))
     return Group(*parts)

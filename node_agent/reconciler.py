@@ -9,11 +9,13 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import structlog
 
+from allocator.claims import same_gpu
 from allocator.claims.report import Owner
 from allocator.mig.profile import GpuPlacement, profile_name
 from node_agent import report
 from node_agent.cluster import pods
 from node_agent.cluster.pod_events import PodEvents
+from node_agent.cluster.pods import PodView
 from node_agent.containers import cdi
 from node_agent.containers.injection import Injection
 from node_agent.health import marks
@@ -269,6 +271,8 @@ class Reconciler:
         catalogues = {gpu.uuid: gpu.catalogue for gpu in observation.view.gpus.values()}
         for pod in node_pods.values():
             if pod.waits:
+                if pod.note:
+                    self._events.noted(pod)
                 problem = promises.problem(pod, catalogues)
                 if problem is not None:
                     self._events.failed(pod, problem)
@@ -281,6 +285,21 @@ class Reconciler:
         if pod is not None and before.owner is None:
             record = self._state.journal.records[before.place]
             self._events.ready(pod, f"{before.place} ({record.mig_uuid})")
+            self._report_same_gpu(pod)
+
+    def _report_same_gpu(self, pod: PodView) -> None:
+        """Tell a pod that has all its slices by now if some of a container share a GPU although it did not ask for it.
+
+        Slices of ordinary init containers are not always named; what is known of the others is said.
+        """
+        if pod.asks.packed or len(pod.asks.slots) < 2:
+            return
+        records = self._state.journal.records.values()
+        owned = [(r.owner.container, r.place.gpu) for r in records if r.owner is not None and r.owner.uid == pod.uid]
+        if len(owned) >= len(pod.asks.slots):
+            message = same_gpu.sentence(owned)
+            if message:
+                self._events.same_gpu(pod, message)
 
     def _report_refusals(self) -> None:
         """Tell pods whose Allocate was refused for good, where it is clear which pod it was."""

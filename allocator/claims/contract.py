@@ -22,6 +22,7 @@ VERSION = "v1alpha1"
 PLURAL = "mignodes"
 PLACEMENT_ANNOTATION = f"{GROUP}/placement"
 MOVABLE_ANNOTATION = f"{GROUP}/movable"
+SLICES_ANNOTATION = f"{GROUP}/slices"
 REQUEUE_ANNOTATION = f"{GROUP}/requeue"
 CONTRACT_VERSION = 1
 MAX_CATALOGUES = 4  # of one node; boards are bought by the server, and a catalogue is dear to compile

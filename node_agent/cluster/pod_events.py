@@ -12,6 +12,8 @@ READY_EVENT = "SliceReady"
 FAILED_EVENT = "SliceFailed"
 HIDDEN_EVENT = "SliceHidden"
 ILL_EVENT = "SliceIll"
+SAME_GPU_EVENT = "SlicesOnOneGpu"
+NOTE_EVENT = "SlicesAnnotation"
 MAX_EVENTS = 50  # of one step: a node full of false promises must not flood the API server
 
 
@@ -41,6 +43,15 @@ class PodEvents:
     def ill(self, pod: PodView, message: str) -> None:
         """A slice of the pod, or its GPU, is ill."""
         self._record(pod, ILL_EVENT, message, "Warning")
+
+    def same_gpu(self, pod: PodView, message: str) -> None:
+        """Several slices of a container lie on one GPU; said once, whatever becomes of them."""
+        if not any(key[:2] == (pod.uid, SAME_GPU_EVENT) for key in self._recorded):
+            self._record(pod, SAME_GPU_EVENT, message, "Warning")
+
+    def noted(self, pod: PodView) -> None:
+        """An annotation of the pod is not understood."""
+        self._record(pod, NOTE_EVENT, pod.note, "Warning")
 
     def ready(self, pod: PodView, slice_: str) -> None:
         """A slice of the pod is ready, so many seconds after the pod was first seen."""

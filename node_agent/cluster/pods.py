@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from allocator import errors, request
-from allocator.claims import contract
+from allocator.claims import contract, slices_annotation
 from allocator.claims.contract import Promise
 from allocator.request import Request, SliceRequest
 from kubeclient import containers
@@ -24,7 +24,8 @@ NOTHING = Request()
 class PodView:
     """A pod that asks for slices. `over`: its containers are finished for good; then it asks for nothing any more.
     `leaving`: it is being deleted. `started`: the kubelet has admitted it, so it has all devices that it will get.
-    `init`: the names of its ordinary init containers, which PodResources does not list.
+    `init`: the names of its ordinary init containers, which PodResources does not list. `note`: what of its annotations
+    is not understood.
     """
 
     uid: str
@@ -38,6 +39,7 @@ class PodView:
     promises: tuple[Promise, ...] = ()
     problem: str | None = None
     init: frozenset[str] = frozenset()
+    note: str = ""
 
     @property
     def title(self) -> str:
@@ -77,14 +79,16 @@ def view(pod: NodePod) -> PodView | None:
         return None
     meta = pod.metadata
     asks, promises, problem = _asked(main, init, placement_text(pod))
+    wish = slices_annotation.read((meta.annotations or {}).get(contract.SLICES_ANNOTATION))
     seen = PodView(
         meta.uid,
         meta.namespace,
         meta.name,
         meta.creation_timestamp or "",
-        asks=asks,
+        asks=replace(asks, packed=wish.packed),
         promises=promises,
         problem=problem,
+        note=wish.problem,
         init=frozenset(container.name for container in init if not container.restartable),
     )
     return followed(seen, pod)

@@ -88,6 +88,7 @@ class ExplanationModel(_Answer):
     counts: dict[ExplanationCode, int] = Field(description="nodes by code", examples=[{"fragmented": 2, "full": 1}])
     ineligible: dict[str, int] = Field(description="nodes that may not run it, by the rule that says so")
     not_looked_at: list[str] = Field(description="what nobody looked at, on which the answer depends")
+    notes: list[str] = Field(description="slices of one container on one GPU; an annotation that is not understood")
 
 
 class PendingPodModel(_Answer):

@@ -262,9 +262,12 @@ class ClusterCache:
 
     def _with_facts_of(self, pod: Pod, known: KnownPod) -> KnownPod:
         """What is known of a pod, with what may have changed since it was first read."""
+        wish = pods.slices_wish(pod)
         now = replace(
             known,
             node=pod.spec.node_name,
+            request=known.request and pods.wished(known.request, wish),
+            note=wish.problem,
             labels=pods.labels_of(pod),
             movable=pods.is_movable(pod),
             eviction=eviction_facts.of(pod),

@@ -20,7 +20,8 @@ class KnownPod:
 
     `service` is what owns it; see `pods.service_of`. `labels` are None where they are not known; see `pods.labels_of`.
     `not_adopted` says why the placement that it was bound with could not be taken over when it was last seen.
-    `constraints` say on which nodes it may run; None until the watch has shown it.
+    `constraints` say on which nodes it may run; None until the watch has shown it. `note` says what of its
+    annotations is not understood.
     """
 
     uid: str
@@ -37,6 +38,7 @@ class KnownPod:
     scheduling: SchedulingFacts = scheduling_facts.NOTHING
     constraints: PodConstraints | None = None
     not_adopted: str = ""
+    note: str = ""
 
     @property
     def gated(self) -> bool:
@@ -71,4 +73,5 @@ def read(pod: Pod) -> KnownPod:
         eviction=eviction_facts.of(pod),
         scheduling=scheduling_facts.of(pod),
         constraints=pod_constraints.of(pod),
+        note=pods.slices_wish(pod).problem,
     )

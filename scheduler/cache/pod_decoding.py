@@ -35,6 +35,7 @@ class _Annotations(msgspec.Struct, frozen=True):
 
     placement: str | None = msgspec.field(default=None, name=contract.PLACEMENT_ANNOTATION)
     movable: str | None = msgspec.field(default=None, name=contract.MOVABLE_ANNOTATION)
+    slices: str | None = msgspec.field(default=None, name=contract.SLICES_ANNOTATION)
     mirror: str | None = msgspec.field(default=None, name=MIRROR_ANNOTATION)
 
 
@@ -112,6 +113,7 @@ def _large(pod: _Pod) -> Pod:
     annotations = {
         contract.PLACEMENT_ANNOTATION: ours.placement,
         contract.MOVABLE_ANNOTATION: ours.movable,
+        contract.SLICES_ANNOTATION: ours.slices,
         MIRROR_ANNOTATION: ours.mirror,
     }
     type_ = WatchedPod if _is_small(meta.labels) else UnlabelledPod

@@ -1,10 +1,12 @@
 """From a pod object to the core's words: what it asks, what it was promised, whose it is."""
 
+from dataclasses import replace
 from functools import lru_cache
 
 from allocator import request
-from allocator.claims import contract
+from allocator.claims import contract, slices_annotation
 from allocator.claims.contract import Promise
+from allocator.claims.slices_annotation import SlicesWish
 from allocator.queueing.queued_pod import GATE
 from allocator.request import Request
 from kubeclient import containers
@@ -32,7 +34,18 @@ def is_at_our_gate(pod: Pod) -> bool:
 def request_of(pod: Pod) -> Request:
     """The slices a pod asks for. Raises RequestError naming container, resource and fix."""
     main, init = containers.of(pod.spec.containers), containers.of(pod.spec.init_containers)
-    return _request(main, init) if _is_small((*main, *init)) else request.of_containers(main, init)
+    asked = _request(main, init) if _is_small((*main, *init)) else request.of_containers(main, init)
+    return wished(asked, slices_wish(pod))
+
+
+def slices_wish(pod: Pod) -> SlicesWish:
+    """What a pod's annotation says of several slices of one container."""
+    return slices_annotation.read((pod.metadata.annotations or {}).get(contract.SLICES_ANNOTATION))
+
+
+def wished(asked: Request, wish: SlicesWish) -> Request:
+    """A request, its slices packed or apart as wished."""
+    return asked if asked.packed == wish.packed else replace(asked, packed=wish.packed)
 
 
 def _is_small(of_pod: tuple[request.ContainerRequest, ...]) -> bool:

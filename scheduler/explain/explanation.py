@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Hashable
 from typing import Any
 
+from allocator.claims import same_gpu
 from allocator.placement.misfit import Misfit, Reason
 from allocator.request import Request
 from scheduler.cache.cluster_cache import ClusterCache
@@ -90,6 +91,7 @@ def begin(state: ClusterCache, pod: KnownPod) -> tuple[dict[str, Any], Request |
         "counts": {},
         "ineligible": {},
         "not_looked_at": [],
+        "notes": [pod.note] if pod.note else [],
     }
     if claim is not None:
         answer["slices"] = [
@@ -102,6 +104,9 @@ def begin(state: ClusterCache, pod: KnownPod) -> tuple[dict[str, Any], Request |
             }
             for hold in claim.holds
         ]
+        packed = request is not None and request.packed
+        together = "" if packed else same_gpu.sentence((hold.container, hold.gpu) for hold in claim.holds)
+        answer["notes"] += [together] if together else []
     asks_nodes = stands is None or stands.code in (ExplanationCode.NOMINATED, ExplanationCode.QUEUED)
     return answer, request if asks_nodes else None
 

@@ -1,13 +1,18 @@
 """Several slices of one container that no scheduler of ours has placed: on different GPUs first."""
 
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 
+from allocator.claims import contract
 from allocator.mig.profile import GpuPlacement
+from node_agent.cluster import pods
+from node_agent.cluster.node_pod import NodePod
 from node_agent.cluster.pods import PodView
 from node_agent.slices import device_ids
-from tests.unit.node_agent.agent_on_node import AgentOnNode
+from tests.unit.node_agent.agent_on_node import AgentOnNode, KubeletPod
 
 RESOURCE = "nvidia.com/mig-3g.40gb"
 
@@ -67,3 +72,63 @@ def test_a_promise_to_pack_is_kept(node: AgentOnNode) -> None:
     node.step()
     node.admit(pod)
     assert _gpus(node, pod) == [0, 0]
+
+
+def _told(node: AgentOnNode, reason: str) -> list[str]:
+    """What pods were told for a reason by the last step."""
+    assert node.outcome is not None
+    return [event.message for event in node.outcome.events if event.reason == reason]
+
+
+def _annotated(node: AgentOnNode, value: str | None, number: int = 2) -> PodView:
+    """What the agent reads of a pod that asks for so many slices, with this value of the annotation."""
+    document: dict[str, Any] = {
+        "metadata": {"name": "p", "namespace": "default", "uid": "u", "creationTimestamp": "2026-01-01T00:00:00Z"},
+        "spec": {"containers": [{"name": "main", "resources": {"limits": {RESOURCE: str(number)}}}]},
+    }
+    if value is not None:
+        document["metadata"]["annotations"] = {contract.SLICES_ANNOTATION: value}
+    pod = pods.view(msgspec.convert(document, NodePod))
+    assert pod is not None
+    node.pods[pod.uid] = KubeletPod(pod)
+    return pod
+
+
+@pytest.mark.parametrize(("value", "told"), [(None, 1), ("spread", 1), ("pack", 0)])
+def test_a_pod_is_told_once_that_slices_share_a_gpu(node: AgentOnNode, value: str | None, told: int) -> None:
+    """An Event names container and GPU once all slices are there, unless the pod asked for it; a restart adds none."""
+    full = node.bind("full", "7g.80gb", at=(node.place("7g.80gb", 0, gpu=0),))
+    node.step()
+    node.admit(full)
+    pod = _annotated(node, value)
+    node.step()
+    node.admit(pod)
+    messages = [message for _ in range(3) for message in (node.step(), *_told(node, "SlicesOnOneGpu"))[1:]]
+    expected = f"container main has 2 slices on GPU {node.gpus[1]}: a CUDA process sees one slice of each GPU"
+    assert messages == [expected] * told
+    node.restart()
+    node.step()
+    assert _told(node, "SlicesOnOneGpu") == []
+
+
+def test_a_pod_whose_slices_are_apart_is_told_nothing(node: AgentOnNode) -> None:
+    """No Event where one process sees all."""
+    pod = _annotated(node, None)
+    node.step()
+    node.admit(pod)
+    node.step()
+    assert len(_told(node, "SliceReady")) == 2
+    assert _told(node, "SlicesOnOneGpu") == []
+
+
+def test_a_value_that_is_not_understood_is_named(node: AgentOnNode) -> None:
+    """It counts as `spread`, and the pod is told what to write, in a bounded sentence."""
+    pod = _annotated(node, "Packed\n" * 100_000)
+    node.step()
+    (message,) = _told(node, "SlicesAnnotation")
+    assert message.startswith("annotation migsched.io/slices is 'Packed\\nPacked\\n")
+    assert message.endswith("write spread or pack; it counts as spread")
+    assert len(message) < 300
+    assert not pod.asks.packed
+    node.step()
+    assert _told(node, "SlicesAnnotation") == []

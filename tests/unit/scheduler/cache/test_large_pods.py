@@ -143,6 +143,7 @@ def padded(made: dict[str, Any], number: int) -> None:
         "example.com/long": "x" * 40_000,
         contract.PLACEMENT_ANNOTATION: contract.encode_placement([promise]),
         contract.MOVABLE_ANNOTATION: "true",
+        contract.SLICES_ANNOTATION: "pack",
         MIRROR_ANNOTATION: "0123",
     }
     made["metadata"]["ownerReferences"] = [{"kind": "StatefulSet", "name": "db", "controller": True}]
