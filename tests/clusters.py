@@ -34,12 +34,14 @@ class ClusterBuilder:
         added = replace(empty_gpu(last.name, len(last.gpus), catalogue), problem=problem)
         return replace(self, nodes=(*others, replace(last, gpus=(*last.gpus, added))))
 
-    def pod(self, name: str, *slices: str, state: str = "ready", **facts: object) -> "ClusterBuilder":
-        """A pod's slices, such as `3g.20gb@4`; keywords are its PodFacts."""
+    def pod(
+        self, name: str, *slices: str, state: str = "ready", container: str = "", **facts: object
+    ) -> "ClusterBuilder":
+        """A pod's slices, such as `3g.20gb@4`, all of one container or each of its own; keywords are its PodFacts."""
         uid = f"uid-{name}"
         built = self
         for number, text in enumerate(slices):
-            built = built._slice(text, state, pod=name, uid=uid, container=f"c{number}")
+            built = built._slice(text, state, pod=name, uid=uid, container=container or f"c{number}")
         known = PodFacts(**facts)  # type: ignore[arg-type]
         return replace(built, facts=(*built.facts, (uid, known)) if facts else built.facts)
 

@@ -32,13 +32,14 @@ class Bin:
 @dataclass(frozen=True, slots=True)
 class MovableJob:
     """A pod: its profiles, where they are (nowhere for one that room is made for), what one restart of it costs, and
-    the nodes (those of the bins) to which it may go; None for all.
+    the nodes (those of the bins) to which it may go; None for all. Whether all its slices are one container's.
     """
 
     profiles: tuple[str, ...]
     home: Places = ()
     cost: int = 0
     nodes: frozenset[int] | None = None
+    one_container: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,14 +86,16 @@ class RelocationSolution:
 
 
 def destination(problem: RelocationProblem, time_limit_s: float, *, one_by_one: bool = False) -> RelocationSolution:
-    """The cheapest set of moves whose end is legal, the way there left open. Prefers targets that are free now.
+    """The cheapest set of moves whose end is legal, the way there left open. Of equal costs it prefers ends in which
+    what moves or comes has fewer surplus slices, and then targets that are free now.
 
     With `one_by_one` there is an order in which no pod takes memory that another one has still to leave; `order`
     finds it. (Limits that count, such as media engines, may still forbid it.)
     """
     model = _Model(problem)
     end = model.stage(homes=True)
-    unit = 1 + sum(len(job.profiles) for job in (*problem.jobs, *problem.requests))
+    surplus = 1 + sum(len(job.profiles) for job in (*problem.jobs, *problem.requests))  # above all targets not free
+    unit = surplus * surplus if any(_may_be_apart(job) for job in (*problem.jobs, *problem.requests)) else surplus
     for number, job in enumerate(problem.jobs):
         model.program.costs[end.moved[number]] = job.cost * unit
     for number, job_places in end.places.items():
@@ -100,6 +103,7 @@ def destination(problem: RelocationProblem, time_limit_s: float, *, one_by_one: 
             if any(number != other and _meets(home, where, placement) for other, home in model.homes):
                 model.program.costs[column] = 1
     model.finish(end)
+    model.apart(end, surplus)
     model.budgets([end])
     if one_by_one:
         model.one_by_one(end)
@@ -249,6 +253,18 @@ class _Model:
             terms = [(s.moved[j], w) for s in stages for j, w in budget.weights.items() if j in s.moved]
             self.program.row(terms, high=budget.limit)
 
+    def apart(self, stage: _Stage, cost: int) -> None:
+        """Each surplus slice of what moves or comes costs so much."""
+        for number, places in stage.places.items():
+            if _may_be_apart(self.all[number]):
+                on: dict[int, list[tuple[int, int]]] = {}
+                for (where, _), column in places.items():
+                    on.setdefault(where, []).append((column, 1))
+                for terms in on.values():
+                    surplus = self.program.column(len(self.all[number].profiles) - 1)
+                    self.program.costs[surplus] = cost
+                    self.program.row([*terms, (surplus, -1)], high=1)
+
     def one_by_one(self, stage: _Stage) -> None:
         """Jobs get positions, and who takes another's place comes after it."""
         last = len(self.problem.jobs)
@@ -356,6 +372,11 @@ def _binding_limits(kind: Geometry) -> list[tuple[int, tuple[int, ...]]]:
         for limit, use in zip(limits, zip(*uses, strict=True), strict=True)
         if max(u / placement.size for u, placement in zip(use, kind.placements, strict=True)) * slices > limit
     ]
+
+
+def _may_be_apart(job: MovableJob) -> bool:
+    """Whether it has slices that are better on different GPUs."""
+    return job.one_container and len(job.profiles) > 1
 
 
 def _meets(home: Place, where: int, placement: Placement) -> bool:

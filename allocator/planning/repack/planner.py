@@ -69,7 +69,7 @@ def solve(
     relocation = RelocationProblem(
         bins=fleet.bins,
         jobs=tuple(pod.job for pod in fleet.pods),
-        requests=tuple(MovableJob(pod.profiles) for pod in pods),
+        requests=tuple(MovableJob(pod.profiles, one_container=True) for pod in pods),
         empty=empty_now + empty_gpus if empty_gpus else 0,
         emptied=frozenset(index for index, gpu in enumerate(fleet.gpus) if gpu.node in empty_nodes),
         budgets=() if Rule.BUDGETS in ignored else fleet.budgets(saved, limits),

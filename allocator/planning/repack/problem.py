@@ -62,7 +62,9 @@ class MovablePod:
     @property
     def job(self) -> MovableJob:
         """What the packing sees."""
-        return MovableJob(tuple(p.profile for _, p in self.places), self.places, PER_MOVE + self.gpc, self.nodes)
+        profiles = tuple(placement.profile for _, placement in self.places)
+        one_container = len(set(self.containers)) == 1
+        return MovableJob(profiles, self.places, PER_MOVE + self.gpc, self.nodes, one_container)
 
 
 @dataclass(frozen=True, slots=True)

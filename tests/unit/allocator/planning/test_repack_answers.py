@@ -256,3 +256,36 @@ def test_notes_of_the_snapshot_are_repeated() -> None:
     noted = replace(saved, notes=("no budgets",))
     assert plain_answers.repack(ROOM_FOR_4G, noted)["notes"][0] == "no budgets"
     assert plain_answers.capacity({}, noted)["notes"][0] == "no budgets"
+
+
+def pair(gpus: int) -> Saved:
+    """A pod whose one container has slices on both GPUs of a node, and another node with so many empty GPUs."""
+    built = cluster().node("n1").gpu().pod("pair", "3g.20gb@0", container="main", movable=True)
+    built = built.gpu().pod("pair", "3g.20gb@0", container="main").node("n2")
+    for _ in range(gpus):
+        built = built.gpu()
+    return built.saved()
+
+
+@pytest.mark.parametrize("gpus", [1, 2, 3, 4])
+def test_slices_of_one_container_are_moved_apart(gpus: int) -> None:
+    """Of the ends that cost the same the one is taken in which they lie on different GPUs, if there is one."""
+    answer = plain_answers.repack({"empty": {"nodes": ["n1"]}}, pair(gpus))
+    assert answer["possible"] is True
+    assert answer["optimal"] is True
+    (move,) = answer["moves"]
+    assert answer["cost"]["total"] == 7
+    assert len({slice_["to"]["gpu"] for slice_ in move["slices"]}) == min(gpus, 2)
+
+
+@pytest.mark.parametrize(("movable", "gpus"), [(False, 2), (True, 2), (True, 3)])
+def test_slices_of_a_request_are_placed_apart(movable: bool, gpus: int) -> None:
+    """The slices of one request are taken to be one container's, whether anything must move for them or not."""
+    built = cluster().node("n1")
+    for number in range(gpus):
+        built = built.gpu().pod(f"p{number}", "3g.20gb@0", movable=movable)
+    answer = plain_answers.repack({"requests": [{"profiles": {"4g.20gb" if movable else "3g.20gb": 2}}]}, built.saved())
+    assert answer["possible"] is True
+    assert len(answer["moves"]) == (2 if movable else 0)
+    (placed,) = answer["placements"]
+    assert len({slice_["gpu"] for slice_ in placed["slices"]}) == 2
