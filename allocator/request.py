@@ -96,7 +96,7 @@ class Request:
     """The slices of one pod; requests of equal counts are interchangeable for a node's fit.
 
     `packed` says that slices of one container may share a GPU; otherwise they go to different GPUs first, since a CUDA
-    process sees one slice of each GPU.
+    process sees at most one slice of a GPU.
     """
 
     slots: tuple[SliceRequest, ...] = field(default=())

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 _NAMED = 3  # pairs of container and GPU; more are counted
 
-_RULE = "a CUDA process sees one slice of each GPU"
+_RULE = "a CUDA process sees at most one slice of a GPU"
 
 
 def sentence(slices: Iterable[tuple[str, str]]) -> str:

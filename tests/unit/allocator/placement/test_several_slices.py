@@ -1,4 +1,4 @@
-"""Several slices of one container: on different GPUs first, since a CUDA process sees one slice of each GPU."""
+"""Several slices of one container: on different GPUs first, since a CUDA process sees at most one slice of a GPU."""
 
 from collections.abc import Sequence
 from dataclasses import replace

@@ -16,7 +16,7 @@ from simulator.cluster.api import Document
 from tests.builders import node
 from tests.unit.scheduler.extender_over_nodes import ExtenderOverNodes, document
 
-RULE = "a CUDA process sees one slice of each GPU"
+RULE = "a CUDA process sees at most one slice of a GPU"
 
 
 def _document(name: str, value: str | None) -> Document:
