@@ -89,8 +89,9 @@ class Kubelets:
             self._pods.pop(uid, None)
 
     def _has_slices(self, document: Document) -> bool:
+        """Whether nothing is missing: a pod may name a resource and ask for none of it (quantity 0)."""
         pod = msgspec.convert(document, Pod)
-        return not pods.is_ours(pod) or self._slices.is_ready(pod.metadata.uid, pod.spec.node_name)
+        return self._slices.is_ready(pod.metadata.uid, pod.spec.node_name) or not _asks(pod)
 
     async def _end_in_time(self, document: Document, seconds: float) -> None:
         uid, now = document["metadata"]["uid"], asyncio.get_running_loop().time()
@@ -108,6 +109,14 @@ class Kubelets:
     async def _write(self, document: Document, status: Document) -> None:
         meta = document["metadata"]
         await self._cluster.patch_status(api.POD, meta["name"], {"status": status}, meta["namespace"])
+
+
+def _asks(pod: Pod) -> bool:
+    """Whether a pod asks for slices, or for something that cannot be read."""
+    try:
+        return bool(pods.request_of(pod))
+    except errors.RequestError:
+        return True
 
 
 def _is_of_job(document: Document) -> bool:

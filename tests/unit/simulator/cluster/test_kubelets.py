@@ -57,6 +57,18 @@ async def test_pod_runs_once_its_slices_are_cut(cluster: MemoryCluster) -> None:
     assert [container_status["ready"] for container_status in status["containerStatuses"]] == [True]
 
 
+@pytest.mark.parametrize("zero", ["0", 0, "+0", "0k", "0e3"])
+async def test_quantity_zero_asks_for_nothing(cluster: MemoryCluster, zero: str | int) -> None:
+    """A pod that names a slice with quantity 0, however written, runs at once; one that cannot be read waits."""
+    async with started(cluster):
+        for name, quantity in (("zero", zero), ("unreadable", "1000000")):
+            document = pod(name)
+            document["spec"]["containers"][0]["resources"]["limits"] = {"nvidia.com/mig-1g.5gb": quantity}
+            cluster.bind(cluster.server.create(api.POD, document).document, NODE)
+        await eventually(lambda: cluster.phase("zero") == "Running", "the pod that asks for nothing runs")
+        assert cluster.phase("unreadable") == "Pending"
+
+
 async def test_pods_elsewhere_are_left_alone(cluster: MemoryCluster) -> None:
     """Pods without a node, and those on others' nodes, stay as they are."""
     async with started(cluster):
