@@ -17,11 +17,11 @@ from cli import flags as setting_flags
 from cli.output import Format
 from scheduler.settings import Settings
 from simulator import demo as demos
+from simulator import resting
 from simulator.demo import Demo
 from simulator.picture import Picture
 from simulator.workloads.translation import EXAMPLES_MODEL
 
-_SETTLING_SECONDS = 120.0  # `--once` does not wait longer for the last pod
 _REFRESH_SECONDS = 0.2
 
 
@@ -71,7 +71,7 @@ async def _run(options: demos.DemoOptions, form: Format, svg: Path | None, *, on
             await _live(running, options, stop)
             return True
         rested = await _rest(running, stop)
-        picture = running.picture()
+        picture = running.picture(rested=rested)
         head, skipped = _head(running, options, picture, once=once), sorted({part.kind for part in running.skipped})
         coloured = output.coloured()
         output.show(form, picture.document, lambda: demo_picture.whole(picture, head, skipped, coloured=coloured))
@@ -83,13 +83,14 @@ async def _run(options: demos.DemoOptions, form: Format, svg: Path | None, *, on
 
 
 async def _rest(running: Demo, stop: asyncio.Event) -> bool:
-    """Until everything is placed or refused. False if that took too long."""
+    """Until everything is placed or refused. False if nothing happens any more, or it takes too long."""
     stopped = asyncio.create_task(stop.wait())
-    settled = asyncio.create_task(running.settled())
-    done, rest = await asyncio.wait((stopped, settled), timeout=_SETTLING_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+    rested = asyncio.create_task(resting.comes_to_rest(running))
+    _, rest = await asyncio.wait((stopped, rested), return_when=asyncio.FIRST_COMPLETED)
     for task in rest:
         task.cancel()
-    return settled in done
+    await asyncio.wait((stopped, rested))
+    return not rested.cancelled() and rested.result()
 
 
 async def _live(running: Demo, options: demos.DemoOptions, stop: asyncio.Event) -> None:

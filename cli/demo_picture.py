@@ -27,6 +27,9 @@ def whole(picture: Picture, head: Sequence[Text], skipped: Sequence[str], *, col
             table.add_row(pod.name, pod.reason)
         parts += [table, ""]
     parts.append(_placed(picture))
+    if not picture.rested:
+        stuck = ", ".join(picture.stuck) or "the scheduler still tries"
+        parts += ["", Text(f"Did not come to rest: {stuck}", style="bold red")]
     if skipped:
         parts += ["", Text(f"Applied as well, but makes no pods: {', '.join(skipped)}", style="dim")]
     return Group(*parts)

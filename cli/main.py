@@ -36,7 +36,7 @@ COMMANDS = {  # the first sentences of each command's own help, which is not loa
 }
 
 EXIT_1 = {  # what exit code 1 says, by command
-    "demo": "not every pod was placed or refused in time",
+    "demo": "something is stuck: not every pod was placed or refused",
     "agent": "--once, and the node is not ready",
     "top": "there is nothing to show",
     "explain": "the pod has no place",

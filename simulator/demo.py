@@ -56,8 +56,19 @@ class Demo:
                 return
             await asyncio.sleep(0.01)
 
-    def picture(self) -> Picture:
-        """Where everything is now."""
+    @property
+    def version(self) -> int:
+        """A number that grows with every write to the cluster."""
+        return self.cluster.server.version
+
+    def stuck(self) -> tuple[str, ...]:
+        """The pods, `namespace/name`, that neither run nor were refused, or whose slices are not reported."""
+        claims = self.cluster.service.state.inventory.ledger
+        unreported = (claim.pod for claim in claims if claim.state is not ClaimState.READY)
+        return tuple(sorted({*self.cluster.unsettled(), *unreported}))
+
+    def picture(self, *, rested: bool = True) -> Picture:
+        """Where everything is now; of a cluster that did not come to rest it names the pods that kept it."""
         node_views = snapshot.take(self.cluster.service.state.inventory).nodes
         slices: dict[str, list[Hold]] = {}
         for node in node_views:
@@ -66,7 +77,8 @@ class Demo:
                     hold = Hold(occupant.container, gpu.uuid, occupant.placement)
                     slices.setdefault(occupant.uid, []).append(hold)
         pods = (stored.document for stored in self.cluster.server.list(api.POD))
-        return Picture(tuple(self._pod(pod, slices) for pod in pods), node_views)
+        rows = tuple(self._pod(pod, slices) for pod in pods)
+        return Picture(rows, node_views, rested, () if rested else self.stuck())
 
     def _pod(self, pod: Document, slices: dict[str, list[Hold]]) -> PodRow:
         meta, uid = pod["metadata"], pod["metadata"]["uid"]
@@ -86,6 +98,9 @@ class Demo:
     def _reason(self, pod: Document) -> str:
         """Why a pod has no node. Our own words where no node has room; else kube-scheduler's."""
         served = self.cluster.options.scheduler.scheduler_name
+        gates = [str(gate.get("name", "")) for gate in pod["spec"].get("schedulingGates") or ()]
+        if gates:
+            return f"it is gated by {', '.join(gates)}: no scheduler looks at it until its gates are removed"
         named = pod["spec"].get("schedulerName")
         if named != served:
             return f"its schedulerName is {named}, which nothing here serves; write schedulerName: {served}"

@@ -21,10 +21,15 @@ class PodRow:
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """All pods and all GPUs at one moment."""
+    """All pods and all GPUs at one moment.
+
+    `rested`: whether nothing was under way. Where something was, `stuck` are the pods, `namespace/name`, that wait.
+    """
 
     pods: tuple[PodRow, ...]
     nodes: tuple[NodeView, ...]
+    rested: bool = True
+    stuck: tuple[str, ...] = ()
 
     def document(self) -> dict[str, Any]:
         """The picture as JSON has it."""
@@ -54,4 +59,6 @@ class Picture:
                 for node in self.nodes
                 for gpu in node.gpus
             ],
+            "rested": self.rested,
+            "stuck": list(self.stuck),
         }

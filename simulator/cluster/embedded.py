@@ -76,9 +76,12 @@ class Embedded:
 
     def is_settled(self) -> bool:
         """Whether every pod runs, is over, or was refused, and nothing is under way that could change that."""
-        if not self.scheduler.idle:
-            return False
-        return all(self._is_settled(pod.document) for pod in self.server.list(api.POD))
+        return self.scheduler.idle and not self.unsettled()
+
+    def unsettled(self) -> tuple[str, ...]:
+        """The pods, `namespace/name`, for which something is still to happen."""
+        pods = (stored.document for stored in self.server.list(api.POD))
+        return tuple(api.key_of(pod) for pod in pods if not self._is_settled(pod))
 
     def _is_settled(self, pod: Document) -> bool:
         spec, status = pod["spec"], pod["status"]

@@ -139,6 +139,16 @@ async def test_own_manifests(tmp_path: Path) -> None:
     assert "node nowhere, which there is not" in pods["lost"]["reason"]
 
 
+async def test_gated_pods_say_what_gates_them(tmp_path: Path) -> None:
+    """A pod with scheduling gates is in the picture, with its gates."""
+    (tmp_path / "pod.yaml").write_text(
+        "apiVersion: v1\nkind: Pod\nmetadata: {name: gated}\n"
+        "spec: {schedulerName: migsched, schedulingGates: [{name: example.com/wait}], containers: [{name: a}]}\n"
+    )
+    (pod,) = (await picture(examples=tmp_path, nodes=1, gpus=1))["pods"]
+    assert "example.com/wait" in pod["reason"]
+
+
 def test_picture_without_colours(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """The table fits a hundred columns and, in a pipe, holds no escape codes."""
     code, out, _ = run(capsys, monkeypatch, "demo", "--once", *FREE_PORTS)

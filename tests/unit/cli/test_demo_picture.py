@@ -1,6 +1,10 @@
 """The demo's picture on a screen: who waits and why is seen on the smallest."""
 
+import io
+from dataclasses import replace
+
 import pytest
+from rich.console import Console
 from rich.text import Text
 
 from allocator.claims.ledger import Hold
@@ -49,3 +53,14 @@ def test_pods_take_the_room_that_is_left() -> None:
     assert "--once prints all" in lines[-1]
     tall = [line.plain for line in demo_picture.screen(picture(), HEAD, 100, 100, coloured=True)]
     assert sum("triton-" in line and "Running" in line for line in tall) == 20
+
+
+def test_what_is_stuck_is_named() -> None:
+    """A picture of a cluster that did not come to rest says so and names the pods, in the table and in JSON."""
+    stuck = replace(picture(), rested=False, stuck=("default/triton-0",))
+    console = Console(width=100, record=True, file=io.StringIO())
+    console.print(demo_picture.whole(stuck, HEAD, [], coloured=False))
+    assert "Did not come to rest: default/triton-0" in console.export_text()
+    document = stuck.document()
+    assert (document["rested"], document["stuck"]) == (False, ["default/triton-0"])
+    assert (picture().document()["rested"], picture().document()["stuck"]) == (True, [])
