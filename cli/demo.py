@@ -72,11 +72,10 @@ async def _run(options: demos.DemoOptions, form: Format, svg: Path | None, *, on
             return True
         rested = await _rest(running, stop)
         picture = running.picture(rested=rested)
-        head, skipped = _head(running, options, picture, once=once), sorted({part.kind for part in running.skipped})
-        coloured = output.coloured()
-        output.show(form, picture.document, lambda: demo_picture.whole(picture, head, skipped, coloured=coloured))
+        head, coloured = _head(running, options, picture, once=once), output.coloured()
+        output.show(form, picture.document, lambda: demo_picture.whole(picture, head, coloured=coloured))
         if svg is not None:
-            output.save_svg(svg, "make demo", demo_picture.whole(picture, head, skipped, coloured=True))
+            output.save_svg(svg, "make demo", demo_picture.whole(picture, head, coloured=True))
         if not once:
             await stop.wait()
         return rested or not once

@@ -15,8 +15,8 @@ _UUID = 8  # characters of a GPU's: with its index and node they name it
 _WAITING_SHARE = 3  # at most a third of a screen is for pods that wait
 
 
-def whole(picture: Picture, head: Sequence[Text], skipped: Sequence[str], *, coloured: bool) -> RenderableType:
-    """All of it, however long. `skipped` are the kinds of objects that make no pods."""
+def whole(picture: Picture, head: Sequence[Text], *, coloured: bool) -> RenderableType:
+    """All of it, however long."""
     parts: list[RenderableType] = [*head, "", slot_map.draw(picture.nodes, coloured=coloured), ""]
     waiting = _waiting(picture)
     if waiting:
@@ -30,14 +30,30 @@ def whole(picture: Picture, head: Sequence[Text], skipped: Sequence[str], *, col
     if not picture.rested:
         stuck = ", ".join(picture.stuck) or "the scheduler still tries"
         parts += ["", Text(f"Did not come to rest: {stuck}", style="bold red")]
-    if skipped:
-        parts += ["", Text(f"Applied as well, but makes no pods: {', '.join(skipped)}", style="dim")]
+    if picture.left_out:
+        parts += ["", _left_out(picture)]
+    if picture.without_pods:
+        parts += ["", Text(f"Applied as well, but makes no pods: {', '.join(picture.without_pods)}", style="dim")]
     return Group(*parts)
+
+
+def _left_out(picture: Picture) -> Table:
+    table = output.table()
+    table.add_column("LEFT OUT", style="yellow", overflow="fold")
+    table.add_column("FIELD", overflow="fold")
+    table.add_column("WHY")
+    for left in picture.left_out:
+        table.add_row(f"{left.kind} {left.name}", left.field, left.why)
+    return table
 
 
 def screen(picture: Picture, head: Sequence[Text], width: int, height: int, *, coloured: bool) -> list[Text]:
     """At most `height` lines of at most `width` columns: head, who waits and why, used GPUs, pods that fit."""
-    lines = [*head, Text()]
+    lines = [*head]
+    if picture.left_out:
+        many = f"{len(picture.left_out)} left out of the manifests; migsched demo --once says what and why"
+        lines.append(Text(many, style="yellow"))
+    lines.append(Text())
     waiting = _waiting_lines(_waiting(picture), width, max(2, height // _WAITING_SHARE))
     lines += [*waiting, Text()] if waiting else []
     lines += _used(picture, width, max(1, height - len(lines) - 1), coloured=coloured)

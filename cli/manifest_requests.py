@@ -1,5 +1,6 @@
 """Manifests as pods to ask about: what a workload's pods ask for, by kind of pod. Used by `migsched capacity`."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +11,20 @@ from cli import slot_map
 from kubeclient import containers, objects
 from simulator.workloads import expand, manifests
 
+_MOST_TOLD = 20  # parts that were left out; more are counted
 
-def read(file: Path) -> list[dict[str, Any]]:
+
+def read(file: Path, tell: Callable[[str], None]) -> list[dict[str, Any]]:
     """The `requests` of a document: one per workload and kind of pod, as many as it has replicas.
 
-    Any workload that `migsched demo` applies. Pods that ask for no slice are left out. Raises InputError naming the
-    file and the field, or if no pod asks for a slice.
+    Any workload that `migsched demo` applies. Pods that ask for no slice are not in them; objects and fields that are
+    not understood are told. Raises InputError naming the file and the field, or if no pod asks for a slice.
     """
     expansion = expand.expand(manifests.read(file))
+    for left in expansion.left_out[:_MOST_TOLD]:
+        tell(f"left out: {left}")
+    if len(expansion.left_out) > _MOST_TOLD:
+        tell(f"left out: {len(expansion.left_out) - _MOST_TOLD} more")
     counts: dict[tuple[str, tuple[tuple[str, int], ...]], int] = {}
     for pod in expansion.pods:
         asked = _profiles(pod)

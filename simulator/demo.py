@@ -46,7 +46,7 @@ class Demo:
 
     def __init__(self, cluster: Embedded, expansion: Expansion) -> None:
         self.cluster = cluster
-        self.skipped = tuple(expansion.skipped)
+        self._expansion = expansion
 
     async def settled(self) -> None:
         """Until every pod runs or was refused, and every slice is reported."""
@@ -78,7 +78,14 @@ class Demo:
                     slices.setdefault(occupant.uid, []).append(hold)
         pods = (stored.document for stored in self.cluster.server.list(api.POD))
         rows = tuple(self._pod(pod, slices) for pod in pods)
-        return Picture(rows, node_views, rested, () if rested else self.stuck())
+        return Picture(
+            rows,
+            node_views,
+            rested,
+            () if rested else self.stuck(),
+            tuple(self._expansion.left_out),
+            tuple(sorted({skipped.kind for skipped in self._expansion.skipped})),
+        )
 
     def _pod(self, pod: Document, slices: dict[str, list[Hold]]) -> PodRow:
         meta, uid = pod["metadata"], pod["metadata"]["uid"]
@@ -118,7 +125,8 @@ class Demo:
 async def start(options: DemoOptions) -> AsyncIterator[Demo]:
     """The demo, running as long as the block; the examples are applied. Raises InputError for invalid options."""
     fleet = nodes.uniform(options.nodes, options.gpus, options.model, seed=options.seed)
-    expansion = expand.expand(manifests.read(options.examples or EXAMPLES), seed=options.seed)
+    documents = [nodes.document(node) for node in fleet]
+    expansion = expand.expand(manifests.read(options.examples or EXAMPLES), seed=options.seed, nodes=documents)
     if options.examples is None:
         translation.translate(expansion.pods, gpu_models.find(options.model))
     chosen = settings.load(

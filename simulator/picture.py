@@ -5,6 +5,7 @@ from typing import Any
 
 from allocator.claims.ledger import Hold
 from allocator.claims.snapshot import NodeView
+from simulator.workloads.work import LeftOut
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,12 +25,15 @@ class Picture:
     """All pods and all GPUs at one moment.
 
     `rested`: whether nothing was under way. Where something was, `stuck` are the pods, `namespace/name`, that wait.
+    `left_out` is what the manifests have besides and nobody made pods of, `without_pods` the kinds that make none.
     """
 
     pods: tuple[PodRow, ...]
     nodes: tuple[NodeView, ...]
     rested: bool = True
     stuck: tuple[str, ...] = ()
+    left_out: tuple[LeftOut, ...] = ()
+    without_pods: tuple[str, ...] = ()
 
     def document(self) -> dict[str, Any]:
         """The picture as JSON has it."""
@@ -61,4 +65,9 @@ class Picture:
             ],
             "rested": self.rested,
             "stuck": list(self.stuck),
+            "left_out": [
+                {"kind": left.kind, "name": left.name, "field": left.field, "why": left.why, "place": left.place}
+                for left in self.left_out
+            ],
+            "without_pods": list(self.without_pods),
         }

@@ -1,4 +1,4 @@
-"""Typed access to a manifest's fields; errors name file, document and field. Used by expand, templates and dynamo."""
+"""Typed access to a manifest's fields; errors name file, document and field. Used by all translators."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -62,11 +62,19 @@ def text(parent: Mapping[str, Any], field: str, at: FieldPlace) -> str:
     return value
 
 
-def count(parent: Mapping[str, Any], field: str, at: FieldPlace, *, default: int, most: int) -> int:
-    """A whole number from 0 to `most`. Raises ManifestError."""
+def flag(parent: Mapping[str, Any], field: str, at: FieldPlace) -> bool:
+    """True or false; false where it is absent. Raises ManifestError."""
+    value = parent.get(field)
+    if value is not None and not isinstance(value, bool):
+        raise (at / field).error(value, "must be true or false")
+    return bool(value)
+
+
+def count(parent: Mapping[str, Any], field: str, at: FieldPlace, *, default: int, most: int, least: int = 0) -> int:
+    """A whole number from `least` to `most`. Raises ManifestError."""
     value = parent.get(field)
     if value is None:
         return default
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= most:
-        raise (at / field).error(value, f"must be a whole number, 0…{most}")
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+        raise (at / field).error(value, f"must be a whole number, {least}…{most}")
     return value

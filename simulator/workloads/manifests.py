@@ -10,6 +10,8 @@ import yaml
 from simulator.workloads import fields
 from simulator.workloads.fields import FieldPlace, ManifestError
 
+MAX_DEPTH = 64  # of collections in one another; Kubernetes' own objects need about 20
+MAX_VALUES = 1_000_000  # of one document, each reference to an anchor counted anew
 _ENDINGS = (".yaml", ".yml", ".json")
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -45,10 +47,28 @@ def parse(content: str, source: str) -> list[Manifest]:
     try:
         for number, document in enumerate(yaml.load_all(content, Loader=_LOADER), start=1):
             if document is not None:
+                _check_plain(document, FieldPlace(f"{source}: document {number}"))
                 manifests += _objects(document, FieldPlace(f"{source}: document {number}"))
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         raise ManifestError(source, content[:60], f"is not YAML: {error}") from error
     return manifests
+
+
+def _check_plain(document: object, place: FieldPlace) -> None:
+    """Raise ManifestError for a document that is no JSON, refers to itself, or grows by references to anchors."""
+    values, left = [(document, 0)], MAX_VALUES
+    while values:
+        value, depth = values.pop()
+        if not isinstance(value, dict | list):
+            continue
+        left -= len(value)
+        if depth > MAX_DEPTH or left < 0:
+            raise place.error(str(type(document).__name__), f"is too large: {MAX_DEPTH} levels, {MAX_VALUES} values")
+        if isinstance(value, dict):
+            for key in value:
+                if not isinstance(key, str):
+                    raise place.error(key, "keys must be texts; put it in quotes")
+        values += [(part, depth + 1) for part in (value.values() if isinstance(value, dict) else value)]
 
 
 def _objects(document: object, place: FieldPlace) -> Iterator[Manifest]:

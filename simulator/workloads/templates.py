@@ -1,4 +1,4 @@
-"""Makes pods of pod templates, with names, labels and owners as controllers give them. Used by expand and dynamo."""
+"""Makes pods of pod templates, with names, labels and owners as controllers give them. Used by work."""
 
 import copy
 import json

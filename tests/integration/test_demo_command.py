@@ -139,6 +139,29 @@ async def test_own_manifests(tmp_path: Path) -> None:
     assert "node nowhere, which there is not" in pods["lost"]["reason"]
 
 
+async def test_kinds_of_operators_are_placed_and_what_is_not_read_is_named(tmp_path: Path) -> None:
+    """A DaemonSet, a LeaderWorkerSet and a graph over two nodes run; what was left out is in the document."""
+    template = (
+        "{spec: {schedulerName: migsched, containers: [{name: a, resources: {limits: {nvidia.com/mig-1g.5gb: 1}}}]}}"
+    )
+    (tmp_path / "all.yaml").write_text(
+        f"apiVersion: apps/v1\nkind: DaemonSet\nmetadata: {{name: ds}}\nspec: {{template: {template}}}\n---\n"
+        "apiVersion: leaderworkerset.x-k8s.io/v1\nkind: LeaderWorkerSet\nmetadata: {name: lws}\n"
+        f"spec: {{replicas: 2, leaderWorkerTemplate: {{size: 2, workerTemplate: {template}}}}}\n---\n"
+        "apiVersion: nvidia.com/v1alpha1\nkind: DynamoGraphDeployment\nmetadata: {name: g}\nspec: {services: {w: {"
+        "multinode: {nodeCount: 2}, scalingAdapter: {}, extraPodSpec: {schedulerName: migsched, mainContainer: "
+        "{resources: {limits: {nvidia.com/mig-1g.5gb: 1}}}}}}}\n---\n"
+        "apiVersion: grove.io/v1alpha1\nkind: PodCliqueSet\nmetadata: {name: grove}\nspec: {}\n"
+    )
+    document = await picture(examples=tmp_path, nodes=2, gpus=1)
+    assert {pod["phase"] for pod in document["pods"]} == {"Running"}
+    assert sum(len(pod["slices"]) for pod in document["pods"]) == 2 + 4 + 2
+    assert len({pod["node"] for pod in document["pods"] if pod["name"].startswith("ds-")}) == 2
+    left = {(part["kind"], part["name"], part["field"]) for part in document["left_out"]}
+    assert left == {("DynamoGraphDeployment", "g", "spec.services.w.scalingAdapter"), ("PodCliqueSet", "grove", "")}
+    assert all(part["why"] for part in document["left_out"])
+
+
 async def test_gated_pods_say_what_gates_them(tmp_path: Path) -> None:
     """A pod with scheduling gates is in the picture, with its gates."""
     (tmp_path / "pod.yaml").write_text(

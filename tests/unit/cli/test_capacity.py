@@ -69,3 +69,19 @@ def test_a_fleet_of_nothing_is_refused(migsched: CommandLine, tmp_path: Path) ->
     document.write_text("fleet: []")
     ended = migsched.run("capacity", str(document))
     assert (ended.code, ended.err) == (2, "migsched: fleet: []: is empty; name at least one GPU model\n")
+
+
+def test_what_a_manifest_has_besides_is_told(migsched: CommandLine, tmp_path: Path) -> None:
+    """Kinds and fields that are not understood are told on standard error; the answer is about the rest."""
+    template = "{spec: {containers: [{name: a, resources: {limits: {nvidia.com/mig-1g.5gb: 1}}}]}}"
+    file = tmp_path / "all.yaml"
+    file.write_text(
+        f"apiVersion: apps/v1\nkind: DaemonSet\nmetadata: {{name: ds}}\nspec: {{template: {template}}}\n---\n"
+        f"apiVersion: v1\nkind: ReplicationController\nmetadata: {{name: rc}}\nspec: {{template: {template}}}\n---\n"
+        "apiVersion: grove.io/v1alpha1\nkind: PodCliqueSet\nmetadata: {name: grove}\nspec: {}\n"
+    )
+    ended = migsched.run("capacity", "--manifest", str(file), "--snapshot", str(CLUSTER), "-o", "json")
+    assert ended.code == 0
+    assert len(json.loads(ended.out)["replicas"]) == 1
+    told = ended.err.splitlines()
+    assert [line.split(":")[2].strip() for line in told] == ["DaemonSet ds", "PodCliqueSet grove"]

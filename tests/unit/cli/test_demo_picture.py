@@ -1,6 +1,7 @@
 """The demo's picture on a screen: who waits and why is seen on the smallest."""
 
 import io
+import re
 from dataclasses import replace
 
 import pytest
@@ -12,6 +13,7 @@ from allocator.claims.snapshot import NodeView
 from allocator.mig.profile import Placement
 from cli import demo_picture
 from simulator.picture import Picture, PodRow
+from simulator.workloads.work import LeftOut
 from tests.unit.cli.gpu_views import gpu, occupant
 
 REASON = "4 nodes: 1g.5gb + 8 × 7g.40gb is more than all its GPUs could hold empty"
@@ -59,8 +61,24 @@ def test_what_is_stuck_is_named() -> None:
     """A picture of a cluster that did not come to rest says so and names the pods, in the table and in JSON."""
     stuck = replace(picture(), rested=False, stuck=("default/triton-0",))
     console = Console(width=100, record=True, file=io.StringIO())
-    console.print(demo_picture.whole(stuck, HEAD, [], coloured=False))
+    console.print(demo_picture.whole(stuck, HEAD, coloured=False))
     assert "Did not come to rest: default/triton-0" in console.export_text()
     document = stuck.document()
     assert (document["rested"], document["stuck"]) == (False, ["default/triton-0"])
     assert (picture().document()["rested"], picture().document()["stuck"]) == (True, [])
+
+
+def test_what_was_left_out_is_named() -> None:
+    """Objects and fields that nobody made pods of are in the table with kind, name, field and why, and counted live."""
+    left = LeftOut("PodCliqueSet", "grove", "spec.what", "is not expanded here", "a.yaml: document 1")
+    partly = replace(picture(), left_out=(left,), without_pods=("Service",))
+    console = Console(width=120, record=True, file=io.StringIO())
+    console.print(demo_picture.whole(partly, HEAD, coloured=False))
+    text = console.export_text()
+    assert re.search(r"PodCliqueSet grove +spec\.what +is not expanded here", text)
+    assert "makes no pods: Service" in text
+    assert partly.document()["left_out"] == [
+        {"kind": "PodCliqueSet", "name": "grove", "field": "spec.what", "why": left.why, "place": left.place}
+    ]
+    live = [line.plain for line in demo_picture.screen(partly, HEAD, 100, 40, coloured=False)]
+    assert any("1 left out of the manifests" in line for line in live)
