@@ -21,6 +21,7 @@ from config.version import version
 from kubeclient.timestamps import now
 from node_agent import process_tuning, report, serving
 from node_agent.allocation import Allocation
+from node_agent.cluster import coexistence
 from node_agent.cluster.kube import KubeClient
 from node_agent.cluster.labels import Labels
 from node_agent.cluster.own_node import OwnNode
@@ -191,13 +192,22 @@ class Service:
         """Do not begin to serve beside another manager. Containers that have slices need them all the same: then the
         MigNode's Ready condition says who else is there.
         """
-        conflict = None if self._settings.observer else self.loop.conflict()
+        conflict = None if self._settings.observer else self.loop.conflict() or await self._served_by_dra()
         if conflict is None:
             return
         if await self.loop.has_slices():
             _log.warning("another program manages the GPUs; containers keep their slices", conflict=conflict)
             return
         raise errors.SettingsError("node", self._settings.node, f"{conflict}, or run with --observe")
+
+    async def _served_by_dra(self) -> str | None:
+        """What the node's labels say of it, as far as they can be read: the DRA driver may be about to come."""
+        try:
+            async with asyncio.timeout(_FIRST_WAIT_S):
+                return coexistence.served_by_dra((await self._cluster.node(self._settings.node)).metadata.labels)
+        except (errors.ClusterError, TimeoutError) as error:
+            _log.warning("cannot read the node's labels", error=str(error))
+            return None
 
 
 def boot_id() -> str:

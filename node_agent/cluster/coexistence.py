@@ -5,7 +5,13 @@ does not serve beside NVIDIA's device plugin, nor on a node whose slices NVIDIA'
 Operator deploys its components by node labels and may rewrite them; where told to, the agent sets them back.
 
 Any user can give a pod NVIDIA's labels. So a pod counts only if it also mounts a path of the host that the component
-cannot do without and that Pod Security keeps from ordinary pods; sockets are in directories of the host alone.
+cannot do without and that Pod Security keeps from ordinary pods; sockets are in directories of the host alone, and
+labels of a node are set by those who may patch nodes.
+
+GPU Operator 26.7 has a second stack beside ClusterPolicy: GPUCluster, which serves a node by the DRA driver. The
+operator then deletes the labels that keep the device plugin away, so they are not set there. (Source: GPU Operator's
+node labelling controller. The DRA driver's plugin selects nodes by `gpu.deploy.dra-driver` alone, and an existing value
+of it is kept, so `false` keeps the driver off a node.)
 """
 
 import socket
@@ -32,6 +38,10 @@ _COMPONENTS = (
     ("app.kubernetes.io/name", "nvidia-device-plugin", _PLUGINS),  # the Helm chart
     ("app", "nvidia-mig-manager", _SYSTEM),
 )
+_DRA_LABEL = "nvidia.com/gpu.deploy.dra-driver"
+_MODE_LABEL = "nvidia.com/gpu-operator.resource-allocation.mode"  # which stack serves the node: device-plugin or dra
+_MODE_DRA = "dra"
+_DRA_FIX = f"label the node {_DRA_LABEL}=false, or take migsched's agent off it"
 _FIX = "label the node " + " and ".join(f"{key}={value}" for key, value in OPERATOR_LABELS.items())
 
 
@@ -53,8 +63,20 @@ def conflict(rivals: Iterable[str], registry: Path = REGISTRY, plugin_directory:
     for path in sorted(plugin_directory.glob(_PLUGIN_SOCKET)):
         if _is_served(path):
             return f"NVIDIA's device plugin serves this node's GPUs ({path}); {_FIX}"
-    if any(registry.glob(_DRA_SOCKET)):
-        return f"NVIDIA's DRA driver serves this node's GPUs ({registry}); take it off the node or migsched's agent"
+    for path in sorted(registry.glob(_DRA_SOCKET)):
+        if _is_served(path):
+            return f"NVIDIA's DRA driver serves this node's GPUs ({path}); {_DRA_FIX}"
+    return None
+
+
+def served_by_dra(labels: Mapping[str, str] | None) -> str | None:
+    """That the GPU Operator gives this node to its DRA driver (GPUCluster), in words; None if it does not."""
+    deployed = (labels or {}).get(_DRA_LABEL, "")
+    mode = (labels or {}).get(_MODE_LABEL, "")
+    if deployed and deployed != "false":
+        return f"GPUCluster serves this node's GPUs by NVIDIA's DRA driver (label {_DRA_LABEL}={deployed}); {_DRA_FIX}"
+    if mode == _MODE_DRA and not deployed:
+        return f"GPUCluster serves this node's GPUs by NVIDIA's DRA driver (label {_MODE_LABEL}={mode}); {_DRA_FIX}"
     return None
 
 
@@ -70,6 +92,8 @@ def _is_served(path: Path) -> bool:
 
 
 def to_assert(labels: Mapping[str, str] | None) -> dict[str, str]:
-    """The labels that have to be set (again), given those the node has."""
+    """The labels that have to be set (again), given those the node has; none where GPUCluster serves it."""
+    if served_by_dra(labels) is not None:
+        return {}
     present = labels or {}
     return {key: value for key, value in OPERATOR_LABELS.items() if present.get(key) != value}

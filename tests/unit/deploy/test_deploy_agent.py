@@ -1,12 +1,16 @@
 """The agent's DaemonSet: what it mounts and sets is what the agent's settings say, and it has no privilege unasked."""
 
+import copy
 import re
 from pathlib import PurePosixPath
 from typing import Any
 
 import pytest
+import yaml
 from typer.testing import CliRunner
 
+from allocator.eligibility import document, verdict
+from allocator.eligibility.verdict import Ineligible
 from cli import main as cli
 from node_agent import reporter, settings
 from node_agent.cluster import coexistence, pod_events
@@ -134,3 +138,29 @@ def test_its_account_exists() -> None:
         assert f"'system:serviceaccount:{account['namespace']}:{account['name']}'" in condition["expression"]
     (ours,) = (one["expression"] for one in policy["variables"] if one["name"] == "ours")
     assert all(f"'{label}'" in ours for label in coexistence.OPERATOR_LABELS)
+
+
+CLIENT = manifests.DEPLOY / "options" / "agent-operator-client" / "kustomization.yaml"
+
+
+@pytest.mark.parametrize(
+    ("client", "runs"),
+    [(None, True), ("true", True), ("paused-for-driver-upgrade", False), ("paused-for-mig-change", False)],
+)
+@pytest.mark.parametrize("known_by", ["nvidia.com/gpu.present", "feature.node.kubernetes.io/pci-10de.present", ""])
+def test_the_agent_leaves_while_the_operator_pauses_clients(client: str | None, runs: bool, known_by: str) -> None:
+    """With the option a paused node has no agent; one without the label, as older operators leave it, keeps it."""
+    (patch,) = yaml.safe_load(CLIENT.read_text(encoding="utf-8"))["patches"]
+    (step,) = yaml.safe_load(patch["patch"])
+    spec = copy.deepcopy(POD)
+    *parents, last = step["path"].removeprefix("/spec/template/spec/").split("/")
+    place = spec
+    for name in parents:
+        place = place[name]
+    assert last in place
+    place[last] = step["value"]
+    labels = {"kubernetes.io/os": "linux", "migsched.io/agent": "true", **({known_by: "true"} if known_by else {})}
+    labels |= {"nvidia.com/gpu.deploy.client": client} if client else {}
+    for spec_, expected in ((spec, runs and bool(known_by)), (POD, bool(known_by))):
+        told = verdict.judge(document.pod_of({"containers": [], **spec_}), document.node("n", labels, None, None))
+        assert (told.reason is not Ineligible.NODE_AFFINITY) == expected

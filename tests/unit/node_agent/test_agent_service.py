@@ -314,6 +314,14 @@ async def test_the_stock_plugin_keeps_the_agent_from_starting(bench: AgentSurrou
     assert bench.cluster.status["agent"]["mode"] == "observer"
 
 
+async def test_a_node_of_gpu_cluster_keeps_the_agent_from_starting(bench: AgentSurroundings) -> None:
+    """Where the GPU Operator gives the node to its DRA driver the agent stops, before that driver is even there."""
+    bench.cluster.labels["nvidia.com/gpu.deploy.dra-driver"] = "true"
+    with pytest.raises(ExceptionGroup) as caught:
+        await bench.run_until_it_stops()
+    assert "nvidia.com/gpu.deploy.dra-driver=false" in str(caught.value.exceptions[0])
+
+
 async def test_a_rival_never_keeps_containers_from_their_slices(bench: AgentSurroundings) -> None:
     """An agent that is started beside another manager restores what containers have, and says that it is not alone."""
     await bench.cluster.put(pod("a", "1g.5gb"))

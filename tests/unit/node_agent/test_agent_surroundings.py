@@ -84,11 +84,39 @@ def test_a_socket_of_nvidias_plugin_is_a_rival_while_it_is_served(tmp_path: Path
     assert coexistence.conflict([], tmp_path, tmp_path) is None
 
 
-def test_a_dra_driver_is_a_rival(tmp_path: Path) -> None:
-    """A node whose GPUs NVIDIA's DRA driver serves is refused, by its registration socket."""
+def test_a_dra_driver_is_a_rival_while_it_is_registered(tmp_path: Path) -> None:
+    """A node whose GPUs NVIDIA's DRA driver serves is refused by its registration socket, not by one left behind."""
+    path = tmp_path / "gpu.nvidia.com-1f2e-reg.sock"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as served:
+        served.bind(str(path))
+        served.listen()
+        assert "DRA" in (coexistence.conflict([], tmp_path, tmp_path) or "")
+    assert path.exists()
     assert coexistence.conflict([], tmp_path, tmp_path) is None
-    (tmp_path / "gpu.nvidia.com-reg.sock").touch()
-    assert "DRA" in (coexistence.conflict([], tmp_path, tmp_path) or "")
+
+
+DRA, MODE = "nvidia.com/gpu.deploy.dra-driver", "nvidia.com/gpu-operator.resource-allocation.mode"
+
+
+@pytest.mark.parametrize(
+    ("labels", "served"),
+    [
+        ({}, False),
+        ({DRA: "true"}, True),
+        ({DRA: "paused-for-driver-upgrade"}, True),
+        ({DRA: "false"}, False),
+        ({MODE: "dra"}, True),
+        ({MODE: "dra", DRA: "false"}, False),
+        ({MODE: "device-plugin"}, False),
+        ({"nvidia.com/gpu.deploy.client": "true"}, False),
+    ],
+)
+def test_a_node_of_gpu_cluster_is_known_by_its_labels(labels: dict[str, str], served: bool) -> None:
+    """The operator's node labels tell that its DRA driver serves the node; then nothing of its labels is touched."""
+    told = coexistence.served_by_dra(labels)
+    assert (told is not None) == served
+    assert told is None or f"{DRA}=false" in told
+    assert (coexistence.to_assert(labels) == {}) == served
 
 
 def test_labels_that_are_right_are_left_alone() -> None:

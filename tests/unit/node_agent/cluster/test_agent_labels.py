@@ -48,7 +48,7 @@ async def test_labels_that_are_right_are_not_written() -> None:
         for number in range(20):
             await cluster.relabel({"zone": str(number)})
         await cluster.relabel({PLUGIN: "true"})
-        await cluster.until(lambda: cluster.labels[PLUGIN] == "false")
+        await cluster.until(lambda: cluster.labels.get(PLUGIN) == "false")
     assert cluster.label_writes == 1
 
 
@@ -74,3 +74,15 @@ async def test_it_goes_on_after_the_api_server_was_away() -> None:
         await cluster.relabel({})
         cluster.down = False
         await cluster.until(lambda: cluster.labels[PLUGIN] == "false")
+
+
+async def test_labels_of_a_node_that_gpu_cluster_serves_are_left_alone() -> None:
+    """Under GPUCluster the operator deletes the labels that the agent keeps elsewhere, and the agent does not fight."""
+    cluster = OneNodeCluster()
+    cluster.labels = {"nvidia.com/gpu.deploy.dra-driver": "true"}
+    async with kept(cluster):
+        for number in range(5):
+            await cluster.relabel({"zone": str(number)})
+        await cluster.relabel({"nvidia.com/gpu.deploy.dra-driver": "false"})
+        await cluster.until(lambda: cluster.labels.get(PLUGIN) == "false")
+    assert cluster.label_writes == 1
