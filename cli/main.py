@@ -37,7 +37,7 @@ COMMANDS = {  # the first sentences of each command's own help, which is not loa
 
 EXIT_1 = {  # what exit code 1 says, by command
     "demo": "something is stuck: not every pod was placed or refused",
-    "agent": "--once, and the node is not ready",
+    "agent": "--once or --check, and the node is not ready",
     "top": "there is nothing to show",
     "explain": "the pod has no place",
     "capacity": "the requests do not fit",

@@ -8,7 +8,7 @@ rebooted kubelet that gets devices before their slices stand would start contain
 
 import asyncio
 import signal
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from allocator import errors
 from config import logs
 from config.version import version
 from kubeclient.timestamps import now
-from node_agent import process_tuning, report, serving
+from node_agent import preconditions, process_tuning, report, serving, surroundings
 from node_agent.allocation import Allocation
 from node_agent.cluster import coexistence
 from node_agent.cluster.kube import KubeClient
@@ -36,6 +36,7 @@ from node_agent.kubelet.plugins import Plugins
 from node_agent.kubelet.pod_resources import PodResources
 from node_agent.loop import StepLoop
 from node_agent.metrics import Metrics
+from node_agent.preconditions import Precondition, PreconditionError
 from node_agent.reconciler import Reconciler
 from node_agent.reporter import Reporter
 from node_agent.settings import Settings
@@ -57,7 +58,7 @@ class Service:
     """One agent. `simulated` says that the GPUs are not there, so that neither are their device nodes.
 
     `loaded` is called once everything is there and the kubelet does not wait for us yet. `plugin_poll_s` is how often
-    the kubelet's socket is looked at.
+    the kubelet's socket is looked at. `checks` judges the node's preconditions, before anything is done.
     """
 
     def __init__(
@@ -70,7 +71,9 @@ class Service:
         simulated: bool = False,
         loaded: Callable[[], None] = lambda: None,
         plugin_poll_s: float = PLUGIN_POLL_S,
+        checks: Callable[[], Awaitable[Sequence[Precondition]]] | None = None,
     ) -> None:
+        self._checks = checks
         self._settings = settings
         self._cluster = cluster
         self._loaded = loaded
@@ -136,9 +139,8 @@ class Service:
         self.health = serving.Health(self._waits_for)
 
     async def run(self) -> None:
-        """Until cancelled. Raises JournalError if the journal cannot be used.
-
-        SettingsError beside another manager of the GPUs, where no container has a slice yet.
+        """Until cancelled. Raises PreconditionError with all that is missing on the node, where the agent needs it, and
+        beside another manager of the GPUs, where no container has a slice yet. JournalError if that cannot be used.
         """
         try:
             await self._run()
@@ -146,6 +148,7 @@ class Service:
             await self._pod_resources.close()
 
     async def _run(self) -> None:
+        failed = await self._check()
         await asyncio.to_thread(self._reconciler.start)
         _log.info("started", node=self._settings.node, gpus=len(self.state.view.gpus))
         async with asyncio.TaskGroup() as group:
@@ -155,7 +158,7 @@ class Service:
             group.create_task(self._reporter.run(), name="report")
             group.create_task(self.loop.follow_driver(), name="driver events")
             await self._first_list()
-            await self._refuse_beside_conflict()
+            await self._refuse_beside_conflict(failed)
             await self.loop.step()
             self._loaded()
             if not self._settings.observer:
@@ -188,9 +191,25 @@ class Service:
             async with asyncio.timeout(_NODE_WAIT_S):
                 await self._own_node.synced.wait()
 
-    async def _refuse_beside_conflict(self) -> None:
+    async def _check(self) -> Sequence[Precondition]:
+        """The preconditions that do not hold but for a conflict, which is judged later: slices decide about it.
+
+        Raises PreconditionError if the agent needs one of them.
+        """
+        if self._checks is None:
+            return ()
+        failed = preconditions.failures(await self._checks())
+        if any(precondition.needed and precondition.name != preconditions.CONFLICT for precondition in failed):
+            raise PreconditionError(preconditions.message(self._settings.node, failed))
+        others = [precondition for precondition in failed if precondition.name != preconditions.CONFLICT]
+        if others:
+            missing = [str(precondition) for precondition in others]
+            _log.warning("not all preconditions are met; starting all the same", missing=missing)
+        return others
+
+    async def _refuse_beside_conflict(self, failed: Sequence[Precondition]) -> None:
         """Do not begin to serve beside another manager. Containers that have slices need them all the same: then the
-        MigNode's Ready condition says who else is there.
+        MigNode's Ready condition says who else is there. `failed` is told with it.
         """
         conflict = None if self._settings.observer else self.loop.conflict() or await self._served_by_dra()
         if conflict is None:
@@ -198,7 +217,8 @@ class Service:
         if await self.loop.has_slices():
             _log.warning("another program manages the GPUs; containers keep their slices", conflict=conflict)
             return
-        raise errors.SettingsError("node", self._settings.node, f"{conflict}, or run with --observe")
+        all_failed = (preconditions.conflict(conflict), *failed)
+        raise PreconditionError(preconditions.message(self._settings.node, all_failed))
 
     async def _served_by_dra(self) -> str | None:
         """What the node's labels say of it, as far as they can be read: the DRA driver may be about to come."""
@@ -228,15 +248,74 @@ def observe(devices: device.MigDevices, node: str) -> dict[str, Any]:
     return report.status(outcome, version=version(), mode="observer", since=now())
 
 
+async def check(
+    settings: Settings, devices: Callable[[], device.MigDevices], *, simulated: bool = False
+) -> tuple[Precondition, ...]:
+    """The preconditions of the agent on this node, judged by one look that changes nothing."""
+    cluster, problem = await _connected(settings)
+    made = devices()
+    try:
+        return await _judged(settings, made, cluster, problem, simulated=simulated, starting=False)
+    finally:
+        made.close()
+        if cluster is not None:
+            await cluster.close()
+
+
+async def _connected(settings: Settings) -> tuple[KubeClient | None, str]:
+    """A connection to the API server, or why its settings cannot be used."""
+    try:
+        return await KubeClient.connect(settings.kubeconfig), ""
+    except errors.SettingsError as error:
+        return None, str(error)
+
+
+async def _judged(
+    settings: Settings,
+    devices: device.MigDevices,
+    cluster: KubeClient | None,
+    problem: str,
+    *,
+    simulated: bool,
+    starting: bool = True,
+) -> tuple[Precondition, ...]:
+    found = await surroundings.look(
+        settings,
+        devices,
+        cluster,
+        cluster,
+        journal=settings.state_dir / JOURNAL,
+        simulated=simulated,
+        starting=starting,
+        api_settings=problem,
+    )
+    return preconditions.judge(found)
+
+
 async def run(
     settings: Settings, devices: Callable[[], device.MigDevices], *, boot: str, simulated: bool = False
 ) -> None:
-    """The agent on a real node, until SIGTERM or SIGINT. What runs in containers goes on without it."""
+    """The agent on a real node, until SIGTERM or SIGINT. What runs in containers goes on without it.
+
+    Raises PreconditionError with all that is missing on the node.
+    """
     logs.configure(settings.log_format, settings.log_level)
     process_tuning.shorten_switch_interval()
-    cluster = await KubeClient.connect(settings.kubeconfig)
+    cluster, problem = await _connected(settings)
     made = devices()
-    service = Service(settings, made, cluster, boot=boot, simulated=simulated, loaded=process_tuning.release_memory)
+    if cluster is None:
+        failed = preconditions.failures(await _judged(settings, made, None, problem, simulated=simulated))
+        made.close()
+        raise PreconditionError(preconditions.message(settings.node, failed))
+    service = Service(
+        settings,
+        made,
+        cluster,
+        boot=boot,
+        simulated=simulated,
+        loaded=process_tuning.release_memory,
+        checks=lambda: _judged(settings, made, cluster, "", simulated=simulated),
+    )
     task = asyncio.create_task(service.run(), name="agent")
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

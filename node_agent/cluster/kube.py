@@ -5,6 +5,7 @@ Only pods of the own node are asked for: an agent on each of 5,000 nodes must no
 """
 
 import contextlib
+import dataclasses
 from collections.abc import AsyncGenerator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,6 +19,7 @@ from allocator.claims import contract
 from kubeclient import kube, timestamps
 from kubeclient.changes import Change, Listing
 from kubeclient.objects import Node
+from node_agent.cluster.access import Right
 from node_agent.cluster.node_pod import NodePod
 from node_agent.cluster.port import PodEvent
 
@@ -26,13 +28,31 @@ CALLS = 8
 _PODS = "/api/v1/pods"
 _NODES = "/api/v1/nodes"
 _MIG_NODES = f"/apis/{contract.GROUP}/{contract.VERSION}/{contract.PLURAL}"
+_API_GROUP = f"/apis/{contract.GROUP}/{contract.VERSION}"
+_ACCESS_REVIEWS = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
 _JSON_PATCH = "application/json-patch+json"
 _POD = msgspec.json.Decoder(NodePod).decode
 _NODE = msgspec.json.Decoder(Node).decode
 
 
+class _ReviewStatus(msgspec.Struct, frozen=True):
+    allowed: bool = False
+
+
+class _AccessReview(msgspec.Struct, frozen=True):
+    status: _ReviewStatus = _ReviewStatus()
+
+
+class _ApiResource(msgspec.Struct, frozen=True):
+    name: str = ""
+
+
+class _ApiResources(msgspec.Struct, frozen=True):
+    resources: tuple[_ApiResource, ...] = ()
+
+
 class KubeClient:
-    """`node_agent.cluster.port.Cluster` over a connection, which goes when this is closed."""
+    """`port.Cluster` and `access.AccessReviewer` over a connection, which goes when this is closed."""
 
     def __init__(self, connection: kube.Connection) -> None:
         self._connection = connection
@@ -119,6 +139,24 @@ class KubeClient:
         }
         path = f"/api/v1/namespaces/{quote(event.namespace, safe='')}/events"
         await self._connection.request("POST", path, body=msgspec.json.encode(body))
+
+    async def serves_mig_nodes(self) -> bool:
+        """Whether the CRD of MigNodes is there, in our version."""
+        try:
+            served = await self._connection.get(_API_GROUP, _ApiResources)
+        except errors.NotFoundError:
+            return False
+        return any(resource.name == contract.PLURAL for resource in served.resources)
+
+    async def may(self, right: Right) -> bool:
+        """Whether this account has a right."""
+        asked = {name: value for name, value in dataclasses.asdict(right).items() if value}
+        body = msgspec.json.encode({"spec": {"resourceAttributes": asked}})
+        answer = await self._connection.request("POST", _ACCESS_REVIEWS, body=body)
+        try:
+            return msgspec.json.decode(answer, type=_AccessReview).status.allowed
+        except msgspec.MsgspecError as error:
+            raise errors.UnreachableError(f"POST {_ACCESS_REVIEWS}: unreadable answer: {error}") from error
 
     async def close(self) -> None:
         """Give back connections."""

@@ -15,12 +15,12 @@ import typer
 
 from allocator.claims import contract
 from allocator.claims.contract import Promise
-from allocator.errors import SettingsError
 from cli import agent
 from kubeclient.objects import Meta, PodStatus
 from node_agent.allocation import Allocation
 from node_agent.cluster.node_pod import HostPath, NodePod, NodePodSpec, Volume
 from node_agent.containers.cdi import Edits
+from node_agent.preconditions import PreconditionError
 from node_agent.service import Service, observe
 from node_agent.settings import Settings
 from simulator.cluster.device_manager import DeviceManager
@@ -303,7 +303,7 @@ async def test_the_stock_plugin_keeps_the_agent_from_starting(bench: AgentSurrou
     with pytest.raises(ExceptionGroup) as caught:
         await bench.run_until_it_stops()
     (found,) = caught.value.exceptions
-    assert isinstance(found, SettingsError)
+    assert isinstance(found, PreconditionError)
     assert "nvidia.com/gpu.deploy.device-plugin=false" in str(found)
     named = set(re.findall(r"--[a-z-]+", str(found)))
     assert named
