@@ -10,8 +10,9 @@ import pytest
 
 from allocator import errors
 from allocator.claims import contract
+from kubeclient import kube
 from kubeclient.changes import Change, ChangeType
-from node_agent.cluster import coexistence
+from node_agent.cluster import access, coexistence
 from node_agent.cluster.kube import KubeClient
 from node_agent.cluster.labels import Labels
 from node_agent.cluster.node_pod import NodePod
@@ -52,6 +53,23 @@ async def client(kubeconfig: Path) -> AsyncIterator[KubeClient]:
     made = await KubeClient.connect(kubeconfig)
     yield made
     await made.close()
+
+
+async def test_what_the_agent_may_do_is_told_by_the_server(client: KubeClient) -> None:
+    """The server knows the CRD and grants what deploy/rbac/agent does; the rights to keep labels are an option."""
+    assert await client.serves_mig_nodes()
+    assert await access.missing(client, labels=False) == []
+    assert await access.missing(client, labels=True) == ["list nodes", "watch nodes", "patch nodes"]
+
+
+async def test_an_api_group_that_is_not_served_is_not_found(kubeconfig: Path) -> None:
+    """Where a CRD is not installed the server's answer, which is no JSON, is understood."""
+    connection = await kube.Connection.connect(kubeconfig, user_agent="test", calls=1)
+    try:
+        with pytest.raises(errors.NotFoundError):
+            await connection.get("/apis/nowhere.migsched.io/v1", dict)
+    finally:
+        await connection.close()
 
 
 async def test_only_pods_of_the_own_node_are_seen(cluster: ControlPlane, client: KubeClient) -> None:
