@@ -12,6 +12,7 @@ import structlog
 from allocator import errors
 from allocator.mig.profile import GpuPlacement, profile_name
 from node_agent.containers import cdi, visibility
+from node_agent.containers.driver_files import DriverFiles, DriverFilesError
 from node_agent.containers.injection import Injection
 from node_agent.gpu import device
 from node_agent.slices import device_ids, preferred_allocation, steps
@@ -37,11 +38,14 @@ class AllocationError(errors.MigschedError):
 class Allocation:
     """What the device plugins ask. Blocks on the driver: call it from a thread."""
 
-    def __init__(self, state: AgentState, executor: Executor, specs: cdi.Specs | None) -> None:
+    def __init__(
+        self, state: AgentState, executor: Executor, specs: cdi.Specs | None, files: DriverFiles | None = None
+    ) -> None:
         self._state = state
         self._executor = executor
         self._specs = specs
-        self._injection = Injection(state.devices, real_nodes=state.options.real_nodes)
+        self._files = files
+        self._injection = Injection(state.devices, real_nodes=state.options.real_nodes, files=files)
 
     def offers(self) -> dict[str, dict[str, DeviceOffer]]:
         """Device ids and what the kubelet is told of them, by resource.
@@ -86,6 +90,8 @@ class Allocation:
 
         Raises AllocationError, and JournalError or CdiError where these cannot be written.
         """
+        if self._files is not None:
+            self._files.refresh()
         if resource == device_ids.WHOLE_GPU:
             with self._state.gpu_locks.hold(ids):
                 return self._whole(ids)
@@ -114,8 +120,19 @@ class Allocation:
             if not offered[uuid]:
                 mark = self._state.observe().closed(uuid)
                 raise AllocationError(f"GPU {uuid} is ill: {mark.message if mark else 'see the MigNode'}")
+        observation = self._state.observe()
+        try:
+            edits = self._injection.for_gpus(observation, ids)
+        except DriverFilesError as error:
+            raise AllocationError(str(error), retryable=True) from error
+        if self._specs is not None and edits.common is not None:
+            specified = self._injection.whole_gpus(observation)
+            for uuid in ids:
+                if uuid not in specified:
+                    raise AllocationError(f"GPU {uuid} has no device node below {edits.root.dev / 'dev'}")
+            self._specs.put_gpus(specified)
         self._state.gpu_taken_at.update(dict.fromkeys(ids, self._state.clock()))
-        return self._injection.for_gpus(self._state.observe(), ids)
+        return edits
 
     def _refuse_ill(self, places: Iterable[GpuPlacement]) -> None:
         """An ill slice is cut anew before anybody gets it: at once where it is free, later where a container had it."""
@@ -188,6 +205,8 @@ class Allocation:
             return self._injection.for_slices(observation, sorted(places))
         except device.DeviceError as error:
             raise AllocationError(f"cannot tell the device nodes of {places[0]}: {error}", retryable=True) from error
+        except DriverFilesError as error:
+            raise AllocationError(str(error), retryable=True) from error
 
 
 def _place(observation: Observation, resource: str, device_id: str) -> GpuPlacement:

@@ -17,6 +17,7 @@ from node_agent.cluster import pods
 from node_agent.cluster.pod_events import PodEvents
 from node_agent.cluster.pods import PodView
 from node_agent.containers import cdi
+from node_agent.containers.driver_files import DriverFiles
 from node_agent.containers.injection import Injection
 from node_agent.health import marks
 from node_agent.metrics import Metrics
@@ -38,14 +39,27 @@ STARTING_S = 10.0  # after Allocate, until its container surely has a sandbox
 
 
 class Reconciler:
-    """The step over a state. `specs` is None where containers get environment variables instead of CDI."""
+    """The step over a state. `specs` is None where containers get environment variables instead of CDI, `files` where
+    the agent brings no files of the driver. `adds_up`: without CDI, too, what comes for several profiles adds up.
+    """
 
-    def __init__(self, state: AgentState, executor: Executor, specs: cdi.Specs | None, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        state: AgentState,
+        executor: Executor,
+        specs: cdi.Specs | None,
+        metrics: Metrics,
+        files: DriverFiles | None = None,
+        *,
+        adds_up: bool = False,
+    ) -> None:
         self._state = state
         self._executor = executor
         self._specs = specs
         self._metrics = metrics
-        self._injection = Injection(state.devices, real_nodes=state.options.real_nodes)
+        self._files = files
+        self._hides = specs is None and not adds_up
+        self._injection = Injection(state.devices, real_nodes=state.options.real_nodes, files=files)
         self._modes = ModeSwitch(state)
         self._events = PodEvents(state.clock)
         self._leaks: list[str] = []
@@ -74,6 +88,7 @@ class Reconciler:
             self._leaked, self._leaks = self._leaks, []
             self._urgent = False
         state.refresh()
+        trouble = self._refresh_files()
         reason, message = ReadyReason.READY, "cuts what placements ask for"
         if state.options.observer:
             reason, message = ReadyReason.OBSERVING, "reports only; cuts nothing"
@@ -84,6 +99,9 @@ class Reconciler:
                 reason, message = ReadyReason.JOURNAL_UNUSABLE, str(error)
             except cdi.CdiError as error:
                 reason, message = ReadyReason.CDI_UNWRITABLE, str(error)
+            else:
+                if trouble is not None:
+                    reason, message = ReadyReason.DRIVER_FILES_UNKNOWN, trouble
         with state.lock:
             if state.view.trouble:
                 reason, message = ReadyReason.NO_DRIVER, state.view.trouble
@@ -95,6 +113,13 @@ class Reconciler:
         self._metrics.leaks.set(len(self._leaks))
         ready = reason in (ReadyReason.READY, ReadyReason.OBSERVING)
         return StepOutcome(node_report, ready, reason, message, events, tuple(self._leaks), self._urgent)
+
+    def _refresh_files(self) -> str | None:
+        """Look at the driver's files, without a lock: the toolkit may take its time. Why they are not known, if so."""
+        if self._files is None or self._state.options.observer:
+            return None
+        self._files.refresh()
+        return self._files.trouble
 
     def _act(self) -> None:
         """See to each GPU under its lock; a GPU whose lock an Allocate has is left for the next step."""
@@ -129,13 +154,19 @@ class Reconciler:
             self._report_misfits(observation, blocked)
             self._report_ill(observation)
             state.journal.flush()
-            if self._specs is not None:
-                lacking = self._specs.sync(self._injection.wanted(observation))
-                self._urgent = any(
-                    self._is_fresh(observation, ids)
-                    for ids in observation.grants
-                    if device_ids.set_name(ids) in lacking
-                )
+            self._specify(observation)
+
+    def _specify(self, observation: Observation) -> None:
+        """Write what CDI names mean now; nothing while the driver's files are not known. Raises CdiError."""
+        if self._specs is None:
+            return
+        if self._files is not None and self._files.trouble is not None:
+            self._specs.withdraw()
+        lacking = self._specs.sync(self._injection.wanted(observation))
+        self._specs.put_gpus(self._injection.whole_gpus(observation))
+        self._urgent = any(
+            self._is_fresh(observation, ids) for ids in observation.grants if device_ids.set_name(ids) in lacking
+        )
 
     def _plan(self, observation: Observation, gpus: Iterable[str]) -> Steps:
         """Towards what pods on these GPUs were promised and have."""
@@ -276,7 +307,7 @@ class Reconciler:
                 problem = promises.problem(pod, catalogues)
                 if problem is not None:
                     self._events.failed(pod, problem)
-                if self._specs is None:
+                if self._hides:
                     for container in pod.mixed:
                         self._events.hidden(pod, f"container {container} asks for several profiles: {_HIDDEN}")
 

@@ -37,6 +37,7 @@ class ReadyReason(StrEnum):
     NO_DRIVER = "NoDriver"
     JOURNAL_UNUSABLE = "JournalUnusable"
     CDI_UNWRITABLE = "CdiUnwritable"
+    DRIVER_FILES_UNKNOWN = "DriverFilesUnknown"
     NO_POD_RESOURCES = "NoPodResources"
     CONFLICTING_MANAGER = "ConflictingManager"
 

@@ -28,6 +28,10 @@ from node_agent.cluster.own_node import OwnNode
 from node_agent.cluster.pod_watch import PodWatch
 from node_agent.cluster.port import Cluster
 from node_agent.containers import cdi
+from node_agent.containers.driver_files import DriverFiles
+from node_agent.containers.driver_root import DriverRoot
+from node_agent.containers.inject import Inject
+from node_agent.containers.toolkit import Toolkit
 from node_agent.gpu import device, selection
 from node_agent.health import policy
 from node_agent.health.policy import HealthPolicy
@@ -96,8 +100,10 @@ class Service:
         journal = Journal(FileStore(settings.state_dir / JOURNAL), boot)
         self.state = AgentState(settings.node, devices, journal, self.metrics, options)
         executor = Executor(self.state.devices, journal, self.state, self.state.backoff, self.metrics)
-        specs = cdi.Specs(settings.cdi_dir) if settings.inject == "cdi" else None
-        self._reconciler = Reconciler(self.state, executor, specs, self.metrics)
+        specs = cdi.Specs(settings.cdi_dir) if settings.inject.by_name else None
+        files = _driver_files(settings, simulated)
+        adds_up = settings.inject is Inject.MOUNTS
+        self._reconciler = Reconciler(self.state, executor, specs, self.metrics, files, adds_up=adds_up)
         step_signal = StepSignal()
         self._pods = PodWatch(
             cluster,
@@ -110,13 +116,13 @@ class Service:
         self._signal = step_signal
         self._pod_resources = PodResources(settings.pod_resources_socket)
         backend = AgentBackend(
-            Allocation(self.state, executor, specs),
+            Allocation(self.state, executor, specs, files),
             self.state,
             self._pods,
             step_signal,
             self.metrics,
             timeout_s=settings.allocate_timeout_s,
-            inject_cdi=settings.inject == "cdi",
+            inject=settings.inject,
         )
         self.plugins = Plugins(backend, settings.device_plugin_dir, poll_s=plugin_poll_s)
         mode = "observer" if settings.observer else "simulated" if simulated else "managed"
@@ -228,6 +234,16 @@ class Service:
         except (errors.ClusterError, TimeoutError) as error:
             _log.warning("cannot read the node's labels", error=str(error))
             return None
+
+
+def _driver_files(settings: Settings, simulated: bool) -> DriverFiles | None:
+    """The driver's files, where the agent brings them. Simulated GPUs have none."""
+    if settings.inject is not Inject.CDI or simulated:
+        return None
+    seen = settings.driver_root or Path("/")
+    root = DriverRoot(seen, settings.host_driver_root or seen)
+    toolkit = Toolkit(root, settings.toolkit_dir, settings.state_dir / "toolkit")
+    return DriverFiles(toolkit, root, retry_s=settings.retry_s)
 
 
 def boot_id() -> str:

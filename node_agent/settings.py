@@ -11,6 +11,7 @@ from pydantic import AfterValidator, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from config import settings as loader
+from node_agent.containers.inject import Inject
 from node_agent.gpu import selection
 from node_agent.health import policy
 
@@ -42,8 +43,11 @@ class Settings(BaseSettings):
     kubeconfig: Path | None = Field(None, description="Kubeconfig file; without it the pod's service account is used.")
     state_dir: Path = Field(Path("/var/lib/migsched"), description="Where the journal lies; must survive a reboot.")
     cdi_dir: Path = Field(Path("/var/run/cdi"), description="Where the container runtime looks for CDI specifications.")
-    inject: str = Field(
-        "cdi", pattern="^(cdi|env)$", description="cdi, or env for container runtimes that do not know CDI."
+    inject: Inject = Field(
+        Inject.CDI, description="How containers get GPUs: cdi, runtime, mounts or env; docs/containers.md says which."
+    )
+    toolkit_dir: Path | None = Field(
+        None, description="Folder of the host, here at the same path, with nvidia-ctk and nvidia-cdi-hook; else found."
     )
     device_plugin_dir: Path = Field(
         Path("/var/lib/kubelet/device-plugins"), description="The kubelet's directory of device plugin sockets."
@@ -57,6 +61,9 @@ class Settings(BaseSettings):
     observer: bool = Field(False, description="Report only: cut nothing and serve no devices.")
     driver_root: Path | None = Field(
         None, description="Root of the driver's files where they are not on the library path: /run/nvidia/driver."
+    )
+    host_driver_root: Path | None = Field(
+        None, description="Where the host has driver_root, if at another path than the agent: / for /host."
     )
     manage_mig_mode: Annotated[str, AfterValidator(_gpus)] = Field(
         "", description="Switch MIG mode on where nothing uses the GPU: all, or GPU indices or UUIDs, by commas."

@@ -15,6 +15,7 @@ from allocator import errors
 from node_agent.allocation import Allocation, AllocationError
 from node_agent.cluster.pod_watch import PodWatch
 from node_agent.containers import cdi
+from node_agent.containers.inject import Inject
 from node_agent.kubelet.plugin import AllocateResponse
 from node_agent.metrics import Metrics
 from node_agent.slices import device_ids
@@ -26,11 +27,12 @@ from node_agent.step_signal import StepSignal
 _RETRY_S = 0.1  # between two attempts at one Allocate, each of which reads whole GPUs
 _FIRST_RETRY_S = 0.005  # and after the first, whose trouble mostly is over with the next step
 _REFRESH_S = 1.0  # a kubelet waits for it
+_DEVICE_LIST = "/var/run/nvidia-container-devices"  # where NVIDIA's runtime looks for a list of devices
 _log = structlog.get_logger("backend")
 
 
 class AgentBackend:
-    """A DeviceBackend over the agent. `inject_cdi`: containers get CDI names, not environment variables."""
+    """A DeviceBackend over the agent. `inject` is how containers get their devices."""
 
     def __init__(
         self,
@@ -41,7 +43,7 @@ class AgentBackend:
         metrics: Metrics,
         *,
         timeout_s: float,
-        inject_cdi: bool,
+        inject: Inject,
     ) -> None:
         self._allocation = allocation
         self._state = state
@@ -49,7 +51,7 @@ class AgentBackend:
         self._signal = signal
         self._metrics = metrics
         self._timeout_s = timeout_s
-        self._inject_cdi = inject_cdi
+        self._inject = inject
 
     async def offers(self) -> Mapping[str, Mapping[str, DeviceOffer]]:
         """See DeviceBackend."""
@@ -82,7 +84,7 @@ class AgentBackend:
                 continue
             self._metrics.allocate_seconds.labels("ok").observe(loop.time() - began)
             self._signal.request()
-            return self._response(resource, ids, edits)
+            return response(self._inject, resource, ids, edits)
 
     async def _attempt(self, resource: str, ids: Sequence[str], until: float, blocker: str) -> cdi.Edits:
         """One attempt, given up at the deadline. Its thread goes on: what it still makes is taken back as unowned."""
@@ -97,12 +99,6 @@ class AgentBackend:
         self._state.on_refusal(AllocateRefusal(resource, f"the kubelet could not be given {resource}: {error}"))
         self._signal.request()
 
-    def _response(self, resource: str, ids: Sequence[str], edits: cdi.Edits) -> AllocateResponse:
-        if resource != device_ids.WHOLE_GPU and self._inject_cdi:
-            return AllocateResponse(cdi=(cdi.qualified(device_ids.set_name(ids)),))
-        existing = tuple(node.path for node in edits.nodes if Path(node.path).exists())
-        return AllocateResponse(env={cdi.VISIBLE: edits.env}, nodes=existing)
-
     async def _catch_up(self, resource: str, available: frozenset[str], size: int) -> None:
         """Be as far as the kubelet: its watch may have shown it the pod in question before ours did."""
         if resource == device_ids.WHOLE_GPU:
@@ -116,3 +112,18 @@ class AgentBackend:
         except (errors.ClusterError, TimeoutError) as error:
             _log.warning("cannot ask for pods", error=str(error))
         self._state.on_pods(self._pods.views(), self._pods.listed_at)
+
+
+def response(inject: Inject, resource: str, ids: Sequence[str], edits: cdi.Edits) -> AllocateResponse:
+    """What the kubelet is told for a container that gets these devices. docs/containers.md has what becomes of it."""
+    if inject.by_name and resource != device_ids.WHOLE_GPU:
+        return AllocateResponse(cdi=(cdi.qualified(device_ids.set_name(ids)),))
+    ours = {cdi.OURS: edits.uuids}
+    if inject is Inject.CDI and edits.common is not None:
+        return AllocateResponse(cdi=tuple(map(cdi.qualified_gpu, ids)), env=ours)
+    if inject is Inject.MOUNTS:
+        mounts = tuple(f"{_DEVICE_LIST}/{uuid}" for uuid in edits.visible)
+        return AllocateResponse(env={**ours, cdi.NVIDIA: _DEVICE_LIST}, null_mounts=mounts)
+    nodes = () if inject is Inject.RUNTIME else edits.nodes
+    existing = tuple(node.path for node in nodes if Path(node.path).exists())
+    return AllocateResponse(env={**ours, cdi.NVIDIA: edits.uuids}, nodes=existing)

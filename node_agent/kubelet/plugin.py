@@ -23,11 +23,14 @@ _log = structlog.get_logger("plugin")
 
 @dataclass(frozen=True, slots=True)
 class AllocateResponse:
-    """What a container gets for its devices: CDI device names, environment, device nodes of the host."""
+    """What a container gets for its devices: CDI device names, environment, device nodes of the host, and where its
+    `/dev/null` is mounted.
+    """
 
     cdi: tuple[str, ...] = ()
     env: Mapping[str, str] | None = None
     nodes: tuple[str, ...] = ()
+    null_mounts: tuple[str, ...] = ()
 
 
 class DeviceBackend(Protocol):
@@ -156,5 +159,6 @@ def _response(given: AllocateResponse) -> pb.ContainerAllocateResponse:
     return pb.ContainerAllocateResponse(
         envs=dict(given.env or {}),
         devices=[pb.DeviceSpec(container_path=path, host_path=path, permissions="rw") for path in given.nodes],
+        mounts=[pb.Mount(container_path=path, host_path="/dev/null", read_only=True) for path in given.null_mounts],
         cdi_devices=[pb.CDIDevice(name=name) for name in given.cdi],
     )

@@ -2,7 +2,8 @@
 
 `python -m tests.e2e.real_node.agent_process SOCKET BOOT [STATE WHEN]`, with settings in MIGSCHED_AGENT_… as for
 `migsched agent`, from which it differs only in where the GPUs are, and in that it can be told to die: with SIGKILL,
-`before` or `after` the journal's first write in which some slice has come to that state.
+`before` or `after` the journal's first write in which some slice has come to that state. With a `driver_root` the GPUs
+count as real: their device nodes and the driver's files are below it.
 """
 
 import asyncio
@@ -23,7 +24,9 @@ def main(socket: str, boot: str, state: str = "", when: str = "") -> None:
     if state:
         _die_at(state, when)
     fail_points.arm(os.environ)
-    asyncio.run(service.run(settings.load(), lambda: RemoteDevices(Path(socket)), boot=boot, simulated=True))
+    wanted = settings.load()
+    simulated = wanted.driver_root is None
+    asyncio.run(service.run(wanted, lambda: RemoteDevices(Path(socket)), boot=boot, simulated=simulated))
 
 
 def _die_at(state: str, when: str) -> None:

@@ -34,11 +34,11 @@ GPUS = 8
 # A container marks every slice it uses for as long as it lives, and fails if somebody else has marked one. It can be
 # told to end once its marks are there: before that the signal may come too early for the trap, and is lost.
 _USE = """
-mine=$(echo "$NVIDIA_VISIBLE_DEVICES" | tr , ' ')
+mine=$(echo "$MIGSCHED_VISIBLE_DEVICES" | tr , ' ')
 made=
 give_back() { for one in $made; do rmdir /in-use/$one; done; exit $1; }
 trap 'give_back 0' TERM
-echo -n "$NVIDIA_VISIBLE_DEVICES" > /dev/termination-log
+echo -n "$MIGSCHED_VISIBLE_DEVICES" > /dev/termination-log
 for one in $mine; do
   mkdir /in-use/$one || { echo -n "$one is in use" > /dev/termination-log; give_back 9; }
   made="$made $one"
@@ -145,7 +145,11 @@ class AgentStack:
     def agent_ready(self) -> bool:
         """The agent says so itself."""
         status = self.get("mignode")["items"]
-        return any(c["status"] == "True" for one in status for c in one.get("status", {}).get("conditions", ()))
+        return any(
+            c["type"] == "Ready" and c["status"] == "True"
+            for one in status
+            for c in one.get("status", {}).get("conditions", ())
+        )
 
     def reported(self) -> dict[str, tuple[str, str]]:
         """State and owner's pod ("" without one) of every slice in the MigNode, by MIG UUID."""
@@ -220,9 +224,9 @@ class AgentStack:
         self.cluster.kubectl("create", "--filename=-", standard_input=text)
 
     def visible(self, pod: str, container: str | None = None) -> str:
-        """NVIDIA_VISIBLE_DEVICES in a pod's container, the first by default."""
+        """MIGSCHED_VISIBLE_DEVICES in a pod's container, the first by default."""
         lines = self.node.exec_in_pod(pod, "env", container=container).stdout.splitlines()
-        (found,) = [line.partition("=")[2] for line in lines if line.startswith("NVIDIA_VISIBLE_DEVICES=")]
+        (found,) = [line.partition("=")[2] for line in lines if line.startswith("MIGSCHED_VISIBLE_DEVICES=")]
         return found
 
     def delete(self, *names: str) -> None:

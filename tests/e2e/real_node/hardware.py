@@ -66,6 +66,14 @@ class Hardware:
             if one.mig_uuid is not None
         }
 
+    def device_nodes(self, gpu: str, gi_id: int) -> tuple[device.DeviceNode, ...]:
+        """The device nodes of an instance."""
+        port = devices.SimulatedDevices(self.driver)
+        try:
+            return port.device_nodes(gpu, gi_id)
+        finally:
+            port.close()
+
     def used(self) -> set[str]:
         """MIG UUIDs that containers say they use."""
         return {one.name for one in self.in_use.iterdir()}

@@ -14,6 +14,7 @@ from allocator.request import Request, SliceRequest
 from node_agent.allocation import Allocation, AllocationError
 from node_agent.cluster.pods import PodView
 from node_agent.containers.cdi import Specs
+from node_agent.containers.driver_files import DriverFiles
 from node_agent.gpu.device import GpuInstance
 from node_agent.metrics import Metrics
 from node_agent.reconciler import Reconciler
@@ -111,6 +112,7 @@ class AgentOnNode:
         self.devices = CrashingDevices(self.driver)
         self.store = MemoryStore()
         self.specs = Specs(directory / "cdi")
+        self.files: DriverFiles | None = None
         self.boot = "boot-1"
         self.api_up = True
         self.kubelet_up = True
@@ -133,8 +135,8 @@ class AgentOnNode:
         self.journal = Journal(self.store, self.boot, self._pass)
         self.state = AgentState(NODE, self.devices, self.journal, self.metrics, self.options, lambda: self.now)
         self.executor = Executor(self.state.devices, self.journal, self.state, self.state.backoff, self.metrics)
-        self.agent = Reconciler(self.state, self.executor, self.specs, self.metrics)
-        self.allocation = Allocation(self.state, self.executor, self.specs)
+        self.agent = Reconciler(self.state, self.executor, self.specs, self.metrics, self.files)
+        self.allocation = Allocation(self.state, self.executor, self.specs, self.files)
         if start:
             self.agent.start()
 

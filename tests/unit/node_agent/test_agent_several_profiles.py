@@ -25,8 +25,9 @@ def seen(node: AgentOnNode, *places: GpuPlacement) -> set[str] | None:
     if not path.exists():
         return None
     (device,) = json.loads(path.read_text())["devices"]
-    (variable,) = device["containerEdits"]["env"]
-    return set(variable.removeprefix("NVIDIA_VISIBLE_DEVICES=").split(","))
+    variables = dict(variable.split("=", 1) for variable in device["containerEdits"]["env"])
+    assert variables["NVIDIA_VISIBLE_DEVICES"] == variables["MIGSCHED_VISIBLE_DEVICES"]
+    return set(variables["MIGSCHED_VISIBLE_DEVICES"].split(","))
 
 
 def uuids(node: AgentOnNode, *places: GpuPlacement) -> set[str]:

@@ -1,0 +1,135 @@
+"""DriverFiles: the common edits of the driver that is installed now, kept until its files change. Used by injection.
+
+A driver upgrade renames every file. What was said of the old one points at nothing, so before each step and each
+Allocate the files that it names are looked at again, some forty `stat` calls, and where one is another or gone the
+toolkit is asked anew. While it cannot answer there are no edits at all: better no container than one without CUDA.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import structlog
+
+from allocator import errors
+from node_agent.containers.common_edits import CommonEdits, CommonEditsError
+from node_agent.containers.driver_root import DriverRoot
+from node_agent.containers.toolkit import Describer, ToolkitError
+from node_agent.gpu.nvml.library_file import DIRECTORIES
+
+MODULE_VERSION = Path("/sys/module/nvidia/version")
+_log = structlog.get_logger("driver files")
+
+_Print = tuple[object, ...]  # what tells one state of the driver's files from another
+
+
+class DriverFilesError(errors.MigschedError):
+    """It is not known which files of the driver a container needs; says why, and what to do."""
+
+
+class DriverFiles:
+    """What the toolkit says of the driver below a root. Safe for threads; `refresh` may block, `current` never does.
+
+    After a failure the toolkit is asked again when the files change, and at the latest after `retry_s`.
+    """
+
+    def __init__(
+        self,
+        describer: Describer,
+        root: DriverRoot,
+        *,
+        retry_s: float = 5.0,
+        clock: Callable[[], float] = time.monotonic,
+        module_version: Path = MODULE_VERSION,
+    ) -> None:
+        self.root = root
+        self._describer = describer
+        self._retry_s = retry_s
+        self._clock = clock
+        self._module_version = module_version
+        self._lock = threading.Lock()
+        self._common: CommonEdits | None = None
+        self._print: _Print | None = None
+        self._asked_at = 0.0
+        self._trouble = "the driver's files have not been looked at yet"
+
+    @property
+    def trouble(self) -> str | None:
+        """Why there are no common edits, in words; None where there are."""
+        return None if self._common is not None else self._trouble
+
+    def current(self) -> CommonEdits:
+        """The common edits as of the last `refresh`. Raises DriverFilesError while there are none."""
+        common = self._common
+        if common is None:
+            raise DriverFilesError(self._trouble)
+        return common
+
+    def refresh(self) -> None:
+        """Look whether the driver's files are those that were described, and have them described if not."""
+        with self._lock:
+            if self._is_current():
+                return
+            before, self._common = self._common, None
+            self._print, self._asked_at = self._look(None), self._clock()
+            try:
+                common = self._describer.describe()
+                self._refuse_missing(common)
+            except (ToolkitError, CommonEditsError) as error:
+                self._fail(str(error))
+                return
+            self._print = self._look(common)
+            self._common = common
+            if common != before:
+                _log.info("driver files", mounts=len(common.edits["mounts"]), hooks=len(common.edits.get("hooks", ())))
+
+    def _is_current(self) -> bool:
+        if self._print is None:
+            return False
+        if self._common is None:
+            return self._clock() - self._asked_at < self._retry_s and self._print == self._look(None)
+        return self._print == self._look(self._common)
+
+    def _fail(self, trouble: str) -> None:
+        if trouble != self._trouble:
+            _log.warning("the driver's files are not known; no container is given a GPU", error=trouble)
+        self._trouble = trouble
+
+    def _refuse_missing(self, common: CommonEdits) -> None:
+        for path, state in self._states(common):
+            if state is None:
+                raise ToolkitError(f"the toolkit names {path}, which is not there; is the driver being replaced?")
+
+    def _look(self, common: CommonEdits | None) -> _Print:
+        """The driver's version, the names of its main libraries, and the state of the files named."""
+        return (self._version(), self._libraries(), () if common is None else tuple(self._states(common)))
+
+    def _version(self) -> str:
+        try:
+            return self._module_version.read_text(encoding="ascii", errors="replace")
+        except OSError:
+            return ""
+
+    def _libraries(self) -> tuple[str, ...]:
+        patterns = ("libcuda.so.*", "libnvidia-ml.so.*")
+        folders = [folder for name in DIRECTORIES if (folder := self.root.seen / name).is_dir()]
+        return tuple(sorted(str(path) for folder in folders for pattern in patterns for path in folder.glob(pattern)))
+
+    def _states(self, common: CommonEdits) -> Iterator[tuple[str, object | None]]:
+        """The files that a container's start needs, as far as they can be seen here, each with its state."""
+        for path in common.mounted:
+            here = self.root.here(Path(path))
+            if here is not None:
+                yield path, _state(here)
+        for path in common.hooks:
+            yield path, _state(self.root.here(Path(path)) or Path(path))
+
+
+def _state(path: Path) -> object | None:
+    """What tells a file from another at the same path; None if it is gone."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return (status.st_ino, status.st_size, status.st_mtime_ns)

@@ -1,0 +1,165 @@
+"""What an ordinary container finds of the driver, on a real kubelet and containerd with no NVIDIA runtime."""
+
+import json
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from testbed.node import toolkit
+from testbed.node.toolkit import ToolkitPrograms
+from tests.e2e.real_node.agent_stack import GPUS, AgentStack, Document, container, pod_of
+from tests.e2e.real_node.fabricated_driver import CONTROL, LIBRARIES, FabricatedDriver
+
+pytestmark = pytest.mark.e2e
+
+OLD, NEW = "580.95.05", "590.44.01"
+LDCONFIG = "/sbin/ldconfig"  # linked statically, so that it runs in any image
+
+
+@pytest.fixture(scope="module")
+def programs() -> ToolkitPrograms:
+    """NVIDIA's own programs."""
+    return toolkit.ensure_built()
+
+
+@pytest.fixture
+def driver(tmp_path: Path) -> FabricatedDriver:
+    """A driver that is installed."""
+    made = FabricatedDriver(tmp_path / "driver", GPUS)
+    made.install(OLD)
+    return made
+
+
+@pytest.fixture
+def complete(stack: AgentStack, driver: FabricatedDriver, programs: ToolkitPrograms) -> Iterator[AgentStack]:
+    """The stack with an agent that brings the driver's files; afterwards it is as it was."""
+    stack.agent.stop()
+    stack.agent.start(driver_root=str(driver.root), toolkit_dir=str(programs.directory))
+    try:
+        stack.eventually(stack.serves, "the agent serves")
+        yield stack
+        stack.clear()
+    finally:
+        stack.agent.stop()
+        stack.agent.start()
+        stack.eventually(stack.serves, "the agent serves as before")
+
+
+def asking(stack: AgentStack, name: str, *profiles: str, limits: dict[str, int] | None = None) -> Document:
+    """A pod like any other; only the image's missing ldconfig is brought to it."""
+    main = container("main", profiles)
+    main["volumeMounts"].append({"name": "ldconfig", "mountPath": LDCONFIG})
+    if limits:
+        main["resources"] = {"limits": limits}
+    made = pod_of(stack, name, main)
+    made["spec"]["volumes"].append({"name": "ldconfig", "hostPath": {"path": LDCONFIG, "type": "File"}})
+    return made
+
+
+def says(stack: AgentStack, name: str, *command: str) -> list[str]:
+    """The lines that a command prints in a pod."""
+    return stack.node.exec_in_pod(name, *command).stdout.splitlines()
+
+
+def nodes(stack: AgentStack, name: str) -> set[str]:
+    """NVIDIA's device nodes in a pod, below /dev."""
+    script = "cd /dev; for node in nvidia* nvidia-caps/*; do test -c $node && echo $node; done"
+    return set(says(stack, name, "sh", "-c", script))
+
+
+def libraries(stack: AgentStack, name: str) -> dict[str, str]:
+    """What the dynamic loader of a pod finds, by the name that programs ask for."""
+    lines = [line.split(" => ") for line in says(stack, name, LDCONFIG, "-p") if " => " in line]
+    return {left.split()[0]: path for left, path in lines}
+
+
+def specification(stack: AgentStack) -> dict[str, Any]:
+    """The only specification of slices."""
+    (name,) = stack.specs()
+    read: dict[str, Any] = json.loads((stack.node.cdi_directory / f"migsched-slice-{name}.json").read_text())
+    return read
+
+
+def named_files(specification: dict[str, Any]) -> set[str]:
+    """The files of the host that a specification names."""
+    edits = specification["containerEdits"]
+    return {mount["hostPath"] for mount in edits["mounts"]} | {hook["path"] for hook in edits["hooks"]}
+
+
+def own_nodes(stack: AgentStack, uuid: str) -> set[str]:
+    """The device nodes that only the slice's users get."""
+    gpu, placement = stack.hardware.slices()[uuid]
+    board = stack.hardware.driver.find(gpu)
+    (made,) = [instance for instance in board.instances() if instance.placement == placement]
+    caps = stack.hardware.device_nodes(gpu, made.gi_id)
+    return {f"nvidia{board.minor}", *(node.path.removeprefix("/dev/") for node in caps)}
+
+
+def test_a_container_finds_the_driver_and_its_slice(complete: AgentStack, driver: FabricatedDriver) -> None:
+    """The dynamic loader finds libcuda, nvidia-smi runs, the nodes are the slice's, and the UUID is known."""
+    complete.run(asking(complete, "one", "1g.5gb"))
+    uuid = complete.visible("one")
+    assert list(complete.hardware.slices()) == [uuid]
+    assert libraries(complete, "one")["libcuda.so.1"] == f"/{LIBRARIES}/libcuda.so.1"
+    assert says(complete, "one", "/usr/bin/nvidia-smi") == [f"driver {OLD}", f"MIG device {uuid}"]
+    assert nodes(complete, "one") == CONTROL.keys() | own_nodes(complete, uuid)
+    environment = says(complete, "one", "env")
+    assert "NVIDIA_VISIBLE_DEVICES=void" in environment
+    assert not [line for line in environment if line.startswith("CUDA_VISIBLE_DEVICES")]
+
+
+def test_the_common_part_is_the_toolkits(
+    complete: AgentStack, driver: FabricatedDriver, programs: ToolkitPrograms
+) -> None:
+    """A slice's specification has what the toolkit says of the driver, word for word, and the slice's own nodes."""
+    complete.run(asking(complete, "one", "1g.5gb"))
+    written = specification(complete)
+    common = written["containerEdits"]
+    told = json.loads(generated(driver, programs))
+    assert {name: common[name] for name in ("env", "mounts", "hooks")} == told["containerEdits"]
+    control = [node for node in told["devices"][0]["containerEdits"]["deviceNodes"] if node["path"][5:] in CONTROL]
+    assert common["deviceNodes"] == control
+    (own,) = written["devices"]
+    uuid = complete.visible("one")
+    assert own["containerEdits"]["env"] == [f"MIGSCHED_VISIBLE_DEVICES={uuid}"]
+    paths = {node["path"].removeprefix("/dev/") for node in own["containerEdits"]["deviceNodes"]}
+    assert paths == own_nodes(complete, uuid)
+
+
+def test_after_a_driver_upgrade_new_containers_get_the_new_files(
+    complete: AgentStack, driver: FabricatedDriver
+) -> None:
+    """An upgrade renames every file; specifications are made anew, and none points at one that is gone."""
+    complete.run(asking(complete, "old", "1g.5gb"))
+    driver.install(NEW)
+    complete.run(asking(complete, "new", "3g.20gb"))
+    assert says(complete, "new", "/usr/bin/nvidia-smi")[0] == f"driver {NEW}"
+    assert libraries(complete, "new")["libcuda.so.1"] == f"/{LIBRARIES}/libcuda.so.1"
+    complete.delete("new")
+    complete.eventually(lambda: len(complete.specs()) == 1, "the other's specification is gone")
+    named = named_files(specification(complete))
+    assert f"{driver.root}/{LIBRARIES}/libcuda.so.{NEW}" in named
+    assert [path for path in named if not Path(path).exists()] == []
+
+
+def test_a_container_of_two_profiles_finds_the_driver_once(complete: AgentStack) -> None:
+    """Two names on one container bring the common part twice; what it finds is the same, with both slices."""
+    complete.run(asking(complete, "both", "1g.5gb", "3g.20gb"))
+    uuids = complete.visible("both").split(",")
+    assert len(uuids) == 2
+    assert libraries(complete, "both")["libcuda.so.1"] == f"/{LIBRARIES}/libcuda.so.1"
+    listed = says(complete, "both", LDCONFIG, "-p")
+    assert len([line for line in listed if "libcuda.so.1 " in line]) == 1
+    assert nodes(complete, "both") == CONTROL.keys() | own_nodes(complete, uuids[0]) | own_nodes(complete, uuids[1])
+
+
+def generated(driver: FabricatedDriver, programs: ToolkitPrograms) -> bytes:
+    """What NVIDIA's toolkit says of the driver."""
+    command = [
+        str(programs.ctk), "--quiet", "cdi", "generate", "--mode=management", "--format=json",
+        f"--driver-root={driver.root}", f"--dev-root={driver.root}", f"--nvidia-cdi-hook-path={programs.hook}",
+    ]  # fmt: skip
+    return subprocess.run(command, check=True, capture_output=True, timeout=60).stdout
