@@ -114,7 +114,20 @@ class Pod(msgspec.Struct, frozen=True):
         return f"{self.metadata.namespace}/{self.metadata.name}"
 
 
+class NodeSystemInfo(msgspec.Struct, frozen=True, rename="camel"):
+    """A v1.NodeSystemInfo, in part."""
+
+    container_runtime_version: str = ""
+
+
+class NodeStatus(msgspec.Struct, frozen=True, rename="camel"):
+    """A v1.NodeStatus, in part."""
+
+    node_info: NodeSystemInfo = NodeSystemInfo()
+
+
 class Node(msgspec.Struct, frozen=True):
     """A v1.Node, in part."""
 
     metadata: Meta
+    status: NodeStatus = NodeStatus()

@@ -5,7 +5,7 @@ the kubelet has none and admits no other pod meanwhile. It is idempotent: the ku
 container, and gives ids of an ended pod to the next one before the agent noticed its end.
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 import structlog
 
@@ -36,15 +36,24 @@ class AllocationError(errors.MigschedError):
 
 
 class Allocation:
-    """What the device plugins ask. Blocks on the driver: call it from a thread."""
+    """What the device plugins ask. Blocks on the driver: call it from a thread.
+
+    `unfit` says why containers would start without their GPUs: then they get none.
+    """
 
     def __init__(
-        self, state: AgentState, executor: Executor, specs: cdi.Specs | None, files: DriverFiles | None = None
+        self,
+        state: AgentState,
+        executor: Executor,
+        specs: cdi.Specs | None,
+        files: DriverFiles | None = None,
+        unfit: Callable[[], str | None] = lambda: None,
     ) -> None:
         self._state = state
         self._executor = executor
         self._specs = specs
         self._files = files
+        self._unfit = unfit
         self._injection = Injection(state.devices, real_nodes=state.options.real_nodes, files=files)
 
     def offers(self) -> dict[str, dict[str, DeviceOffer]]:
@@ -90,6 +99,9 @@ class Allocation:
 
         Raises AllocationError, and JournalError or CdiError where these cannot be written.
         """
+        unfit = self._unfit()
+        if unfit is not None:
+            raise AllocationError(unfit)
         if self._files is not None:
             self._files.refresh()
         if resource == device_ids.WHOLE_GPU:

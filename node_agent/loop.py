@@ -7,6 +7,7 @@ is silent or another program manages the GPUs too.
 import asyncio
 import contextlib
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 
 import structlog
@@ -35,7 +36,7 @@ _log = structlog.get_logger("loop")
 
 class StepLoop:
     """The steps of one agent. `poll_s` is the longest time between two, `registry` where DRA drivers register and
-    `plugin_directory` where device plugins do.
+    `plugin_directory` where device plugins do. `unfit` says why containers would start without their GPUs.
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class StepLoop:
         poll_s: float,
         registry: Path,
         plugin_directory: Path,
+        unfit: Callable[[], str | None] = lambda: None,
     ) -> None:
         self._state = state
         self._reconciler = reconciler
@@ -64,6 +66,7 @@ class StepLoop:
         self._poll_s = poll_s
         self._registry = registry
         self._plugin_directory = plugin_directory
+        self._unfit = unfit
         self._checkpoint = Checkpoint(plugin_directory)
         self._kubelet_trouble: str | None = None
         self._reported: StepOutcome | None = None
@@ -145,6 +148,9 @@ class StepLoop:
             return outcome
         if conflict is not None:
             return _not_ready(outcome, ReadyReason.CONFLICTING_MANAGER, conflict)
+        unfit = self._unfit()
+        if unfit is not None:
+            return _not_ready(outcome, ReadyReason.RUNTIME_UNFIT, unfit)
         if self._kubelet_trouble is not None:
             message = f"{self._kubelet_trouble}; slices are not freed meanwhile"
             return _not_ready(outcome, ReadyReason.NO_POD_RESOURCES, message)

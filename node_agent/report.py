@@ -4,6 +4,7 @@ Pure; called by reconciler, and by reporter for the status. A slice that could n
 without an owner: it is not idle, and not foreign either.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -38,6 +39,7 @@ class ReadyReason(StrEnum):
     JOURNAL_UNUSABLE = "JournalUnusable"
     CDI_UNWRITABLE = "CdiUnwritable"
     DRIVER_FILES_UNKNOWN = "DriverFilesUnknown"
+    RUNTIME_UNFIT = "RuntimeUnfit"
     NO_POD_RESOURCES = "NoPodResources"
     CONFLICTING_MANAGER = "ConflictingManager"
 
@@ -58,8 +60,10 @@ class StepOutcome:
     urgent: bool = False
 
 
-def status(outcome: StepOutcome, *, version: str, mode: str, since: str) -> dict[str, Any]:
-    """The MigNode status of an outcome; `since` is when Ready took its present value."""
+def status(
+    outcome: StepOutcome, *, version: str, mode: str, since: str, others: Sequence[Mapping[str, str]] = ()
+) -> dict[str, Any]:
+    """The MigNode status of an outcome; `since` is when Ready took its present value, `others` are more conditions."""
     ready = {
         "type": "Ready",
         "status": "True" if outcome.ready else "False",
@@ -67,7 +71,7 @@ def status(outcome: StepOutcome, *, version: str, mode: str, since: str) -> dict
         "message": outcome.message[:32_768],
         "lastTransitionTime": since,
     }
-    return contract.encode_status(outcome.report, agent_version=version, mode=mode) | {"conditions": [ready]}
+    return contract.encode_status(outcome.report, agent_version=version, mode=mode) | {"conditions": [ready, *others]}
 
 
 def node_report(node: str, observation: Observation, *, observer: bool) -> NodeReport:

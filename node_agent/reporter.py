@@ -5,6 +5,7 @@ It is a task of its own and what it writes is coalesced, so that a slow API serv
 
 import asyncio
 from collections import deque
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import structlog
@@ -25,14 +26,24 @@ MAX_WAITING_EVENTS = 1_000
 
 
 class Reporter:
-    """Writes the newest outcome as the MigNode's status, and events, one after the other."""
+    """Writes the newest outcome as the MigNode's status, and events, one after the other. `conditions` beside Ready."""
 
-    def __init__(self, cluster: Cluster, node: str, *, version: str, mode: str, interval_s: float) -> None:
+    def __init__(
+        self,
+        cluster: Cluster,
+        node: str,
+        *,
+        version: str,
+        mode: str,
+        interval_s: float,
+        conditions: Callable[[], Sequence[Mapping[str, str]]] = tuple,
+    ) -> None:
         self._cluster = cluster
         self._node_name = node
         self._version = version
         self._mode = mode
         self._interval_s = interval_s
+        self._conditions = conditions
         self._node: Node | None = None
         self._wanted: StepOutcome | None = None
         self._written: dict[str, Any] | None = None
@@ -51,6 +62,11 @@ class Reporter:
         self._wanted = outcome
         self._events.extend(outcome.events)
         if self._events or self._status(outcome) != self._written:
+            self._news.set()
+
+    def look_again(self) -> None:
+        """The conditions may be others now."""
+        if self._wanted is not None and self._status(self._wanted) != self._written:
             self._news.set()
 
     async def run(self) -> None:
@@ -93,4 +109,5 @@ class Reporter:
         ready = (outcome.ready, outcome.reason)
         if ready != self._ready:
             self._ready, self._since = ready, now()
-        return report.status(outcome, version=self._version, mode=self._mode, since=self._since)
+        others = self._conditions()
+        return report.status(outcome, version=self._version, mode=self._mode, since=self._since, others=others)

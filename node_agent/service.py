@@ -27,7 +27,8 @@ from node_agent.cluster.labels import Labels
 from node_agent.cluster.own_node import OwnNode
 from node_agent.cluster.pod_watch import PodWatch
 from node_agent.cluster.port import Cluster
-from node_agent.containers import cdi
+from node_agent.containers import cdi, runtime_facts
+from node_agent.containers.conditions import Conditions
 from node_agent.containers.driver_files import DriverFiles
 from node_agent.containers.driver_root import DriverRoot
 from node_agent.containers.inject import Inject
@@ -54,6 +55,7 @@ JOURNAL = "journal.json"
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 PLUGIN_POLL_S = 1.0
 _NODE_WAIT_S = 2.0  # then for the node's annotation, which an agent without the right to list nodes never gets
+_RUNTIME_POLL_S = 60.0
 _FIRST_WAIT_S = 10.0  # for pods and PodResources before the first step; the API server may be away
 _log = structlog.get_logger("service")
 
@@ -102,6 +104,8 @@ class Service:
         executor = Executor(self.state.devices, journal, self.state, self.state.backoff, self.metrics)
         specs = cdi.Specs(settings.cdi_dir) if settings.inject.by_name else None
         files = _driver_files(settings, simulated)
+        self._conditions = Conditions(settings.inject, settings.cdi_dir, files, now)
+        self._simulated = simulated
         adds_up = settings.inject is Inject.MOUNTS
         self._reconciler = Reconciler(self.state, executor, specs, self.metrics, files, adds_up=adds_up)
         step_signal = StepSignal()
@@ -116,7 +120,7 @@ class Service:
         self._signal = step_signal
         self._pod_resources = PodResources(settings.pod_resources_socket)
         backend = AgentBackend(
-            Allocation(self.state, executor, specs, files),
+            Allocation(self.state, executor, specs, files, self._conditions.unfit),
             self.state,
             self._pods,
             step_signal,
@@ -127,7 +131,12 @@ class Service:
         self.plugins = Plugins(backend, settings.device_plugin_dir, poll_s=plugin_poll_s)
         mode = "observer" if settings.observer else "simulated" if simulated else "managed"
         self._reporter = Reporter(
-            cluster, settings.node, version=version(), mode=mode, interval_s=settings.report_interval_s
+            cluster,
+            settings.node,
+            version=version(),
+            mode=mode,
+            interval_s=settings.report_interval_s,
+            conditions=self._extra_conditions,
         )
         self.loop = StepLoop(
             self.state,
@@ -141,6 +150,7 @@ class Service:
             poll_s=settings.poll_s,
             registry=settings.plugin_registry_dir,
             plugin_directory=settings.device_plugin_dir,
+            unfit=self._conditions.unfit,
         )
         self.health = serving.Health(self._waits_for)
 
@@ -165,11 +175,13 @@ class Service:
             group.create_task(self.loop.follow_driver(), name="driver events")
             await self._first_list()
             await self._refuse_beside_conflict(failed)
+            await self._look_at_runtime()
             await self.loop.step()
             self._loaded()
             if not self._settings.observer:
                 group.create_task(self.plugins.run(), name="plugins")
             group.create_task(self.loop.run(), name="steps")
+            group.create_task(self._follow_runtime(), name="container runtime")
             if self._settings.manage_operator_labels:
                 group.create_task(Labels(self._cluster, self._settings.node).run(), name="labels")
 
@@ -185,6 +197,36 @@ class Service:
     def _on_annotation(self, text: str) -> None:
         self.state.on_annotation(text)
         self._signal.request()
+
+    @property
+    def _gives_gpus(self) -> bool:
+        """Whether containers get real GPUs from this agent, and so something of the container runtime."""
+        return not (self._simulated or self._settings.observer)
+
+    def _extra_conditions(self) -> list[dict[str, str]]:
+        return self._conditions.current() if self._gives_gpus else []
+
+    async def _follow_runtime(self) -> None:
+        """Look at the container runtime now and then: its configuration is changed under a running agent."""
+        while self._gives_gpus:
+            await asyncio.sleep(_RUNTIME_POLL_S)
+            await self._look_at_runtime()
+            self._reporter.look_again()
+
+    async def _look_at_runtime(self) -> None:
+        """What the node's container runtime is and can. Unknown while the API server does not answer."""
+        if not self._gives_gpus:
+            return
+        try:
+            async with asyncio.timeout(_FIRST_WAIT_S):
+                node = await self._cluster.node(self._settings.node)
+        except (errors.ClusterError, TimeoutError) as error:
+            _log.warning("cannot ask for the node's container runtime", error=str(error))
+            return
+        found = node.status.node_info.container_runtime_version
+        facts = await asyncio.to_thread(runtime_facts.read, found, self._settings.host_etc)
+        self._conditions.take(facts)
+        _log.info("container runtime", runtime=facts.runtime, cdi=facts.cdi, default=facts.default_runtime)
 
     async def _first_list(self) -> None:
         try:

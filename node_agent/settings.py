@@ -65,6 +65,10 @@ class Settings(BaseSettings):
     host_driver_root: Path | None = Field(
         None, description="Where the host has driver_root, if at another path than the agent: / for /host."
     )
+    host_etc: Path = Field(
+        Path("/etc"),
+        description="The host's /etc as the agent sees it: the container runtime's configuration is there.",
+    )
     manage_mig_mode: Annotated[str, AfterValidator(_gpus)] = Field(
         "", description="Switch MIG mode on where nothing uses the GPU: all, or GPU indices or UUIDs, by commas."
     )

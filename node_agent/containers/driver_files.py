@@ -59,6 +59,15 @@ class DriverFiles:
         """Why there are no common edits, in words; None where there are."""
         return None if self._common is not None else self._trouble
 
+    @property
+    def described(self) -> str:
+        """What containers are given, in words; empty while it is not known."""
+        common = self._common
+        if common is None:
+            return ""
+        hook = f" and the hooks of {common.hooks[0]}" if common.hooks else ""
+        return f"{len(common.mounted)} files of the driver below {self.root.host}{hook}"
+
     def current(self) -> CommonEdits:
         """The common edits as of the last `refresh`. Raises DriverFilesError while there are none."""
         common = self._common
@@ -102,19 +111,17 @@ class DriverFiles:
                 raise ToolkitError(f"the toolkit names {path}, which is not there; is the driver being replaced?")
 
     def _look(self, common: CommonEdits | None) -> _Print:
-        """The driver's version, the names of its main libraries, and the state of the files named."""
-        return (self._version(), self._libraries(), () if common is None else tuple(self._states(common)))
+        """The driver's version, the folders that may hold its libraries, and the state of the files named. A folder's
+        time changes with what is in it, so a library that is added is noticed too.
+        """
+        folders = tuple(_state(self.root.seen / name) for name in DIRECTORIES)
+        return (self._version(), folders, () if common is None else tuple(self._states(common)))
 
     def _version(self) -> str:
         try:
             return self._module_version.read_text(encoding="ascii", errors="replace")
         except OSError:
             return ""
-
-    def _libraries(self) -> tuple[str, ...]:
-        patterns = ("libcuda.so.*", "libnvidia-ml.so.*")
-        folders = [folder for name in DIRECTORIES if (folder := self.root.seen / name).is_dir()]
-        return tuple(sorted(str(path) for folder in folders for pattern in patterns for path in folder.glob(pattern)))
 
     def _states(self, common: CommonEdits) -> Iterator[tuple[str, object | None]]:
         """The files that a container's start needs, as far as they can be seen here, each with its state."""

@@ -7,18 +7,14 @@ the folder that the settings name, the GPU Operator's, the host's own, and the i
 first.
 """
 
-import contextlib
 import os
 import shutil
-import signal
-import subprocess
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
 from allocator import errors
-from node_agent.containers import common_edits
+from node_agent.containers import bounded_process, common_edits
 from node_agent.containers.common_edits import CommonEdits
 from node_agent.containers.driver_root import DriverRoot
 
@@ -113,7 +109,7 @@ class Toolkit:
         return target
 
     def _generate(self, ctk: Path, hook: Path, *how: str) -> bytes:
-        """What nvidia-ctk prints. What does not end in time is killed and not waited for: the driver may hold it."""
+        """What nvidia-ctk prints."""
         command = [
             str(ctk),
             "--quiet",
@@ -125,25 +121,16 @@ class Toolkit:
             f"--dev-root={self._root.dev}",
             f"--nvidia-cdi-hook-path={hook}",
         ]
-        with tempfile.TemporaryFile() as printed, tempfile.TemporaryFile() as said:
-            try:
-                process = subprocess.Popen(
-                    command, stdin=subprocess.DEVNULL, stdout=printed, stderr=said, start_new_session=True
-                )
-            except OSError as error:
-                raise ToolkitError(f"{ctk} cannot be run: {error.strerror}") from error
-            try:
-                status = process.wait(self._timeout_s)
-            except subprocess.TimeoutExpired as error:
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(process.pid, signal.SIGKILL)
-                raise ToolkitError(f"{_shown(command)} did not end within {self._timeout_s:g} s") from error
-            if status:
-                said.seek(0)
-                wrote = said.read(_SAID).decode(errors="replace").strip()
-                raise ToolkitError(f"{_shown(command)} ended with status {status}: {wrote}")
-            printed.seek(0)
-            return printed.read(common_edits.MAX_BYTES + 1)
+        try:
+            done = bounded_process.run(command, timeout_s=self._timeout_s, max_bytes=common_edits.MAX_BYTES)
+        except OSError as error:
+            raise ToolkitError(f"{ctk} cannot be run: {error.strerror}") from error
+        except bounded_process.LimitError as error:
+            raise ToolkitError(f"{_shown(command)} {error}") from error
+        if done.status:
+            wrote = done.errors[:_SAID].decode(errors="replace").strip()
+            raise ToolkitError(f"{_shown(command)} ended with status {done.status}: {wrote}")
+        return done.output
 
 
 def _complete(directory: Path) -> bool:

@@ -9,7 +9,7 @@ from allocator.claims import contract
 from allocator.claims.contract import Promise
 from allocator.mig.profile import resource_name
 from kubeclient.changes import Change, ChangeType, Listing
-from kubeclient.objects import Container, Meta, Node, PodStatus, Resources
+from kubeclient.objects import Container, Meta, Node, NodeStatus, NodeSystemInfo, PodStatus, Resources
 from node_agent.cluster.node_pod import NodePod, NodePodSpec
 from node_agent.cluster.port import PodEvent
 
@@ -26,6 +26,7 @@ class OneNodeCluster:
         self.down = False
         self.labels: dict[str, str] = {}
         self.annotations: dict[str, str] = {}
+        self.runtime = ""  # of the containers, as the Node says it
         self.status: Mapping[str, Any] = {}
         self.events: list[PodEvent] = []
         self.writes = 0
@@ -65,8 +66,12 @@ class OneNodeCluster:
 
     def ready(self) -> tuple[str, str]:
         """Status and reason of the Ready condition; empty before the first report."""
-        (condition,) = self.status.get("conditions", ({},))
-        return condition.get("status", ""), condition.get("reason", "")
+        return self.condition("Ready")
+
+    def condition(self, kind: str) -> tuple[str, str]:
+        """Status and reason of a condition; empty before the first report."""
+        named = (one for one in self.status.get("conditions", ()) if one["type"] == kind)
+        return next(((one["status"], one["reason"]) for one in named), ("", ""))
 
     async def pods(self, node: str) -> Listing[NodePod]:
         """See Cluster."""
@@ -92,7 +97,8 @@ class OneNodeCluster:
     async def node(self, name: str) -> Node:
         """See Cluster."""
         self._need_up(name)
-        return Node(Meta(name, uid=f"uid-{name}", labels=dict(self.labels), annotations=dict(self.annotations)))
+        meta = Meta(name, uid=f"uid-{name}", labels=dict(self.labels), annotations=dict(self.annotations))
+        return Node(meta, NodeStatus(NodeSystemInfo(self.runtime)))
 
     async def list_node(self, name: str) -> Listing[Node]:
         """See Cluster."""

@@ -55,6 +55,7 @@ class AgentSurroundings:
         self.kubelet = DeviceManager(root)
         self.cluster = OneNodeCluster()
         self.boot = "b"
+        self.simulated = True
         self.driver: SimulatedDriver = simulate(gpus, seed="n1", mig=mig, pause=lambda _: None)
         self.gpu = self.driver.by_index()[0]
 
@@ -71,7 +72,7 @@ class AgentSurroundings:
             **({"poll_s": 0.05, "grace_s": 0.01, "report_interval_s": 0.01, "retry_s": 0.05} | changes),  # type: ignore[arg-type]
         )
         devices = SimulatedDevices(self.driver)
-        service = Service(settings, devices, self.cluster, boot=self.boot, simulated=True, plugin_poll_s=0.05)
+        service = Service(settings, devices, self.cluster, boot=self.boot, simulated=self.simulated, plugin_poll_s=0.05)
         task = asyncio.create_task(service.run())
         stopped = asyncio.Event()
         task.add_done_callback(lambda _: stopped.set())
