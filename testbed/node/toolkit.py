@@ -5,6 +5,7 @@ needed; neither needs a driver to be built, or to describe one by its files. A c
 """
 
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -20,7 +21,10 @@ SOURCES = Path(__file__).parents[2] / "deploy" / "images" / "toolkit"
 COMPILER = "gcc"
 
 _WHAT = "NVIDIA's container toolkit"
-_ARGUMENTS = ("build", "-v", "-trimpath", "-buildvcs=false", "-mod=readonly", "-ldflags", "-s -w")
+_MODULE = "github.com/NVIDIA/nvidia-container-toolkit/cmd"
+_ARGUMENTS = ("build", "-v", "-trimpath", "-buildvcs=false", "-mod=readonly")
+_STATIC = "-linkmode external -extldflags '-static -Wl,--unresolved-symbols=ignore-in-object-files'"
+_LINKED = {"nvidia-ctk": "-s -w", "nvidia-cdi-hook": f"-s -w {_STATIC}"}  # the hook as in the image, for any host
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +61,8 @@ def ensure_built(progress: Progress | None = None, *, cache: Path | None = None)
 
 def key() -> str:
     """The name of a build: a hash over the module and the way it is built."""
-    digest = hashlib.sha256(f"{sys.platform}-{os.uname().machine} {' '.join(_ARGUMENTS)}\n".encode())
+    how = json.dumps([sys.platform, os.uname().machine, _ARGUMENTS, _LINKED])
+    digest = hashlib.sha256(how.encode())
     for path in sorted(SOURCES.glob("go.*")):
         digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
@@ -75,6 +80,7 @@ def _build(partial: Path, finished: Path, root: Path, tell: Progress) -> None:
         go = go_toolchain.ensure(needed, shared, tell)
     started = time.monotonic()
     tell(f"building {_WHAT} from source with {go}: a minute the first time, seconds later")
-    command = [str(go), *_ARGUMENTS, "-o", f"{partial}/", "tool"]
-    build_cache.compile_go(command, SOURCES, finished.with_suffix(".log"), tell, what=_WHAT, cgo=True)
+    for program, linked in _LINKED.items():
+        command = [str(go), *_ARGUMENTS, "-ldflags", linked, "-o", f"{partial}/", f"{_MODULE}/{program}"]
+        build_cache.compile_go(command, SOURCES, finished.with_suffix(f".{program}.log"), tell, what=program, cgo=True)
     tell(f"built {_WHAT} in {time.monotonic() - started:.0f} s: {finished}")

@@ -62,13 +62,16 @@ def test_all_paths_of_the_settings_are_seen_to() -> None:
     mounted = {
         "device_plugin_dir", "pod_resources_socket", "plugin_registry_dir", "cdi_dir", "state_dir", "driver_root",
     }  # fmt: skip
-    assert paths - mounted == {"kubeconfig"}  # the pod's service account
+    elsewhere = {"kubeconfig", "host_driver_root", "toolkit_dir"}  # the pod's service account; for options
+    assert paths - mounted == {*elsewhere, "host_etc"}
+    assert HOST[mount_of(path("host_etc"))["name"]] == "/etc"
+    assert mount_of(path("host_etc"))["readOnly"] is True
 
 
 def test_nothing_else_of_the_host_is_mounted() -> None:
     """Besides those paths the agent has the host's device nodes, and no volume that it does not use."""
     used = {mount_of(path(field))["mountPath"] for field in FIELDS if "Path" in str(FIELDS[field].annotation)
-            and field != "kubeconfig"}  # fmt: skip
+            and field not in ("kubeconfig", "host_driver_root", "toolkit_dir")}  # fmt: skip
     assert MOUNTS.keys() - used == {"/dev"}
     assert {one["name"] for one in AGENT["volumeMounts"]} == HOST.keys()
 
