@@ -8,10 +8,11 @@ CUDA_VISIBLE_DEVICES is never set: serving frameworks read it as numbers. Each f
 GPUs share one file, whose top level the runtime applies once however many of them a container has.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+
+import msgspec
 
 from allocator import errors
 from node_agent.containers import common_edits
@@ -113,7 +114,7 @@ class Specs:
         new = path.with_name(f".{path.name}.new")
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
-            new.write_bytes(json.dumps(specification, indent=1).encode())
+            new.write_bytes(msgspec.json.format(msgspec.json.encode(specification), indent=1))
             new.replace(path)
         except OSError as error:
             raise CdiError(f"CDI directory {self.directory}: cannot write {path.name}: {error.strerror}") from error

@@ -31,6 +31,12 @@ class Conditions:
         """This is the node's container runtime now."""
         self._facts = facts
 
+    def problems(self) -> list[str]:
+        """Everything that keeps containers from their GPUs for certain, each with its fix: what a start should name."""
+        said = runtime_facts.problems(self._inject, self._facts)
+        trouble = self._files.trouble if self._files is not None else None
+        return said if trouble is None else [*said, trouble]
+
     def unfit(self) -> str | None:
         """Why containers would start without their GPUs, with the fix; None where they would not, or it is unknown."""
         return "; ".join(runtime_facts.problems(self._inject, self._facts)) or None

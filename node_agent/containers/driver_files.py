@@ -19,6 +19,7 @@ from node_agent.containers.toolkit import Describer, ToolkitError
 from node_agent.gpu.nvml.library_file import DIRECTORIES
 
 MODULE_VERSION = Path("/sys/module/nvidia/version")
+_NOT_LOOKED = "the driver's files have not been looked at yet"
 _log = structlog.get_logger("driver files")
 
 _Print = tuple[object, ...]  # what tells one state of the driver's files from another
@@ -52,7 +53,7 @@ class DriverFiles:
         self._common: CommonEdits | None = None
         self._print: _Print | None = None
         self._asked_at = 0.0
-        self._trouble = "the driver's files have not been looked at yet"
+        self._trouble = _NOT_LOOKED
 
     @property
     def trouble(self) -> str | None:
@@ -90,6 +91,7 @@ class DriverFiles:
                 return
             self._print = self._look(common)
             self._common = common
+            self._trouble = _NOT_LOOKED
             if common != before:
                 _log.info("driver files", mounts=len(common.edits["mounts"]), hooks=len(common.edits.get("hooks", ())))
 

@@ -7,8 +7,11 @@ import pytest
 
 from node_agent.allocation import AllocationError
 from node_agent.containers.common_edits import CommonEdits
+from node_agent.containers.conditions import Conditions
 from node_agent.containers.driver_files import DriverFiles, DriverFilesError
 from node_agent.containers.driver_root import DriverRoot
+from node_agent.containers.inject import Inject
+from node_agent.containers.runtime_facts import RuntimeFacts
 from node_agent.containers.toolkit import ToolkitError
 from tests.unit.node_agent.agent_on_node import AgentOnNode
 
@@ -149,6 +152,22 @@ def test_a_description_of_missing_files_is_refused(driver: Driver) -> None:
     files.refresh()
     assert files.trouble is not None
     assert "which is not there" in files.trouble
+
+
+def test_all_problems_are_said_at_once(driver: Driver) -> None:
+    """A runtime that drops names, and a driver that is not known: each with its fix."""
+    driver.describer.failure = "install NVIDIA's container toolkit"
+    driver.files.refresh()
+    conditions = Conditions(Inject.CDI, Path("/run/cdi"), driver.files, lambda: "now")
+    assert conditions.problems() == ["install NVIDIA's container toolkit"]
+    conditions.take(RuntimeFacts("containerd://1.7.1", cdi=False))
+    runtime, files = conditions.problems()
+    assert "enable_cdi = true" in runtime
+    assert files == "install NVIDIA's container toolkit"
+    driver.describer.failure = None
+    driver.install("590")
+    driver.files.refresh()
+    assert conditions.problems() == [runtime]
 
 
 # What becomes of specifications
