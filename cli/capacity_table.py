@@ -110,11 +110,16 @@ def _proof(best: str, *, proven: bool) -> str:
 
 
 def _replicas(replicas: list[ReplicaRoom]) -> RenderableType:
-    table = answers.table("PODS LIKE", "EACH WITH", "ASKED", "FIT NOW", "NODES", numbers=("ASKED", "FIT NOW"))
+    out = any(room.ineligible is not UNSET for room in replicas)
+    names = ("PODS LIKE", "EACH WITH", "ASKED", "FIT NOW", "NODES", *(("NODES THAT TAKE NONE",) if out else ()))
+    table = answers.table(*names, numbers=("ASKED", "FIT NOW"))
     for room in replicas:
         named = [f"{node}: {number}" for node, number in list(room.nodes.items())[:_NODES]]
         more = [f"{len(room.nodes) - _NODES} more nodes"] if len(room.nodes) > _NODES else []
         nodes = ", ".join(named + more) or "–"
         now = _number(room.now, proven=room.proven)
-        table.add_row(room.request, answers.slices(room.profiles), str(room.asked), now, nodes)
+        refusing = {} if room.ineligible is UNSET else room.ineligible
+        without = ", ".join(f"{number} {plugin}" for plugin, number in refusing.items()) or "–"
+        cells = (room.request, answers.slices(room.profiles), str(room.asked), now, nodes)
+        table.add_row(*cells, *((without,) if out else ()))
     return table

@@ -1,4 +1,6 @@
-"""Manifests as pods to ask about: what a workload's pods ask for, by kind of pod. Used by `migsched capacity`."""
+"""Manifests as pods to ask about: what a workload's pods ask for, by kind of pod. Used by `migsched capacity` and
+`migsched repack`.
+"""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -7,11 +9,29 @@ from typing import Any
 import msgspec
 
 from allocator import errors, request
+from allocator.eligibility import document
+from allocator.eligibility.constraints import PodConstraints
+from allocator.planning.repack.types import MAX_SPEC
 from cli import slot_map
 from kubeclient import containers, objects
 from simulator.workloads import expand, manifests
 
 _MOST_TOLD = 20  # parts that were left out; more are counted
+_PARTS = (  # of a pod's spec, those that say where it may run
+    "nodeName",
+    "nodeSelector",
+    "affinity",
+    "tolerations",
+    "topologySpreadConstraints",
+    "volumes",
+    "resourceClaims",
+    "resources",
+    "overhead",
+    "hostNetwork",
+)
+_OF_CONTAINER = ("resources", "restartPolicy", "ports")
+
+_Kind = tuple[str, tuple[tuple[str, int], ...], PodConstraints]
 
 
 def read(file: Path, tell: Callable[[str], None]) -> list[dict[str, Any]]:
@@ -25,16 +45,17 @@ def read(file: Path, tell: Callable[[str], None]) -> list[dict[str, Any]]:
         tell(f"left out: {left}")
     if len(expansion.left_out) > _MOST_TOLD:
         tell(f"left out: {len(expansion.left_out) - _MOST_TOLD} more")
-    counts: dict[tuple[str, tuple[tuple[str, int], ...]], int] = {}
+    asked: dict[_Kind, dict[str, Any]] = {}
     for pod in expansion.pods:
-        asked = _profiles(pod)
-        if asked:
-            owner = slot_map.workload(str(pod["metadata"]["name"]))
-            counts[owner, asked] = counts.get((owner, asked), 0) + 1
-    if not counts:
+        profiles = _profiles(pod)
+        if profiles:
+            owner, spec = slot_map.workload(str(pod["metadata"]["name"])), _spec(pod)
+            kind = owner, profiles, document.pod_of(spec)
+            asked.setdefault(kind, {"name": owner, "profiles": dict(profiles), "count": 0, "spec": spec})["count"] += 1
+    if not asked:
         fix = "no pod of it asks for a slice; write nvidia.com/mig-<profile> into a container's limits"
         raise errors.InputError("manifest", str(file), fix)
-    return [{"name": name, "profiles": dict(asked), "count": count} for (name, asked), count in counts.items()]
+    return list(asked.values())
 
 
 def _profiles(pod: dict[str, Any]) -> tuple[tuple[str, int], ...]:
@@ -44,3 +65,17 @@ def _profiles(pod: dict[str, Any]) -> tuple[tuple[str, int], ...]:
         return request.of_containers(containers.of(spec.containers), containers.of(spec.init_containers)).counts
     except (msgspec.ValidationError, errors.RequestError) as error:
         raise errors.InputError(name, "spec", f"cannot be read: {error}") from error
+
+
+def _spec(pod: dict[str, Any]) -> dict[str, Any]:
+    """What of a pod's spec says where it may run: commands and environments may be long, and say nothing of that."""
+    whole = pod.get("spec") or {}
+    spec = {name: whole[name] for name in _PARTS if name in whole}
+    for name in ("containers", "initContainers"):
+        if whole.get(name):
+            spec[name] = [{part: of[part] for part in _OF_CONTAINER if part in of} for of in whole[name]]
+    size = len(msgspec.json.encode(spec))
+    if size > MAX_SPEC:
+        where = f"manifest: pod {pod['metadata']['name']}: spec"
+        raise errors.InputError(where, f"{size} bytes", f"says more about nodes than is read: {MAX_SPEC // 1024} KiB")
+    return spec

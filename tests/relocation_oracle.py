@@ -3,8 +3,10 @@
 import heapq
 import random
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from allocator import errors
+from allocator.eligibility.amounts import Amounts
 from allocator.mig import geometry, gpu_models
 from allocator.mig.geometry import Geometry
 from allocator.mig.profile import Placement
@@ -33,7 +35,7 @@ def cheapest(asked: RelocationProblem, max_moves: int) -> int | None:
                 continue
             for target in options[job]:
                 moved = (*at[:job], target, *at[job + 1 :])
-                if target != there and legal(asked, moved):
+                if target != there and legal(asked, moved) and nodes_suffice(asked, moved):
                     heapq.heappush(waiting, (cost + asked.jobs[job].cost, moves + 1, after, moved))
     return None
 
@@ -51,7 +53,10 @@ def answers(asked: RelocationProblem, at: Sequence[Places], spots: Sequence[Sequ
             empty = {w for w, gpu in enumerate(asked.bins) if not gpu.fixed and w not in used}
             return len(empty) >= asked.empty and asked.emptied <= empty
         return any(
-            legal(asked, (*at, *placed, places)) and place(number + 1, (*placed, places)) for places in anywhere[number]
+            legal(asked, (*at, *placed, places))
+            and nodes_suffice(asked, at, (*placed, places))
+            and place(number + 1, (*placed, places))
+            for places in anywhere[number]
         )
 
     return place(0, ())
@@ -71,10 +76,28 @@ def legal(asked: RelocationProblem, at: Sequence[Places]) -> bool:
     return True
 
 
+def nodes_suffice(asked: RelocationProblem, at: Sequence[Places], placed: Sequence[Places] = ()) -> bool:
+    """Whether every node has the CPU and memory for the pods at these positions, and for the first requests."""
+    left = {node: list(spare.each) for node, spare in asked.spare.items()}
+    came = [*zip(asked.jobs, at, strict=False), *zip(asked.requests, placed, strict=False)]
+    for pods, sign in ((((job, job.home) for job, _ in came if job.home), 1), (came, -1)):
+        for job, places in pods:
+            node = asked.bins[places[0][0]].node
+            if node in left:
+                left[node] = [have + sign * each for have, each in zip(left[node], job.asked.each, strict=True)]
+    return all(
+        have >= 0 or have >= before  # a node that has too little already takes pods that ask for nothing of it
+        for node, of_node in left.items()
+        for have, before in zip(of_node, asked.spare[node].each, strict=True)
+    )
+
+
 def _everywhere(asked: RelocationProblem, job: MovableJob) -> list[Places]:
-    """Every way to place a pod on one node, legal or not."""
-    found = set()
+    """Every way to place a pod on one node, legal or not; on one where it may not run, only as it is."""
+    found = {tuple(sorted(job.home))} if job.home else set()
     for node in {gpu.node for gpu in asked.bins}:
+        if job.nodes is not None and node not in job.nodes:
+            continue
         here = [where for where, gpu in enumerate(asked.bins) if gpu.node == node]
         found |= set(_ways(asked, here, job.profiles))
     return sorted(found)
@@ -97,6 +120,30 @@ def instance(family: str, seed: int) -> tuple[RelocationProblem, int]:
     """A small question and its budget of moves. Families: `scattered`, `scrambled` (solvable), `tight` (blocking)."""
     draw = random.Random(f"{family} {seed}")
     return {"scattered": _scattered, "scrambled": _scrambled, "tight": _tight}[family](draw)
+
+
+def limited(family: str, seed: int) -> tuple[RelocationProblem, int]:
+    """As `instance`, with a GPU or two on each node, pods that may not run everywhere, and nodes that may fill up."""
+    asked, moves = instance(family, seed)
+    draw = random.Random(f"limited {family} {seed}")
+    wide = draw.choice([1, 2]) if all(len(job.profiles) == 1 for job in asked.jobs) else 2
+    bins = tuple(replace(gpu, node=where // wide) for where, gpu in enumerate(asked.bins))
+    nodes = sorted({gpu.node for gpu in bins})
+
+    def wishing(job: MovableJob) -> MovableJob:
+        some = frozenset(node for node in nodes if draw.random() < 0.7)
+        memory = draw.choice([0, 1, 2]) * (1 << 30) + draw.choice([0, 0, 12_345])
+        return replace(
+            job, nodes=some if draw.random() < 0.4 else None, asked=Amounts(draw.randint(0, 3), memory, 0, 1)
+        )
+
+    spare = {
+        node: Amounts(draw.randint(0, 5), draw.randint(0, 4) << 30, 0, draw.randint(0, 3))
+        for node in nodes
+        if draw.random() < 0.7
+    }
+    jobs, requests = tuple(map(wishing, asked.jobs)), tuple(map(wishing, asked.requests))
+    return replace(asked, bins=bins, jobs=jobs, requests=requests, spare=spare), moves
 
 
 def _kind(draw: random.Random, *models: str) -> Geometry:

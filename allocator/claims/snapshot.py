@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from allocator.claims.inventory import Inventory
 from allocator.claims.report import GpuReport, NodeReport, SliceState
+from allocator.eligibility.amounts import Amounts
 from allocator.eligibility.node import NodeFacts
 from allocator.mig.catalogue import Catalogue
 from allocator.mig.profile import Placement
@@ -52,7 +53,8 @@ class NodeView:
     """One node's GPUs; `problem` is set where its report could not be read.
 
     `facts` are those of its Node, None where they are not known; `closed` says in words why it takes no new pods, empty
-    where it takes some or nothing is known of that.
+    where it takes some or nothing is known of that. `used` is what the pods there ask for, finished ones aside; None
+    where that is not known.
     """
 
     name: str
@@ -60,6 +62,7 @@ class NodeView:
     problem: str = ""
     facts: NodeFacts | None = None
     closed: str = ""
+    used: Amounts | None = None
 
 
 @dataclass(frozen=True, slots=True)

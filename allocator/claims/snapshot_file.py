@@ -17,6 +17,7 @@ from msgspec import UNSET, UnsetType
 from allocator import errors
 from allocator.claims.disruption_budget import DisruptionBudget
 from allocator.claims.snapshot import GpuView, NodeView, Occupant, Snapshot
+from allocator.eligibility.amounts import NOTHING, Amounts
 from allocator.eligibility.constraints import PodConstraints
 from allocator.eligibility.node import NodeFacts
 from allocator.mig import geometry
@@ -45,6 +46,11 @@ class PodFacts:
     service: str = ""  # what owns it, such as `Deployment/chat`; empty for a pod of its own
     constraints: PodConstraints | None = None
     terminating: bool = False
+
+    @property
+    def asked(self) -> Amounts:
+        """What it takes of a node beside slices; nothing where that is not known."""
+        return NOTHING if self.constraints is None else self.constraints.requests
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +92,8 @@ class _Node(msgspec.Struct, frozen=True, omit_defaults=True):
     problem: _Text = ""
     facts: NodeFacts | None = None
     closed: _Text = ""
+    used: Amounts | None = None
+    labels: tuple[int, ...] | UnsetType = UNSET  # indices of the file's labels; where unset, they are in the facts
 
 
 class _Pod(msgspec.Struct, frozen=True):
@@ -103,6 +111,7 @@ class _File(msgspec.Struct, frozen=True):
     nodes: tuple[_Node, ...]
     pods: Mapping[str, _Pod] = {}
     constraints: tuple[PodConstraints, ...] = ()
+    labels: tuple[tuple[str, str], ...] = ()  # of nodes
     disruption_budgets: tuple[DisruptionBudget, ...] = ()
     notes: tuple[_Text, ...] = ()
 
@@ -122,6 +131,7 @@ class Writer:
     def __init__(self) -> None:
         self._keys: dict[Catalogue, str] = {}
         self._constraints: dict[PodConstraints, int] = {}  # most pods come from a few templates
+        self._labels: dict[tuple[str, str], int] = {}  # nodes share most of theirs
         self._first = True
 
     def head(self) -> bytes:
@@ -134,7 +144,15 @@ class Writer:
             if gpu.catalogue is not None and gpu.catalogue not in self._keys:
                 alike = sum(c.model == gpu.catalogue.model for c in self._keys)
                 self._keys[gpu.catalogue] = gpu.catalogue.model + (f"#{alike + 1}" if alike else "")
-        return self._next(msgspec.json.encode(_wire_node(node, self._keys)))
+        return self._next(msgspec.json.encode(self._wire_node(node)))
+
+    def _wire_node(self, node: NodeView) -> _Node:
+        gpus, facts = tuple(_wire_gpu(gpu, self._keys) for gpu in node.gpus), node.facts
+        labels: tuple[int, ...] | UnsetType = UNSET
+        if facts is not None and facts.labels is not None:
+            labels = tuple(self._labels.setdefault(label, len(self._labels)) for label in facts.labels.items())
+            facts = dataclasses.replace(facts, labels={})
+        return _Node(node.name, gpus, node.problem, facts, node.closed, node.used, labels)
 
     def between(self) -> bytes:
         """What comes between nodes and pods: what the GPUs on the nodes can be cut into."""
@@ -160,6 +178,8 @@ class Writer:
         return (
             b'\n},\n"constraints": [\n'
             + asked
+            + b'\n],\n"labels": [\n'
+            + b",\n".join(map(msgspec.json.encode, self._labels))
             + b'\n],\n"disruption_budgets": [\n'
             + lines
             + b'\n],\n"notes": '
@@ -195,7 +215,7 @@ def decode(text: str | bytes) -> Saved:
     except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
         start = text[:80].decode(errors="replace") if isinstance(text, bytes) else text[:80]
         raise errors.InputError("snapshot file", start, f"cannot be read: {error}") from error
-    nodes = tuple(_node(node, file.catalogues) for node in sorted(file.nodes, key=lambda node: node.name))
+    nodes = tuple(_node(node, file) for node in sorted(file.nodes, key=lambda node: node.name))
     _check_distinct([node.name for node in nodes], "snapshot file: nodes[].name")
     _check_distinct([gpu.uuid for node in nodes for gpu in node.gpus], "snapshot file: nodes[].gpus[].uuid")
     pods = {uid: _pod(uid, pod, file.constraints) for uid, pod in file.pods.items()}
@@ -227,11 +247,6 @@ def empty_gpu(node: str, index: int, catalogue: Catalogue) -> GpuView:
     )
 
 
-def _wire_node(node: NodeView, keys: Mapping[Catalogue, str]) -> _Node:
-    gpus = tuple(_wire_gpu(gpu, keys) for gpu in node.gpus)
-    return _Node(node.name, gpus, node.problem, node.facts, node.closed)
-
-
 def _wire_gpu(gpu: GpuView, keys: Mapping[Catalogue, str]) -> _Gpu:
     return _Gpu(
         uuid=gpu.uuid,
@@ -255,9 +270,16 @@ def _wire_gpu(gpu: GpuView, keys: Mapping[Catalogue, str]) -> _Gpu:
     )
 
 
-def _node(wire: _Node, catalogues: Mapping[str, Catalogue]) -> NodeView:
-    gpus = tuple(_gpu(wire.name, gpu, catalogues) for gpu in wire.gpus)
-    return NodeView(wire.name, gpus, wire.problem, wire.facts, wire.closed)
+def _node(wire: _Node, file: _File) -> NodeView:
+    gpus = tuple(_gpu(wire.name, gpu, file.catalogues) for gpu in wire.gpus)
+    facts = wire.facts
+    if facts is not None and wire.labels is not UNSET:
+        bad = next((index for index in wire.labels if not 0 <= index < len(file.labels)), None)
+        if bad is not None:
+            where = f"snapshot file: node {wire.name}: labels"
+            raise errors.InputError(where, bad, "is not among the file's labels")
+        facts = dataclasses.replace(facts, labels=dict(file.labels[index] for index in wire.labels))
+    return NodeView(wire.name, gpus, wire.problem, facts, wire.closed, wire.used)
 
 
 def _pod(uid: str, wire: _Pod, constraints: Sequence[PodConstraints]) -> PodFacts:

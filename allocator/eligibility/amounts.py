@@ -37,10 +37,32 @@ class Amounts:
             self.pods + other.pods,
         )
 
+    def __sub__(self, other: "Amounts") -> "Amounts":
+        return Amounts(
+            self.cpu_milli - other.cpu_milli,
+            self.memory - other.memory,
+            self.ephemeral_storage - other.ephemeral_storage,
+            self.pods - other.pods,
+        )
+
+    @property
+    def each(self) -> tuple[int, int, int, int]:
+        """The amounts, one after the other."""
+        return self.cpu_milli, self.memory, self.ephemeral_storage, self.pods
+
+    def fits(self, free: "Amounts") -> bool:
+        """Whether so much is free. Who asks for nothing of a sort is not kept away by there being too little of it."""
+        return all(asked <= have or asked <= 0 for asked, have in zip(self.each, free.each, strict=True))
+
+    def copies_in(self, free: "Amounts") -> int:
+        """How many pods that ask for this much fit into what is free; `quantity.MOST` if they ask for nothing."""
+        parts = (have // asked for asked, have in zip(self.each, free.each, strict=True) if asked)
+        return max(0, min(parts, default=quantity.MOST))
+
 
 NOTHING = Amounts()
 ONE_POD = Amounts(pods=1)
-UNKNOWN = Amounts(*[quantity.MOST] * 4)  # of a node, what refuses no pod
+NO_LIMIT = Amounts(*[quantity.MOST] * 4)  # of a node, what refuses no pod
 
 
 @dataclass(frozen=True, slots=True)

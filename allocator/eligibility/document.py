@@ -228,7 +228,7 @@ def node(name: str, labels: Mapping[str, str] | None, spec: Any, status: Any) ->
         spec, status = _read(spec, _NodeSpec), _read(status, _NodeStatus)
     except (msgspec.MsgspecError, UnicodeError, RecursionError):
         unknown = ("what the node says of itself, which cannot be read",)
-        return NodeFacts(name, labels=kept, allocatable=amounts.UNKNOWN, unreadable=unknown)
+        return NodeFacts(name, labels=kept, allocatable=amounts.NO_LIMIT, unreadable=unknown)
     taints = tuple(Taint(taint.key, taint.effect, taint.value) for taint in (spec.taints or ())[:MAX_TAINTS])
     left_out = len(spec.taints or ()) - len(taints)
     offered, unreadable = amounts.allocatable(status.allocatable or {})

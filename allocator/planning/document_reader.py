@@ -186,6 +186,8 @@ def _has_kind(value: Any, bare: inspect.Type) -> bool:
             return isinstance(value, bool)
         case inspect.NoneType():
             return value is None
+        case inspect.AnyType():
+            return True
         case _:
             return isinstance(value, str)
 

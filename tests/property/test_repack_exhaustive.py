@@ -3,7 +3,7 @@
 import pytest
 from hypothesis import settings
 
-from allocator.planning.packing import rearrangement, relocation
+from allocator.planning.packing import move_order, rearrangement, relocation
 from allocator.planning.packing.program import SolveStatus
 from allocator.planning.packing.relocation import RelocationProblem, RelocationSolution
 from allocator.planning.repack import neighbourhood, search
@@ -20,6 +20,7 @@ def carried_out(asked: RelocationProblem, found: RelocationSolution) -> None:
         assert at[move.job] != tuple(sorted(move.places))
         at[move.job] = tuple(sorted(move.places))
         assert relocation_oracle.legal(asked, at)
+        assert relocation_oracle.nodes_suffice(asked, at)
         used = [u + b.weights.get(move.job, 0) for u, b in zip(used, asked.budgets, strict=True)]
     assert all(u <= b.limit for u, b in zip(used, asked.budgets, strict=True))
     assert relocation_oracle.legal(asked, [*at, *found.placed])
@@ -29,6 +30,25 @@ def carried_out(asked: RelocationProblem, found: RelocationSolution) -> None:
     assert all(len({asked.bins[where].node for where, _ in places}) == 1 for places in (*found.placed, *at))
     assert relocation_oracle.answers(asked, at)
     assert found.cost == sum(asked.jobs[move.job].cost for move in found.moves)
+
+
+@pytest.mark.parametrize("family", ["scattered", "scrambled"])
+def test_repacks_keep_to_nodes_that_take_the_pods(family: str) -> None:
+    """With pods that may not run everywhere, and nodes whose CPU and memory end, answers are those of trying all."""
+    seen = {"free": 0, "moved": 0, "refused": 0}
+    for seed in range(INSTANCES):
+        asked, moves = relocation_oracle.limited(family, seed)
+        found = neighbourhood.cheapest(asked, moves, 30)
+        if found.status is SolveStatus.OPTIMAL:
+            carried_out(asked, found)
+            seen["moved" if found.moves else "free"] += 1
+            if found.moves:
+                assert found.cost == relocation_oracle.cheapest(asked, moves), f"seed {seed}"
+        else:
+            assert found.status is SolveStatus.INFEASIBLE, f"seed {seed}"
+            assert relocation_oracle.cheapest(asked, moves) is None, f"seed {seed}"
+            seen["refused"] += 1
+    assert seen["moved"] > INSTANCES // 40, f"the instances test nothing: {seen}"
 
 
 @pytest.mark.parametrize("family", ["scattered", "scrambled", "tight"])
@@ -56,7 +76,7 @@ def test_some_instances_need_the_way_searched_too() -> None:
     for seed in range(INSTANCES):
         asked, _ = relocation_oracle.instance("tight", seed)
         end = relocation.destination(asked, 30)
-        blocked += end.status is SolveStatus.OPTIMAL and relocation.order(asked, end.moves) is None
+        blocked += end.status is SolveStatus.OPTIMAL and move_order.order(asked, end.moves) is None
     assert blocked
 
 

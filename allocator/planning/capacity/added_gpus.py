@@ -81,10 +81,13 @@ def output(gpus: int) -> str:
 
 
 def wider(problem: RelocationProblem, kind: Geometry, gpus: int, per_node: int) -> RelocationProblem:
-    """The question with so many more empty GPUs, on nodes of their own."""
+    """The question with so many more empty GPUs, on nodes of their own that take all of the pods."""
     first = 1 + max((gpu.node for gpu in problem.bins), default=-1)
     new = tuple(Bin(kind, (), first + number // per_node) for number in range(gpus))
-    return replace(problem, bins=problem.bins + new)
+    added = frozenset(gpu.node for gpu in new)
+    open_ = {nodes: None if nodes is None else nodes | added for nodes in {pod.nodes for pod in problem.requests}}
+    requests = tuple(replace(pod, nodes=open_[pod.nodes]) for pod in problem.requests)
+    return replace(problem, bins=problem.bins + new, requests=requests)
 
 
 def _enough(search: _Search) -> tuple[int | None, ChangeVerdict]:
@@ -96,7 +99,8 @@ def _enough(search: _Search) -> tuple[int | None, ChangeVerdict]:
     for request in problem.requests:
         profiles = tuple(sorted(request.profiles))
         if profiles not in holds:
-            alone = replace(problem, bins=empty, requests=(request,), emptied=frozenset())
+            anywhere = replace(request, nodes=None)
+            alone = replace(problem, bins=empty, requests=(anywhere,), emptied=frozenset(), spare={})
             holds[profiles] = joint_fit.fit(alone, SearchTime(search.each_s), search.exact_columns).placed is not None
         if not holds[profiles]:
             rest.append(request)

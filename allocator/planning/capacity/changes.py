@@ -25,8 +25,8 @@ from allocator.planning.packing import hosting
 from allocator.planning.packing.program import SolveStatus
 from allocator.planning.packing.relocation import RelocationProblem
 from allocator.planning.repack import joint, planner, search
-from allocator.planning.repack.goal import RequestedPod
 from allocator.planning.repack.problem import RepackLimits, RepackProblem
+from allocator.planning.repack.requested_pod import RequestedPod
 
 _BY_REPACK = "`migsched repack` looks longer, and names the rule"
 
@@ -67,6 +67,7 @@ def by_profiles(
 ) -> ProfileChange | NoChange:
     """The fewest slices asked for in another profile, each in the nearest one that does."""
     alone = all(len(request.profiles) == 1 for request in relocation.requests)
+    alone = alone and not hosting.is_relaxed_as_one(relocation)
     nodes = hosting.nodes_of(relocation, joint.standing(relocation), as_one=alone)
     catalogues = dict.fromkeys(gpu.catalogue for gpu in fleet.gpus if gpu.catalogue)
     options = swaps.of_fleet(catalogues, joint_fit.requested(relocation))

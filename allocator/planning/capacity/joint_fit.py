@@ -12,10 +12,10 @@ from allocator.planning.capacity.search_time import SearchTime
 from allocator.planning.packing import hosting
 from allocator.planning.packing.covering import Supply
 from allocator.planning.packing.program import SolveStatus
-from allocator.planning.packing.relocation import MovableJob, Places, RelocationProblem
-from allocator.planning.repack import joint, search
-from allocator.planning.repack.goal import RequestedPod
+from allocator.planning.packing.relocation import Places, RelocationProblem
+from allocator.planning.repack import joint, requested_pod, search
 from allocator.planning.repack.problem import RepackProblem
+from allocator.planning.repack.requested_pod import RequestedPod
 
 EXACT_COLUMNS = 30_000  # columns of the exact program, up to which pods with several slices are decided by it
 
@@ -36,7 +36,7 @@ def as_it_stands(fleet: RepackProblem, pods: Sequence[RequestedPod] = ()) -> Rel
         for gpu, placement in pod.places:
             slices[gpu].append(placement)
     bins = tuple(replace(bin_, fixed=tuple(fixed)) for bin_, fixed in zip(fleet.bins, slices, strict=True))
-    return RelocationProblem(bins, (), tuple(MovableJob(pod.profiles) for pod in pods))
+    return RelocationProblem(bins, (), requested_pod.jobs(fleet, pods), spare=fleet.spare)
 
 
 def states(fleet: RepackProblem) -> list[tuple[Geometry, int]]:
@@ -82,7 +82,7 @@ def _by_count(problem: RelocationProblem, time: SearchTime) -> Fit | None:
     time.spend(hosted.seconds)
     if hosted.status is SolveStatus.INFEASIBLE:
         return Fit(None, True)
-    if any(len(request.profiles) > 1 for request in problem.requests):
+    if hosting.is_relaxed_as_one(problem) or any(len(request.profiles) > 1 for request in problem.requests):
         return None
     if hosted.status in search.SOLVED:
         return Fit(hosted.placed, True)
@@ -122,7 +122,7 @@ def _dealt(
     shared, seconds = hosting.dealt(nodes, problem.requests, time.share(0.3))
     time.spend(seconds)
     left = [number for number in range(len(problem.requests)) if number not in shared]
-    rest = joint.with_placed(problem, list(shared.values()), [problem.requests[number] for number in left])
+    rest = joint.with_placed(problem, shared, [problem.requests[number] for number in left])
     placed = joint.at_once(rest)
     if placed is None:
         return None

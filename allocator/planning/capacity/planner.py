@@ -25,8 +25,8 @@ from allocator.planning.capacity.types import (
     RequestsFit,
 )
 from allocator.planning.repack import goal, planner, problem, render
-from allocator.planning.repack.goal import RequestedPod
 from allocator.planning.repack.problem import RepackLimits, RepackProblem
+from allocator.planning.repack.requested_pod import RequestedPod
 
 
 def answer(
@@ -49,7 +49,8 @@ def answer(
     planner.check_offered(pods, fleet.gpus)
     states = joint_fit.states(fleet)
     time = SearchTime(0.75 * limit_s)
-    movable = [(pod.name, pod.facts) for pod in fleet.pods]
+    movable = [(pod.name, pod.facts.constraints) for pod in fleet.pods]
+    asked = [(pod.name, pod.constraints) for pod in pods]
     return CapacityAnswer(
         gpus=dict(Counter(gpu.model for gpu in fleet.gpus)),
         free_memory_slices=sum(geometry.free_slices(state) for geometry, state in states),
@@ -58,7 +59,7 @@ def answer(
         replicas=_replicas(document, fleet, limit_s / 4) if document.replicas else UNSET,
         closed=apart.closed_nodes(saved) or UNSET,
         coming=apart.coming(saved) or UNSET,
-        notes=[*saved.notes, *apart.notes(saved), *eligible_nodes.notes(saved.snapshot, movable)] or UNSET,
+        notes=[*saved.notes, *apart.notes(saved), *eligible_nodes.notes(saved.snapshot, movable, asked)] or UNSET,
     )
 
 
@@ -94,7 +95,7 @@ def _replicas(document: CapacityDocument, fleet: RepackProblem, limit_s: float) 
     for number, request in enumerate(document.requests):
         named = replace(request, count=1, name=request.name or f"request-{number + 1}")
         kinds.append((goal.requested_pods([named])[0], request.count))
-    return replica_room.of_requests(fleet, joint_fit.as_it_stands(fleet), kinds, limit_s)
+    return replica_room.of_requests(fleet, kinds, limit_s)
 
 
 def _requests(

@@ -115,7 +115,9 @@ class NoChange(AnswerPart, frozen=True):
 
 
 class ReplicaRoom(AnswerPart, frozen=True):
-    """How many pods like one fit now, if nothing else is placed, and on which nodes."""
+    """How many pods like one fit now, if nothing else is placed, and on which nodes. `ineligible`: nodes that take no
+    such pod, whatever their GPUs hold, by the kube-scheduler plugin that says so.
+    """
 
     request: str
     profiles: dict[str, int]
@@ -123,6 +125,7 @@ class ReplicaRoom(AnswerPart, frozen=True):
     now: int
     proven: bool
     nodes: dict[str, int]
+    ineligible: dict[str, int] | UnsetType = UNSET
 
 
 class RequestsFit(AnswerPart, frozen=True):

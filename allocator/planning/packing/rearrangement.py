@@ -18,12 +18,13 @@ from allocator.planning.packing.relocation import JobMove, Place, RelocationProb
 
 
 def applies(problem: RelocationProblem) -> bool:
-    """Whether all pods in question, movable ones and requests, have one slice and may go to any node that takes some.
+    """Whether all pods in question, movable ones and requests, have one slice and may go to any node that takes some,
+    whose CPU and memory suffice for any of them.
 
     A node whose GPUs are all to be emptied takes none.
     """
     takers = {gpu.node for where, gpu in enumerate(problem.bins) if where not in problem.emptied}
-    return all(
+    return not problem.limits() and all(
         len(job.profiles) == 1 and (job.nodes is None or takers <= job.nodes)
         for job in (*problem.jobs, *problem.requests)
     )

@@ -7,13 +7,17 @@ included. A restart frees a pod's own slices before it takes the new ones. Calle
 what is enough, and by the capacity answers.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 
+from allocator.eligibility.amounts import NO_LIMIT, NOTHING, Amounts
 from allocator.mig import exploration
 from allocator.mig.geometry import Geometry
 from allocator.mig.profile import Placement
+from allocator.planning.packing import node_limits
+from allocator.planning.packing.node_limits import Spare
 from allocator.planning.packing.program import Program, Solution, SolveStatus, solve
 
 Place = tuple[int, Placement]  # GPU (index into the bins) and where on it
@@ -32,7 +36,8 @@ class Bin:
 @dataclass(frozen=True, slots=True)
 class MovableJob:
     """A pod: its profiles, where they are (nowhere for one that room is made for), what one restart of it costs, and
-    the nodes (those of the bins) to which it may go; None for all. Whether all its slices are one container's.
+    the nodes (those of the bins) to which it may go; None for all. `one_container` says that all its slices are one
+    container's, and `asked` what it takes of a node beside slices.
     """
 
     profiles: tuple[str, ...]
@@ -40,6 +45,7 @@ class MovableJob:
     cost: int = 0
     nodes: frozenset[int] | None = None
     one_container: bool = False
+    asked: Amounts = NOTHING
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +60,8 @@ class Budget:
 class RelocationProblem:
     """GPUs, pods that may move, pods to make room for, GPUs to be empty in the end, budgets.
 
-    `empty` is how many GPUs must end up empty, any of them; `emptied` names some that must.
+    `empty` is how many GPUs must end up empty, any of them; `emptied` names some that must. `spare` is what nodes have
+    left beside all pods where they are.
     """
 
     bins: tuple[Bin, ...]
@@ -63,6 +70,22 @@ class RelocationProblem:
     empty: int = 0
     emptied: frozenset[int] = frozenset()
     budgets: tuple[Budget, ...] = ()
+    spare: Spare = field(default_factory=dict)
+
+    def limits(self) -> Spare:
+        """Of what nodes have left, that which the pods in question could exceed."""
+        asking = {job.asked for job in (*self.jobs, *self.requests)} - {NOTHING}
+        if not asking:
+            return {}
+        slices: Counter[int] = Counter()
+        for gpu in self.bins:
+            slices[gpu.node] += gpu.geometry.catalogue.memory_slices
+        limits = {node: node_limits.binding(spare, asking, slices[node]) for node, spare in self.spare.items()}
+        return {node: left for node, left in limits.items() if left != NO_LIMIT}
+
+    def node_of(self, places: Places) -> int:
+        """The node of a pod's slices."""
+        return self.bins[places[0][0]].node
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,51 +184,6 @@ def size(problem: RelocationProblem) -> int:
     )
 
 
-def order(problem: RelocationProblem, moves: Sequence[JobMove]) -> tuple[JobMove, ...] | None:
-    """These moves in an order in which each is legal; None if none was found.
-
-    Whatever can move does so at once. That finds an order if there is one, but for limits that count (media engines).
-    """
-    slices = [list(gpu.fixed) for gpu in problem.bins]
-    for job in problem.jobs:
-        _shift(slices, (), job.home)
-    at = {move.job: problem.jobs[move.job].home for move in moves}
-    left, done = list(moves), []
-    while left:
-        ready = next((m for m in left if _can_move(problem, slices, at[m.job], m.places)), None)
-        if ready is None:
-            return None
-        _shift(slices, at[ready.job], ready.places)
-        at[ready.job] = ready.places
-        left.remove(ready)
-        done.append(ready)
-    return tuple(done)
-
-
-def _can_move(problem: RelocationProblem, slices: list[list[Placement]], source: Places, target: Places) -> bool:
-    """Whether the GPUs that a restart touches are legal after it; leaves everything as it was."""
-    _shift(slices, source, target)
-    fits = all(_stands(problem.bins[where].geometry, slices[where]) for where in {where for where, _ in target})
-    _shift(slices, target, source)
-    return fits
-
-
-def _shift(slices: list[list[Placement]], source: Places, target: Places) -> None:
-    for where, placement in source:
-        slices[where].remove(placement)
-    for where, placement in target:
-        slices[where].append(placement)
-
-
-def _stands(kind: Geometry, placements: Iterable[Placement]) -> bool:
-    state = kind.EMPTY
-    for placement in placements:
-        state = int(kind.step[state, kind.placement_index[placement]])
-        if state < 0:
-            return False
-    return True
-
-
 @dataclass(frozen=True, slots=True)
 class _Stage:
     """The columns of one moment: whether a job moves (or, in `sequence`, moves into it), and where its slices are."""
@@ -213,6 +191,9 @@ class _Stage:
     moved: dict[int, int]
     places: dict[int, dict[Place, int]]
     homes: bool  # whether a job without a move stands at home, in no column
+    hosts: dict[int, dict[int, list[int]]] = field(
+        default_factory=dict
+    )  # per job and node: one of them, if it is there
 
     def places_of(self, number: int, solution: Solution) -> Places:
         """Where a job is."""
@@ -231,20 +212,21 @@ class _Model:
         for where, gpu in enumerate(problem.bins):
             self.nodes.setdefault(gpu.node, []).append(where)
         self._limits = [_binding_limits(gpu.geometry) for gpu in problem.bins]
+        self._spare = problem.limits()
 
     def stage(self, *, homes: bool) -> _Stage:
         """A moment at which every job is somewhere. With `homes`, a job that does not move is at home."""
         numbers = range(len(self.problem.jobs))
         stage = _Stage({n: self.program.column(1) for n in numbers}, {}, homes)
         for number in numbers:
-            stage.places[number] = self._somewhere(number, stage.moved[number] if homes else None)
+            self._somewhere(stage, number, stage.moved[number] if homes else None)
         return stage
 
     def finish(self, stage: _Stage) -> None:
         """At this moment the requests are placed too, all is legal, and enough GPUs are empty."""
         first = len(self.problem.jobs)
         for number in range(first, len(self.all)):
-            stage.places[number] = self._somewhere(number, None)
+            self._somewhere(stage, number, None)
         self.legal(stage, self._empties())
 
     def budgets(self, stages: Sequence[_Stage]) -> None:
@@ -277,13 +259,15 @@ class _Model:
                     # position[number] >= position[other] + 1, if this place is taken
                     self.program.row([(position[number], 1), (position[other], -1), (column, -last - 1)], low=-last)
 
-    def _somewhere(self, number: int, moved: int | None) -> dict[Place, int]:
+    def _somewhere(self, stage: _Stage, number: int, moved: int | None) -> None:
         """Columns of a job's places: all its slices on one node, if it is placed at all."""
         job = self.all[number]
         profiles = job.profiles
         counts = {name: profiles.count(name) for name in profiles}
         places: dict[Place, int] = {}
         chosen: list[int] = []
+        hosts = stage.hosts.setdefault(number, {})
+        stage.places[number] = places
         for node_number, bins in self.nodes.items():
             here = {name: self._places(bins, name) for name in counts}
             if job.nodes is not None and node_number not in job.nodes:  # it may stay where it is, and nothing else
@@ -294,9 +278,11 @@ class _Model:
             places |= columns
             if len(profiles) == 1:
                 chosen += columns.values()
+                hosts[node_number] = list(columns.values())
                 continue
             node = self.program.column(1)
             chosen.append(node)
+            hosts[node_number] = [node]
             for name, n in counts.items():
                 self.program.row([*((columns[p], 1) for p in here[name]), (node, -n)], low=0, high=0)
         placed = [(c, 1) for c in chosen]
@@ -304,7 +290,6 @@ class _Model:
             self.program.row(placed, low=1, high=1)
         else:
             self.program.row([*placed, (moved, -1)], low=0, high=0)
-        return places
 
     def _places(self, bins: Iterable[int], name: str) -> list[Place]:
         """Where a slice could ever be on these GPUs."""
@@ -338,6 +323,21 @@ class _Model:
                 taken = sum(uses[kind.placement_index[placement]] for placement in base[where])
                 terms = [(c, sign * uses[kind.placement_index[placement]]) for placement, c, sign in movable]
                 self.program.row(terms, high=limit - taken)
+        for node, spare in self._spare.items():
+            self._within(stage, node, spare)
+
+    def _within(self, stage: _Stage, node: int, spare: Amounts) -> None:
+        """The pods on a node ask for no more than it has; pods at home have taken theirs already."""
+        terms = []
+        for number, hosts in stage.hosts.items():
+            job = self.all[number]
+            at_home = bool(job.home) and self.problem.node_of(job.home) == node
+            if at_home and stage.homes:
+                terms.append((stage.moved[number], NOTHING - job.asked))
+            elif at_home:
+                spare += job.asked
+            terms += [(column, job.asked) for column in hosts.get(node, ())]
+        node_limits.rows(self.program, spare, terms)
 
     def _empties(self) -> dict[int, int]:
         """Columns that say of a GPU that nothing is on it, if enough of them must be empty."""

@@ -8,19 +8,17 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
+import msgspec
+from msgspec import UNSET
+
 from allocator import errors
+from allocator.eligibility import document
+from allocator.eligibility.constraints import PodConstraints
 from allocator.planning import document_reader as reader
 from allocator.planning.repack.problem import RepackLimits
-from allocator.planning.repack.types import MAX_REQUESTS, PodRequest, RepackBudgets, RepackDocument
+from allocator.planning.repack.requested_pod import RequestedPod
+from allocator.planning.repack.types import MAX_REQUESTS, MAX_SPEC, PodRequest, RepackBudgets, RepackDocument
 from allocator.request import MAX_SLICES_PER_POD
-
-
-@dataclass(frozen=True, slots=True)
-class RequestedPod:
-    """A pod to make room for: a name for people, and its slices, all on one node."""
-
-    name: str
-    profiles: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,18 +37,18 @@ class RepackGoal:
         return not (self.pods or self.empty_gpus or self.empty_nodes)
 
 
-def build(document: RepackDocument, nodes: Collection[str], models: Collection[str]) -> RepackGoal:
+def build(asked: RepackDocument, nodes: Collection[str], models: Collection[str]) -> RepackGoal:
     """The goal of a document about a cluster with these nodes and GPU models."""
     return RepackGoal(
-        pods=requested_pods(document.requests),
-        empty_gpus=document.empty.gpus,
+        pods=requested_pods(asked.requests),
+        empty_gpus=asked.empty.gpus,
         empty_nodes=tuple(
-            reader.one_of(name, f"empty.nodes[{number}]", nodes) for number, name in enumerate(document.empty.nodes)
+            reader.one_of(name, f"empty.nodes[{number}]", nodes) for number, name in enumerate(asked.empty.nodes)
         ),
-        limits=limits(document.budgets, document.priority),
+        limits=limits(asked.budgets, asked.priority),
         prices={
             reader.one_of(model, "prices", models): reader.number(price, f"prices.{model}")
-            for model, price in document.prices.items()
+            for model, price in asked.prices.items()
         },
     )
 
@@ -66,10 +64,25 @@ def requested_pods(requests: Sequence[PodRequest]) -> tuple[RequestedPod, ...]:
             raise errors.InputError(f"requests[{number}].profiles", dict(request.profiles), fix)
         name = request.name or f"request-{number + 1}"
         names = [name] if request.count == 1 else [f"{name}-{copy + 1}" for copy in range(request.count)]
-        pods += [RequestedPod(name, profiles) for name in names]
+        constraints = _constraints(request, f"requests[{number}].spec")
+        pods += [RequestedPod(copy, profiles, constraints) for copy in names]
     if len(pods) > MAX_REQUESTS:
         raise errors.InputError("requests", f"{len(pods)} pods", f"ask for at most {MAX_REQUESTS} pods at once")
     return tuple(pods)
+
+
+def _constraints(request: PodRequest, where: str) -> PodConstraints | None:
+    """What a request's spec asks of a node beside slices; None without one."""
+    if request.spec is UNSET:
+        return None
+    try:
+        size = len(msgspec.json.encode(request.spec))
+    except (msgspec.MsgspecError, TypeError, ValueError, RecursionError) as error:
+        raise errors.InputError(where, "", f"cannot be read: {error}") from error
+    if size > MAX_SPEC:
+        fix = f"is too large; leave out what does not say where a pod may run: at most {MAX_SPEC // 1024} KiB"
+        raise errors.InputError(where, f"{size} bytes", fix)
+    return document.pod_of(request.spec)
 
 
 def limits(budgets: RepackBudgets, priority: int) -> RepackLimits:

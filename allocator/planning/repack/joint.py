@@ -5,13 +5,15 @@ size, and where it succeeds the pods fit. Where it fails nothing is proven. Call
 capacity answers.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 
+from allocator.eligibility.amounts import NOTHING, Amounts
 from allocator.placement import fitting, policy
 from allocator.placement.fleet import Fleet, Losses
+from allocator.planning.packing import node_limits
 from allocator.planning.packing.relocation import MovableJob, Places, RelocationProblem
 from allocator.request import Request, SliceRequest
 
@@ -38,17 +40,14 @@ def _in_turn(problem: RelocationProblem, *, packed: bool) -> tuple[Places, ...] 
     for node, bins in members.items():
         fleet.put(str(node), [(problem.bins[w].geometry, states[w]) for w in bins])
     losses: dict[Request, Losses] = {}
+    takers = _Takers(problem, [int(fleet.name(row)) for row in range(len(fleet))])
     placed: dict[int, Places] = {}
     for number in _large_first(problem):
         profiles = sorted(problem.requests[number].profiles)
         request = Request(tuple(SliceRequest("", name) for name in profiles), packed)
         if request not in losses:
             losses[request] = _losses(fleet, request, np.arange(len(fleet)))
-        of_request = losses[request]
-        nodes = problem.requests[number].nodes
-        if nodes is not None:
-            allowed = [int(fleet.name(row)) in nodes for row in range(len(fleet))]
-            of_request = np.where(allowed, of_request, np.inf)
+        of_request = takers.only(losses[request], problem.requests[number])
         row = int(of_request.argmin()) if len(fleet) else 0
         if not len(fleet) or not np.isfinite(of_request[row]):
             return None
@@ -59,6 +58,7 @@ def _in_turn(problem: RelocationProblem, *, packed: bool) -> tuple[Places, ...] 
         for where, placement in placed[number]:
             kind = problem.bins[where].geometry
             states[where] = int(kind.step[states[where], kind.placement_index[placement]])
+        takers.take(row, problem.requests[number])
         fleet.put(fleet.name(row), [(problem.bins[w].geometry, states[w]) for w in bins])
         for other, known in losses.items():
             known[row] = _losses(fleet, other, np.array([row]))[0]
@@ -81,19 +81,57 @@ def without(problem: RelocationProblem, leaving: Collection[int], closed: Collec
         for where, placement in job.home if number not in leaving else ():
             slices[where].append(placement)
     bins = tuple(replace(gpu, fixed=tuple(fixed)) for gpu, fixed in zip(problem.bins, slices, strict=True))
-    return RelocationProblem(bins, (), problem.requests, emptied=frozenset(closed))
+    spare = dict(problem.spare)
+    for number in leaving:
+        job = problem.jobs[number]
+        _give(spare, problem.node_of(job.home), job.asked)
+    return RelocationProblem(bins, (), problem.requests, emptied=frozenset(closed), spare=spare)
 
 
 def with_placed(
-    problem: RelocationProblem, placed: Sequence[Places], requests: Sequence[MovableJob]
+    problem: RelocationProblem, placed: Mapping[int, Places], requests: Sequence[MovableJob]
 ) -> RelocationProblem:
-    """The question about other requests, once the first have been placed."""
+    """The question about other requests, once some (by index) have been placed."""
     slices = [list(gpu.fixed) for gpu in problem.bins]
-    for places in placed:
+    spare = dict(problem.spare)
+    for number, places in placed.items():
+        _give(spare, problem.node_of(places), NOTHING - problem.requests[number].asked)
         for where, placement in places:
             slices[where].append(placement)
     bins = tuple(replace(gpu, fixed=tuple(fixed)) for gpu, fixed in zip(problem.bins, slices, strict=True))
-    return RelocationProblem(bins, (), tuple(requests), emptied=problem.emptied)
+    return RelocationProblem(bins, (), tuple(requests), emptied=problem.emptied, spare=spare)
+
+
+def _give(spare: dict[int, Amounts], node: int, amounts: Amounts) -> None:
+    if node in spare:
+        spare[node] += amounts
+
+
+class _Takers:
+    """Which nodes take which pods, CPU and memory counted, while they are filled."""
+
+    def __init__(self, problem: RelocationProblem, nodes: Sequence[int]) -> None:
+        self._nodes = nodes  # by row
+        self._spare = dict(problem.limits())
+        self._open: dict[tuple[frozenset[int] | None, Amounts], np.ndarray[tuple[int], np.dtype[np.bool_]]] = {}
+
+    def only(self, losses: Losses, job: MovableJob) -> Losses:
+        """A pod's losses, without end where the node does not take it."""
+        if job.nodes is None and not self._spare:
+            return losses
+        key = job.nodes, job.asked
+        if key not in self._open:
+            self._open[key] = np.array([self._takes(node, *key) for node in self._nodes], dtype=bool)
+        return np.where(self._open[key], losses, np.inf)
+
+    def take(self, row: int, job: MovableJob) -> None:
+        """A pod has come to a row's node."""
+        _give(self._spare, self._nodes[row], NOTHING - job.asked)
+        for key, open_ in self._open.items():
+            open_[row] = self._takes(self._nodes[row], *key)
+
+    def _takes(self, node: int, nodes: frozenset[int] | None, asked: Amounts) -> bool:
+        return (nodes is None or node in nodes) and node_limits.kept(self._spare, [(node, asked)])
 
 
 def _large_first(problem: RelocationProblem) -> list[int]:

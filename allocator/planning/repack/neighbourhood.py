@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
-from allocator.planning.packing import covering, exchange, rearrangement, relocation
+from allocator.planning.packing import covering, exchange, move_order, rearrangement, relocation
 from allocator.planning.packing.covering import CoverDemand, Supply
 from allocator.planning.packing.program import SolveStatus
 from allocator.planning.packing.relocation import (
@@ -127,16 +127,18 @@ def _straight(problem: RelocationProblem, least: exchange.Bound) -> RelocationSo
     placed = joint.at_once(staying)
     if placed is None:
         return undecided
-    displaced = joint.with_placed(staying, placed, [problem.jobs[n] for n in leaving])
+    displaced = joint.with_placed(staying, dict(enumerate(placed)), [problem.jobs[n] for n in leaving])
     placed_again = joint.at_once(displaced)
-    if placed_again is None or not _emptied_enough(problem, joint.with_placed(displaced, placed_again, ())):
+    if placed_again is None or not _emptied_enough(
+        problem, joint.with_placed(displaced, dict(enumerate(placed_again)), ())
+    ):
         return undecided
     moves = [
         JobMove(n, places)
         for n, places in zip(leaving, placed_again, strict=True)
         if sorted(places, key=str) != sorted(problem.jobs[n].home, key=str)
     ]
-    ordered = relocation.order(problem, moves)
+    ordered = move_order.order(problem, moves)
     if ordered is None:
         return undecided
     cost = sum(problem.jobs[move.job].cost for move in ordered)
@@ -235,6 +237,7 @@ class _Scope:
             requests=self.whole.requests,
             empty=max(0, self.whole.empty - empty_outside),
             emptied=frozenset(new[where] for where in self.whole.emptied),
+            spare=self.whole.spare,
             budgets=tuple(
                 Budget(b.limit, {numbers[j]: w for j, w in b.weights.items() if j in numbers})
                 for b in self.whole.budgets

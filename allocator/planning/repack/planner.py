@@ -9,14 +9,17 @@ from typing import Any
 from allocator import errors
 from allocator.claims.snapshot import GpuView
 from allocator.claims.snapshot_file import Saved
+from allocator.eligibility.amounts import NOTHING
 from allocator.planning import document_reader as reader
 from allocator.planning import eligible_nodes
-from allocator.planning.packing.relocation import MovableJob, RelocationProblem
+from allocator.planning.packing import node_limits
+from allocator.planning.packing.program import SolveStatus
+from allocator.planning.packing.relocation import RelocationProblem, RelocationSolution
 from allocator.planning.repack import goal as goals
-from allocator.planning.repack import neighbourhood, problem, reasons, render
-from allocator.planning.repack.goal import RequestedPod
+from allocator.planning.repack import neighbourhood, problem, reasons, render, requested_pod
 from allocator.planning.repack.problem import RepackLimits, Rule
 from allocator.planning.repack.reasons import Solved
+from allocator.planning.repack.requested_pod import RequestedPod
 from allocator.planning.repack.types import MAX_MOVES, RepackAnswer, RepackDocument
 
 
@@ -44,7 +47,8 @@ def answer(value: Any, saved: Saved, time_limit_s: float) -> RepackAnswer:
 
         reason = reasons.why_not(saved, goal.limits, without, limit_s)
     moved = [solved.problem.pods[move.job] for move in solved.solution.moves]
-    said = eligible_nodes.notes(saved.snapshot, [(pod.name, pod.facts) for pod in moved])
+    asked = [(pod.name, pod.constraints) for pod in goal.pods]
+    said = eligible_nodes.notes(saved.snapshot, [(pod.name, pod.facts.constraints) for pod in moved], asked)
     notes = (*saved.notes, *said)
     return render.answer(solved.problem, solved.relocation, solved.solution, solved.possible, goal, reason, notes)
 
@@ -69,13 +73,27 @@ def solve(
     relocation = RelocationProblem(
         bins=fleet.bins,
         jobs=tuple(pod.job for pod in fleet.pods),
-        requests=tuple(MovableJob(pod.profiles, one_container=True) for pod in pods),
+        requests=requested_pod.jobs(fleet, pods),
         empty=empty_now + empty_gpus if empty_gpus else 0,
         emptied=frozenset(index for index, gpu in enumerate(fleet.gpus) if gpu.node in empty_nodes),
         budgets=() if Rule.BUDGETS in ignored else fleet.budgets(saved, limits),
+        spare=fleet.spare,
     )
     max_moves = MAX_MOVES if Rule.BUDGETS in ignored else limits.moves
-    return Solved(fleet, relocation, neighbourhood.cheapest(relocation, max_moves, time_limit_s))
+    solution = neighbourhood.cheapest(relocation, max_moves, time_limit_s)
+    if not _nodes_suffice(relocation, solution):  # a program's rows may have been rounded in the pods' favour
+        solution = RelocationSolution(SolveStatus.UNKNOWN, seconds=solution.seconds)
+    return Solved(fleet, relocation, solution)
+
+
+def _nodes_suffice(relocation: RelocationProblem, solution: RelocationSolution) -> bool:
+    """Whether nodes have in the end what the pods on them ask for beside slices."""
+    last = {move.job: move.places for move in solution.moves}
+    moved = [(relocation.jobs[job], places) for job, places in last.items()]
+    placed = zip(relocation.requests, solution.placed, strict=False)  # without places where there is no answer
+    came = [(relocation.node_of(places), job.asked) for job, places in (*moved, *placed)]
+    gone = [(relocation.node_of(job.home), NOTHING - job.asked) for job, _ in moved]
+    return node_limits.kept(relocation.spare, (*came, *gone))
 
 
 def check_offered(pods: Sequence[RequestedPod], gpus: Sequence[GpuView]) -> None:

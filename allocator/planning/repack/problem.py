@@ -5,15 +5,18 @@ Called by `repack.planner` and the capacity answers.
 
 import enum
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from allocator.claims.ledger import ClaimState
 from allocator.claims.snapshot import GpuView, Occupant, Snapshot
 from allocator.claims.snapshot_file import IDLE, PodFacts, Saved
+from allocator.eligibility.amounts import Amounts
+from allocator.eligibility.constraints import PodConstraints
 from allocator.mig import geometry
 from allocator.mig.profile import Placement
 from allocator.planning import eligible_nodes
 from allocator.planning.eligible_nodes import EligibleNodes
+from allocator.planning.packing.node_limits import Spare
 from allocator.planning.packing.relocation import Bin, Budget, MovableJob, Place
 
 PER_MOVE = 1  # what one restart costs beside the compute slices that it moves
@@ -55,6 +58,11 @@ class MovablePod:
     nodes: frozenset[int] | None = None  # of the bins, to which it may go; None for all
 
     @property
+    def asked(self) -> Amounts:
+        """What it takes of a node beside slices, as far as that is known."""
+        return self.facts.asked
+
+    @property
     def namespace(self) -> str:
         """The pod's namespace, to which its service's name belongs."""
         return self.name.partition("/")[0]
@@ -64,17 +72,30 @@ class MovablePod:
         """What the packing sees."""
         profiles = tuple(placement.profile for _, placement in self.places)
         one_container = len(set(self.containers)) == 1
-        return MovableJob(profiles, self.places, PER_MOVE + self.gpc, self.nodes, one_container)
+        return MovableJob(
+            profiles, self.places, PER_MOVE + self.gpc, self.nodes, one_container=one_container, asked=self.asked
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class RepackProblem:
-    """The usable GPUs, in node and index order, and the pods on them that may move."""
+    """The usable GPUs, in node and index order, and the pods on them that may move.
+
+    `nodes` are those of the bins; `spare` is what they have left of CPU and memory, where that is known.
+    """
 
     gpus: tuple[GpuView, ...]
     bins: tuple[Bin, ...]
     pods: tuple[MovablePod, ...]
+    eligible: EligibleNodes
     closed: frozenset[str] = frozenset()  # nodes that take no pods, and are drained of theirs
+    nodes: Mapping[str, int] = field(default_factory=dict)
+    spare: Spare = field(default_factory=dict)
+
+    def numbers(self, constraints: PodConstraints | None) -> frozenset[int] | None:
+        """The nodes (of the bins) on which a pod may run that asks so; None for all."""
+        names = self.eligible.of(constraints)
+        return None if names is None else frozenset(self.nodes[name] for name in names)
 
     def budgets(self, saved: Saved, limits: RepackLimits) -> tuple[Budget, ...]:
         """Everything that limits which of the pods may move, and how often, together."""
@@ -117,11 +138,16 @@ def build(
             if occupant.uid:
                 of_pod.setdefault(occupant.uid, []).append((gpu, occupant))
     nodes = {name: number for number, name in enumerate(dict.fromkeys(gpu.node for gpu in gpus))}
-    eligible = eligible_nodes.EligibleNodes(node for node in saved.snapshot.nodes if node.name in nodes)
-    pods = tuple(
-        _pod(uid, slices, saved.pods.get(uid, _UNKNOWN), index, nodes, eligible)
+    movable = {
+        uid: slices
         for uid, slices in of_pod.items()
         if _may_move(slices, saved.pods.get(uid, _UNKNOWN), index, limits, ignored)
+    }
+    views = [node for node in saved.snapshot.nodes if node.name in nodes]
+    spare = eligible_nodes.spare(views, saved.pods)
+    eligible = EligibleNodes(views, _without(spare, movable, saved.pods))
+    pods = tuple(
+        _pod(uid, slices, saved.pods.get(uid, _UNKNOWN), index, nodes, eligible) for uid, slices in movable.items()
     )
     if Rule.FOREIGN in ignored:
         pods += tuple(_ownerless(gpu, occupant, index, nodes, eligible) for gpu in gpus for occupant in _foreign(gpu))
@@ -130,8 +156,28 @@ def build(
         Bin(geometry.compiled(gpu.catalogue), _fixed(gpu, moving), nodes[gpu.node]) for gpu in gpus if gpu.catalogue
     )
     return RepackProblem(
-        gpus, bins, pods, frozenset(n.name for n in saved.snapshot.nodes if n.closed and n.name in nodes)
+        gpus=gpus,
+        bins=bins,
+        pods=pods,
+        eligible=eligible,
+        closed=frozenset(node.name for node in views if node.closed),
+        nodes=nodes,
+        spare={nodes[name]: left for name, left in spare.items()},
     )
+
+
+def _without(
+    spare: Mapping[str, Amounts],
+    movable: Mapping[str, list[tuple[GpuView, Occupant]]],
+    pods: Mapping[str, PodFacts],
+) -> dict[str, Amounts]:
+    """What nodes would have left if all that may move had gone: no pod may go where not even that is enough."""
+    left = dict(spare)
+    for uid, slices in movable.items():
+        node, asked = slices[0][0].node, pods.get(uid, _UNKNOWN).asked
+        if node in left:
+            left[node] += asked
+    return left
 
 
 def _may_move(

@@ -10,8 +10,9 @@ from allocator.placement import room
 from allocator.planning.packing import patterns
 from allocator.planning.packing.program import SolveStatus
 from allocator.planning.packing.relocation import Places, RelocationProblem, RelocationSolution
-from allocator.planning.repack.goal import RepackGoal, RequestedPod
+from allocator.planning.repack.goal import RepackGoal
 from allocator.planning.repack.problem import MovablePod, RepackProblem
+from allocator.planning.repack.requested_pod import RequestedPod
 from allocator.planning.repack.types import (
     FleetFigures,
     MovedSlice,

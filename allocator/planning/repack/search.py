@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from allocator.planning.packing import deadlock, rearrangement, relocation
+from allocator.planning.packing import deadlock, move_order, rearrangement, relocation
 from allocator.planning.packing.program import SolveStatus
 from allocator.planning.packing.relocation import Budget, JobMove, RelocationProblem, RelocationSolution
 
@@ -51,7 +51,7 @@ def cheapest_end(problem: RelocationProblem, time_limit_s: float) -> RelocationS
 
 def _in_order(problem: RelocationProblem, end: RelocationSolution) -> RelocationSolution | None:
     """The same moves in a legal order, if there is one."""
-    ordered = relocation.order(problem, end.moves)
+    ordered = move_order.order(problem, end.moves)
     return None if ordered is None else replace(end, moves=ordered)
 
 

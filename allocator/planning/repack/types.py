@@ -10,7 +10,7 @@ The reader, the JSON Schema and the OpenAPI document come from here; docs/planni
 `repack`, by `capacity`, whose documents have requests and budgets too, and by the API.
 """
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
@@ -20,16 +20,21 @@ from allocator.request import MAX_SLICES_PER_POD
 
 MAX_MOVES = 200
 MAX_REQUESTS = 1_000
+MAX_SPEC = 64 * 1024  # bytes of a request's spec, as JSON
 
 Priority = Annotated[int, Meta(ge=-(2**31), le=2**31)]
 
 
 class PodRequest(DocumentPart, frozen=True):
-    """Pods to make room for: `count` copies, each with these slices on one node."""
+    """Pods to make room for: `count` copies, each with these slices on one node.
+
+    `spec` is their spec as Kubernetes writes it: what it says about nodes counts, its slices do not.
+    """
 
     profiles: dict[Key, Annotated[int, Meta(ge=0, le=MAX_SLICES_PER_POD)]]
     name: Text | UnsetType = UNSET
     count: Annotated[int, Meta(ge=0, le=MAX_REQUESTS)] = 1
+    spec: dict[str, Any] | UnsetType = UNSET
 
 
 PodRequests = Annotated[tuple[PodRequest, ...], Meta(max_length=MAX_REQUESTS)]

@@ -3,11 +3,16 @@
 import csv
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import yaml
 
+from allocator.claims import snapshot_file
+from allocator.claims.snapshot import Snapshot
+from allocator.eligibility.amounts import Amounts
+from allocator.eligibility.node import NodeFacts
 from cli import answers
 from tests.unit.cli.command_line import CommandLine
 
@@ -95,8 +100,35 @@ def test_a_manifest_s_replicas_are_counted(migsched: CommandLine) -> None:
     (room,) = json.loads(ended.out)["replicas"]
     assert room["request"] == "triton-1g"
     assert room["now"] == sum(room["nodes"].values())
-    assert "CPU" in json.loads(ended.out)["notes"][-1]
+    assert any("CPU" in note for note in json.loads(ended.out)["notes"])
     assert "PODS LIKE" in migsched.run("capacity", "--manifest", manifest, "--snapshot", CLUSTER).out
+
+
+def test_a_manifest_s_replicas_go_where_their_pods_may_run(migsched: CommandLine, asked: Path, tmp_path: Path) -> None:
+    """Selectors, CPU and what other pods use count: a node without the label takes none, the other as CPU allows."""
+    saved = snapshot_file.decode(Path(CLUSTER).read_text())
+    nodes = tuple(
+        replace(
+            node,
+            facts=NodeFacts(node.name, labels={"pool": node.name}, allocatable=Amounts(4000, 1 << 40, 1 << 40, 99)),
+            used=Amounts(1000, 0, 0, 3),
+        )
+        for node in saved.snapshot.nodes
+    )
+    kept = tmp_path / "kept.json"
+    kept.write_text(snapshot_file.encode(replace(saved, snapshot=Snapshot(nodes))))
+    container = "{name: c, image: i, resources: {limits: {nvidia.com/mig-1g.5gb: 1, cpu: 2}}}"
+    asked.write_text(
+        "{apiVersion: apps/v1, kind: Deployment, metadata: {name: web}, spec: {replicas: 2, selector: {},"
+        f" template: {{spec: {{nodeSelector: {{pool: gpu-2}}, containers: [{container}]}}}}}}}}"
+    )
+    ended = migsched.run("capacity", "--manifest", str(asked), "--snapshot", str(kept), "-o", "json")
+    answer = json.loads(ended.out)
+    assert answer["replicas"][0]["nodes"] == {"gpu-2": 1}
+    assert answer["replicas"][0]["ineligible"] == {"NodeAffinity": 1}
+    assert (ended.code, answer["requests"]["fit"]) == (1, False)
+    table = migsched.run("capacity", "--manifest", str(asked), "--snapshot", str(kept)).out
+    assert "1 NodeAffinity" in table
 
 
 def test_a_manifest_without_slices_is_refused(migsched: CommandLine, asked: Path) -> None:

@@ -4,13 +4,15 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec import UNSET
 
+from allocator import errors
 from allocator.claims.snapshot_file import Saved
 from allocator.eligibility.amounts import Amounts
 from allocator.eligibility.constraints import PodConstraints
 from allocator.eligibility.node import NodeFacts, Taint
 from allocator.planning import capacity, repack
-from allocator.planning.capacity.types import ClosedNodes, RoomComing
+from allocator.planning.capacity.types import ClosedNodes, RequestsFit, RoomComing
 from tests.clusters import cluster
 
 ROOM = Amounts(8000, 1 << 40, 1 << 40, 110)
@@ -95,6 +97,7 @@ def test_what_a_move_depends_on_is_named() -> None:
     assert repack.answer(BIG, saved).notes == [
         "CPU and memory that other pods use were not looked at",
         "not looked at: inter-pod affinity of default/m1",
+        "only slices are counted for requests without a spec: big",
     ]
     notes = repack.answer(BIG, _two()).notes
     assert isinstance(notes, list)
@@ -107,3 +110,77 @@ def test_nodes_kept_for_some_pods_are_counted_and_named() -> None:
     answer = capacity.answer({"profiles": "1g.5gb"}, _known(_two(), taints=(Taint("nvidia.com/gpu", "NoSchedule"),)))
     assert answer.profiles["1g.5gb"].now == 12
     assert "2 nodes are for pods that tolerate the taint nvidia.com/gpu:NoSchedule" in (answer.notes or ())
+
+
+CPU = {"containers": [{"resources": {"limits": {"cpu": "3", "nvidia.com/mig-1g.5gb": "1"}}}]}
+
+
+def _used(saved: Saved, **used: Amounts) -> Saved:
+    nodes = tuple(replace(node, used=used.get(node.name.replace("-", "_"))) for node in saved.snapshot.nodes)
+    return replace(saved, snapshot=replace(saved.snapshot, nodes=nodes))
+
+
+def test_requests_with_a_spec_go_only_where_their_pods_may_run() -> None:
+    """A selector and a taint keep a request's pods from nodes whose GPUs have room."""
+    pinned = {"name": "p", "profiles": {"1g.5gb": 1}, "spec": {"nodeSelector": {"pool": "node-2"}}}
+    answer = capacity.answer({"profiles": [], "requests": [pinned]}, _known(_two()))
+    assert isinstance(answer.requests, RequestsFit)
+    assert [placed.node for placed in answer.requests.placements] == ["node-2"]
+    tainted = _known(_two(), taints=(Taint("team", "NoSchedule"),))
+    refused = capacity.answer({"profiles": [], "requests": [pinned], "replicas": True}, tainted)
+    assert isinstance(refused.requests, RequestsFit)
+    assert refused.requests.fit is False
+    assert isinstance(refused.replicas, list)
+    assert (refused.replicas[0].now, refused.replicas[0].ineligible) == (0, {"TaintToleration": 2})
+
+
+def test_requests_count_the_cpu_that_others_leave() -> None:
+    """Of 8 CPUs others use 4 on one node: pods of 3 CPUs fit there once, and twice on the other, whatever the GPUs."""
+    saved = _used(_known(_two()), node_1=Amounts(4000, 0, 0, 9), node_2=Amounts(0, 0, 0, 1))
+    question = {"profiles": [], "requests": [{"profiles": {"1g.5gb": 1}, "count": 3, "spec": CPU}], "replicas": True}
+    answer = capacity.answer(question, saved)
+    assert isinstance(answer.requests, RequestsFit)
+    assert isinstance(answer.replicas, list)
+    assert answer.requests.fit is True
+    assert answer.replicas[0].nodes == {"node-1": 1, "node-2": 2}
+    assert answer.notes is UNSET or not any("other pods use" in note for note in answer.notes)
+    question["requests"] = [{"profiles": {"1g.5gb": 1}, "count": 4, "spec": CPU}]
+    more = capacity.answer(question, saved)
+    assert isinstance(more.requests, RequestsFit)
+    assert more.requests.fit is False
+    assert [change.kind for change in more.requests.no_changes] == ["moves", "profile"]
+
+
+def test_a_repack_frees_cpu_too() -> None:
+    """Where a movable pod holds the CPU that the request needs, it moves, although its slice is in nobody's way."""
+    heavy = PodConstraints(requests=Amounts(6000, 0, 0, 1))
+    saved = _used(_known(_two(constraints=heavy)), node_1=Amounts(6000, 0, 0, 1), node_2=Amounts(1000, 0, 0, 1))
+    spec = CPU | {"nodeSelector": {"pool": "node-1"}}
+    answer = repack.answer({"requests": [{"profiles": {"1g.5gb": 1}, "spec": spec}]}, saved)
+    assert [(move.pod, move.to_node) for move in answer.moves] == [("default/m1", "node-2")]
+    full = _used(saved, node_1=Amounts(6000, 0, 0, 1), node_2=Amounts(3000, 0, 0, 1))
+    assert repack.answer({"requests": [{"profiles": {"1g.5gb": 1}, "spec": spec}]}, full).possible is False
+
+
+def test_what_a_spec_asks_and_nobody_looks_at_is_named() -> None:
+    """A spread rule of a request is not judged, which the answer says; so is a request without a spec."""
+    spread = {"topologySpreadConstraints": [{"whenUnsatisfiable": "DoNotSchedule"}]}
+    asked = [{"name": "s", "profiles": {"1g.5gb": 1}, "spec": spread}, {"name": "bare", "profiles": {"1g.5gb": 1}}]
+    notes = capacity.answer({"profiles": [], "requests": asked}, _known(_two())).notes
+    assert isinstance(notes, list)
+    assert "not looked at: topology spread of s" in notes
+    assert "only slices are counted for requests without a spec: bare" in notes
+
+
+@pytest.mark.parametrize(
+    ("spec", "fix"),
+    [
+        ("text", "write a mapping"),
+        ({"containers": ["x" * 70_000]}, "is too large"),
+    ],
+)
+def test_a_spec_is_a_mapping_of_bounded_size(spec: Any, fix: str) -> None:
+    """A spec that is none, or too large to be one, is refused by its field."""
+    with pytest.raises(errors.InputError, match=fix) as caught:
+        repack.answer({"requests": [{"profiles": {"1g.5gb": 1}, "spec": spec}]}, _two())
+    assert caught.value.field == "requests[0].spec"

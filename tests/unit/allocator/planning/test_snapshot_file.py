@@ -10,6 +10,7 @@ from allocator.claims import snapshot, snapshot_file
 from allocator.claims.inventory import Inventory
 from allocator.claims.snapshot import Snapshot
 from allocator.claims.snapshot_file import Saved
+from allocator.eligibility.amounts import Amounts
 from allocator.eligibility.constraints import PodConstraints
 from allocator.eligibility.node import NodeFacts, Taint
 from allocator.mig import gpu_models
@@ -52,6 +53,29 @@ def test_where_pods_may_run_survives_its_file() -> None:
     assert snapshot_file.decode(json.dumps(older)) == full()
     data["pods"]["uid-a"]["constraints"] = 1
     with pytest.raises(errors.InputError, match="constraints"):
+        snapshot_file.decode(json.dumps(data))
+
+
+def test_used_amounts_and_shared_labels_survive_their_file() -> None:
+    """What pods of a node use is read back; labels are written once, and a file that has them in the facts is read."""
+    saved = cluster().node("n1").gpu().node("n2").gpu().saved()
+    labels = {"pool": "a", "zone": "z"}
+    nodes = tuple(
+        replace(node, facts=NodeFacts(node.name, labels=labels), used=Amounts(500, 1, 2, 3))
+        for node in saved.snapshot.nodes
+    )
+    told = replace(saved, snapshot=Snapshot(nodes))
+    text = snapshot_file.encode(told)
+    assert text.count('"pool"') == 1
+    assert snapshot_file.decode(text) == told
+    data = json.loads(text)
+    for node_ in data["nodes"]:
+        del node_["labels"], node_["used"]
+        node_["facts"]["labels"] = labels
+    older = snapshot_file.decode(json.dumps(data))
+    assert older.snapshot.nodes == tuple(replace(node, used=None) for node in nodes)
+    data["nodes"][0]["labels"] = [2]
+    with pytest.raises(errors.InputError, match="node n1: labels"):
         snapshot_file.decode(json.dumps(data))
 
 
