@@ -5,7 +5,7 @@ PodDisruptionBudgets are read from the API server each time: only planners need 
 file says so, and has none.
 """
 
-from collections.abc import AsyncIterator, Container
+from collections.abc import AsyncIterator
 from dataclasses import replace
 
 import structlog
@@ -16,7 +16,6 @@ from allocator.claims.disruption_budget import DisruptionBudget
 from allocator.claims.snapshot import NodeView
 from allocator.claims.snapshot_file import PodFacts, Writer
 from allocator.eligibility import verdict
-from allocator.eligibility.constraints import PodConstraints
 from allocator.mig.catalogue import Catalogue
 from scheduler import cooperative
 from scheduler.cache import budgets
@@ -42,11 +41,10 @@ class Snapshots:
     async def _parts(self) -> AsyncIterator[bytes]:
         writer, groups = Writer(), budgets.Groups()
         yield writer.head()
-        named = frozenset([*verdict.ZONES, *await self._named_labels()])
         async for name in paced(sorted(report.node for report in self._state.inventory.reports()), self._step_s):
             report = self._state.inventory.report(name)
             if report is not None:  # it may be gone by now
-                yield writer.node(self._node(snapshot.view(self._state.inventory, report), named))
+                yield writer.node(self._node(snapshot.view(self._state.inventory, report)))
         yield writer.between()
         async for pod in paced(tuple(self._state.pods.values()), self._step_s):
             if pod.node:  # of others no labels are kept, and nobody disrupts them
@@ -56,21 +54,10 @@ class Snapshots:
         covered, notes = await self._budgets(groups)
         yield writer.tail(covered, notes)
 
-    def _node(self, view: NodeView, named: Container[str]) -> NodeView:
-        """A node with what decides which pods it takes; of its labels those that some pod names."""
-        facts = self._state.nodes.get(view.name)
-        refusal = verdict.closed(facts)
-        if facts is not None and facts.labels is not None:
-            facts = replace(facts, labels={key: value for key, value in facts.labels.items() if key in named})
-        return replace(view, facts=facts, closed=str(refusal or ""))
-
-    async def _named_labels(self) -> set[str]:
-        """The labels that the pods' constraints name."""
-        asked: dict[PodConstraints, None] = {}
-        async for pod in paced(tuple(self._state.pods.values()), self._step_s):
-            if pod.constraints is not None:
-                asked[pod.constraints] = None
-        return {label for constraints in asked for label in constraints.labels()}
+    def _node(self, view: NodeView) -> NodeView:
+        """A node with what decides which pods it takes."""
+        facts, used = self._state.nodes.get(view.name), self._state.used.of(view.name)
+        return replace(view, facts=facts, closed=str(verdict.closed(facts, used) or ""), used=used)
 
     async def catalogues(self) -> dict[str, Catalogue]:
         """The GPU models that the cluster has, by name."""

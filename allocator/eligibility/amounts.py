@@ -16,6 +16,7 @@ Quantities = Mapping[str, str | int]
 CPU, MEMORY, EPHEMERAL_STORAGE, PODS = "cpu", "memory", "ephemeral-storage", "pods"
 _JUDGED = (CPU, MEMORY, EPHEMERAL_STORAGE)
 _OF_POD = (CPU, MEMORY)  # what a pod as a whole may ask for
+UNREADABLE = "quantity "  # how what cannot be read is named
 _SHOWN = 5  # of bad quantities or unjudged resources
 _CHARACTERS = 63  # of a text that is shown
 
@@ -139,7 +140,7 @@ def _read(quantities: Quantities, names: Sequence[str], otherwise: int = 0) -> t
             continue
         amount = quantity.parse(text)
         if amount is None:
-            unreadable.append(f"quantity {str(text)[:_CHARACTERS]!r} of {name}")
+            unreadable.append(f"{UNREADABLE}{str(text)[:_CHARACTERS]!r} of {name}")
         amounts[name] = otherwise if amount is None else amount
     return amounts, tuple(unreadable)
 

@@ -82,8 +82,8 @@ def judge(pod: PodConstraints, node: NodeFacts | None, used: Amounts | None = No
     return Verdict(unjudged=tuple(dict.fromkeys(unjudged)))
 
 
-def closed(node: NodeFacts | None) -> Verdict | None:
-    """Why a node takes no new pods; None if it takes some.
+def closed(node: NodeFacts | None, used: Amounts | None = None) -> Verdict | None:
+    """Why a node takes no new pods; None if it takes some. `used` is what its pods ask for.
 
     Of taints those count that Kubernetes and autoscalers set on a node in trouble or on its way out. Others keep a node
     for pods that tolerate them, so such a node does take pods.
@@ -94,7 +94,7 @@ def closed(node: NodeFacts | None) -> Verdict | None:
         *_unschedulable(_NOBODY, node, None),
         *(_untolerated(taint) for taint in node.taints if taint.keeps_away and is_system(taint)),
         *_not_ready(_NOBODY, node, None),
-        *(refusal for refusal in _resources(_NOBODY, node, None) if not refusal.eligible),
+        *(refusal for refusal in _resources(_NOBODY, node, used) if not refusal.eligible),
     )
     return next(iter(refusals), None)
 

@@ -33,15 +33,15 @@ from scheduler.cache.known_pod import MAX_PROBLEM, KnownPod, read
 from scheduler.cache.nominated_pods import NominatedPods
 from scheduler.cache.port import MigNode, Object, WatchedKind, WatchedNode
 from scheduler.cache.queue_feed import QueueFeed
+from scheduler.cache.unmanaged_profiles import UnmanagedProfiles
+from scheduler.cache.used_amounts import UsedAmounts
 from scheduler.cache.waiting_pods import WaitingPods
 from scheduler.cooperative import STEP_S, paced
-from scheduler.kube_scheduler_config import managed_resources
 
 T = TypeVar("T")
 _log = structlog.get_logger("state")
 UNSEEN_S = 300.0  # how long a pod is known that only calls have shown; a watch is never so late
 MAX_UNSEEN = 10_000  # pods that only calls have shown
-MAX_WARNED = 256  # resources; reports may offer ever other ones
 _NO_STATUS = (b"", b"{}", b"null")  # a MigNode that its agent has made and not written yet
 
 
@@ -59,6 +59,7 @@ class ClusterCache:
         self.inventory = Inventory(by)
         self.pods: dict[str, KnownPod] = {}
         self.nodes: dict[str, NodeFacts] = {}  # of the nodes that the watch has shown
+        self.used = UsedAmounts()
         self.waiting = WaitingPods()
         self.nominated = NominatedPods()
         self.queue = PodQueue()
@@ -76,8 +77,7 @@ class ClusterCache:
         self._clock = clock
         self._compiler = CatalogueCompiler(step_s=step_s, clock=clock)
         self.on_request: Callable[[Request], None] | None = None  # told what each new pod asks for
-        self._managed = set(managed_resources())
-        self._warned = 0  # of resources that are not
+        self._unmanaged = UnmanagedProfiles()
 
     async def compile_catalogues(self) -> None:
         """Take in reports with new GPU models as these are compiled, until cancelled."""
@@ -99,6 +99,8 @@ class ClusterCache:
         if kind is WatchedKind.POD:
             async for uid, node in paced(self._unlisted(listing), self._step_s):
                 self._pod_gone(uid, node)
+            async for uid in paced(self.used.unlisted(_uids(listing)), self._step_s):
+                self.used.forget(uid)
         else:
             listed = {item.metadata.name for item in listing.items} | {left_out.name for left_out in listing.unreadable}
             for name in self._known(kind) - listed:
@@ -109,6 +111,7 @@ class ClusterCache:
                 self._take(item)
         if kind is WatchedKind.POD:
             await self._remember_waiting(listing)
+            self.used.complete = True
         if kind is WatchedKind.POD and not self._settled:
             self._settled = True
             self._watching_room(self.inventory.settle_reporters)
@@ -129,7 +132,7 @@ class ClusterCache:
         Not those with a Binding on its way, and not those that came after it was asked for: the extender goes on
         binding pods while a list is being made, and to forget one would give its place away a second time.
         """
-        listed = {item.metadata.uid for item in listing.items} | {left_out.uid for left_out in listing.unreadable}
+        listed = _uids(listing)
         held = {claim.uid: claim.node for claim in self.inventory.ledger if claim.state is not ClaimState.RESERVED}
         known = held.items() | {(pod.uid, pod.node) for pod in self.pods.values()}
         newcomers, self._newcomers = self._newcomers or (), None
@@ -208,7 +211,7 @@ class ClusterCache:
         before = self.inventory.report(report.node)
         if report.problem and (before is None or before.problem != report.problem):
             _log.warning("bad report", node=report.node, problem=report.problem)
-        self._warn_of_unmanaged(report)
+        self._unmanaged.look_at(report)
         left_out = self.inventory.conflicts(report.node)
         self._watching_room(lambda: self.inventory.observe(report, created))
         for gpu, problem in self.inventory.conflicts(report.node).items():
@@ -216,20 +219,9 @@ class ClusterCache:
                 _log.warning("GPUs left out", node=report.node, first=gpu, problem=problem)
                 break
 
-    def _warn_of_unmanaged(self, report: NodeReport) -> None:
-        """Say once per profile that kube-scheduler does not ask us about it: its pods would be placed blindly."""
-        offered = {p.resource for gpu in report.gpus if gpu.catalogue is not None for p in gpu.catalogue.profiles}
-        for resource in sorted(offered - self._managed)[: MAX_WARNED - self._warned]:
-            self._warned += 1
-            self._managed.add(resource)
-            _log.warning(
-                "profile not in the shipped managedResources; add it to kube-scheduler's configuration",
-                node=report.node,
-                resource=resource,
-            )
-
     def _take_pod(self, pod: Pod) -> None:
         meta = pod.metadata
+        self.used.see(pod)
         if not (pods.is_ours(pod) or pods.is_at_our_gate(pod) or meta.uid in self.pods):
             return
         if pod.is_over:
@@ -281,6 +273,7 @@ class ClusterCache:
         return now
 
     def _pod_gone(self, uid: str, node: str) -> None:
+        self.used.forget(uid)
         self._forget_pod(uid)
         self._watching_room(lambda: self.inventory.end(uid, node))
         if self.inventory.ledger.get(uid) is not None:
@@ -385,7 +378,17 @@ class ClusterCache:
 
     def closed_nodes(self) -> set[str]:
         """Nodes with usable GPUs that take no pods, or do not exist."""
-        return {name for name in self.inventory.fleet.rows if name in self._closed or name not in self.nodes}
+        return {name for name in self.inventory.fleet.rows if name in self._closed or self._takes_no_pod(name)}
+
+    def _takes_no_pod(self, name: str) -> bool:
+        """Whether a node does not exist, or has as many pods as it may."""
+        facts, used = self.nodes.get(name), self.used.of(name)
+        return facts is None or (used is not None and used.pods >= facts.allocatable.pods)
+
+
+def _uids(listing: Listing[Object]) -> set[str]:
+    """The objects of a list, those that cannot be read too."""
+    return {item.metadata.uid for item in listing.items} | {left_out.uid for left_out in listing.unreadable}
 
 
 def _is_cheap(catalogue: Catalogue) -> bool:

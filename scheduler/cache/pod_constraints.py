@@ -5,7 +5,8 @@
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 
-from allocator.eligibility import document
+from allocator.eligibility import amounts, document
+from allocator.eligibility.amounts import Amounts, ContainerQuantities
 from allocator.eligibility.constraints import PodConstraints
 from allocator.mig.profile import is_mig_resource
 from kubeclient.objects import Pod
@@ -42,6 +43,38 @@ def of(pod: Pod) -> PodConstraints | None:
     return _constraints(kept, _asked(containers), _asked(init), host_ports)
 
 
+def requests_of(pod: Pod) -> Amounts | None:
+    """What a pod asks of its node's CPU, memory, ephemeral storage and pods; None if that cannot be read."""
+    if not isinstance(pod, WatchedPod):
+        return None
+    spec = pod.spec
+    containers, init = (
+        (spec.containers, spec.init_containers or ()) if spec.measured is None else (spec.measured, spec.measured_init)
+    )
+    parts = tuple(
+        (name, bytes(raw))
+        for name, raw in (("resources", spec.resources), ("overhead", spec.overhead))
+        if raw is not NOTHING
+    )
+    too_large = spec.left_out and spec.measured is None
+    if too_large or len(containers) + len(init) > _MAX_CONTAINERS or sum(len(text) for _, text in parts) > MAX_TEXT:
+        return None
+    return _requests(parts, _asked(containers), _asked(init))
+
+
+@lru_cache(maxsize=1_024)  # of less than a KiB each
+def _requests(
+    parts: tuple[tuple[str, bytes], ...], containers: tuple[_Asked, ...], init: tuple[_Asked, ...]
+) -> Amounts | None:
+    part = document.pod_part(dict(parts))
+    if part is None:
+        return None
+    main, before = (_quantities(asked) for asked in (containers, init))
+    constraints = document.pod(part, main, before)
+    bad = any(what.startswith(amounts.UNREADABLE) for what in constraints.unjudged)
+    return None if bad else constraints.requests
+
+
 def _asked(containers: Iterable[WatchedContainer]) -> tuple[_Asked, ...]:
     return tuple(
         (
@@ -68,8 +101,12 @@ def _constraints(
     part = document.pod_part(dict(parts))
     if part is None:
         return document.unreadable_pod("which cannot be read")
-    main, before = (
-        [document.container_quantities(dict(limits), dict(requests), policy) for limits, requests, policy in asked]
-        for asked in (containers, init)
-    )
+    main, before = (_quantities(asked) for asked in (containers, init))
     return document.pod(part, main, before, host_ports=host_ports)
+
+
+def _quantities(of_containers: Iterable[_Asked]) -> list[ContainerQuantities]:
+    return [
+        document.container_quantities(dict(limits), dict(requests), policy)
+        for limits, requests, policy in of_containers
+    ]

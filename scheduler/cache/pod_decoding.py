@@ -22,6 +22,7 @@ from scheduler.cache.watched_pod import NOTHING, WatchedContainer, WatchedPod, W
 
 LARGE = 32_768  # bytes of a pod's text, from which on it is not decoded as it is; most have 5,000
 MAX_PART = 16_384  # bytes of one part of a large pod, such as its labels or one container's resources, to be looked at
+MAX_CONTAINERS = 131_072  # bytes of a large pod's containers, to be looked at for what they ask for
 
 _MIG = RESOURCE_PREFIX.encode()
 
@@ -59,6 +60,8 @@ class _Spec(msgspec.Struct, frozen=True, rename="camel"):
     priority: int | None = None
     scheduling_gates: msgspec.Raw = NOTHING
     active_deadline_seconds: int | None = None
+    resources: msgspec.Raw = NOTHING
+    overhead: msgspec.Raw = NOTHING
 
 
 class _Status(msgspec.Struct, frozen=True, rename="camel"):
@@ -116,6 +119,8 @@ def _large(pod: _Pod) -> Pod:
         contract.SLICES_ANNOTATION: ours.slices,
         MIRROR_ANNOTATION: ours.mirror,
     }
+    readable = all(map(_is_small, (spec.resources, spec.overhead))) and _measured(spec.init_containers) is not None
+    measured = _measured(spec.containers) if readable else None
     type_ = WatchedPod if _is_small(meta.labels) else UnlabelledPod
     return type_(
         Meta(
@@ -138,6 +143,10 @@ def _large(pod: _Pod) -> Pod:
             scheduling_gates=_gates(spec.scheduling_gates),
             active_deadline_seconds=spec.active_deadline_seconds,
             left_out=True,
+            resources=spec.resources if _is_small(spec.resources) else NOTHING,
+            overhead=spec.overhead if _is_small(spec.overhead) else NOTHING,
+            measured=measured,
+            measured_init=_measured(spec.init_containers) or (),
         ),
         PodStatus(
             pod.status.phase,
@@ -163,6 +172,20 @@ def _conditions(conditions: msgspec.Raw) -> tuple[PodCondition, ...] | None:
         return _DECODE_CONDITIONS(conditions)
     size = f"{memoryview(conditions).nbytes} bytes of conditions, too many to be read"
     return (PodCondition("PodScheduled", "Unknown", "", size),)
+
+
+def _measured(containers: msgspec.Raw) -> tuple[WatchedContainer, ...] | None:
+    """The containers with what they ask for; None if there is too much of that to be looked at."""
+    if memoryview(containers).nbytes > MAX_CONTAINERS:
+        return None
+    measured = []
+    for container in _DECODE_CONTAINERS(containers) or ():
+        asked = container.resources or _Resources()
+        if not (_is_small(asked.limits) and _is_small(asked.requests)):
+            return None
+        resources = Resources(_DECODE_QUANTITIES(asked.limits), _DECODE_QUANTITIES(asked.requests))
+        measured.append(WatchedContainer("", resources, container.restart_policy))
+    return tuple(measured)
 
 
 def _asking(containers: msgspec.Raw) -> Iterable[WatchedContainer]:

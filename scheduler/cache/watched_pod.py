@@ -18,7 +18,9 @@ class WatchedContainer(Container, frozen=True, rename="camel"):
 
 
 class WatchedSpec(PodSpec, frozen=True, rename="camel"):
-    """A pod's spec. `left_out` is set where the pod is too large for all its containers to be looked at."""
+    """A pod's spec. `left_out` is set where the pod is too large for all its containers to be looked at; `measured` are
+    then these containers with their resources alone, if those are few.
+    """
 
     containers: tuple[WatchedContainer, ...] = ()
     init_containers: tuple[WatchedContainer, ...] | None = None
@@ -31,6 +33,8 @@ class WatchedSpec(PodSpec, frozen=True, rename="camel"):
     resources: msgspec.Raw = NOTHING
     overhead: msgspec.Raw = NOTHING
     left_out: bool = False
+    measured: tuple[WatchedContainer, ...] | None = None
+    measured_init: tuple[WatchedContainer, ...] = ()
 
 
 class WatchedPod(Pod, frozen=True):

@@ -28,7 +28,7 @@ def judge_of(state: ClusterCache, pod: KnownPod) -> Judge | None:
     constraints = pod.constraints
     if constraints is None:
         return None
-    return lambda node: verdict.judge(constraints, state.nodes.get(node))
+    return lambda node: verdict.judge(constraints, state.nodes.get(node), state.used.of(node))
 
 
 def alike(pod: KnownPod) -> Hashable:

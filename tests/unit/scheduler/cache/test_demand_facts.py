@@ -10,8 +10,9 @@ from allocator.eligibility.amounts import Amounts
 from allocator.eligibility.node import Taint
 from allocator.placement import policy
 from allocator.request import Request
-from kubeclient.changes import Change, ChangeType
+from kubeclient.changes import Change, ChangeType, Listing
 from kubeclient.objects import Meta
+from scheduler import explain
 from scheduler.cache import pod_decoding
 from scheduler.cache.cluster_cache import ClusterCache
 from scheduler.cache.known_pod import KnownPod
@@ -126,7 +127,7 @@ def test_a_pod_counts_as_demand_once_its_gates_are_gone() -> None:
 
 
 async def test_a_snapshot_says_where_pods_may_run() -> None:
-    """A snapshot has each node's facts, why it takes no pods, and each pod's constraints; of labels those in use."""
+    """A snapshot has each node's facts, why it takes no pods, and each pod's constraints; labels once."""
     state = _cache(
         _node("n", {"pool": "a", "unused": "b"}),
         _node("cordoned", unschedulable=True),
@@ -140,7 +141,8 @@ async def test_a_snapshot_says_where_pods_may_run() -> None:
     assert closed == {"cordoned": "NodeUnschedulable", "n": "", "without": "NoNode"}
     (facts,) = (node.facts for node in saved.snapshot.nodes if node.name == "n")
     assert facts is not None
-    assert facts.labels == {"pool": "a"}
+    assert facts.labels == {"pool": "a", "unused": "b"}
+    assert text.count(b'"unused"') == 1
     assert saved.pods["uid-p"].constraints == state.pods["uid-p"].constraints
 
 
@@ -155,3 +157,22 @@ def test_gauges_tell_closed_nodes_apart() -> None:
     assert metrics.registry.get_sample_value("migsched_closed_nodes") == 2
     state.apply(WatchedKind.NODE, Change(ChangeType.MODIFIED, _node("cordoned"), "2"))
     assert state.closed_nodes() == {"without"}
+
+
+async def test_what_other_pods_use_decides_where_a_pod_may_run() -> None:
+    """Of 8 CPUs, others use 7: a pod of 2 may not run there, which explanations, snapshots and remedies know."""
+    waiting = _pod()
+    state = _cache(_node("n"), waiting)
+    state.apply(WatchedKind.MIG_NODE, Change(ChangeType.ADDED, mig_node("n", status_of("n")), "1"))
+    spec = {"nodeName": "n", "containers": [{"name": "c", "resources": {"requests": {"cpu": "7"}}}]}
+    other = _pod("other", spec=spec)
+    await state.replace(WatchedKind.POD, Listing((waiting, other), "2"))
+    explanation = explain.explain(state, state.pods["uid-p"])
+    assert explanation["ineligible"] == {"NodeResourcesFit": 1}
+    assert "2000m of cpu asked for, 1000m of 8000m left" in explanation["nodes"]["n"]
+    saved = snapshot_file.decode(b"".join(await Snapshots(state, MemoryCluster(MemoryServer())).text()))
+    assert saved.snapshot.nodes[0].used == Amounts(7000, 0, 0, 1)
+    state.apply(WatchedKind.POD, Change(ChangeType.DELETED, other, "3"))
+    explanation = explain.explain(state, state.pods["uid-p"])
+    assert explanation["ineligible"] == {}
+    assert "what other pods on the node use" not in explanation["not_looked_at"]

@@ -1,0 +1,62 @@
+"""UsedAmounts: what the pods of each node ask for of CPU, memory, ephemeral storage and pods; all pods, not ours alone.
+
+Kept for every bound pod of the cluster, so it is small: about 300 bytes each, most of them the pod's UID. As
+kube-scheduler counts, a pod that terminates still takes its part, and one that is over does not.
+"""
+
+import sys
+from collections.abc import Collection
+
+from allocator.eligibility.amounts import NOTHING, Amounts
+from kubeclient.objects import Pod
+from scheduler.cache import pod_constraints
+
+
+class UsedAmounts:
+    """The bound pods that a watch has shown, and what they ask for, summed by node."""
+
+    def __init__(self) -> None:
+        self._of_pod: dict[str, tuple[str, Amounts | None]] = {}
+        self._of_node: dict[str, Amounts] = {}
+        self._unread: dict[str, int] = {}  # nodes with pods whose requests cannot be read, and how many
+        self.complete = False  # whether a list has shown all pods
+
+    def __len__(self) -> int:
+        return len(self._of_pod)
+
+    def of(self, node: str) -> Amounts | None:
+        """What the pods of a node ask for; None where that is not known of all of them."""
+        return self._of_node.get(node, NOTHING) if self.complete and node not in self._unread else None
+
+    def see(self, pod: Pod) -> None:
+        """A pod as a watch shows it."""
+        uid, node = pod.metadata.uid, pod.spec.node_name
+        if not node or pod.is_over:
+            self.forget(uid)
+            return
+        now = (node, pod_constraints.requests_of(pod))
+        if self._of_pod.get(uid) != now:
+            self.forget(uid)
+            self._of_pod[uid] = (sys.intern(node), now[1])
+            self._add(now[0], now[1], 1)
+
+    def forget(self, uid: str) -> None:
+        """A pod is gone."""
+        known = self._of_pod.pop(uid, None)
+        if known is not None:
+            self._add(known[0], known[1], -1)
+
+    def unlisted(self, listed: Collection[str]) -> list[str]:
+        """The pods that a list does not show any more."""
+        return [uid for uid in self._of_pod if uid not in listed]
+
+    def _add(self, node: str, amounts: Amounts | None, sign: int) -> None:
+        if amounts is None:
+            self._unread[node] = self._unread.get(node, 0) + sign
+            if not self._unread[node]:
+                del self._unread[node]
+            return
+        before = self._of_node.pop(node, NOTHING)
+        after = before + amounts if sign > 0 else before - amounts
+        if after != NOTHING:
+            self._of_node[node] = after
