@@ -88,8 +88,10 @@ def sorted_nodes(nodes: Iterable[NodeView], sort: Sort) -> list[NodeView]:
 
 
 def totals(nodes: Sequence[NodeView]) -> str:
-    """One line: nodes, GPUs, slices and memory slices of what is shown."""
+    """One line: nodes, GPUs, slices and memory slices of what is shown; what is free on closed nodes apart."""
     gpus = [gpu for node in nodes for gpu in node.gpus]
+    closed = [node for node in nodes if node.closed]
+    apart = sum(free(gpu) for node in closed for gpu in node.gpus)
     used = sum(bool(gpu.occupants) for gpu in gpus)
     slices = sum(len(gpu.occupants) for gpu in gpus)
     ill = sum(bool(gpu.problem) for gpu in gpus) + sum(bool(node.problem) for node in nodes)
@@ -97,8 +99,10 @@ def totals(nodes: Sequence[NodeView]) -> str:
         _count(len(nodes), "node"),
         f"{_count(len(gpus), 'GPU')} ({used} used)",
         _count(slices, "slice"),
-        f"{sum(map(taken, gpus))} memory slices taken, {sum(map(free, gpus))} free",
+        f"{sum(map(taken, gpus))} memory slices taken, {sum(map(free, gpus)) - apart} free",
     ]
+    if closed:
+        parts.append(f"{apart} more on {_count(len(closed), 'node')} closed to new pods")
     return ", ".join([*parts, *([_count(ill, "problem")] if ill else [])])
 
 

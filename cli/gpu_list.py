@@ -37,6 +37,8 @@ def lines(
         map_.pad_right(max(0, slots - map_.cell_len))
         line.append_text(map_)
         line.append(f" {gpu_filter.free(gpu):>{_FREE}} ")
+        if node.closed and not gpu.problem:
+            line.append(f"closed: {node.closed.partition(':')[0]}  ", style="yellow")
         line.append_text(Text(gpu.problem, style="red") if gpu.problem else _owners(gpu, keys))
         drawn.append(line)
     for line in drawn:

@@ -1,6 +1,7 @@
 """The command line behind `__main__`: finds the command's module, and turns errors into one line and an exit code.
 
-Exit codes: 0 done, 1 the answer is no, 2 the input cannot be used or what it names does not answer; docs/cli.md.
+Exit codes: 0 done, 1 the answer is no, 2 the input cannot be used or what it names does not answer, 3 undecided;
+docs/cli.md.
 """
 
 import difflib
@@ -45,7 +46,10 @@ EXIT_1 = {  # what exit code 1 says, by command
     "repack": "there is no such plan",
     "bench": "a bound is broken, or a part failed",
 }
-_EXIT_CODES = "Exit codes: 0 done; {one}2 the input cannot be used, or what it names does not answer; 130 Ctrl-C."
+UNDECIDED = ("capacity", "plan", "repack")  # commands that end with 3 where the answer is open
+_EXIT_CODES = (
+    "Exit codes: 0 done; {one}2 the input cannot be used, or what it names does not answer; {three}130 Ctrl-C."
+)
 
 _CLOSED_PIPE = 1  # the library's code for it
 _NOT_WRITTEN = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG})
@@ -101,7 +105,8 @@ def load(name: str) -> Any:
 def exit_codes(name: str = "") -> str:
     """The line about exit codes in a command's help."""
     one = f"1 {EXIT_1[name]}; " if name in EXIT_1 else "" if name else "1 the answer is no; "
-    return _EXIT_CODES.format(one=one)
+    three = "3 undecided: neither found nor proven impossible; " if not name or name in UNDECIDED else ""
+    return _EXIT_CODES.format(one=one, three=three)
 
 
 def _hide_types_of_switches(command: Any) -> None:

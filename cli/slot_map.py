@@ -101,6 +101,8 @@ def _panel(node: NodeView, colour: Mapping[str, Shades], keys: Mapping[str, str]
         rows.append(row)
     if node.problem:
         rows.append(Text(node.problem, style="red"))
+    if node.closed:
+        rows.append(Text("closed to new pods", style="yellow"))
     return Panel(Group(*rows), title=node.name, title_align="left", box=box.ROUNDED, border_style="dim", expand=False)
 
 

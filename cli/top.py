@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Annotated
 
 import msgspec
@@ -14,7 +15,7 @@ from rich.text import Text
 from allocator import errors
 from allocator.claims import contract, inventory, node_document, snapshot
 from allocator.claims.snapshot import NodeView
-from cli import api_client, flags, gpu_filter, output, slot_map
+from cli import api_client, documents, flags, gpu_filter, output, slot_map
 from cli.gpu_filter import GpuFilter, Sort
 from cli.output import Format
 
@@ -24,6 +25,7 @@ def top(
     mig_nodes: Annotated[
         bool, typer.Option("--mig-nodes", help="Read the agents' MigNodes of the cluster instead of asking the API.")
     ] = False,
+    saved: documents.SnapshotFile = None,
     node: Annotated[list[str] | None, typer.Option(help="Only this node; may be repeated.")] = None,
     model: Annotated[list[str] | None, typer.Option(help="Only GPUs of this model; may be repeated.")] = None,
     profile: Annotated[
@@ -43,7 +45,8 @@ def top(
     Example: migsched top --watch --used --sort full
     """
     wanted = GpuFilter(tuple(node or ()), tuple(model or ()), tuple(profile or ()), namespace or "", used)
-    with _source(api_url, mig_nodes=mig_nodes) as ask:
+    _check_snapshot(saved, mig_nodes=mig_nodes, watch=watch)
+    with _source(api_url, saved, mig_nodes=mig_nodes) as ask:
         if watch:
             _check_terminal(form)
             from cli import top_screen  # only where there is a terminal
@@ -70,9 +73,21 @@ def _check_terminal(form: Format) -> None:
         raise errors.SettingsError("watch", "true", "needs a terminal; leave it out to print once")
 
 
+def _check_snapshot(file: Path | None, *, mig_nodes: bool, watch: bool) -> None:
+    """Raise SettingsError for flags that contradict a snapshot file."""
+    for flag, given in (("mig-nodes", mig_nodes), ("watch", watch)):
+        if file is not None and given:
+            raise errors.SettingsError(flag, "true", "looks at a cluster as it is: leave it out, or --snapshot")
+
+
 @contextlib.contextmanager
-def _source(address: api_client.Address, *, mig_nodes: bool) -> Iterator[Callable[[], list[NodeView]]]:
+def _source(
+    address: api_client.Address, file: Path | None, *, mig_nodes: bool
+) -> Iterator[Callable[[], list[NodeView]]]:
     """A function that asks for all nodes, each time anew."""
+    if file is not None:
+        yield lambda: list(documents.snapshot(file, address).snapshot.nodes)
+        return
     if mig_nodes:
         yield lambda: asyncio.run(_from_cluster(address))
         return
@@ -120,5 +135,5 @@ def _numbers(node: NodeView) -> tuple[str, str, str, str]:
 
 
 def _problem(node: NodeView) -> str:
-    bad = [f"GPU {gpu.index}: {gpu.problem}" for gpu in node.gpus if gpu.problem]
-    return "; ".join([node.problem] if node.problem else bad)
+    bad = [node.problem] if node.problem else [f"GPU {gpu.index}: {gpu.problem}" for gpu in node.gpus if gpu.problem]
+    return "; ".join([f"closed to new pods: {node.closed}", *bad] if node.closed else bad)

@@ -15,7 +15,6 @@ from allocator.claims import snapshot
 from allocator.claims.disruption_budget import DisruptionBudget
 from allocator.claims.snapshot import NodeView
 from allocator.claims.snapshot_file import PodFacts, Writer
-from allocator.eligibility import verdict
 from allocator.mig.catalogue import Catalogue
 from scheduler import cooperative
 from scheduler.cache import budgets
@@ -57,7 +56,7 @@ class Snapshots:
     def _node(self, view: NodeView) -> NodeView:
         """A node with what decides which pods it takes."""
         facts, used = self._state.nodes.get(view.name), self._state.used.of(view.name)
-        return replace(view, facts=facts, closed=str(verdict.closed(facts, used) or ""), used=used)
+        return replace(view, facts=facts, closed=self._state.why_closed(view.name), used=used)
 
     async def catalogues(self) -> dict[str, Catalogue]:
         """The GPU models that the cluster has, by name."""

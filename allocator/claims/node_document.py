@@ -15,7 +15,8 @@ _GPU_FIELDS = ("uuid", "index", "product", "model", "memory_slices", "mask", "pr
 
 def encode(node: NodeView) -> dict[str, Any]:
     """A node as plain values."""
-    return {"name": node.name, "problem": node.problem, "gpus": [_gpu_document(gpu) for gpu in node.gpus]}
+    gpus = [_gpu_document(gpu) for gpu in node.gpus]
+    return {"name": node.name, "problem": node.problem, "closed": node.closed, "gpus": gpus}
 
 
 def _gpu_document(gpu: GpuView) -> dict[str, Any]:
@@ -34,8 +35,9 @@ def _gpu_document(gpu: GpuView) -> dict[str, Any]:
 
 
 def decode(node: Mapping[str, Any]) -> NodeView:
-    """The node that `encode` wrote. Raises KeyError for a field that is missing."""
-    return NodeView(node["name"], tuple(_gpu_of(node["name"], gpu) for gpu in node["gpus"]), node["problem"])
+    """The node that `encode` wrote. Raises KeyError for a field that is missing; `closed` is newer than the others."""
+    gpus = tuple(_gpu_of(node["name"], gpu) for gpu in node["gpus"])
+    return NodeView(node["name"], gpus, node["problem"], closed=node.get("closed", ""))
 
 
 def _gpu_of(node: str, gpu: Mapping[str, Any]) -> GpuView:

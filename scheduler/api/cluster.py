@@ -5,6 +5,7 @@ is of one moment.
 """
 
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -31,7 +32,8 @@ def add(app: FastAPI, context: Context) -> None:
             async for name in paced(sorted(seen.node for seen in state.inventory.reports())):
                 seen = state.inventory.report(name)
                 if seen is not None:  # it may be gone by now
-                    yield node_document.encode(snapshot.view(state.inventory, seen))
+                    view = replace(snapshot.view(state.inventory, seen), closed=state.why_closed(name))
+                    yield node_document.encode(view)
 
         return await _array(each())
 

@@ -46,6 +46,7 @@ class NodeModel(_Answer):
 
     name: str
     problem: str
+    closed: str = Field(description="why it takes no new pods, or empty")
     gpus: list[GpuModel]
 
 

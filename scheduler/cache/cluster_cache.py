@@ -380,6 +380,10 @@ class ClusterCache:
         """Nodes with usable GPUs that take no pods, or do not exist."""
         return {name for name in self.inventory.fleet.rows if name in self._closed or self._takes_no_pod(name)}
 
+    def why_closed(self, name: str) -> str:
+        """Why a node takes no new pods, in words; empty where it takes some."""
+        return str(verdict.closed(self.nodes.get(name), self.used.of(name)) or "")
+
     def _takes_no_pod(self, name: str) -> bool:
         """Whether a node does not exist, or has as many pods as it may."""
         facts, used = self.nodes.get(name), self.used.of(name)

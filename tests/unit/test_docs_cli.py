@@ -39,6 +39,7 @@ def test_the_help_of_each_command_can_be_read_on_a_small_terminal(
     assert lines[0].strip().startswith(f"Usage: migsched {command}")
     said = " ".join(" ".join(lines[-4:]).split())
     assert f"Exit codes: 0 done; {'1 ' + main.EXIT_1[command] if command in main.EXIT_1 else '2 the input'}" in said
+    assert ("3 undecided" in said) == (command in main.UNDECIDED)
 
 
 @pytest.mark.parametrize("flag", ["--kubeconfig", "--context", "--scheduler-namespace", "--api-url"])

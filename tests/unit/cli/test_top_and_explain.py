@@ -187,3 +187,26 @@ def test_top_shows_what_is_asked_for(migsched: CommandLine) -> None:
         refused = migsched.run("top", "--api-url", url, "--watch")
     assert (refused.code, refused.out) == (2, "")
     assert "--watch: 'true': needs a terminal" in refused.err
+
+
+CORDONED = {"name": "n3", "problem": "", "gpus": [GPU | {"uuid": "GPU-3"}], "closed": "NodeUnschedulable: cordoned"}
+
+
+def test_top_counts_closed_nodes_apart(migsched: CommandLine) -> None:
+    """A node that takes no pods says why, and what is free there is no room: the totals count it apart."""
+    with serving({"/api/v1/nodes": (200, [*NODES, CORDONED])}) as url:
+        outcome = migsched.run("top", "--api-url", url)
+    assert "closed to new pods: NodeUnschedulable: cordoned" in " ".join(outcome.out.split())
+    assert "8 memory slices taken, 4 free, 4 more on 1 node closed to new pods" in outcome.out
+    assert "4 free, 1 problem" not in outcome.out
+
+
+def test_top_looks_at_a_snapshot_file(migsched: CommandLine) -> None:
+    """With --snapshot no scheduler is asked; what only a cluster can be asked is refused beside it."""
+    cluster = "docs/examples/cluster.json"
+    outcome = migsched.run("top", "--snapshot", cluster, "-o", "json")
+    assert (outcome.code, [node["name"] for node in json.loads(outcome.out)]) == (0, ["gpu-1", "gpu-2"])
+    for flag in ("--watch", "--mig-nodes"):
+        refused = migsched.run("top", "--snapshot", cluster, flag)
+        assert refused.code == 2
+        assert "--snapshot" in refused.err
