@@ -172,3 +172,4 @@ class PlanAnswer(AnswerPart, kw_only=True, frozen=True):
     headroom: dict[str, Headroom]
     stranded_memory_slices: int
     mig_parted: Annotated[str, Meta(description="a configuration file for NVIDIA's MIG manager")]
+    notes: Annotated[list[str], Meta(description="what of a cluster is left out")] | UnsetType = UNSET

@@ -14,7 +14,7 @@ from allocator.claims.snapshot import Snapshot
 from allocator.eligibility.amounts import Amounts
 from allocator.eligibility.node import NodeFacts
 from cli import answers
-from tests.unit.cli.command_line import CommandLine
+from tests.unit.cli.command_line import CommandLine, serving
 
 ROOT = Path(__file__).parents[3]
 CLUSTER = str(ROOT / "docs" / "examples" / "cluster.json")
@@ -129,6 +129,23 @@ def test_a_manifest_s_replicas_go_where_their_pods_may_run(migsched: CommandLine
     assert (ended.code, answer["requests"]["fit"]) == (1, False)
     table = migsched.run("capacity", "--manifest", str(asked), "--snapshot", str(kept)).out
     assert "1 NodeAffinity" in table
+
+
+def test_a_plan_for_a_cluster_pins_what_it_has(migsched: CommandLine, asked: Path) -> None:
+    """The GPUs of a snapshot stay as they are cut, and what a demand needs beyond them is new."""
+    asked.write_text("{demand: {7g.40gb: 2}}")
+    ended = migsched.run("plan", str(asked), "--snapshot", CLUSTER, "-o", "json")
+    answer = json.loads(ended.out)
+    assert (ended.code, answer["gpus"], answer["new_gpus"]) == (0, {"a100-40gb": 5}, {"a100-40gb": 2})
+    assert sum(slice_.get("pinned", False) for layout in answer["layouts"] for slice_ in layout["slices"]) >= 5
+    with serving({"/api/v1/snapshot": (200, Path(CLUSTER).read_bytes())}) as url:
+        assert json.loads(migsched.run("plan", str(asked), "--live", "--api-url", url, "-o", "json").out) == answer
+    asked.write_text("{fleet: [{model: a100-40gb, count: 3}], demand: {7g.40gb: 2}}")
+    assert migsched.run("plan", str(asked), "--snapshot", CLUSTER).code == 1
+    asked.write_text("{pinned: [{model: a100-40gb, slices: []}], demand: {7g.40gb: 2}}")
+    refused = migsched.run("plan", str(asked), "--snapshot", CLUSTER)
+    assert (refused.code, "pinned" in refused.err) == (2, True)
+    assert migsched.run("plan", str(asked), "--snapshot", CLUSTER, "--live").code == 2
 
 
 def test_a_manifest_without_slices_is_refused(migsched: CommandLine, asked: Path) -> None:
