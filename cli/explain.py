@@ -1,6 +1,7 @@
 """`migsched explain`: where a pod's slices are, or why it is pending and what would help; of all that wait, a list."""
 
 from collections import Counter
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -9,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from allocator import errors
-from cli import api_client, output, pending_list, remedies
+from cli import api_client, documents, output, pending_list, remedies
 from cli.output import Format
 from cli.pending_list import Namespace
 
@@ -31,6 +32,7 @@ def explain(
     ] = "",
     every: Annotated[bool, typer.Option("--all", help="All pods that wait, as migsched pending lists them.")] = False,
     namespace: Namespace = "",
+    snapshot: documents.SnapshotFile = None,
     remedy: Annotated[bool, typer.Option(help="Search for the cheapest remedy of a pod that finds no room.")] = True,
     remedy_s: Annotated[float, typer.Option(min=0.1, max=60, help="How long moves are searched, in seconds.")] = 4.0,
     api_url: api_client.ApiUrl = api_client.DEFAULT_URL,
@@ -45,12 +47,21 @@ def explain(
     kind, slash, name = pod.partition("/")
     if every or (slash and kind.lower() in _SERVICES):
         service = f"{_SERVICES[kind.lower()]}/{name}" if slash else ""
-        answer = pending_list.ask(api_url, namespace=namespace, service=service)
+        answer = _all(api_url, snapshot, namespace, service)
         if service and not answer["pending"] + answer["placed"]:
             raise api_client.NotThereError(f"{pod}: no MIG pod of it is known{f' in {namespace}' if namespace else ''}")
         output.show(form, lambda: answer, lambda: pending_list.table(answer, service or "the cluster"))
         raise typer.Exit(1 if answer["pending"] else 0)
-    _explain_pod(api_url, _pod(pod, namespace), form, remedy_s if remedy else None)
+    _explain_pod(api_url, snapshot, _pod(pod, namespace), form, remedy_s if remedy else None)
+
+
+def _all(api_url: api_client.Address, snapshot: Path | None, namespace: str, service: str) -> dict[str, Any]:
+    """The pods that wait, in a cluster or in a snapshot file."""
+    if snapshot is None:
+        return pending_list.ask(api_url, namespace=namespace, service=service)
+    from cli import snapshot_explain  # slow to load
+
+    return snapshot_explain.of_all(documents.snapshot(snapshot, api_url), namespace, service, pending_list.LIMIT)
 
 
 def _pod(pod: str, namespace: str) -> str:
@@ -63,10 +74,18 @@ def _pod(pod: str, namespace: str) -> str:
     return f"{namespace}/{pod}" if namespace and "/" not in pod else pod
 
 
-def _explain_pod(api_url: api_client.Address, pod: str, form: Format, remedy_s: float | None) -> None:
-    answer = api_client.get(api_url, "/api/v1/explain", _fields, pod=pod)
-    if remedy_s is not None and answer["phase"] == "pending" and answer.get("code") in _NO_ROOM:
-        answer["remedy"] = remedies.ask(api_url, f"{answer['namespace']}/{answer['pod']}", remedy_s)
+def _explain_pod(
+    api_url: api_client.Address, snapshot: Path | None, pod: str, form: Format, remedy_s: float | None
+) -> None:
+    if snapshot is not None:
+        from cli import snapshot_explain  # slow to load
+
+        saved = documents.snapshot(snapshot, api_url)
+        answer = _fields(snapshot_explain.of_pod(saved, pod, remedy_s, _NO_ROOM))
+    else:
+        answer = api_client.get(api_url, "/api/v1/explain", _fields, pod=pod)
+        if remedy_s is not None and answer["phase"] == "pending" and answer.get("code") in _NO_ROOM:
+            answer["remedy"] = remedies.ask(api_url, f"{answer['namespace']}/{answer['pod']}", remedy_s)
     output.show(form, lambda: answer, lambda: _table(answer))
     if answer["phase"] != "bound":
         raise typer.Exit(1)

@@ -14,11 +14,12 @@ from allocator import errors
 from allocator.claims import snapshot
 from allocator.claims.disruption_budget import DisruptionBudget
 from allocator.claims.snapshot import NodeView
-from allocator.claims.snapshot_file import PodFacts, Writer
+from allocator.claims.snapshot_file import PodFacts, WaitingFacts, Writer
 from allocator.mig.catalogue import Catalogue
 from scheduler import cooperative
 from scheduler.cache import budgets
 from scheduler.cache.cluster_cache import ClusterCache
+from scheduler.cache.known_pod import KnownPod
 from scheduler.cache.port import Cluster
 from scheduler.cooperative import STEP_S, paced
 
@@ -48,8 +49,7 @@ class Snapshots:
         async for pod in paced(tuple(self._state.pods.values()), self._step_s):
             if pod.node:  # of others no labels are kept, and nobody disrupts them
                 groups.add(pod)
-            facts = PodFacts(pod.movable, pod.priority, pod.service, pod.constraints, pod.terminating)
-            yield writer.pod(pod.uid, facts)
+            yield writer.pod(pod.uid, self._facts(pod))
         covered, notes = await self._budgets(groups)
         yield writer.tail(covered, notes)
 
@@ -57,6 +57,15 @@ class Snapshots:
         """A node with what decides which pods it takes."""
         facts, used = self._state.nodes.get(view.name), self._state.used.of(view.name)
         return replace(view, facts=facts, closed=self._state.why_closed(view.name), used=used)
+
+    def _facts(self, pod: KnownPod) -> PodFacts:
+        """What is known of a pod; of one without a node, what it waits for."""
+        waiting, facts = None, pod.scheduling
+        if not pod.node and pod.request and self._state.inventory.ledger.get(pod.uid) is None:
+            scheduler = "" if self._state.waiting.is_ours(facts.scheduler) else facts.scheduler
+            name = f"{pod.namespace}/{pod.name}"
+            waiting = WaitingFacts(name, tuple(pod.request.counts), facts.created, facts.gates, scheduler)
+        return PodFacts(pod.movable, pod.priority, pod.service, pod.constraints, pod.terminating, waiting)
 
     async def catalogues(self) -> dict[str, Catalogue]:
         """The GPU models that the cluster has, by name."""

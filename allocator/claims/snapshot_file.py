@@ -36,9 +36,22 @@ _Count = Annotated[int, msgspec.Meta(ge=0, le=4096)]
 
 
 @dataclass(frozen=True, slots=True)
+class WaitingFacts:
+    """Of a pod without a node: `namespace/name`, the slices that it asks for, when it was created, its gates, and its
+    scheduler where that is not one of ours.
+    """
+
+    name: str
+    profiles: tuple[tuple[str, int], ...]
+    created: str = ""
+    gates: tuple[str, ...] = ()
+    scheduler: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class PodFacts:
     """What a planner must know of a pod beside its slices: may it be restarted, how important is it, whose is it, on
-    which nodes may it run (None where that is not known), and is it on its way out.
+    which nodes may it run (None where that is not known), is it on its way out, and what it asks for while it waits.
     """
 
     movable: bool = False
@@ -46,6 +59,7 @@ class PodFacts:
     service: str = ""  # what owns it, such as `Deployment/chat`; empty for a pod of its own
     constraints: PodConstraints | None = None
     terminating: bool = False
+    waiting: WaitingFacts | None = None
 
     @property
     def asked(self) -> Amounts:
@@ -102,6 +116,7 @@ class _Pod(msgspec.Struct, frozen=True):
     service: str = ""
     constraints: int | UnsetType = UNSET  # an index of the file's constraints
     terminating: bool | UnsetType = UNSET
+    waiting: WaitingFacts | UnsetType = UNSET
 
 
 class _File(msgspec.Struct, frozen=True):
@@ -167,7 +182,8 @@ class Writer:
         index: int | UnsetType = UNSET
         if facts.constraints is not None:
             index = self._constraints.setdefault(facts.constraints, len(self._constraints))
-        wire = _Pod(facts.movable, facts.priority, facts.service, index, facts.terminating or UNSET)
+        unset_unless = (facts.terminating or UNSET, facts.waiting or UNSET)
+        wire = _Pod(facts.movable, facts.priority, facts.service, index, *unset_unless)
         return self._next(msgspec.json.encode(uid) + b": " + msgspec.json.encode(wire))
 
     def tail(self, budgets: Sequence[DisruptionBudget] = (), notes: Sequence[str] = ()) -> bytes:
@@ -289,7 +305,8 @@ def _pod(uid: str, wire: _Pod, constraints: Sequence[PodConstraints]) -> PodFact
             f"snapshot file: pods: {uid}: constraints", index, "is not among the file's constraints"
         )
     asked = None if index is UNSET else constraints[index]
-    return PodFacts(wire.movable, wire.priority, wire.service, asked, wire.terminating is True)
+    waiting = None if wire.waiting is UNSET else wire.waiting
+    return PodFacts(wire.movable, wire.priority, wire.service, asked, wire.terminating is True, waiting)
 
 
 def _gpu(node: str, wire: _Gpu, catalogues: Mapping[str, Catalogue]) -> GpuView:

@@ -34,11 +34,14 @@ class UsedAmounts:
         if not node or pod.is_over:
             self.forget(uid)
             return
-        now = (node, pod_constraints.requests_of(pod))
-        if self._of_pod.get(uid) != now:
+        self.put(uid, node, pod_constraints.requests_of(pod))
+
+    def put(self, uid: str, node: str, amounts: Amounts | None) -> None:
+        """A pod on a node asks for so much; None if that cannot be read."""
+        if self._of_pod.get(uid) != (node, amounts):
             self.forget(uid)
-            self._of_pod[uid] = (sys.intern(node), now[1])
-            self._add(now[0], now[1], 1)
+            self._of_pod[uid] = (sys.intern(node), amounts)
+            self._add(node, amounts, 1)
 
     def forget(self, uid: str) -> None:
         """A pod is gone."""

@@ -2,11 +2,16 @@
 
 import json
 import socket
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from allocator.claims import snapshot_file
+from allocator.claims.snapshot_file import PodFacts, WaitingFacts
+from tests.clusters import cluster
 from tests.unit.cli.command_line import CommandLine, serving
 
 SLICE = {
@@ -210,3 +215,47 @@ def test_top_looks_at_a_snapshot_file(migsched: CommandLine) -> None:
         refused = migsched.run("top", "--snapshot", cluster, flag)
         assert refused.code == 2
         assert "--snapshot" in refused.err
+
+
+def _saved(tmp_path: Path) -> str:
+    """A snapshot file: a GPU whose free memory slices stand apart, three pods on it, and three that wait."""
+    waits = {
+        "fits": PodFacts(waiting=WaitingFacts("default/fits", (("1g.5gb", 1),))),
+        "wide": PodFacts(waiting=WaitingFacts("default/wide", (("2g.10gb", 1),)), service="Deployment/wide"),
+        "gated": PodFacts(waiting=WaitingFacts("default/gated", (("1g.5gb", 1),), gates=("a.io/gate",))),
+    }
+    built = cluster().node("n1").gpu().pod("train", "1g.5gb@1").pod("b", "1g.5gb@3").pod("c", "1g.5gb@5")
+    saved = built.saved()
+    file = tmp_path / "saved.json"
+    file.write_text(snapshot_file.encode(replace(saved, pods={**saved.pods, **waits})))
+    return str(file)
+
+
+def test_explain_looks_at_a_snapshot_file(migsched: CommandLine, tmp_path: Path) -> None:
+    """Pods of a file are explained as those of a cluster: bound, with room, without it and why, gated."""
+    saved = _saved(tmp_path)
+
+    def said(pod: str) -> dict[str, Any]:
+        ended = migsched.run("explain", pod, "--snapshot", saved, "-o", "json")
+        answer: dict[str, Any] = json.loads(ended.out)
+        assert ended.code == (0 if answer["phase"] == "bound" else 1)
+        return answer
+
+    assert (said("default/train")["node"], said("train")["code"]) == ("n1", "ready")
+    assert said("train")["slices"][0]["profile"] == "1g.5gb"
+    assert said("fits")["code"] == "has_room"
+    wide = said("wide")
+    assert (wide["code"], wide["counts"]) == ("fragmented", {"fragmented": 1})
+    assert wide["remedy"]["cheapest"] is not None
+    assert said("gated")["code"] == "gated"
+    ended = migsched.run("explain", "nobody", "--snapshot", saved)
+    assert (ended.code, "no pod with slices" in ended.err) == (2, True)
+
+
+def test_explain_lists_a_snapshot_s_waiting_pods(migsched: CommandLine, tmp_path: Path) -> None:
+    """--all and an owner are answered from a file too."""
+    saved = _saved(tmp_path)
+    answer = json.loads(migsched.run("explain", "--all", "--snapshot", saved, "-o", "json").out)
+    assert (answer["pending"], answer["placed"]) == (3, 3)
+    answer = json.loads(migsched.run("explain", "deployment/wide", "--snapshot", saved, "-o", "json").out)
+    assert [pod["code"] for pod in answer["pods"]] == ["fragmented"]

@@ -6,6 +6,7 @@ import msgspec
 import pytest
 
 from allocator.claims import snapshot_file
+from allocator.claims.snapshot_file import WaitingFacts
 from allocator.eligibility.amounts import Amounts
 from allocator.eligibility.node import Taint
 from allocator.placement import policy
@@ -171,6 +172,9 @@ async def test_what_other_pods_use_decides_where_a_pod_may_run() -> None:
     assert explanation["ineligible"] == {"NodeResourcesFit": 1}
     assert "2000m of cpu asked for, 1000m of 8000m left" in explanation["nodes"]["n"]
     saved = snapshot_file.decode(b"".join(await Snapshots(state, MemoryCluster(MemoryServer())).text()))
+    told = WaitingFacts("default/p", (("1g.5gb", 1),), scheduler="migsched")  # nobody of that name has called
+    assert saved.pods["uid-p"].waiting == told
+    assert saved.pods["uid-other"].waiting is None
     assert saved.snapshot.nodes[0].used == Amounts(7000, 0, 0, 1)
     state.apply(WatchedKind.POD, Change(ChangeType.DELETED, other, "3"))
     explanation = explain.explain(state, state.pods["uid-p"])
