@@ -5,9 +5,10 @@ Allocate the files that it names are looked at again, some forty `stat` calls, a
 toolkit is asked anew. While it cannot answer there are no edits at all: better no container than one without CUDA.
 """
 
+import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import structlog
@@ -53,6 +54,8 @@ class DriverFiles:
         self._common: CommonEdits | None = None
         self._print: _Print | None = None
         self._asked_at = 0.0
+        self._folders = tuple(str(root.seen / name) for name in DIRECTORIES)
+        self._watched: tuple[str, ...] = ()  # what the common edits name, as it is seen here
         self._trouble = _NOT_LOOKED
 
     @property
@@ -82,42 +85,35 @@ class DriverFiles:
             if self._is_current():
                 return
             before, self._common = self._common, None
-            self._print, self._asked_at = self._look(None), self._clock()
+            self._watched = ()
+            self._print, self._asked_at = self._look(), self._clock()
             try:
                 common = self._describer.describe()
-                self._refuse_missing(common)
+                watched = self._seen(common)
             except (ToolkitError, CommonEditsError) as error:
                 self._fail(str(error))
                 return
-            self._print = self._look(common)
+            self._watched = watched
+            self._print = self._look()
             self._common = common
             self._trouble = _NOT_LOOKED
             if common != before:
                 _log.info("driver files", mounts=len(common.edits["mounts"]), hooks=len(common.edits.get("hooks", ())))
 
     def _is_current(self) -> bool:
-        if self._print is None:
-            return False
-        if self._common is None:
-            return self._clock() - self._asked_at < self._retry_s and self._print == self._look(None)
-        return self._print == self._look(self._common)
+        waits = self._common is None and self._clock() - self._asked_at >= self._retry_s
+        return not waits and self._print == self._look()
 
     def _fail(self, trouble: str) -> None:
         if trouble != self._trouble:
             _log.warning("the driver's files are not known; no container is given a GPU", error=trouble)
         self._trouble = trouble
 
-    def _refuse_missing(self, common: CommonEdits) -> None:
-        for path, state in self._states(common):
-            if state is None:
-                raise ToolkitError(f"the toolkit names {path}, which is not there; is the driver being replaced?")
-
-    def _look(self, common: CommonEdits | None) -> _Print:
+    def _look(self) -> _Print:
         """The driver's version, the folders that may hold its libraries, and the state of the files named. A folder's
         time changes with what is in it, so a library that is added is noticed too.
         """
-        folders = tuple(_state(self.root.seen / name) for name in DIRECTORIES)
-        return (self._version(), folders, () if common is None else tuple(self._states(common)))
+        return (self._version(), *map(_state, self._folders), *map(_state, self._watched))
 
     def _version(self) -> str:
         try:
@@ -125,20 +121,24 @@ class DriverFiles:
         except OSError:
             return ""
 
-    def _states(self, common: CommonEdits) -> Iterator[tuple[str, object | None]]:
-        """The files that a container's start needs, as far as they can be seen here, each with its state."""
-        for path in common.mounted:
-            here = self.root.here(Path(path))
-            if here is not None:
-                yield path, _state(here)
-        for path in common.hooks:
-            yield path, _state(self.root.here(Path(path)) or Path(path))
+    def _seen(self, common: CommonEdits) -> tuple[str, ...]:
+        """The files that a container's start needs, by their paths here, as far as they can be seen.
+
+        Raises ToolkitError where one is missing.
+        """
+        mounted = ((path, self.root.here(Path(path))) for path in common.mounted)
+        hooks = ((path, self.root.here(Path(path)) or Path(path)) for path in common.hooks)
+        seen = {path: str(here) for path, here in (*mounted, *hooks) if here is not None}
+        for path, here in seen.items():
+            if _state(here) is None:
+                raise ToolkitError(f"the toolkit names {path}, which is not there; is the driver being replaced?")
+        return tuple(seen.values())
 
 
-def _state(path: Path) -> object | None:
+def _state(path: str) -> object | None:
     """What tells a file from another at the same path; None if it is gone."""
     try:
-        status = path.stat()
+        status = os.stat(path)  # noqa: PTH116  # dozens at each step
     except OSError:
         return None
     return (status.st_ino, status.st_size, status.st_mtime_ns)
