@@ -70,7 +70,8 @@ def _fill(
         if wanted < nodes:
             start = (int(looked_at[-1]) + 1) % nodes
         node = int(looked_at[losses[name][looked_at].argmin()])
-        (part,) = fitting.place([(kind, state) for state in states[node]], (name,), by) or ()
+        request = Request((SliceRequest("", name),))
+        (part,) = fitting.place([(kind, state) for state in states[node]], request, by) or ()
         states[node][part.gpu] = int(kind.step[states[node][part.gpu], kind.placement_index[part.placement]])
         used += size
         fleet.put(str(node), [(kind, state) for state in states[node]])

@@ -130,4 +130,9 @@ class Node(msgspec.Struct, frozen=True):
     """A v1.Node, in part."""
 
     metadata: Meta
+
+
+class NodeWithStatus(Node, frozen=True):
+    """A v1.Node with its status, in part."""
+
     status: NodeStatus = NodeStatus()

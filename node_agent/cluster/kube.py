@@ -18,7 +18,7 @@ from allocator import errors
 from allocator.claims import contract
 from kubeclient import kube, timestamps
 from kubeclient.changes import Change, Listing
-from kubeclient.objects import Node
+from kubeclient.objects import Node, NodeWithStatus
 from node_agent.cluster.access import Right
 from node_agent.cluster.node_pod import NodePod
 from node_agent.cluster.port import PodEvent
@@ -71,9 +71,9 @@ class KubeClient:
         """Changes of a node's pods until the server ends the watch. GoneError if the version is too old."""
         return self._connection.watch(_PODS, _POD, resource_version, _of_node(node))
 
-    async def node(self, name: str) -> Node:
+    async def node(self, name: str) -> NodeWithStatus:
         """The node."""
-        return await self._connection.get(_path(_NODES, name), Node)
+        return await self._connection.get(_path(_NODES, name), NodeWithStatus)
 
     async def list_node(self, name: str) -> Listing[Node]:
         """The node alone, to be watched from there."""

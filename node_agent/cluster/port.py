@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from kubeclient.changes import Change, Listing
-from kubeclient.objects import Node
+from kubeclient.objects import Node, NodeWithStatus
 from node_agent.cluster.node_pod import NodePod
 
 
@@ -33,7 +33,7 @@ class Cluster(Protocol):
     def watch_pods(self, node: str, resource_version: str) -> AsyncIterator[Change[NodePod]]:
         """Changes of a node's pods until the server ends the watch. GoneError if the version is too old."""
 
-    async def node(self, name: str) -> Node:
+    async def node(self, name: str) -> NodeWithStatus:
         """The node."""
 
     async def list_node(self, name: str) -> Listing[Node]:

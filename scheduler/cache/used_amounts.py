@@ -19,6 +19,7 @@ class UsedAmounts:
         self._of_pod: dict[str, tuple[str, Amounts | None]] = {}
         self._of_node: dict[str, Amounts] = {}
         self._unread: dict[str, int] = {}  # nodes with pods whose requests cannot be read, and how many
+        self.generation = 0  # one more each time a pod gives back what it took
         self.complete = False  # whether a list has shown all pods
 
     def __len__(self) -> int:
@@ -47,6 +48,7 @@ class UsedAmounts:
         """A pod is gone."""
         known = self._of_pod.pop(uid, None)
         if known is not None:
+            self.generation += 1
             self._add(known[0], known[1], -1)
 
     def unlisted(self, listed: Collection[str]) -> list[str]:

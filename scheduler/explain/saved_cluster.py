@@ -4,8 +4,8 @@ A file says less than a live cluster: nodes without a MigNode are not in it, nor
 nominated where.
 """
 
+from allocator.claims.bound_pod import BoundPod
 from allocator.claims.contract import Promise
-from allocator.claims.inventory import BoundPod
 from allocator.claims.report import GpuReport, MigMode, NodeReport, Owner, Slice, SliceState
 from allocator.claims.snapshot import GpuView, NodeView, Occupant
 from allocator.claims.snapshot_file import IDLE, PodFacts, Saved

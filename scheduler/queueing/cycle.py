@@ -132,7 +132,12 @@ class QueueCycle:
     def _room(self) -> tuple[int, ...]:
         """Changes when a pod that found no place may find one."""
         inventory = self._state.inventory
-        return inventory.room_generation, inventory.fleet.members, self._state.facts_generation
+        return (
+            inventory.room_generation,
+            inventory.fleet.members,
+            self._state.facts_generation,
+            self._state.used.generation,
+        )
 
     def _hold(self, pods: Sequence[QueuedPod]) -> int:
         places = holding.hold(self._state.inventory, pods, self._rules)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from allocator.claims.snapshot import NodeView
 from allocator.eligibility import verdict
+from allocator.eligibility.amounts import NOTHING
 from allocator.eligibility.constraints import PodConstraints
 from allocator.placement.room import ALL_ROOM, LeftRoom
 from allocator.planning.eligible_nodes import EligibleNodes
@@ -24,7 +25,7 @@ class ClusterNodeRules:
         self._state = state
         self._nominated_room = NominatedRoom(state)
         self._generation: tuple[int, int] | None = None
-        self._judge = EligibleNodes(())
+        self._judge = EligibleNodes((), {})
         self._names: dict[PodConstraints, Sequence[str]] = {}
         self._avoided: dict[PodController, dict[str, float]] = {}
 
@@ -48,9 +49,9 @@ class ClusterNodeRules:
         return [name for name in names if name not in avoided] or names if avoided else names
 
     def takes(self, pod: QueuedPod, node: str) -> bool:
-        """See NodeRules. Pods on their way to the node are counted; what runs there is not known here."""
-        coming = self._state.queue.amounts_on(node)
-        return verdict.judge(pod.constraints, self._state.nodes.get(node), coming).eligible
+        """See NodeRules. Where it is not known what all pods of the node ask for, those on their way are counted."""
+        used = (self._state.used.of(node) or NOTHING) + self._state.queue.amounts_on(node)
+        return verdict.judge(pod.constraints, self._state.nodes.get(node), used).eligible
 
     def left(self, pod: QueuedPod, node: str) -> LeftRoom:
         """See NodeRules: room that is kept for pods that kube-scheduler has nominated to the node."""
@@ -63,7 +64,8 @@ class ClusterNodeRules:
         if generation != self._generation or len(self._names) > _MAX_KINDS:
             self._generation = generation
             facts = self._state.nodes
-            self._judge = EligibleNodes(NodeView(name, (), facts=facts[name]) for name in fleet.rows if name in facts)
+            views = [NodeView(name, (), facts=facts[name]) for name in fleet.rows if name in facts]
+            self._judge = EligibleNodes(views, {})  # amounts change with each pod: `takes` looks at them
             self._names.clear()
         names = self._names.get(constraints)
         if names is None:

@@ -104,7 +104,7 @@ class QueuedCluster:
         """The next change of a kind that is not a bookmark; None if there is none yet."""
         while True:
             if kind not in self._next:
-                self._next[kind] = asyncio.ensure_future(anext(self._watches[kind]))  # type: ignore[arg-type]
+                self._next[kind] = asyncio.ensure_future(anext(self._watches[kind]))
             await _turns()
             if not self._next[kind].done():
                 return None

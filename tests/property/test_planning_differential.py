@@ -196,7 +196,7 @@ def fillings(model: str, there: oracles.Items) -> frozenset[tuple[tuple[str, int
 
 @cache
 def _fillings(model: str, there: oracles.Items) -> frozenset[tuple[tuple[str, int], ...]]:
-    found = {()}
+    found: set[tuple[tuple[str, int], ...]] = {()}
     for item in oracles.additions(oracles.published_chip(model), there):
         for more in _fillings(model, there | {item}):
             counts = Counter(dict(more))

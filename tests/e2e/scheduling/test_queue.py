@@ -120,7 +120,7 @@ def test_a_pod_that_asks_for_no_slice_is_let_go(stack: Stack) -> None:
 
 def test_a_pod_that_kube_scheduler_refuses_gives_its_place_back_and_comes_anew(stack: Stack) -> None:
     """A Deployment's pod pinned to a node that takes it no more is deleted, and its successor is bound elsewhere."""
-    replicas = {
+    replicas: dict[str, Any] = {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
         "metadata": {"name": "moved"},

@@ -9,7 +9,7 @@ from allocator.claims import contract
 from allocator.claims.contract import Promise
 from allocator.mig.profile import resource_name
 from kubeclient.changes import Change, ChangeType, Listing
-from kubeclient.objects import Container, Meta, Node, NodeStatus, NodeSystemInfo, PodStatus, Resources
+from kubeclient.objects import Container, Meta, Node, NodeStatus, NodeSystemInfo, NodeWithStatus, PodStatus, Resources
 from node_agent.cluster.node_pod import NodePod, NodePodSpec
 from node_agent.cluster.port import PodEvent
 
@@ -94,11 +94,11 @@ class OneNodeCluster:
                 yield change
             seen = len(self._changes)
 
-    async def node(self, name: str) -> Node:
+    async def node(self, name: str) -> NodeWithStatus:
         """See Cluster."""
         self._need_up(name)
         meta = Meta(name, uid=f"uid-{name}", labels=dict(self.labels), annotations=dict(self.annotations))
-        return Node(meta, NodeStatus(NodeSystemInfo(self.runtime)))
+        return NodeWithStatus(meta, NodeStatus(NodeSystemInfo(self.runtime)))
 
     async def list_node(self, name: str) -> Listing[Node]:
         """See Cluster."""

@@ -11,13 +11,12 @@ from typer.testing import CliRunner
 from allocator import errors
 from cli import main as cli
 from kubeclient.objects import Meta, PodStatus
-from node_agent import preconditions, surroundings
+from node_agent import preconditions, settings, surroundings
 from node_agent.cluster import access
 from node_agent.cluster.access import Right
 from node_agent.cluster.node_pod import HostPath, NodePod, NodePodSpec, Volume
 from node_agent.preconditions import Precondition, PreconditionError
 from node_agent.service import Service
-from node_agent.settings import Settings
 from simulator.cluster.device_manager import DeviceManager
 from simulator.gpu.devices import SimulatedDevices
 from simulator.gpu.driver import simulate
@@ -65,7 +64,7 @@ class Node:
         self.cluster = OneNodeCluster()
         self.rights = Rights()
         self.devices = SimulatedDevices(simulate("a100-40gb:2", seed="n1", pause=lambda _: None))
-        self.settings = Settings(
+        self.settings = settings.load(
             node="n1",
             state_dir=root / "state",
             cdi_dir=root / "cdi",

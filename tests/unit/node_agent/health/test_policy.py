@@ -64,7 +64,7 @@ def test_what_is_no_xid_is_refused(text: str) -> None:
 def test_what_is_no_effect_is_refused(field: str) -> None:
     """A slip is not taken for a choice."""
     with pytest.raises(errors.SettingsError, match=field):
-        settings.load(**{field: "destroy"})
+        settings.load(None, **{field: "destroy"})
 
 
 def test_defaults_of_settings_are_those_of_the_policy() -> None:
