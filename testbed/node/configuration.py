@@ -35,7 +35,12 @@ KERNEL_SETTINGS = {  # what kubelet wants them to be: SetSysctl in pkg/kubelet/c
 }
 
 
-def write(place: layout.NodeLayout, programs: build.NodeBinaries, tools: debian.Tools) -> None:
+def write(
+    place: layout.NodeLayout,
+    programs: build.NodeBinaries,
+    tools: debian.Tools,
+    kubelet: Mapping[str, Any] | None = None,
+) -> None:
     """Write every configuration file, and make the directories that they name."""
     for directory in (place.kubelet, place.cdi, place.containerd, place.logs, place.config / "cni"):
         directory.mkdir(parents=True, exist_ok=True)
@@ -46,7 +51,7 @@ def write(place: layout.NodeLayout, programs: build.NodeBinaries, tools: debian.
     (place.config / "namespaces.json").write_text(json.dumps(_namespaces(place)), encoding="utf-8")
     (place.config / "containerd.toml").write_text(_containerd(place, programs, tools), encoding="utf-8")
     (place.config / "cni" / "bridge.conflist").write_text(json.dumps(_cni()), encoding="utf-8")
-    (place.config / "kubelet.yaml").write_text(yaml.safe_dump(_kubelet(place)), encoding="utf-8")
+    (place.config / "kubelet.yaml").write_text(yaml.safe_dump(_kubelet(place) | dict(kubelet or {})), encoding="utf-8")
 
 
 def write_boot_id(place: layout.NodeLayout, boot_id: str) -> None:

@@ -55,13 +55,14 @@ class RealNode:
         directory: Path,
         *,
         labels: Mapping[str, str] | None = None,
+        kubelet: Mapping[str, Any] | None = None,
         progress: Progress | None = None,
     ) -> None:
         """Take a directory for the node's files; nothing is started yet.
 
-        `cluster` is joined on start and must run by then. `name` and `labels` are the Node object's. `directory` is
-        made where it is missing; it must be short, because sockets lie below it. `progress` hears what is built and
-        fetched.
+        `cluster` is joined on start and must run by then. `name` and `labels` are the Node object's. `kubelet` are
+        fields of a KubeletConfiguration beside or instead of those that every node here has. `directory` is made where
+        it is missing; it must be short, because sockets lie below it. `progress` hears what is built and fetched.
 
         Raises InputError where the directory cannot hold a node.
         """
@@ -75,6 +76,7 @@ class RealNode:
         self.log_directory = self.directory / "logs"
         self._cluster = cluster
         self._labels = labels or {}
+        self._kubelet = kubelet or {}
         self._progress = progress
         self._prepared: preparation.Prepared | None = None
         self._supervisor: processes.Supervisor | None = None
@@ -103,7 +105,7 @@ class RealNode:
         self._prepared = preparation.ensure(self._progress)
         self._supervisor = processes.Supervisor(self.directory)
         try:
-            configuration.write(self._place, self._prepared.programs, self._prepared.tools)
+            configuration.write(self._place, self._prepared.programs, self._prepared.tools, self._kubelet)
             image.write_archive(self._place.config / "images.tar", self._prepared.tools.busybox)
             self._boot(import_images=True)
         except BaseException:
