@@ -16,6 +16,7 @@ from node_agent.cluster import access, coexistence
 from node_agent.cluster.kube import KubeClient
 from node_agent.cluster.labels import Labels
 from node_agent.cluster.node_pod import NodePod
+from node_agent.cluster.own_node import OwnNode
 from node_agent.cluster.port import PodEvent
 from node_agent.service import observe
 from simulator.gpu.devices import SimulatedDevices
@@ -171,6 +172,22 @@ async def test_an_agent_may_not_report_for_another_node(client: KubeClient) -> N
     status = observe(SimulatedDevices(simulate("a100-40gb:1")), OTHER)
     with pytest.raises(errors.RefusedError, match="may write only what belongs to its own node, which is 'gpu-1'"):
         await client.write_status(other, status)
+
+
+async def test_the_annotation_of_the_own_node_is_followed(cluster: ControlPlane, client: KubeClient) -> None:
+    """With its own rights an agent hears what a person takes out of service on its node, and of no other."""
+    told: list[str] = []
+    task = asyncio.create_task(OwnNode(client, NODE, told.append).run())
+    try:
+        await deployed.soon(lambda: told == [""], "the node is listed")
+        cluster.kubectl("annotate", "node", OTHER, "migsched.io/out-of-service=all")
+        cluster.kubectl("annotate", "node", NODE, "migsched.io/out-of-service=3")
+        await deployed.soon(lambda: told[-1] == "3", "the annotation is seen")
+        cluster.kubectl("annotate", "node", NODE, "migsched.io/out-of-service-")
+        await deployed.soon(lambda: told[-1] == "", "its end is seen")
+        assert set(told) == {"", "3"}
+    finally:
+        task.cancel()
 
 
 async def test_labels_of_the_own_node_are_kept(cluster: ControlPlane, client: KubeClient, kubeconfig: Path) -> None:
