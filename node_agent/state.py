@@ -98,6 +98,7 @@ class AgentState:
         self._mode_notes: Mapping[str, str] = {}  # by GPU: why MIG mode is not in force though asked for
         self._asked_out = OutOfService(self.options.out_of_service_gpus, self.options.exclude_gpus)
         self._out_of_service: Mapping[str, str] = {}
+        self._energy_mj: dict[str, int] = {}  # by GPU, as last read
         self.began = clock()
         self._infos: dict[str, GpuInfo] = {}
         self._read_all_at: float | None = None
@@ -246,15 +247,22 @@ class AgentState:
         read = observed.read_gpus(self.devices, infos, self.view.gpus)
         self.view = ObservedNode({**self.view.gpus, **read}, self.view.trouble)
         for gpu in read.values():
-            if gpu.readable and any(uuid == gpu.uuid for uuid, _ in self.journal.marks):
-                energy_mj = self._energy_mj(gpu.uuid) if (gpu.uuid, None) in self.journal.marks else None
-                present = [instance.gi_id for instance in gpu.instances]
-                self.journal.mark(marks.after_reading(self.journal.marks, gpu.uuid, present, energy_mj))
+            self._judge(gpu)
 
-    def _energy_mj(self, gpu: str) -> int | None:
-        with suppress(device.DeviceError):
-            return self.devices.energy_mj(gpu)
-        return None
+    def _judge(self, gpu: ObservedGpu) -> None:
+        """What the reading of a GPU says of its marks. Its energy counter is kept in mind, for the day when it falls
+        ill and cannot be read any more.
+        """
+        energy_mj = None
+        if gpu.readable:
+            with suppress(device.DeviceError):
+                energy_mj = self.devices.energy_mj(gpu.uuid)
+            present = [instance.gi_id for instance in gpu.instances]
+            self.journal.mark(marks.after_reading(self.journal.marks, gpu.uuid, present, energy_mj))
+        if energy_mj is None:
+            self.journal.mark(marks.with_counter(self.journal.marks, gpu.uuid, self._energy_mj.get(gpu.uuid)))
+        else:
+            self._energy_mj[gpu.uuid] = energy_mj
 
     def forget_instance(self, place: GpuPlacement) -> None:
         """A slice is gone from a GPU whose lock the caller holds. Forgotten at once: an instance without a record would

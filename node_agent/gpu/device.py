@@ -314,10 +314,10 @@ class MigDevices(Protocol):
         """Ask for MIG mode on or off. A change that only becomes pending is an answer, not an error."""
         ...
 
-    def energy_mj(self, gpu: str) -> int:
+    def energy_mj(self, gpu: str) -> int | None:
         """Energy used since the driver began to drive the GPU, in mJ: less than before only after a reload or reset.
 
-        Raises NotSupportedError where the GPU does not count it.
+        None where the GPU does not count it.
         """
         ...
 

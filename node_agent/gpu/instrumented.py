@@ -61,7 +61,7 @@ class InstrumentedDevices:
         """See MigDevices."""
         return self._call(self._inner.set_mode, gpu, enabled)
 
-    def energy_mj(self, gpu: str) -> int:
+    def energy_mj(self, gpu: str) -> int | None:
         """See MigDevices."""
         return self._call(self._inner.energy_mj, gpu)
 

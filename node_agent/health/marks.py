@@ -179,6 +179,14 @@ def _seen(mark: Mark, instances: frozenset[int], energy_mj: int | None) -> Mark 
     return changed
 
 
+def with_counter(marks: Marks, gpu: str, energy_mj: int | None) -> Marks:
+    """The marks with a counter that was read before the GPU fell ill, where none could be read since."""
+    mark = marks.get((gpu, None))
+    if energy_mj is None or mark is None or mark.energy_mj is not None:
+        return marks
+    return {**marks, mark.key: replace(mark, energy_mj=energy_mj)}
+
+
 def after_loss(marks: Marks, gpus: Iterable[str] | None = None) -> Marks:
     """The marks after these GPUs, or all, were seen to be away: lost, or without a driver."""
     away = None if gpus is None else frozenset(gpus)

@@ -119,11 +119,12 @@ class SimulatedDevices:
                 simulated.set_mode(enabled), device.ModeState(simulated.mode.current, simulated.mode.pending)
             )
 
-    def energy_mj(self, gpu: str) -> int:
+    def energy_mj(self, gpu: str) -> int | None:
         """See MigDevices."""
         simulated = self.driver.find(gpu)
-        with self._call(Call.ENERGY, simulated):
+        with suppress(device.NotSupportedError), self._call(Call.ENERGY, simulated):
             return simulated.energy_mj()
+        return None
 
     def wait(self, timeout_s: float) -> tuple[device.DeviceEvent, ...]:
         """See MigDevices."""

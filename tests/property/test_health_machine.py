@@ -27,7 +27,7 @@ from node_agent.gpu.device import MemoryFault
 from simulator.gpu.faults import Call
 from tests.unit.node_agent.agent_on_node import AgentOnNode, Crash
 
-PROFILES = ("1g.5gb", "2g.10gb", "3g.20gb", "7g.40gb")
+PLACES = (("1g.5gb", 0), ("1g.5gb", 0), ("1g.5gb", 1), ("3g.20gb", 4), ("4g.20gb", 0))  # few, so that they come again
 APPLICATION = (13, 31, 94)  # restart the application
 RESET = (48, 79, 95, 119)  # reset the GPU
 NOTICE = (43, 45, 63, 154)
@@ -38,7 +38,6 @@ STRIKES = (
     (Call.DESTROY_GPU_INSTANCE, device.DeviceBusyError),
     (Call.LIST, device.UninitializedError),
     (Call.PROCESSES, device.DeadlineExceededError),
-    (Call.ENERGY, device.NotSupportedError),
 )
 Slice = tuple[str, int]  # GPU and serial number of a GPU instance: one that is cut anew has another one
 
@@ -65,6 +64,7 @@ class HealthMachine(RuleBasedStateMachine):
         self.perhaps_ill_gpus: set[str] = set()  # the agent died while it was told
         self.reported: Counter[str] = Counter()  # since the agent started
         self.countdown = -1
+        self._bound = 0
         self.node.store.before = self.node.store.after = self._point
         self.node.devices.at = lambda _: self._point()
         self._guarded(self.node.step)
@@ -115,6 +115,7 @@ class HealthMachine(RuleBasedStateMachine):
         return True
 
     def _restart(self) -> None:
+        self.node.driver.faults.clear()  # an agent that never read a GPU cannot tell that it was reset: docs/health.md
         self.node.restart()
         self.reported.clear()
 
@@ -130,9 +131,17 @@ class HealthMachine(RuleBasedStateMachine):
 
     # What the driver reports
 
-    @rule(data=st.data(), xid=st.sampled_from(APPLICATION + RESET + NOTICE + UNKNOWN), attributed=st.booleans())
+    @rule(data=st.data(), xid=st.sampled_from(RESET + NOTICE + UNKNOWN), attributed=st.booleans())
     def report(self, data: st.DataObject, xid: int, attributed: bool) -> None:
         """The driver reports an XID, and the agent steps."""
+        self._report(data, xid, attributed)
+
+    @rule(data=st.data(), xid=st.sampled_from(APPLICATION), attributed=st.integers(0, 3))
+    def application_fails(self, data: st.DataObject, xid: int, attributed: int) -> None:
+        """The driver reports an XID of an application, mostly attributed."""
+        self._report(data, xid, attributed > 0)
+
+    def _report(self, data: st.DataObject, xid: int, attributed: bool) -> None:
         uuid = data.draw(st.sampled_from(self.node.gpus))
         instances = self.node.driver.find(uuid).instances()
         gi_id = data.draw(st.sampled_from([i.gi_id for i in instances])) if attributed and instances else None
@@ -172,9 +181,16 @@ class HealthMachine(RuleBasedStateMachine):
     def reset(self, data: st.DataObject) -> None:
         """A GPU is reset, with everything on it; the agent may be dead meanwhile."""
         if data.draw(st.booleans()):
-            self._reset(data.draw(st.sampled_from(self.node.gpus)))
-        if data.draw(st.booleans()):
+            self._guarded(self.node.step)
+        self._reset(data.draw(st.sampled_from(self.node.gpus)))
+        self._look(again=data.draw(st.booleans()))
+
+    def _look(self, *, again: bool) -> None:
+        """The agent, or the next one, reads the GPUs before anything else happens."""
+        self.node.driver.faults.clear()
+        if again:
             self._restart()
+        self._guarded(self.node.step)
 
     def _reset(self, uuid: str) -> None:
         for pod in self.node.pods.values():
@@ -190,6 +206,7 @@ class HealthMachine(RuleBasedStateMachine):
         """The driver is loaded again."""
         for uuid in self.node.gpus:
             self._reset(uuid)
+        self._look(again=False)
 
     @rule()
     def reboot(self) -> None:
@@ -214,15 +231,16 @@ class HealthMachine(RuleBasedStateMachine):
         """The next driver calls fail."""
         self.node.driver.faults.fail(strike[0], strike[1], times=times)
 
-    @rule(data=st.data())
-    def bind(self, data: st.DataObject) -> None:
-        """A pod is bound here, with a place promised."""
-        if len(self.node.pods) < 8:
+    @rule(data=st.data(), at_once=st.integers(0, 3))
+    def bind(self, data: st.DataObject, at_once: int) -> None:
+        """A pod is bound here, with one of a few places promised, and mostly admitted soon."""
+        if len(self._living()) < 6:
             number = data.draw(st.integers(0, len(self.node.gpus) - 1))
-            profile = data.draw(st.sampled_from(PROFILES))
-            starts = self.node.driver.find(self.node.gpus[number]).catalogue.profile(profile).starts
-            place = self.node.place(profile, data.draw(st.sampled_from(starts)), number)
-            self.node.bind(f"p{len(self.node.pods)}", profile, at=(place,))
+            profile, start = data.draw(st.sampled_from(PLACES))
+            self._bound += 1
+            pod = self.node.bind(f"p{self._bound}", profile, at=(self.node.place(profile, start, number),))
+            if at_once and self._guarded(self.node.step):
+                self._admit(pod)
 
     @precondition(lambda self: self._waiting())
     @rule(data=st.data(), heard=st.booleans())
@@ -255,11 +273,25 @@ class HealthMachine(RuleBasedStateMachine):
         if not pod.pids and all(instance is not None and instance.whole for instance in there):
             self.node.run(pod.view)
 
-    @precondition(lambda self: self.node.pods)
+    @precondition(lambda self: self._living())
     @rule(data=st.data(), gone=st.booleans())
     def end(self, data: st.DataObject, gone: bool) -> None:
         """A pod ends."""
-        self.node.end(self.node.pods[data.draw(st.sampled_from(sorted(self.node.pods)))].view, gone=gone)
+        self.node.end(self.node.pods[data.draw(st.sampled_from(sorted(self._living())))].view, gone=gone)
+
+    @precondition(lambda self: self._admitted())
+    @rule(data=st.data(), after=st.sampled_from([0.0, 10.0]))
+    def replace(self, data: st.DataObject, after: float) -> None:
+        """A pod ends and another gets its ids, before the agent noticed the end or after."""
+        pod = self.node.pods[data.draw(st.sampled_from(self._admitted()))].view
+        places = self.node.places_of(pod)
+        self.node.end(pod, gone=True)
+        self._bound += 1
+        following = self.node.bind(f"p{self._bound}", *(p.placement.profile for p in places), at=tuple(places))
+        if after and not self._guarded(lambda: self.node.step(after)):
+            return
+        self.node.hear()
+        self._admit(following)
 
     @rule()
     def step(self) -> None:
@@ -314,6 +346,9 @@ class HealthMachine(RuleBasedStateMachine):
     def _slice(self, place: GpuPlacement) -> Slice | None:
         there = self.node.instance(place)
         return None if there is None else (place.gpu, self.node.driver.find(place.gpu).serial(there.gi_id) or 0)
+
+    def _living(self) -> list[str]:
+        return [uid for uid, pod in self.node.pods.items() if not pod.view.over]
 
     def _waiting(self) -> list[str]:
         return sorted(uid for uid, pod in self.node.pods.items() if pod.view.waits and not pod.devices)

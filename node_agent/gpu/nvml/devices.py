@@ -163,7 +163,7 @@ class NvmlDevices:
         self._describe(board)
         return change
 
-    def energy_mj(self, gpu: str) -> int:
+    def energy_mj(self, gpu: str) -> int | None:
         """See MigDevices."""
         board = self._gpu(gpu)
         return self._read(board, "ask for energy", lambda _: self._driver.energy_mj(board.handle))

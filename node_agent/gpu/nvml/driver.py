@@ -172,9 +172,12 @@ class Driver:
         """Ask for MIG mode: the activation status, 0 when in force now; other than 0 is no error of the call."""
         return int(self._call("nvmlDeviceSetMigMode", handle, int(enabled)))
 
-    def energy_mj(self, handle: Handle) -> int:
-        """Energy used since the driver was last loaded, in mJ."""
-        return int(self._call("nvmlDeviceGetTotalEnergyConsumption", handle))
+    def energy_mj(self, handle: Handle) -> int | None:
+        """Energy used since the driver was last loaded, in mJ; None where it is not counted."""
+        try:
+            return int(self._call("nvmlDeviceGetTotalEnergyConsumption", handle))
+        except (device.NotSupportedError, device.MissingFunctionError):
+            return None
 
     def toggle_needs_reset(self, handle: Handle) -> bool | None:
         """Whether MIG mode changes only with a reset of the GPU; None where the driver does not tell."""

@@ -142,18 +142,19 @@ def test_the_energy_counter_begins_anew_with_a_reset(bench: SimulatedNodePort) -
     before = bench.devices.energy_mj(bench.uuid)
     made = bench.create("1g.5gb", 0)
     bench.devices.destroy(bench.uuid, made.gi_id, made.placement)
-    assert bench.devices.energy_mj(bench.uuid) >= before > 0
+    assert (bench.devices.energy_mj(bench.uuid) or 0) >= (before or 0) > 0
     bench.driver.restart()
     bench.devices.discover()
-    assert bench.devices.energy_mj(bench.uuid) < before
+    after = bench.devices.energy_mj(bench.uuid)
+    assert after is not None
+    assert after < (before or 0)
 
 
-def test_energy_that_cannot_be_told_is_an_error(bench: SimulatedNodePort) -> None:
-    """A GPU that does not count says so; an unknown one is stale."""
+def test_energy_that_is_not_counted_is_none(bench: SimulatedNodePort) -> None:
+    """A GPU that does not count its energy is no error; an unknown one is."""
     bench.devices.discover()
     bench.driver.faults.fail(Call.ENERGY, device.NotSupportedError)
-    with pytest.raises(device.NotSupportedError):
-        bench.devices.energy_mj(bench.uuid)
+    assert bench.devices.energy_mj(bench.uuid) is None
     with pytest.raises(device.StaleHandleError):
         bench.devices.energy_mj("GPU-none")
 

@@ -179,9 +179,10 @@ class RemoteDevices:
         change: device.ModeChange = self._ask("set_mode", gpu, enabled)
         return change
 
-    def energy_mj(self, gpu: str) -> int:
+    def energy_mj(self, gpu: str) -> int | None:
         """See MigDevices."""
-        return int(self._ask("energy_mj", gpu))
+        energy_mj: int | None = self._ask("energy_mj", gpu)
+        return energy_mj
 
     def wait(self, timeout_s: float) -> tuple[device.DeviceEvent, ...]:
         """See MigDevices."""

@@ -9,8 +9,9 @@ from allocator.mig.profile import GpuPlacement
 from node_agent.allocation import AllocationError
 from node_agent.cluster.pod_events import FAILED_EVENT, ILL_EVENT
 from node_agent.cluster.pods import PodView
-from node_agent.gpu.device import MemoryFault
+from node_agent.gpu.device import MemoryFault, NotSupportedError
 from node_agent.slices import device_ids
+from simulator.gpu.faults import Call
 from tests.unit.node_agent.agent_on_node import AgentOnNode
 
 RESET_XIDS = (48, 62, 64, 79, 95, 109, 119)  # whose action is a reset of the GPU
@@ -154,6 +155,49 @@ def test_a_gpu_that_was_lost_and_is_back_was_reset(node: AgentOnNode) -> None:
     node.step()
     assert not shown(node).healthy
     node.driver.reset(node.gpus[0])
+    node.step()
+    assert shown(node).healthy
+
+
+def test_a_fault_after_a_reset_that_nobody_saw_counts(node: AgentOnNode) -> None:
+    """A GPU that falls ill right after its reset is ill: the reset before says nothing."""
+    running(node, "a", "1g.5gb", 0)
+    xid(node, 13)
+    node.step()
+    node.driver.reset(node.gpus[0])
+    xid(node, 79)
+    node.step()
+    node.step()
+    assert not shown(node).healthy
+
+
+def test_a_gpu_that_hangs_with_its_fault_is_well_after_the_reset(node: AgentOnNode) -> None:
+    """Nothing can be read of it once it is ill: its counter of before tells."""
+    running(node, "a", "1g.5gb", 0)
+    gate = node.driver.faults.hold(Call.DESCRIBE, gpu=node.gpus[0])
+    xid(node, 119)
+    node.step()
+    node.step()
+    assert not shown(node).healthy
+    node.restart()
+    gate.open()
+    node.step()
+    assert "XID 119" in shown(node).message
+    node.driver.reset(node.gpus[0])
+    node.step()
+    assert shown(node).healthy
+
+
+def test_a_gpu_that_counts_no_energy_is_well_after_a_reboot(node: AgentOnNode) -> None:
+    """Where a reset cannot be told from destroyed instances, the GPU stays ill until the node rebooted."""
+    node.driver.faults.fail(Call.ENERGY, NotSupportedError, times=1000)
+    node.step()
+    xid(node, 95)
+    node.step()
+    node.driver.reset(node.gpus[0])
+    node.step()
+    assert not shown(node).healthy
+    node.reboot()
     node.step()
     assert shown(node).healthy
 
