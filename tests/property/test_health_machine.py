@@ -119,15 +119,13 @@ class HealthMachine(RuleBasedStateMachine):
         self.node.restart()
         self.reported.clear()
 
-    @rule(points=st.integers(0, 8))
-    def die_soon(self, points: int) -> None:
-        """The agent will die after so many journal and driver points."""
-        self.countdown = points
-
-    @rule()
-    def restart(self) -> None:
-        """The agent is restarted."""
-        self._restart()
+    @rule(points=st.integers(-6, 8))
+    def die(self, points: int) -> None:
+        """The agent dies now, or after so many journal and driver points."""
+        if points < 0:
+            self._restart()
+        else:
+            self.countdown = points
 
     # What the driver reports
 
@@ -177,13 +175,26 @@ class HealthMachine(RuleBasedStateMachine):
 
     # What ends it
 
-    @rule(data=st.data())
-    def reset(self, data: st.DataObject) -> None:
-        """A GPU is reset, with everything on it; the agent may be dead meanwhile."""
-        if data.draw(st.booleans()):
-            self._guarded(self.node.step)
-        self._reset(data.draw(st.sampled_from(self.node.gpus)))
-        self._look(again=data.draw(st.booleans()))
+    @rule(data=st.data(), how=st.sampled_from(["reset", "reload", "reboot", "meddle", "meddle"]))
+    def heal(self, data: st.DataObject, how: str) -> None:
+        """A GPU is reset, the driver loaded again, the node rebooted; or somebody destroys what nothing uses."""
+        if how == "reboot":
+            self.node.reboot()
+            self.reported.clear()
+            self.ill_gpus.clear()
+            self.perhaps_ill_gpus.clear()
+        elif how == "meddle":
+            self._meddle(data.draw(st.sampled_from(self.node.gpus)))
+        else:
+            for uuid in self.node.gpus if how == "reload" else [data.draw(st.sampled_from(self.node.gpus))]:
+                self._reset(uuid)
+            self._look(again=data.draw(st.booleans()))
+
+    def _meddle(self, uuid: str) -> None:
+        gpu = self.node.driver.find(uuid)
+        for instance in gpu.instances():
+            with suppress(device.DeviceError):
+                gpu.destroy(instance.gi_id)
 
     def _look(self, *, again: bool) -> None:
         """The agent, or the next one, reads the GPUs before anything else happens."""
@@ -200,29 +211,6 @@ class HealthMachine(RuleBasedStateMachine):
         self.node.driver.reset(uuid)
         self.ill_gpus.discard(uuid)
         self.perhaps_ill_gpus.discard(uuid)
-
-    @rule()
-    def reload(self) -> None:
-        """The driver is loaded again."""
-        for uuid in self.node.gpus:
-            self._reset(uuid)
-        self._look(again=False)
-
-    @rule()
-    def reboot(self) -> None:
-        """The node reboots."""
-        self.node.reboot()
-        self.reported.clear()
-        self.ill_gpus.clear()
-        self.perhaps_ill_gpus.clear()
-
-    @rule(data=st.data())
-    def meddle(self, data: st.DataObject) -> None:
-        """Somebody destroys every instance that nothing uses: no reset."""
-        gpu = self.node.driver.find(data.draw(st.sampled_from(self.node.gpus)))
-        for instance in gpu.instances():
-            with suppress(device.DeviceError):
-                gpu.destroy(instance.gi_id)
 
     # What goes wrong besides, and pods
 
@@ -293,15 +281,10 @@ class HealthMachine(RuleBasedStateMachine):
         self.node.hear()
         self._admit(following)
 
-    @rule()
-    def step(self) -> None:
-        """The agent makes a step."""
-        self._guarded(self.node.step)
-
-    @rule()
-    def later(self) -> None:
-        """The agent makes a step after a while."""
-        self._guarded(lambda: self.node.step(10.0))
+    @rule(after=st.sampled_from([1.0, 10.0]))
+    def step(self, after: float) -> None:
+        """The agent makes a step, at once or after a while."""
+        self._guarded(lambda: self.node.step(after))
 
     # What must hold
 
@@ -357,5 +340,5 @@ class HealthMachine(RuleBasedStateMachine):
         return sorted(uid for uid, pod in self.node.pods.items() if pod.devices and not pod.view.over)
 
 
-HealthMachine.TestCase.settings = settings(max_examples=settings().max_examples + 20, stateful_step_count=30)
+HealthMachine.TestCase.settings = settings(max_examples=settings().max_examples + 20, stateful_step_count=40)
 TestHealth = HealthMachine.TestCase
