@@ -179,6 +179,29 @@ def destroy_refused(root: Path) -> Scene:
     return scene
 
 
+def fall_ill(root: Path) -> Scene:
+    """A pod's slice falls ill, and is destroyed instead of kept once the pod is over."""
+    scene = _with_bystander(root)
+    node = scene.node
+    place = node.place("2g.10gb", 0)
+    pod = node.bind("a", "2g.10gb", at=(place,))
+    node.step()
+    node.admit(pod)
+    node.run(pod)
+    node.step()
+    there = node.instance(place)
+    assert there is not None
+    node.driver.xid(place.gpu, 94, there.gi_id, 0)
+
+    def act() -> None:
+        node.step()
+        node.end(pod, gone=True)
+        node.step(10.0)
+
+    scene.act = act
+    return scene
+
+
 SCENES = (
     cut_ahead,
     cut_fails,
@@ -191,4 +214,5 @@ SCENES = (
     restore,
     restore_fails,
     restore_for_nobody,
+    fall_ill,
 )

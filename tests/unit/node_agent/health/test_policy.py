@@ -1,5 +1,7 @@
 """What the settings say that a fault does."""
 
+from typing import Any
+
 import pytest
 
 from allocator import errors
@@ -63,8 +65,9 @@ def test_what_is_no_xid_is_refused(text: str) -> None:
 @pytest.mark.parametrize("field", ["application_xid", "gpu_reset_xid", "unknown_xid"])
 def test_what_is_no_effect_is_refused(field: str) -> None:
     """A slip is not taken for a choice."""
+    flags: dict[str, Any] = {field: "destroy"}
     with pytest.raises(errors.SettingsError, match=field):
-        settings.load(None, **{field: "destroy"})
+        settings.load(**flags)
 
 
 def test_defaults_of_settings_are_those_of_the_policy() -> None:
