@@ -100,11 +100,11 @@ def requests(draw: st.DrawFn, model: str = A100, max_size: int = 3) -> Request:
     return Request(tuple(SliceRequest(draw(st.sampled_from(["main", "helper"])), name) for name in asked))
 
 
-def shared_out(profiles: Sequence[str], containers: int = 3) -> st.SearchStrategy[Request]:
-    """Requests for these slices, by up to so many containers, packed or not."""
-    of_containers = st.lists(st.integers(1, containers), min_size=len(profiles), max_size=len(profiles))
-    slots = of_containers.map(lambda numbers: tuple(map(SliceRequest, map(str, numbers), profiles)))
-    return st.builds(Request, slots, packed=st.sampled_from([False, False, False, True]))
+@st.composite
+def shared_out(draw: st.DrawFn, profiles: Sequence[str], containers: int = 3) -> Request:
+    """A request for these slices, by up to so many containers, packed or not."""
+    slots = tuple(SliceRequest(str(draw(st.integers(1, containers))), name) for name in profiles)
+    return Request(slots, packed=draw(st.sampled_from([False, False, False, True])))
 
 
 @st.composite
