@@ -46,7 +46,8 @@ _DEFAULT_PIPELINE = 2  # pods of a multi-node predictor, the head among them, wh
 def inference_service(work: Work) -> Iterator[Document]:
     """The pods of predictor, transformer and explainer."""
     if work.manifest.api_version != f"{GROUP}/v1beta1":
-        raise (work.at / "apiVersion").error(work.manifest.api_version, f"use {GROUP}/v1beta1")
+        work.leave_out(work.at / "apiVersion", f"only {GROUP}/v1beta1 is expanded here; its pods are missing")
+        return
     at = work.at / "spec"
     work.check(_COMPONENTS, work.spec, at)
     fields.mapping(work.spec, "predictor", at, required=True)

@@ -22,13 +22,16 @@ _NO_PODS: Mapping[str, frozenset[str]] = {
     "discovery.k8s.io": _ALL,
     "gateway.networking.k8s.io": frozenset({"GatewayClass", "GRPCRoute", "HTTPRoute", "ReferenceGrant", "TLSRoute"}),
     "monitoring.coreos.com": frozenset({"PodMonitor", "Probe", "PrometheusRule", "ScrapeConfig", "ServiceMonitor"}),
+    "networking.istio.io": _ALL,
     "networking.k8s.io": _ALL,
     "policy": _ALL,
     "rbac.authorization.k8s.io": _ALL,
     "resource.k8s.io": _ALL,
     "route.openshift.io": _ALL,
     "scheduling.k8s.io": _ALL,
-    "serving.kserve.io": frozenset({"ClusterServingRuntime", "ClusterStorageContainer", "ServingRuntime"}),
+    "serving.kserve.io": frozenset(
+        {"ClusterServingRuntime", "ClusterStorageContainer", "ServingRuntime", "TrainedModel"}
+    ),
     "storage.k8s.io": _ALL,
 }  # fmt: skip
 _CHANGES: Mapping[tuple[str, str], str] = {
@@ -36,6 +39,7 @@ _CHANGES: Mapping[tuple[str, str], str] = {
     ("", "ResourceQuota"): "may refuse pods; it is not looked at here",
     ("autoscaling", "HorizontalPodAutoscaler"): "changes how many pods another object has; its own replicas are shown",
     ("keda.sh", "ScaledObject"): "changes how many pods another object has; its own replicas are shown",
+    ("kustomize.config.k8s.io", "Kustomization"): "is not built here; apply what `kubectl kustomize` prints",
     ("keda.sh", "ScaledJob"): "makes Jobs as events come; they are not expanded here",
     ("nvidia.com", "DynamoGraphDeploymentScalingAdapter"): "changes how many pods a graph has; its own are shown",
 }

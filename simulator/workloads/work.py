@@ -83,7 +83,7 @@ class Work:
     namespace: str
     names: NameGenerator
     nodes: Sequence[Document] | None = None
-    left_out: list[LeftOut] = field(default_factory=list)
+    _left_out: dict[LeftOut, None] = field(default_factory=dict)
     _looked_at: set[str] = field(default_factory=set)
 
     @property
@@ -101,12 +101,15 @@ class Work:
         """Its spec. Raises ManifestError without one."""
         return fields.mapping(self.manifest.body, "spec", self.at, required=True)
 
+    @property
+    def left_out(self) -> Sequence[LeftOut]:
+        """What is not in the pods, in the order in which it was told."""
+        return tuple(self._left_out)
+
     def leave_out(self, at: FieldPlace | None, why: str) -> None:
         """Tell that the field there, or the whole object, is not in the pods; once."""
         path = at.path if at is not None else ""
-        told = LeftOut(self.manifest.kind, self.name, path, why, str(self.at))
-        if told not in self.left_out:
-            self.left_out.append(told)
+        self._left_out[LeftOut(self.manifest.kind, self.name, path, why, str(self.at))] = None
 
     def check(self, table: FieldTable, parent: Mapping[str, Any], at: FieldPlace) -> None:
         """Leave out what a table does not read of the fields there."""

@@ -234,6 +234,7 @@ def test_dynamo_main_container_of_another_name() -> None:
          "spec.predictor.spec.router"),
         (workload("PodCliqueSet", "grove.io/v1alpha1", "replicas: 2"), ""),
         (workload("ScaledObject", "keda.sh/v1alpha1", ""), ""),
+        (workload("InferenceService", "serving.kserve.io/v1alpha2", "default: {}"), "apiVersion"),
     ],
 )  # fmt: skip
 def test_what_is_not_read_is_named(text: str, field: str) -> None:
