@@ -88,6 +88,15 @@ def failures(preconditions: Iterable[Precondition]) -> tuple[Precondition, ...]:
     return tuple(precondition for precondition in preconditions if precondition.ok is False)
 
 
+def require(node: str, failed: Sequence[Precondition]) -> None:
+    """Raise PreconditionError, with everything that failed, if the agent cannot start without one of them.
+
+    A conflict does not count here: beside one the agent starts if containers have slices, which it finds out later.
+    """
+    if any(precondition.needed and precondition.name != CONFLICT for precondition in failed):
+        raise PreconditionError(message(node, failed))
+
+
 def message(node: str, failed: Sequence[Precondition]) -> str:
     """All that is wrong on a node, on one line."""
     if len(failed) == 1:

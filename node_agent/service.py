@@ -8,7 +8,7 @@ rebooted kubelet that gets devices before their slices stand would start contain
 
 import asyncio
 import signal
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -64,7 +64,7 @@ class Service:
     """One agent. `simulated` says that the GPUs are not there, so that neither are their device nodes.
 
     `loaded` is called once everything is there and the kubelet does not wait for us yet. `plugin_poll_s` is how often
-    the kubelet's socket is looked at. `checks` judges the node's preconditions, before anything is done.
+    the kubelet's socket is looked at. `failed` are preconditions that do not hold, to be told beside a conflict.
     """
 
     def __init__(
@@ -77,9 +77,9 @@ class Service:
         simulated: bool = False,
         loaded: Callable[[], None] = lambda: None,
         plugin_poll_s: float = PLUGIN_POLL_S,
-        checks: Callable[[], Awaitable[Sequence[Precondition]]] | None = None,
+        failed: Sequence[Precondition] = (),
     ) -> None:
-        self._checks = checks
+        self._failed = failed
         self._settings = settings
         self._cluster = cluster
         self._loaded = loaded
@@ -155,8 +155,9 @@ class Service:
         self.health = serving.Health(self._waits_for)
 
     async def run(self) -> None:
-        """Until cancelled. Raises PreconditionError with all that is missing on the node, where the agent needs it, and
-        beside another manager of the GPUs, where no container has a slice yet. JournalError if that cannot be used.
+        """Until cancelled. Raises JournalError if the journal cannot be used.
+
+        PreconditionError beside another manager of the GPUs, where no container has a slice yet.
         """
         try:
             await self._run()
@@ -164,7 +165,6 @@ class Service:
             await self._pod_resources.close()
 
     async def _run(self) -> None:
-        failed = await self._check()
         await asyncio.to_thread(self._reconciler.start)
         _log.info("started", node=self._settings.node, gpus=len(self.state.view.gpus))
         async with asyncio.TaskGroup() as group:
@@ -174,7 +174,7 @@ class Service:
             group.create_task(self._reporter.run(), name="report")
             group.create_task(self.loop.follow_driver(), name="driver events")
             await self._first_list()
-            await self._refuse_beside_conflict(failed)
+            await self._refuse_beside_conflict()
             await self._look_at_runtime()
             await self.loop.step()
             self._loaded()
@@ -239,25 +239,9 @@ class Service:
             async with asyncio.timeout(_NODE_WAIT_S):
                 await self._own_node.synced.wait()
 
-    async def _check(self) -> Sequence[Precondition]:
-        """The preconditions that do not hold but for a conflict, which is judged later: slices decide about it.
-
-        Raises PreconditionError if the agent needs one of them.
-        """
-        if self._checks is None:
-            return ()
-        failed = preconditions.failures(await self._checks())
-        if any(precondition.needed and precondition.name != preconditions.CONFLICT for precondition in failed):
-            raise PreconditionError(preconditions.message(self._settings.node, failed))
-        others = [precondition for precondition in failed if precondition.name != preconditions.CONFLICT]
-        if others:
-            missing = [str(precondition) for precondition in others]
-            _log.warning("not all preconditions are met; starting all the same", missing=missing)
-        return others
-
-    async def _refuse_beside_conflict(self, failed: Sequence[Precondition]) -> None:
+    async def _refuse_beside_conflict(self) -> None:
         """Do not begin to serve beside another manager. Containers that have slices need them all the same: then the
-        MigNode's Ready condition says who else is there. `failed` is told with it.
+        MigNode's Ready condition says who else is there.
         """
         conflict = None if self._settings.observer else self.loop.conflict() or await self._served_by_dra()
         if conflict is None:
@@ -265,7 +249,8 @@ class Service:
         if await self.loop.has_slices():
             _log.warning("another program manages the GPUs; containers keep their slices", conflict=conflict)
             return
-        all_failed = (preconditions.conflict(conflict), *failed)
+        others = (precondition for precondition in self._failed if precondition.name != preconditions.CONFLICT)
+        all_failed = (preconditions.conflict(conflict), *others)
         raise PreconditionError(preconditions.message(self._settings.node, all_failed))
 
     async def _served_by_dra(self) -> str | None:
@@ -361,18 +346,38 @@ async def run(
     process_tuning.shorten_switch_interval()
     cluster, problem = await _connected(settings)
     made = devices()
-    if cluster is None:
-        failed = preconditions.failures(await _judged(settings, made, None, problem, simulated=simulated))
+    try:
+        judged = await _judged(settings, made, cluster, problem, simulated=simulated)
+        failed = preconditions.failures(judged)
+        preconditions.require(settings.node, failed)
+        if cluster is not None:
+            await _serve(settings, made, cluster, failed, boot=boot, simulated=simulated)
+    finally:
         made.close()
-        raise PreconditionError(preconditions.message(settings.node, failed))
+        if cluster is not None:
+            await cluster.close()
+
+
+async def _serve(
+    settings: Settings,
+    devices: device.MigDevices,
+    cluster: KubeClient,
+    failed: Sequence[Precondition],
+    *,
+    boot: str,
+    simulated: bool,
+) -> None:
+    if failed:
+        missing = [str(precondition) for precondition in failed]
+        _log.warning("not all preconditions are met; starting all the same", missing=missing)
     service = Service(
         settings,
-        made,
+        devices,
         cluster,
         boot=boot,
         simulated=simulated,
         loaded=process_tuning.release_memory,
-        checks=lambda: _judged(settings, made, cluster, "", simulated=simulated),
+        failed=failed,
     )
     task = asyncio.create_task(service.run(), name="agent")
     loop = asyncio.get_running_loop()
@@ -385,5 +390,3 @@ async def run(
         _log.info("stopped")
     finally:
         task.cancel()
-        made.close()
-        await cluster.close()

@@ -206,5 +206,5 @@ def _port_problem(host: str, port: int) -> str:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         socket.create_server((host, port), family=family).close()
     except OSError as error:
-        return f"cannot listen on {host}:{port}: {error.strerror or error}"
+        return f"cannot listen on {host}:{port}: {os.strerror(error.errno) if error.errno else error}"
     return ""

@@ -30,6 +30,13 @@ MIX = [["1g.5gb"]] * 5 + [["1g.10gb"], ["1g.5gb+me"], ["2g.10gb"], ["2g.10gb"], 
 MIX += [["4g.20gb"], ["7g.40gb"], ["1g.5gb", "1g.5gb"], ["3g.20gb", "3g.20gb"]]
 
 
+def test_nothing_is_missing_on_a_real_node(stack: AgentStack) -> None:
+    """Beside a genuine kubelet and API server the agent finds all its preconditions met."""
+    log = stack.agent.log.read_text()
+    assert '"event":"started"' in log
+    assert "preconditions" not in log
+
+
 def test_a_pod_gets_the_slice_that_its_annotation_names(stack: AgentStack) -> None:
     """A pod's process sees the MIG UUID of the very slice that kube-scheduler and extender chose and the GPU holds."""
     stack.empty()

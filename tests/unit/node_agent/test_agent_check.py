@@ -89,7 +89,9 @@ class Node:
 
     async def start(self) -> None:
         """An agent that is expected to end by itself."""
-        await Service(self.settings, self.devices, self.cluster, boot="b", simulated=True, checks=self.look).run()
+        failed = preconditions.failures(await self.look())
+        preconditions.require(self.settings.node, failed)
+        await Service(self.settings, self.devices, self.cluster, boot="b", simulated=True, failed=failed).run()
 
 
 @pytest.fixture
@@ -164,12 +166,11 @@ async def test_a_conflict_is_told_with_what_else_is_missing(node: Node) -> None:
     assert "mignodes.migsched.io" in message
 
 
-async def test_a_driver_or_kubelet_that_comes_later_does_not_stop_the_agent(node: Node) -> None:
+async def test_a_kubelet_that_comes_later_does_not_stop_the_agent(node: Node) -> None:
     """While a node boots the kubelet may not be there yet: the agent starts, and waits for it."""
     node.rights = Rights(crd=False)
     await node.kubelet.stop()
-    service = Service(node.settings, node.devices, node.cluster, boot="b", simulated=True, checks=node.look)
-    task = asyncio.create_task(service.run())
+    task = asyncio.create_task(node.start())
     try:
         await node.cluster.until(lambda: node.cluster.ready()[1] == "NoPodResources")
     finally:
