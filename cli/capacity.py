@@ -1,6 +1,5 @@
 """`migsched capacity`: what fits now, after a repack, or with more nodes."""
 
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -58,11 +57,7 @@ def _with_pods(question: Any, manifest: Path | None) -> Any:
     if not isinstance(question, dict) or question.get("requests"):
         fix = "the document asks about pods of its own; leave out the flag, or requests from the document"
         raise errors.SettingsError("manifest", str(manifest), fix)
-    return {"profiles": [], **question, "requests": manifest_requests.read(manifest, _tell), "replicas": True}
-
-
-def _tell(hint: str) -> None:
-    print(f"migsched: {hint}", file=sys.stderr)  # noqa: T201 - a hint, for people
+    return {"profiles": [], **question, "requests": manifest_requests.read(manifest), "replicas": True}
 
 
 def _alone(**flags: Path | None) -> None:

@@ -2,7 +2,8 @@
 `migsched repack`.
 """
 
-from collections.abc import Callable
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from allocator.planning.repack.types import MAX_SPEC
 from cli import slot_map
 from kubeclient import containers, objects
 from simulator.workloads import expand, manifests
+from simulator.workloads.work import LeftOut
 
 _MOST_TOLD = 20  # parts that were left out; more are counted
 _PARTS = (  # of a pod's spec, those that say where it may run
@@ -34,17 +36,15 @@ _OF_CONTAINER = ("resources", "restartPolicy", "ports")
 _Kind = tuple[str, tuple[tuple[str, int], ...], PodConstraints]
 
 
-def read(file: Path, tell: Callable[[str], None]) -> list[dict[str, Any]]:
+def read(file: Path) -> list[dict[str, Any]]:
     """The `requests` of a document: one per workload and kind of pod, as many as it has replicas.
 
     Any workload that `migsched demo` applies. Pods that ask for no slice are not in them; objects and fields that are
-    not understood are told. Raises InputError naming the file and the field, or if no pod asks for a slice.
+    not understood are told on standard error. Raises InputError naming the file and the field, or if no pod asks for a
+    slice.
     """
     expansion = expand.expand(manifests.read(file))
-    for left in expansion.left_out[:_MOST_TOLD]:
-        tell(f"left out: {left}")
-    if len(expansion.left_out) > _MOST_TOLD:
-        tell(f"left out: {len(expansion.left_out) - _MOST_TOLD} more")
+    _tell(expansion.left_out)
     asked: dict[_Kind, dict[str, Any]] = {}
     for pod in expansion.pods:
         profiles = _profiles(pod)
@@ -56,6 +56,15 @@ def read(file: Path, tell: Callable[[str], None]) -> list[dict[str, Any]]:
         fix = "no pod of it asks for a slice; write nvidia.com/mig-<profile> into a container's limits"
         raise errors.InputError("manifest", str(file), fix)
     return list(asked.values())
+
+
+def _tell(left_out: Sequence[LeftOut]) -> None:
+    """Name what of the manifests is not in the question."""
+    lines = [str(left) for left in left_out[:_MOST_TOLD]]
+    if len(left_out) > _MOST_TOLD:
+        lines.append(f"{len(left_out) - _MOST_TOLD} more")
+    for line in lines:
+        print(f"migsched: left out: {line}", file=sys.stderr)  # noqa: T201 - a hint, for people
 
 
 def _profiles(pod: dict[str, Any]) -> tuple[tuple[str, int], ...]:

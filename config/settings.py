@@ -29,6 +29,7 @@ OTHER_VARIABLES = frozenset(  # that are no settings of a service, by their own 
         "KUBERNETES",
         "LIFELINE_FD",
         "RECORD",
+        "VISIBLE_DEVICES",
     )
 )
 _COMMON = "MIGSCHED_"

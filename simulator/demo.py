@@ -81,10 +81,10 @@ class Demo:
         return Picture(
             rows,
             node_views,
-            rested,
-            () if rested else self.stuck(),
-            tuple(self._expansion.left_out),
-            tuple(sorted({skipped.kind for skipped in self._expansion.skipped})),
+            rested=rested,
+            stuck=() if rested else self.stuck(),
+            left_out=tuple(self._expansion.left_out),
+            without_pods=tuple(sorted({skipped.kind for skipped in self._expansion.skipped})),
         )
 
     def _pod(self, pod: Document, slices: dict[str, list[Hold]]) -> PodRow:

@@ -12,6 +12,8 @@ from tests.unit.deploy import manifests
 
 # OpenShift 4.18 is Kubernetes 1.31, the oldest that we say we install on.
 VERSIONS = ("1.31", "1.36")
+# Kinds of an option that needs a newer one (docs/queue.md).
+NEWER = {"MutatingAdmissionPolicy", "MutatingAdmissionPolicyBinding"}
 # Kinds that Kubernetes' own API does not have.
 OTHERS = {"Kustomization", "Component", "KubeSchedulerConfiguration", "DynamoGraphDeployment", "Plugin"}
 # What Pod Security's level `restricted` and OpenShift's restricted-v2 both admit.
@@ -39,7 +41,8 @@ def test_objects_follow_the_schema_of_kubernetes(path: Path, version: str) -> No
     found = manifests.documents(path)
     assert found
     for document in found:
-        if document["kind"] not in OTHERS:
+        served = document["kind"] not in NEWER or version == VERSIONS[-1]
+        if document["kind"] not in OTHERS and served:
             kubernetes_validate.validate(document, version, strict=True)
         for _part, template in manifests.pod_templates(document):
             wrapped = {"apiVersion": "v1", "kind": "PodTemplate", "metadata": {"name": "x"}, "template": template}

@@ -298,8 +298,8 @@ def test_an_ill_gpu_gets_no_new_work(tmp_path: Path) -> None:
     node.step()
     ill, well = node.place("1g.5gb", 0, 0), node.place("1g.5gb", 0, 1)
     offers = node.allocation.offers()["nvidia.com/mig-1g.5gb"]
-    assert not offers[device_ids.device_id(ill)]
-    assert offers[device_ids.device_id(well)]
+    assert not offers[device_ids.device_id(ill)].healthy
+    assert offers[device_ids.device_id(well)].healthy
     with pytest.raises(AllocationError, match="XID 119") as refused:
         node.allocation.allocate(device_ids.resource(ill), [device_ids.device_id(ill)])
     assert not refused.value.retryable

@@ -172,7 +172,7 @@ async def test_what_other_pods_use_decides_where_a_pod_may_run() -> None:
     assert explanation["ineligible"] == {"NodeResourcesFit": 1}
     assert "2000m of cpu asked for, 1000m of 8000m left" in explanation["nodes"]["n"]
     saved = snapshot_file.decode(b"".join(await Snapshots(state, MemoryCluster(MemoryServer())).text()))
-    told = WaitingFacts("default/p", (("1g.5gb", 1),), scheduler="migsched")  # nobody of that name has called
+    told = WaitingFacts("default/p", (("1g.5gb", 1),))
     assert saved.pods["uid-p"].waiting == told
     assert saved.pods["uid-other"].waiting is None
     assert saved.snapshot.nodes[0].used == Amounts(7000, 0, 0, 1)
