@@ -45,13 +45,18 @@ class NameGenerator:
 
     seed: int = 0
     _random: random.Random = field(init=False)
+    _given: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self._random = random.Random(self.seed)
 
     def suffixed(self, stem: str) -> str:
-        """The stem, a dash and five random letters."""
-        return f"{stem[:_MAX_GENERATED].rstrip('-')}-{''.join(self._random.choices(_SAFE_LETTERS, k=5))}"
+        """The stem, a dash and five random letters; never the same name twice, as a controller tries another one."""
+        while True:
+            name = f"{stem[:_MAX_GENERATED].rstrip('-')}-{''.join(self._random.choices(_SAFE_LETTERS, k=5))}"
+            if name not in self._given:
+                self._given.add(name)
+                return name
 
     def uid(self) -> str:
         """A UID for an owner that exists only in its pods."""

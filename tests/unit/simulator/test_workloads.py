@@ -155,6 +155,12 @@ def test_same_seed_gives_the_same_pods() -> None:
     assert names(expanded(text, seed=3)) == names(expanded(text, seed=3)) != names(expanded(text, seed=4))
 
 
+def test_many_pods_of_one_workload_have_different_names() -> None:
+    """Among thousands of pods two random names would be the same by chance; they are not."""
+    expansion = expanded(workload("Deployment", "apps/v1", "  replicas: 20000"))
+    assert len(set(names(expansion))) == 20_000
+
+
 def test_namespace_is_the_manifests_or_the_given_one() -> None:
     """A manifest's own namespace wins over the one given for all."""
     text = "apiVersion: v1\nkind: Pod\nmetadata: {name: a%s}\nspec: {containers: [{name: a}]}"
