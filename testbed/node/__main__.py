@@ -6,13 +6,15 @@ Where the machine cannot run a node, it says why and makes nothing: the tests th
 import sys
 
 from testbed import errors as control_plane_errors
-from testbed.node import errors, preparation
+from testbed.node import errors, preparation, toolkit
 
 
 def main() -> int:
     """The exit status: 0 also where there is nothing to make because no node could run."""
     try:
         prepared = preparation.ensure(_say)
+        if toolkit.can_be_built():
+            toolkit.ensure_built(_say)
     except errors.MachineError as error:
         _say("no real node on this machine, and its tests will be skipped:", *(f"  - {need}" for need in error.missing))
         return 0

@@ -44,6 +44,11 @@ class ToolkitPrograms:
         return self.directory / "nvidia-cdi-hook"
 
 
+def can_be_built() -> bool:
+    """Whether this machine has a C compiler."""
+    return shutil.which(COMPILER) is not None
+
+
 def ensure_built(progress: Progress | None = None, *, cache: Path | None = None) -> ToolkitPrograms:
     """The programs, building them first where this version is not in the cache yet.
 
@@ -69,7 +74,7 @@ def key() -> str:
 
 
 def _build(partial: Path, finished: Path, root: Path, tell: Progress) -> None:
-    if shutil.which(COMPILER) is None:
+    if not can_be_built():
         raise errors.BuildError(f"{_WHAT} needs a C compiler to be built: install {COMPILER}")
     module = (SOURCES / "go.mod").read_text(encoding="utf-8")
     match = re.search(r"^go ([\d.]+)$", module, re.MULTILINE)

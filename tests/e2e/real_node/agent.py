@@ -39,6 +39,7 @@ class Agent:
             "cdi_dir": str(node.cdi_directory),
             "device_plugin_dir": str(node.device_plugin_directory),
             "pod_resources_socket": str(node.pod_resources_socket),
+            "host_etc": str(directory / "etc"),  # not this machine's
             "plugin_registry_dir": str(directory / "plugins_registry"),
         }
         self._environment = {f"MIGSCHED_AGENT_{key.upper()}": value for key, value in settings.items()}

@@ -13,7 +13,7 @@ from allocator import errors
 from testbed.control_plane import build as control_plane_build
 from testbed.control_plane.control_plane import ControlPlane
 from testbed.node import errors as real_node_errors
-from testbed.node import preparation
+from testbed.node import preparation, toolkit
 from testbed.node.real_node import RealNode
 from tests.e2e.real_node.agent_stack import AgentStack
 
@@ -29,6 +29,8 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     session.stash[_OUTCOME] = None
     try:
         preparation.ensure(tell)
+        if toolkit.can_be_built() and any("toolkit_programs" in names(item) for item in session.items):
+            toolkit.ensure_built(tell)
     except errors.MigschedError as exc:
         session.stash[_OUTCOME] = exc
 
@@ -46,6 +48,14 @@ def usable_machine(request: pytest.FixtureRequest) -> None:
             pytest.skip(str(exc))
         case errors.MigschedError() as exc:
             pytest.fail(str(exc), pytrace=False)
+
+
+@pytest.fixture(scope="package")
+def toolkit_programs(usable_machine: None) -> toolkit.ToolkitPrograms:
+    """NVIDIA's own programs that describe a driver."""
+    if not toolkit.can_be_built():
+        pytest.skip(f"NVIDIA's container toolkit needs a C compiler to be built: install {toolkit.COMPILER}")
+    return toolkit.ensure_built()
 
 
 @pytest.fixture(scope="package")

@@ -73,7 +73,13 @@ def test_what_it_writes_reaches_the_node(running: RealNode) -> None:
     (running.cdi_directory / "written").unlink()
     (running.device_plugin_directory / "written").unlink()
     inside(running, "rm", "/var/lib/migsched/written")
-    for directory in ("/", "/var/lib/kubelet/pod-resources", "/var/lib/kubelet/plugins_registry", "/run/nvidia"):
+    for directory in (
+        "/",
+        "/var/lib/kubelet/pod-resources",
+        "/var/lib/kubelet/plugins_registry",
+        "/run/nvidia",
+        "/host-etc",
+    ):
         assert "Read-only file system" in inside(running, "touch", f"{directory}/written", check=False), directory
 
 

@@ -1,5 +1,6 @@
 """What an ordinary container finds of the driver, on a real kubelet and containerd with no NVIDIA runtime."""
 
+import contextlib
 import json
 import subprocess
 from collections.abc import Iterator
@@ -8,10 +9,18 @@ from typing import Any
 
 import pytest
 
-from testbed.node import toolkit
 from testbed.node.toolkit import ToolkitPrograms
-from tests.e2e.real_node.agent_stack import GPUS, AgentStack, Document, container, pod_of
+from tests.e2e.real_node.agent_stack import (
+    GPUS,
+    AgentStack,
+    Document,
+    container,
+    is_over,
+    is_running,
+    pod_of,
+)
 from tests.e2e.real_node.fabricated_driver import CONTROL, LIBRARIES, FabricatedDriver
+from tests.e2e.real_node.test_agent_pods import allocatable, switch
 
 pytestmark = pytest.mark.e2e
 
@@ -20,32 +29,69 @@ LDCONFIG = "/sbin/ldconfig"  # linked statically, so that it runs in any image
 
 
 @pytest.fixture(scope="module")
-def programs() -> ToolkitPrograms:
-    """NVIDIA's own programs."""
-    return toolkit.ensure_built()
+def root(tmp_path_factory: pytest.TempPathFactory) -> FabricatedDriver:
+    """A driver's folder, with its device nodes."""
+    return FabricatedDriver(tmp_path_factory.mktemp("driver") / "root", GPUS)
 
 
-@pytest.fixture
-def driver(tmp_path: Path) -> FabricatedDriver:
-    """A driver that is installed."""
-    made = FabricatedDriver(tmp_path / "driver", GPUS)
-    made.install(OLD)
-    return made
-
-
-@pytest.fixture
-def complete(stack: AgentStack, driver: FabricatedDriver, programs: ToolkitPrograms) -> Iterator[AgentStack]:
+@pytest.fixture(scope="module")
+def completing(whole: AgentStack, root: FabricatedDriver, toolkit_programs: ToolkitPrograms) -> Iterator[AgentStack]:
     """The stack with an agent that brings the driver's files; afterwards it is as it was."""
-    stack.agent.stop()
-    stack.agent.start(driver_root=str(driver.root), toolkit_dir=str(programs.directory))
+    whole.recover()
+    whole.agent.stop()
+    root.install(OLD)
+    start(whole, root, toolkit_programs)
     try:
-        stack.eventually(stack.serves, "the agent serves")
-        yield stack
-        stack.clear()
+        whole.eventually(whole.serves, "the agent serves")
+        yield whole
+    finally:
+        if whole.agent.running:
+            whole.agent.stop()
+        whole.agent.start()
+        whole.eventually(whole.serves, "the agent serves as before")
+
+
+@pytest.fixture
+def driver(root: FabricatedDriver) -> FabricatedDriver:
+    """A driver that is installed."""
+    root.install(OLD)
+    return root
+
+
+@pytest.fixture
+def complete(completing: AgentStack, driver: FabricatedDriver) -> Iterator[AgentStack]:
+    """The stack without pods, serving; what a test leaves is cleared and checked."""
+    yield completing
+    completing.clear()
+
+
+def start(stack: AgentStack, driver: FabricatedDriver, programs: ToolkitPrograms, **settings: str) -> None:
+    """Start the agent as beside a driver."""
+    known = {"driver_root": str(driver.root), "toolkit_dir": str(programs.directory)}
+    stack.agent.start(**{**known, **settings})
+
+
+@contextlib.contextmanager
+def other_agent(
+    stack: AgentStack, driver: FabricatedDriver, programs: ToolkitPrograms, **settings: str
+) -> Iterator[None]:
+    """For some time an agent with other settings."""
+    stack.agent.stop()
+    start(stack, driver, programs, **settings)
+    try:
+        yield
     finally:
         stack.agent.stop()
-        stack.agent.start()
+        start(stack, driver, programs)
         stack.eventually(stack.serves, "the agent serves as before")
+
+
+def condition(stack: AgentStack, kind: str) -> tuple[str, str, str]:
+    """Status, reason and message of a condition of the MigNode."""
+    conditions = stack.get("mignode", stack.node.name).get("status", {}).get("conditions", ())
+    return next(
+        ((one["status"], one["reason"], one["message"]) for one in conditions if one["type"] == kind), ("", "", "")
+    )
 
 
 def asking(stack: AgentStack, name: str, *profiles: str, limits: dict[str, int] | None = None) -> Document:
@@ -66,13 +112,14 @@ def says(stack: AgentStack, name: str, *command: str) -> list[str]:
 
 def nodes(stack: AgentStack, name: str) -> set[str]:
     """NVIDIA's device nodes in a pod, below /dev."""
-    script = "cd /dev; for node in nvidia* nvidia-caps/*; do test -c $node && echo $node; done"
+    script = "cd /dev; for node in nvidia* nvidia-caps/*; do test -c $node && echo $node; done; true"
     return set(says(stack, name, "sh", "-c", script))
 
 
 def libraries(stack: AgentStack, name: str) -> dict[str, str]:
-    """What the dynamic loader of a pod finds, by the name that programs ask for."""
-    lines = [line.split(" => ") for line in says(stack, name, LDCONFIG, "-p") if " => " in line]
+    """What the dynamic loader of a pod finds, by the name that programs ask for; nothing where it has no cache."""
+    listed = stack.node.exec_in_pod(name, LDCONFIG, "-p", check=False).stdout.splitlines()
+    lines = [line.split(" => ") for line in listed if " => " in line]
     return {left.split()[0]: path for left, path in lines}
 
 
@@ -112,13 +159,13 @@ def test_a_container_finds_the_driver_and_its_slice(complete: AgentStack, driver
 
 
 def test_the_common_part_is_the_toolkits(
-    complete: AgentStack, driver: FabricatedDriver, programs: ToolkitPrograms
+    complete: AgentStack, driver: FabricatedDriver, toolkit_programs: ToolkitPrograms
 ) -> None:
     """A slice's specification has what the toolkit says of the driver, word for word, and the slice's own nodes."""
     complete.run(asking(complete, "one", "1g.5gb"))
     written = specification(complete)
     common = written["containerEdits"]
-    told = json.loads(generated(driver, programs))
+    told = json.loads(generated(driver, toolkit_programs))
     assert {name: common[name] for name in ("env", "mounts", "hooks")} == told["containerEdits"]
     control = [node for node in told["devices"][0]["containerEdits"]["deviceNodes"] if node["path"][5:] in CONTROL]
     assert common["deviceNodes"] == control
@@ -154,6 +201,75 @@ def test_a_container_of_two_profiles_finds_the_driver_once(complete: AgentStack)
     listed = says(complete, "both", LDCONFIG, "-p")
     assert len([line for line in listed if "libcuda.so.1 " in line]) == 1
     assert nodes(complete, "both") == CONTROL.keys() | own_nodes(complete, uuids[0]) | own_nodes(complete, uuids[1])
+
+
+def test_whole_gpus_get_the_same(complete: AgentStack) -> None:
+    """A container with two whole GPUs finds the driver once, and the nodes of both, and knows their UUIDs."""
+    boards = complete.hardware.driver.by_index()[-2:]
+    complete.empty()
+    for board in boards:
+        switch(complete, board.uuid, enabled=False)
+    try:
+        complete.eventually(lambda: allocatable(complete, "nvidia.com/gpu") == 2, "the kubelet offers whole GPUs")
+        complete.create(asking(complete, "whole", limits={"nvidia.com/gpu": 2}))
+        complete.eventually(lambda: is_running(complete.get("pod", "whole")), "it runs")
+        uuids = complete.visible("whole").split(",")
+        assert sorted(uuids) == sorted(board.uuid for board in boards)
+        assert libraries(complete, "whole")["libcuda.so.1"] == f"/{LIBRARIES}/libcuda.so.1"
+        assert nodes(complete, "whole") == CONTROL.keys() | {f"nvidia{board.minor}" for board in boards}
+        complete.eventually(lambda: complete.hardware.used() == set(uuids), "they are marked")
+        complete.delete("whole")
+        complete.eventually(lambda: not complete.hardware.used(), "they are given back")
+    finally:
+        for board in boards:
+            switch(complete, board.uuid, enabled=True)
+        complete.eventually(complete.serves, "all GPUs offer slices")
+
+
+def test_without_a_toolkit_no_container_starts_and_the_agent_says_why(
+    complete: AgentStack, driver: FabricatedDriver, toolkit_programs: ToolkitPrograms, tmp_path: Path
+) -> None:
+    """Not Ready, with the fix; the pod is refused with the same words instead of running without CUDA."""
+    with other_agent(complete, driver, toolkit_programs, toolkit_dir=str(tmp_path), allocate_timeout_s="1"):
+        complete.eventually(lambda: condition(complete, "Ready")[1] == "DriverFilesUnknown", "it is not ready")
+        status, _, message = condition(complete, "DriverFiles")
+        assert status == "False"
+        assert "toolkit_dir" in message
+        complete.eventually(lambda: complete.agent.registered, "its devices are registered")
+        complete.create(asking(complete, "refused", "1g.5gb"))
+        complete.eventually(lambda: is_over(complete.get("pod", "refused")), "it is refused")
+        refused = complete.get("pod", "refused")["status"]
+        assert refused["reason"] == "UnexpectedAdmissionError"
+        assert "toolkit_dir" in refused["message"]
+        assert complete.specs() == frozenset()
+        complete.delete("refused")
+        complete.eventually(lambda: not complete.pods(), "it is gone")
+    complete.run(asking(complete, "again", "1g.5gb"))
+    assert condition(complete, "DriverFiles")[:2] == ("True", "Known")
+
+
+VARIABLE, LIST = "NVIDIA_VISIBLE_DEVICES", "/var/run/nvidia-container-devices"
+
+
+@pytest.mark.parametrize("inject", ["runtime", "mounts", "env"])
+def test_the_other_ways_leave_the_driver_to_nvidias_runtime(
+    complete: AgentStack, driver: FabricatedDriver, toolkit_programs: ToolkitPrograms, inject: str
+) -> None:
+    """Its runtime, which this node does not have, would go by what is seen here; our variable is as ever."""
+    with other_agent(complete, driver, toolkit_programs, inject=inject):
+        complete.eventually(complete.serves, "the agent serves")
+        complete.run(asking(complete, "one", "1g.5gb"))
+        uuid = complete.visible("one")
+        environment = says(complete, "one", "env")
+        assert "libcuda.so.1" not in libraries(complete, "one")
+        if inject == "mounts":
+            assert f"{VARIABLE}={LIST}" in environment
+            assert says(complete, "one", "ls", LIST) == [uuid]
+            says(complete, "one", "test", "-c", f"{LIST}/{uuid}")
+        else:
+            assert f"{VARIABLE}={uuid}" in environment
+        assert bool(complete.specs()) is (inject == "runtime")
+        complete.clear()
 
 
 def generated(driver: FabricatedDriver, programs: ToolkitPrograms) -> bytes:
