@@ -91,7 +91,7 @@ class Service:
             exclude_gpus=selection.parse(settings.exclude_gpus, models=True),
             out_of_service_gpus=selection.parse(settings.out_of_service_gpus, models=True),
             observer=settings.observer,
-            real_nodes=not simulated,
+            real_nodes=not simulated and settings.inject.brings_nodes,
             health=HealthPolicy(
                 policy.xid_numbers(settings.ignored_xids),
                 policy.Effect(settings.application_xid),

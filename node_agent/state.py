@@ -48,7 +48,7 @@ class AgentOptions:
     exclude_gpus: GpuSelection = selection.NONE
     out_of_service_gpus: GpuSelection = selection.NONE
     observer: bool = False
-    real_nodes: bool = True  # device nodes exist; with simulated GPUs there are none
+    real_nodes: bool = True  # containers get device nodes from here; of simulated GPUs there are none
     health: HealthPolicy = HEALTH
 
 

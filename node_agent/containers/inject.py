@@ -19,3 +19,8 @@ class Inject(StrEnum):
     def by_name(self) -> bool:
         """Whether slices are handed out by CDI names."""
         return self in (Inject.CDI, Inject.RUNTIME)
+
+    @property
+    def brings_nodes(self) -> bool:
+        """Whether the agent brings the device nodes; elsewhere NVIDIA's runtime does."""
+        return self in (Inject.CDI, Inject.ENV)

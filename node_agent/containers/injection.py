@@ -19,7 +19,7 @@ _CONTROL = ("/dev/nvidiactl", "/dev/nvidia-uvm", "/dev/nvidia-uvm-tools")
 
 
 class Injection:
-    """What containers get. `real_nodes`: device nodes exist; with simulated GPUs there are none.
+    """What containers get. `real_nodes`: containers get device nodes from here; of simulated GPUs there are none.
 
     `files` is where the driver's files are known; None where somebody else brings them, or there are none.
     """

@@ -69,3 +69,16 @@ async def test_simulated_gpus_need_nothing_of_the_runtime(bench: AgentSurroundin
         await bench.kubelet.until(ONE)
         await bench.cluster.until(lambda: bench.cluster.ready() == ("True", "Ready"))
     assert [one["type"] for one in bench.cluster.status["conditions"]] == ["Ready"]
+
+
+async def test_where_nvidias_runtime_brings_nodes_we_do_not(bench: AgentSurroundings) -> None:
+    """With inject=runtime the specification is the two variables alone."""
+    bench.cluster.runtime = "containerd://2.4.2"
+    async with bench.agent(inject="runtime"):
+        await bench.kubelet.until(ONE)
+        await bench.cluster.put(pod("a", "1g.5gb", promises=bench.promise("1g.5gb", 0)))
+        given = await bench.kubelet.allocate("a", ONE)
+    (made,) = bench.gpu.instances()
+    (name,) = [device.name for device in given.cdi_devices]
+    env = [f"{variable}={made.mig_uuid}" for variable in ("MIGSCHED_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES")]
+    assert bench.spec(name)["devices"] == [{"name": name.partition("=")[2], "containerEdits": {"env": env}}]
