@@ -1,7 +1,7 @@
 """What each hand-made thing on a pod's way gains over what it replaces, as ratios taken in turns in one run.
 
-Run by hand: `python -m benchmarks.hand_made http-client`, `http-client-whole`, `one-write` or `node-names`. The figures
-stand in ADRs 0013, 0005 and 0006 with the figure at which each of these things goes.
+Run by hand: `python -m benchmarks.hand_made http-client`, `http-client-whole`, `one-write`, `node-names` or
+`quantities`. The figures stand in ADRs 0013, 0005, 0006 and 0018 with the figure at which each of these things goes.
 """
 
 import argparse
@@ -27,6 +27,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from allocator.eligibility import quantity
 from benchmarks.servers.extender_server import node_names
 from kubeclient.http_client import HttpClient
 from scheduler.extender import wire
@@ -37,6 +38,7 @@ Figures = Mapping[str, float]
 
 BINDING = json.dumps({"apiVersion": "v1", "kind": "Binding", "metadata": {"name": "pod-1", "uid": "u" * 36}}).encode()
 REPLY = b'{"Nodes":null,"NodeNames":["n"],"FailedNodes":{},"FailedAndUnresolvableNodes":{},"Error":""}'
+QUANTITIES = ("250m", "100m", "2", "500m", "64Gi", "512Mi", "131895296Ki", "1.5", "10Gi", "110", "3900m", "1e3", "4G")
 PROTOCOLS = {"one write": OneWriteProtocol, "uvicorn": HttpToolsProtocol}
 
 
@@ -183,6 +185,23 @@ def http_client_whole(rounds: int, pods: int, nodes: int) -> Mapping[str, Figure
     }
 
 
+def quantities(rounds: int, calls: int) -> Mapping[str, Figures]:
+    """Microseconds for a usual quantity, read by ours and by the official client's parser."""
+    from kubernetes.utils.quantity import parse_quantity
+
+    def timed(parse: Callable[[str], object]) -> Callable[[], Figures]:
+        def measure() -> Figures:
+            began = time.process_time()
+            for _ in range(calls):
+                for text in QUANTITIES:
+                    parse(text)
+            return {"cpu": (time.process_time() - began) / len(QUANTITIES) * 1e6}
+
+        return measure
+
+    return _in_turns({"own": timed(quantity.parse), "client": timed(parse_quantity)}, rounds, calls)
+
+
 def _report(line: str) -> None:
     print(line, file=sys.stderr, flush=True)  # noqa: T201 - progress of minutes
 
@@ -213,7 +232,9 @@ def _table(figures: Mapping[str, Figures]) -> str:
 def main() -> None:
     """Measure one thing, or be the server."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=("http-client", "http-client-whole", "one-write", "node-names", "serve"))
+    parser.add_argument(
+        "what", choices=("http-client", "http-client-whole", "one-write", "node-names", "quantities", "serve")
+    )
     parser.add_argument("--rounds", type=int, default=21)
     parser.add_argument("--calls", type=int, default=500)
     parser.add_argument("--nodes", type=int, default=1000)
@@ -232,6 +253,8 @@ def main() -> None:
         figures = http_client_whole(given.rounds, given.calls, given.nodes)
     elif given.what == "one-write":
         figures = one_write(given.rounds, given.calls)
+    elif given.what == "quantities":
+        figures = quantities(given.rounds, given.calls)
     else:
         figures = node_names_search(given.rounds, given.calls, given.nodes)
     print(_table(figures))  # noqa: T201 - the answer

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from benchmarks.benchmark import Benchmark
 from benchmarks.entries.agent import AGENT
+from benchmarks.entries.answers import ANSWERS
 from benchmarks.entries.crowd import CROWD
 from benchmarks.entries.decisions import DECISIONS
 from benchmarks.entries.extender import EXTENDER
@@ -26,6 +27,7 @@ BENCHMARKS = (
     DECISIONS,
     PLANNING,
     REPACKING,
+    ANSWERS,
     EXTENDER,
     INTERFERENCE,
     CROWD,

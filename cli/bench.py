@@ -9,14 +9,13 @@ from typing import Annotated, Any
 
 import msgspec
 import typer
-from rich.console import Group, RenderableType
 
 from allocator import errors
 from benchmarks import ranges, registry, results, suite
 from benchmarks.benchmark import Benchmark, Progress
 from benchmarks.registry import BENCHMARKS
-from benchmarks.results import RecordedVerdict, Results
-from cli import checkout, output, progress, row_tables
+from benchmarks.results import Results
+from cli import bench_summary, checkout, output, progress, row_tables
 from cli.output import Format
 
 RESULTS = Path("benchmarks/out/results.json")
@@ -45,6 +44,24 @@ def extender(
     with progress.shown() as tell:
         rows = extender_bench.measure(nodes or extender_bench.SIZES, cycles, tell)
     _show("extender", rows, form)
+
+
+@app.command()
+def answers(
+    nodes: Annotated[int, typer.Option(min=1, help="Cluster size for explanations.")] = 5_000,
+    pods: Annotated[int, typer.Option(min=1, help="Pods that are explained.")] = 20,
+    form: Form = Format.TABLE,
+) -> None:
+    """How long people wait for an explanation, and for whether many pods fit together.
+
+    Example: migsched bench answers --nodes 1000 -o json
+    """
+    checkout.require_for_benchmarks("answers")
+    from benchmarks import answers as answers_bench
+
+    with progress.shown() as tell:
+        rows = answers_bench.measure(nodes, pods, tell)
+    _show("answers", rows, form)
 
 
 @app.command()
@@ -322,42 +339,11 @@ def _verdicts(recorded: Results, form: Format) -> None:
     judged = [verdict for verdict in recorded.verdicts if verdict.measure in recorded.parts]
     failed = {name: part.failed for name, part in recorded.parts.items() if part.failed}
     document = {"verdicts": [msgspec.to_builtins(verdict) for verdict in judged], "failed": failed}
-    output.show(form, lambda: document, lambda: _summary(recorded, judged))
+    output.show(form, lambda: document, lambda: bench_summary.of(recorded, judged))
     for name, why in failed.items():
         typer.echo(f"migsched: {name} failed: {why}", err=True)
     if failed or any(verdict.ok is False for verdict in judged):
         raise typer.Exit(1)
-
-
-def _summary(recorded: Results, judged: Sequence[RecordedVerdict]) -> RenderableType:
-    """How many bounds of each part hold, and each that does not."""
-    counts = []
-    for name, part in recorded.parts.items():
-        oks = [verdict.ok for verdict in judged if verdict.measure == name]
-        counts.append(
-            {
-                "part": name,
-                "seconds": part.seconds,
-                "rows": len(part.rows),
-                "bounds": len(oks),
-                "hold": oks.count(True),
-                "broken": oks.count(False),
-                "not judged": oks.count(None),
-            }
-        )
-    broken = [
-        {
-            "broken": f"{verdict.measure} {verdict.field}",
-            "where": " ".join(f"{key}={value}" for key, value in verdict.where.items()),
-            "bound": verdict.bound,
-            "value": verdict.value,
-            "slack": verdict.slack,
-            "why": verdict.why,
-        }
-        for verdict in judged
-        if verdict.ok is False
-    ]
-    return Group(row_tables.table(counts), *(("", row_tables.table(broken)) if broken else ()))
 
 
 def _show(part: str, rows: Sequence[Mapping[str, Any]], form: Format) -> None:

@@ -119,12 +119,9 @@ class ClusterCache:
 
     async def _remember_waiting(self, listing: Listing[Object]) -> None:
         """Who may have been refused by a process before this one is tried again: room may have arisen meanwhile."""
-        anybody = False
         async for item in paced(listing.items, self._step_s):
-            if isinstance(item, Pod) and item.metadata.uid in self.pods:
-                anybody = self.waiting.listed(item) or anybody
-        if anybody:
-            self._on_room()
+            if isinstance(item, Pod) and item.metadata.uid in self.pods and self.waiting.listed(item):
+                self._on_room()
 
     def _unlisted(self, listing: Listing[Object]) -> Sequence[tuple[str, str]]:
         """Pods, with their nodes, that a list would show if they still existed.

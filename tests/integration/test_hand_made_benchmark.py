@@ -12,6 +12,7 @@ import pytest
         ("http-client", ["own", "aiohttp"]),
         ("one-write", ["one", "write", "uvicorn"]),
         ("node-names", ["raw", "decoded"]),
+        ("quantities", ["own", "client"]),
     ],
 )
 def test_a_measurement_compares_two_ways(what: str, kinds: list[str]) -> None:

@@ -3,11 +3,14 @@
 import json
 import random
 from fractions import Fraction
+from math import ceil
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from kubernetes.utils.quantity import parse_quantity
 
 from allocator.eligibility import document, quantity
 from allocator.eligibility.verdict import judge
@@ -154,3 +157,37 @@ def test_verdicts_are_those_that_kube_scheduler_gave() -> None:
     for spec, reasons in zip(recorded["pods"], recorded["reasons"], strict=True):
         constraints = document.pod_of(spec)
         assert [judge(constraints, node).reason or "" for node in nodes] == reasons, spec
+
+
+@given(st.from_regex(r"\+?[0-9]{1,9}(\.[0-9]{0,6})?([numkMGTPE]|[KMGTPE]i|[eE][+-]?[0-9])?", fullmatch=True))
+def test_quantities_are_what_the_official_client_reads(text: str) -> None:
+    """What is a quantity to both is the same number, rounded up to a billionth."""
+    parsed = quantity.parse(text)
+    exact = Fraction(parse_quantity(text)) * quantity.NANO
+    assert parsed == (None if exact > quantity.MOST else ceil(exact))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "NaN",
+        "sNaN",
+        "Infinity",
+        "1_000",
+        "1K",
+        "1ki",
+        "1e3m",
+        "1e400000",
+        "1e100",
+        "-1",
+        " 1",
+        "1 ",
+        "\N{FULLWIDTH DIGIT ONE}",
+        "",
+        ".",
+        "0x1",
+    ],
+)
+def test_what_is_no_quantity_cannot_be_read(text: str) -> None:
+    """What the API server refuses, or what would take seconds to count, is None at once."""
+    assert quantity.parse(text) is None
