@@ -47,9 +47,9 @@ def demo(
 ) -> None:
     """Try migsched without a GPU: Triton and Dynamo pods land on simulated MIG slices.
 
-    Kubernetes, the GPUs and the node agents are simulated in this process; the scheduler extender is the real one and
-    is called over HTTP. It keeps serving until Ctrl-C, so that `migsched top` and `migsched explain` can be tried
-    beside it.
+    Kubernetes and the GPUs are simulated in this process. The scheduler extender is the real one, called over HTTP, and
+    so are the node agents, beside simulated kubelets; with more than 16 nodes stand-ins take their place. It keeps
+    serving until Ctrl-C, so that `migsched top` and `migsched explain` can be tried beside it.
 
     Example: migsched demo --nodes 2 --model h100-80gb
     """
@@ -113,7 +113,7 @@ def _head(running: Demo, options: demos.DemoOptions, picture: Picture, *, once: 
     service, ends = running.cluster.service, "" if once else " Ctrl-C stops it."
     fleet = f"{output.number(options.nodes, 'node')} × {output.number(options.gpus, 'GPU')} {options.model}, simulated."
     lines = [
-        Text.assemble(("migsched demo", "bold"), f"   {fleet}{ends}"),
+        Text.assemble(("migsched demo", "bold"), f"   {fleet} Agents: {running.agents}.{ends}"),
         Text.assemble(("API ", "dim"), f"{service.api_url}/", ("   extender ", "dim"), f"{service.extender_url}/v1"),
     ]
     if once:

@@ -47,12 +47,13 @@ class Demo:
     def __init__(self, cluster: Embedded, expansion: Expansion) -> None:
         self.cluster = cluster
         self._expansion = expansion
+        self.agents = cluster.agents.title()
 
     async def settled(self) -> None:
         """Until every pod runs or was refused, and every slice is reported."""
         while True:
             await self.cluster.settled()
-            if all(claim.state is ClaimState.READY for claim in self.cluster.service.state.inventory.ledger):
+            if self._is_reported():
                 return
             await asyncio.sleep(0.01)
 
@@ -66,6 +67,19 @@ class Demo:
         claims = self.cluster.service.state.inventory.ledger
         unreported = (claim.pod for claim in claims if claim.state is not ClaimState.READY)
         return tuple(sorted({*self.cluster.unsettled(), *unreported}))
+
+    def _is_reported(self) -> bool:
+        """Whether the scheduler knows of all that containers have, and has seen all that it promised cut."""
+        inventory = self.cluster.service.state.inventory
+        known = {
+            (gpu.uuid, occupant.placement)
+            for node in snapshot.take(inventory).nodes
+            for gpu in node.gpus
+            for occupant in gpu.occupants
+            if occupant.uid
+        }
+        given = {(gpu, placement) for gpu, places in self.cluster.agents.in_use().items() for placement in places}
+        return given <= known and all(claim.state is ClaimState.READY for claim in inventory.ledger)
 
     def picture(self, *, rested: bool = True) -> Picture:
         """Where everything is now; of a cluster that did not come to rest it names the pods that kept it."""
@@ -81,6 +95,7 @@ class Demo:
         return Picture(
             rows,
             node_views,
+            self.agents,
             rested=rested,
             stuck=() if rested else self.stuck(),
             left_out=tuple(self._expansion.left_out),
@@ -94,6 +109,8 @@ class Demo:
         reason = ""
         if phase == "Pending":
             reason = self._reason_on_node(node, uid) if node else self._reason(pod)
+        elif phase == "Failed":
+            reason = str(pod["status"].get("message", ""))
         return PodRow(meta["namespace"], meta["name"], phase, node, reason, tuple(slices.get(uid, ())))
 
     def _reason_on_node(self, node: str, uid: str) -> str:

@@ -30,6 +30,7 @@ class Picture:
 
     pods: tuple[PodRow, ...]
     nodes: tuple[NodeView, ...]
+    agents: str  # which run: `real`, or stand-ins
     rested: bool = True
     stuck: tuple[str, ...] = ()
     left_out: tuple[LeftOut, ...] = ()
@@ -63,6 +64,7 @@ class Picture:
                 for node in self.nodes
                 for gpu in node.gpus
             ],
+            "agents": self.agents,
             "rested": self.rested,
             "stuck": list(self.stuck),
             "left_out": [

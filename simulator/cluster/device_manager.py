@@ -1,8 +1,8 @@
 """DeviceManager: the kubelet's side of device plugins and of PodResources, on Unix sockets, without a kubelet.
 
 It does what the kubelet does as far as plugins can see: removes sockets when it starts, dials back to registered
-plugins, counts devices, asks for a preference and allocates exactly what it was told to prefer. Used by tests of the
-node agent and by `migsched bench agent`.
+plugins, counts devices, asks for a preference and allocates exactly what it was told to prefer. Used by `node_kubelet`,
+by tests of the node agent and by `migsched bench agent`.
 """
 
 import asyncio
@@ -14,11 +14,17 @@ from typing import Any
 import grpc
 import grpc.aio
 
+from allocator import errors
 from node_agent.kubelet import channel
 from node_agent.kubelet import deviceplugin_pb2 as pb
 from node_agent.kubelet import podresources_pb2 as resources_pb
+from simulator.cluster.pod_devices import PodDevices
 
 DEADLINE_S = 20.0
+
+
+class AllocateRefusedError(errors.MigschedError):
+    """A container cannot have what it asks for; in the kubelet's words."""
 
 
 @dataclass
@@ -33,11 +39,13 @@ class Endpoint:
 class DeviceManager:
     """Sockets under a directory: `device-plugins/kubelet.sock` and `pod-resources/kubelet.sock`.
 
-    `held` is what containers have: device ids by namespace, pod, container and resource. PodResources lists it, but
-    for what is in `unlisted`. Raises AioRpcError where a plugin refuses, TimeoutError where it does not answer.
+    `held` is what tests gave to containers: device ids by namespace, pod, container and resource. PodResources lists
+    it, but for what is in `unlisted`, and beside it what `pods` have. Raises AioRpcError where a plugin refuses,
+    TimeoutError where it does not answer.
     """
 
     def __init__(self, root: Path) -> None:
+        self.pods = PodDevices()
         self.plugins = root / "device-plugins"
         self.pod_resources = root / "pod-resources" / "kubelet.sock"
         self.endpoints: dict[str, Endpoint] = {}
@@ -84,9 +92,9 @@ class DeviceManager:
         for endpoint in endpoints:
             await _close(endpoint)
 
-    async def until(self, *resources: str) -> None:
+    async def until(self, *resources: str, deadline_s: float | None = DEADLINE_S) -> None:
         """Until these resources have devices."""
-        async with asyncio.timeout(DEADLINE_S), self._news:
+        async with asyncio.timeout(deadline_s), self._news:
             await self._news.wait_for(lambda: all(r in self.endpoints and self.endpoints[r].devices for r in resources))
 
     async def allocate(
@@ -98,10 +106,27 @@ class DeviceManager:
         self.held["default", pod, container, resource] = ids
         return answer
 
+    async def give(self, resource: str, number: int, *, reuse: Sequence[str] = ()) -> tuple[list[str], list[str]]:
+        """Devices for a container, those of `reuse` first: their ids, and the CDI names that the plugin gave them.
+
+        Raises AllocateRefusedError.
+        """
+        try:
+            ids = await self.choose(resource, number, reuse=reuse)
+            if len(ids) < number:
+                short = f"requested number of devices unavailable for {resource}"
+                raise AllocateRefusedError(f"{short}. Requested: {number}, Available: {len(ids)}")
+            answer = await self.allocate_exactly(resource, ids)
+        except grpc.aio.AioRpcError as error:
+            code = "".join(word.title() for word in error.code().name.split("_"))
+            raise AllocateRefusedError(f"rpc error: code = {code} desc = {error.details()}") from error
+        return ids, [device.name for device in answer.cdi_devices]
+
     async def choose(self, resource: str, number: int = 1, *, reuse: Sequence[str] = ()) -> list[str]:
         """The ids to allocate: those that the plugin prefers, then any free ones."""
         endpoint = self.endpoints[resource]
-        taken = {device_id for ids in self.held.values() for device_id in ids} - set(reuse)
+        held = {device_id for ids in self.held.values() for device_id in ids}
+        taken = (held | self.pods.taken()) - set(reuse)
         free = [
             device_id
             for device_id, health in sorted(endpoint.devices.items())
@@ -174,6 +199,10 @@ class DeviceManager:
                 namespace, pod, container, resource = key
                 entry = answer.pod_resources.add(name=pod, namespace=namespace)
                 entry.containers.add(name=container).devices.add(resource_name=resource, device_ids=ids)
+        for held, container, by_resource in self.pods.listed():
+            listed = answer.pod_resources.add(name=held.name, namespace=held.namespace).containers.add(name=container)
+            for resource, device_ids in by_resource.items():
+                listed.devices.add(resource_name=resource, device_ids=device_ids)
         return answer
 
 

@@ -1,7 +1,8 @@
 """A whole cluster in one process: API server in memory, nodes, agents, kubelets, scheduler stand-in, and our extender.
 
-The scheduler service is the real one, called over HTTP on loopback. Kubernetes, the hardware and the node agents are
-stood in for: no agent of `node_agent` runs here (`fake_agent` says what its stand-in leaves out).
+The scheduler service is the real one, called over HTTP on loopback, and so are the node agents, which speak with their
+kubelets over Unix sockets; large fleets have stand-ins for them (`fake_agent`). Kubernetes and the hardware are
+simulated.
 Used by `migsched demo` and by the integration tests.
 """
 
@@ -14,13 +15,15 @@ from allocator import errors
 from scheduler.service import Service
 from scheduler.settings import Settings
 from simulator import planner_tasks
-from simulator.cluster import api, nodes
+from simulator.cluster import api, node_agents, nodes
 from simulator.cluster.agents import Agents
 from simulator.cluster.api import Document
 from simulator.cluster.kube_scheduler.scheduler import KubeScheduler, SchedulerConfig
 from simulator.cluster.kubelet import Kubelets
+from simulator.cluster.memory_cluster.agent_client import MemoryAgentCluster
 from simulator.cluster.memory_cluster.client import MemoryApi, MemoryCluster
 from simulator.cluster.memory_cluster.server import MemoryServer
+from simulator.cluster.node_agents import NodeAgents
 from simulator.cluster.nodes import SimulatedNode
 from simulator.cluster.running import running
 
@@ -34,6 +37,7 @@ class EmbeddedOptions:
     scheduler: SchedulerConfig = field(default_factory=lambda: SchedulerConfig(extender_url=""))
     job_seconds: float | None = None
     seed: int = 0
+    real_agents: bool | None = None  # without a word: where the fleet is small enough
 
 
 class Embedded:
@@ -44,12 +48,17 @@ class Embedded:
         self._nodes = frozenset(node.name for node in options.fleet)
         self.server = MemoryServer(seed=options.seed)
         self.api = MemoryApi(self.server)
-        self.agents = Agents(MemoryApi(self.server), options.fleet)
+        self.agents = self._make_agents()
         self.kubelets = Kubelets(MemoryApi(self.server), options.fleet, self.agents, job_seconds=options.job_seconds)
-        self.agents.on_ready.append(self.kubelets.look_at)
         self.cluster = MemoryCluster(self.server)  # the extender's connection, with its faults
         self.service = Service(options.settings, self.cluster, planner_tasks.SIMULATE)
         self.scheduler = KubeScheduler(MemoryApi(self.server), options.scheduler)
+
+    def _make_agents(self) -> NodeAgents | Agents:
+        real = self.options.real_agents
+        if real or (real is None and len(self.options.fleet) <= node_agents.MOST_NODES):
+            return NodeAgents(self.options.fleet, lambda _: MemoryAgentCluster(self.server))
+        return Agents(MemoryApi(self.server), self.options.fleet)
 
     async def start_extender(self) -> None:
         """Start the scheduler service, again too: with nothing but what the API server knows, at the same address."""
@@ -121,6 +130,7 @@ async def start(options: EmbeddedOptions) -> AsyncIterator[Embedded]:
             MemoryApi(cluster.server), replace(options.scheduler, extender_url=f"{cluster.service.extender_url}/v1")
         )
         async with running(cluster.agents.run(), cluster.kubelets.run(), cluster.scheduler.run()):
+            await cluster.agents.ready()
             await cluster.service.synced()
             yield cluster
     finally:

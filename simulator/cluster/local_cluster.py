@@ -1,7 +1,8 @@
 """A genuine control plane on this machine with simulated GPU nodes, our extender and the unmodified kube-scheduler.
 
 Genuine are etcd, kube-apiserver, kube-controller-manager, kube-scheduler, kubectl and migsched's scheduler service with
-its own RBAC; stood in for are kubelets, node agents and GPUs. Called by `migsched cluster`.
+its own RBAC, and the node agents with theirs, unless there are too many nodes; kubelets and GPUs are simulated. Called
+by `migsched cluster`.
 """
 
 import asyncio
@@ -12,14 +13,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kubeclient.kube import Connection
+from node_agent.cluster.kube import KubeClient as AgentClient
 from scheduler import listen, settings
 from scheduler.cache.kube import KubeClient
 from scheduler.service import Service
 from simulator import planner_tasks
-from simulator.cluster import nodes
+from simulator.cluster import node_agents, nodes
 from simulator.cluster.agents import Agents
 from simulator.cluster.kube_api import KubeApi
 from simulator.cluster.kubelet import Kubelets
+from simulator.cluster.node_agents import NodeAgents
 from simulator.cluster.running import running
 from testbed.control_plane import build, scheduler_config
 from testbed.control_plane.control_plane import ControlPlane
@@ -59,6 +62,7 @@ class LocalCluster:
     control_plane: ControlPlane
     kubectl: Path
     service: Service
+    agents: str  # which run: `real`, or stand-ins
 
 
 @asynccontextmanager
@@ -81,7 +85,7 @@ async def start(options: LocalClusterOptions, progress: Progress = lambda _: Non
         await asyncio.to_thread(_apply, plane)
         progress("starting kube-controller-manager")
         await asyncio.to_thread(plane.start_controller_manager)
-        await _simulate(stack, plane, fleet, options, progress)
+        agents = await _simulate(stack, plane, fleet, options, progress)
         progress("starting migsched and kube-scheduler")
         extender = Service(chosen, await KubeClient.connect(plane.kubeconfig_of(SCHEDULER)), planner_tasks.SIMULATE)
         stack.push_async_callback(extender.stop)
@@ -91,7 +95,7 @@ async def start(options: LocalClusterOptions, progress: Progress = lambda _: Non
         config = scheduler_config.kube_scheduler_config(f"{extender.extender_url}/v1", plane.kubeconfig_of(SCHEDULER))
         server = await asyncio.to_thread(plane.start_scheduler, config)
         stack.push_async_callback(asyncio.to_thread, server.process.stop)
-        yield LocalCluster(plane, binaries.kubectl, extender)
+        yield LocalCluster(plane, binaries.kubectl, extender, agents)
 
 
 async def _simulate(
@@ -100,16 +104,29 @@ async def _simulate(
     fleet: tuple[nodes.SimulatedNode, ...],
     options: LocalClusterOptions,
     progress: Progress,
-) -> None:
-    """Nodes, their kubelets and their agents, the agents with the rights that the deployed ones have."""
+) -> str:
+    """Nodes, kubelets and agents, the agents with the rights that the deployed ones have. Says which run."""
     as_kubelets = await _connect(stack, plane.kubeconfig)
-    as_agents = await _connect(stack, plane.kubeconfig_of(AGENT))
     progress(f"making {len(fleet)} simulated nodes")
     await nodes.create(as_kubelets, fleet)
-    agents = Agents(as_agents, fleet)
+    agents = await _make_agents(stack, plane.kubeconfig_of(AGENT), fleet, options.directory)
     kubelets = Kubelets(as_kubelets, fleet, agents, job_seconds=options.job_seconds)
-    agents.on_ready.append(kubelets.look_at)
     await stack.enter_async_context(running(agents.run(), kubelets.run()))
+    progress(f"starting node agents: {agents.title()}")
+    await agents.ready()
+    return agents.title()
+
+
+async def _make_agents(
+    stack: AsyncExitStack, kubeconfig: Path, fleet: tuple[nodes.SimulatedNode, ...], directory: Path
+) -> NodeAgents | Agents:
+    if len(fleet) > node_agents.MOST_NODES:
+        return Agents(await _connect(stack, kubeconfig), fleet)
+    ports = {}
+    for node in fleet:
+        ports[node.name] = await AgentClient.connect(kubeconfig)
+        stack.push_async_callback(ports[node.name].close)
+    return NodeAgents(fleet, lambda node: ports[node.name], directory / "nodes")
 
 
 async def _connect(stack: AsyncExitStack, kubeconfig: Path) -> KubeApi:

@@ -2,8 +2,8 @@
 
 Called by the demo, the local cluster and benchmarks.
 
-What kube-scheduler counts is static, as on a real node with migsched's agent: for every profile the most instances
-that the node's GPUs could hold if they held nothing else. Exactness is the extender's.
+What kube-scheduler counts is static, as on a real node with migsched's agent: for every profile the places where the
+node's GPUs could hold one if they held nothing else. Exactness is the extender's.
 """
 
 import asyncio
@@ -100,11 +100,11 @@ async def create(cluster: Api, fleet: Sequence[SimulatedNode]) -> None:
 
 
 def _slices(node: SimulatedNode) -> dict[str, str]:
-    most: Counter[str] = Counter()
+    places: Counter[str] = Counter()
     for gpu in node.gpus:
         for profile in gpu_models.find(gpu.model).profiles:
-            most[profile.resource] += profile.max_instances
-    return {resource: str(number) for resource, number in most.items()}
+            places[profile.resource] += len(profile.starts)
+    return {resource: str(number) for resource, number in places.items()}
 
 
 def _uuid(draw: random.Random) -> str:

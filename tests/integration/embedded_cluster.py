@@ -24,7 +24,7 @@ MODEL = "a100-40gb"
 
 @asynccontextmanager
 async def cluster(node_count: int, gpus: int, model: str = MODEL, **config: Any) -> AsyncIterator[Embedded]:
-    """A running embedded cluster on free ports. Whatever a test did to it, it ends with every promise kept."""
+    """A running embedded cluster on free ports. Whatever a test did to it, it ends in agreement."""
     logs.configure("json", "error")
     chosen = settings.load(extender_port=0, api_host="127.0.0.1", api_port=0, shutdown_s=0.05, requeue_interval_s=0.05)
     config = {"initial_backoff_s": 0.02, "max_backoff_s": 0.1, **config}
@@ -33,7 +33,7 @@ async def cluster(node_count: int, gpus: int, model: str = MODEL, **config: Any)
     )
     async with embedded.start(options) as running:
         yield running
-        check(running)
+        await check(running)
 
 
 def documents(world: Embedded) -> list[Document]:
@@ -84,24 +84,34 @@ def promised(world: Embedded) -> dict[str, list[tuple[str, Placement]]]:
     return found
 
 
-def check(world: Embedded) -> None:
-    """No slot has two owners, everything promised is cut, nothing else is, and the service's books agree."""
+async def check(world: Embedded) -> None:
+    """No slot has two owners, what containers have is cut, and it is what the scheduler's books say."""
+    await eventually(lambda: claimed(world) == given(world), "the books and the kubelets agree")
     hardware = world.agents.hardware()
-    for gpu, promises in promised(world).items():
-        placements = [placement for _, placement in promises]
+    for gpu, placements in world.agents.in_use().items():
         geometry.compiled(gpu_models.find(_model(world, gpu))).state_of(placements)
-        assert sorted(placements) == sorted(hardware[gpu]), f"{gpu}: what is cut is not what was promised"
+        assert set(placements) <= set(hardware[gpu]), f"{gpu}: what is given is not cut"
     world.service.state.inventory.check()
 
 
+def claimed(world: Embedded) -> list[tuple[str, Placement]]:
+    """(GPU, placement) of every claim of the scheduler."""
+    return sorted((hold.gpu, hold.placement) for claim in world.service.state.inventory.ledger for hold in claim.holds)
+
+
+def given(world: Embedded) -> list[tuple[str, Placement]]:
+    """(GPU, placement) of all that containers have."""
+    return sorted((gpu, placement) for gpu, places in world.agents.in_use().items() for placement in places)
+
+
 def could_be_placed(world: Embedded, pod: Document) -> list[str]:
-    """Nodes with room for a pod, judged from what is cut on the GPUs."""
-    hardware = world.agents.hardware()
+    """Nodes with room for a pod, judged from what containers have."""
+    in_use = world.agents.in_use()
     counts = dict(pods.request_of(msgspec.convert(pod, Pod)).counts)
     return [
         node.name
         for node in world.options.fleet
-        if fitting.fits([_state(gpu.model, hardware[gpu.uuid]) for gpu in node.gpus], counts)
+        if fitting.fits([_state(gpu.model, in_use[gpu.uuid]) for gpu in node.gpus], counts)
     ]
 
 

@@ -135,7 +135,7 @@ async def test_own_manifests(tmp_path: Path) -> None:
     assert pods["mine"]["namespace"] == "team"
     assert "9g.99gb" in pods["mine"]["reason"]
     assert "schedulerName is default-scheduler" in pods["others"]["reason"]
-    assert "migsched.io/placement" in pods["hostile"]["reason"]
+    assert (pods["hostile"]["phase"], len(pods["hostile"]["slices"])) == ("Running", 1), "it gets a place of its own"
     assert "node nowhere, which there is not" in pods["lost"]["reason"]
 
 

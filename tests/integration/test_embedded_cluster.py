@@ -125,7 +125,7 @@ async def test_pods_deleted_while_they_are_placed_leave_nothing() -> None:
         for number in range(112, 120):
             await world.api.delete(api.POD, f"p{number:03}", "default")
         await eventually(lambda: not documents(world), "all pods are gone")
-        await eventually(lambda: not any(world.agents.hardware().values()), "all slices are given back")
+        await eventually(lambda: not any(world.agents.in_use().values()), "all slices are given back")
         await eventually(lambda: not len(world.service.state.inventory.ledger), "all claims are over")
 
 
@@ -140,12 +140,12 @@ async def test_pods_bound_past_the_scheduler_are_worked_around() -> None:
         await world.apply([pod(f"p{number}", "3g.20gb") for number in range(2)])
         await eventually(lambda: len(running_pods(world)) == 4 and world.is_settled(), "one more fits")
         assert len(pending_pods(world)) == 1
-        cut = [p for placements in world.agents.hardware().values() for p in placements]
+        cut = [p for placements in world.agents.in_use().values() for p in placements]
         assert sorted(str(p) for p in cut) == ["3g.20gb@0", "3g.20gb@0", "3g.20gb@4", "3g.20gb@4"]
         for name in [one["metadata"]["name"] for one in documents(world)]:
             await world.api.delete(api.POD, name, "default")
         await eventually(lambda: not documents(world), "all pods are gone")
-        await eventually(lambda: not any(world.agents.hardware().values()), "all slices are given back")
+        await eventually(lambda: not any(world.agents.in_use().values()), "all slices are given back")
 
 
 async def test_serial_runs_repeat() -> None:

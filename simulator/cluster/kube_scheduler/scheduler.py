@@ -6,6 +6,7 @@ call of a pod comes before the bind call of the one before it.
 """
 
 import asyncio
+import contextlib
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from simulator.cluster.kube_scheduler.extender_client import ExtenderClient, Ext
 from simulator.cluster.kube_scheduler.in_tree import NodeInfo, NodeRefusal
 from simulator.cluster.kube_scheduler.queue import Queued, SchedulingQueue, Wake
 
+_START_S = 10.0  # a pod that does not start for so long is not waited for
 _SCORE_FACTOR = 10  # kube-scheduler's MaxNodeScore ÷ MaxExtenderPriority
 
 
@@ -30,7 +32,7 @@ _SCORE_FACTOR = 10  # kube-scheduler's MaxNodeScore ÷ MaxExtenderPriority
 class SchedulerConfig:
     """A KubeSchedulerConfiguration with one profile and one extender; defaults as deploy/kube-scheduler/config.yaml.
 
-    `serial` binds each pod before the next is tried, which makes a run repeatable.
+    `serial` waits for each pod to run, or fail, before the next is tried, which makes a run repeatable.
     """
 
     extender_url: str
@@ -67,6 +69,7 @@ class KubeScheduler:
         self._pod_informer = Informer(cluster, api.POD)
         self._node_informer = Informer(cluster, api.NODE)
         self._binding: set[asyncio.Task[None]] = set()
+        self._told = asyncio.Event()  # of a pod, something new
 
     @property
     def idle(self) -> bool:
@@ -117,6 +120,7 @@ class KubeScheduler:
         async for change in self._pod_informer.changes():
             if change.item is None:
                 continue
+            self._told.set()
             pod, uid = change.item, change.item["metadata"]["uid"]
             if change.type is ChangeType.DELETED or pod["status"].get("phase") in TERMINAL_PHASES:
                 self._pods.pop(uid, None)
@@ -162,6 +166,15 @@ class KubeScheduler:
             task.add_done_callback(self._binding.discard)
             if self._config.serial:
                 await asyncio.wait([task])
+                await self._until_started(queued.uid)
+
+    async def _until_started(self, uid: str) -> None:
+        """Until its kubelet has started a pod that was bound, or it is gone; not for ever."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_START_S):
+                while uid in self._placed and self._pods[uid]["status"].get("phase") == "Pending":
+                    self._told.clear()
+                    await self._told.wait()
 
     async def _try(self, queued: Queued, extender: ExtenderClient) -> str | None:
         """The node for a pod, assumed to be there already; None if it has to wait."""

@@ -5,6 +5,7 @@
 - `objects` defaults, checks and merges documents, as the API server does before it stores them.
 - `faults.Faults` makes calls fail before or after they were done, hang, and watches break.
 - `client.MemoryCluster` is the scheduler service's port over a server, `client.MemoryApi` the simulator's.
+- `agent_client.MemoryAgentCluster` is the node agent's.
 
 Everything runs in one event loop; nothing is thread-safe.
 """

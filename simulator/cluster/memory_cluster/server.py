@@ -42,7 +42,8 @@ class MemoryServer:
         self, *, seed: int = 0, history: int = HISTORY, now: Callable[[], datetime] = lambda: datetime.now(UTC)
     ) -> None:
         self.version = 0
-        self._random = random.Random(seed)
+        self._seed = seed
+        self._random: dict[ResourceKind, random.Random] = {}  # names of one kind do not depend on what else is made
         self._now = now
         self._history_limit = history
         self._objects: dict[ResourceKind, dict[str, Stored]] = {}
@@ -75,12 +76,13 @@ class MemoryServer:
 
     def create(self, kind: ResourceKind, document: Document) -> Stored:
         """Store a new object. Raises ConflictError if its name is taken, RefusedError if it is invalid."""
-        suffix = "".join(self._random.choices(_SAFE_LETTERS, k=5))
+        draw = self._random.setdefault(kind, random.Random(f"{self._seed}/{kind.plural}"))
+        suffix = "".join(draw.choices(_SAFE_LETTERS, k=5))
         made = objects.new(kind, document, suffix)
         key = api.key_of(made)
         if key in self._objects.get(kind, {}):
             raise errors.ConflictError(f'{kind.plural} "{key}" already exists')
-        made["metadata"]["uid"] = str(uuid.UUID(int=self._random.getrandbits(128), version=4))
+        made["metadata"]["uid"] = str(uuid.UUID(int=draw.getrandbits(128), version=4))
         made["metadata"]["creationTimestamp"] = self._timestamp()
         return self._store(kind, made, ChangeType.ADDED)
 
@@ -93,6 +95,11 @@ class MemoryServer:
         """Apply a merge patch to the status alone."""
         before = self.get(kind, name, namespace)
         status = objects.merged(before.document.get("status"), patch.get("status", {}))
+        return self._replace(kind, before, {**before.document, "status": status})
+
+    def replace_status(self, kind: ResourceKind, name: str, status: Document, namespace: str = "") -> Stored:
+        """Write all of the status: what it had before and has no more is gone."""
+        before = self.get(kind, name, namespace)
         return self._replace(kind, before, {**before.document, "status": status})
 
     def bind(self, binding: Binding) -> None:

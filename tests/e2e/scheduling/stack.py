@@ -104,7 +104,6 @@ class Stack:
         self.loop.run(nodes.create(api, self.fleet))
         self.agents = Agents(api, self.fleet)
         kubelets = Kubelets(api, self.fleet, self.agents)
-        self.agents.on_ready.append(kubelets.look_at)
         self._cleanup.callback(self.loop.begin(self.agents.run()))
         self._cleanup.callback(self.loop.begin(kubelets.run()))
         eventually(self._all_reported, "a report of every node")
@@ -196,7 +195,7 @@ class Stack:
             "delete", kinds, "--all", "--grace-period=0", "--force", "--wait=false", "--ignore-not-found"
         )
         eventually(lambda: not self.pods(), "all pods gone")
-        eventually(lambda: not any(self.agents.hardware().values()), "all slices given back")
+        eventually(lambda: not any(self.agents.in_use().values()), "all slices given back")
 
 
 def pod(name: str, *profiles: str, **spec: Any) -> Document:

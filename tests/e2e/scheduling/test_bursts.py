@@ -83,8 +83,8 @@ def fits(stack: Stack, one: dict[str, object]) -> bool:
         name = resource.removeprefix("nvidia.com/mig-").replace("gb.me", "gb+me")
         counts[name] = int(number)
     compiled = geometry.compiled(gpu_models.find(MODEL))
-    hardware = stack.agents.hardware()
+    in_use = stack.agents.in_use()
     return any(
-        fitting.fits([(compiled, compiled.state_of(hardware[gpu.uuid])) for gpu in node.gpus], counts)
+        fitting.fits([(compiled, compiled.state_of(in_use[gpu.uuid])) for gpu in node.gpus], counts)
         for node in stack.fleet
     )

@@ -39,7 +39,7 @@ def assert_sound(stack: Stack) -> None:
     """Promises are legal and disjoint, and the hardware holds exactly what is promised."""
     promised = {gpu: sorted(p for _, p in there) for gpu, there in placements(stack, stack.pods()).items()}
     assert sum(len(there) for there in promised.values()) == PODS
-    assert promised == {gpu: sorted(there) for gpu, there in stack.agents.hardware().items() if there}
+    assert promised == {gpu: sorted(there) for gpu, there in stack.agents.in_use().items() if there}
 
 
 def burst(stack: Stack) -> None:

@@ -27,7 +27,7 @@ def picture(waiting: int = 1, running: int = 20, nodes: int = 4) -> Picture:
         pods.append(PodRow("default", f"triton-7c999f969c-{number:05}", "Running", "node-0", "", (hold,)))
     gpus = tuple(gpu(occupant("1g.5gb", 0, 1), index=index) for index in range(5))
     empty = tuple(gpu(index=index) for index in range(5, 8))
-    return Picture(tuple(pods), tuple(NodeView(f"node-{number}", (*gpus, *empty)) for number in range(nodes)))
+    return Picture(tuple(pods), tuple(NodeView(f"node-{number}", (*gpus, *empty)) for number in range(nodes)), "real")
 
 
 @pytest.mark.parametrize(("waiting", "nodes"), [(1, 1), (1, 50), (40, 4), (0, 1)])

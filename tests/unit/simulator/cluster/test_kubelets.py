@@ -1,11 +1,12 @@
-"""Simulated kubelets: pods run once they have their slices, Jobs' pods end, deleted pods go."""
+"""Simulated kubelets: pods are admitted and run, or are refused and fail, Jobs' pods end, deleted pods go."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 
 import pytest
 
 from allocator import errors
+from kubeclient.objects import Pod
 from simulator.cluster import api, nodes
 from simulator.cluster.kubelet import Kubelets
 from simulator.cluster.memory_cluster.faults import Fault
@@ -13,19 +14,44 @@ from simulator.cluster.running import running
 from tests.unit.simulator.cluster.memory_cluster import MemoryCluster, pod
 from tests.waiting import eventually
 
+
+class _Everybody(set[str]):
+    """All pods there are."""
+
+    def __contains__(self, uid: object) -> bool:
+        return True
+
+
+EVERYBODY = _Everybody()
 FLEET = nodes.uniform(1, 1)
 NODE = FLEET[0].name
 
 
-class Slices:
-    """Says of the pods it is told of that they are ready."""
+class Devices:
+    """Refuses the pods it is told to refuse, and says of those it is told of that their containers can be created."""
 
     def __init__(self) -> None:
+        self.refused: dict[str, str] = {}
         self.ready: set[str] = set()
+        self.admitted: list[str] = []
+        self.released: list[str] = []
+
+    async def admit(self, pod: Pod) -> str:
+        """See Devices."""
+        self.admitted.append(pod.metadata.uid)
+        return self.refused.get(pod.metadata.name, "")
 
     def is_ready(self, uid: str, node: str) -> bool:
         """Whether the test said so."""
         return node == NODE and uid in self.ready
+
+    def release(self, uid: str, node: str) -> None:
+        """See Devices."""
+        assert node == NODE
+        self.released.append(uid)
+
+    def retain(self, living: Iterable[str]) -> None:
+        """See Devices."""
 
 
 @pytest.fixture
@@ -34,23 +60,25 @@ def cluster() -> MemoryCluster:
 
 
 @asynccontextmanager
-async def started(cluster: MemoryCluster, job_seconds: float | None = None) -> AsyncIterator[tuple[Kubelets, Slices]]:
-    slices = Slices()
-    kubelets = Kubelets(cluster.api, FLEET, slices, job_seconds=job_seconds)
+async def started(cluster: MemoryCluster, job_seconds: float | None = None) -> AsyncIterator[Devices]:
+    devices = Devices()
+    devices.ready = EVERYBODY
+    kubelets = Kubelets(cluster.api, FLEET, devices, job_seconds=job_seconds)
     async with running(kubelets.run()):
-        yield kubelets, slices
+        yield devices
 
 
-async def test_pod_runs_once_its_slices_are_cut(cluster: MemoryCluster) -> None:
-    """A bound pod stays pending until its slices are ready, then runs and is ready."""
-    async with started(cluster) as (kubelets, slices):
+async def test_pod_runs_once_its_containers_can_be_created(cluster: MemoryCluster) -> None:
+    """A bound pod is admitted once, stays pending until its devices mean something, then runs and is ready."""
+    async with started(cluster) as devices:
+        devices.ready = set()
         uid = cluster.bound("p", NODE, ("GPU-1", "1g.5gb", 0))
-        cluster.bind(cluster.pod("no-slices"), NODE)
-        await eventually(lambda: cluster.phase("no-slices") == "Running", "the pod without slices runs")
+        await eventually(lambda: devices.admitted == [uid], "the pod is admitted")
+        cluster.server.patch(api.POD, "p", {"metadata": {"labels": {"seen": "again"}}}, "default")
         assert cluster.phase("p") == "Pending"
-        slices.ready.add(uid)
-        kubelets.look_at(uid)
+        devices.ready.add(uid)
         await eventually(lambda: cluster.phase("p") == "Running", "the pod runs")
+        assert devices.admitted == [uid]
     status = cluster.server.get(api.POD, "p", "default").document["status"]
     conditions = {condition["type"]: condition["status"] for condition in status["conditions"]}
     assert conditions == {"PodScheduled": "True", "Initialized": "True", "ContainersReady": "True", "Ready": "True"}
@@ -59,14 +87,36 @@ async def test_pod_runs_once_its_slices_are_cut(cluster: MemoryCluster) -> None:
 
 @pytest.mark.parametrize("zero", ["0", 0, "+0", "0k", "0e3"])
 async def test_quantity_zero_asks_for_nothing(cluster: MemoryCluster, zero: str | int) -> None:
-    """A pod that names a slice with quantity 0, however written, runs at once; one that cannot be read waits."""
+    """A pod that names a slice with quantity 0, however written, runs at once."""
     async with started(cluster):
-        for name, quantity in (("zero", zero), ("unreadable", "1000000")):
-            document = pod(name)
-            document["spec"]["containers"][0]["resources"]["limits"] = {"nvidia.com/mig-1g.5gb": quantity}
-            cluster.bind(cluster.server.create(api.POD, document).document, NODE)
+        document = pod("zero")
+        document["spec"]["containers"][0]["resources"]["limits"] = {"nvidia.com/mig-1g.5gb": zero}
+        cluster.bind(cluster.server.create(api.POD, document).document, NODE)
         await eventually(lambda: cluster.phase("zero") == "Running", "the pod that asks for nothing runs")
-        assert cluster.phase("unreadable") == "Pending"
+
+
+async def test_pod_whose_devices_are_refused_fails(cluster: MemoryCluster) -> None:
+    """As with a kubelet it is not tried again: its status says why, and what it had is given back."""
+    async with started(cluster) as devices:
+        devices.refused["p"] = "Pod was rejected: no"
+        uid = cluster.bound("p", NODE, ("GPU-1", "1g.5gb", 0))
+        await eventually(lambda: cluster.phase("p") == "Failed", "the pod fails")
+        await eventually(lambda: devices.released == [uid], "its devices are released")
+        assert devices.admitted == [uid]
+    status = cluster.server.get(api.POD, "p", "default").document["status"]
+    assert (status["reason"], status["message"]) == ("UnexpectedAdmissionError", "Pod was rejected: no")
+
+
+async def test_pods_that_ran_before_come_first(cluster: MemoryCluster) -> None:
+    """A kubelet that starts admits who ran before it, then who was promised a place, then the others."""
+    stray = str(cluster.pod("a-stray", "1g.5gb")["metadata"]["uid"])
+    cluster.bind(cluster.server.get(api.POD, "a-stray", "default").document, NODE)
+    promised = cluster.bound("b-promised", NODE, ("GPU-1", "1g.5gb", 0))
+    ran = cluster.bound("c-ran", NODE, ("GPU-1", "1g.5gb", 1))
+    cluster.set_phase("c-ran", "Running")
+    async with started(cluster) as devices:
+        await eventually(lambda: cluster.phase("a-stray") == "Running", "the last one runs")
+        assert devices.admitted == [ran, promised, stray]
 
 
 async def test_pods_elsewhere_are_left_alone(cluster: MemoryCluster) -> None:

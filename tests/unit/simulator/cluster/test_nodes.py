@@ -37,13 +37,13 @@ def test_unknown_model_lists_the_known_ones() -> None:
         nodes.uniform(1, 1, "v100")
 
 
-def test_allocatable_is_the_most_of_each_profile() -> None:
-    """A node offers each profile as often as its GPUs could hold it alone, whatever else they hold."""
+def test_allocatable_counts_the_places_of_each_profile() -> None:
+    """A node offers each profile as often as the agent has devices: one per place, more than a GPU may hold at once."""
     (node,) = nodes.uniform(1, 8)
     document = nodes.document(node)
     offered = document["status"]["allocatable"]
     assert offered["nvidia.com/mig-1g.5gb"] == "56"
-    assert offered["nvidia.com/mig-1g.5gb.me"] == "8"
+    assert offered["nvidia.com/mig-1g.5gb.me"] == "56"
     assert offered["nvidia.com/mig-3g.20gb"] == "16"
     assert offered["pods"] == "250"
     assert document["metadata"]["labels"]["kubernetes.io/hostname"] == node.name
