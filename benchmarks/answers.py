@@ -10,6 +10,8 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from msgspec import UNSET
+
 from allocator.eligibility.amounts import Amounts
 from allocator.eligibility.constraints import PodConstraints, Toleration
 from allocator.eligibility.node import NodeFacts, Taint
@@ -88,7 +90,7 @@ def _capacity(
     began = time.perf_counter()
     answer = capacity.answer({"fleet": fleet, "profiles": [], "requests": asked}, None)
     seconds = time.perf_counter() - began
-    right = bool(answer.requests) and answer.requests.fit is fit
+    right = answer.requests is not UNSET and answer.requests.fit is fit
     return _row(f"capacity: {question}{', with a spec' if spec else ''}", nodes, [seconds], right=right)
 
 

@@ -100,7 +100,8 @@ class _Fill:
 
     def _take(self, node: int, name: str) -> None:
         states = self._states[node]
-        (part,) = fitting.place([(self._kind, state) for state in states], Request((SliceRequest("", name),)), policy.DEFAULT) or ()
+        request = Request((SliceRequest("", name),))
+        (part,) = fitting.place([(self._kind, state) for state in states], request, policy.DEFAULT) or ()
         states[part.gpu] = int(self._kind.step[states[part.gpu], self._kind.placement_index[part.placement]])
         self._devices[name][node] -= 1
         self._put(node)

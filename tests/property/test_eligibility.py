@@ -163,7 +163,7 @@ def test_verdicts_are_those_that_kube_scheduler_gave() -> None:
 def test_quantities_are_what_the_official_client_reads(text: str) -> None:
     """What is a quantity to both is the same number, rounded up to a billionth."""
     parsed = quantity.parse(text)
-    exact = Fraction(parse_quantity(text)) * quantity.NANO
+    exact = Fraction(parse_quantity(text)) * quantity.NANO  # type: ignore[no-untyped-call]
     assert parsed == (None if exact > quantity.MOST else ceil(exact))
 
 

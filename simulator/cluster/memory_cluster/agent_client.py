@@ -8,7 +8,7 @@ import msgspec
 
 from allocator import errors
 from kubeclient.changes import Change, ChangeType, Listing
-from kubeclient.objects import Node
+from kubeclient.objects import Node, NodeWithStatus
 from node_agent.cluster.node_pod import NodePod
 from node_agent.cluster.port import PodEvent
 from simulator.cluster import api
@@ -44,10 +44,10 @@ class MemoryAgentCluster:
                 if pod.spec.node_name == node:
                     yield Change(entry.type, pod, str(entry.version))
 
-    async def node(self, name: str) -> Node:
+    async def node(self, name: str) -> NodeWithStatus:
         """The node."""
         async with self.faults.around("get", api.NODE.plural):
-            return _NODE(self.server.get(api.NODE, name).raw)
+            return msgspec.json.decode(self.server.get(api.NODE, name).raw, type=NodeWithStatus)
 
     async def list_node(self, name: str) -> Listing[Node]:
         """The node alone, to be watched from there."""
