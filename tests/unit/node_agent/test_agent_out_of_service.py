@@ -69,6 +69,17 @@ def test_new_pods_get_places_elsewhere(tmp_path: Path) -> None:
     assert node.instances(0) == []
 
 
+@pytest.mark.parametrize(("text", "index"), [("0", 1), ("1", 0)])
+def test_a_pod_without_a_promise_gets_a_place_in_service(text: str, index: int, tmp_path: Path) -> None:
+    """The preferred places are on GPUs in service, whichever the policy would choose."""
+    node = out(tmp_path, text)
+    pods = [node.bind(f"p{number}", "1g.5gb") for number in range(7)]
+    for pod in pods:
+        node.step()
+        node.admit(pod)
+    assert {node.gpus.index(place.gpu) for pod in pods for place in node.places_of(pod)} == {index}
+
+
 def test_the_kubelet_that_has_not_heard_yet_is_refused(tmp_path: Path) -> None:
     """An Allocate for a place there says what is the matter, and is not tried again."""
     node = out(tmp_path)
