@@ -56,7 +56,7 @@ def test_a_failing_queue_loses_doubles_and_misplaces_nothing(
         eventually(all_running, "all pods running", 120)
         promised = {gpu: sorted(place for _, place in there) for gpu, there in placements(stack, stack.pods()).items()}
         assert sum(len(there) for there in promised.values()) == PODS
-        assert promised == {gpu: sorted(there) for gpu, there in stack.agents.hardware().items() if there}
+        assert promised == {gpu: sorted(there) for gpu, there in stack.agents.in_use().items() if there}
         stack.clear()
     finally:
         service.stop()

@@ -1,70 +1,22 @@
-"""What the driver reports against a GPU: what the agent makes of it, who is told, and how it ends."""
+"""Faults of an application: its slice is ill, its pod is told, and the slice is handed to no other."""
 
+import dataclasses
 from pathlib import Path
 
 import pytest
 
-from allocator.claims.report import GpuReport, Slice, SliceState
-from allocator.mig.profile import GpuPlacement
+from allocator.claims.report import SliceState
 from node_agent.allocation import AllocationError
-from node_agent.cluster.pod_events import FAILED_EVENT, ILL_EVENT
-from node_agent.cluster.pods import PodView
-from node_agent.gpu.device import MemoryFault, NotSupportedError
+from node_agent.gpu.device import MemoryFault
+from node_agent.health.policy import Effect, HealthPolicy, UnknownFaults
 from node_agent.slices import device_ids
-from simulator.gpu.faults import Call
-from tests.unit.node_agent.agent_on_node import AgentOnNode
-
-RESET_XIDS = (48, 62, 64, 79, 95, 109, 119)  # whose action is a reset of the GPU
+from tests.unit.node_agent.agent_on_node import OPTIONS, AgentOnNode
+from tests.unit.node_agent.fault_scenes import counted, running, serial, shown, shown_slice, told, xid
 
 
-def running(node: AgentOnNode, name: str, profile: str, start: int, gpu: int = 0) -> PodView:
-    """A pod that runs on a slice."""
-    pod = node.bind(name, profile, at=(node.place(profile, start, gpu),))
-    node.step()
-    node.admit(pod)
-    node.started(pod)
-    node.run(pod)
-    node.step()
-    return pod
-
-
-def xid(node: AgentOnNode, number: int, place: GpuPlacement | None = None, gpu: int = 0) -> None:
-    """The driver reports an XID, attributed to the slice at a place or not."""
-    instance = None if place is None else node.instance(place)
-    gi_id = None if instance is None else instance.gi_id
-    node.driver.xid(node.gpus[gpu], number, gi_id, None if gi_id is None else 0)
-
-
-def serial(node: AgentOnNode, place: GpuPlacement) -> int:
-    """Which creation the slice at a place is of."""
-    instance = node.instance(place)
-    assert instance is not None
-    return node.driver.find(place.gpu).serial(instance.gi_id) or 0
-
-
-def shown(node: AgentOnNode, gpu: int = 0) -> GpuReport:
-    """What the MigNode says of a GPU."""
-    assert node.outcome is not None
-    return node.outcome.report.gpus[gpu]
-
-
-def shown_slice(node: AgentOnNode, place: GpuPlacement) -> Slice:
-    """What the MigNode says of a slice."""
-    gpu = next(gpu for gpu in node.outcome.report.gpus if gpu.uuid == place.gpu) if node.outcome else None
-    assert gpu is not None
-    return next(slice_ for slice_ in gpu.slices if slice_.placement == place.placement)
-
-
-def told(node: AgentOnNode, pod: PodView, reason: str = ILL_EVENT) -> list[str]:
-    """The Events of the last step on a pod."""
-    events = node.outcome.events if node.outcome else ()
-    return [event.message for event in events if event.uid == pod.uid and event.reason == reason]
-
-
-def counted(node: AgentOnNode, code: str, fault_class: str) -> float:
-    """How many XIDs of a number and class were counted."""
-    labels = {"xid": code, "class": fault_class}
-    return node.metrics.registry.get_sample_value("migsched_agent_xids_total", labels) or 0.0
+def node_with(root: Path, policy: HealthPolicy) -> AgentOnNode:
+    """A node whose agent has other settings."""
+    return AgentOnNode(root, options=dataclasses.replace(OPTIONS, health=policy))
 
 
 def test_an_application_fault_does_not_outlive_its_slice(node: AgentOnNode) -> None:
@@ -79,140 +31,6 @@ def test_an_application_fault_does_not_outlive_its_slice(node: AgentOnNode) -> N
     node.step()
     assert shown(node).healthy
     assert shown(node).slices == ()
-
-
-@pytest.mark.parametrize("number", RESET_XIDS)
-@pytest.mark.parametrize("attributed", [False, True])
-def test_a_reset_ends_what_asks_for_a_reset(node: AgentOnNode, number: int, attributed: bool) -> None:
-    """An XID whose action is a reset makes the whole GPU ill, whatever it is attributed to, until the reset."""
-    pod, place = running(node, "a", "1g.5gb", 0), node.place("1g.5gb", 0)
-    xid(node, number, place if attributed else None)
-    node.step()
-    gpu = shown(node)
-    assert not gpu.healthy
-    assert gpu.illness is not None
-    assert f"XID {number}" in gpu.message
-    assert "until the GPU was reset" in gpu.message
-    assert any(f"XID {number}" in message for message in told(node, pod))
-    for _ in range(300):
-        node.step(10.0)
-    assert not shown(node).healthy
-    node.end(pod, gone=True)
-    node.step(10.0)
-    assert not shown(node).healthy
-    node.driver.restart()
-    node.step()
-    assert shown(node).healthy
-    assert shown(node).illness is None
-
-
-def test_destroying_every_instance_is_no_reset(node: AgentOnNode) -> None:
-    """A GPU that is ill stays ill although somebody destroys, and cuts, all its instances."""
-    made = node.foreign("3g.20gb", 4)
-    node.step()
-    xid(node, 95)
-    node.step()
-    node.driver.find(node.gpus[0]).destroy(made.gi_id)
-    node.step()
-    assert not shown(node).healthy
-    node.foreign("3g.20gb", 4)
-    node.step()
-    assert not shown(node).healthy
-    node.driver.reset(node.gpus[0])
-    node.step()
-    assert shown(node).healthy
-
-
-def test_a_counter_that_went_back_beside_old_instances_is_no_reset(node: AgentOnNode) -> None:
-    """No instance survives a reset: while one stands that stood before, the GPU was not reset."""
-    running(node, "a", "1g.5gb", 0)
-    xid(node, 95)
-    node.step()
-    node.driver.find(node.gpus[0]).forget_energy()
-    node.step()
-    assert not shown(node).healthy
-
-
-def test_the_reset_of_one_gpu_says_nothing_of_another(tmp_path: Path) -> None:
-    """Of two ill GPUs the one that was reset is well again."""
-    node = AgentOnNode(tmp_path, "a100-40gb:2")
-    node.step()
-    xid(node, 79, gpu=0)
-    xid(node, 79, gpu=1)
-    node.step()
-    node.driver.reset(node.gpus[1])
-    node.step()
-    assert [gpu.healthy for gpu in node.outcome.report.gpus] == [False, True]  # type: ignore[union-attr]  # just made
-
-
-def test_a_gpu_that_was_lost_and_is_back_was_reset(node: AgentOnNode) -> None:
-    """A GPU that fell off the bus before anything of it could be noted is well once it answers again."""
-    node.step()
-    xid(node, 79)
-    node.driver.lose(node.gpus[0])
-    node.step()
-    node.restart()
-    node.step()
-    assert not shown(node).healthy
-    node.driver.reset(node.gpus[0])
-    node.step()
-    assert shown(node).healthy
-
-
-def test_a_fault_after_a_reset_that_nobody_saw_counts(node: AgentOnNode) -> None:
-    """A GPU that falls ill right after its reset is ill: the reset before says nothing."""
-    running(node, "a", "1g.5gb", 0)
-    xid(node, 13)
-    node.step()
-    node.driver.reset(node.gpus[0])
-    xid(node, 79)
-    node.step()
-    node.step()
-    assert not shown(node).healthy
-
-
-def test_a_gpu_that_hangs_with_its_fault_is_well_after_the_reset(node: AgentOnNode) -> None:
-    """Nothing can be read of it once it is ill: its counter of before tells."""
-    running(node, "a", "1g.5gb", 0)
-    gate = node.driver.faults.hold(Call.DESCRIBE, gpu=node.gpus[0])
-    xid(node, 119)
-    node.step()
-    node.step()
-    assert not shown(node).healthy
-    node.restart()
-    gate.open()
-    node.step()
-    assert "XID 119" in shown(node).message
-    node.driver.reset(node.gpus[0])
-    node.step()
-    assert shown(node).healthy
-
-
-def test_a_gpu_that_counts_no_energy_is_well_after_a_reboot(node: AgentOnNode) -> None:
-    """Where a reset cannot be told from destroyed instances, the GPU stays ill until the node rebooted."""
-    node.driver.faults.fail(Call.ENERGY, NotSupportedError, times=1000)
-    node.step()
-    xid(node, 95)
-    node.step()
-    node.driver.reset(node.gpus[0])
-    node.step()
-    assert not shown(node).healthy
-    node.reboot()
-    node.step()
-    assert shown(node).healthy
-
-
-def test_a_reboot_ends_everything(node: AgentOnNode) -> None:
-    """After a reboot nothing is ill."""
-    pod, place = running(node, "a", "1g.5gb", 0), node.place("1g.5gb", 0)
-    xid(node, 79)
-    xid(node, 94, place)
-    node.step()
-    node.reboot()
-    node.step()
-    assert shown(node).healthy
-    assert shown_slice(node, place).illness is None
-    assert not pod.over
 
 
 @pytest.mark.parametrize("number", [94, 31, 13, 999])
@@ -290,54 +108,6 @@ def test_an_ill_slice_with_a_process_stays(node: AgentOnNode) -> None:
         node.allocation.allocate(device_ids.resource(place), [device_ids.device_id(place)])
 
 
-def test_an_ill_gpu_gets_no_new_work(tmp_path: Path) -> None:
-    """Allocate is refused, the kubelet sees the devices unhealthy, promises there fail, and others are preferred."""
-    node = AgentOnNode(tmp_path, "a100-40gb:2")
-    node.step()
-    xid(node, 119)
-    node.step()
-    ill, well = node.place("1g.5gb", 0, 0), node.place("1g.5gb", 0, 1)
-    offers = node.allocation.offers()["nvidia.com/mig-1g.5gb"]
-    assert not offers[device_ids.device_id(ill)].healthy
-    assert offers[device_ids.device_id(well)].healthy
-    with pytest.raises(AllocationError, match="XID 119") as refused:
-        node.allocation.allocate(device_ids.resource(ill), [device_ids.device_id(ill)])
-    assert not refused.value.retryable
-    preferred = node.allocation.prefer("nvidia.com/mig-1g.5gb", sorted(offers), [], 1)
-    assert preferred[0] in device_ids.offered({node.gpus[1]: node.driver.find(node.gpus[1]).catalogue})
-    pod = node.bind("a", "7g.40gb", at=(node.place("7g.40gb", 0, 0),))
-    running(node, "b", "7g.40gb", 0, 1)
-    node.step(10.0)
-    assert node.instances(0) == []
-    late = node.bind("c", "7g.40gb", at=(node.place("7g.40gb", 0, 0),))
-    node.step()
-    assert any("XID 119" in message for message in told(node, late, FAILED_EVENT))
-    assert not pod.over
-
-
-def test_a_whole_gpu_is_ill_as_long_as_a_container_has_it(tmp_path: Path) -> None:
-    """Out of MIG mode an application's fault concerns the GPU, and ends with the container that had it."""
-    node = AgentOnNode(tmp_path)
-    gpu = node.driver.find(node.gpus[0])
-    gpu.mode.current = gpu.mode.pending = False
-    node.step()
-    pod = node.bind("a")
-    node.allocation.allocate(device_ids.WHOLE_GPU, [gpu.uuid])
-    node.pods[pod.uid].devices["main", device_ids.WHOLE_GPU] = (gpu.uuid,)
-    node.step()
-    xid(node, 94)
-    node.step()
-    assert not shown(node).healthy
-    assert [offer.healthy for offer in node.allocation.offers()[device_ids.WHOLE_GPU].values()] == [False]
-    node.step(60.0)
-    assert not shown(node).healthy
-    node.end(pod, gone=True)
-    node.step(10.0)
-    node.step()
-    assert shown(node).healthy
-    assert [offer.healthy for offer in node.allocation.offers()[device_ids.WHOLE_GPU].values()] == [True]
-
-
 @pytest.mark.parametrize("number", [43, 45, 63, 154])
 def test_what_the_catalogue_ignores_is_only_counted(node: AgentOnNode, number: int) -> None:
     """A notice makes nothing ill."""
@@ -383,25 +153,6 @@ def test_a_memory_fault_is_like_its_xid(node: AgentOnNode, fault: MemoryFault, h
     assert len(told(node, pod)) == 1
 
 
-def test_marks_survive_a_restart_of_the_agent(node: AgentOnNode) -> None:
-    """The driver reports a fault once: what was ill is ill for the next agent, since the same time."""
-    pod, place = running(node, "a", "1g.5gb", 0), node.place("1g.5gb", 0)
-    xid(node, 94, place)
-    xid(node, 95)
-    node.step()
-    before = shown(node)
-    node.restart()
-    node.step()
-    assert shown(node).illness == before.illness
-    assert shown(node).slices == before.slices
-    node.driver.reset(node.gpus[0])
-    node.restart()
-    node.step()
-    assert shown(node).healthy
-    assert shown_slice(node, place).illness is None
-    assert not pod.over
-
-
 def test_a_lost_pod_is_told_after_its_name_is_known(node: AgentOnNode) -> None:
     """A fault may come before it is known whose the slice is."""
     place = node.place("1g.5gb", 0)
@@ -417,3 +168,60 @@ def test_a_lost_pod_is_told_after_its_name_is_known(node: AgentOnNode) -> None:
     assert len(told(node, pod)) == 1
     node.step()
     assert told(node, pod) == []
+
+
+def test_a_slice_that_is_only_marked_stays_warm(tmp_path: Path) -> None:
+    """With `application_xid: mark` it is shown while its pod has it, then kept, and handed on."""
+    node = node_with(tmp_path, HealthPolicy(application=Effect.MARK))
+    pod, place = running(node, "a", "1g.5gb", 0), node.place("1g.5gb", 0)
+    before = serial(node, place)
+    xid(node, 94, place)
+    node.step()
+    assert shown_slice(node, place).illness is not None
+    assert len(told(node, pod)) == 1
+    node.end(pod, gone=True)
+    node.step(10.0)
+    assert shown_slice(node, place).illness is None
+    running(node, "b", "1g.5gb", 0)
+    assert serial(node, place) == before
+
+
+def test_a_gpu_that_is_only_marked_gets_new_work(tmp_path: Path) -> None:
+    """With `gpu_reset_xid: mark` it is shown until its reset, and used meanwhile."""
+    node = node_with(tmp_path, HealthPolicy(gpu_reset=Effect.MARK))
+    node.step()
+    xid(node, 79)
+    node.step()
+    assert shown(node).healthy
+    assert shown(node).illness is not None
+    running(node, "a", "1g.5gb", 0)
+    node.driver.reset(node.gpus[0])
+    node.step()
+    assert shown(node).illness is None
+
+
+def test_settings_say_what_is_ignored_and_what_unknown_counts_as(tmp_path: Path) -> None:
+    """An ignored XID is counted as ignored; one that is not known as what is set."""
+    node = node_with(tmp_path, HealthPolicy(frozenset({79}), unknown=UnknownFaults.IGNORED))
+    node.step()
+    xid(node, 79)
+    xid(node, 999)
+    node.step()
+    assert shown(node).healthy
+    assert shown(node).illness is None
+    assert counted(node, "79", "ignored") == counted(node, "other", "ignored") == 1
+
+
+def test_a_restart_with_an_ignored_xid_takes_its_mark_away(node: AgentOnNode) -> None:
+    """How a person overrules the agent: its causes are ignored from then on."""
+    node.step()
+    xid(node, 95)
+    node.step()
+    node.options = dataclasses.replace(OPTIONS, health=HealthPolicy(frozenset({95})))
+    node.restart()
+    node.step()
+    assert shown(node).healthy
+    node.options = OPTIONS
+    node.restart()
+    node.step()
+    assert shown(node).healthy
