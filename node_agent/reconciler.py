@@ -130,7 +130,6 @@ class Reconciler:
         if state.options.manage_mig_mode:
             self._modes.switch()
         with state.lock:
-            self._end_whole_use(state.observe())
             observation = state.observe()
         listed = _listed_by_gpu(observation)
         for gpu in sorted({*observation.view.gpus, *observation.records_by_gpu}):
@@ -140,6 +139,7 @@ class Reconciler:
                     self._name_unlisted(observation, gpu)
                     self._take_back(observation, gpu)
         with state.lock:
+            self._end_use()
             observation = state.observe()
             held_ids = {device_ids.device_id(place) for place in observation.held}
             state.journal.revoke({id_ for ids in observation.grants for id_ in ids} - held_ids)
@@ -278,20 +278,18 @@ class Reconciler:
             return
         self._state.journal.revoke([device_ids.device_id(record.place)])
         self._state.journal.apply(record.place, SliceEvent.FREE, owner=None)
-        self._end_of_use(record.place)
         _log.info("freed", place=str(record.place), owner=owner)
 
-    def _end_of_use(self, place: GpuPlacement) -> None:
-        """No container has a slice any more and no process is on it: that is all its mark may wait for."""
-        journal, instance = self._state.journal, self._state.view.instance(place)
-        if instance is not None:
-            journal.mark(marks.after_use(journal.marks, (place.gpu, instance.gi_id)))
-
-    def _end_whole_use(self, observation: Observation) -> None:
-        """The same of GPUs that containers get whole."""
-        for gpu, gi_id in observation.marks:
-            if gi_id is None and not self._state.may_be_used(gpu):
-                self._state.journal.mark(marks.after_use(self._state.journal.marks, (gpu, None)))
+    def _end_use(self) -> None:
+        """What no container has any more, and no process uses, is well again where its mark waits for no more."""
+        state = self._state
+        if not state.journal.marks:
+            return
+        held = {(place.gpu, record.gi_id) for place, record in state.observe().held.items()}
+        for gpu, gi_id in tuple(state.journal.marks):
+            in_use = state.may_be_used(gpu) if gi_id is None else (gpu, gi_id) in held
+            if not in_use:
+                state.journal.mark(marks.after_use(state.journal.marks, (gpu, gi_id)))
 
     # What pods are told
 

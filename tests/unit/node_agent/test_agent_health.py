@@ -186,6 +186,17 @@ def test_a_slice_that_is_only_marked_stays_warm(tmp_path: Path) -> None:
     assert serial(node, place) == before
 
 
+def test_a_warm_slice_that_is_only_marked_is_room_again(tmp_path: Path) -> None:
+    """With `application_xid: mark` a fault of a slice that no container has is over at once."""
+    node = node_with(tmp_path, HealthPolicy(application=Effect.MARK))
+    pod, place = running(node, "a", "1g.5gb", 0), node.place("1g.5gb", 0)
+    node.end(pod, gone=True)
+    node.step(10.0)
+    xid(node, 94, place)
+    node.step()
+    assert shown_slice(node, place).free
+
+
 def test_a_gpu_that_is_only_marked_gets_new_work(tmp_path: Path) -> None:
     """With `gpu_reset_xid: mark` it is shown until its reset, and used meanwhile."""
     node = node_with(tmp_path, HealthPolicy(gpu_reset=Effect.MARK))

@@ -161,6 +161,27 @@ async def test_a_pod_is_told_that_its_slice_is_ready(bench: AgentSurroundings) -
     assert "1g.5gb@6" in event.message
 
 
+async def test_a_fault_is_told_and_its_slice_goes_with_its_pod(bench: AgentSurroundings) -> None:
+    """From the driver's event to the pod's Event; after its end the slice is gone. An ignored XID does nothing."""
+    async with bench.agent(ignored_xids="31"):
+        await bench.kubelet.until(ONE)
+        first = pod("a", "1g.5gb", promises=bench.promise("1g.5gb", 6))
+        await bench.cluster.put(first)
+        await bench.kubelet.allocate("a", ONE)
+        await bench.cluster.until(lambda: ("1g.5gb@6", "allocated", "a") in bench.cluster.slices())
+        (made,) = bench.gpu.instances()
+        bench.driver.xid(bench.gpu.uuid, 31, made.gi_id, 0)
+        bench.driver.xid(bench.gpu.uuid, 94, made.gi_id, 0)
+        await bench.cluster.until(lambda: any(event.reason == "SliceIll" for event in bench.cluster.events))
+        bench.kubelet.held.clear()
+        await bench.cluster.delete(first)
+        await bench.cluster.until(lambda: bench.cluster.slices() == [] and not bench.gpu.instances())
+    (told,) = [event for event in bench.cluster.events if event.reason == "SliceIll"]
+    assert (told.type, told.pod) == ("Warning", "a")
+    assert "XID 94" in told.message
+    assert "XID 31" not in told.message
+
+
 async def test_a_slice_is_kept_warm_after_its_pod_and_destroyed_when_its_room_is_wanted(
     bench: AgentSurroundings,
 ) -> None:
