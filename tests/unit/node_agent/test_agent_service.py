@@ -162,7 +162,7 @@ async def test_a_pod_is_told_that_its_slice_is_ready(bench: AgentSurroundings) -
 
 
 async def test_a_fault_is_told_and_its_slice_goes_with_its_pod(bench: AgentSurroundings) -> None:
-    """From the driver's event to the pod's Event; after its end the slice is gone. An ignored XID does nothing."""
+    """The driver's event reaches the pod as an Event, an ignored one does not, and the slice goes with the pod."""
     async with bench.agent(ignored_xids="31"):
         await bench.kubelet.until(ONE)
         first = pod("a", "1g.5gb", promises=bench.promise("1g.5gb", 6))
