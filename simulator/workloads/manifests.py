@@ -45,6 +45,7 @@ def parse(content: str, source: str) -> list[Manifest]:
     """All objects of a YAML text; `source` names it in errors. Empty documents are passed over, Lists are opened."""
     manifests: list[Manifest] = []
     try:
+        _check_depth(content, source)
         for number, document in enumerate(yaml.load_all(content, Loader=_LOADER), start=1):
             if document is not None:
                 _check_plain(document, FieldPlace(f"{source}: document {number}"))
@@ -52,6 +53,21 @@ def parse(content: str, source: str) -> list[Manifest]:
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         raise ManifestError(source, content[:60], f"is not YAML: {error}") from error
     return manifests
+
+
+def _check_depth(content: str, source: str) -> None:
+    """Raise ManifestError for a text that is nested too deeply, before it is composed: the library's composer calls
+    itself for each level, in C, and ends the process where there are too many.
+    """
+    depth = 0
+    for event in yaml.parse(content, Loader=_LOADER):
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+        if depth > MAX_DEPTH:
+            where = f"{source}: line {event.start_mark.line + 1}" if event.start_mark else source
+            raise ManifestError(where, content[:60], f"is nested too deeply; write at most {MAX_DEPTH} levels")
 
 
 def _check_plain(document: object, place: FieldPlace) -> None:
