@@ -254,7 +254,12 @@ class Service:
         raise PreconditionError(preconditions.message(self._settings.node, all_failed))
 
     async def _served_by_dra(self) -> str | None:
-        """What the node's labels say of it, as far as they can be read: the DRA driver may be about to come."""
+        """What the node's labels say of it, as far as they can be read: the DRA driver may be about to come.
+
+        Where the API server did not answer for pods it is not waited for again: containers wait for their slices.
+        """
+        if not self._pods.synced.is_set():
+            return None
         try:
             async with asyncio.timeout(_FIRST_WAIT_S):
                 return coexistence.served_by_dra((await self._cluster.node(self._settings.node)).metadata.labels)
