@@ -1,9 +1,10 @@
 """Wires the node agent: state, step, device plugins, reports, metrics. `run` is what `migsched agent` calls.
 
 One event loop for everything that talks; the step and the answers to the kubelet block on the driver and run in
-threads, which share the state under its lock. Order of starting: the journal and the GPUs are read, pods and
-PodResources are asked once, a first step restores what containers have, and only then are devices registered: a
-rebooted kubelet that gets devices before their slices stand would start containers without them.
+threads, which share the state under its lock. Order of starting: the node's preconditions are judged, all at once, the
+journal and the GPUs are read, pods and PodResources are asked once, a first step restores what containers have, and
+only then are devices registered: a rebooted kubelet that gets devices before their slices stand would start containers
+without them.
 """
 
 import asyncio
