@@ -218,8 +218,8 @@ class ClusterCache:
 
     def _take_pod(self, pod: Pod) -> None:
         meta = pod.metadata
-        self.used.see(pod)
         if not (pods.is_ours(pod) or pods.is_at_our_gate(pod) or meta.uid in self.pods):
+            self.used.see(pod)
             return
         if pod.is_over:
             self._pod_gone(meta.uid, pod.spec.node_name)
@@ -227,6 +227,7 @@ class ClusterCache:
         self._unseen.pop(meta.uid, None)
         known = self.pods.get(meta.uid)
         known = self._read(pod) if known is None else self._with_facts_of(pod, known)
+        self.used.see(pod, known.constraints)
         if self.nominated.see(pod):
             self._on_room()
         self._watching_room(lambda: self.queue_feed.see(pod, known))

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Collection
 
 from allocator.eligibility.amounts import NOTHING, Amounts
+from allocator.eligibility.constraints import PodConstraints
 from kubeclient.objects import Pod
 from scheduler.cache import pod_constraints
 
@@ -29,13 +30,14 @@ class UsedAmounts:
         """What the pods of a node ask for; None where that is not known of all of them."""
         return self._of_node.get(node, NOTHING) if self.complete and node not in self._unread else None
 
-    def see(self, pod: Pod) -> None:
-        """A pod as a watch shows it."""
+    def see(self, pod: Pod, constraints: PodConstraints | None = None) -> None:
+        """A pod as a watch shows it; `constraints` are its own, where they have been read already."""
         uid, node = pod.metadata.uid, pod.spec.node_name
         if not node or pod.is_over:
             self.forget(uid)
             return
-        self.put(uid, node, pod_constraints.requests_of(pod))
+        known = constraints is not None and not constraints.unjudged  # else its requests may not be among what was read
+        self.put(uid, node, constraints.requests if constraints and known else pod_constraints.requests_of(pod))
 
     def put(self, uid: str, node: str, amounts: Amounts | None) -> None:
         """A pod on a node asks for so much; None if that cannot be read."""
