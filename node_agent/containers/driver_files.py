@@ -21,6 +21,7 @@ from node_agent.gpu.nvml.library_file import DIRECTORIES
 
 MODULE_VERSION = Path("/sys/module/nvidia/version")
 _NOT_LOOKED = "the driver's files have not been looked at yet"
+_ATTEMPTS = 3
 _log = structlog.get_logger("driver files")
 
 _Print = tuple[object, ...]  # what tells one state of the driver's files from another
@@ -88,17 +89,29 @@ class DriverFiles:
             self._watched = ()
             self._print, self._asked_at = self._look(), self._clock()
             try:
-                common = self._describer.describe()
-                watched = self._seen(common)
+                common = self._describe()
             except (ToolkitError, CommonEditsError) as error:
                 self._fail(str(error))
                 return
-            self._watched = watched
-            self._print = self._look()
             self._common = common
             self._trouble = _NOT_LOOKED
             if common != before:
                 _log.info("driver files", mounts=len(common.edits["mounts"]), hooks=len(common.edits.get("hooks", ())))
+
+    def _describe(self) -> CommonEdits:
+        """Have the driver described until it did not change meanwhile: while it is installed, half of it is there.
+
+        Raises ToolkitError or CommonEditsError.
+        """
+        common = self._describer.describe()
+        for _ in range(_ATTEMPTS):
+            self._watched = self._seen(common)
+            self._print = self._look()
+            before, common = common, self._describer.describe()
+            if common == before and self._print == self._look():
+                return common
+        self._watched = ()
+        raise ToolkitError("the driver's files change while they are described; is the driver being replaced?")
 
     def _is_current(self) -> bool:
         waits = self._common is None and self._clock() - self._asked_at >= self._retry_s

@@ -1,6 +1,7 @@
 """The driver's files: described once, again when they change, and never out of date in a specification."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,7 @@ class FolderDescriber:
         self.root = root
         self.calls = 0
         self.failure: str | None = None
+        self.meanwhile: list[Callable[[], object]] = []  # what happens after each description, as it is handed over
 
     def describe(self) -> CommonEdits:
         """See Describer."""
@@ -31,6 +33,8 @@ class FolderDescriber:
             raise ToolkitError(self.failure)
         files = sorted(path for path in (self.root / "usr/lib").iterdir() if path.is_file())
         mounts = [{"hostPath": str(path), "containerPath": f"/usr/lib/{path.name}"} for path in files]
+        if self.meanwhile:
+            self.meanwhile.pop(0)()
         return CommonEdits("0.5.0", {"env": ["NVIDIA_VISIBLE_DEVICES=void"], "mounts": mounts, "hooks": []})
 
 
@@ -78,7 +82,7 @@ def test_the_toolkit_is_asked_once_while_nothing_changes(driver: Driver) -> None
     for _ in range(5):
         driver.mounted()
         driver.now += 60.0
-    assert driver.describer.calls == 1
+    assert driver.describer.calls == 2  # the second shows that nothing changed during the first
 
 
 def test_an_upgrade_is_described_anew(driver: Driver) -> None:
@@ -86,7 +90,7 @@ def test_an_upgrade_is_described_anew(driver: Driver) -> None:
     assert "libcuda.so.580" in driver.mounted()
     driver.install("590")
     assert driver.mounted() == ["libcuda.so.590", "libnvidia-ptxjitcompiler.so.590"]
-    assert driver.describer.calls == 2
+    assert driver.describer.calls == 4
 
 
 def test_a_file_that_is_replaced_under_its_name_is_noticed(driver: Driver) -> None:
@@ -96,7 +100,7 @@ def test_a_file_that_is_replaced_under_its_name_is_noticed(driver: Driver) -> No
     new.write_text("another driver of the same version")
     new.replace(driver.library / "libnvidia-ptxjitcompiler.so.580")
     driver.mounted()
-    assert driver.describer.calls == 2
+    assert driver.describer.calls == 4
 
 
 def test_another_kernel_module_is_noticed(driver: Driver) -> None:
@@ -104,7 +108,7 @@ def test_another_kernel_module_is_noticed(driver: Driver) -> None:
     driver.mounted()
     driver.module_version.write_text("590")
     driver.mounted()
-    assert driver.describer.calls == 2
+    assert driver.describer.calls == 4
 
 
 def test_after_a_failure_there_are_no_edits(driver: Driver) -> None:
@@ -130,6 +134,32 @@ def test_a_failure_is_tried_again_after_a_while_or_when_files_change(driver: Dri
     driver.describer.failure = None
     driver.install("590")
     assert "libcuda.so.590" in driver.mounted()
+
+
+def test_what_changes_while_it_is_described_is_described_again(driver: Driver) -> None:
+    """An installation that is under way is not taken for a whole driver, nor forgotten when it is done."""
+    late = driver.library / "libnvidia-ml.so.580"
+    driver.describer.meanwhile = [lambda: late.write_text("late")]
+    assert "libnvidia-ml.so.580" in driver.mounted()
+    driver.now += 60.0
+    driver.describer.calls = 0
+    driver.install("590")
+    half = driver.library / "libcuda.so.590"
+    driver.describer.meanwhile = [lambda: None, lambda: half.write_text("now it is whole")]
+    driver.mounted()
+    assert driver.describer.calls == 3  # the second saw half of it
+
+
+def test_a_driver_that_keeps_changing_is_not_described(driver: Driver) -> None:
+    """It is said, and tried again."""
+    library = driver.library / "libcuda.so.580"
+    driver.describer.meanwhile = [lambda n=n: library.write_text("x" * n) for n in range(20)]  # type: ignore[misc]
+    driver.files.refresh()
+    assert driver.files.trouble is not None
+    assert "being replaced" in driver.files.trouble
+    driver.describer.meanwhile.clear()
+    driver.now += 5.0
+    assert "libcuda.so.580" in driver.mounted()
 
 
 def test_a_description_of_missing_files_is_refused(driver: Driver) -> None:
