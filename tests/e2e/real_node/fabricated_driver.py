@@ -13,7 +13,20 @@ from testbed.node import toolkit
 
 LIBRARIES = f"usr/lib/{os.uname().machine}-linux-gnu"
 CONTROL = {"nvidiactl": (195, 255), "nvidia-uvm": (238, 0), "nvidia-uvm-tools": (238, 1)}
-_SONAMES = {"libcuda.so": "libcuda.so.1", "libnvidia-ml.so": "libnvidia-ml.so.1"}
+_NOT_LOADED = 9  # NVML_ERROR_DRIVER_NOT_LOADED
+_VERSION = 'const char version[] = "{version}";\n'
+# As much of NVML as NVIDIA's toolkit asks before it describes what all containers get.
+_NVML = """
+int nvmlInit(void) {{ return {result}; }}
+int nvmlInit_v2(void) {{ return {result}; }}
+int nvmlInitWithFlags(unsigned flags) {{ return {result}; }}
+int nvmlShutdown(void) {{ return 0; }}
+const char *nvmlErrorString(int result) {{ return "Driver Not Loaded"; }}
+int nvmlSystemGetDriverVersion(char *version, unsigned length) {{
+  __builtin_strncpy(version, "{version}", length);
+  return 0;
+}}
+"""
 _SMI = """#!/bin/sh
 echo "driver {version}"
 for device in $(echo "$MIGSCHED_VISIBLE_DEVICES" | tr , ' '); do echo "MIG device $device"; done
@@ -32,14 +45,15 @@ class FabricatedDriver:
             os.mknod(root / "dev" / name, stat.S_IFCHR | 0o666, os.makedev(major, minor))
             (root / "dev" / name).chmod(0o666)
 
-    def install(self, version: str) -> None:
-        """Replace the driver's files by those of a version, as an upgrade does."""
+    def install(self, version: str, *, nvml: bool = True) -> None:
+        """Replace the driver's files by those of a version, as an upgrade does. `nvml`: its library can be used."""
         self.remove()
-        for name, soname in _SONAMES.items():
+        for name, source in {"libcuda.so": _VERSION, "libnvidia-ml.so": _NVML}.items():
             library = self.root / LIBRARIES / f"{name}.{version}"
+            library.with_name(f"{name}.1").symlink_to(library.name)
             subprocess.run(
-                [toolkit.COMPILER, "-shared", f"-Wl,-soname,{soname}", "-xc", "-", "-o", str(library)],
-                input=f'const char version[] = "{version}";\n',
+                [toolkit.COMPILER, "-shared", f"-Wl,-soname,{name}.1", "-xc", "-", "-o", str(library)],
+                input=source.format(version=version, result=0 if nvml else _NOT_LOADED),
                 text=True,
                 check=True,
                 capture_output=True,

@@ -164,16 +164,28 @@ def test_the_common_part_is_the_toolkits(
     """A slice's specification has what the toolkit says of the driver, word for word, and the slice's own nodes."""
     complete.run(asking(complete, "one", "1g.5gb"))
     written = specification(complete)
-    common = written["containerEdits"]
-    told = json.loads(generated(driver, toolkit_programs))
-    assert {name: common[name] for name in ("env", "mounts", "hooks")} == told["containerEdits"]
-    control = [node for node in told["devices"][0]["containerEdits"]["deviceNodes"] if node["path"][5:] in CONTROL]
-    assert common["deviceNodes"] == control
+    told = generated(driver, toolkit_programs, "--mode=nvml", "--device-id=none")
+    assert written["containerEdits"] == told["containerEdits"]
     (own,) = written["devices"]
     uuid = complete.visible("one")
     assert own["containerEdits"]["env"] == [f"MIGSCHED_VISIBLE_DEVICES={uuid}"]
     paths = {node["path"].removeprefix("/dev/") for node in own["containerEdits"]["deviceNodes"]}
     assert paths == own_nodes(complete, uuid)
+
+
+def test_without_nvml_the_files_alone_are_enough(
+    complete: AgentStack, driver: FabricatedDriver, toolkit_programs: ToolkitPrograms
+) -> None:
+    """Then the toolkit keeps the control nodes in its device `all`; a container gets them, and no others' nodes."""
+    driver.install(OLD, nvml=False)
+    complete.run(asking(complete, "one", "1g.5gb"))
+    common = specification(complete)["containerEdits"]
+    told = generated(driver, toolkit_programs, "--mode=management")
+    assert {name: common[name] for name in ("env", "mounts", "hooks")} == told["containerEdits"]
+    control = [node for node in told["devices"][0]["containerEdits"]["deviceNodes"] if node["path"][5:] in CONTROL]
+    assert common["deviceNodes"] == control
+    assert libraries(complete, "one")["libcuda.so.1"] == f"/{LIBRARIES}/libcuda.so.1"
+    assert nodes(complete, "one") == CONTROL.keys() | own_nodes(complete, complete.visible("one"))
 
 
 def test_after_a_driver_upgrade_new_containers_get_the_new_files(
@@ -273,10 +285,12 @@ def test_the_other_ways_leave_the_driver_to_nvidias_runtime(
         complete.clear()
 
 
-def generated(driver: FabricatedDriver, programs: ToolkitPrograms) -> bytes:
+def generated(driver: FabricatedDriver, programs: ToolkitPrograms, *how: str) -> dict[str, Any]:
     """What NVIDIA's toolkit says of the driver."""
     command = [
-        str(programs.ctk), "--quiet", "cdi", "generate", "--mode=management", "--format=json",
+        str(programs.ctk), "--quiet", "cdi", "generate", *how, "--format=json",
         f"--driver-root={driver.root}", f"--dev-root={driver.root}", f"--nvidia-cdi-hook-path={programs.hook}",
     ]  # fmt: skip
-    return subprocess.run(command, check=True, capture_output=True, timeout=60).stdout
+    printed = subprocess.run(command, check=True, capture_output=True, timeout=60).stdout
+    told: dict[str, Any] = json.loads(printed)
+    return told
