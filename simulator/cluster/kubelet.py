@@ -113,7 +113,7 @@ class Kubelets:
             elif phase == "Running" and self._job_seconds is not None and _is_of_job(document):
                 await self._end_in_time(document, self._job_seconds)
         except errors.NotFoundError:
-            self._pods.pop(uid, None)
+            return  # the watch shows its end, and what it has is released then
 
     async def _start(self, uid: str, document: Document) -> None:
         """Admit a pod, once; it runs when its containers can be created."""

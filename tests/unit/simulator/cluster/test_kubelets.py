@@ -107,6 +107,16 @@ async def test_pod_whose_devices_are_refused_fails(cluster: MemoryCluster) -> No
     assert (status["reason"], status["message"]) == ("UnexpectedAdmissionError", "Pod was rejected: no")
 
 
+async def test_a_pod_that_goes_while_its_status_is_written_gives_its_devices_back(cluster: MemoryCluster) -> None:
+    """The API server does not know the pod any more, the watch has not shown it yet: its devices are released once."""
+    cluster.api.faults.add(Fault("patch_status", api.POD.plural, errors.NotFoundError("gone")))
+    async with started(cluster) as devices:
+        uid = cluster.bound("p", NODE, ("GPU-1", "1g.5gb", 0))
+        await eventually(lambda: devices.admitted == [uid], "the pod is admitted")
+        cluster.server.delete(api.POD, "p", "default", grace_seconds=0)
+        await eventually(lambda: devices.released == [uid], "its devices are released")
+
+
 async def test_pods_that_ran_before_come_first(cluster: MemoryCluster) -> None:
     """A kubelet that starts admits who ran before it, then who was promised a place, then the others."""
     stray = str(cluster.pod("a-stray", "1g.5gb")["metadata"]["uid"])
