@@ -394,8 +394,5 @@ def _uids(listing: Listing[Object]) -> set[str]:
 
 
 def _is_cheap(catalogue: Catalogue) -> bool:
-    """Whether a report with this catalogue can be taken in at once.
-
-    The models of our own table are few and compiled once.
-    """
+    """Whether a report with it can be taken in at once: the models of our own table are few and compiled once."""
     return geometry.is_known(catalogue) or geometry.is_shipped(catalogue)

@@ -109,10 +109,10 @@ async def test_pod_whose_devices_are_refused_fails(cluster: MemoryCluster) -> No
 
 async def test_a_pod_that_goes_while_its_status_is_written_gives_its_devices_back(cluster: MemoryCluster) -> None:
     """The API server does not know the pod any more, the watch has not shown it yet: its devices are released once."""
-    cluster.api.faults.add(Fault("patch_status", api.POD.plural, errors.NotFoundError("gone")))
+    gone = cluster.api.faults.add(Fault("patch_status", api.POD.plural, errors.NotFoundError("gone"), times=None))
+    uid = cluster.bound("p", NODE, ("GPU-1", "1g.5gb", 0))
     async with started(cluster) as devices:
-        uid = cluster.bound("p", NODE, ("GPU-1", "1g.5gb", 0))
-        await eventually(lambda: devices.admitted == [uid], "the pod is admitted")
+        await eventually(lambda: gone.met > 0 and devices.admitted == [uid], "its status is refused")
         cluster.server.delete(api.POD, "p", "default", grace_seconds=0)
         await eventually(lambda: devices.released == [uid], "its devices are released")
 
