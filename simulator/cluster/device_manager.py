@@ -142,7 +142,7 @@ class DeviceManager:
             available_deviceIDs=free, must_include_deviceIDs=list(reuse), allocation_size=number
         )
         preferred = (await prefer(request, timeout=DEADLINE_S)).container_responses[0].deviceIDs
-        ids = [device_id for device_id in preferred if device_id in free][:number]
+        ids = [device_id for device_id in dict.fromkeys(preferred) if device_id in free][:number]
         return ids + [device_id for device_id in free if device_id not in ids][: number - len(ids)]
 
     async def allocate_exactly(self, resource: str, ids: Sequence[str]) -> pb.ContainerAllocateResponse:

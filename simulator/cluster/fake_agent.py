@@ -215,10 +215,10 @@ class FakeAgent:
         return ids
 
     def _cut(self, uuid: str, placement: Placement, kept: Sequence[str]) -> bool:
-        """Cut a slice unless it stands idle, in place of idle ones where these are in the way. False without room."""
+        """Cut a slice unless it stands idle, in place of idle ones in its way. False without room, or if it is kept."""
         gpu, id_ = self._gpu(uuid), self._id(uuid, placement)
         taken = self._devices.taken()
-        if id_ in taken:
+        if id_ in taken or id_ in kept:
             return False
         standing = {instance.placement: instance for instance in gpu.instances()}
         if placement in standing:

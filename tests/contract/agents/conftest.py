@@ -1,12 +1,14 @@
 """The node agents of a simulated fleet, real ones and their stand-ins, with kubelets before a cluster in memory."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
 
 from config import logs
+from kubeclient.changes import Change
 from kubeclient.objects import TERMINAL_PHASES
+from node_agent.cluster.node_pod import NodePod
 from simulator.cluster import api, nodes
 from simulator.cluster.agents import Agents
 from simulator.cluster.kubelet import Kubelets
@@ -23,12 +25,26 @@ FOREIGN_GPU = FLEET[1].gpus[0].uuid
 Row = tuple[str, str, str, str]  # GPU, profile@start, state, owner's pod/container
 
 
+class SeenCluster(MemoryAgentCluster):
+    """A port that notes how far its agent has read: `seen` is the version of the last change of a pod it took in."""
+
+    seen = 0
+
+    async def watch_pods(self, node: str, resource_version: str) -> AsyncGenerator[Change[NodePod], None]:
+        """See Cluster."""
+        self.seen = max(self.seen, int(resource_version))
+        async for change in super().watch_pods(node, resource_version):
+            yield change
+            self.seen = int(change.resource_version)  # the agent is back for more
+
+
 class AgentsWorld(MemoryCluster):
     """A cluster in memory, and which agents it is to have."""
 
     def __init__(self, kind: str) -> None:
         super().__init__()
         self.kind = kind
+        self.ports: dict[str, SeenCluster] = {}
 
     @asynccontextmanager
     async def started(self) -> AsyncIterator[NodeAgents | Agents]:
@@ -37,7 +53,8 @@ class AgentsWorld(MemoryCluster):
         await nodes.create(self.api, FLEET)
         agents: NodeAgents | Agents
         if self.kind == "real":
-            agents = NodeAgents(FLEET, lambda _: MemoryAgentCluster(self.server))
+            self.ports = {node.name: SeenCluster(self.server) for node in FLEET}
+            agents = NodeAgents(FLEET, lambda node: self.ports[node.name])
         else:
             agents = Agents(self.api, FLEET)
         kubelets = Kubelets(self.api, FLEET, agents)
@@ -78,8 +95,12 @@ class AgentsWorld(MemoryCluster):
         await eventually(lambda: self.phase(name) == phase, f"{name} is {phase}")
 
     async def until_tried(self, name: str) -> None:
-        """Until a pod runs or was refused."""
+        """Until a pod runs or was refused, and its node's agent has seen that."""
         await eventually(lambda: self.phase(name) in {"Running", *TERMINAL_PHASES}, f"{name} was tried")
+        meta, spec = (self.server.get(api.POD, name, "default").document[part] for part in ("metadata", "spec"))
+        port = self.ports.get(spec["nodeName"])
+        if port is not None:
+            await eventually(lambda: port.seen >= int(meta["resourceVersion"]), f"the agent has seen {name}")
 
 
 @pytest.fixture(params=["real", "stand-in"])
