@@ -37,6 +37,7 @@ class NodeAgents:
         self._fleet = fleet
         self._connect = connect
         self._directory = directory
+        self.folder = Path()  # where the sockets lie, while it runs
         self._machines: dict[str, NodeMachine] = {}
         self._on = asyncio.Event()
         self._problems: dict[str, str] = {}  # UID → why the kubelet did not admit the pod
@@ -47,11 +48,10 @@ class NodeAgents:
 
     async def run(self) -> None:
         """Until cancelled."""
-        with _short_folder() as folder:
+        with _short_folder() as self.folder:
             async with _threads(len(self._fleet)):
                 for number, node in enumerate(self._fleet):
-                    place = self._place(folder, number, node)
-                    self._machines[node.name] = NodeMachine(node, self._connect(node), place)
+                    self._machines[node.name] = NodeMachine(node, self._connect(node), self._place(number, node))
                 self._on.set()
                 async with asyncio.TaskGroup() as group:
                     for machine in self._machines.values():
@@ -63,8 +63,8 @@ class NodeAgents:
         for machine in self._machines.values():
             await machine.kubelet.registered.wait()
 
-    def _place(self, folder: Path, number: int, node: SimulatedNode) -> Path:
-        place = folder / str(number)
+    def _place(self, number: int, node: SimulatedNode) -> Path:
+        place = self.folder / str(number)
         if self._directory is None:
             place.mkdir()
         else:
