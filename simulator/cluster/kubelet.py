@@ -113,7 +113,7 @@ class Kubelets:
             elif phase == "Running" and self._job_seconds is not None and _is_of_job(document):
                 await self._end_in_time(document, self._job_seconds)
         except errors.NotFoundError:
-            return  # the watch shows its end, and what it has is released then
+            self._forget(uid, document["spec"]["nodeName"])
 
     async def _start(self, uid: str, document: Document) -> None:
         """Admit a pod, once; it runs when its containers can be created."""

@@ -107,16 +107,6 @@ async def test_pod_whose_devices_are_refused_fails(cluster: MemoryCluster) -> No
     assert (status["reason"], status["message"]) == ("UnexpectedAdmissionError", "Pod was rejected: no")
 
 
-async def test_a_pod_that_goes_while_its_status_is_written_gives_its_devices_back(cluster: MemoryCluster) -> None:
-    """The API server does not know the pod any more, the watch has not shown it yet: its devices are released once."""
-    gone = cluster.api.faults.add(Fault("patch_status", api.POD.plural, errors.NotFoundError("gone"), times=None))
-    uid = cluster.bound("p", NODE, ("GPU-1", "1g.5gb", 0))
-    async with started(cluster) as devices:
-        await eventually(lambda: gone.met > 0 and devices.admitted == [uid], "its status is refused")
-        cluster.server.delete(api.POD, "p", "default", grace_seconds=0)
-        await eventually(lambda: devices.released == [uid], "its devices are released")
-
-
 async def test_pods_that_ran_before_come_first(cluster: MemoryCluster) -> None:
     """A kubelet that starts admits who ran before it, then who was promised a place, then the others."""
     stray = str(cluster.pod("a-stray", "1g.5gb")["metadata"]["uid"])
@@ -182,3 +172,11 @@ async def test_errors_are_survived(cluster: MemoryCluster) -> None:
         cluster.api.faults.add(Fault("patch_status", error=errors.UnreachableError("timeout"), times=2))
         cluster.bind(cluster.pod("p"), NODE)
         await eventually(lambda: cluster.phase("p") == "Running", "the pod runs")
+
+
+async def test_a_pod_that_is_found_gone_gives_its_devices_back(cluster: MemoryCluster) -> None:
+    """Also where the kubelet hears of the end by its own write, before the watch tells."""
+    async with started(cluster) as devices:
+        cluster.api.faults.add(Fault("patch_status", error=errors.NotFoundError("gone")))
+        uid = cluster.bound("p", NODE, ("GPU-1", "1g.5gb", 0))
+        await eventually(lambda: devices.released == [uid], "its devices are released")
