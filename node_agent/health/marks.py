@@ -34,7 +34,7 @@ class End(enum.Enum):
 
     REBOOT = "the node rebooted"
     DESTROYED = "the slice is gone from the GPU"
-    UNUSED = "no container has it and no process is left on it"
+    UNUSED = "no container has it; of a slice, no process is left on it either"
     COUNTER_BACK = "the energy counter went back and no slice of before is left"
     LOST_AND_BACK = "the GPU or its driver was away and answers again"
     SETTING = "the settings say that its causes are ignored"
