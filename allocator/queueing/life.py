@@ -14,7 +14,7 @@ class QueueState(enum.StrEnum):
     QUEUED = "queued"  # gated; no place is promised to it
     HELD = "held"  # a place is claimed; the gate is still there, or it is not known yet whether it went
     RELEASED = "released"  # the gate is gone, and the pod is pinned to its node; kube-scheduler has to bind it
-    STRANDED = "stranded"  # released, and refused by kube-scheduler; its place is given back
+    UNBINDABLE = "unbindable"  # released, and refused by kube-scheduler; its place is given back
     BOUND = "bound"  # it has its node; kept only for members of gangs, which count
 
 
@@ -24,7 +24,7 @@ class QueueEvent(enum.StrEnum):
     HOLD = "hold"  # a place was claimed
     GIVE_UP = "give_up"  # the gate was certainly not removed: the place is given back
     RELEASE = "release"  # the gate was removed with our promise, as the API server said or as the pod shows
-    STRAND = "strand"  # kube-scheduler refuses it: the place is given back
+    REFUSE = "refuse"  # kube-scheduler refuses it: the place is given back
     BIND = "bind"  # a pod of a gang was seen bound
     END = "end"  # bound, gone, or let go by somebody else
 
@@ -38,11 +38,11 @@ TRANSITIONS: Mapping[tuple[QueueState, QueueEvent], QueueState | None] = {
     (QueueState.HELD, QueueEvent.BIND): QueueState.BOUND,  # the reply was lost, and the Binding came first
     (QueueState.HELD, QueueEvent.END): None,
     (QueueState.RELEASED, QueueEvent.RELEASE): QueueState.RELEASED,
-    (QueueState.RELEASED, QueueEvent.STRAND): QueueState.STRANDED,
+    (QueueState.RELEASED, QueueEvent.REFUSE): QueueState.UNBINDABLE,
     (QueueState.RELEASED, QueueEvent.BIND): QueueState.BOUND,
     (QueueState.RELEASED, QueueEvent.END): None,
-    (QueueState.STRANDED, QueueEvent.BIND): QueueState.BOUND,  # after all
-    (QueueState.STRANDED, QueueEvent.END): None,
+    (QueueState.UNBINDABLE, QueueEvent.BIND): QueueState.BOUND,  # after all
+    (QueueState.UNBINDABLE, QueueEvent.END): None,
     (QueueState.BOUND, QueueEvent.BIND): QueueState.BOUND,
     (QueueState.BOUND, QueueEvent.END): None,
 }

@@ -352,9 +352,9 @@ class ClusterCache:
         """A held pod was certainly not released: its place is free again."""
         self._watching_room(lambda: self.queue_feed.give_up(uid))
 
-    def strand(self, uid: str) -> None:
+    def unbindable(self, uid: str) -> None:
         """A released pod cannot be bound: its place is free again."""
-        self._watching_room(lambda: self.queue_feed.strand(uid))
+        self._watching_room(lambda: self.queue_feed.unbindable(uid))
 
     def requests(self) -> Iterable[Request]:
         """What the pods ask for that run, or wait for a node."""

@@ -50,18 +50,18 @@ class QueueFeed:
     def restore(self) -> None:
         """Claim what released pods were promised and have no claim of; called before anything is decided.
 
-        A promise that cannot be believed strands its pod.
+        A promise that cannot be believed makes its pod unbindable.
         """
         for uid, promised in tuple(self._promised.items()):
             if self._inventory.ledger.get(uid) is None:
                 refusal = self._inventory.restore(promised)
                 if refusal is not None and self._inventory.report(promised.node) is not None:
-                    self.strand(uid)
+                    self.unbindable(uid)
 
-    def strand(self, uid: str) -> None:
+    def unbindable(self, uid: str) -> None:
         """A released pod cannot be bound: its place is given back."""
         self._promised.pop(uid, None)
-        self._queue.apply(uid, QueueEvent.STRAND)
+        self._queue.apply(uid, QueueEvent.REFUSE)
         self._give_back(uid)
 
     def give_up(self, uid: str) -> None:
@@ -97,7 +97,7 @@ class QueueFeed:
         """A pod without gates and node: whether it is one that was released here, now or by a process before."""
         uid = pod.metadata.uid
         entry = self._queue.get(uid)
-        if entry is not None and entry.state is QueueState.STRANDED:
+        if entry is not None and entry.state is QueueState.UNBINDABLE:
             return True
         try:
             promised = queued_pods.promised(pod, known)

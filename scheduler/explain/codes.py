@@ -29,7 +29,7 @@ class ExplanationCode(enum.StrEnum):
     GATED = "gated"
     QUEUED = "queued"
     GANG_INCOMPLETE = "gang_incomplete"
-    STRANDED = "stranded"
+    UNBINDABLE = "unbindable"
     NOMINATED = "nominated"
     WAITS_TURN = "waits_turn"
     KUBE_SCHEDULER = "kube_scheduler"
@@ -66,7 +66,7 @@ MEANINGS = {
     ExplanationCode.GATED: "scheduling gates hold it; kube-scheduler does not look at it",
     ExplanationCode.QUEUED: "it is in migsched's queue, which places it next",
     ExplanationCode.GANG_INCOMPLETE: "it is in migsched's queue, and pods of its gang are missing",
-    ExplanationCode.STRANDED: "migsched released it to a node, and kube-scheduler refuses it there",
+    ExplanationCode.UNBINDABLE: "migsched released it to a node, and kube-scheduler refuses it there",
     ExplanationCode.NOMINATED: "kube-scheduler nominated it to a node, where pods must end first",
     ExplanationCode.WAITS_TURN: "its namespace asks for many different mixes of slices, whose budget is spent",
     ExplanationCode.KUBE_SCHEDULER: "nodes have room for its slices; kube-scheduler says why it is not placed",

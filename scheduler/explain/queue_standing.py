@@ -13,8 +13,8 @@ def of(state: ClusterCache, pod: QueuedPod) -> tuple[ExplanationCode, str]:
             "held by the gate of migsched's queue, which is off; set queue: true for the scheduler service, or remove "
             "the gate and name a scheduler that asks migsched"
         )
-    if pod.state is QueueState.STRANDED:
-        return ExplanationCode.STRANDED, (
+    if pod.state is QueueState.UNBINDABLE:
+        return ExplanationCode.UNBINDABLE, (
             f"it was released to kube-scheduler, which refuses it: {pod.refusal or 'its place is taken'}; "
             "delete it so that it is placed anew"
         )

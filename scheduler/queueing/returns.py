@@ -50,7 +50,7 @@ class Returns:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def look(self) -> None:
-        """Strand the released pods that have been refused for long enough, and delete those that come anew."""
+        """Give up released pods that have been refused for long enough, and delete those that come anew."""
         now = self._clock()
         self._deletions = min(
             DELETIONS_PER_MINUTE, self._deletions + (now - self._counted_at) * DELETIONS_PER_MINUTE / 60
@@ -74,7 +74,7 @@ class Returns:
     def _return(self, pod: QueuedPod, now: float) -> None:
         self._deletions -= 1
         del self._refused_since[pod.uid]
-        self._state.strand(pod.uid)
+        self._state.unbindable(pod.uid)
         self._metrics.releases.labels("returned").inc()
         comes_anew = pod.owner is not None and pod.owner.kind not in _MAKES_NOTHING
         _log.warning("kube-scheduler refuses it", pod=pod.title, node=pod.node, why=pod.refusal, deleted=comes_anew)
@@ -85,7 +85,7 @@ class Returns:
             task.add_done_callback(self._tasks.discard)
 
     async def _delete(self, pod: QueuedPod) -> None:
-        """Delete it; where the API server does not do so, it stays stranded, and explanations say so."""
+        """Delete it; where the API server does not do so, it stays unbindable, and explanations say so."""
         try:
             await self._cluster.delete_pod(pod.namespace, pod.name, pod.uid)
         except (errors.NotFoundError, errors.ConflictError):

@@ -191,7 +191,7 @@ class QueuedCluster:
                 assert claim is not None, f"{pod.title} is {pod.state} without a claim"
                 assert claim.node == pod.node
                 assert claim.state is ClaimState.RESERVED
-            elif pod.state in (QueueState.QUEUED, QueueState.STRANDED):
+            elif pod.state in (QueueState.QUEUED, QueueState.UNBINDABLE):
                 assert claim is None, f"{pod.title} is {pod.state} and holds {claim}"
         for claim in inventory.ledger:
             if claim.state is ClaimState.RESERVED:
@@ -206,7 +206,7 @@ class QueuedCluster:
         for pod in self.pods():
             promises = promises_of(pod)
             queued = self.state.queue.get(pod["metadata"]["uid"])
-            if queued is not None and queued.state is QueueState.STRANDED:
+            if queued is not None and queued.state is QueueState.UNBINDABLE:
                 continue
             for promise in promises:
                 mask = _mask(promise)
