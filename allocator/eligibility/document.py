@@ -13,13 +13,15 @@ from msgspec import Struct
 
 from allocator.eligibility import amounts
 from allocator.eligibility.amounts import ContainerQuantities, Quantities
-from allocator.eligibility.constraints import PodConstraints, Toleration
+from allocator.eligibility.constraints import PodConstraints, Toleration, VolumeTopology
 from allocator.eligibility.node import NO_SCHEDULE, UNREACHABLE, NodeFacts, Taint
 from allocator.eligibility.node_selector import NodeSelectorRequirement, NodeSelectorTerm
+from allocator.eligibility.zones import ZONES
 from allocator.mig.profile import RESOURCE_PREFIX
 
 MAX_LABELS, MAX_LABEL_CHARACTERS = 256, 24_576  # of a node, to be kept
 MAX_TAINTS = 64
+VOLUMES = "volumes"  # as answers name what was not judged
 _T = TypeVar("_T", bound=Struct)
 
 
@@ -39,6 +41,10 @@ class _Required(Struct, frozen=True, rename="camel"):
 
 
 _REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
+
+
+class _VolumeNodeAffinity(Struct, frozen=True):
+    required: _Required | None = None
 
 
 class _NodeAffinity(Struct, frozen=True):
@@ -210,7 +216,7 @@ def _unjudged(part: PodSpecPart, *, host_ports: bool) -> list[str]:
             spread.when_unsatisfiable != "ScheduleAnyway" for spread in part.topology_spread_constraints or ()
         ),
         "host ports": host_ports,
-        "volumes": any(v.persistent_volume_claim or v.ephemeral or v.csi for v in volumes),
+        VOLUMES: any(v.persistent_volume_claim or v.ephemeral or v.csi for v in volumes),
         "resource claims": bool(part.resource_claims),
     }
     return [name for name, asked in names.items() if asked]
@@ -244,6 +250,18 @@ def node(name: str, labels: Mapping[str, str] | None, spec: Any, status: Any) ->
         allocatable=offered,
         unreadable=(*unreadable, *((f"{left_out} of the node's taints",) if left_out else ())),
     )
+
+
+def volume(name: str, labels: Mapping[str, str] | None, node_affinity: Any) -> VolumeTopology:
+    """Where a PersistentVolume can be used, from its labels and its `spec.nodeAffinity` as decoded JSON.
+
+    Raises ValidationError (msgspec) for another form. A zone label may name several zones, `a__b`, as cloud providers
+    write it (Kubernetes' volume helpers).
+    """
+    required = msgspec.convert(node_affinity, _VolumeNodeAffinity | None)
+    terms = required and required.required and tuple(map(_term, required.required.node_selector_terms or ()))
+    zones = [(label, tuple(value.split("__"))) for label, value in (labels or {}).items() if label in ZONES]
+    return VolumeTopology(name, terms or None, tuple(zones))
 
 
 def _are_few(labels: Mapping[str, str]) -> bool:

@@ -12,6 +12,7 @@ from allocator.eligibility import node_selector
 from allocator.eligibility.amounts import NOTHING, Amounts
 from allocator.eligibility.constraints import PodConstraints, VolumeTopology
 from allocator.eligibility.node import NO_SCHEDULE, NOT_READY, UNREACHABLE, UNSCHEDULABLE, NodeFacts, Taint
+from allocator.eligibility.zones import ZONES
 
 
 class Ineligible(enum.StrEnum):
@@ -57,12 +58,6 @@ _NOBODY = PodConstraints()
 _SYSTEM = ("node.kubernetes.io/", "node.cloudprovider.kubernetes.io/", "karpenter.sh/")
 _LEAVING = ("ToBeDeletedByClusterAutoscaler",)
 _CHARACTERS = 120  # of a text from the cluster that is repeated
-ZONES = (
-    "failure-domain.beta.kubernetes.io/zone",
-    "failure-domain.beta.kubernetes.io/region",
-    "topology.kubernetes.io/zone",
-    "topology.kubernetes.io/region",
-)
 
 
 def judge(pod: PodConstraints, node: NodeFacts | None, used: Amounts | None = None) -> Verdict:

@@ -13,6 +13,7 @@ from allocator.eligibility.amounts import NO_LIMIT, NOTHING, Amounts
 from allocator.eligibility.constraints import PodConstraints
 from allocator.eligibility.node import NodeFacts
 from allocator.eligibility.verdict import Ineligible
+from allocator.eligibility.zones import ZONES
 
 _SHOWN = 3  # pods that a note names
 NOT_KNOWN = "on which nodes the pods may run is not known here: selectors, taints, CPU and memory were not looked at"
@@ -52,7 +53,7 @@ class EligibleNodes:
         if facts is None:  # a snapshot that does not say
             return None
         by_name = bool(asked.node_name) or any(term.fields for term in asked.node_affinity or ())
-        labels = None if facts.labels is None else tuple(map(facts.labels.get, (*asked.labels(), *verdict.ZONES)))
+        labels = None if facts.labels is None else tuple(map(facts.labels.get, (*asked.labels(), *ZONES)))
         key = (facts.name if by_name else "", labels, facts.unschedulable, facts.ready, facts.taints, facts.unreadable)
         if key not in alike:
             alike[key] = verdict.judge(replace(asked, requests=NOTHING), facts).reason

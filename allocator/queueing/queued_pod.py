@@ -50,6 +50,7 @@ class QueuedPod:
     affinity: bytes = b""
     owner: PodController | None = None
     gang: Gang | None = None
+    claims: tuple[str, ...] = ()  # its PersistentVolumeClaims
     problem: str = ""
     state: QueueState = QueueState.QUEUED
     node: str = ""

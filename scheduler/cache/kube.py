@@ -9,11 +9,12 @@ import msgspec
 
 from allocator import errors
 from allocator.claims import contract
+from allocator.eligibility.constraints import VolumeTopology
 from kubeclient import kube
 from kubeclient.changes import Change, Listing
 from kubeclient.objects import Pod
 from kubeclient.unreadable import UnreadableObjects
-from scheduler.cache import disruption_budget, pod_decoding, port
+from scheduler.cache import disruption_budget, pod_decoding, port, volumes
 from scheduler.cache.disruption_budget import PodDisruptionBudget
 from scheduler.cache.port import Binding, Object, Release, WatchedKind
 
@@ -91,6 +92,19 @@ class KubeClient:
             if _OTHER_UID in str(error):
                 raise errors.ConflictError(str(error)) from error
             raise
+
+    async def volume_of_claim(self, namespace: str, claim: str) -> VolumeTopology | None:
+        """Two calls: the claim names its volume, the volume says where it can be used."""
+        path = f"/api/v1/namespaces/{quote(namespace, safe='')}/persistentvolumeclaims/{quote(claim, safe='')}"
+        bound = await self._connection.get(path, volumes.Claim)
+        if not bound.spec.volume_name:
+            return None
+        path = f"/api/v1/persistentvolumes/{quote(bound.spec.volume_name, safe='')}"
+        volume = await self._connection.get(path, volumes.Volume)
+        try:
+            return volume.topology
+        except (msgspec.ValidationError, RecursionError) as error:
+            raise errors.RefusedError(f"{path}: spec.nodeAffinity cannot be read: {error}") from error
 
     async def delete_pod(self, namespace: str, name: str, uid: str) -> None:
         """DELETE the pod, if it still has that UID."""

@@ -12,6 +12,7 @@ from typing import Protocol
 
 import msgspec
 
+from allocator.eligibility.constraints import VolumeTopology
 from kubeclient.changes import Change, Listing
 from kubeclient.objects import Meta, Node, Pod
 from scheduler.cache.disruption_budget import PodDisruptionBudget
@@ -105,6 +106,9 @@ class Cluster(Protocol):
 
         ConflictError if the pod is another by now, or not as it was at that version.
         """
+
+    async def volume_of_claim(self, namespace: str, claim: str) -> VolumeTopology | None:
+        """Where the volume can be used that a PersistentVolumeClaim is bound to; None if it is bound to none yet."""
 
     async def delete_pod(self, namespace: str, name: str, uid: str) -> None:
         """Delete a pod that never ran. ConflictError if another has its name by now."""

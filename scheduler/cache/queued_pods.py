@@ -15,7 +15,7 @@ from allocator.queueing.queued_pod import (
 )
 from allocator.request import Request
 from kubeclient.objects import Pod
-from scheduler.cache import pod_constraints, pods, scheduling_facts
+from scheduler.cache import pod_constraints, pods, scheduling_facts, volumes
 from scheduler.cache.known_pod import MAX_PROBLEM, KnownPod
 from scheduler.cache.watched_pod import NOTHING, WatchedPod
 
@@ -49,6 +49,7 @@ def of(pod: Pod, known: KnownPod) -> QueuedPod:
         affinity=affinity or b"",
         owner=_owner(pod),
         gang=gang,
+        claims=volumes.claims_of(pod),
         problem=problem,
         refusal=_refusal(pod),
     )

@@ -21,6 +21,7 @@ from scheduler.cache.cluster_cache import ClusterCache
 from scheduler.cache.port import Cluster
 from scheduler.cooperative import paced
 from scheduler.metrics import Metrics
+from scheduler.queueing.claimed_volumes import ClaimedVolumes
 from scheduler.queueing.node_rules import ClusterNodeRules
 from scheduler.queueing.releaser import Releaser
 from scheduler.queueing.returns import Returns
@@ -51,6 +52,7 @@ class QueueCycle:
         self._releaser = Releaser(state, cluster, metrics)
         self._returns = Returns(state, cluster, self._rules, metrics, after_s=return_after_s, clock=clock)
         self._changed = asyncio.Event()
+        self._volumes = ClaimedVolumes(state, cluster, self.notify, clock=clock)
         self._ending = False
         self._refused: dict[_Kind, tuple[int, ...]] = {}  # kinds of pods that found no place, and in which state
 
@@ -81,6 +83,7 @@ class QueueCycle:
         self._state.queue_feed.restore()
         self._returns.look()
         self._releaser.forget()
+        self._volumes.forget()
 
         # 2. Who waits, in order?
         units = self._state.queue.waiting()
@@ -110,6 +113,7 @@ class QueueCycle:
     async def drain(self, timeout_s: float) -> int:
         """Begin no more releases, and bring those in flight to an end; how many are left without one."""
         self._ending = True
+        await self._volumes.close()
         await self._returns.close()
         return await self._releaser.drain(timeout_s)
 
@@ -123,8 +127,10 @@ class QueueCycle:
         """The pods of a unit as they are now; none if one of them cannot be placed."""
         now = [self._state.queue.get(pod.uid) for pod in unit]
         pods = [pod for pod in now if pod is not None and pod.state is QueueState.QUEUED]
-        whole = len(pods) == len(unit) and all(not pod.problem and self._releaser.may_try(pod) for pod in pods)
-        return pods if whole else ()
+        if len(pods) < len(unit) or any(pod.problem or not self._releaser.may_try(pod) for pod in pods):
+            return ()
+        judged = [self._volumes.judged(pod) for pod in pods]
+        return [pod for pod in judged if pod is not None] if None not in judged else ()
 
     def _is_hopeless(self, pods: Sequence[QueuedPod]) -> bool:
         return any(self._refused.get(_kind(pod)) == self._room() for pod in pods)

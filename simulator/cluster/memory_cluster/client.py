@@ -5,6 +5,7 @@ from collections.abc import AsyncGenerator, Sequence
 import msgspec
 
 from allocator import errors
+from allocator.eligibility.constraints import VolumeTopology
 from kubeclient.changes import Change, ChangeType, Listing
 from kubeclient.objects import Pod
 from scheduler.cache import port
@@ -68,6 +69,12 @@ class MemoryCluster:
         self._need_open()
         async with self.faults.around("release", api.POD.plural):
             self.server.release(release)
+
+    async def volume_of_claim(self, namespace: str, claim: str) -> VolumeTopology | None:
+        """No claims are kept here."""
+        self._need_open()
+        async with self.faults.around("get", "persistentvolumeclaims"):
+            raise errors.NotFoundError(f'persistentvolumeclaims "{namespace}/{claim}" not found')
 
     async def delete_pod(self, namespace: str, name: str, uid: str) -> None:
         """Delete a pod that never ran."""

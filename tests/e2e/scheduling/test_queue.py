@@ -97,6 +97,42 @@ def test_what_kubernetes_asks_of_a_node_is_kept(stack: Stack) -> None:
     assert picky["spec"]["affinity"]["nodeAffinity"]["preferredDuringSchedulingIgnoredDuringExecution"] == [prefers]
 
 
+def test_a_bound_volume_decides_the_node(stack: Stack) -> None:
+    """A pod is pinned where the local volume lies that its claim is bound to."""
+    node = stack.fleet[2].name
+    stack.plane.kubectl("label", "node", node, "disk=d2")
+    here = {"matchExpressions": [{"key": "disk", "operator": "In", "values": ["d2"]}]}
+    volume = {
+        "apiVersion": "v1",
+        "kind": "PersistentVolume",
+        "metadata": {"name": "local-2"},
+        "spec": {
+            "capacity": {"storage": "1Gi"},
+            "accessModes": ["ReadWriteOnce"],
+            "storageClassName": "local",
+            "local": {"path": "/data"},
+            "nodeAffinity": {"required": {"nodeSelectorTerms": [here]}},
+        },
+    }
+    claim = {
+        "apiVersion": "v1",
+        "kind": "PersistentVolumeClaim",
+        "metadata": {"name": "data"},
+        "spec": {
+            "accessModes": ["ReadWriteOnce"],
+            "storageClassName": "local",
+            "volumeName": "local-2",
+            "resources": {"requests": {"storage": "1Gi"}},
+        },
+    }
+    data = {"name": "data", "persistentVolumeClaim": {"claimName": "data"}}
+    stack.create(volume, claim, pod("stateful-1", "1g.5gb", volumes=[data]))
+    eventually(lambda: bool(bound(stack.pods("--selector=app=stateful"))), "the pod bound")
+    (stateful,) = stack.pods("--selector=app=stateful")
+    assert stateful["spec"]["nodeName"] == node
+    stack.plane.kubectl("delete", "pvc/data", "pv/local-2", "--wait=false")
+
+
 def test_a_pod_with_a_gate_of_somebody_else_waits_for_that_one_first(stack: Stack) -> None:
     """Kueue's and Grove's gates come first: the pod is ours to place when ours is the only gate left."""
     stack.create(pod("foreign-1", "1g.5gb", schedulingGates=[{"name": "kueue.x-k8s.io/admission"}]))

@@ -25,6 +25,7 @@ SCHEDULER: dict[str, set[Right]] = {
 QUEUE: dict[str, set[Right]] = {
     "release": {("", "pods", "patch")},
     "delete_pod": {("", "pods", "delete")},
+    "volume_of_claim": {("", "persistentvolumeclaims", "get"), ("", "persistentvolumes", "get")},
 }
 
 AGENT: dict[str, set[Right]] = {
