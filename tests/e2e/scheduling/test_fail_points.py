@@ -6,16 +6,14 @@ A killed service is started again, as the kubelet would, without the point. docs
 import os
 from collections.abc import Iterator
 from contextlib import closing
-from pathlib import Path
 
 import pytest
 
-from allocator.mig import gpu_models
 from testbed.control_plane import ports
 from testbed.control_plane.control_plane import ControlPlane
 from tests.e2e import history
-from tests.e2e.history import Recorder
-from tests.e2e.scheduling.stack import MODEL, ExtenderProcess, Stack, eventually, placements, pod
+from tests.e2e.scheduling import burst_under_failure
+from tests.e2e.scheduling.stack import ExtenderProcess, Stack, pod
 
 pytestmark = pytest.mark.e2e
 
@@ -59,30 +57,10 @@ def served(plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> Ite
 
 @pytest.mark.parametrize("failure", FAILURES + FURTHER * ALL)
 def test_a_failing_service_loses_doubles_and_misplaces_nothing(
-    served: tuple[Stack, ExtenderProcess], failure: str, tmp_path: Path
+    served: tuple[Stack, ExtenderProcess], failure: str
 ) -> None:
     """Whatever fails where, every pod comes to run where it was promised, and no rule was broken meanwhile."""
     stack, extender = served
-    logged = len(extender.log())
-    recorder = Recorder(stack.plane.kubeconfig)
-    try:
-        extender.start(failure)
-        stack.create(*(pod(f"p-{number}", "1g.5gb" if number % 4 else "2g.10gb") for number in range(PODS)))
-
-        def all_running() -> bool:
-            if extender.killed:
-                extender.start()
-            pods = recorder.pods()
-            return len(pods) == PODS and all(one["status"]["phase"] == "Running" for one in pods)
-
-        eventually(all_running, "all pods running", 120)
-        promised = {gpu: sorted(place for _, place in there) for gpu, there in placements(stack, stack.pods()).items()}
-        assert sum(len(there) for there in promised.values()) == PODS
-        assert promised == {gpu: sorted(there) for gpu, there in stack.agents.in_use().items() if there}
-        stack.clear()
-    finally:
-        extender.stop()
-        events = recorder.stop()
-    assert "a fail point acts" in extender.log()[logged:]
-    assert history.violations(events, gpu_models.find(MODEL)) == []
+    pods = [pod(f"p-{number}", "1g.5gb" if number % 4 else "2g.10gb") for number in range(PODS)]
+    events = burst_under_failure.run(stack, extender, failure, pods)
     assert sum("nodeName" in event.object["spec"] for event in events if event.path == history.PODS) >= PODS
