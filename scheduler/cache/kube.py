@@ -96,11 +96,11 @@ class KubeClient:
     async def volume_of_claim(self, namespace: str, claim: str) -> VolumeTopology | None:
         """Two calls: the claim names its volume, the volume says where it can be used."""
         path = f"/api/v1/namespaces/{quote(namespace, safe='')}/persistentvolumeclaims/{quote(claim, safe='')}"
-        bound = await self._connection.get(path, volumes.Claim)
+        bound = await self._connection.get(path, volumes.VolumeClaim)
         if not bound.spec.volume_name:
             return None
         path = f"/api/v1/persistentvolumes/{quote(bound.spec.volume_name, safe='')}"
-        volume = await self._connection.get(path, volumes.Volume)
+        volume = await self._connection.get(path, volumes.PersistentVolume)
         try:
             return volume.topology
         except (msgspec.ValidationError, RecursionError) as error:

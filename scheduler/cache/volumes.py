@@ -14,30 +14,30 @@ from scheduler.cache.watched_pod import NOTHING, WatchedPod
 MAX_CLAIMS = 32  # of one pod
 
 
-class ClaimSpec(msgspec.Struct, frozen=True, rename="camel"):
+class VolumeClaimSpec(msgspec.Struct, frozen=True, rename="camel"):
     """What a claim is bound to."""
 
     volume_name: str = ""
 
 
-class Claim(msgspec.Struct, frozen=True):
+class VolumeClaim(msgspec.Struct, frozen=True):
     """A v1.PersistentVolumeClaim, in part."""
 
     metadata: Meta
-    spec: ClaimSpec = ClaimSpec()
+    spec: VolumeClaimSpec = VolumeClaimSpec()
 
 
-class VolumeSpec(msgspec.Struct, frozen=True, rename="camel"):
+class PersistentVolumeSpec(msgspec.Struct, frozen=True, rename="camel"):
     """Where a volume can be used."""
 
     node_affinity: Any = None
 
 
-class Volume(msgspec.Struct, frozen=True):
+class PersistentVolume(msgspec.Struct, frozen=True):
     """A v1.PersistentVolume, in part."""
 
     metadata: Meta
-    spec: VolumeSpec = VolumeSpec()
+    spec: PersistentVolumeSpec = PersistentVolumeSpec()
 
     @property
     def topology(self) -> VolumeTopology:

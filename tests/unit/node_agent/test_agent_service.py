@@ -1,104 +1,27 @@
 """The whole agent over real Unix sockets: a kubelet that registers and allocates, a cluster in memory."""
 
-import asyncio
 import json
-import re
 import threading
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import grpc.aio
 import msgspec
 import pytest
-import typer
 
 from allocator.claims import contract
-from allocator.claims.contract import Promise
-from cli import agent
-from kubeclient.objects import Meta, PodStatus
 from node_agent.allocation import Allocation
-from node_agent.cluster.node_pod import HostPath, NodePod, NodePodSpec, Volume
 from node_agent.containers.cdi import Edits
-from node_agent.preconditions import PreconditionError
-from node_agent.service import Service, observe
-from node_agent.settings import Settings
-from simulator.cluster.device_manager import DeviceManager
+from node_agent.service import observe
 from simulator.gpu.devices import SimulatedDevices
-from simulator.gpu.driver import SimulatedDriver, simulate
 from simulator.gpu.faults import Call, GpuFaults
 from simulator.gpu.users import DeviceUser
-from tests.unit.node_agent.memory_cluster import OneNodeCluster, pod
+from tests.unit.node_agent.agent_surroundings import AgentSurroundings
+from tests.unit.node_agent.memory_cluster import pod
 
 ONE = "nvidia.com/mig-1g.5gb"
 THREE = "nvidia.com/mig-3g.20gb"
 WHOLE = "nvidia.com/mig-7g.40gb"
-STOCK_PLUGIN = NodePod(
-    Meta("nvidia-device-plugin-daemonset-x", "gpu-operator", "u", labels={"app": "nvidia-device-plugin-daemonset"}),
-    NodePodSpec(volumes=(Volume(HostPath("/var/lib/kubelet/device-plugins")),)),
-    PodStatus("Running"),
-)
-
-
-def agent_flags() -> set[str]:
-    """Every flag that `migsched agent` takes."""
-    command = typer.Typer()
-    command.command()(agent.agent)
-    return {flag for parameter in typer.main.get_command(command).params for flag in parameter.opts}
-
-
-class AgentSurroundings:
-    """A kubelet, a cluster, a driver; agents come and go."""
-
-    def __init__(self, root: Path, gpus: str = "a100-40gb:1", *, mig: bool = True) -> None:
-        self.root = root
-        self.kubelet = DeviceManager(root)
-        self.cluster = OneNodeCluster()
-        self.boot = "b"
-        self.simulated = True
-        self.driver: SimulatedDriver = simulate(gpus, seed="n1", mig=mig, pause=lambda _: None)
-        self.gpu = self.driver.by_index()[0]
-
-    @asynccontextmanager
-    async def agent(self, **changes: object) -> AsyncIterator[tuple[Service, asyncio.Event]]:
-        """An agent, running meanwhile."""
-        settings = Settings(
-            node="n1",
-            state_dir=self.root / "state",
-            cdi_dir=self.root / "cdi",
-            device_plugin_dir=self.kubelet.plugins,
-            pod_resources_socket=self.kubelet.pod_resources,
-            plugin_registry_dir=self.root / "registry",
-            **({"poll_s": 0.05, "grace_s": 0.01, "report_interval_s": 0.01, "retry_s": 0.05} | changes),  # type: ignore[arg-type]
-        )
-        devices = SimulatedDevices(self.driver)
-        service = Service(settings, devices, self.cluster, boot=self.boot, simulated=self.simulated, plugin_poll_s=0.05)
-        task = asyncio.create_task(service.run())
-        stopped = asyncio.Event()
-        task.add_done_callback(lambda _: stopped.set())
-        try:
-            yield service, stopped
-        finally:
-            if not task.done():
-                task.cancel()
-            devices.close()
-            with suppress(asyncio.CancelledError):
-                await task
-
-    async def run_until_it_stops(self) -> None:
-        """An agent that is expected to end by itself."""
-        async with self.agent() as (_, stopped), asyncio.timeout(20):
-            await stopped.wait()
-
-    def promise(self, profile: str, start: int) -> tuple[Promise, ...]:
-        """A promise to the container main on the first GPU."""
-        return (Promise("main", self.gpu.uuid, profile, start),)
-
-    def spec(self, name: str) -> dict[str, object]:
-        """The CDI specification behind a qualified name."""
-        bare = name.split("=", 1)[1]
-        found: dict[str, object] = json.loads((self.root / "cdi" / f"migsched-slice-{bare}.json").read_text())
-        return found
 
 
 @pytest.fixture
@@ -317,55 +240,6 @@ async def test_gpus_without_mig_mode_are_served_whole(short_path: Path) -> None:
         given = await bench.kubelet.allocate("a", "nvidia.com/gpu")
     await bench.kubelet.stop()
     assert given.envs["NVIDIA_VISIBLE_DEVICES"] in bench.driver.gpus
-
-
-async def test_the_stock_plugin_keeps_the_agent_from_starting(bench: AgentSurroundings) -> None:
-    """Beside NVIDIA's device plugin the agent stops, naming labels and a real flag that help, unless it observes."""
-    await bench.cluster.put(STOCK_PLUGIN)
-    with pytest.raises(ExceptionGroup) as caught:
-        await bench.run_until_it_stops()
-    (found,) = caught.value.exceptions
-    assert isinstance(found, PreconditionError)
-    assert "nvidia.com/gpu.deploy.device-plugin=false" in str(found)
-    named = set(re.findall(r"--[a-z-]+", str(found)))
-    assert named
-    assert named <= agent_flags()
-    async with bench.agent(observer=True):
-        await bench.cluster.until(lambda: bool(bench.cluster.status))
-    assert not bench.kubelet.registrations
-    assert bench.cluster.status["agent"]["mode"] == "observer"
-
-
-async def test_a_node_of_gpu_cluster_keeps_the_agent_from_starting(bench: AgentSurroundings) -> None:
-    """Where the GPU Operator gives the node to its DRA driver the agent stops, before that driver is even there."""
-    bench.cluster.labels["nvidia.com/gpu.deploy.dra-driver"] = "true"
-    with pytest.raises(ExceptionGroup) as caught:
-        await bench.run_until_it_stops()
-    assert "nvidia.com/gpu.deploy.dra-driver=false" in str(caught.value.exceptions[0])
-
-
-async def test_a_rival_never_keeps_containers_from_their_slices(bench: AgentSurroundings) -> None:
-    """An agent that is started beside another manager restores what containers have, and says that it is not alone."""
-    await bench.cluster.put(pod("a", "1g.5gb"))
-    async with bench.agent():
-        await bench.kubelet.until(ONE)
-        await bench.kubelet.allocate("a", ONE)
-    bench.driver.restart()  # the node reboots
-    bench.boot = "boot-2"
-    for gpu in bench.driver.gpus.values():
-        gpu.mode.current = gpu.mode.pending = True
-    await bench.cluster.put(STOCK_PLUGIN)
-    async with bench.agent():
-        await bench.cluster.until(lambda: bench.cluster.ready()[1] == "ConflictingManager")
-        assert [state for _, state, _ in bench.cluster.slices()] == ["allocated"]
-
-
-async def test_nvidias_labels_alone_are_no_rival(bench: AgentSurroundings) -> None:
-    """A pod that wears NVIDIA's label, as any user's may, neither keeps the agent from starting nor is reported."""
-    await bench.cluster.put(msgspec.structs.replace(STOCK_PLUGIN, spec=NodePodSpec()))
-    async with bench.agent():
-        await bench.kubelet.until(ONE)
-        await bench.cluster.until(lambda: bench.cluster.ready() == ("True", "Ready"))
 
 
 async def test_the_operators_labels_are_set_back(bench: AgentSurroundings) -> None:

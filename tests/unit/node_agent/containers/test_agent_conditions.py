@@ -6,8 +6,9 @@ from pathlib import Path
 import grpc.aio
 import pytest
 
+from tests.unit.node_agent.agent_surroundings import AgentSurroundings
 from tests.unit.node_agent.memory_cluster import pod
-from tests.unit.node_agent.test_agent_service import ONE, AgentSurroundings
+from tests.unit.node_agent.test_agent_service import ONE
 
 OFF = "version = 2\n[plugins.'io.containerd.grpc.v1.cri']\nenable_cdi = false\n"
 
