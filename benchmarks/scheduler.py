@@ -3,7 +3,8 @@
 Called by `migsched bench scheduler`. One control plane, the variants in turn (A B C, C B A, …), since a machine's speed
 drifts: only the ratio of neighbouring runs is meant. "plain" is the shipped profile without the extender, which shows
 what the extender costs; "stock" is a kube-scheduler with its own defaults, which shows what a user gives up. Above 100
-nodes they differ: the shipped profile looks at all nodes, the stock one stops at a sample. Method: pods that ask one 1g
+nodes they differ: the shipped profile looks at all nodes, the stock one stops at a sample. "queue" is that stock one
+with our queue before it: its pods are created gated, as an admission policy has them. Method: pods that ask one 1g
 slice are created at once; the clock runs from the first creation to the last binding.
 """
 
@@ -17,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from allocator.queueing.queued_pod import GATE
 from benchmarks import scheduler_load as load
 from benchmarks.benchmark import Progress
 from benchmarks.deployed import CRD
@@ -29,7 +31,12 @@ FEASIBLE = "nvidia.com/mig-1g.5gb"
 INFEASIBLE = "nvidia.com/mig-3g.47gb"  # no A100-40GB offers it, and the in-tree check lets it pass: nodes advertise it
 DEADLINE_S = 540
 STOCK_PROFILE = "default-scheduler"
-PROGRAMS = {"extender": ("cli", "scheduler"), "library client": ("benchmarks.servers.library_client",)}
+PROGRAMS = {
+    "extender": ("cli", "scheduler"),
+    "queue": ("cli", "scheduler"),
+    "library client": ("benchmarks.servers.library_client",),
+}
+ON_STOCK = frozenset({"stock", "queue"})  # variants whose pods a kube-scheduler with its own defaults binds
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +65,9 @@ def measure(
     infeasible: int = 0,
     progress: Progress = lambda _: None,
 ) -> dict[str, Any]:
-    """{"stock": [pods/s…], "plain": […], "extender": […], "ratios": […], "ratio", "stock_ratios": […], "stock_ratio",
-    "shortlist", "filled", "infeasible", "cpu_ms_per_pod": {variant: {process: ms}}}.
+    """{"stock": [pods/s…], "plain": […], "extender": […], "queue": […], "ratios": […], "ratio", "stock_ratios": […],
+    "stock_ratio", "queue_ratios": […], "queue_ratio", "shortlist", "filled", "infeasible",
+    "cpu_ms_per_pod": {variant: {process: ms}}}.
 
     The shortlist is what it is by default, at most `shortlist` equally good nodes; `filled` fills it up with the next
     best, so that kube-scheduler always has all of them to score. `infeasible` pods wait, refused by the extender, while
@@ -76,7 +84,7 @@ def compare(variants: tuple[str, str], nodes: int, pods: int, runs: int, progres
 async def _measure(
     nodes: int, pods: int, runs: int, extender: _Extender, infeasible: int, progress: Progress
 ) -> dict[str, Any]:
-    results = await _runs(("stock", "plain", "extender"), nodes, pods, runs, extender, infeasible, progress)
+    results = await _runs(("stock", "plain", "extender", "queue"), nodes, pods, runs, extender, infeasible, progress)
     return _summary(results, nodes, extender, infeasible)
 
 
@@ -113,6 +121,7 @@ async def _runs(
 
 def _summary(runs: dict[str, list[_Run]], nodes: int, extender: _Extender, infeasible: int) -> dict[str, Any]:
     ratios, stock_ratios = (_ratios(runs["extender"], runs[baseline]) for baseline in ("plain", "stock"))
+    queue_ratios = _ratios(runs["queue"], runs["stock"])
     processes = {name for results in runs.values() for r in results for name in r.cpu_ms_per_pod}
     return {
         "nodes": nodes,
@@ -121,6 +130,8 @@ def _summary(runs: dict[str, list[_Run]], nodes: int, extender: _Extender, infea
         "ratio": round(statistics.median(ratios), 3),
         "stock_ratios": [round(ratio, 3) for ratio in stock_ratios],
         "stock_ratio": round(statistics.median(stock_ratios), 3),
+        "queue_ratios": [round(ratio, 3) for ratio in queue_ratios],
+        "queue_ratio": round(statistics.median(queue_ratios), 3),
         "shortlist": extender.shortlist,
         "filled": extender.filled,
         "infeasible": infeasible,
@@ -172,11 +183,12 @@ class _Bench:
                         shortlist=self._extender.shortlist,
                         slack=math.inf if self._extender.filled else 0,
                         program=PROGRAMS[variant],
+                        queue=variant == "queue",
                     )
                 )
                 await asyncio.to_thread(extender.wait_ready)
                 url, pids["extender"] = f"{extender.extender_url}/v1", extender.pid
-            stock = variant == "stock"
+            stock = variant in ON_STOCK
             config = (
                 scheduler_config.stock(self._plane.kubeconfig)
                 if stock
@@ -185,17 +197,18 @@ class _Bench:
             server = await asyncio.to_thread(self._plane.start_scheduler, config, name=f"kube-scheduler-{self._number}")
             stack.callback(server.process.stop)
             pids["scheduler"] = server.process.pid
-            return await self._schedule(pids, STOCK_PROFILE if stock else scheduler_config.PROFILE)
+            profile = STOCK_PROFILE if stock else scheduler_config.PROFILE
+            return await self._schedule(pids, profile, GATE if variant == "queue" else "")
 
-    async def _schedule(self, pids: dict[str, int], profile: str) -> _Run:
+    async def _schedule(self, pids: dict[str, int], profile: str, gate: str) -> _Run:
         waiting = [f"infeasible-{self._number}-{i}" for i in range(self._infeasible)]
         names = [f"pod-{self._number}-{i}" for i in range(self._pods)]
-        await load.create_pods(self._connection, (load.pod(n, profile, INFEASIBLE) for n in waiting))
+        await load.create_pods(self._connection, (load.pod(n, profile, INFEASIBLE, gate) for n in waiting))
         watch = load.BoundWatch(self._connection, names)
         await watch.start()
         before = {name: cpu_seconds(pid) for name, pid in pids.items()}
         began = time.perf_counter()
-        await load.create_pods(self._connection, (load.pod(n, profile, FEASIBLE) for n in names))
+        await load.create_pods(self._connection, (load.pod(n, profile, FEASIBLE, gate) for n in names))
         await watch.wait(DEADLINE_S)
         elapsed = watch.finished_at - began
         spent = {name: (cpu_seconds(pid) - before[name]) * 1e3 / self._pods for name, pid in pids.items()}

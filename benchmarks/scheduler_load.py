@@ -67,14 +67,16 @@ async def create_nodes(connection: Connection, names: Iterable[str]) -> None:
     await _all(create(name) for name in names)
 
 
-def pod(name: str, scheduler: str, resource: str) -> dict[str, Any]:
-    """A pod asking for one slice."""
+def pod(name: str, scheduler: str, resource: str, gate: str = "") -> dict[str, Any]:
+    """A pod asking for one slice, held by a scheduling gate if one is named."""
+    gates = {"schedulingGates": [{"name": gate}]} if gate else {}
     return {
         "metadata": {"name": name, "labels": {"app": "bench"}},
         "spec": {
             "schedulerName": scheduler,
             "terminationGracePeriodSeconds": 0,
             "containers": [{"name": "main", "image": "bench", "resources": {"limits": {resource: "1"}}}],
+            **gates,
         },
     }
 

@@ -23,7 +23,9 @@ class ServiceProcess:
         shortlist: int = 10,
         slack: float = 0.0,
         program: Sequence[str] = ("cli", "scheduler"),
+        queue: bool = False,
     ) -> None:
+        self._environment = {**os.environ, "MIGSCHED_QUEUE": str(queue).lower()}
         self._log = directory / "migsched-scheduler.log"
         self._command = [sys.executable, "-m", *program, "--kubeconfig", str(kubeconfig)]
         self._command += ["--extender-port", "0", "--api-port", "0", "--api-host", "127.0.0.1"]
@@ -33,7 +35,7 @@ class ServiceProcess:
 
     def __enter__(self) -> "ServiceProcess":
         with self._log.open("wb") as log:
-            self._process = subprocess.Popen(self._command, stderr=log, stdout=log)
+            self._process = subprocess.Popen(self._command, env=self._environment, stderr=log, stdout=log)
         return self
 
     def __exit__(self, *_: object) -> None:
