@@ -62,6 +62,7 @@ class FakeAgent:
         self._gpus: dict[str, SimulatedGpu] = {}
         self._devices = PodDevices()
         self._places: dict[str, tuple[str, Placement]] = {}  # what ids mean
+        self._left: dict[str, list[tuple[str, Placement]]] = {}  # by pod, places promised to it for which it got others
         self._resources = _resources(tuple(sorted(set(self._models.values()))))
 
     def holds(self, uid: str) -> bool:
@@ -83,6 +84,7 @@ class FakeAgent:
         except _NoRoomError as error:
             self.free(uid)
             return str(error), [*told, Told(FAILED_EVENT, str(error))]
+        self._left[uid] = self._left_of(uid, promises)
         told += [
             Told(READY_EVENT, f"{self._places[id_][1]} on {self._places[id_][0]} ready after 0.0 s")
             for id_ in dict.fromkeys(id_ for ids in self._devices.pods[uid].devices.values() for id_ in ids)
@@ -92,6 +94,7 @@ class FakeAgent:
     def free(self, uid: str) -> bool:
         """A pod is over: its slices stay, idle, until their room is wanted. Returns whether it had any."""
         had = self.holds(uid)
+        self._left.pop(uid, None)
         self._devices.release(uid)
         return had
 
@@ -178,12 +181,34 @@ class FakeAgent:
         """Cut what is promised, as far as others leave room for it: ids by profile."""
         promised: dict[str, tuple[str, ...]] = {}
         for promise in promises:
-            placement = self._gpu(promise.gpu).catalogue.placement(promise.profile, promise.start)
+            gpu, placement = self._kept_at(promise)
             kept = [id_ for ids in promised.values() for id_ in ids]
-            if self._cut(promise.gpu, placement, kept):
-                id_ = self._id(promise.gpu, placement)
+            if self._cut(gpu, placement, kept):
+                id_ = self._id(gpu, placement)
                 promised[promise.profile] = (*promised.get(promise.profile, ()), id_)
         return promised
+
+    def _kept_at(self, promise: Promise) -> tuple[str, Placement]:
+        """Where a promise is kept: at its place, or, where another pod has that, at one which such a pod left."""
+        place = promise.gpu, self._gpu(promise.gpu).catalogue.placement(promise.profile, promise.start)
+        taken = self._devices.taken()
+        if self._id(*place) not in taken:
+            return place
+        left = (other for others in self._left.values() for other in others)
+        free = (other for other in left if other[1].profile == promise.profile and self._id(*other) not in taken)
+        return next(free, place)
+
+    def _left_of(self, uid: str, promises: Sequence[Promise]) -> list[tuple[str, Placement]]:
+        """The places promised to a pod for which it got others of the profile."""
+        places = [(p.gpu, self._gpu(p.gpu).catalogue.placement(p.profile, p.start)) for p in promises]
+        has = {self._places[id_] for ids in self._devices.pods[uid].devices.values() for id_ in ids}
+        elsewhere = Counter(placement.profile for _, placement in has - set(places))
+        left = []
+        for gpu, placement in places:
+            if (gpu, placement) not in has and elsewhere[placement.profile]:
+                elsewhere[placement.profile] -= 1
+                left.append((gpu, placement))
+        return left
 
     def _give(self, uid: str, need: Need, promised: dict[str, tuple[str, ...]]) -> list[str]:
         """Ids for a container: those handed on, those promised, and any places for the rest. Raises _NoRoomError."""

@@ -1,5 +1,6 @@
 """What the README shows is what the commands print."""
 
+import os
 import re
 import subprocess
 import sys
@@ -16,6 +17,7 @@ def test_the_plan_in_the_readme_is_what_the_command_prints() -> None:
     assert shown is not None
     done = subprocess.run(
         [sys.executable, "-m", "cli", "plan", "-"],
+        env={name: value for name, value in os.environ.items() if name != "COLUMNS"},
         input=shown["demand"],
         capture_output=True,
         text=True,

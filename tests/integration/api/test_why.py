@@ -101,11 +101,12 @@ async def test_what_keeps_a_pod_away_beside_its_slices_is_quoted() -> None:
         said = "0/2 nodes are available: 2 node(s) didn't match Pod's node affinity/selector."
         condition = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": said}
         cluster_.world.service.state.waiting.learn("raw")
-        await cluster_.create("nowhere", schedulerName="raw")
+        spread = {"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedule"}
+        await cluster_.create("nowhere", schedulerName="raw", topologySpreadConstraints=[spread])
         await cluster_.status("nowhere", conditions=[condition])
         answer = await cluster_.why("nowhere", "kube_scheduler")
         assert answer["reason"].startswith("2 of 2 nodes have room for its slices; kube-scheduler said last: 0/2 nodes")
-        assert answer["not_looked_at"]
+        assert answer["not_looked_at"] == ["topology spread"]
 
 
 @pytest.mark.parametrize(
