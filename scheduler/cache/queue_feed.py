@@ -72,14 +72,12 @@ class QueueFeed:
     def _bound(self, pod: Pod, known: KnownPod) -> None:
         uid = pod.metadata.uid
         self._promised.pop(uid, None)
-        entry = self._queue.get(uid)
-        now = queued_pods.of(pod, known)
-        if now.gang is None:
+        if not queued_pods.is_of_gang(pod):  # most pods, at each of their changes
             self._queue.end(uid)
-        elif entry is None:
-            self._queue.add(replace(now, state=QueueState.BOUND))
-        else:
+        elif uid in self._queue:
             self._queue.apply(uid, QueueEvent.BIND)
+        else:
+            self._queue.add(replace(queued_pods.of(pod, known), state=QueueState.BOUND))
 
     def _gated(self, pod: Pod, known: KnownPod) -> None:
         entry = self._queue.get(pod.metadata.uid)

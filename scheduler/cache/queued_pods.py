@@ -28,6 +28,11 @@ def is_gated_by_us(known: KnownPod) -> bool:
     return known.scheduling.gate_count == 1 and known.scheduling.gates == (GATE,)
 
 
+def is_of_gang(pod: Pod) -> bool:
+    """Whether a pod names a gang, readable or not."""
+    return GANG_ANNOTATION in (pod.metadata.annotations or {})
+
+
 def of(pod: Pod, known: KnownPod) -> QueuedPod:
     """What the queue keeps of a pod; where it cannot be placed, `problem` says why."""
     meta = pod.metadata
