@@ -78,16 +78,10 @@ class PodQueue:
         A gang stands where its first pod stands. Pods of a gang that have a place already are not in it any more.
         """
         queued = sorted((pod for pod in self._pods.values() if pod.state is QueueState.QUEUED), key=_order)
-        units: list[Sequence[QueuedPod]] = []
-        seen: set[Gang] = set()
+        units: dict[Gang | str, list[QueuedPod]] = {}  # a dictionary keeps the order of the first pods
         for pod in queued:
-            if pod.gang is None:
-                units.append((pod,))
-            elif pod.gang not in seen:
-                seen.add(pod.gang)
-                if not self.missing(pod.gang):
-                    units.append([other for other in queued if other.gang == pod.gang])
-        return units
+            units.setdefault(pod.gang or pod.uid, []).append(pod)
+        return [unit for unit in units.values() if unit[0].gang is None or not self.missing(unit[0].gang)]
 
     def missing(self, gang: Gang) -> int:
         """How many pods of a gang are not there yet, gated or released or bound."""
