@@ -60,7 +60,7 @@ async def test_what_the_agent_may_do_is_told_by_the_server(client: KubeClient) -
     """The server knows the CRD and grants what deploy/rbac/agent does; the rights to keep labels are an option."""
     assert await client.serves_mig_nodes()
     assert await access.missing(client, labels=False) == []
-    assert await access.missing(client, labels=True) == ["list nodes", "watch nodes", "patch nodes"]
+    assert await access.missing(client, labels=True) == ["patch nodes"]
 
 
 async def test_an_api_group_that_is_not_served_is_not_found(kubeconfig: Path) -> None:
