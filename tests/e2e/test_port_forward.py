@@ -22,7 +22,7 @@ pytestmark = pytest.mark.e2e
 
 NAMESPACE = "migsched-system"
 LABELS = {"app.kubernetes.io/name": "migsched", "app.kubernetes.io/component": "scheduler"}
-NODES = [{"name": f"n{number:04}", "problem": "no report", "gpus": []} for number in range(3_000)]
+NODES = [{"name": f"n{number:04}", "problem": "no report", "closed": "", "gpus": []} for number in range(3_000)]
 
 
 @pytest.fixture

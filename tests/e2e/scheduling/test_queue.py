@@ -117,7 +117,8 @@ def test_a_bound_volume_decides_the_node(stack: Stack) -> None:
     claim = {
         "apiVersion": "v1",
         "kind": "PersistentVolumeClaim",
-        "metadata": {"name": "data"},
+        # As bound: the testbed runs no controller that binds claims.
+        "metadata": {"name": "data", "annotations": {"pv.kubernetes.io/bind-completed": "yes"}},
         "spec": {
             "accessModes": ["ReadWriteOnce"],
             "storageClassName": "local",
