@@ -55,16 +55,19 @@ class Allocation:
         self._files = files
         self._unfit = unfit
         self._injection = Injection(state.devices, real_nodes=state.options.real_nodes, files=files)
+        self._offered: tuple[Observation, dict[str, bool], dict[str, dict[str, DeviceOffer]]] | None = None
 
     def offers(self) -> dict[str, dict[str, DeviceOffer]]:
         """Device ids and what the kubelet is told of them, by resource.
 
         Every placement is offered, and healthy unless its GPU is ill or out of service: which of them can exist
         together is the scheduler's and Allocate's concern, and an id that a container has must never look unwell for
-        want of room.
+        want of room. Asked every second; made anew when something was observed.
         """
         with self._state.lock:
-            observation = self._state.observe()
+            observation, whole = self._state.observe(), self._state.whole_gpus()
+            if self._offered is not None and self._offered[0] is observation and self._offered[1] == whole:
+                return self._offered[2]
             numa = NumaAlignment(observation)
             offers: dict[str, dict[str, DeviceOffer]] = {}
             for device_id, place in observation.offered.items():
@@ -72,8 +75,9 @@ class Allocation:
                 healthy = in_service and observation.closed(place.gpu) is None
                 offer = DeviceOffer(healthy, numa.of_slice(place))
                 offers.setdefault(device_ids.resource(place), {})[device_id] = offer
-            for uuid, well in self._state.whole_gpus().items():
+            for uuid, well in whole.items():
                 offers.setdefault(device_ids.WHOLE_GPU, {})[uuid] = DeviceOffer(well, numa.of_gpu(uuid))
+            self._offered = observation, whole, offers
             return offers
 
     def expects(self, resource: str, available: Collection[str], size: int) -> bool:

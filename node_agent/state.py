@@ -5,6 +5,7 @@ PodResources listed, and when something was tried last. It is read and changed o
 GPU is changed only by the holder of that GPU's lock (`gpu_locks`). `observe` gives one moment of it, frozen.
 """
 
+import math
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -33,6 +34,7 @@ from node_agent.slices.observation import Observation
 from node_agent.slices.observed import ObservedGpu, ObservedNode
 from node_agent.slices.ownership import PodResourcesView
 
+_ENERGY_S = 1.0  # a step reads each GPU every two seconds; a call of its own costs an Allocate more than what it reads
 HEALTH = HealthPolicy()
 _log = structlog.get_logger("agent")
 
@@ -99,6 +101,7 @@ class AgentState:
         self._asked_out = OutOfService(self.options.out_of_service_gpus, self.options.exclude_gpus)
         self._out_of_service: Mapping[str, str] = {}
         self._energy_mj: dict[str, int] = {}  # by GPU, as last read
+        self._energy_at: dict[str, float] = {}  # by GPU, when that was
         self.began = clock()
         self._infos: dict[str, GpuInfo] = {}
         self._read_all_at: float | None = None
@@ -251,8 +254,11 @@ class AgentState:
 
     def _judge(self, gpu: ObservedGpu) -> None:
         """What the reading of a GPU says of its marks. Its energy counter is kept in mind, for the day when it falls
-        ill and cannot be read any more.
+        ill and cannot be read any more. Of a well GPU it is read once per step, not at each reading of an Allocate.
         """
+        well = not any(uuid == gpu.uuid for uuid, _ in self.journal.marks)
+        if well and gpu.readable and self.clock() - self._energy_at.get(gpu.uuid, -math.inf) < _ENERGY_S:
+            return
         energy_mj = None
         if gpu.readable:
             with suppress(device.DeviceError):
@@ -263,6 +269,7 @@ class AgentState:
             self.journal.mark(marks.with_counter(self.journal.marks, gpu.uuid, self._energy_mj.get(gpu.uuid)))
         else:
             self._energy_mj[gpu.uuid] = energy_mj
+            self._energy_at[gpu.uuid] = self.clock()
 
     def forget_instance(self, place: GpuPlacement) -> None:
         """A slice is gone from a GPU whose lock the caller holds. Forgotten at once: an instance without a record would
