@@ -41,7 +41,10 @@ def without_empty(document: Any) -> Any:
     return [without_empty(value) for value in document] or None if isinstance(document, list) else document
 
 
-@given(items=st.lists(st.dictionaries(st.text(), documents)), meta=st.dictionaries(st.text(max_size=3), scalars))
+pages = st.lists(st.dictionaries(st.text(max_size=8), documents, max_size=3), max_size=5)
+
+
+@given(items=pages, meta=st.dictionaries(st.text(max_size=3), scalars, max_size=5))
 def test_a_page_is_divided_into_its_items(items: list[Any], meta: dict[str, Any]) -> None:
     """Each item is a text by itself, and what is left is the page without any."""
     page = {"kind": "List", "metadata": meta, "items": items, "more": [{"items": [{"x": 1}]}]}
