@@ -8,6 +8,7 @@ checks it:
     listen      its sockets
     settings    what can be set
     api/        the API's HTTP routes
+    queueing/   places for pods that wait at our gate, and their release
     extender/   filter, prioritize, bind and preempt        planner/   long questions, answered by other processes
     snapshots   the cluster as a snapshot file              explain    why a pod waits
     cache/      what is known of the cluster
