@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from allocator.claims.contract import Promise
+from allocator.claims.placement_annotation import Promise
 from allocator.request import Request
 
 

@@ -1,13 +1,13 @@
-"""What crosses the border between the scheduler and the node agents: the placement annotation and the MigNode status.
+"""What crosses the border between the scheduler and the node agents: names, and the MigNode status.
 
-Both are versioned JSON. The scheduler writes the annotation in the Binding and the agent reads it; the agent writes
-the MigNode status and the scheduler reads it. Text from a cluster is anybody's: decoding never trusts sizes, types
-or lengths, and raises ContractError naming the field. Schema of the MigNode: deploy/crd/mignodes.yaml.
+The agent writes the status, versioned JSON, and the scheduler reads it. Text from a cluster is anybody's: decoding
+never trusts sizes, types or lengths, and raises ContractError naming the field. Schema: deploy/crd/mignodes.yaml. The
+other half of the contract is `placement_annotation`.
 """
 
 import dataclasses
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Annotated, Any
 
@@ -20,63 +20,18 @@ from allocator.mig import catalogue, profile
 GROUP = "migsched.io"
 VERSION = "v1alpha1"
 PLURAL = "mignodes"
+REPACKS = "repacks"
 PLACEMENT_ANNOTATION = f"{GROUP}/placement"
 MOVABLE_ANNOTATION = f"{GROUP}/movable"
+NOT_BEFORE_ANNOTATION = f"{GROUP}/not-before"  # until when (RFC 3339) a movable pod is to be left alone
 SLICES_ANNOTATION = f"{GROUP}/slices"
 REQUEUE_ANNOTATION = f"{GROUP}/requeue"
 CONTRACT_VERSION = 1
 MAX_CATALOGUES = 4  # of one node; boards are bought by the server, and a catalogue is dear to compile
-MAX_ANNOTATION = 32_768  # bytes; 128 slices with long names take less than 20,000
 
 _Name = Annotated[str, msgspec.Meta(min_length=1, max_length=253)]
 _Count = Annotated[int, msgspec.Meta(ge=0, le=4096)]
 _Text = Annotated[str, msgspec.Meta(max_length=1024)]
-
-
-class Promise(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One slice promised to a container by the placement annotation."""
-
-    container: _Name
-    gpu: _Name
-    profile: _Name
-    start: _Count
-
-
-class _Placement(msgspec.Struct, frozen=True):
-    version: int
-    slices: Annotated[tuple[Promise, ...], msgspec.Meta(min_length=1, max_length=1024)]
-
-
-class _VersionOnly(msgspec.Struct, frozen=True):
-    version: int
-
-
-_VERSION_OF = msgspec.json.Decoder(_VersionOnly).decode
-_PLACEMENT = msgspec.json.Decoder(_Placement).decode
-
-
-def encode_placement(promises: Sequence[Promise]) -> str:
-    """The annotation's text for these promises."""
-    return msgspec.json.encode(_Placement(CONTRACT_VERSION, tuple(promises))).decode()
-
-
-def decode_placement(text: str) -> tuple[Promise, ...]:
-    """The promises in an annotation. Raises ContractError for anything that is not a placement of our version."""
-    where = f"annotation {PLACEMENT_ANNOTATION}"
-    if len(text) > MAX_ANNOTATION:
-        raise errors.ContractError(where, f"{len(text)} characters", f"at most {MAX_ANNOTATION}")
-    try:
-        version = _VERSION_OF(text).version
-    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
-        raise errors.ContractError(where, text, f"not a placement: {error}") from error
-    if version != CONTRACT_VERSION:
-        raise errors.ContractError(
-            f"{where}: version", version, f"this migsched reads version {CONTRACT_VERSION}; upgrade the older side"
-        )
-    try:
-        return _PLACEMENT(text).slices
-    except (msgspec.MsgspecError, UnicodeError) as error:
-        raise errors.ContractError(where, text, f"not a placement: {error}") from error
 
 
 class _Wire(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):

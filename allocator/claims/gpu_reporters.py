@@ -56,6 +56,10 @@ class GpuReporters:
                     _add(changed, reporters, gpu)
         return _frozen(changed)
 
+    def holder(self, gpu: str) -> str:
+        """The node that has a GPU; empty if none reports it."""
+        return next(iter(self._nodes.get(gpu, ())), "")
+
     def check(self, node: str, gpu: str) -> None:
         """Raise ContractError, naming the node that has a GPU, if it is not this one of those that report it."""
         holder = next(iter(self._nodes.get(gpu, ())), node)

@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 from allocator import errors
-from allocator.claims.contract import Promise
 from allocator.claims.ledger import Claim, Hold
+from allocator.claims.placement_annotation import Promise
 from allocator.claims.report import GpuReport, NodeReport, SliceState
 from allocator.mig import geometry
 from allocator.mig.profile import GpuPlacement, Placement

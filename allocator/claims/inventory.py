@@ -43,7 +43,7 @@ class Inventory:
         self._usable: dict[str, tuple[tuple[str, GpuState], ...]] = {}
         self._geometries: dict[str, tuple[Geometry, ...]] = {}  # of the usable GPUs; made when asked for
         self._conflicts: dict[str, dict[str, str]] = {}
-        self._reporters = GpuReporters()
+        self.reporters = GpuReporters()
         self._ended = EndedClaims()
         self._waiting: dict[str, dict[str, BoundPod]] = {}
 
@@ -68,7 +68,7 @@ class Inventory:
     def observe(self, seen: NodeReport, created: str = "") -> None:
         """Take in an agent's report, of a MigNode made then: claims follow, and pods that waited are taken over."""
         self._reports[seen.node] = seen
-        elsewhere = self._reporters.report(seen.node, (gpu.uuid for gpu in seen.gpus), created)
+        elsewhere = self.reporters.report(seen.node, (gpu.uuid for gpu in seen.gpus), created)
         shown = self._shown[seen.node] = held.reported(seen)
         moved = [c for c in tuple(self.ledger.on_node(seen.node)) if self._follow(c, shown.get(c.uid, ()))]
         self._invalidate(seen.node, moved, shown)
@@ -80,13 +80,13 @@ class Inventory:
     def settle_reporters(self) -> None:
         """Decide anew which node has a GPU that several report: after a restart, once all pods are known."""
         held_gpus = Counter((claim.node, hold.gpu) for claim in self.ledger for hold in claim.holds)
-        for node, gpus in self._reporters.settle(held_gpus).items():
+        for node, gpus in self.reporters.settle(held_gpus).items():
             self._refresh(node, gpus)
 
     def forget_report(self, node: str) -> None:
         """A node's MigNode is gone: nothing new there; its claims stay until their pods are over."""
         self._shown.pop(node, None)
-        elsewhere = self._reporters.report(node, ())
+        elsewhere = self.reporters.report(node, ())
         if self._reports.pop(node, None) is not None:
             for claim in tuple(self.ledger.on_node(node)):
                 if claim.state is ClaimState.RELEASING:
@@ -225,13 +225,15 @@ class Inventory:
             group.append(node)
         return groups
 
+    def usable(self, node: str) -> Sequence[tuple[str, GpuState]]:
+        """The usable GPUs of a node (UUID and state) as they are."""
+        return self._usable.get(node, ())
+
     def gpus_without(self, node: str, gone: frozenset[str], of: Container[str] | None = None) -> Mapping[str, GpuState]:
         """The usable GPUs of a node by UUID, or those `of` them, as they would be without these pods (by UID)."""
         gpus = self._reports[node].by_uuid() if node in self._reports else {}
         kinds = ((uuid, kind) for uuid, (kind, _) in self._usable.get(node, ()) if of is None or uuid in of)
         return {uuid: (kind, kind.state_of(self._taken(node, gpus[uuid], gone))) for uuid, kind in kinds}
-
-    # --- inside -----------------------------------------------------------------------------------------------
 
     def _geometries_of(self, node: str) -> tuple[Geometry, ...]:
         kinds = self._geometries.get(node)
@@ -365,7 +367,7 @@ class Inventory:
 
     def _state(self, node: str, gpu: GpuReport, catalogue: Catalogue) -> GpuState:
         """The state of a usable GPU. Raises MigschedError if what is known of it contradicts itself."""
-        self._reporters.check(node, gpu.uuid)
+        self.reporters.check(node, gpu.uuid)
         kind = geometry.compiled(catalogue)
         return kind, kind.state_of(self._taken(node, gpu))
 

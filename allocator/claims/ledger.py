@@ -7,7 +7,7 @@ docs/architecture.md is generated from this table.
 """
 
 import enum
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from allocator import errors
@@ -92,6 +92,7 @@ class Ledger:
     def __init__(self) -> None:
         self._claims: dict[str, Claim] = {}
         self._by_node: dict[str, dict[str, Claim]] = {}
+        self.on_change: Callable[[Claim | None, Claim | None], None] | None = None  # told a claim before and after
 
     def __len__(self) -> int:
         return len(self._claims)
@@ -136,6 +137,8 @@ class Ledger:
             del self._by_node[claim.node][uid]
             if not self._by_node[claim.node]:
                 del self._by_node[claim.node]
+            if self.on_change is not None:
+                self.on_change(claim, None)
             return None
         return self._put(replace(claim, state=after))
 
@@ -147,8 +150,11 @@ class Ledger:
         return self._put(replace(claim, holds=holds))
 
     def _put(self, claim: Claim) -> Claim:
+        before = self._claims.get(claim.uid)
         self._claims[claim.uid] = claim
         self._by_node.setdefault(claim.node, {})[claim.uid] = claim
+        if self.on_change is not None:
+            self.on_change(before, claim)
         return claim
 
     def check(self) -> None:

@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Sequence
 
 from allocator import errors
-from allocator.claims.contract import Promise
 from allocator.claims.ledger import Hold
+from allocator.claims.placement_annotation import Promise
 from allocator.claims.refusal import Refusal
 from allocator.claims.report import NodeReport
 from allocator.mig import geometry

@@ -6,6 +6,7 @@ a 3g slice of a seven-slice GPU has three compute slices but covers four memory 
 
 import re
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from allocator import errors
 
@@ -100,6 +101,7 @@ class GpuPlacement:
         return self.gpu == other.gpu and self.placement.overlaps(other.placement)
 
 
+@lru_cache(maxsize=1024)  # an agent names some four hundred places in each step
 def resource_name(profile: str) -> str:
     """`1g.5gb+me` → `nvidia.com/mig-1g.5gb.me`, the name NVIDIA's device plugin gives in its mixed strategy."""
     return RESOURCE_PREFIX + profile.replace("+", ".")

@@ -8,8 +8,8 @@ import msgspec
 import pytest
 
 from allocator import errors
-from allocator.claims import contract
-from allocator.claims.contract import Promise
+from allocator.claims import contract, placement_annotation
+from allocator.claims.placement_annotation import Promise
 from allocator.claims.report import NodeReport
 from tests import builders
 
@@ -23,16 +23,16 @@ def _placement(**changes: object) -> str:
 
 def test_the_annotation_is_compact_json() -> None:
     """The annotation reads as version and slices, nothing more."""
-    text = contract.encode_placement([Promise("main", "GPU-0", "3g.20gb", 4)])
+    text = placement_annotation.encode([Promise("main", "GPU-0", "3g.20gb", 4)])
     assert text == '{"version":1,"slices":[{"container":"main","gpu":"GPU-0","profile":"3g.20gb","start":4}]}'
 
 
 def test_the_largest_request_fits_the_annotation() -> None:
     """A pod with the most slices and realistic names stays well inside the annotation's limit."""
     promised = [Promise("c" * 63, "GPU-5f0bd1e9-0000-5000-8000-000000000000", "1g.24gb+me.all", 4)] * 128
-    text = contract.encode_placement(promised)
-    assert len(text) < contract.MAX_ANNOTATION
-    assert contract.decode_placement(text) == tuple(promised)
+    text = placement_annotation.encode(promised)
+    assert len(text) < placement_annotation.MAX_ANNOTATION
+    assert placement_annotation.decode(text) == tuple(promised)
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ def test_the_largest_request_fits_the_annotation() -> None:
         '{"a":' * 5_000 + "1" + "}" * 5_000,
         '{"version": ' + "9" * 5_000 + "}",
         '{"version": 1, "slices": [' + ", ".join([json.dumps(PROMISE)] * 100_000) + "]}",
-        _placement() + " " * contract.MAX_ANNOTATION,
+        _placement() + " " * placement_annotation.MAX_ANNOTATION,
         _placement(start=-1),
         _placement(start=4097),
         _placement(start=10**30),
@@ -80,7 +80,7 @@ def test_the_largest_request_fits_the_annotation() -> None:
 def test_a_hostile_annotation_is_refused(text: str) -> None:
     """Cut off, nested, mistyped, negative, huge or unknown: the answer is a ContractError that names the annotation."""
     with pytest.raises(errors.ContractError) as caught:
-        contract.decode_placement(text)
+        placement_annotation.decode(text)
     assert caught.value.field.startswith(WHERE)
     assert len(str(caught.value)) < 600
 
@@ -89,14 +89,14 @@ def test_a_hostile_annotation_is_refused(text: str) -> None:
 def test_another_version_is_refused_with_advice(version: int) -> None:
     """A placement of another version is not guessed at, whatever else is in it."""
     with pytest.raises(errors.ContractError, match=r"version: .*this migsched reads version 1; upgrade the older side"):
-        contract.decode_placement(json.dumps({"version": version, "slices": "who knows"}))
+        placement_annotation.decode(json.dumps({"version": version, "slices": "who knows"}))
 
 
 def test_names_may_be_in_any_script() -> None:
     """Names that are not ASCII survive, escaped or not."""
-    assert contract.decode_placement(_placement(container="ノード")) == (Promise("ノード", "GPU-0", "3g.20gb", 4),)
-    text = contract.encode_placement([Promise("ノード", "GPU-é", "3g.20gb", 4)])
-    assert contract.decode_placement(text)[0].gpu == "GPU-é"
+    assert placement_annotation.decode(_placement(container="ノード")) == (Promise("ノード", "GPU-0", "3g.20gb", 4),)
+    text = placement_annotation.encode([Promise("ノード", "GPU-é", "3g.20gb", 4)])
+    assert placement_annotation.decode(text)[0].gpu == "GPU-é"
 
 
 # --- MigNode status -----------------------------------------------------------------------------------------------

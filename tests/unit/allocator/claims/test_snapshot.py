@@ -128,7 +128,7 @@ def test_every_refusal_is_a_stable_sentence(reason: Reason) -> None:
 def test_only_lack_of_room_can_be_helped_by_eviction() -> None:
     """Preemption is worth trying only where other pods' slices are in the way."""
     helped = {reason for reason in Reason if Misfit(reason, "1g.5gb").resolvable}
-    assert helped == {Reason.NO_ROOM, Reason.NOMINATED, Reason.TOO_COMPLEX}
+    assert helped == {Reason.NO_ROOM, Reason.NOMINATED, Reason.RESERVATION, Reason.TOO_COMPLEX}
 
 
 def test_a_node_told_as_plain_values_is_the_same_node(inventory: Inventory) -> None:
