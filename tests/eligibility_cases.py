@@ -110,5 +110,6 @@ def pinned(document: Document, name: str, node_name: str) -> Document:
         spec.get("affinity", {}).get("nodeAffinity", {}).get(REQUIRED, {}).get("nodeSelectorTerms", [{}])
     )
     only = [{**term, "matchFields": [field]} for term in terms]
-    spec["affinity"] = {"nodeAffinity": {REQUIRED: {"nodeSelectorTerms": only}}}
+    of_nodes = {"nodeAffinity": {REQUIRED: {"nodeSelectorTerms": only}}}
+    spec["affinity"] = {**spec.get("affinity", {}), **of_nodes}
     return {**document, "metadata": {"name": name}, "spec": spec}

@@ -3,12 +3,15 @@
 Made by the scheduler's cache from a Pod, kept in snapshot files, judged by `verdict`.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from allocator.eligibility.amounts import ONE_POD, Amounts
+from allocator.eligibility.host_port import HostPort
 from allocator.eligibility.node import Taint
 from allocator.eligibility.node_selector import NodeSelectorTerm
+from allocator.eligibility.pod_selector import PodSelector
 
+VOLUMES = "volumes"  # as answers name what was not judged
 COMPARISONS = ("Gt", "Lt")  # of tolerations: a feature that clusters have switched off unless they say otherwise
 
 
@@ -34,11 +37,50 @@ class Toleration:
 
 @dataclass(frozen=True, slots=True)
 class VolumeTopology:
-    """Where a bound volume can be used: its required node affinity (None if it has none), and its zonal labels."""
+    """Where a volume can be used: its required node affinity (None if it has none), and its zonal labels.
+
+    A volume that is not `bound` is made when its pod has a node: `affinity` says where it can be made, and `node` is
+    the only node if one has been chosen already. `problem` says why it can be used nowhere yet. `claim` is set where
+    only one pod at a time may use it (ReadWriteOncePod): namespace and name, `namespace/name`. `unjudged` names what of
+    it cannot be told.
+    """
 
     name: str
     affinity: tuple[NodeSelectorTerm, ...] | None = None
     zones: tuple[tuple[str, tuple[str, ...]], ...] = ()  # label, and the values of which a node must have one
+    bound: bool = True
+    node: str = ""
+    problem: str = ""
+    claim: str = ""
+    unjudged: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SpreadConstraint:
+    """A topology spread constraint that has to hold (DoNotSchedule): how many of the selected pods a domain may have
+    more than the one with the fewest. Domains are the values of a label of nodes.
+
+    `matches_itself` says whether the pod is one of those selected; None if that is not known.
+    """
+
+    topology_key: str
+    max_skew: int
+    selector: PodSelector
+    matches_itself: bool | None
+    min_domains: int = 1
+    honors_affinity: bool = True
+    honors_taints: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PodAffinityTerm:
+    """A required term of inter-pod affinity or anti-affinity: near the selected pods, or away from them. Near are nodes
+    with the same value of a label. `matches_itself` is as in SpreadConstraint.
+    """
+
+    topology_key: str
+    selector: PodSelector
+    matches_itself: bool | None = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +88,9 @@ class PodConstraints:
     """What a pod asks of its node beside slices; nothing, as it stands.
 
     `node_affinity` are the terms of the required node affinity, one of which must hold; None if there is none.
-    `requests` counts the pod itself. `unjudged` names what else it asks and nobody here looks at: inter-pod affinity,
-    topology spread, host ports, volumes that are not bound, and what cannot be read.
+    `requests` counts the pod itself. `spread`, `affinity`, `anti_affinity` and `host_ports` look at other pods
+    (`neighbours`). `unjudged` names what else it asks and nobody here looks at: resource claims, volumes that have not
+    been read, and what cannot be read.
     """
 
     node_name: str = ""
@@ -57,6 +100,25 @@ class PodConstraints:
     requests: Amounts = ONE_POD
     volumes: tuple[VolumeTopology, ...] = ()
     unjudged: tuple[str, ...] = ()
+    spread: tuple[SpreadConstraint, ...] = ()
+    affinity: tuple[PodAffinityTerm, ...] = ()
+    anti_affinity: tuple[PodAffinityTerm, ...] = ()
+    host_ports: tuple[HostPort, ...] = ()
+
+    @property
+    def beside_others(self) -> tuple[str, ...]:
+        """The names of what it asks that cannot be judged without the other pods of the cluster."""
+        asked = {
+            "inter-pod affinity": self.affinity,
+            "inter-pod anti-affinity": self.anti_affinity,
+            "topology spread": self.spread,
+            "host ports": self.host_ports,
+        }
+        return tuple(name for name, terms in asked.items() if terms)
+
+    def with_volumes(self, volumes: tuple[VolumeTopology, ...]) -> "PodConstraints":
+        """The same, with its volumes known."""
+        return replace(self, volumes=volumes, unjudged=tuple(what for what in self.unjudged if what != VOLUMES))
 
     def labels(self) -> set[str]:
         """The node labels that decide where the pod may run, but for those of zones."""

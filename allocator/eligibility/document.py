@@ -11,36 +11,37 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec import Struct
 
-from allocator.eligibility import amounts
+from allocator.eligibility import amounts, peer_document
 from allocator.eligibility.amounts import ContainerQuantities, Quantities
-from allocator.eligibility.constraints import PodConstraints, Toleration, VolumeTopology
+from allocator.eligibility.constraints import VOLUMES, PodAffinityTerm, PodConstraints, Toleration, VolumeTopology
+from allocator.eligibility.host_port import HostPort
 from allocator.eligibility.node import NO_SCHEDULE, UNREACHABLE, NodeFacts, Taint
 from allocator.eligibility.node_selector import NodeSelectorRequirement, NodeSelectorTerm
+from allocator.eligibility.peer_document import (
+    REQUIRED,
+    PodIdentity,
+    WirePodAffinity,
+    WirePort,
+    WireRequirement,
+    WireSpread,
+)
 from allocator.eligibility.zones import ZONES
 from allocator.mig.profile import RESOURCE_PREFIX
 
 MAX_LABELS, MAX_LABEL_CHARACTERS = 256, 24_576  # of a node, to be kept
 MAX_TAINTS = 64
-VOLUMES = "volumes"  # as answers name what was not judged
+ALWAYS = "Always"  # the restart policy of an init container that keeps running
+NOBODY = PodIdentity()
 _T = TypeVar("_T", bound=Struct)
 
 
-class _Requirement(Struct, frozen=True):
-    key: str = ""
-    operator: str = ""
-    values: tuple[str, ...] | None = None
-
-
 class _Term(Struct, frozen=True, rename="camel"):
-    match_expressions: tuple[_Requirement, ...] | None = None
-    match_fields: tuple[_Requirement, ...] | None = None
+    match_expressions: tuple[WireRequirement, ...] | None = None
+    match_fields: tuple[WireRequirement, ...] | None = None
 
 
 class _Required(Struct, frozen=True, rename="camel"):
     node_selector_terms: tuple[_Term, ...] | None = None
-
-
-_REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
 
 
 class _VolumeNodeAffinity(Struct, frozen=True):
@@ -48,17 +49,13 @@ class _VolumeNodeAffinity(Struct, frozen=True):
 
 
 class _NodeAffinity(Struct, frozen=True):
-    required: _Required | None = msgspec.field(default=None, name=_REQUIRED)
-
-
-class _PodAffinity(Struct, frozen=True):
-    required: tuple[Any, ...] | None = msgspec.field(default=None, name=_REQUIRED)
+    required: _Required | None = msgspec.field(default=None, name=REQUIRED)
 
 
 class _Affinity(Struct, frozen=True, rename="camel"):
     node_affinity: _NodeAffinity | None = None
-    pod_affinity: _PodAffinity | None = None
-    pod_anti_affinity: _PodAffinity | None = None
+    pod_affinity: WirePodAffinity | None = None
+    pod_anti_affinity: WirePodAffinity | None = None
 
 
 class _Toleration(Struct, frozen=True):
@@ -66,10 +63,6 @@ class _Toleration(Struct, frozen=True):
     operator: str = ""
     value: str = ""
     effect: str = ""
-
-
-class _Spread(Struct, frozen=True, rename="camel"):
-    when_unsatisfiable: str = ""
 
 
 class _Volume(Struct, frozen=True, rename="camel"):
@@ -89,15 +82,11 @@ class PodSpecPart(Struct, frozen=True, rename="camel"):
     node_selector: dict[str, str] | None = None
     affinity: _Affinity | None = None
     tolerations: tuple[_Toleration, ...] | None = None
-    topology_spread_constraints: tuple[_Spread, ...] | None = None
+    topology_spread_constraints: tuple[WireSpread, ...] | None = None
     volumes: tuple[_Volume, ...] | None = None
     resource_claims: tuple[Any, ...] | None = None
     resources: _PodResources | None = None
     overhead: dict[str, str | int] | None = None
-
-
-class _Port(Struct, frozen=True, rename="camel"):
-    host_port: int | None = None
 
 
 class _Resources(Struct, frozen=True):
@@ -108,7 +97,7 @@ class _Resources(Struct, frozen=True):
 class _Container(Struct, frozen=True, rename="camel"):
     resources: _Resources | None = None
     restart_policy: str | None = None
-    ports: tuple[_Port, ...] | None = None
+    ports: tuple[WirePort, ...] | None = None
 
 
 class _PodSpec(PodSpecPart, frozen=True, rename="camel"):
@@ -138,28 +127,38 @@ class _NodeStatus(Struct, frozen=True):
     conditions: tuple[_Condition, ...] | None = None
 
 
+_DECODE_PORTS = msgspec.json.Decoder(tuple[WirePort, ...] | None).decode
+_DECODE_AFFINITY = msgspec.json.Decoder(_Affinity | None).decode
+
+
 def pod(
     part: PodSpecPart,
     containers: Sequence[ContainerQuantities],
     init: Sequence[ContainerQuantities] = (),
     *,
-    host_ports: bool = False,
+    host_ports: tuple[HostPort, ...] = (),
+    identity: PodIdentity = NOBODY,
 ) -> PodConstraints:
-    """What a pod asks of its node.
+    """What a pod asks of its node. `identity` is its own, as its rules about other pods may be about itself.
 
     `node_name` is kept: of a pod that has a node already, the caller leaves it out to ask where else it may run.
     """
     of_pod = part.resources.requests if part.resources else None
     requests, unreadable = amounts.requested(containers, init, of_pod=of_pod, overhead=part.overhead)
     asked = [*(container.requests for container in (*containers, *init)), of_pod, part.overhead]
-    required = part.affinity and part.affinity.node_affinity and part.affinity.node_affinity.required
+    affinity = part.affinity or _Affinity()
+    required = affinity.node_affinity and affinity.node_affinity.required
     return PodConstraints(
         node_name=part.node_name,
         node_selector=tuple((part.node_selector or {}).items()),
         node_affinity=tuple(map(_term, required.node_selector_terms or ())) if required else None,
         tolerations=tuple(Toleration(t.key, t.operator, t.value, t.effect) for t in part.tolerations or ()),
         requests=requests,
-        unjudged=(*unreadable, *amounts.unjudged(asked, (RESOURCE_PREFIX,)), *_unjudged(part, host_ports=host_ports)),
+        unjudged=(*unreadable, *amounts.unjudged(asked, (RESOURCE_PREFIX,)), *_unjudged(part)),
+        spread=peer_document.spread(part.topology_spread_constraints or (), identity),
+        affinity=peer_document.terms(affinity.pod_affinity, identity),
+        anti_affinity=peer_document.terms(affinity.pod_anti_affinity, identity),
+        host_ports=host_ports,
     )
 
 
@@ -172,16 +171,32 @@ def pod_part(parts: Mapping[str, bytes]) -> PodSpecPart | None:
         return None
 
 
-def pod_of(spec: Any) -> PodConstraints:
+def pod_of(spec: Any, identity: PodIdentity = NOBODY) -> PodConstraints:
     """What a pod with this spec asks of its node; `spec` is decoded JSON or YAML."""
     try:
         whole = msgspec.convert(spec, _PodSpec)
     except (msgspec.ValidationError, RecursionError):
         return unreadable_pod("which cannot be read")
     main, init = whole.containers or (), whole.init_containers or ()
-    ports = [port for container in (*main, *init) for port in container.ports or ()]
-    asked_ports = any(port.host_port for port in ports) or bool(whole.host_network and ports)
-    return pod(whole, _quantities(main), _quantities(init), host_ports=asked_ports)
+    lasting = (*main, *(container for container in init if container.restart_policy == ALWAYS))
+    wire = [port for container in lasting for port in container.ports or ()]
+    ports = peer_document.ports(wire, host_network=bool(whole.host_network))
+    return pod(whole, _quantities(main), _quantities(init), host_ports=ports, identity=identity)
+
+
+def host_ports(texts: Iterable[bytes]) -> tuple[HostPort, ...]:
+    """The ports of its node that a pod takes, by the `ports` (JSON) of its containers and sidecars.
+
+    Raises msgspec's errors where they cannot be read.
+    """
+    wire = [port for text in texts for port in _DECODE_PORTS(text) or ()]
+    return peer_document.ports(wire, host_network=False)
+
+
+def anti_affinity(affinity: bytes, identity: PodIdentity) -> tuple[PodAffinityTerm, ...]:
+    """The required anti-affinity of a pod, by its `affinity` (JSON). Raises msgspec's errors if it cannot be read."""
+    wire = _DECODE_AFFINITY(affinity) or _Affinity()
+    return peer_document.terms(wire.pod_anti_affinity, identity)
 
 
 def _quantities(containers: Iterable[_Container]) -> list[ContainerQuantities]:
@@ -196,27 +211,20 @@ def container_quantities(
     limits: Quantities | None, requests: Quantities | None, restart_policy: str | None
 ) -> ContainerQuantities:
     """What a container asks for: its requests, and its limits where it has none, as the API server completes them."""
-    return ContainerQuantities({**(limits or {}), **(requests or {})}, restart_policy == "Always")
+    return ContainerQuantities({**(limits or {}), **(requests or {})}, restart_policy == ALWAYS)
 
 
 def _term(term: _Term) -> NodeSelectorTerm:
     return NodeSelectorTerm(_requirements(term.match_expressions), _requirements(term.match_fields))
 
 
-def _requirements(wire: Iterable[_Requirement] | None) -> tuple[NodeSelectorRequirement, ...]:
+def _requirements(wire: Iterable[WireRequirement] | None) -> tuple[NodeSelectorRequirement, ...]:
     return tuple(NodeSelectorRequirement(one.key, one.operator, one.values or ()) for one in wire or ())
 
 
-def _unjudged(part: PodSpecPart, *, host_ports: bool) -> list[str]:
-    affinity, volumes = part.affinity or _Affinity(), part.volumes or ()
+def _unjudged(part: PodSpecPart) -> list[str]:
     names = {
-        "inter-pod affinity": affinity.pod_affinity is not None and bool(affinity.pod_affinity.required),
-        "inter-pod anti-affinity": affinity.pod_anti_affinity is not None and bool(affinity.pod_anti_affinity.required),
-        "topology spread": any(
-            spread.when_unsatisfiable != "ScheduleAnyway" for spread in part.topology_spread_constraints or ()
-        ),
-        "host ports": host_ports,
-        VOLUMES: any(v.persistent_volume_claim or v.ephemeral or v.csi for v in volumes),
+        VOLUMES: any(v.persistent_volume_claim or v.ephemeral or v.csi for v in part.volumes or ()),
         "resource claims": bool(part.resource_claims),
     }
     return [name for name, asked in names.items() if asked]

@@ -39,7 +39,7 @@ def matches(terms: Sequence[NodeSelectorTerm], labels: Mapping[str, str] | None,
 
 def _term(term: NodeSelectorTerm, labels: Mapping[str, str] | None, name: str | None) -> bool | None:
     on_fields = [_field(requirement, name) for requirement in term.fields] if name is not None else []
-    return _all((*on_fields, *(_expression(requirement, labels) for requirement in term.expressions)))
+    return _all((*on_fields, *(holds(requirement, labels) for requirement in term.expressions)))
 
 
 def _field(requirement: NodeSelectorRequirement, name: str) -> bool | None:
@@ -49,7 +49,8 @@ def _field(requirement: NodeSelectorRequirement, name: str) -> bool | None:
     return {"In": same, "NotIn": not same}.get(requirement.operator)
 
 
-def _expression(requirement: NodeSelectorRequirement, labels: Mapping[str, str] | None) -> bool | None:
+def holds(requirement: NodeSelectorRequirement, labels: Mapping[str, str] | None) -> bool | None:
+    """Whether labels are as required; None if that cannot be told. `labels` are None where they are not known."""
     operator, values = requirement.operator, requirement.values
     if labels is None:
         return None
