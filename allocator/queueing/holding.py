@@ -1,7 +1,8 @@
-"""Holding: a place for a queued pod, or for all pods of a gang, claimed on the node where it costs least.
+"""Holding: a place for a queued pod, or for several pods at once, claimed on the node where it costs least.
 
 A node does that may run the pod by Kubernetes' own rules, has room for its slices together, and room beside what others
-use of CPU, memory and the like. Of these the policy's best is taken. Called by the queueing cycle and by simulations.
+use of CPU, memory and the like. Of these the policy's best is taken. Called by the queueing cycle, by `gang_holding`
+and by simulations.
 """
 
 import math
@@ -28,6 +29,15 @@ class NodeRules(Protocol):
     def takes(self, pod: QueuedPod, node: str) -> bool:
         """Whether an eligible node has room for it beside the pods that are there or on their way, slices aside."""
 
+    def is_certain(self, pod: QueuedPod, node: str) -> bool:
+        """Whether nothing that a node's taking the pod depends on was left unjudged."""
+
+    def held(self, pod: QueuedPod, node: str) -> None:
+        """A place is held there; the others of its unit have to reckon with it."""
+
+    def given_up(self, pod: QueuedPod) -> None:
+        """It is not held any more, since the unit as a whole found none."""
+
     def left(self, pod: QueuedPod, node: str) -> LeftRoom:
         """What of the node's slices is kept for others, and so not for this pod."""
 
@@ -49,18 +59,27 @@ class NoPlace:
 def hold(inventory: Inventory, unit: Sequence[QueuedPod], rules: NodeRules) -> HeldPlaces | NoPlace:
     """Claim a place for each pod of a unit, all or none.
 
-    The pods of a gang are placed one after the other, the largest requests first. That is greedy: a gang may fit in
-    another order where it does not in this one; it is tried again with every change of room.
+    They are placed one after the other, the largest requests first. That is greedy: they may fit in another order
+    where they do not in this one.
     """
     nodes: dict[str, str] = {}
-    for pod in sorted(unit, key=lambda pod: -_memory_slices(inventory, pod)):
-        node = _hold_one(inventory, pod, rules)
+    placed: list[QueuedPod] = []
+    for pod in largest_first(inventory, unit):
+        node = hold_one(inventory, pod, rules)
         if node is None:
-            for uid in nodes:
-                inventory.refuse(uid)
+            for other in placed:
+                inventory.refuse(other.uid)
+                rules.given_up(other)
             return NoPlace(pod)
         nodes[pod.uid] = node
+        placed.append(pod)
+        rules.held(pod, node)
     return HeldPlaces(tuple(nodes[pod.uid] for pod in unit))
+
+
+def largest_first(inventory: Inventory, unit: Sequence[QueuedPod]) -> Sequence[QueuedPod]:
+    """The order in which pods are placed that are placed at once."""
+    return sorted(unit, key=lambda pod: -_memory_slices(inventory, pod))
 
 
 def _memory_slices(inventory: Inventory, pod: QueuedPod) -> int:
@@ -73,7 +92,10 @@ def _on(catalogue: Catalogue, pod: QueuedPod) -> int:
     return sum(number * offered.get(name, 0) for name, number in pod.request.counts)
 
 
-def _hold_one(inventory: Inventory, pod: QueuedPod, rules: NodeRules) -> str | None:
+def hold_one(inventory: Inventory, pod: QueuedPod, rules: NodeRules, first: str = "") -> str | None:
+    """Claim the best place for a pod: its node, or None if it finds none. The node `first` is best, if it does."""
+    if first and rules.takes(pod, first) and _claimed(inventory, pod, first, rules):
+        return first
     names = rules.eligible(pod)
     looked_at, slack, refused = _LOOKED_AT, 0.0, set[str]()
     while True:

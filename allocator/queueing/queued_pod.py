@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 
 from allocator.eligibility.constraints import PodConstraints
+from allocator.eligibility.placed_pods import NOT_KNOWN, PlacedPod
+from allocator.queueing.gang import Gang
 from allocator.queueing.life import QueueState
 from allocator.request import Request
 
@@ -11,14 +13,7 @@ GANG_ANNOTATION = "migsched.io/gang"  # a name; the pods of a namespace that sha
 GANG_SIZE_ANNOTATION = "migsched.io/gang-size"  # how many they are
 MAX_GANG = 1_024  # pods
 
-
-@dataclass(frozen=True, slots=True)
-class Gang:
-    """Pods that are placed together or not at all: those of one namespace with this name, `size` of them."""
-
-    namespace: str
-    name: str
-    size: int
+Order = tuple[int, str, str, str]  # what pods in the queue are sorted by
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +30,10 @@ class QueuedPod:
     """A pod in the queue. `version` is its resourceVersion, which guards its release.
 
     `affinity` is the text (JSON) of its affinity, which a release has to keep; empty if it has none. `problem` says in
-    words why it cannot be placed whatever room there is. `created` is when (RFC 3339). `node` is where its place is, in
-    the states that hold one; `refusal` is what kube-scheduler says of a released pod that it cannot bind.
+    words why it cannot be placed whatever room there is, `preempts` whether others may be evicted for it. `created` is
+    when (RFC 3339). `node` is where its place is, in the states that hold one; `spares` are other nodes where it has a
+    place until it is bound (`spare_places`). `refusal` is what kube-scheduler says of a released pod that it cannot
+    bind.
     """
 
     uid: str
@@ -48,12 +45,16 @@ class QueuedPod:
     request: Request
     constraints: PodConstraints
     affinity: bytes = b""
+    placed_as: PlacedPod = NOT_KNOWN  # what other pods have to know of it
     owner: PodController | None = None
     gang: Gang | None = None
+    part: str = ""  # of its gang
     claims: tuple[str, ...] = ()  # its PersistentVolumeClaims
+    preempts: bool = True
     problem: str = ""
     state: QueueState = QueueState.QUEUED
     node: str = ""
+    spares: tuple[str, ...] = ()
     refusal: str = ""
 
     @property
@@ -62,6 +63,16 @@ class QueuedPod:
         return f"{self.namespace}/{self.name}"
 
     @property
-    def order(self) -> tuple[int, str, str, str]:
-        """The place in the queue: higher priority first, then the older, then by name so that it is certain."""
-        return (-self.priority, self.created, self.namespace, self.name)
+    def nodes(self) -> tuple[str, ...]:
+        """Where it has places: none, one, or several of which its scheduler chooses one."""
+        return (self.node, *self.spares) if self.node else ()
+
+    @property
+    def order(self) -> Order:
+        """The place in the queue."""
+        return order(self.priority, self.created, self.namespace, self.name)
+
+
+def order(priority: int, created: str, namespace: str, name: str) -> Order:
+    """The place in the queue: higher priority first, then the older, then by name so that it is certain."""
+    return (-priority, created, namespace, name)

@@ -7,9 +7,10 @@ import pytest
 from allocator import errors
 from allocator.eligibility.amounts import Amounts
 from allocator.eligibility.constraints import PodConstraints
+from allocator.queueing.gang import Gang
 from allocator.queueing.life import TRANSITIONS, QueueEvent, QueueState
 from allocator.queueing.pod_queue import PodQueue
-from allocator.queueing.queued_pod import Gang, QueuedPod
+from allocator.queueing.queued_pod import QueuedPod
 from tests.builders import request
 
 DOCS = Path(__file__).parents[4] / "docs"
