@@ -5,7 +5,7 @@ are one array per profile and a filter call over thousands of nodes is one gathe
 writes rows; read by the extender and the capacity tools.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from itertools import islice, repeat
 from operator import itemgetter
 
@@ -253,6 +253,16 @@ class Fleet:
         have: npt.NDArray[np.bool_] = (rows >= 0) & (free[self._states[rows]].sum(axis=1) >= least)
         return have
 
+    def least(self, of: Callable[[Geometry], Losses], rows: Rows) -> Losses:
+        """Per row, the least of a number that `of` gives for each state of a geometry, over the node's GPUs; inf where
+        there is none, or the row is -1.
+        """
+        table = np.full(self._numbers.size, np.inf)
+        for geometry, offset in self._numbers.offsets.items():
+            table[offset : offset + geometry.states] = of(geometry)
+        least: Losses = np.where(rows >= 0, table[self._states[rows]].min(axis=1), np.inf)
+        return least
+
     def free_and_stranded(
         self, demanded: Iterable[str], nodes: Iterable[str] | None = None
     ) -> Mapping[str, tuple[int, int]]:
@@ -276,6 +286,33 @@ class Fleet:
                     free + number * geometry.free_slices(state),
                     lost + number * stranded,
                 )
+        return by_model
+
+    def placeable(self, closed: Collection[str] = ()) -> Mapping[tuple[str, str], int]:
+        """How many more slices of each profile fit, each asked for alone, by (model, profile), `closed` nodes aside.
+
+        GPUs in the same state are judged once, as for `free_and_stranded`. What only one of two fits counts for both.
+        """
+        numbers = np.bincount(self._states.ravel(), minlength=self._numbers.size)
+        rows = [self.rows[node] for node in closed if node in self.rows]
+        if rows:
+            numbers = numbers - np.bincount(self._states[rows].ravel(), minlength=self._numbers.size)
+        by_profile: dict[tuple[str, str], int] = {}
+        for geometry, offset in self._numbers.offsets.items():
+            fitting = numbers[offset : offset + geometry.states] @ geometry.room
+            for profile, number in zip(geometry.profiles, fitting.tolist(), strict=True):
+                key = (geometry.catalogue.model, profile)
+                by_profile[key] = by_profile.get(key, 0) + number
+        return by_profile
+
+    def memory_slices(self) -> Mapping[str, int]:
+        """All memory slices by GPU model, free or not. 80,000 GPUs cost a millisecond."""
+        numbers = np.bincount(self._states.ravel(), minlength=self._numbers.size)
+        by_model: dict[str, int] = {}
+        for geometry, offset in self._numbers.offsets.items():
+            catalogue = geometry.catalogue
+            gpus = int(numbers[offset : offset + geometry.states].sum())
+            by_model[catalogue.model] = by_model.get(catalogue.model, 0) + gpus * catalogue.memory_slices
         return by_model
 
     def _best_of(self, profile: str) -> Losses:

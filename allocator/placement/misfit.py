@@ -24,13 +24,14 @@ class Reason(enum.Enum):
     TOO_LARGE = "too_large"
     NO_ROOM = "no_room"
     NOMINATED = "nominated"
+    RESERVATION = "reservation"
     TOO_COMPLEX = "too_complex"
     BOUND_ELSEWHERE = "bound_elsewhere"
     WAITS_TURN = "waits_turn"
 
 
 # Could evicting other pods help? Only then kube-scheduler should try preemption on the node.
-_RESOLVABLE = {Reason.NO_ROOM, Reason.NOMINATED, Reason.TOO_COMPLEX}
+_RESOLVABLE = {Reason.NO_ROOM, Reason.NOMINATED, Reason.RESERVATION, Reason.TOO_COMPLEX}
 
 _SENTENCES = {
     Reason.UNKNOWN_NODE: "node not known to migsched yet",
@@ -41,6 +42,7 @@ _SENTENCES = {
     Reason.TOO_LARGE: "{request} is more than all its GPUs could hold empty",
     Reason.NO_ROOM: "no free {request} placement on any GPU",
     Reason.NOMINATED: "room for {request} is kept for a nominated pod of no lower priority",
+    Reason.RESERVATION: "room for {request} is kept by the reservation of a pod that has waited longer",
     Reason.TOO_COMPLEX: "{request} mixes too many slices to be placed exactly",
     Reason.BOUND_ELSEWHERE: "the pod already holds slices on another node",
     Reason.WAITS_TURN: "{request} waits its turn: its namespace asks for many different mixes of slices",

@@ -103,7 +103,11 @@ def notes(
         said.append("CPU and memory that other pods use were not looked at")
     unjudged: dict[str, list[str]] = {}
     for name, constraints in (*moved, *asked):
-        of_pod = ("its scheduling constraints",) if constraints is None else constraints.unjudged
+        of_pod = (
+            ("its scheduling constraints",)
+            if constraints is None
+            else (*constraints.unjudged, *constraints.beside_others)
+        )
         for what in of_pod:
             unjudged.setdefault(what, []).append(name)
     said += [f"not looked at: {what} of {_named(names)}" for what, names in unjudged.items()]

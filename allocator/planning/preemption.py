@@ -1,5 +1,5 @@
 """Which pods must go from a node so that a request fits, by kube-scheduler's own rule; and what pods nominated to a
-node leave of it for others. Called by the extender.
+node leave of it for others. Called by the extender and the queue.
 
 Pure questions to the inventory: nothing is changed. Counting slices is not enough, since room must arise where a
 placement is legal; so every set of pods is judged by the exact fit.
@@ -9,7 +9,7 @@ one, the most important first, each that leaves the request its room. It does no
 rule of our own would contradict the scheduler that carries the evictions out.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
@@ -19,6 +19,7 @@ from allocator.placement.fitting import GpuState
 from allocator.placement.room import ALL_ROOM, LeftRoom
 from allocator.request import Request
 
+_LEAST_PRIORITY = -(2**31)
 _NOT_STARTED = "9"  # after every time of this millennium: a pod that has not started is the youngest
 
 
@@ -40,6 +41,34 @@ class Candidate:
         return self.started or _NOT_STARTED
 
 
+@dataclass(frozen=True, slots=True)
+class NodeChoice:
+    """A node to preempt on, its victims, the most important first, and how many of them violate a budget."""
+
+    node: str
+    victims: Sequence[Candidate]
+    violations: int
+
+    @property
+    def cost(self) -> tuple[int, int, int, int]:
+        """What kube-scheduler compares nodes by, in its order (pickOneNodeForPreemption), but for the last: the node
+        whose most important victims started latest.
+        """
+        total = sum(victim.priority - _LEAST_PRIORITY for victim in self.victims)
+        return self.violations, self.victims[0].priority, total, len(self.victims)
+
+    @property
+    def started(self) -> str:
+        """When the oldest of the most important victims started."""
+        return min(victim.age_key for victim in self.victims if victim.priority == self.victims[0].priority)
+
+
+def best_first(choices: Iterable[NodeChoice]) -> list[NodeChoice]:
+    """Nodes as kube-scheduler compares them; it chooses among equals."""
+    latest_first = sorted(choices, key=lambda choice: choice.started, reverse=True)
+    return sorted(latest_first, key=lambda choice: choice.cost)
+
+
 def most_important_first(candidates: Iterable[Candidate]) -> list[Candidate]:
     """By priority, then by age (MoreImportantPod), then by UID, as kube-scheduler does from 1.38 on.
 
@@ -55,14 +84,34 @@ def victims(
     gone: AbstractSet[str],
     reprieve: Sequence[str],
     nominated: Sequence[Request] = (),
+    takes: Callable[[AbstractSet[str]], bool] | None = None,
 ) -> AbstractSet[str] | None:
     """The pods (UIDs) of `reprieve` that have to go beside those `gone`, so that a request fits a node; None if it
     does not even without all of them.
 
     `reprieve` are the candidates in the order in which they are let stay again. `nominated` pods that fit count as if
-    they lay there.
+    they lay there. `takes` says whether the node has what else the pod asks for once these pods are gone.
     """
-    fits = _Fit(inventory, request, node, nominated)
+    return joint_victims(inventory, (request,), node, gone, reprieve, nominated, takes)
+
+
+def joint_victims(
+    inventory: Inventory,
+    requests: Sequence[Request],
+    node: str,
+    gone: AbstractSet[str],
+    reprieve: Sequence[str],
+    nominated: Sequence[Request] = (),
+    takes: Callable[[AbstractSet[str]], bool] | None = None,
+) -> AbstractSet[str] | None:
+    """The same for several pods that are to have room on one node together. They are laid there one after the other in
+    this order, so that they have room where this finds it, and may have some where it finds none.
+    """
+    has_room = _Fit(inventory, requests, node, nominated)
+
+    def fits(without: AbstractSet[str]) -> bool:
+        return (takes is None or takes(without)) and has_room(without)
+
     going = set(reprieve) - gone
     if not fits(gone | going):
         return None
@@ -116,13 +165,16 @@ def left_room(
 
 
 class _Fit:
-    """Whether a request fits a node once some pods are gone. Hundreds of sets are asked about: of each GPU only those
-    pods count that lie on it.
+    """Whether requests fit a node together once some pods are gone. Hundreds of sets are asked about: of each GPU only
+    those pods count that lie on it.
     """
 
-    def __init__(self, inventory: Inventory, request: Request, node: str, nominated: Sequence[Request]) -> None:
+    def __init__(
+        self, inventory: Inventory, requests: Sequence[Request], node: str, nominated: Sequence[Request]
+    ) -> None:
         self._inventory = inventory
-        self._counts = dict(request.counts)
+        *self._first, last = requests
+        self._counts = dict(last.counts)
         self._node = node
         self._nominated = nominated
         self._usable = tuple(inventory.gpus_without(node, frozenset()))
@@ -136,6 +188,8 @@ class _Fit:
         gpus = tuple(self._state(uuid, frozenset(self._on_gpu[uuid] & gone)) for uuid in self._usable)
         try:
             gpus = _with_placed(gpus, self._nominated, self._inventory)
+            for request in self._first:
+                gpus = fitting.placed_on(gpus, request, self._inventory.fleet.policy) or ()
             return bool(gpus) and fitting.fits(gpus, self._counts)
         except fitting.TooComplexError:
             return False

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from allocator import errors
 from allocator.claims import snapshot
 from allocator.claims.bound_pod import BoundPod
-from allocator.claims.contract import Promise
 from allocator.claims.inventory import Inventory
+from allocator.claims.placement_annotation import Promise
 from allocator.claims.snapshot_file import PodFacts, Saved
 from allocator.mig import geometry, gpu_models
 from allocator.placement import fitting
