@@ -44,7 +44,11 @@ POINTS: Final[Mapping[str, frozenset[FailAction]]] = {
     "binder.reserved": _HARD,  # a place is claimed, the Binding is not sent
     "binder.bound": _HARD,  # the API server has answered, the claim is not confirmed
     "queue.held": _HARD,  # a place is claimed for a gated pod, its release is not sent
+    "queue.nominated": _HARD,  # a gated pod's status names its node, the gate is still there
     "queue.released": _HARD,  # the API server has answered a release, the queue does not know it
+    "queue.evicted": _HARD,  # the API server has evicted a pod for a queued one, the next is not asked for
+    "moves.writing": _HARD,  # a Repack's next state is decided, its status is not written
+    "moves.written": _HARD,  # it is written, and nothing that it announces is done
     "reflector.list": _HARD,  # a whole listing is about to replace what was known
     "reflector.change": _HARD,  # one change is about to be applied
     "client.request": _EDGE,  # a call is about to be sent

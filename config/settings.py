@@ -23,12 +23,14 @@ OTHER_VARIABLES = frozenset(  # that are no settings of a service, by their own 
         "FAIL_POINTS",
         "CACHE",
         "CHURN_PODS",
+        "COMMIT",
         "FAILURES",
         "FUZZ_FACTOR",
         "FUZZ_SEED",
         "KUBERNETES",
         "LIFELINE_FD",
         "RECORD",
+        "TOKEN",
         "VISIBLE_DEVICES",
     )
 )

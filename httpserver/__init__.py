@@ -2,5 +2,6 @@
 
 limits       the bounds
 connections  who is admitted, and who leaves for a newcomer
+tls          the handshake, once a connection is admitted
 protocol     uvicorn's protocol on h11 with these bounds, and its configuration
 """

@@ -7,6 +7,7 @@ adds one timer to each connection and the admission by `Connections`. Used for t
 
 import asyncio
 import socket
+import ssl
 from typing import Any
 
 import uvicorn
@@ -15,6 +16,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from httpserver.connections import Connections
 from httpserver.limits import ConnectionLimits
+from httpserver.tls import HandshakingConnection
 
 
 class BoundedProtocol(H11Protocol):
@@ -72,12 +74,15 @@ class BoundedProtocol(H11Protocol):
         self._timer = self.loop.call_later(seconds, self.abort)
 
 
-def configuration(application: ASGIApp, limits: ConnectionLimits, **options: Any) -> uvicorn.Config:
+def configuration(
+    application: ASGIApp, limits: ConnectionLimits, tls: ssl.SSLContext | None = None, **options: Any
+) -> uvicorn.Config:
     """A server's configuration: this protocol, no log of each call, no WebSockets. `options` are uvicorn's own."""
     admitted = Connections(limits)
 
-    def protocol(*arguments: Any, **made_with: Any) -> BoundedProtocol:
-        return BoundedProtocol(*arguments, limits=limits, admitted=admitted, **made_with)
+    def protocol(*arguments: Any, **made_with: Any) -> asyncio.Protocol:
+        bounded = BoundedProtocol(*arguments, limits=limits, admitted=admitted, **made_with)
+        return bounded if tls is None else HandshakingConnection(bounded, tls, limits, admitted)
 
     return uvicorn.Config(
         application,

@@ -215,7 +215,7 @@ class HttpConnection(asyncio.Protocol):
 
 def _keep_alive(sock: socket.socket | None, dead_s: float) -> None:
     """Have the kernel probe an idle connection, and end one of which nothing was acknowledged for so long."""
-    if sock is None:
+    if sock is None or sock.family == socket.AF_UNIX:
         return
     probe_s = max(1, int(dead_s / 9))
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)

@@ -85,6 +85,10 @@ class ListWatch(Generic[T]):
                 if self._failures % RELIST_AFTER == 0:
                     self._relist("unreachable")
 
+    def start_over(self) -> None:
+        """Let the next `run` begin with a list."""
+        self._version = ""
+
     async def _back_off(self, at_once: int = 0, at_least_s: float = 0.0) -> None:
         """Count a failure, and wait the longer the more there were; after the first `at_once` of them not at all."""
         self._failures += 1

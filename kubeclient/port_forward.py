@@ -9,8 +9,9 @@ and neither a route to the pod nor a hole in a NetworkPolicy.
 
 import asyncio
 import base64
+import ssl
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import aiohttp
 
@@ -19,6 +20,7 @@ from kubeclient import status
 from kubeclient.access import Access
 from kubeclient.http_client import HttpAnswer, HttpClient
 from kubeclient.http_connection import MAX_ANSWER, HttpConnection
+from kubeclient.socket_bridge import SocketBridge
 
 PROTOCOL = "v4.channel.k8s.io"
 DATA, ERROR = 0, 1  # channels
@@ -30,11 +32,25 @@ _MOST_SAID = 4096  # bytes of a refusal
 class PortForward:
     """HTTP calls to a port of a pod. Use it inside one event loop, and close it.
 
-    Methods raise the ClusterError that fits.
+    With `tls` the program behind the port is spoken with over TLS, inside the tunnel; `server_name` is whose
+    certificate it has to have. Methods raise the ClusterError that fits.
     """
 
-    def __init__(self, access: Access, namespace: str, pod: str, port: int, *, max_answer: int = MAX_ANSWER) -> None:
+    def __init__(
+        self,
+        access: Access,
+        namespace: str,
+        pod: str,
+        port: int,
+        *,
+        max_answer: int = MAX_ANSWER,
+        tls: ssl.SSLContext | None = None,
+        server_name: str = "",
+    ) -> None:
         self._access = access
+        self._tls = tls
+        self._server_name = server_name
+        self._bridge: SocketBridge | None = None
         self._what = f"port-forward to {namespace}/{pod}:{port}"
         self._url = f"{access.host}/api/v1/namespaces/{namespace}/pods/{pod}/portforward?ports={port}"
         self._session: aiohttp.ClientSession | None = None
@@ -42,12 +58,15 @@ class PortForward:
             f"http://localhost:{port}", access.ssl_context, calls=1, max_answer=max_answer, open_connection=self._open
         )
 
-    async def get(self, path: str, *, timeout_s: float) -> HttpAnswer:
+    async def get(self, path: str, headers: Mapping[str, str] | None = None, *, timeout_s: float) -> HttpAnswer:
         """GET of a path of the program that listens there, whatever its status."""
+        sent = {"Accept": "application/json", **(headers or {})}
         try:
-            return await self._http.call("GET", path, {"Accept": "application/json"}, timeout_s=timeout_s)
+            return await self._http.call("GET", path, sent, timeout_s=timeout_s)
         except (OSError, aiohttp.ClientError) as error:
-            raise errors.UnreachableError(f"{self._what}: {error or type(error).__name__}") from error
+            told = self._bridge.problem if self._bridge is not None else None
+            why = told or error
+            raise errors.UnreachableError(f"{self._what}: {why or type(why).__name__}") from error
 
     async def close(self) -> None:
         """Give back connections; the access is not closed."""
@@ -61,11 +80,26 @@ class PortForward:
         """A connection to the pod's port, in place of the event loop's own."""
         if self._session is None:
             self._session = aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar())
+        websocket = await self._websocket(self._session, await self._access.headers())
+        if self._tls is not None:
+            return await self._secured(websocket, self._tls, make)
         connection = make()
-        transport = _Tunnel(await self._websocket(self._session, await self._access.headers()), connection)
+        transport = _Tunnel(websocket, connection)
         connection.connection_made(transport)
         transport.start()
         return transport, connection
+
+    async def _secured(
+        self, websocket: Any, tls: ssl.SSLContext, make: Callable[[], HttpConnection]
+    ) -> tuple[asyncio.BaseTransport, HttpConnection]:
+        """The same over TLS, which the event loop speaks on one end of a pair of sockets; the other end is bridged."""
+        self._bridge = SocketBridge()
+        near = await self._bridge.open()
+        tunnel = _Tunnel(websocket, self._bridge)
+        self._bridge.join(tunnel)
+        tunnel.start()
+        name = self._server_name
+        return await asyncio.get_running_loop().create_connection(make, sock=near, ssl=tls, server_hostname=name)
 
     async def _websocket(self, session: aiohttp.ClientSession, headers: Mapping[str, str]) -> Any:
         """Raises ClusterError where the API server refuses."""
@@ -102,10 +136,20 @@ class PortForward:
         return {"ssl": self._access.ssl_context(), "server_hostname": self._access.server_name or None}
 
 
+class _Receiver(Protocol):
+    """What hears of what comes through a tunnel."""
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes of the program behind the port."""
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The tunnel is over."""
+
+
 class _Tunnel(asyncio.Transport):
     """A WebSocket as the transport of a connection."""
 
-    def __init__(self, websocket: Any, connection: HttpConnection) -> None:
+    def __init__(self, websocket: Any, connection: _Receiver) -> None:
         super().__init__()
         self._websocket = websocket
         self._connection = connection

@@ -20,11 +20,15 @@ POD = "migsched-scheduler-1"
 
 @dataclass
 class ForwardingServer:
-    """What it was asked. `target` is the port on this machine that pods' ports lead to; 0: to nothing."""
+    """What it was asked. `target` is the port on this machine that pods' ports lead to; 0: to nothing.
+
+    `secure` says that the pod's probes speak TLS.
+    """
 
     target: int
     phase: str = "Running"
     token: str = "secret"
+    secure: bool = False
     url: str = ""
     asked: list[str] = field(default_factory=list)
 
@@ -32,7 +36,12 @@ class ForwardingServer:
         """The scheduler's pod."""
         if (refusal := self._refusal(request)) is not None:
             return refusal
-        pod = {"metadata": {"name": POD, "namespace": "migsched-system"}, "status": {"phase": self.phase}}
+        probe = {"httpGet": {"path": "/readyz", "port": 8080, **({"scheme": "HTTPS"} if self.secure else {})}}
+        pod = {
+            "metadata": {"name": POD, "namespace": "migsched-system"},
+            "spec": {"initContainers": [{"name": "extender", "readinessProbe": probe}], "containers": []},
+            "status": {"phase": self.phase},
+        }
         return web.json_response({"kind": "PodList", "metadata": {"resourceVersion": "1"}, "items": [pod]})
 
     async def forward(self, request: web.Request) -> web.StreamResponse:

@@ -2,9 +2,8 @@
 
 import asyncio
 import random
-import ssl
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -16,11 +15,12 @@ from kubeclient import kube
 from kubeclient.http_client import HttpClient
 from kubeclient.http_connection import HttpConnection
 from kubeclient.objects import Pod
-from tests.fuzzing import FACTOR, SEED, damaged
+from tests.fuzzing import SEED, budget, damaged
 from tests.poisons import POISONS
+from tests.unit.kubeclient.plain_access import PlainAccess
 from tests.unit.kubeclient.scripted import chunk
 
-ANSWERS = 20_000 * FACTOR  # on each of the two event loops
+ANSWERS = budget(20_000)  # on each of the two event loops, by the profile `ci`; a fifth by `dev`
 
 DECODE = msgspec.json.Decoder(Pod).decode
 POD = b'{"metadata":{"name":"p","uid":"u","resourceVersion":"5"},"spec":{},"status":{}}'
@@ -112,26 +112,6 @@ class Garbage(asyncio.Transport):
         """Nothing was held back."""
 
 
-class Nobody:
-    """An Access without credentials."""
-
-    host, server_name = "http://127.0.0.1:1", ""
-
-    def ssl_context(self) -> ssl.SSLContext:
-        """See Access."""
-        raise AssertionError
-
-    async def headers(self) -> Mapping[str, str]:
-        """See Access."""
-        return {}
-
-    def refused(self) -> None:
-        """See Access."""
-
-    async def close(self) -> None:
-        """See Access."""
-
-
 async def _watch(connection: kube.Connection) -> object:
     return [change async for change in connection.watch("/x", DECODE, "1", gather_s=0.0)]
 
@@ -164,7 +144,9 @@ async def test_every_answer_ends_as_a_value_or_an_error_of_ours() -> None:
         protocol.connection_made(transport)
         return transport, protocol
 
-    connection = kube.Connection(Nobody(), make_http=partial(HttpClient, open_connection=open_connection))
+    connection = kube.Connection(
+        PlainAccess("http://127.0.0.1:1"), make_http=partial(HttpClient, open_connection=open_connection)
+    )
     ends: Counter[str] = Counter()
     for number in range(ANSWERS):
         try:
