@@ -4,7 +4,8 @@ Reading order:
 
     limits    what clients may take
     origin    which hosts and pages may ask
-    guard     those rules, and the bounds of calls, before any application
+    guard     those rules, the lock, and the bounds of calls, before any application
+    locking   the lock (scheduler/lock) and TLS, made from what the settings say
     cache     answers about the cluster, made at most once a second
     proxy     calls passed on to the service
     worker    the program that the gateway's process runs

@@ -1,12 +1,14 @@
 """Guard: what every request to the API passes before an application sees it.
 
-Order: is it meant for us (`origin`), is there room for one more call, and is the body there within its bounds. Probes
+Order: is it meant for us (`origin`), may its caller ask it (`scheduler.lock`, if there is a lock), is there room for
+one more call, and is the body there within its bounds. Room is counted by user, and without a lock by address. Probes
 pass without a place of their own: they have no body, and the kubelet must get its answer when clients have taken all
 places.
 """
 
 import asyncio
 from collections import Counter
+from collections.abc import Mapping
 from http import HTTPStatus
 
 import msgspec
@@ -19,6 +21,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from scheduler import body
 from scheduler.gateway import origin
 from scheduler.gateway.limits import GatewayLimits
+from scheduler.lock import caller
+from scheduler.lock.lock import ApiLock, RefusedCall
 
 PROBES = ("/livez", "/readyz")
 _RETRY_S = 1
@@ -27,11 +31,14 @@ _log = structlog.get_logger("gateway")
 
 
 class Guard:
-    """An application behind the limits. `in_flight` is the number of its calls, probes left out."""
+    """An application behind the limits, and behind a lock if there is one. `in_flight` is the number of its calls,
+    probes left out.
+    """
 
-    def __init__(self, application: ASGIApp, limits: GatewayLimits) -> None:
+    def __init__(self, application: ASGIApp, limits: GatewayLimits, lock: ApiLock | None = None) -> None:
         self._application = application
         self._limits = limits
+        self._lock = lock
         self._hosts = frozenset(limits.hosts)
         self._by_client: Counter[str] = Counter()
 
@@ -54,7 +61,11 @@ class Guard:
         if self._is_long(scope):
             await self._too_long(scope, receive, send)
             return
-        client = scope["client"][0] if scope["client"] else ""
+        locked = await self._locked(scope)
+        if locked is not None:
+            await locked(scope, receive, send)
+            return
+        client = caller.of(scope)
         if self.in_flight >= self._limits.calls or self._by_client[client] >= self._limits.calls_of_one:
             many = "too many calls at once; ask again"
             headers = {"Retry-After": str(_RETRY_S), **(_CLOSE if _is_chunked(scope) else {})}
@@ -73,6 +84,19 @@ class Guard:
         why = origin.refusal(self._hosts, headers.get("host"), headers.get("origin"), headers.get("sec-fetch-site"))
         if why is not None:
             return problem(HTTPStatus.FORBIDDEN, why)
+        return None
+
+    async def _locked(self, scope: Scope) -> Response | None:
+        """Have the lock say who calls; a response if the caller is refused."""
+        if self._lock is None:
+            return None
+        address = caller.of(scope)
+        answer = await self._lock.ask(
+            scope["method"], scope["path"], Headers(scope=scope).getlist("authorization"), address
+        )
+        if isinstance(answer, RefusedCall):
+            return problem(answer.status, answer.detail, {**answer.headers, **(_CLOSE if _is_chunked(scope) else {})})
+        caller.put(scope, f"user {answer.caller}" if answer.caller is not None else f"address {address}")
         return None
 
     async def _call(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -130,7 +154,7 @@ class _Sender:
             raise
 
 
-def problem(status: HTTPStatus, detail: str, headers: dict[str, str] | None = None) -> Response:
+def problem(status: HTTPStatus, detail: str, headers: Mapping[str, str] | None = None) -> Response:
     """A refusal in the API's one shape of problems."""
     return Response(msgspec.json.encode({"detail": detail}), status, headers, "application/json")
 

@@ -15,6 +15,7 @@ import msgspec
 import structlog
 
 from scheduler.gateway.limits import GatewayLimits
+from scheduler.lock.terms import LockTerms
 
 AGAIN_S = 1.0  # before it is started again
 STOP_S = 10.0  # for calls in flight
@@ -25,12 +26,20 @@ class GatewayProcess:
     """One gateway on a listening socket, before the service's private socket."""
 
     def __init__(
-        self, listener: socket.socket, upstream: str, limits: GatewayLimits, *, log_format: str, log_level: str
+        self,
+        listener: socket.socket,
+        upstream: str,
+        limits: GatewayLimits,
+        terms: LockTerms,
+        *,
+        log_format: str,
+        log_level: str,
     ) -> None:
         self._listener = listener
         # -P: imports nothing from the folder that it is started in
         program = [sys.executable, "-P", "-m", "scheduler.gateway.worker", "--listener", str(listener.fileno())]
         made = ["--socket", upstream, "--limits", msgspec.json.encode(limits).decode()]
+        made += ["--lock", msgspec.json.encode(terms).decode()]
         self._command = [*program, *made, "--log-format", log_format, "--log-level", log_level]
         self._process: Process | None = None
 

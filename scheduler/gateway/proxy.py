@@ -18,6 +18,7 @@ from yarl import URL
 
 from scheduler.gateway import cache, guard
 from scheduler.gateway.cache import Answer, Cache
+from scheduler.lock import caller
 
 CACHED = {
     **dict.fromkeys(guard.PROBES, cache.PROBE_LIFETIME_S),
@@ -97,6 +98,7 @@ class Proxy:
         target = scope["raw_path"].decode("latin-1") + (f"?{query}" if query else "")
         sent = {name.decode(): value.decode("latin-1") for name, value in scope["headers"] if name == b"content-type"}
         sent["X-Forwarded-For"] = scope["client"][0] if scope["client"] else ""
+        sent[caller.HEADER] = caller.encoded(scope)
         if scope["path"] in EXPLANATIONS:
             await _send_blocks(await self._explained(scope["method"], target, content, sent), send)
             return

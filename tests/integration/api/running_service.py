@@ -1,14 +1,17 @@
 """The cluster of docs/examples/cluster.json as Kubernetes would hold it, and the service over it."""
 
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx
+from fastapi import FastAPI
 
-from allocator.claims import contract
+from allocator.claims import contract, placement_annotation
 from allocator.placement import policy
+from kubeclient.reviews import Reviews
 from scheduler import settings
 from scheduler.api import Context, build
 from scheduler.cache.cluster_cache import ClusterCache
@@ -97,11 +100,13 @@ def _pod(name: str, where: str, gpu: str, profile: str, start: int, movable: boo
     if app == "chat":
         meta["labels"]["pod-template-hash"] = "7d9f"
         meta["ownerReferences"] = [{"kind": "ReplicaSet", "name": "chat-7d9f", "controller": True, "uid": "rs"}]
+    elif movable:  # whoever is moved comes anew
+        meta["ownerReferences"] = [{"kind": "StatefulSet", "name": app, "controller": True, "uid": app}]
     if movable:
         meta["annotations"][contract.MOVABLE_ANNOTATION] = "true"
     if where:
-        promise = contract.Promise("c0", gpu, profile, start)
-        meta["annotations"][contract.PLACEMENT_ANNOTATION] = contract.encode_placement([promise])
+        promise = placement_annotation.Promise("c0", gpu, profile, start)
+        meta["annotations"][contract.PLACEMENT_ANNOTATION] = placement_annotation.encode([promise])
     limits = {f"nvidia.com/mig-{profile}": "1"}
     container = {"name": "c0", "image": "none", "resources": {"limits": limits}}
     return {"metadata": meta, "spec": {"nodeName": where, "schedulerName": "migsched", "containers": [container]}}
@@ -117,21 +122,24 @@ def _owned(value: Any, owners: dict[str, str]) -> Any:
 
 
 @asynccontextmanager
-async def running(*, apart: bool = False, **changes: Any) -> AsyncIterator[RunningService]:
+async def running(
+    *, apart: bool = False, reviews: Reviews | None = None, trust: ssl.SSLContext | bool = True, **changes: Any
+) -> AsyncIterator[RunningService]:
     """The service over the example cluster, synced. Its planner is as important as the tests beside it.
 
-    `apart` has the API served as in production, by a process of its own.
+    `apart` has the API served as in production, by a process of its own. `reviews` is whom its lock asks, and `trust`
+    what the client takes for its certificate.
     """
     server = example_cluster()
     changes = {"shutdown_s": 0.05, "planner_nice": 0, **changes}
     chosen = settings.load(extender_port=0, api_port=0, api_host="127.0.0.1", **changes)
     cluster = MemoryCluster(server)
-    service = Service(chosen, cluster, planner_tasks.SIMULATE, api_apart=apart)
+    service = Service(chosen, cluster, planner_tasks.SIMULATE, api_apart=apart, reviews=reviews)
     await service.start()
     try:
         await service.synced()
         await eventually(lambda: len(service.state.inventory.ledger) == len(PODS), "all pods are adopted")
-        async with httpx.AsyncClient(base_url=service.api_url, timeout=60, trust_env=False) as client:
+        async with httpx.AsyncClient(base_url=service.api_url, timeout=60, trust_env=False, verify=trust) as client:
             yield RunningService(server, cluster, service, client)
     finally:
         await service.stop()
@@ -139,6 +147,11 @@ async def running(*, apart: bool = False, **changes: Any) -> AsyncIterator[Runni
 
 def document() -> Document:
     """The OpenAPI document of a service that has not started."""
+    return application().openapi()
+
+
+def application() -> FastAPI:
+    """The API of a service that has not started."""
     state, metrics = ClusterCache(policy.DEFAULT, lambda: None), Metrics()
     context = Context(
         state=state,
@@ -150,4 +163,4 @@ def document() -> Document:
         simulate=planner_tasks.SIMULATE,
         max_body=1,
     )
-    return build(context).openapi()
+    return build(context)

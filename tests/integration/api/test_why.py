@@ -54,10 +54,10 @@ class Asking:
 
 
 @asynccontextmanager
-async def asking(nodes: int = 2, gpus: int = 1) -> AsyncIterator[Asking]:
+async def asking(nodes: int = 2, gpus: int = 1, *, queue: bool = False) -> AsyncIterator[Asking]:
     """A cluster of A100-40GB and a client of its API."""
     async with (
-        cluster(nodes, gpus) as world,
+        cluster(nodes, gpus, changes={"queue": queue}) as world,
         httpx.AsyncClient(base_url=world.service.api_url, timeout=30, trust_env=False) as client,
     ):
         yield Asking(world, client)
@@ -101,12 +101,22 @@ async def test_what_keeps_a_pod_away_beside_its_slices_is_quoted() -> None:
         said = "0/2 nodes are available: 2 node(s) didn't match Pod's node affinity/selector."
         condition = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": said}
         cluster_.world.service.state.waiting.learn("raw")
-        spread = {"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedule"}
-        await cluster_.create("nowhere", schedulerName="raw", topologySpreadConstraints=[spread])
+        await cluster_.create("nowhere", schedulerName="raw", resourceClaims=[{"name": "nic"}])
         await cluster_.status("nowhere", conditions=[condition])
         answer = await cluster_.why("nowhere", "kube_scheduler")
         assert answer["reason"].startswith("2 of 2 nodes have room for its slices; kube-scheduler said last: 0/2 nodes")
-        assert answer["not_looked_at"] == ["topology spread"]
+        assert answer["not_looked_at"] == ["resource claims"]
+
+
+async def test_other_pods_that_keep_a_pod_away_are_named() -> None:
+    """Nodes that a spread constraint refuses are counted under kube-scheduler's plugin."""
+    async with asking() as cluster_:
+        cluster_.world.service.state.waiting.learn("raw")
+        spread = {"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedule", "labelSelector": {}}
+        await cluster_.create("nowhere", schedulerName="raw", topologySpreadConstraints=[spread])
+        answer = await cluster_.why("nowhere", "ineligible")
+        assert answer["ineligible"] == {"PodTopologySpread": 2}
+        assert "topology spread asks for nodes with the label zone" in answer["reason"]
 
 
 @pytest.mark.parametrize(
@@ -260,3 +270,30 @@ async def test_the_cheapest_remedy_is_computed() -> None:
         answer = (await cluster_.get("/api/v1/remedy", pod="large", time_limit_s="2")).json()
         assert answer["cheapest"] == {"kind": "nodes", "nodes": 1, "model": "a100-40gb", "gpus_per_node": 1}
         assert [trial["kind"] for trial in answer["trials"]] == ["terminating", "moves", "profile", "deadline", "nodes"]
+
+
+async def test_a_queued_pod_is_told_what_room_it_waits_for_and_a_remedy_is_searched() -> None:
+    """A pod that found no place says why as any other does, and its place in the queue; a plan for it is made."""
+    async with asking(nodes=1, queue=True) as cluster_:
+        await cluster_.create("large", "7g.40gb")
+        await cluster_.why("large", "ready")
+        await cluster_.create("late", "1g.5gb")
+        answer = await cluster_.why("late", "full")
+        assert answer["reason"].endswith("in migsched's queue, no pods before it")
+        assert answer["kube_scheduler"] == ""
+        remedy = await cluster_.get("/api/v1/remedy", pod="default/late")
+        assert remedy.status_code == 200, remedy.text
+
+
+async def test_with_the_queue_nobody_is_told_to_name_a_scheduler() -> None:
+    """A pod that the gate does not hold is told to be made anew, and one without slices what to write of these."""
+    async with asking(nodes=1, queue=True) as cluster_:
+        opted_out = {"name": "past", "labels": {"migsched.io/queue": "off"}}
+        limits = {"nvidia.com/mig-1g.5gb": "1"}
+        spec = {"containers": [{"name": "main", "resources": {"limits": limits}}], "schedulerName": "default-scheduler"}
+        await cluster_.world.api.create(api.POD, {"metadata": opted_out, "spec": spec})
+        answer = await cluster_.why("past", "other_scheduler")
+        assert answer["reason"].endswith("make it anew as one that the queue's admission policy admits")
+        await cluster_.create("plain", "", schedulerName="default-scheduler")
+        answer = await cluster_.why("plain", "no_slices")
+        assert "schedulerName" not in answer["reason"]
