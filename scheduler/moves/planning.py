@@ -1,0 +1,192 @@
+"""RepackPlanning: from a Repack to a plan: the planner's answer about the cluster as it is, as a status has it."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from allocator.moves import budgets as budgets_of
+from allocator.moves.document import (
+    MAX_NOTES,
+    MAX_PLACES,
+    MAX_STATUS_BYTES,
+    PlanProof,
+    RepackSpec,
+    RepackStatus,
+    WantedPlace,
+    summary,
+)
+from allocator.moves.life import RepackPhase
+from allocator.moves.step import MoveStep, StepSlice
+from allocator.planning.repack.types import PodMove, RepackAnswer
+from scheduler.cache.cluster_cache import ClusterCache
+from scheduler.planner import tasks
+from scheduler.planner.port import Planner, PlannerJob
+from scheduler.queueing.node_rules import ClusterNodeRules
+from scheduler.snapshots import Snapshots
+
+CLIENT = "moves"  # as whom the planner is asked
+TIME_LIMIT_S = 10.0
+MAX_NAMED = 500  # nodes that a wanted pod may run on, beyond which the rest is left out
+MAX_EMPTIED = 8  # GPUs that a stranded share is tried with
+_REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
+
+
+class RepackPlanning:
+    """Asks the planner."""
+
+    def __init__(self, state: ClusterCache, snapshots: Snapshots, planner: Planner, rules: ClusterNodeRules) -> None:
+        self._state = state
+        self._snapshots = snapshots
+        self._planner = planner
+        self._rules = rules
+
+    async def plan(self, spec: RepackSpec, status: RepackStatus, now: datetime) -> RepackStatus:
+        """The status after planning: Planned, Proposed, Running, Done (nothing to do) or Waiting, with what was found.
+
+        Raises PlannerErrors.
+        """
+        used = budgets_of.spent(status.steps)
+        if spec.wanted.stranded_share is not None:
+            answer = await self._least_stranded(spec, used, spec.wanted.stranded_share)
+        else:
+            answer = await self._ask(self._document(spec, used, spec.wanted.empty.gpus))
+        if answer is None or not answer.possible:
+            why = answer.reason if answer is not None else "the stranded share is not reached by emptying a few GPUs"
+            return _without_plan(status, used, why or "no plan was found in time", now)
+        if not answer.moves:
+            done = _without_plan(status, used, "it is so already, without moves", now)
+            return msgspec.structs.replace(done, phase=RepackPhase.DONE)
+        return self._planned(spec, status, used, answer, now)
+
+    def _planned(
+        self, spec: RepackSpec, status: RepackStatus, used: Sequence[MoveStep], answer: RepackAnswer, now: datetime
+    ) -> RepackStatus:
+        plans = status.plans + 1
+        first = max((step.number for step in used), default=0) + 1
+        steps = [self._step(move, first + at, plans, now) for at, move in enumerate(answer.moves)]
+        exceeded = budgets_of.broken(spec.budgets, [*used, *steps])
+        if exceeded:
+            return _without_plan(status, used, f"the cheapest plan exceeds a budget: {exceeded}", now)
+        places = [
+            WantedPlace(place.request, place.node, "", slice_.gpu, slice_.profile, slice_.start)
+            for place in answer.placements
+            for slice_ in place.slices
+        ]
+        proof = PlanProof(
+            moves=len(steps),
+            cost=answer.cost.total,
+            lower_bound=answer.lower_bound,
+            optimal=answer.optimal,
+            memory_mib=sum(step.memory_mib for step in steps),
+            stranded_before=answer.before.stranded_memory_slices,
+            stranded_after=answer.after.stranded_memory_slices if answer.after is not None else 0,
+        )
+        phase = RepackPhase.RUNNING if spec.may_move else RepackPhase.PROPOSED
+        if spec.mode.value == "DryRun":
+            phase = RepackPhase.PLANNED
+        notes = () if answer.notes is msgspec.UNSET else tuple(note[:300] for note in answer.notes[:MAX_NOTES])
+        planned = RepackStatus(
+            phase=phase,
+            message=f"{len(steps)} moves" if len(steps) > 1 else "1 move",
+            plans=plans,
+            since=now,
+            proof=proof,
+            places=tuple(places[:MAX_PLACES]),
+            emptied=tuple(answer.emptied[:MAX_PLACES]),
+            notes=notes,
+            steps=(*used, *steps),
+            summary=summary((*used, *steps)),
+        )
+        if len(msgspec.json.encode(planned)) > MAX_STATUS_BYTES:
+            return _without_plan(status, used, "the plan is too long for an object; ask for less at once", now)
+        return planned
+
+    async def _least_stranded(self, spec: RepackSpec, used: Sequence[MoveStep], share: float) -> RepackAnswer | None:
+        """The cheapest of the plans that empty 1, 2, … GPUs with which the stranded share is reached."""
+        for gpus in range(1, MAX_EMPTIED + 1):
+            answer = await self._ask(self._document(spec, used, gpus))
+            if answer.possible and answer.after is not None:
+                if _share(answer.before.stranded_memory_slices, answer.before.free_memory_slices) <= share:
+                    return msgspec.structs.replace(answer, moves=[], placements=[])
+                if _share(answer.after.stranded_memory_slices, answer.after.free_memory_slices) <= share:
+                    return answer
+        return None
+
+    async def _ask(self, document: dict[str, Any]) -> RepackAnswer:
+        async def make_job() -> PlannerJob:
+            text = await self._snapshots.text()
+            return PlannerJob(msgspec.json.encode(document), snapshot=text, time_limit_s=TIME_LIMIT_S)
+
+        return msgspec.json.decode(await self._planner.submit(tasks.repack, make_job, CLIENT), type=RepackAnswer)
+
+    def _document(self, spec: RepackSpec, used: Sequence[MoveStep], gpus: int) -> dict[str, Any]:
+        wanted, budgets = spec.wanted, spec.budgets
+        requests = []
+        for number, request in enumerate(wanted.requests):
+            name = request.name or f"request-{number + 1}"
+            asked: dict[str, Any] = {"name": name, "profiles": request.profiles, "count": request.count}
+            if request.spec is not None:
+                asked["spec"] = request.spec
+            elif wanted.pod is not None:
+                asked |= self._nodes_of(wanted.pod.uid)
+            requests.append(asked)
+        limits: dict[str, Any] = {"moves": max(0, budgets.moves - len(used))}
+        if budgets.per_service is not None:
+            limits["pods_per_service"] = budgets.per_service
+        empty = {"gpus": gpus, "nodes": list(wanted.empty.nodes)}
+        return {"requests": requests, "empty": empty, "budgets": limits, "priority": spec.priority}
+
+    def _nodes_of(self, uid: str) -> dict[str, Any]:
+        """The nodes on which a waiting pod may run, as a spec says it; nothing where all will do."""
+        pod = self._state.queue.get(uid)
+        if pod is None:
+            return {}
+        eligible = self._rules.eligible(pod)
+        if len(eligible) >= len(self._state.inventory.fleet):
+            return {}
+        terms = [
+            {"matchFields": [{"key": "metadata.name", "operator": "In", "values": [node]}]}
+            for node in eligible[:MAX_NAMED]
+        ] or [{"matchFields": [{"key": "metadata.name", "operator": "In", "values": [""]}]}]
+        return {"spec": {"affinity": {"nodeAffinity": {_REQUIRED: {"nodeSelectorTerms": terms}}}}}
+
+    def _step(self, move: PodMove, number: int, plan: int, now: datetime) -> MoveStep:
+        slices = tuple(
+            StepSlice(s.container, s.to.profile, s.from_.gpu, s.from_.start, s.to.gpu, s.to.start) for s in move.slices
+        )
+        return MoveStep(
+            number=number,
+            pod=move.pod,
+            uid=move.uid,
+            service=move.service,
+            from_node=move.from_node,
+            node=move.to_node,
+            slices=slices,
+            memory_mib=sum(self._memory_mib(move.from_node, slice_) for slice_ in slices),
+            since=now,
+            plan=plan,
+        )
+
+    def _memory_mib(self, node: str, slice_: StepSlice) -> int:
+        report = self._state.inventory.report(node)
+        gpu = report.by_uuid().get(slice_.from_gpu) if report is not None else None
+        if gpu is None or gpu.catalogue is None:
+            return 0
+        return gpu.catalogue.profile(slice_.profile).memory_mib or 0
+
+
+def _share(stranded: int, free: int) -> float:
+    return stranded / free if free else 0.0
+
+
+def _without_plan(status: RepackStatus, used: Sequence[MoveStep], why: str, now: datetime) -> RepackStatus:
+    return RepackStatus(
+        phase=RepackPhase.WAITING,
+        message=why[:1_000],
+        plans=status.plans,
+        since=now,
+        steps=tuple(used),
+        summary=summary(tuple(used)),
+    )

@@ -1,0 +1,141 @@
+"""Repacks carried out on a cluster in memory: which pods move, in which order, and what is held (docs/repacking.md)."""
+
+import asyncio
+from collections.abc import Iterator
+
+import pytest
+
+from allocator.moves.document import RepackMode
+from allocator.moves.life import MoveState, RepackPhase
+from scheduler.moves.options import MovesOptions
+from simulator.cluster import api
+from tests.property import quick_planner
+from tests.property.moving_cluster import MovingCluster
+
+ROOM = {"requests": [{"name": "big", "profiles": {"7g.40gb": 1}}]}
+
+
+@pytest.fixture
+def cluster() -> Iterator[MovingCluster]:
+    """Two nodes with one GPU each."""
+    made = MovingCluster(nodes=2)
+    yield made
+    made.close()
+
+
+def fragmented(cluster: MovingCluster) -> None:
+    """Each of two nodes has one small pod, so that no whole GPU is free."""
+    cluster.workload("a", "1g.5gb")
+    cluster.workload("b", "1g.5gb")
+    cluster.bound("a-1", "1g.5gb", "n1", 0, owner="a")
+    cluster.bound("b-1", "1g.5gb", "n2", 0, owner="b")
+    cluster.agents()
+    cluster.deliver()
+
+
+def test_a_repack_moves_one_pod_and_the_waiting_pod_runs(cluster: MovingCluster) -> None:
+    """A pod of a whole GPU runs once the one move that makes room is made and confirmed."""
+    fragmented(cluster)
+    big = cluster.create("7g.40gb")
+    cluster.turn(2)
+    cluster.repack(wanted={"requests": [{"name": "big", "profiles": {"7g.40gb": 1}}]})
+    cluster.turn(12)
+    status = cluster.status()
+    assert status.phase is RepackPhase.DONE, status
+    assert [step.state for step in status.steps] == [MoveState.CONFIRMED]
+    assert [pod["spec"].get("nodeName") for pod in cluster.pods() if pod["metadata"]["name"] == big] != [None]
+    assert len(cluster.evicted) == 1
+    cluster.check()
+
+
+def test_a_run_that_goes_on_after_a_restart_leaves_the_loop_to_others(cluster: MovingCluster) -> None:
+    """While a move waits for its budget, the executor of the next process looks now and then, and not all the time."""
+    fragmented(cluster)
+    cluster.budget("a", 0)
+    cluster.budget("b", 0)
+    cluster.plan_quickly(quick_planner.answer)
+    cluster.repack(wanted=ROOM)
+    cluster.turn(4)
+    assert [step.state for step in cluster.status().steps] == [MoveState.EVICTING]
+    cluster.restart()
+
+    async def run_for_a_moment() -> None:
+        async with asyncio.timeout(0.1):
+            await cluster.moves.run()
+
+    with pytest.raises(TimeoutError):
+        cluster.run(run_for_a_moment())
+    assert "PodDisruptionBudget" in cluster.status().message
+
+
+def test_a_replacement_that_never_comes_is_given_up(cluster: MovingCluster) -> None:
+    """Its place is free again, the pod that waits for room finds it, and the Repack ends."""
+    fragmented(cluster)
+    cluster.plan_quickly(quick_planner.answer)
+    cluster.repack(wanted=ROOM, patienceSeconds=5)
+    cluster.wanted.update(a=0, b=0)
+    cluster.turn(12)
+    (step, *_) = cluster.status().steps
+    assert (step.state, step.reason) == (MoveState.ABANDONED, "no replacement came within 5 s")
+    assert not [claim for claim in cluster.state.inventory.ledger if claim.uid.startswith("repack/")]
+
+
+def test_a_foreign_slice_in_the_place_has_it_planned_anew(cluster: MovingCluster) -> None:
+    """A slice that no pod has takes the held place: nobody is evicted for the old plan."""
+    fragmented(cluster)
+    cluster.plan_quickly(quick_planner.answer)
+    cluster.repack(wanted=ROOM, mode="Approve")
+    cluster.turn(3)
+    (step,) = cluster.status().steps
+    assert cluster.status().phase is RepackPhase.PROPOSED
+    cluster.foreign.add((step.node, "1g.5gb", step.slices[0].start))
+    cluster.agents()
+    cluster.deliver()
+    cluster.server.patch(api.REPACK, "r", {"spec": {"approved": True}})
+    cluster.turn(80)
+    status = cluster.status()
+    assert status.plans > 1
+    assert all(step.slices != moved.slices for moved in status.steps)
+
+
+@pytest.mark.parametrize("movable", ["false", ""])
+def test_pods_that_are_not_marked_stay(cluster: MovingCluster, movable: str) -> None:
+    """Without a movable pod there is no plan, the Repack says so, and nobody is evicted."""
+    for owner, node in (("a", "n1"), ("b", "n2")):
+        cluster.workload(owner, "1g.5gb", movable=movable)
+        cluster.bound(f"{owner}-1", "1g.5gb", node, 0, owner=owner)
+    cluster.agents()
+    cluster.repack(wanted=ROOM)
+    cluster.turn(4)
+    assert cluster.status().phase is RepackPhase.WAITING
+    assert "not marked movable" in cluster.status().message
+    assert not cluster.evicted
+
+
+def test_a_pod_under_way_is_told_for_whom(cluster: MovingCluster) -> None:
+    """The evicted pod and the one in its stead get an Event each that names the Repack."""
+    fragmented(cluster)
+    cluster.plan_quickly(quick_planner.answer)
+    cluster.repack(wanted=ROOM)
+    cluster.turn(10)
+    told = {stored.document["reason"]: stored.document["message"] for stored in cluster.server.list(api.EVENT)}
+    assert "to make room for big (Repack r)" in told["Moving"]
+    assert "moved by Repack r" in told["Moved"]
+
+
+def test_a_waiting_pod_gets_moves_proposed(cluster: MovingCluster) -> None:
+    """A pod in the queue that one move would serve gets a Repack, which ends by itself when the pod is gone."""
+    fragmented(cluster)
+    options = MovesOptions(on_refusal=RepackMode.APPROVE, after_s=1)
+    cluster.propose(options)
+    cluster.plan_quickly(quick_planner.answer)
+    big = cluster.create("7g.40gb")
+    cluster.turn(8)
+    (made,) = (stored.document for stored in cluster.server.list(api.REPACK))
+    assert made["metadata"]["name"].startswith("for-")
+    assert made["spec"]["wanted"]["pod"]["name"] == big
+    assert cluster.status(made["metadata"]["name"]).phase is RepackPhase.PROPOSED
+    assert not cluster.evicted
+    cluster.delete(big)
+    cluster.turn(3)
+    assert cluster.status(made["metadata"]["name"]).phase is RepackPhase.DONE
