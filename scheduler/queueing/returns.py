@@ -3,7 +3,8 @@
 A pin can never be loosened, so such a pod waits for ever if nobody acts: its node was lost, or something is true there
 that is not judged here. Its place is given back after a while. If a controller makes pods anew, the pod, which never
 ran, is deleted, and its successor avoids the node for a time. A pod that kube-scheduler has not looked at yet is not
-refused: then its place stays held, however long that takes.
+refused: then its place stays held, however long that takes. A pod that was released without a pin is left to its
+scheduler once its place is given back.
 """
 
 import asyncio
@@ -14,15 +15,17 @@ import structlog
 from allocator import errors
 from allocator.queueing.life import QueueState
 from allocator.queueing.queued_pod import QueuedPod
+from scheduler import cooperative
+from scheduler.cache import eviction_facts, queued_pods
 from scheduler.cache.cluster_cache import ClusterCache
 from scheduler.cache.port import Cluster
 from scheduler.metrics import Metrics
 from scheduler.queueing.node_rules import ClusterNodeRules
+from scheduler.queueing.token_bucket import TokenBucket
 
 _log = structlog.get_logger("queue")
 AVOIDED_S = 600.0  # how long a node is avoided by the pods of an owner
 DELETIONS_PER_MINUTE = 30.0
-_MAKES_NOTHING = frozenset({"Node"})  # owns mirror pods
 
 
 class Returns:
@@ -37,6 +40,7 @@ class Returns:
         *,
         after_s: float,
         clock: Callable[[], float],
+        on_returned: Callable[[QueuedPod, bool], None] = lambda _, __: None,
     ) -> None:
         self._state = state
         self._cluster = cluster
@@ -44,42 +48,39 @@ class Returns:
         self._metrics = metrics
         self._after_s = after_s
         self._clock = clock
+        self._on_returned = on_returned  # told the pod, and whether it is deleted
         self._refused_since: dict[str, float] = {}
-        self._deletions = DELETIONS_PER_MINUTE  # that are left
-        self._counted_at = clock()
+        self._deletions = TokenBucket(per_s=DELETIONS_PER_MINUTE / 60, burst=DELETIONS_PER_MINUTE, now=clock())
         self._tasks: set[asyncio.Task[None]] = set()
 
     def look(self) -> None:
         """Give up released pods that have been refused for long enough, and delete those that come anew."""
         now = self._clock()
-        self._deletions = min(
-            DELETIONS_PER_MINUTE, self._deletions + (now - self._counted_at) * DELETIONS_PER_MINUTE / 60
-        )
-        self._counted_at = now
         self._rules.forget_avoided(now)
         refused = {pod.uid: pod for pod in self._state.queue if pod.state is QueueState.RELEASED and pod.refusal}
         for uid in self._refused_since.keys() - refused.keys():
             del self._refused_since[uid]
         for uid, pod in refused.items():
             since = self._refused_since.setdefault(uid, now)
-            if now - since >= self._after_s and self._deletions >= 1:
+            if now - since >= self._after_s and self._deletions.take(now):
                 self._return(pod, now)
 
     async def close(self) -> None:
-        """Cancel deletions in flight."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        """Cancel deletions in flight, and forget since when pods are refused: nobody looks from here on."""
+        self._refused_since.clear()
+        await cooperative.cancel(self._tasks)
 
     def _return(self, pod: QueuedPod, now: float) -> None:
-        self._deletions -= 1
         del self._refused_since[pod.uid]
         self._state.unbindable(pod.uid)
         self._metrics.releases.labels("returned").inc()
-        comes_anew = pod.owner is not None and pod.owner.kind not in _MAKES_NOTHING
-        _log.warning("kube-scheduler refuses it", pod=pod.title, node=pod.node, why=pod.refusal, deleted=comes_anew)
+        is_pinned = bool(queued_pods.named_nodes(pod.constraints))  # else its scheduler may still find it another node
+        comes_anew = is_pinned and pod.owner is not None and eviction_facts.makes_anew(pod.owner.kind)
+        _log.warning("kube-scheduler refuses it", pod=pod.title, nodes=pod.nodes, why=pod.refusal, deleted=comes_anew)
+        self._on_returned(pod, comes_anew)
         if pod.owner is not None and comes_anew:
-            self._rules.avoid(pod.owner, pod.node, now + AVOIDED_S)
+            for node in pod.nodes:
+                self._rules.avoid(pod.owner, node, now + AVOIDED_S)
             task = asyncio.create_task(self._delete(pod), name=f"delete {pod.title}")
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
