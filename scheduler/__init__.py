@@ -12,5 +12,5 @@ checks it:
     extender/   filter, prioritize, bind and preempt        planner/   long questions, answered by other processes
     snapshots   the cluster as a snapshot file              explain    why a pod waits
     cache/      what is known of the cluster
-    body, cooperative, metrics, kube_scheduler_config       what all of these lean on
+    body, certificate, cooperative, fair_queue, metrics, kube_scheduler_config    what all of these lean on
 """

@@ -26,6 +26,14 @@ async def paced(items: Iterable[T], step_s: float = STEP_S) -> AsyncIterator[T]:
             began = time.perf_counter()
 
 
+async def cancel(tasks: Iterable[asyncio.Task[None]]) -> None:
+    """Cancel tasks and wait until they have ended; what they died of is theirs."""
+    ending = tuple(tasks)  # they may leave the collection that they come from as they end
+    for task in ending:
+        task.cancel()
+    await asyncio.gather(*ending, return_exceptions=True)
+
+
 async def blocks(parts: AsyncIterator[bytes], size: int = BLOCK) -> list[bytes]:
     """Small parts put together to blocks of about this size."""
     full: list[bytes] = []

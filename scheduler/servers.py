@@ -8,6 +8,7 @@ same limits.
 import asyncio
 import math
 import socket
+import ssl
 import tempfile
 from pathlib import Path
 
@@ -15,11 +16,16 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from httpserver import protocol
+from httpserver.limits import ConnectionLimits
+from kubeclient.reviews import Reviews
 from scheduler.extender.one_write import OneWriteProtocol
+from scheduler.gateway import locking
 from scheduler.gateway.guard import Guard
 from scheduler.gateway.limits import GatewayLimits
 from scheduler.gateway.process import GatewayProcess
 from scheduler.listen import open_socket
+from scheduler.lock.caller import NamedByGateway
+from scheduler.lock.terms import LockTerms
 
 KEEP_ALIVE_S = 120  # longer than the 90 s after which kube-scheduler drops idle connections: Go does not repeat a POST
 BACKLOG = 2048
@@ -38,26 +44,55 @@ class Servers:
         self._listeners: list[socket.socket] = []
         self._folder: tempfile.TemporaryDirectory[str] | None = None
 
-    async def serve(self, application: ASGIApp, host: str, port: int, setting: str) -> str:
+    async def serve(
+        self, application: ASGIApp, host: str, port: int, setting: str, context: ssl.SSLContext | None = None
+    ) -> str:
         """Serve the extender; its URL. Raises SettingsError naming the setting whose port is taken."""
         listener = open_socket(host, port, setting)
-        await self._start(self._private(application), listener, setting)
-        return _url(host, listener)
+        await self._start(self._private(application), listener, setting, context)
+        return _url(host, listener, secure=context is not None)
 
-    async def serve_bounded(self, application: ASGIApp, host: str, port: int, limits: GatewayLimits) -> str:
-        """Serve the API behind its limits, in this process; its URL. Raises SettingsError."""
+    async def serve_tls(
+        self, application: ASGIApp, host: str, port: int, limits: ConnectionLimits, context: ssl.SSLContext
+    ) -> str:
+        """Serve the webhook over TLS, bounded; its URL. Raises SettingsError."""
+        listener = open_socket(host, port, "webhook_port")
+        configured = protocol.configuration(
+            application, limits, context, timeout_graceful_shutdown=math.ceil(self._shutdown_s), backlog=BACKLOG
+        )
+        await self._start(configured, listener, "webhook_port")
+        return _url(host, listener, secure=True)
+
+    async def serve_bounded(
+        self,
+        application: ASGIApp,
+        host: str,
+        port: int,
+        limits: GatewayLimits,
+        terms: LockTerms,
+        reviews: Reviews | None = None,
+    ) -> str:
+        """Serve the API behind its limits and its lock, in this process; its URL. Raises SettingsError.
+
+        `reviews` is whom the lock asks.
+        """
+        context, lock = locking.tls(terms), locking.lock(terms, reviews)
         listener = open_socket(host, port, "api_port")
         guarded = protocol.configuration(
-            Guard(application, limits),
+            Guard(application, limits, lock),
             limits.of_connections(),
+            context,
             timeout_graceful_shutdown=math.ceil(self._shutdown_s),
             backlog=BACKLOG,
         )
         await self._start(guarded, listener, "api_port")
-        return _url(host, listener)
+        return _url(host, listener, secure=context is not None)
 
-    async def serve_apart(self, application: ASGIApp, host: str, port: int, limits: GatewayLimits) -> str:
+    async def serve_apart(
+        self, application: ASGIApp, host: str, port: int, limits: GatewayLimits, terms: LockTerms
+    ) -> str:
         """Serve the API through a gateway in a process of its own; the API's URL. Raises SettingsError."""
+        secure = locking.tls(terms) is not None  # files that cannot be used are told here, not in the other process
         listener = open_socket(host, port, "api_port")
         self._listeners.append(listener)
         listener.listen(BACKLOG)
@@ -65,10 +100,12 @@ class Servers:
         path = str(Path(self._folder.name) / "api.sock")
         private = socket.socket(socket.AF_UNIX)
         private.bind(path)
-        await self._start(self._private(application, for_gateway=True), private, "api")
-        self._gateway = GatewayProcess(listener, path, limits, log_format=self._log_format, log_level=self._log_level)
+        await self._start(self._private(NamedByGateway(application), for_gateway=True), private, "api")
+        self._gateway = GatewayProcess(
+            listener, path, limits, terms, log_format=self._log_format, log_level=self._log_level
+        )
         self.tasks.append(asyncio.create_task(self._gateway.run(), name="gateway"))
-        return _url(host, listener)
+        return _url(host, listener, secure=secure)
 
     @property
     def gateway_pid(self) -> int | None:
@@ -108,15 +145,18 @@ class Servers:
             backlog=BACKLOG,
         )
 
-    async def _start(self, config: uvicorn.Config, listener: socket.socket, name: str) -> None:
+    async def _start(
+        self, config: uvicorn.Config, listener: socket.socket, name: str, context: ssl.SSLContext | None = None
+    ) -> None:
         server = uvicorn.Server(config)
         config.load()
+        config.ssl = context
         server.lifespan = config.lifespan_class(config)
         await server.startup(sockets=[listener])
         self._servers.append(server)
         self.tasks.append(asyncio.create_task(server.main_loop(), name=f"serve {name}"))
 
 
-def _url(host: str, listener: socket.socket) -> str:
+def _url(host: str, listener: socket.socket, *, secure: bool = False) -> str:
     shown = "127.0.0.1" if host in ("0.0.0.0", "::") else host
-    return f"http://{shown}:{listener.getsockname()[1]}"
+    return f"{'https' if secure else 'http'}://{shown}:{listener.getsockname()[1]}"

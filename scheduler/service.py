@@ -9,6 +9,8 @@ end, watches close.
 import asyncio
 import gc
 import signal
+import socket
+import uuid
 from collections.abc import Callable, Coroutine
 
 import structlog
@@ -17,21 +19,27 @@ import uvloop
 from allocator import errors
 from allocator.placement import policy
 from config import logs
-from scheduler import api
+from kubeclient.reviews import Reviews
+from scheduler import api, certificate
+from scheduler.admission.webhook import CONNECTIONS, Webhook
 from scheduler.api import Context
 from scheduler.cache.cluster_cache import ClusterCache
 from scheduler.cache.demand_follower import DemandFollower
 from scheduler.cache.port import Cluster, WatchedKind
 from scheduler.cache.reflector import Reflector
 from scheduler.cache.requeuer import Requeuer
+from scheduler.extender import mutual_tls
 from scheduler.extender.binder import Binder
 from scheduler.extender.extender import Extender
 from scheduler.extender.nominations import Nominations
 from scheduler.extender.preemptor import Preemptor
 from scheduler.extender.routes import Routes
+from scheduler.leadership.elector import Elector
 from scheduler.metrics import Metrics
+from scheduler.moves.executor import MovesExecutor
 from scheduler.planner.pool import PlannerPool
 from scheduler.planner.port import ServedTask
+from scheduler.queueing import depth
 from scheduler.queueing.cycle import QueueCycle
 from scheduler.servers import Servers
 from scheduler.settings import Settings
@@ -45,32 +53,35 @@ _LIST_ORDER = (WatchedKind.NODE, WatchedKind.MIG_NODE, WatchedKind.POD)
 class Service:
     """One scheduler service over one cluster. `simulate` is the planner's task behind POST /api/v1/simulate.
 
-    `api_apart` gives the API's clients a process of their own (docs/adr/0015).
+    `api_apart` gives the API's clients a process of their own (docs/adr/0015), which asks the settings' API server
+    about tokens; otherwise `reviews` is asked. Raises SettingsError for an API that would be open by oversight.
     """
 
     def __init__(
-        self, settings: Settings, cluster: Cluster, simulate: ServedTask | None = None, *, api_apart: bool = False
+        self,
+        settings: Settings,
+        cluster: Cluster,
+        simulate: ServedTask | None = None,
+        *,
+        api_apart: bool = False,
+        reviews: Reviews | None = None,
     ) -> None:
         self._settings = settings
+        self._lock_terms = settings.lock_terms()
         self._api_apart = api_apart
+        self._reviews = reviews
         self._cluster = cluster
         self.metrics = Metrics()
         self._requeuer = Requeuer(cluster, self.metrics, interval_s=settings.requeue_interval_s)
         self.state = ClusterCache(policy.find(settings.policy), self._on_room)
+        self.planner = PlannerPool(settings.planner_limits(), self.metrics)
+        snapshots = Snapshots(self.state, cluster)
+        self._moves = self._executor(settings, snapshots)
         self._queue = (
-            QueueCycle(
-                self.state,
-                cluster,
-                self.metrics,
-                window_s=settings.queue_window_s,
-                return_after_s=settings.queue_return_s,
-            )
+            QueueCycle(self.state, cluster, self.metrics, settings.queue_options(), promised=self._moves)
             if settings.queue
             else None
         )
-        if self._queue is not None:
-            self.state.queueing = True
-            self.state.queue_feed.on_queued = self._queue.notify
         self.demand = self._demand_follower(settings)
         nominations = Nominations(nomination_ttl_s=settings.nomination_ttl_s, tie_wait_s=settings.tie_wait_s)
         self._binder = Binder(self.state, cluster, nominations, self.metrics, timeout_s=settings.bind_timeout_s)
@@ -83,19 +94,27 @@ class Service:
             shortlist=settings.shortlist,
             slack=settings.shortlist_slack,
         )
-        self._extender_app = Routes(extender, self.metrics, self.ready, max_body=settings.max_body_mib * _MIB)
-        self.planner = PlannerPool(settings.planner_limits(), self.metrics)
+        self._elector = self._election(settings)
+        self._decides = False
+        self._extender_app = Routes(
+            extender,
+            self.metrics,
+            self.ready,
+            max_body=settings.max_body_mib * _MIB,
+            stands_by=self._why_not,
+        )
         self._api_app = api.build(
             Context(
                 state=self.state,
                 metrics=self.metrics,
                 ready=self.ready,
                 refresh=self._refresh_gauges,
-                snapshots=Snapshots(self.state, cluster),
+                snapshots=snapshots,
                 planner=self.planner,
                 simulate=simulate,
                 max_body=settings.api_max_body_mib * _MIB,
                 unreadable=lambda: [left_out for reflector in self._reflectors for left_out in reflector.unreadable],
+                stands_by=lambda: bool(self._why_not()),
                 get_pod=cluster.get_pod,
             )
         )
@@ -107,30 +126,66 @@ class Service:
         self._stopping = False
         self.extender_url = ""
         self.api_url = ""
+        self.webhook_url = ""
 
     def ready(self) -> bool:
         """Whether decisions are safe: every cache is synced, and the service is not stopping."""
         return not self._stopping and all(r.synced.is_set() for r in self._reflectors)
 
+    def has_no_place_for(self, uid: str) -> bool:
+        """Whether a pod is in the queue, and has been looked at as things are now."""
+        return self._queue is not None and uid in self.state.queue and self._queue.idle
+
     async def start(self) -> None:
         """Listen on both ports and begin to sync. Raises SettingsError naming the setting whose port is taken."""
         settings = self._settings
+        tls = mutual_tls.of_settings(settings.extender_cert, settings.extender_key, settings.extender_client_ca)
         self.extender_url = await self.servers.serve(
-            self._extender_app, settings.extender_host, settings.extender_port, "extender_port"
+            self._extender_app, settings.extender_host, settings.extender_port, "extender_port", tls
         )
-        serve_api = self.servers.serve_apart if self._api_apart else self.servers.serve_bounded
-        self.api_url = await serve_api(self._api_app, settings.api_host, settings.api_port, settings.gateway_limits())
+        self.api_url = await self._serve_api(settings)
         self._tasks.append(asyncio.create_task(self._reflect(), name="reflect"))
-        self._tasks.append(asyncio.create_task(self._requeuer.run(self.state), name="requeue"))
         self._tasks.append(asyncio.create_task(self.state.compile_catalogues(), name="catalogues"))
-        if self._queue is not None:
-            self._tasks.append(asyncio.create_task(self._run_queue(self._queue), name="queue"))
+        self._tasks.append(asyncio.create_task(self._take_part(), name="lead"))
+        await self._serve_webhook(settings)
         if self.demand is not None:
             self._tasks.append(asyncio.create_task(self.demand.run(), name="demand"))
-        _log.info("listening", extender=self.extender_url, api=self.api_url, policy=settings.policy)
+        _log.info(
+            "listening",
+            extender=self.extender_url,
+            api=self.api_url,
+            api_access=settings.api_access.value,
+            policy=settings.policy,
+        )
+
+    async def _serve_api(self, settings: Settings) -> str:
+        where = (settings.api_host, settings.api_port, settings.gateway_limits(), self._lock_terms)
+        if self._api_apart:
+            return await self.servers.serve_apart(self._api_app, *where)
+        return await self.servers.serve_bounded(self._api_app, *where, self._reviews)
+
+    async def _serve_webhook(self, settings: Settings) -> None:
+        files = certificate.pair("webhook", settings.webhook_cert, settings.webhook_key)
+        if files is None:
+            return
+        webhook = Webhook(frozenset(name.strip() for name in settings.webhook_schedulers.split(",") if name.strip()))
+        context = certificate.server_context(*files, setting="webhook")
+        self.webhook_url = await self.servers.serve_tls(
+            webhook, settings.webhook_host, settings.webhook_port, CONNECTIONS, context
+        )
+
+    def _executor(self, settings: Settings, snapshots: Snapshots) -> MovesExecutor | None:
+        """What carries out Repacks, if that is wanted."""
+        options = settings.moves_options()
+        self.state.queue_feed.movable_namespaces = options.namespaces
+        if not settings.moves:
+            return None
+        return MovesExecutor(self.state, self._cluster, self.metrics, snapshots, self.planner, options)
 
     def _on_room(self) -> None:
         self._requeuer.notify()
+        if self._moves is not None:
+            self._moves.notify()
         if self._queue is not None:
             self._queue.notify()
 
@@ -153,16 +208,64 @@ class Service:
         for reflector in self._reflectors:
             await reflector.synced.wait()
 
-    async def _run_queue(self, queue: QueueCycle) -> None:
-        """Nothing is decided before everything is known."""
+    async def _take_part(self) -> None:
+        """Decide once everything is known; with leader election only while this replica leads."""
         await self._all_synced()
-        await queue.run()
+        if self._elector is None:
+            await self._decide()
+        else:
+            await self._elector.run(self._lead)
+
+    async def _lead(self) -> None:
+        """Decide, once all is known that the leader before has written."""
+        (pods,) = (reflector for reflector in self._reflectors if reflector.kind is WatchedKind.POD)
+        await pods.relist()
+        await self._decide()
+
+    async def _decide(self) -> None:
+        """All that writes by itself, and the extender's answers meanwhile. Until cancelled."""
+        if self._moves is not None:
+            await self._moves.begin()
+        self._decides = True
+        self.metrics.leader.set(1)
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._requeuer.run(self.state), name="requeue")
+                if self._queue is not None:
+                    group.create_task(self._queue.run(), name="queue")
+                    group.create_task(self._queue.announcements.run(), name="announcements")
+                if self._moves is not None:
+                    repacks = Reflector(self._cluster, WatchedKind.REPACK, self._moves.repacks, self.metrics)
+                    group.create_task(repacks.run(), name="repacks")
+                    group.create_task(self._moves.run(), name="moves")
+        finally:
+            self._decides = False
+            self.metrics.leader.set(0)
+            await self._binder.step_down()
+            if self._moves is not None:
+                await self._moves.step_down()
+            if self._queue is not None:
+                await self._queue.step_down()
+
+    def _why_not(self) -> str:
+        """Why this replica does not decide; empty if it does, or has no others beside it."""
+        if self._elector is None or self._decides:
+            return ""
+        return f"this replica of migsched stands by; {self._elector.leader or 'no other'} leads"
+
+    def _election(self, settings: Settings) -> Elector | None:
+        if not settings.leader_election:
+            return None
+        identity = f"{socket.gethostname()}_{uuid.uuid4()}"
+        return Elector(self._cluster, settings.lease_terms(), identity, self.metrics)
 
     async def stop(self) -> None:
         """Finish calls and bindings in flight, then close everything."""
         self._stopping = True
         self.servers.finish()
         await self.planner.close()
+        if self._moves is not None:
+            await self._moves.close()
         left = await self._binder.drain(self._settings.shutdown_s)
         if self._queue is not None:
             left += await self._queue.drain(self._settings.shutdown_s)
@@ -170,6 +273,8 @@ class Service:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        if self._elector is not None and not left:  # what has no end may still be done: then the lease runs out
+            await self._elector.resign()
         await self.servers.close()
         await self._cluster.close()
         _log.info("stopped", bindings_without_an_end=left)
@@ -193,6 +298,7 @@ class Service:
     def _refresh_gauges(self) -> None:
         """Bring the gauges that describe the inventory up to date; asked for by a scrape."""
         refused, closed = len(self.state.waiting.refused), self.state.closed_nodes()
+        depth.show(self.state.queue, self.metrics)
         if self._queue is not None:
             self._queue.show()
         self.metrics.show(self.state.inventory, self.state.demanded(), refused=refused, closed=closed)
@@ -207,6 +313,7 @@ def run(settings: Settings, simulate: ServedTask | None = None) -> None:
 async def _run(settings: Settings, simulate: ServedTask | None) -> None:
     from scheduler.cache.kube import KubeClient  # half a second to load: not for those who bring another cluster
 
+    settings.lock_terms()  # before anything is opened
     service = Service(settings, await KubeClient.connect(settings.kubeconfig), simulate, api_apart=True)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()

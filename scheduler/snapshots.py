@@ -17,7 +17,7 @@ from allocator.claims.snapshot import NodeView
 from allocator.claims.snapshot_file import PodFacts, WaitingFacts, Writer
 from allocator.mig.catalogue import Catalogue
 from scheduler import cooperative
-from scheduler.cache import budgets
+from scheduler.cache import budgets, movability
 from scheduler.cache.cluster_cache import ClusterCache
 from scheduler.cache.known_pod import KnownPod
 from scheduler.cache.port import Cluster
@@ -65,7 +65,9 @@ class Snapshots:
             scheduler = "" if self._state.waiting.is_ours(facts.scheduler) else facts.scheduler
             name = f"{pod.namespace}/{pod.name}"
             waiting = WaitingFacts(name, tuple(pod.request.counts), facts.created, facts.gates, scheduler)
-        return PodFacts(pod.movable, pod.priority, pod.service, pod.constraints, pod.terminating, waiting)
+        constraints = movability.successor_constraints(pod, pinned=self._state.queue_feed.pins)
+        movable = not movability.why_not(self._state, pod)
+        return PodFacts(movable, pod.priority, pod.service, constraints, pod.terminating, waiting)
 
     async def catalogues(self) -> dict[str, Catalogue]:
         """The GPU models that the cluster has, by name."""

@@ -34,9 +34,9 @@ def _health_routes(app: FastAPI, context: Context) -> None:
 
     @app.get("/readyz", tags=["health"], operation_id="readyz", responses=documentation.answers(None, 503))
     async def readyz() -> HealthModel:
-        """Ready: all caches are synced, so decisions are safe."""
+        """Ready: all caches are synced. `standby`: this replica answers, and another one decides."""
         context.need_cluster()
-        return HealthModel(status="ok")
+        return HealthModel(status="standby" if context.stands_by() else "ok")
 
     metrics_text = {200: {"content": {"text/plain": {"schema": {"type": "string"}, "example": "migsched_nodes 2.0\n"}}}}
 

@@ -18,6 +18,7 @@ class Context:
 
     `refresh` brings the gauges up to date. `simulate` is the task behind POST /api/v1/simulate, which is not served
     without one. `max_body` is in bytes. `unreadable` are the cluster's objects that could not be decoded.
+    `stands_by` says whether another replica decides.
     `get_pod` reads a pod, by namespace and name, from the API server, and raises ClusterErrors; without it only MIG
     pods are known.
     """
@@ -31,6 +32,7 @@ class Context:
     simulate: ServedTask | None
     max_body: int
     unreadable: Callable[[], Iterable[UnreadableObject]] = tuple
+    stands_by: Callable[[], bool] = lambda: False
     get_pod: Callable[[str, str], Awaitable[Pod]] | None = None
 
     def need_cluster(self) -> None:

@@ -23,7 +23,9 @@ Document = dict[str, Any]
 
 _WHAT = {
     400: "the request cannot be used: the field, the value and the fix",
-    403: "asked under a name that is not the API's, or for a web page of another site",
+    401: "no bearer token that the cluster knows, where the API is locked (api_access: tokens)",
+    403: "the caller has not the right, where the API is locked; or asked under a name that is not the API's, or for a "
+    "web page of another site",
     404: "there is no such thing",
     408: "the body did not come in time",
     413: "the body is too large, or the answer takes more memory than the planner may have",
@@ -34,7 +36,7 @@ _WHAT = {
     "service is stopping",
     504: "no answer within the planner's deadline",
 }
-_GUARD = (403, 503)  # what any call may get but a probe, and one with a document
+_GUARD = (401, 403, 503)  # what any call may get but a probe, and one with a document
 _GUARD_OF_DOCUMENTS = (408, 413, 415)
 _PROBES = ("livez", "readyz")
 PLANNER = (400, 413, 500, 502, 503, 504)  # what any question to the planner may get

@@ -82,6 +82,7 @@ class ExplanationModel(_Answer):
     since: str = Field(description="when it was created, while it has no node", examples=["2026-01-31T12:00:00Z"])
     gates: list[str] = Field(description="its scheduling gates, the first few", examples=[["kueue.x-k8s.io/admission"]])
     gates_left_out: int = Field(description="how many more gates it has")
+    queue_position: int | None = Field(description="pods before it in migsched's queue; null if it has no turn there")
     nominated_node: str = Field(description="where kube-scheduler nominated it, or empty")
     kube_scheduler: str = Field(description="what kube-scheduler said last of it, shortened")
     ends: str = Field(description="when its deletion or its deadline ends it, or empty")
@@ -102,6 +103,7 @@ class PendingPodModel(_Answer):
     code: ExplanationCode
     reason: str
     since: str
+    queue_position: int | None = Field(description="pods before it in migsched's queue; null if it has no turn there")
     priority: int
     service: str
     scheduler: str

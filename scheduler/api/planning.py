@@ -19,6 +19,7 @@ from scheduler import body
 from scheduler.api.context import Context
 from scheduler.api.documentation import JSON, PLANNER, YAML, answers
 from scheduler.api.documentation import body as documented
+from scheduler.lock import caller
 from scheduler.planner import tasks
 from scheduler.planner.port import PlannerJob, ServedTask, Task
 
@@ -136,8 +137,7 @@ class PlannerRoutes:
             snapshot = await context.snapshots.text() if cluster else None
             return replace(job, snapshot=snapshot, catalogues=known)
 
-        client = request.client.host if request.client else ""
-        answer = await _while_connected(request, context.planner.submit(task, complete, client))
+        answer = await _while_connected(request, context.planner.submit(task, complete, caller.of(request.scope)))
         return Response(answer, media_type=JSON)
 
 

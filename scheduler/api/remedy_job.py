@@ -13,12 +13,13 @@ from scheduler.explain.codes import ExplanationCode
 from scheduler.planner.port import PlannerJob
 
 MAX_ENDING = 10_000  # pods that end, the first
+_FOR_ROOM = frozenset({ExplanationCode.NOMINATED, ExplanationCode.QUEUED})  # what a pod may wait for beside
 
 
 async def of(state: ClusterCache, pod: KnownPod, moves: int, time_limit_s: float) -> PlannerJob:
     """The job for a pod that waits. Raises HTTPException (400) for one that does not wait for room."""
     stands = standing.of(state, pod)
-    if not pod.request or (stands is not None and stands.code is not ExplanationCode.NOMINATED):
+    if not pod.request or (stands is not None and stands.code not in _FOR_ROOM):
         why = stands.reason if stands is not None else "it asks for no slices"
         raise HTTPException(400, f"pod: '{pod.namespace}/{pod.name}': it does not wait for room: {why}")
     document = await _document(state, pod, pod.request, moves)

@@ -2,7 +2,7 @@
 
 A pod whose labels are not known is taken to be covered by every budget of its namespace.
 
-Asked by `snapshots` (the pods of each budget) and `preemptor` (which victims violate one).
+Asked by `snapshots` (the pods of each budget) and by preemption (which victims violate one).
 """
 
 from collections.abc import Sequence
@@ -44,14 +44,19 @@ class Allowance:
         """Take a pod away, and whether some budget that covers it did not allow that any more."""
         violated = False
         for budget, left in self._left:
-            if (
-                budget.metadata.namespace == pod.namespace
-                and (pod.labels is None or budget.selects(pod.labels.mapping()))
-                and pod.name not in (budget.status.disrupted_pods or ())
-            ):
+            if _covers(budget, pod) and pod.name not in (budget.status.disrupted_pods or ()):
                 left[0] -= 1
                 violated = violated or left[0] < 0
         return violated
+
+
+def covering(budgets: Sequence[PodDisruptionBudget], pod: Labelled) -> int:
+    """How many budgets cover a pod. Kubernetes evicts none that more than one covers."""
+    return sum(_covers(budget, pod) for budget in budgets)
+
+
+def _covers(budget: PodDisruptionBudget, pod: Labelled) -> bool:
+    return budget.metadata.namespace == pod.namespace and (pod.labels is None or budget.selects(pod.labels.mapping()))
 
 
 class Groups:

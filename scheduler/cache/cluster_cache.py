@@ -26,7 +26,7 @@ from allocator.queueing.pod_queue import PodQueue
 from allocator.request import Request
 from kubeclient.changes import Change, ChangeType, Listing
 from kubeclient.objects import Node, Pod
-from scheduler.cache import eviction_facts, node_facts, pod_constraints, pods, scheduling_facts
+from scheduler.cache import eviction_facts, known_pod, node_facts, pod_constraints, pods, scheduling_facts
 from scheduler.cache.catalogue_compiler import CatalogueCompiler
 from scheduler.cache.departures import Departures
 from scheduler.cache.known_pod import MAX_PROBLEM, KnownPod, read
@@ -62,7 +62,7 @@ class ClusterCache:
         self.used = UsedAmounts()
         self.waiting = WaitingPods()
         self.nominated = NominatedPods()
-        self.queue = PodQueue()
+        self.queue = PodQueue(self.used.placed)
         self.queue_feed = QueueFeed(self.queue, self.inventory)
         self.queueing = False  # whether this service places queued pods
         self.facts_generation = 0  # one more each time a node is new, gone, or another as far as pods may run on it
@@ -222,6 +222,7 @@ class ClusterCache:
             self.used.see(pod)
             return
         if pod.is_over:
+            self.queue_feed.over(pod)
             self._pod_gone(meta.uid, pod.spec.node_name)
             return
         self._unseen.pop(meta.uid, None)
@@ -259,10 +260,11 @@ class ClusterCache:
             request=known.request and pods.wished(known.request, wish),
             note=wish.problem,
             labels=pods.labels_of(pod),
-            movable=pods.is_movable(pod),
+            **known_pod.marks_of(pod),
             eviction=eviction_facts.of(pod),
             scheduling=scheduling_facts.of(pod),
             constraints=pod_constraints.of(pod),
+            placed_as=known_pod.placed_as(pod),
         )
         if now != known:
             self.pods[known.uid] = now

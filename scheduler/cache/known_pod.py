@@ -1,12 +1,15 @@
 """KnownPod: what the cache keeps of a pod that asks for slices, bounded, whatever its author wrote."""
 
 from dataclasses import dataclass
+from datetime import datetime
+from typing import TypedDict
 
 from allocator import errors
 from allocator.eligibility.constraints import PodConstraints
+from allocator.eligibility.placed_pods import PlacedPod
 from allocator.request import Request
 from kubeclient.objects import Pod
-from scheduler.cache import eviction_facts, pod_constraints, pods, scheduling_facts
+from scheduler.cache import eviction_facts, placed_pod, pod_constraints, pods, scheduling_facts
 from scheduler.cache.eviction_facts import EvictionFacts
 from scheduler.cache.pod_labels import NONE, PodLabels
 from scheduler.cache.scheduling_facts import SchedulingFacts
@@ -21,7 +24,9 @@ class KnownPod:
     `service` is what owns it; see `pods.service_of`. `labels` are None where they are not known; see `pods.labels_of`.
     `not_adopted` says why the placement that it was bound with could not be taken over when it was last seen.
     `constraints` say on which nodes it may run; None until the watch has shown it. `note` says what of its
-    annotations is not understood.
+    annotations is not understood. `placed_as` is what other pods have to know of it; None of one that has a node.
+    `movable` and `stays` are what its annotation says, `not_before` until when it is to be left alone; whether it may
+    be moved is the answer of `movability`.
     """
 
     uid: str
@@ -37,8 +42,11 @@ class KnownPod:
     eviction: EvictionFacts = eviction_facts.NOTHING
     scheduling: SchedulingFacts = scheduling_facts.NOTHING
     constraints: PodConstraints | None = None
+    placed_as: PlacedPod | None = None
     not_adopted: str = ""
     note: str = ""
+    stays: bool = False
+    not_before: datetime | None = None
 
     @property
     def gated(self) -> bool:
@@ -49,6 +57,11 @@ class KnownPod:
     def terminating(self) -> bool:
         """Whether it has been deleted and is not gone yet."""
         return self.scheduling.terminating
+
+
+def placed_as(pod: Pod) -> PlacedPod | None:
+    """What other pods have to know of a pod that has no node."""
+    return None if pod.spec.node_name else placed_pod.of(pod)
 
 
 def read(pod: Pod) -> KnownPod:
@@ -65,7 +78,6 @@ def read(pod: Pod) -> KnownPod:
         name=meta.name,
         node=pod.spec.node_name,
         priority=pod.spec.priority or 0,
-        movable=pods.is_movable(pod),
         request=request,
         problem=problem,
         service=pods.service_of(pod),
@@ -73,5 +85,20 @@ def read(pod: Pod) -> KnownPod:
         eviction=eviction_facts.of(pod),
         scheduling=scheduling_facts.of(pod),
         constraints=pod_constraints.of(pod),
+        placed_as=placed_as(pod),
         note=pods.slices_wish(pod).problem,
+        **marks_of(pod),
     )
+
+
+class MoveMarks(TypedDict):
+    """What a pod's annotations say of moving it; see KnownPod."""
+
+    movable: bool
+    stays: bool
+    not_before: datetime | None
+
+
+def marks_of(pod: Pod) -> MoveMarks:
+    """What they say now: they may change."""
+    return MoveMarks(movable=pods.is_movable(pod), stays=pods.stays(pod), not_before=pods.not_before(pod))

@@ -5,11 +5,15 @@
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 
+import msgspec
+
 from allocator.eligibility import amounts, document
 from allocator.eligibility.amounts import Amounts, ContainerQuantities
 from allocator.eligibility.constraints import PodConstraints
+from allocator.eligibility.peer_document import PodIdentity
 from allocator.mig.profile import is_mig_resource
 from kubeclient.objects import Pod
+from scheduler.cache import placed_pod
 from scheduler.cache.watched_pod import NOTHING, WatchedContainer, WatchedPod
 
 MAX_TEXT = 8_192  # bytes of a pod's scheduling constraints that are read; most have 500
@@ -39,8 +43,12 @@ def of(pod: Pod) -> PodConstraints | None:
     too_large = spec.left_out or sum(len(text) for _, text in kept) > MAX_TEXT
     if too_large or len(containers) + len(init) > _MAX_CONTAINERS:
         return document.unreadable_pod("too large to be read")
-    host_ports = any(b'"hostPort"' in bytes(container.ports) for container in (*containers, *init))
-    return _constraints(kept, _asked(containers), _asked(init), host_ports)
+    ports = placed_pod.port_texts(pod)
+    if sum(map(len, ports)) > MAX_TEXT:
+        return document.unreadable_pod("too large to be read")
+    beside_others = b'"podA' in bytes(spec.affinity) or spec.topology_spread_constraints is not NOTHING
+    identity = placed_pod.identity_of(pod) if beside_others else document.NOBODY
+    return _constraints(kept, _asked(containers), _asked(init), ports, identity)
 
 
 def requests_of(pod: Pod) -> Amounts | None:
@@ -96,13 +104,18 @@ def _constraints(
     parts: tuple[tuple[str, bytes], ...],
     containers: tuple[_Asked, ...],
     init: tuple[_Asked, ...],
-    host_ports: bool,
+    ports: tuple[bytes, ...],
+    identity: PodIdentity,
 ) -> PodConstraints:
     part = document.pod_part(dict(parts))
+    try:
+        taken = document.host_ports(ports)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+        part = None
     if part is None:
         return document.unreadable_pod("which cannot be read")
     main, before = (_quantities(asked) for asked in (containers, init))
-    return document.pod(part, main, before, host_ports=host_ports)
+    return document.pod(part, main, before, host_ports=taken, identity=identity)
 
 
 def _quantities(of_containers: Iterable[_Asked]) -> list[ContainerQuantities]:

@@ -36,6 +36,7 @@ class _Annotations(msgspec.Struct, frozen=True):
 
     placement: str | None = msgspec.field(default=None, name=contract.PLACEMENT_ANNOTATION)
     movable: str | None = msgspec.field(default=None, name=contract.MOVABLE_ANNOTATION)
+    not_before: str | None = msgspec.field(default=None, name=contract.NOT_BEFORE_ANNOTATION)
     slices: str | None = msgspec.field(default=None, name=contract.SLICES_ANNOTATION)
     mirror: str | None = msgspec.field(default=None, name=MIRROR_ANNOTATION)
 
@@ -62,6 +63,7 @@ class _Spec(msgspec.Struct, frozen=True, rename="camel"):
     active_deadline_seconds: int | None = None
     resources: msgspec.Raw = NOTHING
     overhead: msgspec.Raw = NOTHING
+    preemption_policy: str = ""
 
 
 class _Status(msgspec.Struct, frozen=True, rename="camel"):
@@ -116,6 +118,7 @@ def _large(pod: _Pod) -> Pod:
     annotations = {
         contract.PLACEMENT_ANNOTATION: ours.placement,
         contract.MOVABLE_ANNOTATION: ours.movable,
+        contract.NOT_BEFORE_ANNOTATION: ours.not_before,
         contract.SLICES_ANNOTATION: ours.slices,
         MIRROR_ANNOTATION: ours.mirror,
     }
@@ -145,6 +148,7 @@ def _large(pod: _Pod) -> Pod:
             left_out=True,
             resources=spec.resources if _is_small(spec.resources) else NOTHING,
             overhead=spec.overhead if _is_small(spec.overhead) else NOTHING,
+            preemption_policy=spec.preemption_policy,
             measured=measured,
             measured_init=_measured(spec.init_containers) or (),
         ),

@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from weakref import WeakValueDictionary
 
+from allocator.eligibility import pod_selector
+
 MAX_LABELS = 64
 MAX_CHARACTERS = 4_096
-
-_END = "\0"  # neither a key nor a value can have it
 
 
 @dataclass(frozen=True, slots=True, weakref_slot=True)
@@ -22,8 +22,7 @@ class PodLabels:
 
     def mapping(self) -> Mapping[str, str]:
         """Values by key."""
-        parts = self.text.split(_END)
-        return dict(zip(parts[::2], parts[1::2], strict=False))
+        return pod_selector.unpacked(self.text) or {}
 
 
 def of(labels: Mapping[str, str] | None) -> PodLabels | None:
@@ -32,7 +31,7 @@ def of(labels: Mapping[str, str] | None) -> PodLabels | None:
         return NONE
     if len(labels) > MAX_LABELS:
         return None
-    text = _END.join(part for label in labels.items() for part in label)
+    text = pod_selector.packed(labels)
     if len(text) > MAX_CHARACTERS:
         return None
     kept = _in_use.get(text)

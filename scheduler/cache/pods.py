@@ -1,11 +1,13 @@
 """From a pod object to the core's words: what it asks, what it was promised, whose it is."""
 
+from collections.abc import Mapping
 from dataclasses import replace
+from datetime import UTC, datetime
 from functools import lru_cache
 
 from allocator import request
-from allocator.claims import contract, slices_annotation
-from allocator.claims.contract import Promise
+from allocator.claims import contract, placement_annotation, slices_annotation
+from allocator.claims.placement_annotation import Promise
 from allocator.claims.slices_annotation import SlicesWish
 from allocator.queueing.queued_pod import GATE
 from allocator.request import Request
@@ -17,6 +19,8 @@ from scheduler.cache.pod_labels import PodLabels
 
 _CONTAINERS, _CHARACTERS = 16, 512  # containers, their resources and characters of requests that are kept
 _NAME = 2 * 253  # characters of an owner's kind and name; no object's has more
+_TIME = 64  # characters of a point in time that are read
+_NEVER = datetime.max.replace(tzinfo=UTC)
 _TEMPLATE_HASH = "pod-template-hash"  # the label that a Deployment gives to a ReplicaSet's pods; the name ends in it
 
 
@@ -63,14 +67,39 @@ def _request(main: tuple[request.ContainerRequest, ...], init: tuple[request.Con
 
 
 def promises_of(pod: Pod) -> tuple[Promise, ...]:
-    """The pod's placement annotation, or nothing if it has none. Raises ContractError if it cannot be read."""
+    """What the pod's placement annotation promises it on its node, or nothing if it has none. Raises ContractError if
+    it cannot be read.
+    """
     text = (pod.metadata.annotations or {}).get(contract.PLACEMENT_ANNOTATION)
-    return () if text is None else contract.decode_placement(text)
+    return () if text is None else placement_annotation.decode(text, pod.spec.node_name)
+
+
+def spares_of(pod: Pod) -> Mapping[str, tuple[Promise, ...]]:
+    """What it is promised on other nodes, by node, until it is bound. Raises ContractError if it cannot be read."""
+    text = (pod.metadata.annotations or {}).get(contract.PLACEMENT_ANNOTATION)
+    return {} if text is None else placement_annotation.decode_spares(text)
 
 
 def is_movable(pod: Pod) -> bool:
     """Whether the pod's owner allows it to be restarted elsewhere."""
     return (pod.metadata.annotations or {}).get(contract.MOVABLE_ANNOTATION) == "true"
+
+
+def stays(pod: Pod) -> bool:
+    """Whether its owner forbids to restart it elsewhere, whatever its namespace's pods are."""
+    return (pod.metadata.annotations or {}).get(contract.MOVABLE_ANNOTATION) == "false"
+
+
+def not_before(pod: Pod) -> datetime | None:
+    """Until when a pod is to be left alone; for ever where that cannot be read."""
+    text = (pod.metadata.annotations or {}).get(contract.NOT_BEFORE_ANNOTATION)
+    if text is None:
+        return None
+    try:
+        at = datetime.fromisoformat(text[:_TIME])
+    except ValueError:
+        return _NEVER
+    return at.replace(tzinfo=at.tzinfo or UTC)
 
 
 def service_of(pod: Pod) -> str:

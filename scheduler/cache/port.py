@@ -13,10 +13,15 @@ from typing import Protocol
 import msgspec
 
 from allocator.eligibility.constraints import VolumeTopology
+from allocator.queueing.gang import Gang, GangPart
 from kubeclient.changes import Change, Listing
+from kubeclient.events import PodEvent
 from kubeclient.objects import Meta, Node, Pod
 from scheduler.cache.disruption_budget import PodDisruptionBudget
+from scheduler.cache.lease import Lease
 from scheduler.cache.watched_pod import WatchedPod
+
+COMPONENT = "migsched-queue"  # the source of this service's Events; kube-scheduler's own are of its schedulerName
 
 
 class MigNode(msgspec.Struct, frozen=True):
@@ -33,7 +38,15 @@ class WatchedNode(Node, frozen=True):
     status: msgspec.Raw = msgspec.Raw(b"null")
 
 
-Object = Pod | Node | MigNode
+class Repack(msgspec.Struct, frozen=True):
+    """A Repack; spec and status stay raw until `allocator.moves.document` reads them."""
+
+    metadata: Meta
+    spec: msgspec.Raw = msgspec.Raw(b"{}")
+    status: msgspec.Raw = msgspec.Raw(b"{}")
+
+
+Object = Pod | Node | MigNode | Repack
 
 
 class WatchedKind(enum.Enum):
@@ -42,12 +55,14 @@ class WatchedKind(enum.Enum):
     POD = "pods"
     NODE = "nodes"
     MIG_NODE = "mignodes"
+    REPACK = "repacks"  # only where moves are made
 
 
-TYPES: Mapping[WatchedKind, type[Pod] | type[Node] | type[MigNode]] = {
+TYPES: Mapping[WatchedKind, type[Pod] | type[Node] | type[MigNode] | type[Repack]] = {
     WatchedKind.POD: WatchedPod,
     WatchedKind.NODE: WatchedNode,
     WatchedKind.MIG_NODE: MigNode,
+    WatchedKind.REPACK: Repack,
 }
 
 
@@ -76,6 +91,17 @@ class Release:
     gate: str
     affinity: bytes | None
     annotations: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class GatedPodMessage:
+    """Why a gated pod waits, for its condition PodScheduled; `uid` and `version` are preconditions."""
+
+    namespace: str
+    name: str
+    uid: str
+    version: str
+    message: str
 
 
 class Cluster(Protocol):
@@ -107,14 +133,61 @@ class Cluster(Protocol):
         ConflictError if the pod is another by now, or not as it was at that version.
         """
 
-    async def volume_of_claim(self, namespace: str, claim: str) -> VolumeTopology | None:
-        """Where the volume can be used that a PersistentVolumeClaim is bound to; None if it is bound to none yet."""
+    async def nominate(self, release: Release, node: str) -> str:
+        """Name a node in the status of a pod that is to be released there; the version that the pod has then.
+
+        The preconditions are those of the release. ConflictError as for it.
+        """
+
+    async def volume_of_claim(self, namespace: str, claim: str) -> VolumeTopology:
+        """Where a pod that uses a PersistentVolumeClaim may run: where its volume is, or can be made. Of one that is
+        missing or not bound in time, `problem` says so.
+        """
+
+    async def gang_parts(self, gang: Gang) -> Sequence[GangPart]:
+        """How many pods of a gang have to start together, as its PodGroup or PodGang says. NotFoundError where there is
+        none, or the cluster does not serve its kind.
+        """
 
     async def delete_pod(self, namespace: str, name: str, uid: str) -> None:
         """Delete a pod that never ran. ConflictError if another has its name by now."""
 
+    async def evict(self, namespace: str, name: str, uid: str) -> None:
+        """Have a pod deleted, if the PodDisruptionBudgets allow it (policy/v1 Eviction).
+
+        TooManyRequestsError if its budget allows none now, and it may be tried again; ConflictError if another has its
+        name by now; RefusedError if the service may not, UnreachableError also where two budgets cover it.
+        """
+
+    async def record_event(self, event: PodEvent) -> None:
+        """Create an Event about a pod, as this service."""
+
+    async def set_pod_condition(self, said: GatedPodMessage) -> None:
+        """Write the message of a gated pod's condition PodScheduled, and nothing else.
+
+        ConflictError if the pod is another by now, or not as it was at that version.
+        """
+
     async def annotate_node(self, node: str, key: str, value: str) -> None:
         """Set one annotation of one node."""
+
+    async def create_repack(self, name: str, spec: bytes) -> None:
+        """Make a Repack with a spec (JSON). ConflictError if there is one of that name."""
+
+    async def delete_repack(self, name: str, uid: str) -> None:
+        """Delete a Repack. ConflictError if another has its name by now."""
+
+    async def write_repack_status(self, name: str, uid: str, status: bytes) -> None:
+        """Write a Repack's status (JSON), whole. ConflictError if it is another by now."""
+
+    async def get_lease(self, namespace: str, name: str) -> Lease:
+        """One lease, from the API server itself."""
+
+    async def create_lease(self, lease: Lease) -> Lease:
+        """Make a lease; as it is then. ConflictError if there is one of that name."""
+
+    async def write_lease(self, lease: Lease) -> Lease:
+        """Write all of a lease's spec; as it is then. ConflictError if it is another by now, or at another version."""
 
     async def close(self) -> None:
         """Give back connections."""

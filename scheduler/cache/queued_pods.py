@@ -1,25 +1,20 @@
 """From a watched pod to what the queue keeps of it. Asked by `queue_feed`."""
 
-from allocator.claims import contract
-from allocator.claims.contract import Promise
+from collections.abc import Collection, Mapping
+
+from allocator import errors
+from allocator.claims.placement_annotation import Promise
 from allocator.eligibility.constraints import PodConstraints
 from allocator.eligibility.node_selector import NAME_FIELD
-from allocator.queueing.queued_pod import (
-    GANG_ANNOTATION,
-    GANG_SIZE_ANNOTATION,
-    GATE,
-    MAX_GANG,
-    Gang,
-    PodController,
-    QueuedPod,
-)
+from allocator.queueing.queued_pod import GATE, PodController, QueuedPod
 from allocator.request import Request
 from kubeclient.objects import Pod
-from scheduler.cache import pod_constraints, pods, scheduling_facts, volumes
-from scheduler.cache.known_pod import MAX_PROBLEM, KnownPod
+from scheduler.cache import gang_sources, placed_pod, pod_constraints, pods, scheduling_facts, volumes
+from scheduler.cache.known_pod import KnownPod
 from scheduler.cache.watched_pod import NOTHING, WatchedPod
 
 _NAME = 253  # characters of a name in Kubernetes
+_NEVER = "Never"  # the preemptionPolicy of a pod for which nobody is to be evicted
 _UNREADABLE = PodConstraints(unjudged=("its scheduling constraints",))
 
 
@@ -28,15 +23,10 @@ def is_gated_by_us(known: KnownPod) -> bool:
     return known.scheduling.gate_count == 1 and known.scheduling.gates == (GATE,)
 
 
-def is_of_gang(pod: Pod) -> bool:
-    """Whether a pod names a gang, readable or not."""
-    return GANG_ANNOTATION in (pod.metadata.annotations or {})
-
-
 def of(pod: Pod, known: KnownPod) -> QueuedPod:
     """What the queue keeps of a pod; where it cannot be placed, `problem` says why."""
     meta = pod.metadata
-    gang, problem = _gang(pod)
+    gang, problem = gang_sources.of(pod)
     affinity = _affinity(pod)
     if known.request is None:
         problem = known.problem
@@ -52,31 +42,54 @@ def of(pod: Pod, known: KnownPod) -> QueuedPod:
         request=known.request or Request(),
         constraints=known.constraints or _UNREADABLE,
         affinity=affinity or b"",
+        placed_as=known.placed_as or placed_pod.of(pod),
         owner=_owner(pod),
         gang=gang,
+        part=gang_sources.part_of(pod, gang),
         claims=volumes.claims_of(pod),
+        preempts=not isinstance(pod, WatchedPod) or pod.spec.preemption_policy != _NEVER,
         problem=problem,
         refusal=_refusal(pod),
     )
 
 
-def promised(pod: Pod, known: KnownPod) -> tuple[str, tuple[Promise, ...]] | None:
-    """The node that a pod without gates is pinned to, and what it is promised there; None if we did not release it.
+def promised(pod: Pod, known: KnownPod) -> tuple[Promise, ...]:
+    """What a pod without gates is promised, readable or not nothing.
 
     Text from anybody: the promises still have to be believed (`Inventory.restore`).
     """
-    if known.request is None or contract.PLACEMENT_ANNOTATION not in (pod.metadata.annotations or {}):
-        return None
-    terms = (known.constraints or _UNREADABLE).node_affinity or ()
+    if known.request is None:
+        return ()
+    try:
+        return pods.promises_of(pod)
+    except errors.ContractError:
+        return ()
+
+
+def spares(pod: Pod) -> Mapping[str, tuple[Promise, ...]]:
+    """What a pod without gates is promised on nodes beside the first one, by node; readable or not nothing."""
+    try:
+        return pods.spares_of(pod)
+    except errors.ContractError:
+        return {}
+
+
+def pinned_to(constraints: PodConstraints | None, besides: Collection[str] = ()) -> str:
+    """The one node that required node affinity leaves to a pod, some aside; empty if there is none."""
+    nodes = named_nodes(constraints).difference(besides)
+    return "" if len(nodes) != 1 else nodes.pop()
+
+
+def named_nodes(constraints: PodConstraints | None) -> set[str]:
+    """The nodes that required node affinity leaves to a pod; none where a term of it leaves others too."""
+    terms = (constraints or _UNREADABLE).node_affinity or ()
     nodes = {
         requirement.values[0]
         for term in terms
         for requirement in term.fields
         if requirement.key == NAME_FIELD and requirement.operator == "In" and len(requirement.values) == 1
     }
-    if len(nodes) != 1 or any(not term.fields for term in terms):
-        return None
-    return nodes.pop(), pods.promises_of(pod)
+    return set() if any(not term.fields for term in terms) else nodes
 
 
 def _affinity(pod: Pod) -> bytes | None:
@@ -93,22 +106,6 @@ def _owner(pod: Pod) -> PodController | None:
     if owner is None or len(owner.kind) > _NAME or len(owner.name) > _NAME:
         return None
     return PodController(pod.metadata.namespace, owner.kind, owner.name)
-
-
-def _gang(pod: Pod) -> tuple[Gang | None, str]:
-    """The gang that a pod belongs to by its annotations, or why these cannot be read."""
-    annotations = pod.metadata.annotations or {}
-    name, size = annotations.get(GANG_ANNOTATION), annotations.get(GANG_SIZE_ANNOTATION)
-    if name is None:
-        return None, ""
-    shown = scheduling_facts.shown(name, _NAME)
-    if not name or shown != name:
-        return None, f"annotation {GANG_ANNOTATION} is not a valid name: {shown[:MAX_PROBLEM]}"
-    if size is None or not (size.isascii() and size.isdecimal() and len(size) <= len(str(MAX_GANG))):
-        return None, f"annotation {GANG_SIZE_ANNOTATION} must be the number of the gang's pods, 1 to {MAX_GANG}"
-    if not 1 <= int(size) <= MAX_GANG:
-        return None, f"annotation {GANG_SIZE_ANNOTATION} must be 1 to {MAX_GANG}"
-    return Gang(pod.metadata.namespace, name, int(size)), ""
 
 
 def _refusal(pod: Pod) -> str:

@@ -1,5 +1,6 @@
 """Keeps the cache equal to one kind of the cluster's objects. One reflector per kind runs as a task of the service."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Protocol
 
@@ -42,7 +43,7 @@ class Reflector:
         backoff_s: float = list_watch.BACKOFF_S,
     ) -> None:
         self._cluster = cluster
-        self._kind = kind
+        self.kind = kind
         self._sink = sink
         self._metrics = metrics
         self._following = ListWatch(
@@ -54,30 +55,58 @@ class Reflector:
         )
         self.synced = self._following.synced
         self.unreadable = self._following.unreadable
+        self._wanted = asyncio.Event()  # a list is to be asked for, whatever the watch says
+        self._wanting: list[asyncio.Future[None]] = []  # who wants one
+        self._served: list[asyncio.Future[None]] = []  # by the list that is being made
 
     async def run(self) -> None:
         """Until cancelled."""
-        await self._following.run()
+        while True:
+            following = asyncio.create_task(self._following.run(), name=f"follow {self.kind.value}")
+            wanted = asyncio.create_task(self._wanted.wait())
+            try:
+                await asyncio.wait((following, wanted), return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                following.cancel()
+                wanted.cancel()
+                (end, _) = await asyncio.gather(following, wanted, return_exceptions=True)
+            if isinstance(end, Exception):
+                raise end
+            self._wanted.clear()
+            self._served += self._wanting
+            self._wanting = []
+            self._following.start_over()
+
+    async def relist(self) -> None:
+        """List once more, beside `run`: what is known afterwards is no older than this call."""
+        done = asyncio.get_running_loop().create_future()
+        self._wanting.append(done)
+        self._wanted.set()
+        await done
 
     async def list(self) -> Listing[Object]:
         """See Collection."""
-        self._sink.expect(self._kind)
-        return await self._cluster.list(self._kind)
+        self._sink.expect(self.kind)
+        return await self._cluster.list(self.kind)
 
     def watch(self, resource_version: str) -> AsyncIterator[Change[Object]]:
         """See Collection."""
-        return self._cluster.watch(self._kind, resource_version)
+        return self._cluster.watch(self.kind, resource_version)
 
     async def replace(self, listing: Listing[Object]) -> None:
         """See Collection."""
         await fail_points.pass_by("reflector.list")
-        await self._sink.replace(self._kind, listing)
+        await self._sink.replace(self.kind, listing)
+        for done in self._served:
+            if not done.done():
+                done.set_result(None)
+        self._served = []
 
     def apply(self, change: Change[Object]) -> None:
         """See Collection."""
         fail_points.reach("reflector.change")
-        self._sink.apply(self._kind, change)
+        self._sink.apply(self.kind, change)
 
     def relisting(self, cause: str) -> None:
         """See Collection."""
-        self._metrics.watch_restarts.labels(self._kind.value, cause).inc()
+        self._metrics.watch_restarts.labels(self.kind.value, cause).inc()

@@ -15,6 +15,7 @@ MAX_NAME = 320  # characters of a gate's name: 253 of its domain, a slash and 63
 MAX_MESSAGE = 600  # characters of what kube-scheduler says
 _MAX_DEADLINE_S = 10 * 365 * 24 * 3600
 _CUT = "…"
+_GATED = "SchedulingGated"  # the API server's reason, not kube-scheduler's
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +66,12 @@ def shown(text: str, most: int) -> str:
 
 
 def _said(conditions: Iterable[PodCondition]) -> str:
-    """Why kube-scheduler did not schedule the pod at its last attempt, as it says itself."""
+    """Why kube-scheduler did not schedule the pod at its last attempt, as it says itself.
+
+    Of a gated pod it says nothing: there the condition is the API server's.
+    """
     for condition in conditions:
-        if condition.type == "PodScheduled" and condition.status != "True":
+        if condition.type == "PodScheduled" and condition.status != "True" and condition.reason != _GATED:
             return condition.message or condition.reason
     return ""
 

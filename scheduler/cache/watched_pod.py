@@ -17,6 +17,12 @@ class WatchedContainer(Container, frozen=True, rename="camel"):
     ports: msgspec.Raw = NOTHING
 
 
+class SchedulingGroup(msgspec.Struct, frozen=True, rename="camel"):
+    """The PodGroup (scheduling.k8s.io) that a pod belongs to."""
+
+    pod_group_name: str | None = None
+
+
 class WatchedSpec(PodSpec, frozen=True, rename="camel"):
     """A pod's spec. `left_out` is set where the pod is too large for all its containers to be looked at; `measured` are
     then these containers with their resources alone, if those are few.
@@ -32,6 +38,8 @@ class WatchedSpec(PodSpec, frozen=True, rename="camel"):
     resource_claims: msgspec.Raw = NOTHING
     resources: msgspec.Raw = NOTHING
     overhead: msgspec.Raw = NOTHING
+    preemption_policy: str = ""
+    scheduling_group: SchedulingGroup | None = None
     left_out: bool = False
     measured: tuple[WatchedContainer, ...] | None = None
     measured_init: tuple[WatchedContainer, ...] = ()

@@ -28,6 +28,9 @@ class ExplanationCode(enum.StrEnum):
     TERMINATING = "terminating"
     GATED = "gated"
     QUEUED = "queued"
+    MAKING_ROOM = "making_room"
+    PROTECTED = "protected"
+    EVICTION_REFUSED = "eviction_refused"
     GANG_INCOMPLETE = "gang_incomplete"
     UNBINDABLE = "unbindable"
     NOMINATED = "nominated"
@@ -37,6 +40,7 @@ class ExplanationCode(enum.StrEnum):
     HAS_ROOM = "has_room"
     FULL = "full"
     FRAGMENTED = "fragmented"
+    RESERVATION = "reservation"
     TOO_COMPLEX = "too_complex"
     TOO_LARGE = "too_large"
     NOT_OFFERED = "not_offered"
@@ -45,6 +49,11 @@ class ExplanationCode(enum.StrEnum):
     NO_REPORT = "no_report"
     UNKNOWN_NODE = "unknown_node"
     INELIGIBLE = "ineligible"
+
+
+def event_reason(code: ExplanationCode) -> str:
+    """A code as the reason of an Event: `gang_incomplete` is `GangIncomplete`."""
+    return "".join(word.capitalize() for word in code.value.split("_"))
 
 
 MEANINGS = {
@@ -65,6 +74,9 @@ MEANINGS = {
     ExplanationCode.TERMINATING: "it is being deleted and has no node",
     ExplanationCode.GATED: "scheduling gates hold it; kube-scheduler does not look at it",
     ExplanationCode.QUEUED: "it is in migsched's queue, which places it next",
+    ExplanationCode.MAKING_ROOM: "it is in migsched's queue; pods end for it on a node, whose room is kept",
+    ExplanationCode.PROTECTED: "it is in migsched's queue; those in its way may not be evicted: budgets, no controller",
+    ExplanationCode.EVICTION_REFUSED: "it is in migsched's queue; the API server refused to evict a pod for it",
     ExplanationCode.GANG_INCOMPLETE: "it is in migsched's queue, and pods of its gang are missing",
     ExplanationCode.UNBINDABLE: "migsched released it to a node, and kube-scheduler refuses it there",
     ExplanationCode.NOMINATED: "kube-scheduler nominated it to a node, where pods must end first",
@@ -74,6 +86,7 @@ MEANINGS = {
     ExplanationCode.HAS_ROOM: "there is room for its slices; kube-scheduler has not bound it yet",
     ExplanationCode.FULL: "no room: fewer memory slices are free than it asks for (metric: `no_room`)",
     ExplanationCode.FRAGMENTED: "no room: enough memory slices are free, but not where they fit (metric: `no_room`)",
+    ExplanationCode.RESERVATION: "there is room, and it is kept for a pod that has waited longer",
     ExplanationCode.TOO_COMPLEX: "it mixes too many slices to be placed exactly",
     ExplanationCode.TOO_LARGE: "it asks for more than all GPUs could hold empty",
     ExplanationCode.NOT_OFFERED: "no GPU offers one of its profiles: the wrong model",

@@ -8,6 +8,7 @@ from collections.abc import Callable, Hashable
 from allocator.eligibility import verdict
 from allocator.eligibility.verdict import Verdict
 from scheduler.cache.cluster_cache import ClusterCache
+from scheduler.cache.cluster_neighbours import ClusterNeighbours
 from scheduler.cache.known_pod import KnownPod
 
 # What is not judged of a pod that only a call has shown yet.
@@ -16,7 +17,7 @@ NOT_LOOKED_AT = (
     "nodeSelector and node affinity",
     "CPU, memory and other resources",
     "volumes",
-    "inter-pod affinity and topology spread",
+    "inter-pod affinity, topology spread and host ports",
 )
 
 
@@ -28,9 +29,16 @@ def judge_of(state: ClusterCache, pod: KnownPod) -> Judge | None:
     constraints = pod.constraints
     if constraints is None:
         return None
-    return lambda node: verdict.judge(constraints, state.nodes.get(node), state.used.of(node))
+    volumes = state.queue.volumes.get(pod.uid)
+    if volumes is not None:
+        constraints = constraints.with_volumes(volumes)
+    others = None
+    if pod.placed_as is not None and state.used.complete:
+        neighbours = ClusterNeighbours(state)
+        others = neighbours.of(constraints, pod.placed_as, will_be_pinned=pod.uid in state.queue)
+    return lambda node: verdict.judge(constraints, state.nodes.get(node), state.used.of(node), others)
 
 
 def alike(pod: KnownPod) -> Hashable:
     """Pods with equal keys may run on the same nodes."""
-    return pod.constraints
+    return pod.constraints, pod.placed_as if pod.constraints and pod.constraints.beside_others else None

@@ -9,11 +9,19 @@ from allocator.request import Request
 from scheduler.cache.cluster_cache import ClusterCache
 from scheduler.cache.known_pod import KnownPod
 from scheduler.cooperative import paced
-from scheduler.explain import eligible, node_counts, standing
+from scheduler.explain import eligible, kept_room, node_counts, queue_standing, standing
 from scheduler.explain.codes import ExplanationCode
 from scheduler.explain.node_counts import NodeCounts
 
 _NO_ROOM = (ExplanationCode.FULL, ExplanationCode.FRAGMENTED)
+
+_ASKS_NODES = (
+    ExplanationCode.NOMINATED,
+    ExplanationCode.QUEUED,
+    ExplanationCode.MAKING_ROOM,
+    ExplanationCode.PROTECTED,
+    ExplanationCode.EVICTION_REFUSED,
+)
 
 
 def explain(state: ClusterCache, pod: KnownPod) -> dict[str, Any]:
@@ -21,7 +29,8 @@ def explain(state: ClusterCache, pod: KnownPod) -> dict[str, Any]:
     answer, pending = begin(state, pod)
     if pending is None:
         return answer
-    return conclude(answer, pod, node_counts.count(state, pending, eligible.judge_of(state, pod)))
+    counts = node_counts.count(state, pending, eligible.judge_of(state, pod))
+    return with_position(conclude(answer, pod, kept_room.applied(state, pod, counts)))
 
 
 async def explain_in_steps(state: ClusterCache, pod: KnownPod) -> dict[str, Any]:
@@ -29,18 +38,24 @@ async def explain_in_steps(state: ClusterCache, pod: KnownPod) -> dict[str, Any]
     answer, pending = begin(state, pod)
     if pending is None:
         return answer
-    return conclude(answer, pod, await node_counts.count_in_steps(state, pending, eligible.judge_of(state, pod)))
+    counts = await node_counts.count_in_steps(state, pending, eligible.judge_of(state, pod))
+    return with_position(conclude(answer, pod, kept_room.applied(state, pod, counts)))
 
 
 class SharedCounts:
     """Explanations of many pods without their nodes, which are thousands for each of hundreds of pods that wait.
 
-    Pods that ask the same and may run on the same nodes are looked at together.
+    Pods that ask the same and may run on the same nodes are looked at together. Their reasons are the same text: where
+    each of them stands in the queue is in `queue_position` alone.
     """
 
     def __init__(self, state: ClusterCache) -> None:
         self._state = state
         self._counts: dict[tuple[Request, Hashable], NodeCounts] = {}
+
+    def knows(self, pod: KnownPod) -> bool:
+        """Whether a pod like this one was looked at, so that it costs next to nothing."""
+        return (pod.request, eligible.alike(pod)) in self._counts
 
     async def explain(self, pod: KnownPod) -> dict[str, Any]:
         """One pod's explanation without its nodes, in steps."""
@@ -51,7 +66,7 @@ class SharedCounts:
         if key not in self._counts:
             judge = eligible.judge_of(self._state, pod)
             self._counts[key] = await node_counts.count_in_steps(self._state, pending, judge)
-        return conclude(answer, pod, self._counts[key]) | {"nodes": {}}
+        return conclude(answer, pod, kept_room.applied(self._state, pod, self._counts[key])) | {"nodes": {}}
 
 
 async def every(state: ClusterCache) -> AsyncIterator[dict[str, Any]]:
@@ -84,6 +99,7 @@ def begin(state: ClusterCache, pod: KnownPod) -> tuple[dict[str, Any], Request |
         "since": facts.created,
         "gates": list(facts.gates),
         "gates_left_out": facts.gate_count - len(facts.gates),
+        "queue_position": queue_standing.position(state, pod.uid),
         "nominated_node": facts.nominated_node,
         "kube_scheduler": facts.message,
         "ends": facts.ends,
@@ -107,7 +123,7 @@ def begin(state: ClusterCache, pod: KnownPod) -> tuple[dict[str, Any], Request |
         packed = request is not None and request.packed
         together = "" if packed else same_gpu.sentence((hold.container, hold.gpu) for hold in claim.holds)
         answer["notes"] += [together] if together else []
-    asks_nodes = stands is None or stands.code in (ExplanationCode.NOMINATED, ExplanationCode.QUEUED)
+    asks_nodes = stands is None or stands.code in _ASKS_NODES
     return answer, request if asks_nodes else None
 
 
@@ -118,7 +134,7 @@ def conclude(answer: dict[str, Any], pod: KnownPod, counts: NodeCounts) -> dict[
         room = f"{counts.fitting} of {counts.looked_at} nodes have room"
         code, reason = (answer["code"], room) if counts.fitting else (code, reason)
         reason = f"{reason}; {answer['reason']}"
-    elif answer["code"]:  # nominated: where it waits counts more than what the nodes say
+    elif answer["code"]:  # nominated, or room is made for it: where it waits counts more than what the nodes say
         code, reason = answer["code"], f"{answer['reason']}; {reason}"
     return answer | {
         "nodes": counts.refused,
@@ -129,6 +145,13 @@ def conclude(answer: dict[str, Any], pod: KnownPod, counts: NodeCounts) -> dict[
         "ineligible": dict(counts.ineligible.most_common()),
         "not_looked_at": list(counts.not_looked_at),
     }
+
+
+def with_position(answer: dict[str, Any]) -> dict[str, Any]:
+    """An explanation with the pod's place in the queue in its reason."""
+    if answer["queue_position"] is None:
+        return answer
+    return answer | {"reason": f"{answer['reason']}, {queue_standing.before(answer['queue_position'])}"}
 
 
 def _verdict(pod: KnownPod, counts: NodeCounts) -> tuple[ExplanationCode, str]:

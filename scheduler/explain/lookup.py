@@ -60,7 +60,7 @@ def _over(pod: Pod) -> tuple[ExplanationCode, str]:
 def _not_ours(state: ClusterCache, pod: Pod) -> tuple[ExplanationCode, str]:
     containers = (*pod.spec.containers, *(pod.spec.init_containers or ()))
     scheduler = ""
-    if pod.spec.scheduler_name != SCHEDULER_NAME:
+    if not (state.queueing or pod.spec.scheduler_name == SCHEDULER_NAME):
         named_scheduler = scheduling_facts.shown(pod.spec.scheduler_name, scheduling_facts.MAX_NAME)
         scheduler = f", and schedulerName: {SCHEDULER_NAME} instead of {named_scheduler}"
     if any(_WHOLE_GPU in (c.resources.limits or c.resources.requests or {}) for c in containers if c.resources):

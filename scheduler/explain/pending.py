@@ -10,7 +10,20 @@ from scheduler.cooperative import paced
 from scheduler.explain.explanation import SharedCounts
 
 WITHIN_S = 5.0  # of making explanations; pods that ask the same take no more time than one
-_FIELDS = ("namespace", "pod", "uid", "request", "code", "reason", "since", "priority", "service", "scheduler", "gates")
+_FIELDS = (
+    "namespace",
+    "pod",
+    "uid",
+    "request",
+    "code",
+    "reason",
+    "since",
+    "queue_position",
+    "priority",
+    "service",
+    "scheduler",
+    "gates",
+)
 
 
 async def pending(

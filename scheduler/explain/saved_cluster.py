@@ -5,7 +5,7 @@ nominated where.
 """
 
 from allocator.claims.bound_pod import BoundPod
-from allocator.claims.contract import Promise
+from allocator.claims.placement_annotation import Promise
 from allocator.claims.report import GpuReport, MigMode, NodeReport, Owner, Slice, SliceState
 from allocator.claims.snapshot import GpuView, NodeView, Occupant
 from allocator.claims.snapshot_file import IDLE, PodFacts, Saved

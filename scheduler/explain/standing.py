@@ -51,11 +51,7 @@ def of(state: ClusterCache, pod: KnownPod) -> Standing | None:
     if queued is not None:
         return Standing("pending", *queue_standing.of(state, queued))
     if is_of_another_scheduler(state, pod):
-        reason = (
-            f"its schedulerName is {facts.scheduler}, and migsched is asked about pods of {SCHEDULER_NAME}; "
-            f"write schedulerName: {SCHEDULER_NAME}"
-        )
-        return Standing("pending", ExplanationCode.OTHER_SCHEDULER, reason)
+        return Standing("pending", ExplanationCode.OTHER_SCHEDULER, _of_another(state, facts.scheduler))
     if facts.terminating:
         return Standing("pending", ExplanationCode.TERMINATING, "it is being deleted and will get no node")
     if facts.gate_count:
@@ -68,6 +64,14 @@ def of(state: ClusterCache, pod: KnownPod) -> Standing | None:
 def is_of_another_scheduler(state: ClusterCache, pod: KnownPod) -> bool:
     """Whether a pod names a scheduler that has not asked us, and does not wait at our gate."""
     return GATE not in pod.scheduling.gates and not state.waiting.is_ours(pod.scheduling.scheduler)
+
+
+def _of_another(state: ClusterCache, scheduler: str) -> str:
+    asked = f"its schedulerName is {scheduler}, and migsched is asked about pods of {SCHEDULER_NAME}"
+    if state.queueing:
+        fix = "make it anew as one that the queue's admission policy admits"
+        return f"{asked} or with the gate {GATE}, which it has not; {fix}"
+    return f"{asked}; write schedulerName: {SCHEDULER_NAME}"
 
 
 def named(names: Sequence[str], what: str = "") -> str:

@@ -11,10 +11,11 @@ import structlog
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_exponential_jitter
 
 from allocator import errors
-from allocator.claims import contract, held
+from allocator.claims import contract, held, placement_annotation
 from allocator.claims.ledger import ClaimState
+from allocator.claims.placement_annotation import Promise
 from allocator.claims.refusal import Refusal
-from allocator.placement.misfit import Misfit
+from allocator.placement.misfit import Misfit, Reason
 from config import fail_points
 from kubeclient.objects import Pod
 from scheduler.cache import pods
@@ -76,7 +77,21 @@ class Binder:
         if not done:
             self._metrics.decisions.labels("bind", "unconfirmed", "").inc()
             return Refusal(f"the API server has not confirmed binding to {node} yet; its place stays reserved")
+        if attempt.cancelled():
+            return Refusal("another replica decides by now")
         return attempt.result()
+
+    async def step_down(self) -> None:
+        """Another replica decides from now on: attempts are cut off, and what they reserved is not ours to keep.
+
+        A Binding that was made all the same is shown by its pod.
+        """
+        attempts = dict(self._attempts)
+        for attempt in attempts.values():
+            attempt.cancel()
+        await asyncio.gather(*attempts.values(), return_exceptions=True)
+        for uid in attempts:
+            self._state.refuse(uid)
 
     async def drain(self, timeout_s: float) -> int:
         """Wait for attempts in flight; how many are left without an end."""
@@ -97,7 +112,7 @@ class Binder:
         if isinstance(promises, Misfit):
             return self._refused("misfit", promises.reason.value, Refusal(promises.message))
         await fail_points.pass_by("binder.reserved")
-        annotations = {contract.PLACEMENT_ANNOTATION: contract.encode_placement(promises)} if promises else {}
+        annotations = {contract.PLACEMENT_ANNOTATION: placement_annotation.encode(promises)} if promises else {}
         refusal = await self._until_definite(Binding(namespace, name, uid, node, annotations))
         await fail_points.pass_by("binder.bound")
         if refusal is not None:
@@ -109,14 +124,17 @@ class Binder:
         self._bound.inc()
         return None
 
-    async def _reserve(self, namespace: str, name: str, uid: str, node: str) -> tuple[contract.Promise, ...] | Misfit:
+    async def _reserve(self, namespace: str, name: str, uid: str, node: str) -> tuple[Promise, ...] | Misfit:
         """The places that the pod gets, claimed; none if it asks for nothing of ours."""
         known = await self._known(namespace, name, uid)
         if known is None or not known.request:
             return ()
         left = self._nominated_room.left(known, node)
         claim = self._state.inventory.reserve(uid, namespace, name, known.request, node, left)
-        return claim if isinstance(claim, Misfit) else held.promises(claim.holds)
+        if isinstance(claim, Misfit):
+            is_reserved = claim.reason is Reason.NOMINATED and self._nominated_room.is_reserved(known, node)
+            return Misfit(Reason.RESERVATION, claim.request) if is_reserved else claim
+        return held.promises(claim.holds)
 
     async def _known(self, namespace: str, name: str, uid: str) -> KnownPod | None:
         """What is known of the pod: from the cache, or from the API server if bind came before the watch; None if it

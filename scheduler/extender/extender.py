@@ -10,7 +10,7 @@ out. The one thing they leave behind is nomination: a node offered to a pod as t
 other pods for a moment, since its Binding is on its way and two pods sent to one last place cost one of them a
 back-off; and while kube-scheduler chooses between equals for one pod, the next filter call waits.
 Such a nomination only ranks, it never refuses. A node is refused for the pods that kube-scheduler has nominated to it
-(`nominated_room`).
+(`nominated_room`), and for those that wait in the queue with a reservation.
 """
 
 import asyncio
@@ -102,7 +102,7 @@ class Extender:
         if claim is not None:
             return self._held(claim, known, names)
 
-        # 4. Which nodes have room, but keep it for pods that kube-scheduler has nominated to them?
+        # 4. Which nodes have room, but keep it for pods that come first: nominated to them, or with a reservation?
         kept = self._nominated_room.refusing(known, pod.status.nominated_node_name, names)
         free = [name for name in names if name not in kept] if kept else names
 
@@ -121,7 +121,9 @@ class Extender:
 
         # 7. Refuse, with a reason for every node, ...
         if not best.nodes:
-            return self._refused(known, self._refusal(known.request, free, best.too_complex, kept))
+            reserved = frozenset(node for node in kept if self._nominated_room.is_reserved(known, node))
+            by_others = {Reason.NOMINATED: kept - reserved, Reason.RESERVATION: reserved}
+            return self._refused(known, self._refusal(known.request, free, best.too_complex, by_others))
 
         # 8. ... or nominate, where it is certain to which node the pod goes.
         if best.unique:
@@ -159,11 +161,15 @@ class Extender:
             self._asking_again = loop.call_later(wait_s, self._state.ask_again)
 
     def _refusal(
-        self, request: Request, names: Sequence[str], too_complex: frozenset[str], kept: frozenset[str]
+        self,
+        request: Request,
+        names: Sequence[str],
+        too_complex: frozenset[str],
+        kept: Mapping[Reason, frozenset[str]],
     ) -> FilterAnswer:
         others = [name for name in names if name not in too_complex] if too_complex else names
         by_reason: dict[Reason, Collection[str]] = {**self._state.inventory.by_reason(request, others)}
-        by_reason |= {Reason.TOO_COMPLEX: too_complex, Reason.NOMINATED: kept}
+        by_reason |= {Reason.TOO_COMPLEX: too_complex, **kept}
         failed: dict[str, str] = {}
         unresolvable: dict[str, str] = {}
         for reason, nodes in by_reason.items():

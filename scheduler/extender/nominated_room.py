@@ -1,4 +1,6 @@
-"""NominatedRoom: what pods that are nominated to a node leave there to others. Asked by filter, bind and preempt.
+"""NominatedRoom: what pods that come first leave of a node to others: those nominated to it, those in the queue that
+have a reservation there, and, to pods that are not in the queue, those that are to take the place of a gang's pod.
+Asked by filter, bind and preempt, and by the queue.
 
 kube-scheduler evicts pods for a nominated pod, and its own filters then keep what it counts for it: slices of one
 profile. Where they lie it does not see, so a pod of another profile would take the place, often the one that the
@@ -6,6 +8,8 @@ victim's owner has made anew, and each such theft costs one more eviction.
 
 As in kube-scheduler, a pod has to leave room for those of higher priority, and for those of equal priority unless it is
 nominated to the same node itself. Where nobody is nominated, nothing is looked at.
+
+A reservation of the queue keeps out the pods that stand behind it, wherever they come from (docs/adr/0020).
 """
 
 from collections.abc import Sequence
@@ -16,12 +20,14 @@ from allocator.placement.fitting import GpuState
 from allocator.placement.room import ALL_ROOM, LeftRoom
 from allocator.planning import preemption
 from allocator.planning.preemption import NominatedPod
+from allocator.queueing import queued_pod, reservation
+from allocator.queueing.queued_pod import Order
 from allocator.request import Request
 from scheduler.cache.cluster_cache import ClusterCache
 from scheduler.cache.known_pod import KnownPod
 from scheduler.extender import evictable
 
-_Key = tuple[tuple[GpuState, ...], tuple[str, ...], frozenset[str]]
+_Key = tuple[tuple[GpuState, ...], tuple[tuple[str, Sequence[str] | None], ...], frozenset[str]]
 
 
 class NominatedRoom:
@@ -32,26 +38,41 @@ class NominatedRoom:
         self._answers: dict[str, tuple[_Key, LeftRoom]] = {}
 
     def refusing(self, pod: KnownPod, nominated_node: str, names: Sequence[str]) -> frozenset[str]:
-        """Those of the nodes that have room for a pod, but none beside the pods nominated there.
+        """Those of the nodes that have room for a pod, but none beside the pods that come first there.
 
         `nominated_node` is where the pod is nominated itself.
         """
-        nodes = self._state.nominated.by_node
-        if not nodes or not pod.request:
+        nominated, reservations = self._state.nominated.by_node, self._state.queue.reservations
+        kept = self._state.queue.kept
+        if not (nominated or len(reservations) or len(kept)) or not pod.request:
             return frozenset()
-        for forgotten in self._answers.keys() - nodes.keys():
+        for forgotten in self._answers.keys() - nominated.keys():
             del self._answers[forgotten]
+        nodes = nominated.keys() | reservations.nodes(pod.uid, _order(pod)) | kept.nodes
         return frozenset(
             node for node in nodes if node in names and self._is_kept(pod, pod.request, nominated_node, node)
         )
 
     def left(self, pod: KnownPod, node: str, nominated_node: str = "") -> LeftRoom:
-        """What the pods nominated to a node leave of it to this pod."""
+        """What the pods that come first on a node leave of it to this pod."""
+        reserved = self._state.queue.reservations.left(self._state.inventory, node, pod.uid, _order(pod))
+        nominated = self._beside_nominated(pod, node, nominated_node)
+        left = reservation.common_room(nominated, reserved) if nominated and reserved else nominated or reserved
+        if pod.uid in self._state.queue:
+            return left  # the queue looks at kept places itself: some may be for this pod
+        return self._state.queue.kept.left(self._state.inventory, None, node, left)
+
+    def is_reserved(self, pod: KnownPod, node: str) -> bool:
+        """Whether it is a reservation, and no nominated pod, that keeps a pod out of a node."""
+        return not self._before(pod, node, "") and node in self._state.inventory.fleet
+
+    def _beside_nominated(self, pod: KnownPod, node: str, nominated_node: str) -> LeftRoom:
         others = self._before(pod, node, nominated_node)
         if not others or node not in self._state.inventory.fleet:
             return ALL_ROOM
         leaving = evictable.leaving(self._state, node)
-        key = (self._state.inventory.fleet.gpus(node), tuple(other.uid for other in others), leaving)
+        uids = tuple((other.uid, self._state.nominated.victims_for(other.uid)) for other in others)
+        key = (self._state.inventory.fleet.gpus(node), uids, leaving)
         known = self._answers.get(node)
         if known is None or known[0] != key:
             left = preemption.left_room(self._state.inventory, node, leaving, self._nominated(node, others))
@@ -92,10 +113,17 @@ class NominatedRoom:
         return sorted(others, key=lambda other: (-other.priority, other.uid))
 
     def _nominated(self, node: str, pods: Sequence[KnownPod]) -> Sequence[NominatedPod]:
-        lower = ((pod, evictable.below(self._state, node, pod.priority)) for pod in pods)
+        lower = ((pod, self._victims_of(pod, node)) for pod in pods)
         return [
             NominatedPod(pod.request or Request(), tuple(map(evictable.candidate, others))) for pod, others in lower
         ]
+
+    def _victims_of(self, pod: KnownPod, node: str) -> Sequence[KnownPod]:
+        """Who may have to go for a nominated pod: those chosen, where our queue evicts for it."""
+        chosen = self._state.nominated.victims_for(pod.uid)
+        if chosen is None:
+            return evictable.below(self._state, node, pod.priority)
+        return [self._state.pods[uid] for uid in chosen if uid in self._state.pods]
 
     def _is_kept(self, pod: KnownPod, request: Request, nominated_node: str, node: str) -> bool:
         left = self.left(pod, node, nominated_node)
@@ -113,3 +141,8 @@ def _fits(gpus: Sequence[GpuState], request: Request) -> bool:
         return bool(gpus) and fitting.fits(gpus, dict(request.counts))
     except fitting.TooComplexError:
         return False
+
+
+def _order(pod: KnownPod) -> Order:
+    """Where a pod would stand in the queue, gated or not."""
+    return queued_pod.order(pod.priority, pod.scheduling.created, pod.namespace, pod.name)

@@ -43,10 +43,19 @@ class _Verb:
 class Routes:
     """The extender as an ASGI application: POST /v1/filter, prioritize, bind and preempt, from bytes to bytes."""
 
-    def __init__(self, extender: Extender, metrics: Metrics, ready: Callable[[], bool], *, max_body: int) -> None:
+    def __init__(
+        self,
+        extender: Extender,
+        metrics: Metrics,
+        ready: Callable[[], bool],
+        *,
+        max_body: int,
+        stands_by: Callable[[], str] = lambda: "",
+    ) -> None:
         self._extender = extender
         self._metrics = metrics
         self._ready = ready
+        self._stands_by = stands_by  # why this replica does not decide; empty if it does
         self._max_body = max_body
         self._verbs: dict[str, _Verb] = {}  # by path
         self._others = Starlette(exception_handlers={HTTPException: self._no_such_verb})
@@ -108,6 +117,8 @@ class Routes:
             content = await body.read(receive, self._max_body)
             if not self._ready():
                 return 503, wire.encode_error("migsched is still reading the cluster; try again")
+            if why := self._stands_by():
+                return 503, wire.encode_error(why)
             return 200, await verb.handle(content)
         except body.BodyTooLargeError as error:
             return HTTPStatus.REQUEST_ENTITY_TOO_LARGE, wire.encode_error(str(error))

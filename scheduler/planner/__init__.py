@@ -8,6 +8,5 @@ imports the solver: only a worker does, and no worker runs before the first job.
     messages    the messages between service and worker, and their framing
     worker      the program that a worker process runs
     process     one worker process, seen from the service
-    fair_queue  whose question is next
     pool        the port on worker processes
 """

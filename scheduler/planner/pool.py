@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 import structlog
 
+from scheduler.fair_queue import FairQueue
 from scheduler.metrics import Metrics
 from scheduler.planner import messages
-from scheduler.planner.fair_queue import FairQueue
 from scheduler.planner.messages import Chunks, Done, Failed, Outcome, Refused
 from scheduler.planner.port import (
     BusyError,

@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 
 from allocator import errors
-from allocator.claims import contract, held
+from allocator.claims import contract, held, placement_annotation
 from allocator.claims.ledger import Claim
 from allocator.mig.profile import GpuPlacement, resource_name
 from allocator.placement import policy
@@ -25,7 +25,7 @@ from node_agent.allocation import AllocationError
 from node_agent.cluster.node_pod import NodePod, NodePodSpec
 from node_agent.cluster.pod_watch import PodWatch
 from node_agent.slices import device_ids
-from node_agent.slices.ownership import Assignment, Holder, PodResourcesView
+from node_agent.slices.ownership import Assigned, Assignment, Holder, PodResourcesView
 from scheduler.cache.cluster_cache import ClusterCache
 from scheduler.cache.pods import request_of
 from scheduler.cache.port import MigNode, WatchedKind
@@ -144,6 +144,10 @@ class WatchedNode(AgentOnNode):
         self.checkpoint_readable = True
         self.refused = ""  # why the kubelet's last Allocate was
         super().__init__(directory, gpus)
+
+    def assigned(self) -> Assigned | None:
+        """The kubelet's checkpoint as it was last written."""
+        return self.checkpoint if self.checkpoint_readable else None
 
     # The agent
 
@@ -338,7 +342,7 @@ class SchedulerBeside:
         """A claim for a pod, as the text of its placement; None if it does not fit."""
         meta = pod.metadata
         claim = self.inventory.reserve(meta.uid, meta.namespace, meta.name, request_of(pod), NODE)
-        return contract.encode_placement(held.promises(claim.holds)) if isinstance(claim, Claim) else None
+        return placement_annotation.encode(held.promises(claim.holds)) if isinstance(claim, Claim) else None
 
     def claimed(self, uid: str) -> set[GpuPlacement]:
         """Where a pod's claim lies."""

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from allocator import errors
 from allocator.claims import contract
 from allocator.claims.bound_pod import BoundPod
-from allocator.claims.contract import Promise
 from allocator.claims.inventory import Inventory
 from allocator.claims.ledger import Claim, ClaimState
+from allocator.claims.placement_annotation import Promise
 from allocator.claims.report import GpuReport, MigMode, NodeReport, Owner, Slice, SliceState
 from allocator.mig import geometry, gpu_models
 from allocator.mig.profile import Placement

@@ -17,6 +17,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from allocator import errors
 from allocator.claims.report import SliceState
 from allocator.mig.profile import GpuPlacement
+from node_agent.cluster.pods import PodView
 from node_agent.gpu import device
 from node_agent.slices import states
 from node_agent.slices.observation import SOURCES
@@ -158,17 +159,32 @@ class AgentMachine(RuleBasedStateMachine):
     def admit(self, data: st.DataObject) -> None:
         """The kubelet admits a pod, whose containers then start."""
         pod = self.node.pods[data.draw(st.sampled_from(self._waiting()))].view
-        try:
-            self.node.admit(pod)
-        except Crash:
-            self.node.restart()
-            return
-        except errors.MigschedError:
+        if not self._admit(pod):
             return
         if data.draw(st.booleans()):
             self.node.started(pod)
         if data.draw(st.booleans()):
             self._run(pod.uid)
+
+    def _admit(self, pod: PodView) -> bool:
+        try:
+            return self.node.admit(pod)
+        except Crash:
+            self.node.restart()
+        except errors.MigschedError:
+            pass
+        return False
+
+    @precondition(lambda self: self._admitted() and len(self.node.pods) < 12)
+    @rule(data=st.data())
+    def forget(self, data: st.DataObject) -> None:
+        """The kubelet takes what a living pod was given for free, and has another pod for which just that will do."""
+        uid = data.draw(st.sampled_from(self._admitted()))
+        self.node.forgotten.add(uid)
+        place = self.node.places_of(self.node.pods[uid].view)[0]
+        rival = self.node.bind(f"p{len(self.node.pods)}", place.placement.profile, at=(place,))
+        self.step()
+        self._admit(rival)
 
     @precondition(lambda self: self._admitted())
     @rule(data=st.data())

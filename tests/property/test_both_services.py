@@ -13,9 +13,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from allocator.claims import contract
-from allocator.claims.contract import Promise
+from allocator.claims import placement_annotation
 from allocator.claims.ledger import ClaimState
+from allocator.claims.placement_annotation import Promise
 from allocator.mig.profile import GpuPlacement
 from node_agent.cluster.node_pod import NodePod
 from node_agent.gpu import device
@@ -207,7 +207,7 @@ class BothMachine(RuleBasedStateMachine):
             for place in [self.any_place(data, slot.profile)]
         ]
         removed = not promises or data.draw(st.integers(0, 4), label="remove") == 0
-        self.api.annotate(pod.metadata.uid, None if removed else contract.encode_placement(promises))
+        self.api.annotate(pod.metadata.uid, None if removed else placement_annotation.encode(promises))
         if data.draw(st.booleans(), label="heard at once"):
             self.node.watch_tells(len(self.api.changes))
             self.agent_steps()

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from allocator import errors
-from allocator.claims import contract
-from allocator.claims.contract import Promise
+from allocator.claims import contract, placement_annotation
 from allocator.claims.inventory import Inventory
+from allocator.claims.placement_annotation import Promise
 from allocator.claims.report import NodeReport, SliceState
 from tests import builders, strategies
 
@@ -74,7 +74,7 @@ def damaged(draw: st.DrawFn, valid: Json) -> str:
 @given(promises)
 def test_promises_survive_the_journey(promised: list[Promise]) -> None:
     """Promises written into an annotation are read from it unchanged."""
-    assert contract.decode_placement(contract.encode_placement(promised)) == tuple(promised)
+    assert placement_annotation.decode(placement_annotation.encode(promised)) == tuple(promised)
 
 
 @given(strategies.node_reports())
@@ -109,7 +109,7 @@ def test_the_summary_counts_what_is_there(node: NodeReport) -> None:
 def test_any_annotation_is_read_or_refused(text: str) -> None:
     """Whatever an annotation says, it gives promises within bounds or a ContractError, and nothing else."""
     try:
-        promises = contract.decode_placement(text)
+        promises = placement_annotation.decode(text)
     except errors.ContractError:
         return
     assert promises
@@ -135,10 +135,10 @@ def test_any_status_is_read_or_told(raw: bytes) -> None:
 @given(st.data())
 def test_a_cut_off_annotation_is_refused(data: st.DataObject) -> None:
     """No proper beginning of an annotation is an annotation."""
-    text = contract.encode_placement([Promise("main", "GPU-0", "3g.20gb", 4)])
+    text = placement_annotation.encode([Promise("main", "GPU-0", "3g.20gb", 4)])
     length = data.draw(st.integers(0, len(text) - 1))
     try:
-        contract.decode_placement(text[:length])
+        placement_annotation.decode(text[:length])
     except errors.ContractError:
         return
     raise AssertionError(text[:length])

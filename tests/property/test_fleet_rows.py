@@ -120,6 +120,18 @@ class FleetMachine(RuleBasedStateMachine):
         counted = {model: slices for model, (slices, _) in self.fleet.free_and_stranded(demanded).items()}
         assert counted == dict(free)
         assert self.fleet.free_and_stranded(demanded) == fresh.free_and_stranded(demanded)
+        for closed in ((), tuple(self.nodes)[:1], ("nobody", *self.nodes)):
+            assert self.fleet.placeable(closed) == self._placeable(closed)
+
+    def _placeable(self, closed: tuple[str, ...]) -> dict[tuple[str, str], int]:
+        """How many more of each profile fit, GPU by GPU; 0 also for models that only closed nodes have."""
+        fitting: Counter[tuple[str, str]] = Counter()
+        for node, states in self.nodes.items():
+            for geometry, state in states:
+                for profile in geometry.profiles:
+                    room = 0 if node in closed else geometry.room_for(state, profile)
+                    fitting[geometry.catalogue.model, profile] += room
+        return dict(fitting)
 
 
 TestFleet = FleetMachine.TestCase

@@ -1,4 +1,4 @@
-"""Whatever is posted to the extender gets an answer in JSON, and leaves the books as they were: 50,000 bodies."""
+"""Whatever is posted to the extender gets an answer in JSON, and leaves the books as they were."""
 
 import asyncio
 import random
@@ -12,11 +12,11 @@ from starlette.types import Message
 
 from scheduler.extender.routes import Routes
 from scheduler.metrics import Metrics
-from tests.fuzzing import FACTOR, SEED, damaged
+from tests.fuzzing import SEED, budget, damaged
 from tests.poisons import POISONS
 from tests.unit.scheduler.extender_over_nodes import ExtenderOverNodes, a_pod
 
-BODIES = 50_000 * FACTOR
+BODIES = budget(50_000)  # by the profile `ci`, a fifth by `dev`
 VERBS = ("filter", "prioritize", "bind", "preempt")
 RECORDED = Path(__file__).parent.parent / "contract" / "wire" / "golden"  # calls of a genuine kube-scheduler
 CALLS = {

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from allocator import errors
-from allocator.claims.contract import Promise
 from allocator.claims.inventory import Inventory
 from allocator.claims.ledger import Claim, ClaimState
+from allocator.claims.placement_annotation import Promise
 from allocator.claims.refusal import Refusal
 from allocator.claims.report import NodeReport, Slice, SliceState
 from allocator.mig.geometry import Geometry

@@ -13,6 +13,7 @@ from itertools import combinations, product
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from allocator.claims.snapshot_file import Saved
 from allocator.mig import gpu_models
@@ -22,7 +23,7 @@ from allocator.planning.repack.problem import RepackLimits, Rule
 from tests import oracles, plain_answers, relocation_oracle
 from tests.clusters import ClusterBuilder, cluster
 
-SEEDS = range(40)
+SEEDS = range(min(40, settings().max_examples))
 SMALL = ("a30-24gb", "a100-40gb", "b300-269gb")
 
 Gpu = tuple[str, oracles.Items]  # model, what is on it

@@ -1,5 +1,7 @@
 """Every policy's tables against its steps, and the default policy's score against its definition."""
 
+from functools import cache
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -83,6 +85,7 @@ def test_best_and_worst_fit_order_states_by_free_memory(compiled: Geometry) -> N
             assert (losses[:, None] < losses[None, :])[fuller].all()
 
 
+@cache
 def _lost(chip: oracles.Chip, chosen: oracles.Items) -> float:
     """The share of all plain placements, each weighing its memory slices, that cannot be made beside what is there."""
     open_ = oracles.additions(chip, chosen)

@@ -27,6 +27,8 @@ def test_flags_win_over_environment_over_file_over_default(tmp_path: Path, monke
         ("log_format: xml", "log_format"),
         ("no_such_setting: 1", "no_such_setting"),
         ("policy: best", "policy"),
+        ("lease_duration_s: 5", "lease_renew_deadline_s"),
+        ("lease_retry_s: 12", "lease_retry_s"),
         ("- a list", "settings file"),
         ("a: [", "settings file"),
     ],

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import msgspec
 import structlog.testing
 
-from allocator.claims import contract
+from allocator.claims import contract, placement_annotation
 from allocator.mig import gpu_models
 from allocator.placement import policy
 from allocator.request import Request
@@ -71,7 +71,7 @@ def pod(name: str, where: str = "", phase: str = "Pending", annotation: str = ""
 
 def promised(start: int) -> str:
     """An annotation promising the first GPU of node n."""
-    return contract.encode_placement([contract.Promise("main", "n-gpu-0", "1g.5gb", start)])
+    return placement_annotation.encode([placement_annotation.Promise("main", "n-gpu-0", "1g.5gb", start)])
 
 
 def fed(*, step_s: float = STEP_S, clock: Callable[[], float] = time.monotonic) -> tuple[ClusterCache, Notifications]:

@@ -66,7 +66,7 @@ def test_a_pods_constraints_are_read() -> None:
     assert constraints is not None
     assert (constraints.node_selector, constraints.tolerations[0].key) == ((("pool", "a"),), "gpu")
     assert constraints.requests == Amounts(cpu_milli=2000, pods=1)
-    assert constraints.unjudged == ("inter-pod anti-affinity", "volumes")
+    assert (constraints.unjudged, constraints.beside_others) == (("volumes",), ("inter-pod anti-affinity",))
 
 
 @pytest.mark.parametrize(
@@ -156,6 +156,8 @@ def test_gauges_tell_closed_nodes_apart() -> None:
     shown = {name: metrics.registry.get_sample_value(name, {"model": "a100-40gb"}) for name in SLICES}
     assert shown == dict(zip(SLICES, (8, 16), strict=True))
     assert metrics.registry.get_sample_value("migsched_closed_nodes") == 2
+    labels = {"model": "a100-40gb", "profile": "3g.20gb"}
+    assert metrics.registry.get_sample_value("migsched_placeable_slices", labels) == 2
     state.apply(WatchedKind.NODE, Change(ChangeType.MODIFIED, _node("cordoned"), "2"))
     assert state.closed_nodes() == {"without"}
 

@@ -20,7 +20,7 @@ from tests.unit.scheduler.cache.test_cluster_cache import mig_node, pod, status_
 
 def service(named: str) -> Service:
     """A service under a policy, over a cluster with one node, not started."""
-    chosen = settings.load(policy=named, extender_port=0, api_port=0)
+    chosen = settings.load(policy=named, extender_port=0, api_host="127.0.0.1", api_port=0)
     made = Service(chosen, MemoryCluster(MemoryServer()))
     made.state.apply(WatchedKind.MIG_NODE, Change(ChangeType.ADDED, mig_node("n", status_of("n")), "1"))
     return made

@@ -8,13 +8,14 @@ from typing import Any
 import msgspec
 import pytest
 
-from allocator.claims import contract
+from allocator.claims import contract, placement_annotation
 from allocator.placement import policy
 from kubeclient.changes import Change, ChangeType
-from kubeclient.objects import MIRROR_ANNOTATION, Pod
+from kubeclient.objects import MIRROR_ANNOTATION
 from scheduler.cache import pod_decoding, pods
 from scheduler.cache.cluster_cache import ClusterCache
 from scheduler.cache.port import WatchedKind
+from scheduler.cache.watched_pod import WatchedPod
 from tests import builders
 
 KIB = 1024
@@ -71,16 +72,21 @@ def long_owner(made: dict[str, Any], number: int) -> None:
 
 def many_promises(made: dict[str, Any], number: int) -> None:
     """An annotation that promises more than the pod asks for."""
-    promises = [contract.Promise("main", f"gpu-{number}", "1g.5gb", start) for start in range(400)]
-    made["metadata"]["annotations"] = {contract.PLACEMENT_ANNOTATION: contract.encode_placement(promises)}
+    promises = [placement_annotation.Promise("main", f"gpu-{number}", "1g.5gb", start) for start in range(400)]
+    made["metadata"]["annotations"] = {contract.PLACEMENT_ANNOTATION: placement_annotation.encode(promises)}
 
 
 SHAPES = [many_labels, few_long_labels, zero_quantities, odd_quantities, odd_profile, long_owner, many_promises]
 
 
+def texts(number: int, shape: Shape) -> list[bytes]:
+    """So many pods on the wire: written before anything is measured."""
+    return [msgspec.json.encode(document(pod, shape)) for pod in range(number)]
+
+
 def grown_by(work: Callable[[], None]) -> int:
     """Bytes that are in use after some work and were not before."""
-    gc.collect()
+    gc.freeze()  # what there is already is not traced, and need not be walked through
     tracemalloc.start()
     try:
         work()
@@ -98,9 +104,9 @@ class Watch:
         self.state.inventory.nodes.add("n")
         self.state.inventory.observe(builders.node("n").gpu("a100-40gb").report())
 
-    def show(self, type_: ChangeType, number: int, shape: Shape) -> None:
+    def show(self, type_: ChangeType, number: int, text: bytes) -> None:
         """A change of a pod, from its text on, and what filter looks up of it."""
-        pod = pod_decoding.decode(msgspec.json.encode(document(number, shape)))
+        pod = pod_decoding.decode(text)
         self.state.apply(WatchedKind.POD, Change(type_, pod, str(number)))
         fleet = self.state.inventory.fleet
         if type_ is ChangeType.ADDED and (known := self.state.lookup(pod)) is not None and known.request:
@@ -110,12 +116,12 @@ class Watch:
 @pytest.mark.parametrize("shape", SHAPES)
 def test_nothing_stays_of_pods_that_are_gone(shape: Shape) -> None:
     """Memory after many large pods, made and deleted, is what it was."""
-    watch = Watch()
+    watch, written = Watch(), texts(63, shape)
 
     def come_and_go(first: int, number: int) -> None:
         for pod in range(first, first + number):
-            watch.show(ChangeType.ADDED, pod, shape)
-            watch.show(ChangeType.DELETED, pod, shape)
+            watch.show(ChangeType.ADDED, pod, written[pod])
+            watch.show(ChangeType.DELETED, pod, written[pod])
 
     come_and_go(0, 3)
     assert grown_by(lambda: come_and_go(3, 60)) < 100 * KIB  # a few requests as most pods write them
@@ -125,12 +131,12 @@ def test_nothing_stays_of_pods_that_are_gone(shape: Shape) -> None:
 @pytest.mark.parametrize("shape", SHAPES)
 def test_little_is_kept_of_a_pod_that_stands(shape: Shape) -> None:
     """Whatever a pod has, a few KiB of it are kept, however often it changes."""
-    watch = Watch()
+    watch, written = Watch(), texts(33, shape)
 
     def come(first: int, number: int) -> None:
         for pod in range(first, first + number):
             for type_ in (ChangeType.ADDED, ChangeType.MODIFIED, ChangeType.MODIFIED):
-                watch.show(type_, pod, shape)
+                watch.show(type_, pod, written[pod])
 
     come(0, 3)
     assert grown_by(lambda: come(3, 30)) < 30 * 8 * KIB
@@ -138,10 +144,10 @@ def test_little_is_kept_of_a_pod_that_stands(shape: Shape) -> None:
 
 def padded(made: dict[str, Any], number: int) -> None:
     """An honest large pod: its template is long, and it has a sidecar and a placement."""
-    promise = contract.Promise("main", f"gpu-{number}", "1g.5gb", 0)
+    promise = placement_annotation.Promise("main", f"gpu-{number}", "1g.5gb", 0)
     made["metadata"]["annotations"] = {
         "example.com/long": "x" * 40_000,
-        contract.PLACEMENT_ANNOTATION: contract.encode_placement([promise]),
+        contract.PLACEMENT_ANNOTATION: placement_annotation.encode([promise]),
         contract.MOVABLE_ANNOTATION: "true",
         contract.SLICES_ANNOTATION: "pack",
         MIRROR_ANNOTATION: "0123",
@@ -152,6 +158,7 @@ def padded(made: dict[str, Any], number: int) -> None:
         {"name": "side", "restartPolicy": "Always", "resources": {"limits": {"nvidia.com/mig-2g.10gb": 1, "cpu": "1"}}}
     ]
     made["spec"]["priority"] = 7
+    made["spec"]["preemptionPolicy"] = "Never"
     made["spec"]["schedulingGates"] = [{"name": "example.com/gate"}]
     made["status"] = {"phase": "Running", "startTime": "2026-01-01T00:00:00Z", "nominatedNodeName": "n2"}
 
@@ -160,11 +167,13 @@ def test_a_large_pod_says_what_it_says_otherwise() -> None:
     """What is read of a large pod is what would be read of it as it is."""
     text = msgspec.json.encode(document(1, padded))
     assert len(text) > pod_decoding.LARGE
-    large, plain = pod_decoding.decode(text), msgspec.json.decode(text, type=Pod)
+    large, plain = pod_decoding.decode(text), msgspec.json.decode(text, type=WatchedPod)
     for read in (pods.request_of, pods.promises_of, pods.is_movable, pods.is_ours, pods.service_of, pods.labels_of):
         assert read(large) == read(plain)
     assert (large.spec.node_name, large.spec.priority, large.status) == ("n", 7, plain.status)
     assert large.spec.scheduling_gates == plain.spec.scheduling_gates
+    assert isinstance(large, WatchedPod)
+    assert large.spec.preemption_policy == "Never"
     assert (large.metadata.annotations or {})[MIRROR_ANNOTATION] == "0123"
     assert (large.title, large.metadata.uid) == (plain.title, plain.metadata.uid)
 

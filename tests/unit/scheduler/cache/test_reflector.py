@@ -117,3 +117,14 @@ async def test_an_api_server_that_is_away_is_asked_until_it_is_back(followed: Fo
     followed.add("b")
     await followed.sink.become("a", "b")
     assert followed.sink.lists >= 1
+
+
+async def test_a_list_can_be_asked_for(followed: Followed) -> None:
+    """What is known after a relist is no older than the call, though the watch is silent and a first list fails."""
+    followed.cluster.faults.add(Fault("list", "nodes", error=errors.UnreachableError("lost")))
+    followed.add("b")
+    await followed.reflector.relist()
+    assert followed.sink.names == {"a", "b"}
+    assert followed.sink.lists == 2
+    followed.add("c")
+    await followed.sink.become("a", "b", "c")

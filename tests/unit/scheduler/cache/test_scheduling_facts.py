@@ -51,6 +51,14 @@ def test_a_pod_without_a_node_tells_how_it_is_scheduled() -> None:
     )
 
 
+def test_what_the_api_server_says_of_gates_is_not_kube_schedulers_word() -> None:
+    """A gated pod was never looked at, so kube-scheduler has said nothing of it."""
+    made = document(schedulingGates=[{"name": "kueue.x-k8s.io/admission"}])
+    blocked = "Scheduling is blocked due to non-empty scheduling gates"
+    made["status"]["conditions"] = [condition(blocked) | {"reason": "SchedulingGated"}]
+    assert facts(made).message == ""
+
+
 def test_a_condition_that_is_true_says_nothing() -> None:
     """Only what kept kube-scheduler from placing the pod is its word."""
     made = document()

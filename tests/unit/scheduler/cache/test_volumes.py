@@ -64,3 +64,65 @@ def test_a_volume_of_another_form_is_refused() -> None:
     """It raises msgspec's error, which the port turns into one of ours."""
     with pytest.raises(msgspec.ValidationError):
         document.volume("v", {}, {"required": 7})
+
+
+def claim(**spec: Any) -> volumes.VolumeClaim:
+    annotations = spec.pop("annotations", {})
+    document_ = {"metadata": {"name": "data", "namespace": "default", "annotations": annotations}, "spec": spec}
+    return msgspec.convert(document_, volumes.VolumeClaim)
+
+
+def storage_class(**fields: Any) -> volumes.StorageClass:
+    document_ = {"metadata": {"name": "fast"}, "provisioner": "csi.example.com", **fields}
+    return msgspec.convert(document_, volumes.StorageClass)
+
+
+WAITS = {"volumeBindingMode": "WaitForFirstConsumer"}
+ZONES = [{"matchLabelExpressions": [{"key": "zone", "values": ["a", "b"]}]}]
+
+
+def test_a_claim_that_waits_for_its_pod_is_made_where_its_class_allows() -> None:
+    """allowedTopologies say where; what the provisioner has left is named as not judged."""
+    topology = claim(storageClassName="fast").unbound(storage_class(allowedTopologies=ZONES, **WAITS))
+    zones = NodeSelectorTerm((NodeSelectorRequirement("zone", "In", ("a", "b")),))
+    assert (topology.affinity, topology.bound, topology.problem) == ((zones,), False, "")
+    assert topology.unjudged == volumes.STORAGE
+
+
+def test_a_claim_whose_node_is_chosen_stays_there() -> None:
+    """kube-scheduler provisions it on the node that an earlier attempt chose, and on no other."""
+    chosen = claim(storageClassName="fast", annotations={"volume.kubernetes.io/selected-node": "n2"})
+    assert chosen.unbound(storage_class(**WAITS)).node == "n2"
+
+
+@pytest.mark.parametrize(
+    ("of_claim", "of_class"),
+    [
+        (claim(), None),
+        (claim(storageClassName="fast"), storage_class()),
+        (claim(storageClassName="fast", volumeName="v"), storage_class(**WAITS)),
+        (claim(storageClassName="fast", volumeName="v"), None),
+    ],
+)
+def test_a_claim_that_has_to_be_bound_first_does_nowhere(
+    of_claim: volumes.VolumeClaim, of_class: volumes.StorageClass | None
+) -> None:
+    """Without a class, with one that binds at once, or with a volume named and not bound yet, kube-scheduler waits."""
+    assert not of_claim.is_bound
+    assert of_claim.unbound(of_class).problem == "the PersistentVolumeClaim data is not bound yet"
+
+
+def test_what_cannot_be_told_of_a_claim_is_named() -> None:
+    """Volumes made by hand may be anywhere, and a class that may not be read may say anything."""
+    by_hand = storage_class(provisioner="kubernetes.io/no-provisioner", allowedTopologies=ZONES, **WAITS)
+    for of_class in (by_hand, None):
+        topology = claim(storageClassName="fast").unbound(of_class)
+        assert (topology.problem, topology.affinity, topology.unjudged) == ("", None, volumes.UNBOUND)
+
+
+def test_a_claim_for_one_pod_says_so() -> None:
+    """ReadWriteOncePod: the claim is named, bound or not."""
+    alone = claim(storageClassName="fast", accessModes=["ReadWriteOncePod"])
+    assert alone.unbound(storage_class(**WAITS)).claim == "default/data"
+    assert alone.as_topology(VolumeTopology("v")).claim == "default/data"
+    assert claim(accessModes=["ReadWriteOnce"]).as_topology(VolumeTopology("v")).claim == ""

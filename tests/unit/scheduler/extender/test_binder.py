@@ -19,6 +19,7 @@ from simulator.cluster.memory_cluster.client import MemoryCluster
 from simulator.cluster.memory_cluster.faults import Fault
 from simulator.cluster.memory_cluster.server import MemoryServer
 from tests.builders import node
+from tests.waiting import eventually
 
 
 class BinderOnOneGpu:
@@ -217,3 +218,19 @@ async def test_stopping_finishes_bindings_in_flight(bench: BinderOnOneGpu) -> No
     assert await drained == 0
     assert await call is None
     assert bench.bound_to("p") == "node-1"
+
+
+async def test_one_that_does_not_lead_any_more_cuts_its_bindings_off(bench: BinderOnOneGpu) -> None:
+    """Their calls are answered, and what they reserved is another leader's to give."""
+    uid = bench.pod("train")
+    held = bench.cluster.faults.add(Fault("bind", hold=asyncio.Event()))
+    binder = bench.binder_with(timeout_s=30)
+    call = asyncio.create_task(binder.bind("default", "train", uid, "node-1"))
+    await eventually(lambda: held.met == 1, "a Binding on its way")
+    assert bench.ledger.get(uid) is not None
+    await binder.step_down()
+    refusal = await call
+    assert refusal is not None
+    assert "another replica" in refusal.message
+    assert bench.ledger.get(uid) is None
+    assert bench.bound_to("train") == ""

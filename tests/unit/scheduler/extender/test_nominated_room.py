@@ -152,3 +152,18 @@ async def test_nobody_is_evicted_for_room_that_is_kept_for_another() -> None:
     middle = world.pending("middle", "3g.20gb", priority=500)
     answer = await world.extender.preempt(middle, {"n0": ([], 0), "n1": ([], 0)})
     assert {node: list(uids) for node, (uids, _) in answer.victims.items()} == {"n1": ["uid-low"]}
+
+
+async def test_room_that_our_queue_makes_is_kept_like_that_of_a_nominated_pod() -> None:
+    """Nobody of lower priority gets what is free beside the victim, until the queue makes the room no more."""
+    world = WatchedNodes()
+    victim = world.hold("victim", "n0", "4g.20gb")
+    world.state.inventory.confirm(victim.uid)
+    world.run("victim", "4g.20gb")
+    urgent = world.nominate("urgent", "7g.40gb", "")
+    small = world.pending("small", "1g.5gb")
+    world.state.nominated.hold(urgent.metadata.uid, "n0", (victim.uid,))
+    world.show(urgent)
+    assert await world.filter(small) == ([], {"n0": KEPT.format("1g.5gb")})
+    world.state.nominated.let_go(urgent.metadata.uid)
+    assert await world.filter(small) == (["n0"], {})

@@ -8,9 +8,13 @@ import msgspec
 import pytest
 from starlette.types import Message, Receive, Scope, Send
 
+from kubeclient.reviews import User
 from scheduler.gateway import origin
 from scheduler.gateway.guard import Guard
 from scheduler.gateway.limits import GatewayLimits
+from scheduler.lock.known_callers import KnownCallers, ReviewLimits
+from scheduler.lock.lock import ApiLock
+from simulator.cluster.memory_cluster.reviews import MemoryReviews
 from tests.waiting import eventually
 
 LIMITS = GatewayLimits(calls=8, body_bytes=10, body_s=0.1, send_s=0.1)
@@ -96,6 +100,27 @@ async def test_one_client_leaves_room_for_others(application: Application) -> No
     application.go_on.set()
     assert [(await call).status for call in (*running, other)] == [200, 200, 200]
     assert guard.in_flight == 0
+
+
+async def test_behind_a_lock_a_part_is_a_users(application: Application) -> None:
+    """Two users behind one address have a part each, one user behind two addresses has one, and strangers have none."""
+    reviews = MemoryReviews()
+    for name in ("a", "b"):
+        reviews.give_token(name, User(name))
+        reviews.grant(name, "post", "/migsched/*")
+    guard = Guard(application, LIMITS, ApiLock(KnownCallers(reviews, ReviewLimits(pace_s=0))))
+
+    def call(token: str, client: str) -> Call:
+        return Call(client=client, headers={"authorization": f"Bearer {token}"})
+
+    running = [asyncio.create_task(call("a", f"10.0.0.{n}").over(guard)) for n in range(2)]
+    await eventually(lambda: guard.in_flight == 2, "both are in work")
+    assert (await call("a", "10.0.0.9").over(guard)).status == 503
+    assert (await call("c", "10.0.0.9").over(guard)).status == 401
+    other = asyncio.create_task(call("b", "10.0.0.0").over(guard))
+    await eventually(lambda: guard.in_flight == 3, "the other user's is in work")
+    application.go_on.set()
+    assert [(await task).status for task in (*running, other)] == [200] * 3
 
 
 async def test_probes_pass_when_all_places_are_taken(application: Application) -> None:

@@ -1,16 +1,14 @@
-"""FairQueue: which question is next, in turn among the clients that ask. Of `pool`.
+"""FairQueue: which question is next, in turn among the clients that ask. Of the planner's pool, and of token reviews.
 
 Clients take turns, however many questions each of them has waiting. Where the queue is full, a client that has fewer in
-it gets a place of the client that has the most: nobody keeps the planner from others by asking a lot.
+it gets a place of the client that has the most: nobody keeps others out by asking a lot.
 """
 
 import asyncio
 from collections import OrderedDict, deque
 from collections.abc import Callable
 
-from scheduler.planner.port import BusyError
-
-Refuse = Callable[[int], BusyError]  # from the number of questions that wait
+Refuse = Callable[[int], Exception]  # from the number of questions that wait
 
 
 class FairQueue:
@@ -36,7 +34,7 @@ class FairQueue:
         return any(other != client for other in self._waiting)
 
     async def enter(self, client: str) -> None:
-        """Take a place when it is this client's turn. Raises BusyError where it cannot even wait."""
+        """Take a place when it is this client's turn. Raises what `refuse` makes where it cannot even wait."""
         if self._free > 0:
             self._free -= 1
             return

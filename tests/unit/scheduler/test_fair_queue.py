@@ -5,7 +5,7 @@ from collections.abc import Coroutine
 
 import pytest
 
-from scheduler.planner.fair_queue import FairQueue
+from scheduler.fair_queue import FairQueue
 from scheduler.planner.port import BusyError
 
 
