@@ -20,6 +20,7 @@ from node_agent.slices.executor import Executor, Failure
 from node_agent.slices.numa_alignment import NumaAlignment
 from node_agent.slices.observation import Observation
 from node_agent.slices.offer import DeviceOffer
+from node_agent.slices.ownership import Assigned
 from node_agent.slices.states import RecordState, SliceEvent
 from node_agent.slices.steps import Blocked, Want
 from node_agent.state import AgentState
@@ -38,7 +39,8 @@ class AllocationError(errors.MigschedError):
 class Allocation:
     """What the device plugins ask. Blocks on the driver: call it from a thread.
 
-    `unfit` says why containers would start without their GPUs: then they get none.
+    `unfit` says why containers would start without their GPUs: then they get none. `assigned` is what the kubelet's
+    checkpoint says at the moment; None where it cannot be read.
     """
 
     def __init__(
@@ -48,12 +50,14 @@ class Allocation:
         specs: cdi.Specs | None,
         files: DriverFiles | None = None,
         unfit: Callable[[], str | None] = lambda: None,
+        assigned: Callable[[], Assigned | None] = lambda: None,
     ) -> None:
         self._state = state
         self._executor = executor
         self._specs = specs
         self._files = files
         self._unfit = unfit
+        self._assigned = assigned
         self._injection = Injection(state.devices, real_nodes=state.options.real_nodes, files=files)
         self._offered: tuple[Observation, dict[str, bool], dict[str, dict[str, DeviceOffer]]] | None = None
 
@@ -69,11 +73,11 @@ class Allocation:
             if self._offered is not None and self._offered[0] is observation and self._offered[1] == whole:
                 return self._offered[2]
             numa = NumaAlignment(observation)
+            closed = {gpu for gpu in observation.view.gpus if observation.closed(gpu) is not None}
             offers: dict[str, dict[str, DeviceOffer]] = {}
             for device_id, place in observation.offered.items():
                 in_service = place.gpu not in observation.out_of_service or place in observation.held
-                healthy = in_service and observation.closed(place.gpu) is None
-                offer = DeviceOffer(healthy, numa.of_slice(place))
+                offer = DeviceOffer(in_service and place.gpu not in closed, numa.of_slice(place))
                 offers.setdefault(device_ids.resource(place), {})[device_id] = offer
             for uuid, well in whole.items():
                 offers.setdefault(device_ids.WHOLE_GPU, {})[uuid] = DeviceOffer(well, numa.of_gpu(uuid))
@@ -119,6 +123,7 @@ class Allocation:
             self._state.ingest()
             self._state.refresh_gpus(gpus)
             self._refuse_ill(places)
+            self._refuse_if_kept(places)
             self._refuse_if_used(places)
             _refuse_new_work(self._state.observe(), places)
             self._create(self._state.observe(), places)
@@ -158,6 +163,22 @@ class Allocation:
                 raise AllocationError(f"GPU {place.gpu} is ill: {closed.message}")
             if place in observation.held and (mark := observation.condemned(place)):
                 raise AllocationError(f"{place} is ill: {mark.message}", retryable=True)
+
+    def _refuse_if_kept(self, places: Iterable[GpuPlacement]) -> None:
+        """A kubelet that lists devices while it hands one out may forget that it did, and hand it out again.
+
+        Seen with Kubernetes 1.37.2; kubernetes/kubernetes pull request 137534. What a living pod was given is given to
+        no other one, whatever the kubelet believes. A pod that is about to end is waited for.
+        """
+        observation = self._state.observe()
+        held = [place for place in places if place in observation.held]
+        assigned = (self._assigned() if held else None) or {}
+        for place in held:
+            named = assigned.get((device_ids.resource(place), device_ids.device_id(place)), ())
+            keeper = observation.pod_index.keeper(observation.held[place], named)
+            if keeper is not None:
+                _log.warning("the kubelet gives away a slice that a living pod has", place=str(place), pod=keeper.title)
+                raise AllocationError(f"{place} was given to a pod that has not ended", retryable=True)
 
     def _refuse_if_used(self, places: Iterable[GpuPlacement]) -> None:
         """A slice may still be used by a pod that the kubelet has forgotten already."""

@@ -13,12 +13,14 @@ from pathlib import Path
 import structlog
 
 from allocator import errors
+from allocator.mig.profile import GpuPlacement
 from config import fail_points
 from node_agent.cluster import coexistence
 from node_agent.cluster.pod_watch import PodWatch
 from node_agent.gpu import device
 from node_agent.kubelet.channel import KubeletError
 from node_agent.kubelet.checkpoint import Checkpoint
+from node_agent.kubelet.device_calls import DeviceCalls
 from node_agent.kubelet.plugins import Plugins
 from node_agent.kubelet.pod_resources import PodResources
 from node_agent.metrics import Metrics
@@ -27,6 +29,7 @@ from node_agent.report import ReadyReason, StepOutcome
 from node_agent.reporter import Reporter
 from node_agent.state import AgentState
 from node_agent.step_signal import StepSignal
+from node_agent.usage import SliceUsage
 
 _EVENT_WAIT_S = 1.0
 _REFRESH_S = 1.0
@@ -49,6 +52,7 @@ class StepLoop:
         reporter: Reporter,
         signal: StepSignal,
         metrics: Metrics,
+        calls: DeviceCalls,
         *,
         poll_s: float,
         registry: Path,
@@ -63,6 +67,7 @@ class StepLoop:
         self._reporter = reporter
         self._signal = signal
         self._metrics = metrics
+        self._calls = calls
         self._poll_s = poll_s
         self._registry = registry
         self._plugin_directory = plugin_directory
@@ -70,6 +75,7 @@ class StepLoop:
         self._checkpoint = Checkpoint(plugin_directory)
         self._kubelet_trouble: str | None = None
         self._reported: StepOutcome | None = None
+        self._usage = SliceUsage(self._pids, metrics, state.clock)
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -82,6 +88,7 @@ class StepLoop:
         """One step with the kubelet's newest listing; whether the next one is urgent."""
         if self._state.wants_pods:
             await self._refresh_pods()
+        await self._calls.quiet()
         try:
             listing = await self._pod_resources.list()
             self._state.on_listing(dataclasses.replace(listing, assigned=self._checkpoint.read()))
@@ -92,11 +99,20 @@ class StepLoop:
         conflict = self.conflict()
         await fail_points.pass_by("agent.step")
         outcome = await asyncio.to_thread(self._reconciler.step)
-        self._report(self._with_surroundings(outcome, conflict))
+        judged = self._with_surroundings(outcome, conflict)
+        self._report(judged)
+        self._metrics.ready.set(judged.ready)
         self._metrics.registered.set(len(self._plugins.registered))
         self._plugins.notify()
         await self._signal.done()
+        self._usage.account(outcome.report)
+        if self._usage.is_due and not outcome.urgent:
+            await asyncio.to_thread(self._usage.look, outcome.report)
         return outcome.urgent
+
+    def _pids(self, place: GpuPlacement) -> tuple[int, ...] | None:
+        with self._state.lock:
+            return self._state.pids(place)
 
     async def _refresh_pods(self) -> None:
         """A slice is free if a pod that is not known does not exist: a list tells, if it is younger than the slice."""

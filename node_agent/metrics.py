@@ -6,8 +6,11 @@ agent's device ids to pods itself.
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from allocator.claims.report import NodeReport
+from allocator.claims.report import GpuReport, MigMode, NodeReport, SliceState
+from config import build_info
 
+_NOTHING, _ILL = 0, 4
+_STATES = {SliceState.IDLE: 1, SliceState.ALLOCATED: 2, SliceState.FOREIGN: 3}
 _SECONDS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
 
@@ -16,6 +19,7 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        self.build = build_info.register(self.registry)
         self._shown: NodeReport | None = None
         self.slices = Gauge(
             "migsched_agent_slices", "Slices by state and profile.", ["state", "profile"], registry=self.registry
@@ -23,8 +27,37 @@ class Metrics:
         self.slice_info = Gauge(
             "migsched_slice_info",
             "1 for each slice; join on (gpu_uuid, gi) with dcgm-exporter's (UUID, GPU_I_ID).",
-            ["gpu_uuid", "gi", "ci", "mig_uuid", "profile", "state", "namespace", "pod", "container"],
+            ["gpu_uuid", "gi", "ci", "mig_uuid", "profile", "start", "state", "namespace", "pod", "container"],
             registry=self.registry,
+        )
+        self.memory_slices = Gauge(
+            "migsched_agent_memory_slice_state",
+            "What is on each memory slice of a GPU: 0 nothing, 1 an idle slice, 2 a pod's, 3 a foreign one, "
+            "4 an ill one, or the GPU takes no work.",
+            ["gpu_uuid", "gpu", "memory_slice"],
+            registry=self.registry,
+        )
+        self.slice_unused = Gauge(
+            "migsched_slice_unused_seconds",
+            "How long no process was seen on a pod's slice, looked at once a minute; absent where the driver cannot "
+            "tell. Some clients hold a slice without a process. Join as migsched_slice_info.",
+            ["gpu_uuid", "gi"],
+            registry=self.registry,
+        )
+        self.allocated = Counter(
+            "migsched_agent_allocated_mib_seconds_total",
+            "MiB of GPU memory of pods' slices, as the driver reports the profile's, times seconds.",
+            ["namespace"],
+            registry=self.registry,
+        )
+        self.time_to_slice_seconds = Histogram(
+            "migsched_agent_time_to_slice_seconds",
+            "From a bound pod's first sight to its slice in its container's hands (Event SliceReady).",
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
+        self.ready = Gauge(
+            "migsched_agent_ready", "1 while the MigNode's condition Ready is true; else 0.", registry=self.registry
         )
         self.cut_seconds = Histogram(
             "migsched_agent_cut_seconds", "Time to cut a slice.", buckets=_SECONDS, registry=self.registry
@@ -96,9 +129,12 @@ class Metrics:
         self._shown = report
         self.slices.clear()
         self.slice_info.clear()
+        self.memory_slices.clear()
         self.ill.labels("gpu").set(sum(gpu.illness is not None for gpu in report.gpus))
         self.ill.labels("slice").set(sum(slice_.illness is not None for gpu in report.gpus for slice_ in gpu.slices))
         for gpu in report.gpus:
+            for memory_slice, state in enumerate(_memory_slices(gpu)):
+                self.memory_slices.labels(gpu.uuid, str(gpu.index), str(memory_slice)).set(state)
             for slice_ in gpu.slices:
                 owner = slice_.owner
                 self.slices.labels(slice_.state.value, slice_.placement.profile).inc()
@@ -108,8 +144,22 @@ class Metrics:
                     "" if slice_.compute_instance_id is None else str(slice_.compute_instance_id),
                     slice_.mig_uuid,
                     slice_.placement.profile,
+                    str(slice_.placement.start),
                     slice_.state.value,
                     owner.namespace if owner else "",
                     owner.pod if owner else "",
                     owner.container if owner else "",
                 ).set(1)
+
+
+def _memory_slices(gpu: GpuReport) -> list[int]:
+    """What is on each memory slice of a GPU, as the gauge has it; none of a GPU that cannot be cut."""
+    if gpu.catalogue is None or gpu.mig_mode is not MigMode.ENABLED:
+        return []
+    states = [_NOTHING if gpu.healthy else _ILL] * gpu.catalogue.memory_slices
+    for slice_ in gpu.slices:
+        ill = slice_.illness is not None or not gpu.healthy
+        start, end = slice_.placement.start, slice_.placement.start + slice_.placement.size
+        for place in range(start, min(end, len(states))):
+            states[place] = _ILL if ill else _STATES[slice_.state]
+    return states

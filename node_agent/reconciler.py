@@ -251,12 +251,11 @@ class Reconciler:
         if observation.pods is None or listing is None:
             return
         for place, record in tuple(state.journal.records.items()):
+            if place.gpu != gpu or record.state not in states.HELD:
+                continue
             taken_at = state.taken_at.get(place, state.began)
-            if (
-                place.gpu == gpu
-                and record.state in states.HELD
-                and unlisted(record, listing, taken_at, state.options.grace_s)
-                and observation.pod_index.may_reclaim(record, unknown_are_gone=True)
+            if unlisted(record, listing, taken_at, state.options.grace_s) and observation.pod_index.may_reclaim(
+                record, unknown_are_gone=True
             ):
                 if observation.pod_index.may_reclaim(record, unknown_are_gone=state.pods_listed_at > taken_at):
                     self._free(record)
@@ -313,7 +312,8 @@ class Reconciler:
         pod = (observation.pods or {}).get(owner.uid)
         if pod is not None and before.owner is None:
             record = self._state.journal.records[before.place]
-            self._events.ready(pod, f"{before.place} ({record.mig_uuid})")
+            took_s = self._events.ready(pod, f"{before.place} ({record.mig_uuid})")
+            self._metrics.time_to_slice_seconds.observe(took_s)
             self._report_same_gpu(pod)
 
     def _report_same_gpu(self, pod: PodView) -> None:

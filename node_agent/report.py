@@ -12,7 +12,7 @@ from typing import Any
 from allocator.claims import contract
 from allocator.claims.report import GpuReport, Illness, MigMode, NodeReport, Owner, Slice, SliceState
 from allocator.mig.profile import GpuPlacement
-from node_agent.cluster.port import PodEvent
+from kubeclient.events import PodEvent
 from node_agent.gpu.device import GpuInstance, GpuState
 from node_agent.health.marks import Mark
 from node_agent.slices import observed, ownership, states

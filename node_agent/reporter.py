@@ -12,10 +12,11 @@ import structlog
 
 from allocator import errors
 from config import fail_points
+from kubeclient.events import PodEvent
 from kubeclient.objects import Node
 from kubeclient.timestamps import now
 from node_agent import report
-from node_agent.cluster.port import Cluster, PodEvent
+from node_agent.cluster.port import Cluster
 from node_agent.report import StepOutcome
 
 _log = structlog.get_logger("reporter")

@@ -11,6 +11,7 @@ import asyncio
 import signal
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -34,14 +35,15 @@ from node_agent.containers.driver_files import DriverFiles
 from node_agent.containers.driver_root import DriverRoot
 from node_agent.containers.inject import Inject
 from node_agent.containers.toolkit import Toolkit
-from node_agent.gpu import device, selection
-from node_agent.health import policy
-from node_agent.health.policy import HealthPolicy
+from node_agent.gpu import device
 from node_agent.kubelet.backend import AgentBackend
+from node_agent.kubelet.checkpoint import Checkpoint
+from node_agent.kubelet.device_calls import DeviceCalls
 from node_agent.kubelet.plugins import Plugins
 from node_agent.kubelet.pod_resources import PodResources
 from node_agent.loop import StepLoop
 from node_agent.metrics import Metrics
+from node_agent.options import AgentOptions
 from node_agent.preconditions import Precondition, PreconditionError
 from node_agent.reconciler import Reconciler
 from node_agent.reporter import Reporter
@@ -49,7 +51,7 @@ from node_agent.settings import Settings
 from node_agent.slices.executor import Executor
 from node_agent.slices.journal import Journal
 from node_agent.slices.journal_file import FileStore
-from node_agent.state import AgentOptions, AgentState
+from node_agent.state import AgentState
 from node_agent.step_signal import StepSignal
 
 JOURNAL = "journal.json"
@@ -85,21 +87,7 @@ class Service:
         self._cluster = cluster
         self._loaded = loaded
         self.metrics = Metrics()
-        options = AgentOptions(
-            grace_s=settings.grace_s,
-            retry_s=settings.retry_s,
-            manage_mig_mode=selection.parse(settings.manage_mig_mode),
-            exclude_gpus=selection.parse(settings.exclude_gpus, models=True),
-            out_of_service_gpus=selection.parse(settings.out_of_service_gpus, models=True),
-            observer=settings.observer,
-            real_nodes=not simulated and settings.inject.brings_nodes,
-            health=HealthPolicy(
-                policy.xid_numbers(settings.ignored_xids),
-                policy.Effect(settings.application_xid),
-                policy.Effect(settings.gpu_reset_xid),
-                policy.UnknownFaults(settings.unknown_xid),
-            ),
-        )
+        options = settings.options(simulated=simulated)
         journal = Journal(FileStore(settings.state_dir / JOURNAL), boot)
         self.state = AgentState(settings.node, devices, journal, self.metrics, options)
         executor = Executor(self.state.devices, journal, self.state, self.state.backoff, self.metrics)
@@ -120,12 +108,15 @@ class Service:
         self._own_node = OwnNode(cluster, settings.node, self._on_annotation)
         self._signal = step_signal
         self._pod_resources = PodResources(settings.pod_resources_socket)
+        calls = DeviceCalls()
+        checkpoint = Checkpoint(settings.device_plugin_dir)  # of its own: the loop reads it in another thread
         backend = AgentBackend(
-            Allocation(self.state, executor, specs, files, self._conditions.unfit),
+            Allocation(self.state, executor, specs, files, self._conditions.unfit, checkpoint.read),
             self.state,
             self._pods,
             step_signal,
             self.metrics,
+            calls,
             timeout_s=settings.allocate_timeout_s,
             inject=settings.inject,
         )
@@ -148,6 +139,7 @@ class Service:
             self._reporter,
             step_signal,
             self.metrics,
+            calls,
             poll_s=settings.poll_s,
             registry=settings.plugin_registry_dir,
             plugin_directory=settings.device_plugin_dir,
@@ -287,11 +279,15 @@ def boot_id() -> str:
         raise errors.SettingsError("boot id", str(BOOT_ID), f"cannot be read: {error.strerror}") from error
 
 
-def observe(devices: device.MigDevices, node: str) -> dict[str, Any]:
-    """One look at the GPUs, changing nothing: an observer's MigNode status. What cannot be seen is said in it."""
+def observe(devices: device.MigDevices, node: str, options: AgentOptions | None = None) -> dict[str, Any]:
+    """One look at the GPUs, changing nothing: an observer's MigNode status. What cannot be seen is said in it.
+
+    `options` are those of the agent that would run there: what it leaves alone is reported so.
+    """
+    options = replace(options or AgentOptions(), observer=True)
     unused = Journal(FileStore(Path(JOURNAL)), boot="")  # an observer neither reads nor writes it
     metrics = Metrics()
-    state = AgentState(node, devices, unused, metrics, AgentOptions(observer=True))
+    state = AgentState(node, devices, unused, metrics, options)
     executor = Executor(state.devices, unused, state, state.backoff, metrics)
     outcome = Reconciler(state, executor, None, metrics).step()
     return report.status(outcome, version=version(), mode="observer", since=now())

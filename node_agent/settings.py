@@ -14,6 +14,8 @@ from config import settings as loader
 from node_agent.containers.inject import Inject
 from node_agent.gpu import selection
 from node_agent.health import policy
+from node_agent.health.policy import HealthPolicy
+from node_agent.options import AgentOptions
 
 PREFIX = "MIGSCHED_AGENT_"
 _Seconds = Annotated[float, Field(gt=0, le=3600)]
@@ -114,6 +116,24 @@ class Settings(BaseSettings):
     metrics_port: Annotated[int, Field(ge=0, le=65535)] = Field(9410, description="Port of the metrics; 0: a free one.")
     log_format: str = Field("json", pattern="^(json|console)$", description="json for machines, console for people.")
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$", description="Lowest level that is logged.")
+
+    def options(self, *, simulated: bool) -> AgentOptions:
+        """What the agent's state goes by. Simulated GPUs have no device nodes, whatever `inject` says."""
+        return AgentOptions(
+            grace_s=self.grace_s,
+            retry_s=self.retry_s,
+            manage_mig_mode=selection.parse(self.manage_mig_mode),
+            exclude_gpus=selection.parse(self.exclude_gpus, models=True),
+            out_of_service_gpus=selection.parse(self.out_of_service_gpus, models=True),
+            observer=self.observer,
+            real_nodes=not simulated and self.inject.brings_nodes,
+            health=HealthPolicy(
+                policy.xid_numbers(self.ignored_xids),
+                policy.Effect(self.application_xid),
+                policy.Effect(self.gpu_reset_xid),
+                policy.UnknownFaults(self.unknown_xid),
+            ),
+        )
 
 
 def load(file: Path | None = None, **flags: Any) -> Settings:

@@ -17,16 +17,15 @@ import structlog
 from allocator.mig.profile import GpuPlacement
 from kubeclient import timestamps
 from node_agent.cluster.pods import PodView
-from node_agent.gpu import device, selection
+from node_agent.gpu import device
 from node_agent.gpu.device import GpuInfo, GpuState
 from node_agent.gpu.gpu_locks import GpuLocks, Lock
 from node_agent.gpu.instrumented import InstrumentedDevices
 from node_agent.gpu.out_of_service import OutOfService
-from node_agent.gpu.selection import GpuSelection
 from node_agent.health import faults, marks
 from node_agent.health.faults import GpuFault
-from node_agent.health.policy import HealthPolicy
 from node_agent.metrics import Metrics
+from node_agent.options import AgentOptions
 from node_agent.slices import device_ids, observed, states
 from node_agent.slices.backoff import Backoff
 from node_agent.slices.journal import Journal
@@ -35,23 +34,7 @@ from node_agent.slices.observed import ObservedGpu, ObservedNode
 from node_agent.slices.ownership import PodResourcesView
 
 _ENERGY_S = 1.0  # a step reads each GPU every two seconds; a call of its own costs an Allocate more than what it reads
-HEALTH = HealthPolicy()
 _log = structlog.get_logger("agent")
-
-
-@dataclass(frozen=True, slots=True)
-class AgentOptions:
-    """How the agent behaves; times in seconds."""
-
-    grace_s: float = 30.0  # how long after Allocate an id may be missing from PodResources
-    retry_s: float = 5.0  # before something that failed is tried again
-    discover_s: float = 10.0  # between readings of GPUs of which the driver reports nothing: events can be lost
-    manage_mig_mode: GpuSelection = selection.NONE
-    exclude_gpus: GpuSelection = selection.NONE
-    out_of_service_gpus: GpuSelection = selection.NONE
-    observer: bool = False
-    real_nodes: bool = True  # containers get device nodes from here; of simulated GPUs there are none
-    health: HealthPolicy = HEALTH
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,12 +209,17 @@ class AgentState:
                 uuid: ObservedGpu(gpu.info, gpu.instances, readable=False, trouble=str(error))
                 for uuid, gpu in self.view.gpus.items()
             }
-            self.view = ObservedNode(unreadable, str(error))
+            self._see(unreadable, str(error))
             return
         self._infos = infos
         gone = [uuid for uuid, _ in self.journal.marks if uuid not in infos or infos[uuid].state is GpuState.LOST]
         self.journal.mark(marks.after_loss(self.journal.marks, gone))
-        self.view = ObservedNode({uuid: gpu for uuid, gpu in self.view.gpus.items() if uuid in infos})
+        self._see({uuid: gpu for uuid, gpu in self.view.gpus.items() if uuid in infos})
+
+    def _see(self, gpus: Mapping[str, ObservedGpu], trouble: str = "") -> None:
+        """Keep these GPUs in view. What is as it was stays the same object, and so does what was worked out of it."""
+        if gpus != self.view.gpus or trouble != self.view.trouble:
+            self.view = ObservedNode(gpus, trouble)
 
     def _unless_excluded(self, info: GpuInfo) -> GpuInfo:
         """A GPU as it is to be treated. One that containers still have slices of is left alone once they are over."""
@@ -248,7 +236,7 @@ class AgentState:
         """Read some GPUs. The caller holds their locks."""
         infos = [self._infos[uuid] for uuid in gpus if uuid in self._infos]
         read = observed.read_gpus(self.devices, infos, self.view.gpus)
-        self.view = ObservedNode({**self.view.gpus, **read}, self.view.trouble)
+        self._see({**self.view.gpus, **read}, self.view.trouble)
         for gpu in read.values():
             self._judge(gpu)
 
@@ -283,7 +271,7 @@ class AgentState:
         if gone is not None:
             self.journal.mark(marks.without_instance(self.journal.marks, place.gpu, gone.gi_id))
         instances = tuple(instance for instance in gpu.instances if instance.placement != place.placement)
-        self.view = ObservedNode({**self.view.gpus, place.gpu: replace(gpu, instances=instances)}, self.view.trouble)
+        self._see({**self.view.gpus, place.gpu: replace(gpu, instances=instances)}, self.view.trouble)
 
     def note_mode(self, gpu: str, note: str | None) -> None:
         """Why MIG mode is not in force on a GPU though asked for; None where it is, or was not asked for."""

@@ -7,7 +7,6 @@ Only pods of the own node are asked for: an agent on each of 5,000 nodes must no
 import contextlib
 import dataclasses
 from collections.abc import AsyncGenerator, Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -16,12 +15,12 @@ import msgspec
 
 from allocator import errors
 from allocator.claims import contract
-from kubeclient import kube, timestamps
+from kubeclient import events, kube
 from kubeclient.changes import Change, Listing
+from kubeclient.events import PodEvent
 from kubeclient.objects import Node, NodeWithStatus
 from node_agent.cluster.access import Right
 from node_agent.cluster.node_pod import NodePod
-from node_agent.cluster.port import PodEvent
 
 CALLS = 8
 
@@ -56,7 +55,6 @@ class KubeClient:
 
     def __init__(self, connection: kube.Connection) -> None:
         self._connection = connection
-        self._events = 0
 
     @classmethod
     async def connect(cls, kubeconfig: Path | None = None) -> "KubeClient":
@@ -114,31 +112,7 @@ class KubeClient:
 
     async def event(self, event: PodEvent, component: str, node: str) -> None:
         """Record an Event, as told by a component on a node."""
-        now = datetime.now(UTC)
-        self._events += 1
-        stamp = timestamps.stamp(now)
-        body = {
-            "metadata": {
-                "name": f"{event.pod[:200]}.{int(now.timestamp() * 1e6):x}{self._events:x}",
-                "namespace": event.namespace,
-            },
-            "involvedObject": {
-                "apiVersion": "v1",
-                "kind": "Pod",
-                "name": event.pod,
-                "namespace": event.namespace,
-                "uid": event.uid,
-            },
-            "type": event.type,
-            "reason": event.reason,
-            "message": event.message,
-            "source": {"component": component, "host": node},
-            "firstTimestamp": stamp,
-            "lastTimestamp": stamp,
-            "count": 1,
-        }
-        path = f"/api/v1/namespaces/{quote(event.namespace, safe='')}/events"
-        await self._connection.request("POST", path, body=msgspec.json.encode(body))
+        await self._connection.request("POST", events.path_of(event), body=events.body_of(event, component, node))
 
     async def serves_mig_nodes(self) -> bool:
         """Whether the CRD of MigNodes is there, in our version."""

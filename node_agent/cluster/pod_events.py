@@ -5,8 +5,8 @@ The reasons are in docs/runbook.md, which a test compares with the constants her
 
 from collections.abc import Callable, Mapping
 
+from kubeclient.events import PodEvent
 from node_agent.cluster.pods import PodView
-from node_agent.cluster.port import PodEvent
 
 READY_EVENT = "SliceReady"
 FAILED_EVENT = "SliceFailed"
@@ -53,11 +53,12 @@ class PodEvents:
         """An annotation of the pod is not understood."""
         self._record(pod, NOTE_EVENT, pod.note, "Warning")
 
-    def ready(self, pod: PodView, slice_: str) -> None:
-        """A slice of the pod is ready, so many seconds after the pod was first seen."""
+    def ready(self, pod: PodView, slice_: str) -> float:
+        """A slice of the pod is ready; how many seconds after the pod was first seen."""
         now = self._clock()
         took_s = now - self._first_seen_at.get(pod.uid, now)
         self._record(pod, READY_EVENT, f"{slice_} ready after {took_s:.1f} s", "Normal")
+        return took_s
 
     def drain(self) -> tuple[PodEvent, ...]:
         """The events to be sent now."""
@@ -69,4 +70,4 @@ class PodEvents:
         if key in self._recorded or len(self._pending) >= MAX_EVENTS:
             return
         self._recorded.add(key)
-        self._pending.append(PodEvent(pod.namespace, pod.name, pod.uid, type_, reason, message[:1024]))
+        self._pending.append(PodEvent(pod.namespace, pod.name, pod.uid, type_, reason, message))

@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from allocator import errors, request
-from allocator.claims import contract, slices_annotation
-from allocator.claims.contract import Promise
+from allocator.claims import contract, placement_annotation, slices_annotation
+from allocator.claims.placement_annotation import Promise
 from allocator.request import Request, SliceRequest
 from kubeclient import containers
 from node_agent.cluster.node_pod import NodePod
@@ -78,7 +78,7 @@ def view(pod: NodePod) -> PodView | None:
     if not any(container.resources for container in (*main, *init)):
         return None
     meta = pod.metadata
-    asks, promises, problem = _asked(main, init, placement_text(pod))
+    asks, promises, problem = _asked(main, init, placement_text(pod), pod.spec.node_name)
     wish = slices_annotation.read((meta.annotations or {}).get(contract.SLICES_ANNOTATION))
     seen = PodView(
         meta.uid,
@@ -112,7 +112,10 @@ def without_promises(known: PodView, problem: str) -> PodView:
 
 
 def _asked(
-    main: tuple[request.ContainerRequest, ...], init: tuple[request.ContainerRequest, ...], annotation: str | None
+    main: tuple[request.ContainerRequest, ...],
+    init: tuple[request.ContainerRequest, ...],
+    annotation: str | None,
+    node: str,
 ) -> tuple[Request, tuple[Promise, ...], str | None]:
     """What is asked, what of the promises is believed, and why not."""
     try:
@@ -122,7 +125,7 @@ def _asked(
     if annotation is None:
         return asks, (), None
     try:
-        promises = contract.decode_placement(annotation)
+        promises = placement_annotation.decode(annotation, node)
         _check(promises, asks)
     except errors.ContractError as error:
         return asks, (), str(error)

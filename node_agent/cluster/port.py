@@ -4,24 +4,12 @@ Implemented by `node_agent.cluster.kube`, the real API server.
 """
 
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 from kubeclient.changes import Change, Listing
+from kubeclient.events import PodEvent
 from kubeclient.objects import Node, NodeWithStatus
 from node_agent.cluster.node_pod import NodePod
-
-
-@dataclass(frozen=True, slots=True)
-class PodEvent:
-    """A Kubernetes Event about a pod. `type` is Normal or Warning."""
-
-    namespace: str
-    pod: str
-    uid: str
-    type: str
-    reason: str
-    message: str
 
 
 class Cluster(Protocol):

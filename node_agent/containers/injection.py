@@ -43,7 +43,7 @@ class Injection:
             if len(granted) != len(ids) or not all(stands(observation, place) for place in granted):
                 continue
             visible = shares.seen_with(granted)
-            if visible is not None and all(stands(observation, place) for place in visible):
+            if visible is not None and all(stands(observation, place) for place in visible if place not in granted):
                 try:
                     specifications[device_ids.set_name(ids)] = self.for_slices(observation, visible)
                 except (device.DeviceError, DriverFilesError):

@@ -16,6 +16,7 @@ from node_agent.allocation import Allocation, AllocationError
 from node_agent.cluster.pod_watch import PodWatch
 from node_agent.containers import cdi
 from node_agent.containers.inject import Inject
+from node_agent.kubelet.device_calls import DeviceCalls
 from node_agent.kubelet.plugin import AllocateResponse
 from node_agent.metrics import Metrics
 from node_agent.slices import device_ids
@@ -41,6 +42,7 @@ class AgentBackend:
         pods: PodWatch,
         signal: StepSignal,
         metrics: Metrics,
+        calls: DeviceCalls,
         *,
         timeout_s: float,
         inject: Inject,
@@ -50,6 +52,7 @@ class AgentBackend:
         self._pods = pods
         self._signal = signal
         self._metrics = metrics
+        self._calls = calls
         self._timeout_s = timeout_s
         self._inject = inject
 
@@ -59,11 +62,16 @@ class AgentBackend:
 
     async def prefer(self, resource: str, available: Sequence[str], must: Sequence[str], size: int) -> Sequence[str]:
         """See DeviceBackend. Asks for the pods' newest state first: the kubelet may be ahead of our watch."""
-        await self._catch_up(resource, frozenset(available), size - len(must))
-        return await asyncio.to_thread(self._allocation.prefer, resource, available, must, size)
+        with self._calls.running():
+            await self._catch_up(resource, frozenset(available), size - len(must))
+            return await asyncio.to_thread(self._allocation.prefer, resource, available, must, size)
 
     async def allocate(self, resource: str, ids: Sequence[str]) -> AllocateResponse:
         """See DeviceBackend. Tried until it succeeds, is hopeless, or the deadline has passed."""
+        with self._calls.running():
+            return await self._allocate(resource, ids)
+
+    async def _allocate(self, resource: str, ids: Sequence[str]) -> AllocateResponse:
         loop = asyncio.get_running_loop()
         began = loop.time()
         until = began + self._timeout_s
@@ -78,7 +86,8 @@ class AgentBackend:
                 if not retryable or loop.time() + pause >= until:
                     self._refused(resource, error, loop.time() - began)
                     raise
-                await self._signal.next_step(max(min(until - loop.time(), 1.0), _RETRY_S))
+                with self._calls.waiting():
+                    await self._signal.next_step(max(min(until - loop.time(), 1.0), _RETRY_S))
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, _RETRY_S)
                 continue

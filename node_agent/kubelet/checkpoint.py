@@ -2,16 +2,16 @@
 
 PodResources leaves out ordinary init containers; this file names them, by the pods' UIDs. Its form is the kubelet's own
 business: where it cannot be read it says nothing, and the agent keeps what any pod may have. Entries of pods that are
-over stay until the kubelet writes the file again. Asked by loop. Seen with the kubelet of Kubernetes 1.36.4.
+over stay until the kubelet writes the file again. Asked by loop and allocation. Seen with the kubelets of Kubernetes
+1.36.4 and 1.37.2.
 """
 
-from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
 import structlog
 
-from node_agent.slices.ownership import Assignment
+from node_agent.slices.ownership import Assigned, Assignment
 
 FILE = "kubelet_internal_checkpoint"
 MAX_BYTES = 32 * 2**20  # a pod takes some kilobytes, for what its Allocate was answered
@@ -44,9 +44,9 @@ class Checkpoint:
         self._path = directory / FILE
         self._max_bytes = max_bytes
         self._version: tuple[int, int, int] | None = None
-        self._assigned: Mapping[tuple[str, str], tuple[Assignment, ...]] | None = None
+        self._assigned: Assigned | None = None
 
-    def read(self) -> Mapping[tuple[str, str], tuple[Assignment, ...]] | None:
+    def read(self) -> Assigned | None:
         """Pods and containers by resource and device id; None where the file cannot be read."""
         try:
             status = self._path.stat()
@@ -60,7 +60,7 @@ class Checkpoint:
             self._version = self._assigned = None
         return self._assigned
 
-    def _decoded(self, size: int) -> Mapping[tuple[str, str], tuple[Assignment, ...]]:
+    def _decoded(self, size: int) -> Assigned:
         if size > self._max_bytes:
             raise OSError(f"it has {size} bytes, more than {self._max_bytes}")
         assigned: dict[tuple[str, str], tuple[Assignment, ...]] = {}

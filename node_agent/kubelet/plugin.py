@@ -53,13 +53,13 @@ class DevicePlugin:
         self.resource = resource
         self.socket = socket
         self._backend = backend
-        self._devices: dict[str, DeviceOffer] = {}
+        self._devices: Mapping[str, DeviceOffer] = {}
         self._changed = asyncio.Condition()
         self._server: grpc.aio.Server | None = None
 
     async def start(self, devices: Mapping[str, DeviceOffer]) -> None:
         """Listen, in place of whatever was at the socket."""
-        self._devices = dict(devices)
+        self._devices = devices
         self.socket.unlink(missing_ok=True)
         server = grpc.aio.server()
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, self._handlers()),))
@@ -69,9 +69,12 @@ class DevicePlugin:
 
     async def update(self, devices: Mapping[str, DeviceOffer]) -> None:
         """Tell the kubelet if the devices are others now."""
-        if dict(devices) != self._devices:
+        if devices is self._devices:  # asked every second, and hardly anything ever changes
+            return
+        changed = devices != self._devices
+        self._devices = devices
+        if changed:
             async with self._changed:
-                self._devices = dict(devices)
                 self._changed.notify_all()
 
     async def stop(self) -> None:
@@ -104,7 +107,7 @@ class DevicePlugin:
         return options()
 
     async def _watch(self, _: pb.Empty, __: object) -> AsyncIterator[pb.ListAndWatchResponse]:
-        sent: dict[str, DeviceOffer] | None = None
+        sent: Mapping[str, DeviceOffer] | None = None
         while True:
             async with self._changed:
                 while self._devices == sent:

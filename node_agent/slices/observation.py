@@ -16,7 +16,7 @@ from node_agent.cluster.pods import PodView
 from node_agent.health.marks import Key, Mark
 from node_agent.slices import device_ids, observed, promises, states
 from node_agent.slices.observed import ObservedNode
-from node_agent.slices.ownership import Assignment, Holder, PodIndex, PodResourcesView
+from node_agent.slices.ownership import Assigned, Holder, PodIndex, PodResourcesView
 from node_agent.slices.promises import OutstandingPromise
 from node_agent.slices.states import Record
 
@@ -87,7 +87,7 @@ class Observation:
         return {place: record for place, record in self.records.items() if record.state in states.HELD}
 
     @cached_property
-    def assigned(self) -> Mapping[tuple[str, str], tuple[Assignment, ...]] | None:
+    def assigned(self) -> Assigned | None:
         """Whom the kubelet's checkpoint names with which device; None where it could not be read."""
         return self.listing.assigned if self.listing is not None else None
 

@@ -37,6 +37,9 @@ class Assignment:
     container: str
 
 
+Assigned = Mapping[tuple[str, str], tuple[Assignment, ...]]  # by resource and device id
+
+
 @dataclass(frozen=True)
 class PodResourcesView:
     """One answer of PodResources: holders by resource and device id; `asked_at` is when it was asked, in seconds.
@@ -46,7 +49,7 @@ class PodResourcesView:
 
     asked_at: float
     holders: Mapping[tuple[str, str], Holder] = field(default_factory=dict)
-    assigned: Mapping[tuple[str, str], tuple[Assignment, ...]] | None = None
+    assigned: Assigned | None = None
 
     def holder(self, place: GpuPlacement) -> Holder | None:
         """Who holds a placement."""
@@ -67,7 +70,7 @@ class PodIndex:
 
     pods: Mapping[str, PodView]
     holders: Mapping[tuple[str, str], Holder]
-    assigned: Mapping[tuple[str, str], tuple[Assignment, ...]] | None = None
+    assigned: Assigned | None = None
 
     def owner(self, record: Record, holder: Holder) -> Owner | None:
         """Which pod the listed holder is; None while the node's pods do not show it.
@@ -94,6 +97,19 @@ class PodIndex:
             pod = self.pods.get(assignment.uid)
             if pod is not None and not pod.over:
                 return Owner(pod.namespace, pod.name, pod.uid, assignment.container)
+        return None
+
+    def keeper(self, record: Record, assigned: Iterable[Assignment]) -> PodView | None:
+        """The living pod that has a slice and will not ask for it again; None where none is known.
+
+        `assigned` are the containers that the kubelet's checkpoint names with the slice now. A kubelet asks again only
+        for what an ordinary init container had, and not once the pod has started.
+        """
+        uids = [] if record.owner is None else [record.owner.uid]
+        for uid in (*uids, *(assignment.uid for assignment in assigned)):
+            pod = self.pods.get(uid)
+            if pod is not None and not pod.over and (pod.started or not pod.init):
+                return pod
         return None
 
     def may_reclaim(self, record: Record, unknown_are_gone: bool = False) -> bool:

@@ -55,10 +55,15 @@ def _promised(observation: Observation, profile: str, free: set[str], chosen: Se
     if need <= 0 or not groups:
         return []
     reusing = {observation.promised_to.get(id_) for id_ in chosen}  # an init container's ids, handed on
+    held = {device_ids.device_id(place) for place in observation.held}
     order = {key: n for n, key in enumerate(groups)}
-    key = min(groups, key=lambda k: (k[0] not in reusing, len(groups[k]) != need, order[k]))
-    others = [id_ for other, ids in groups.items() if other != key for id_ in ids]
-    return [*groups[key], *others][:need]
+
+    def rank(key: tuple[str, str]) -> tuple[bool, bool, bool, int]:
+        """A slice that some container was given comes last, although the kubelet calls it free: it may be mistaken."""
+        was_given = key[0] not in reusing and not held.isdisjoint(groups[key])
+        return key[0] not in reusing, was_given, len(groups[key]) != need, order[key]
+
+    return [id_ for key in sorted(groups, key=rank) for id_ in groups[key]][:need]
 
 
 def _can_be_handed_out(observation: Observation, place: GpuPlacement) -> bool:

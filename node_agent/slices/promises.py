@@ -12,13 +12,13 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from allocator import errors
-from allocator.claims.contract import Promise
+from allocator.claims.placement_annotation import Promise
 from allocator.mig.catalogue import Catalogue
 from allocator.mig.profile import GpuPlacement
 from node_agent.cluster import pods
 from node_agent.cluster.pods import PodView
 from node_agent.slices import device_ids
-from node_agent.slices.ownership import Assignment, Holder
+from node_agent.slices.ownership import Assigned, Assignment, Holder
 from node_agent.slices.states import Record
 
 
@@ -36,7 +36,7 @@ def outstanding(
     held: Mapping[GpuPlacement, Record],
     holders: Mapping[tuple[str, str], Holder],
     catalogues: Mapping[str, Catalogue],
-    assigned: Mapping[tuple[str, str], tuple[Assignment, ...]] | None = None,
+    assigned: Assigned | None = None,
 ) -> list[OutstandingPromise]:
     """Promises that still have to be kept, first come first. Those that name no placement of this node are left out.
 
@@ -140,7 +140,7 @@ def _unmet(
     possible: Sequence[OutstandingPromise],
     held: Mapping[GpuPlacement, Record],
     given: Collection[tuple[str, str]],
-    assigned: Mapping[tuple[str, str], tuple[Assignment, ...]] | None,
+    assigned: Assigned | None,
 ) -> tuple[list[OutstandingPromise], list[GpuPlacement]]:
     """The promises of a pod that nothing it has stands for, and the places of those for which it got another one.
 

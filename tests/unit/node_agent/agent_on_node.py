@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from allocator.claims.contract import Promise
+from allocator.claims.placement_annotation import Promise
 from allocator.mig.profile import GpuPlacement, Placement
 from allocator.request import Request, SliceRequest
 from node_agent.allocation import Allocation, AllocationError
@@ -17,14 +17,15 @@ from node_agent.containers.cdi import Specs
 from node_agent.containers.driver_files import DriverFiles
 from node_agent.gpu.device import GpuInstance
 from node_agent.metrics import Metrics
+from node_agent.options import AgentOptions
 from node_agent.reconciler import Reconciler
 from node_agent.report import StepOutcome
 from node_agent.slices import device_ids, states
 from node_agent.slices.executor import Executor
 from node_agent.slices.journal import Journal
-from node_agent.slices.ownership import Holder, PodResourcesView
+from node_agent.slices.ownership import Assigned, Assignment, Holder, PodResourcesView
 from node_agent.slices.states import RecordState, SliceEvent
-from node_agent.state import AgentOptions, AgentState
+from node_agent.state import AgentState
 from simulator.gpu.devices import SimulatedDevices
 from simulator.gpu.driver import SimulatedDriver, simulate
 
@@ -116,6 +117,7 @@ class AgentOnNode:
         self.boot = "boot-1"
         self.api_up = True
         self.kubelet_up = True
+        self.forgotten: set[str] = set()  # pods (UIDs) whose devices the kubelet believes to be free, as it may
         self.pods: dict[str, KubeletPod] = {}
         self.outcome: StepOutcome | None = None
         self.passed: set[tuple[RecordState, SliceEvent]] = set()
@@ -136,7 +138,7 @@ class AgentOnNode:
         self.state = AgentState(NODE, self.devices, self.journal, self.metrics, self.options, lambda: self.now)
         self.executor = Executor(self.state.devices, self.journal, self.state, self.state.backoff, self.metrics)
         self.agent = Reconciler(self.state, self.executor, self.specs, self.metrics, self.files)
-        self.allocation = Allocation(self.state, self.executor, self.specs, self.files)
+        self.allocation = Allocation(self.state, self.executor, self.specs, self.files, assigned=self.assigned)
         if start:
             self.agent.start()
 
@@ -181,15 +183,27 @@ class AgentOnNode:
         }
         return PodResourcesView(self.now, holders)
 
+    def assigned(self) -> Assigned | None:
+        """The kubelet's checkpoint, written after each Allocate: with ordinary init containers too."""
+        named: dict[tuple[str, str], tuple[Assignment, ...]] = {}
+        for uid, pod in self.pods.items():
+            for (container, resource), ids in pod.devices.items():
+                for id_ in ids if not pod.view.over else ():
+                    named[resource, id_] = (*named.get((resource, id_), ()), Assignment(uid, container))
+        return named
+
     # Pods
 
-    def bind(self, name: str, *profiles: str, at: tuple[GpuPlacement, ...] = (), listed: bool = True) -> PodView:
-        """A pod is bound here, with slices promised at places."""
+    def bind(
+        self, name: str, *profiles: str, at: tuple[GpuPlacement, ...] = (), listed: bool = True, init: str = ""
+    ) -> PodView:
+        """A pod is bound here, with slices promised at places. `init` is the name of its ordinary init container."""
         container = "main"
         promises = tuple(Promise(container, p.gpu, p.placement.profile, p.placement.start) for p in at)
         asks = Request(tuple(SliceRequest(container, profile) for profile in profiles))
         created = f"{len(self.pods):06}"
-        pod = PodView(f"uid-{name}-{self.now}", "default", name, created, asks=asks, promises=promises)
+        ordinary = frozenset([init] if init else [])
+        pod = PodView(f"uid-{name}-{self.now}", "default", name, created, asks=asks, promises=promises, init=ordinary)
         self.pods[pod.uid] = KubeletPod(pod, listed=listed)
         return pod
 
@@ -222,7 +236,8 @@ class AgentOnNode:
 
     def choose(self, resource: str, number: int) -> list[str]:
         """Which ids the kubelet takes: those preferred, then any free ones."""
-        held = {id_ for pod in self.pods.values() if not pod.view.over for ids in pod.devices.values() for id_ in ids}
+        living = (pod for uid, pod in self.pods.items() if not pod.view.over and uid not in self.forgotten)
+        held = {id_ for pod in living for ids in pod.devices.values() for id_ in ids}
         free = [id_ for id_ in self.allocation.offers().get(resource, {}) if id_ not in held]
         preferred = self.allocation.prefer(resource, free, [], number)
         rest = [id_ for id_ in sorted(free) if id_ not in preferred]

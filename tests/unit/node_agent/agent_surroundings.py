@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
-from allocator.claims.contract import Promise
+from allocator.claims.placement_annotation import Promise
 from node_agent.service import Service
 from node_agent.settings import Settings
 from simulator.cluster.device_manager import DeviceManager

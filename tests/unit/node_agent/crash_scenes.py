@@ -136,7 +136,7 @@ def hand_on(root: Path) -> Scene:
     """The kubelet asks again for the ids that an init container of the pod had."""
     scene = _with_bystander(root)
     node = scene.node
-    pod = node.bind("a", "2g.10gb", at=(node.place("2g.10gb", 0),), listed=False)
+    pod = node.bind("a", "2g.10gb", at=(node.place("2g.10gb", 0),), listed=False, init="prepare")
     node.step()
     node.admit(pod, "first")
     ids = node.pods[pod.uid].devices["first", "nvidia.com/mig-2g.10gb"]

@@ -5,13 +5,13 @@ from collections.abc import AsyncGenerator, Callable, Mapping
 from typing import Any
 
 from allocator import errors
-from allocator.claims import contract
-from allocator.claims.contract import Promise
+from allocator.claims import contract, placement_annotation
+from allocator.claims.placement_annotation import Promise
 from allocator.mig.profile import resource_name
 from kubeclient.changes import Change, ChangeType, Listing
+from kubeclient.events import PodEvent
 from kubeclient.objects import Container, Meta, Node, NodeStatus, NodeSystemInfo, NodeWithStatus, PodStatus, Resources
 from node_agent.cluster.node_pod import NodePod, NodePodSpec
-from node_agent.cluster.port import PodEvent
 
 DEADLINE_S = 20.0
 
@@ -167,7 +167,7 @@ def pod(
 ) -> NodePod:
     """A bound pod whose one container asks for profiles, with a placement annotation."""
     limits: dict[str, str | int] = {resource_name(profile): str(asked.count(profile)) for profile in asked}
-    text = annotation or (contract.encode_placement(promises) if promises else "")
+    text = annotation or (placement_annotation.encode(promises) if promises else "")
     notes = {contract.PLACEMENT_ANNOTATION: text} if text else None
     return NodePod(
         Meta(name, "default", f"uid-{name}", annotations=notes, creation_timestamp="2026-01-01T00:00:00Z"),

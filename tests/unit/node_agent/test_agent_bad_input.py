@@ -5,8 +5,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from allocator.claims import contract
-from allocator.claims.contract import Promise
+from allocator.claims import contract, placement_annotation
+from allocator.claims.placement_annotation import Promise
 from node_agent.allocation import AllocationError
 from node_agent.cluster import pods
 from node_agent.cluster.node_pod import NodePod
@@ -32,7 +32,10 @@ from tests.unit.node_agent.memory_cluster import pod
             "not a placement",
         ),
         ("x" * 40_000, "at most"),
-        (contract.encode_placement([Promise("other", "GPU-x", "1g.5gb", 0)]), "must promise what the pod asks for"),
+        (
+            placement_annotation.encode([Promise("other", "GPU-x", "1g.5gb", 0)]),
+            "must promise what the pod asks for",
+        ),
     ],
 )
 def test_an_annotation_that_cannot_be_believed_is_named(annotation: str, named: str) -> None:
@@ -42,6 +45,23 @@ def test_an_annotation_that_cannot_be_believed_is_named(annotation: str, named: 
     assert not seen.promises
     assert "annotation migsched.io/placement" in (seen.problem or "")
     assert named in (seen.problem or "")
+
+
+def test_of_places_on_several_nodes_that_of_its_own_node_counts() -> None:
+    """A pod with spare places is promised what its annotation says for the node to which it was bound."""
+    first, second = Promise("main", "GPU-1", "1g.5gb", 0), Promise("main", "GPU-2", "1g.5gb", 3)
+    text = placement_annotation.encode([first], {"n2": [second]})
+    container = {"name": "main", "resources": {"limits": {"nvidia.com/mig-1g.5gb": "1"}}}
+
+    def promises_on(node: str) -> tuple[Promise, ...]:
+        meta = {"name": "a", "namespace": "d", "uid": "u", "annotations": {contract.PLACEMENT_ANNOTATION: text}}
+        spec = {"containers": [container], "nodeName": node}
+        seen = pods.view(msgspec.convert({"metadata": meta, "spec": spec}, NodePod))
+        assert seen is not None
+        return seen.promises
+
+    assert promises_on("n1") == (first,)
+    assert promises_on("n2") == (second,)
 
 
 def test_a_quantity_that_cannot_be_meant_asks_for_nothing() -> None:

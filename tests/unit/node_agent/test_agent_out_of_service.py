@@ -92,7 +92,7 @@ def test_what_runs_goes_on(tmp_path: Path) -> None:
     """A container's slice stays and looks well, goes to its pod's next container, and comes back after a reboot."""
     node = AgentOnNode(tmp_path, "a100-40gb:2")
     place = node.place("3g.20gb", 0)
-    pod = node.bind("a", "3g.20gb", at=(place,))
+    pod = node.bind("a", "3g.20gb", at=(place,), init="prepare")
     node.step()
     node.admit(pod)
     node.state.on_annotation("0")

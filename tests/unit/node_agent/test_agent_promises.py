@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from allocator.claims.contract import Promise
+from allocator.claims.placement_annotation import Promise
 from allocator.mig.profile import GpuPlacement
 from node_agent.cluster.pods import PodView
 from tests.unit.node_agent.agent_on_node import AgentOnNode

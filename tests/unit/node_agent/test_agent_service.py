@@ -12,6 +12,8 @@ import pytest
 from allocator.claims import contract
 from node_agent.allocation import Allocation
 from node_agent.containers.cdi import Edits
+from node_agent.gpu import selection
+from node_agent.options import AgentOptions
 from node_agent.service import observe
 from simulator.gpu.devices import SimulatedDevices
 from simulator.gpu.faults import Call, GpuFaults
@@ -280,3 +282,10 @@ def test_the_status_is_what_the_contract_reads(bench: AgentSurroundings) -> None
     """What the agent writes decodes to a report without a problem."""
     status = observe(SimulatedDevices(bench.driver), "n1")
     assert not contract.decode_status(msgspec.json.encode(status), "n1").problem
+
+
+def test_one_look_leaves_the_excluded_gpus_alone(bench: AgentSurroundings) -> None:
+    """`--observe --once` shows an excluded GPU as the agent with the same settings would: left alone, and why."""
+    options = AgentOptions(exclude_gpus=selection.parse("0"))
+    (gpu,) = observe(SimulatedDevices(bench.driver), "n1", options)["gpus"]
+    assert "exclude_gpus" in gpu["message"]

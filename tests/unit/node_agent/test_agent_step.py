@@ -376,8 +376,10 @@ def test_slices_are_counted_and_joinable(node: AgentOnNode) -> None:
     there = node.instance(node.place("1g.5gb", 0))
     assert there is not None
     labels = {"gpu_uuid": node.gpus[0], "gi": str(there.gi_id), "ci": "0", "mig_uuid": there.mig_uuid or ""}
-    labels |= {"profile": "1g.5gb", "state": "allocated", "namespace": "default", "pod": "a", "container": "main"}
+    labels |= {"profile": "1g.5gb", "start": "0", "state": "allocated"}
+    labels |= {"namespace": "default", "pod": "a", "container": "main"}
     assert node.metrics.registry.get_sample_value("migsched_slice_info", labels) == 1
+    assert node.metrics.registry.get_sample_value("migsched_agent_time_to_slice_seconds_count") == 1
 
 
 def test_the_table_of_a_slices_life_is_in_the_documentation() -> None:

@@ -6,7 +6,7 @@ from dataclasses import replace
 import msgspec
 import pytest
 
-from allocator.claims.contract import Promise
+from allocator.claims.placement_annotation import Promise
 from kubeclient.changes import Change, ChangeType, Listing
 from kubeclient.objects import PodStatus
 from node_agent.cluster.node_pod import NodePod
