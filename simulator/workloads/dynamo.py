@@ -100,7 +100,7 @@ class Component:
 
 def graph(work: Work) -> Iterator[Document]:
     """The pods of all components."""
-    for component in _components(work):
+    for component in components(work):
         name, labels = f"{work.name}-{component.name.lower()}", component.labels(work.name)
         template, at = component.template, component.place
         if component.nodes == 1:
@@ -111,7 +111,7 @@ def graph(work: Work) -> Iterator[Document]:
             yield from leader_workers.group_pods(work, f"{name}-{replica}", 0, component.nodes, of_all, of_all, labels)
 
 
-def _components(work: Work) -> Iterator[Component]:
+def components(work: Work) -> Iterator[Component]:
     """The components of a graph of either version. Raises ManifestError."""
     spec, at = work.spec, work.at / "spec"
     work.check(_GRAPH, spec, at)
@@ -156,8 +156,11 @@ def _service(work: Work, name: str, service: dict[str, Any], at: FieldPlace) -> 
         what: {**fields.mapping(extra, what, here / "mainContainer.resources"), **own[what]}
         for what in ("limits", "requests")
     }
+    probes: dict[str, Any] = {name: service[name] for name in ("livenessProbe", "readinessProbe") if name in service}
     main = {
+        **probes,
         **container,
+        **_environment(service, container, at),
         "name": _main_name(service, at),
         "resources": {what: amounts for what, amounts in resources.items() if amounts},
     }
@@ -170,6 +173,15 @@ def _service(work: Work, name: str, service: dict[str, Any], at: FieldPlace) -> 
         template={"metadata": _metadata(service, at), "spec": spec},
         place=at,
     )
+
+
+def _environment(service: Mapping[str, Any], container: Mapping[str, Any], at: FieldPlace) -> dict[str, Any]:
+    """The variables of a v1alpha1 service's main container, where it has any: the service's own come first."""
+    own, extra = (
+        fields.sequence(service, "envs", at),
+        fields.sequence(container, "env", at / "extraPodSpec.mainContainer"),
+    )
+    return {"env": [*own, *extra]} if own or extra else {}
 
 
 def _metadata(service: Mapping[str, Any], at: FieldPlace) -> dict[str, Any]:

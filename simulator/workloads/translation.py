@@ -1,4 +1,5 @@
-"""The shipped examples in the profile names of another GPU model: `3g.20gb` of an A100 is `3g.40gb` on an H100.
+"""The shipped examples for another cluster: in the profile names of another GPU model, as `3g.20gb` of an A100 is
+`3g.40gb` on an H100, and for a scheduler that pods have to name.
 
 Called by the demo.
 """
@@ -10,6 +11,7 @@ from typing import Any
 from allocator.mig import gpu_models, profile
 from allocator.mig.catalogue import Catalogue
 from allocator.mig.profile import Profile
+from scheduler.kube_scheduler_config import SCHEDULER_NAME
 
 EXAMPLES_MODEL = "a100-40gb"  # the GPU whose profiles the shipped examples name
 
@@ -28,6 +30,12 @@ def translate(pods: Sequence[dict[str, Any]], catalogue: Catalogue) -> None:
                 amounts = copy.copy(resources.get(what) or {})
                 if any(profile.is_mig_resource(name) for name in amounts):
                     resources[what] = {names.get(name, name): amount for name, amount in amounts.items()}
+
+
+def name_scheduler(pods: Sequence[dict[str, Any]]) -> None:
+    """Have pods name the kube-scheduler that asks our extender, as they must where there is no queue."""
+    for pod in pods:
+        pod["spec"]["schedulerName"] = SCHEDULER_NAME
 
 
 def _like(profile: Profile, catalogue: Catalogue) -> Profile | None:

@@ -7,13 +7,12 @@ installed. A cold build takes two to three minutes on two cores.
 import hashlib
 import json
 import os
-import re
 import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from testbed import build_cache, errors, go_toolchain
+from testbed import build_cache, go_toolchain
 from testbed.progress import Progress
 
 SOURCES = Path(__file__).parent / "go"
@@ -75,14 +74,9 @@ def key(sources: Path = SOURCES) -> str:
 
 def containerd_version(sources: Path = SOURCES) -> str:
     """The version of containerd in go.mod, e.g. `2.4.2`."""
-    return _from_go_mod(sources, r"^\s*github\.com/containerd/containerd/v2 v([\d.]+)(?: // indirect)?$")
-
-
-def _from_go_mod(sources: Path, pattern: str) -> str:
-    match = re.search(pattern, (sources / "go.mod").read_text(encoding="utf-8"), re.MULTILINE)
-    if match is None:
-        raise errors.BuildError(f"{sources / 'go.mod'} has no line like {pattern}")
-    return match[1]
+    return go_toolchain.from_go_mod(
+        sources / "go.mod", r"^\s*github\.com/containerd/containerd/v2 v([\d.]+)(?: // indirect)?$"
+    )
 
 
 def _arguments(version: str) -> list[str]:
@@ -92,7 +86,7 @@ def _arguments(version: str) -> list[str]:
 
 
 def _build(sources: Path, partial: Path, finished: Path, root: Path, tell: Progress) -> None:
-    needed = tuple(int(part) for part in _from_go_mod(sources, r"^go ([\d.]+)$").split("."))
+    needed = tuple(int(part) for part in go_toolchain.from_go_mod(sources / "go.mod", r"^go ([\d.]+)$").split("."))
     shared = root / "control-plane"  # one toolchain for both builds
     shared.mkdir(parents=True, exist_ok=True)
     with build_cache.locked(shared / "lock", tell, "with Go"):

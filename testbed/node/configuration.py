@@ -7,8 +7,8 @@ Choices that differ from a production node, and why:
 - Nothing of the machine is changed. The kubelet adds no iptables chains, containerd loads no AppArmor profile, and the
   kernel settings that a kubelet would set (kernel.panic among them) are replaced, in the node's sight only, by files
   that hold the values it wants.
-- Pods have addresses on a bridge in the node's own network namespace: they reach each other, but neither this machine
-  nor the API server. Probes by HTTP fail; probes by command work.
+- Pods have addresses on a bridge in the node's own network namespace, and so have the node and its kubelet. They reach
+  each other, and of this machine the API server's port alone, under the node's address. There is no service proxy.
 - No eviction, no enforced reservations, no garbage collection of images: a full disk is not what is tried here.
 - containerd does not fsync and may not lower oom_score_adj, which root without CAP_SYS_RESOURCE may not do either.
 """
@@ -25,6 +25,8 @@ from testbed.node import build, debian, image, layout
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 _POD_SUBNET = "10.244.0.0/24"  # each node has a network namespace of its own, so all may use the same
+_BRIDGE = "pods"
+NODE_ADDRESS = "10.244.0.1"  # in that network; the pods' gateway
 KERNEL_SETTINGS = {  # what kubelet wants them to be: SetSysctl in pkg/kubelet/cm/container_manager_linux.go
     "kernel/keys/root_maxbytes": 25_000_000,
     "kernel/keys/root_maxkeys": 1_000_000,
@@ -40,15 +42,20 @@ def write(
     programs: build.NodeBinaries,
     tools: debian.Tools,
     kubelet: Mapping[str, Any] | None = None,
+    *,
+    api_server_port: int,
 ) -> None:
-    """Write every configuration file, and make the directories that they name."""
+    """Write every configuration file, and make the directories that they name.
+
+    `api_server_port` is that of the API server on this machine's loopback.
+    """
     for directory in (place.kubelet, place.cdi, place.containerd, place.logs, place.config / "cni"):
         directory.mkdir(parents=True, exist_ok=True)
     for name, value in KERNEL_SETTINGS.items():
         file = _kernel_setting(place, name)
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(f"{value}\n", encoding="ascii")
-    (place.config / "namespaces.json").write_text(json.dumps(_namespaces(place)), encoding="utf-8")
+    (place.config / "namespaces.json").write_text(json.dumps(_namespaces(place, api_server_port)), encoding="utf-8")
     (place.config / "containerd.toml").write_text(_containerd(place, programs, tools), encoding="utf-8")
     (place.config / "cni" / "bridge.conflist").write_text(json.dumps(_cni()), encoding="utf-8")
     (place.config / "kubelet.yaml").write_text(yaml.safe_dump(_kubelet(place) | dict(kubelet or {})), encoding="utf-8")
@@ -65,12 +72,13 @@ def kubelet_flags(place: layout.NodeLayout, name: str, kubeconfig: Path, labels:
         f"--config={place.config / 'kubelet.yaml'}",
         f"--kubeconfig={kubeconfig}",
         f"--hostname-override={name}",
+        f"--node-ip={NODE_ADDRESS}",
         f"--root-dir={layout.KUBELET_ROOT}",
         f"--node-labels={','.join(f'{key}={value}' for key, value in labels.items())}",
     ]
 
 
-def _namespaces(place: layout.NodeLayout) -> dict[str, Any]:
+def _namespaces(place: layout.NodeLayout, api_server_port: int) -> dict[str, Any]:
     """The configuration of `go/`, which makes the namespaces: type config in go/run.go."""
     mounts = {
         place.kubelet: layout.KUBELET_ROOT,
@@ -85,6 +93,9 @@ def _namespaces(place: layout.NodeLayout) -> dict[str, Any]:
         "pid_file": str(place.pid_file),
         "hidden": [str(path) for path in layout.HIDDEN],
         "binds": [{"source": str(source), "target": str(target)} for source, target in mounts.items()],
+        "bridge": _BRIDGE,
+        "bridge_address": f"{NODE_ADDRESS}/{_POD_SUBNET.partition('/')[2]}",
+        "api_server_port": api_server_port,
     }
 
 
@@ -136,7 +147,7 @@ disable = true
 def _cni() -> dict[str, Any]:
     bridge = {
         "type": "bridge",
-        "bridge": "pods",
+        "bridge": _BRIDGE,
         "isGateway": True,
         "ipMasq": False,
         "ipam": {"type": "host-local", "ranges": [[{"subnet": _POD_SUBNET}]], "dataDir": "/run/cni"},

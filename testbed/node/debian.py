@@ -2,23 +2,20 @@
 
 runc is partly C and busybox is all C, so they are not built from Go modules. What is on PATH is used. Where it is not,
 `apt-get download` fetches the packages, checked against the distribution's signed lists, and `dpkg -x` unpacks them
-into the cache: nothing is installed, and neither step needs root. Machines without package lists (container images are
-often so) get some in the cache, for the time of the download.
+into the cache: nothing is installed, and neither step needs root.
 """
 
 import shutil
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from testbed import build_cache
+from testbed import apt, build_cache
 from testbed import errors as control_plane_errors
 from testbed.node import elf, errors
 from testbed.progress import Progress
 
 PACKAGES = ("runc", "busybox-static")
 
-_APT_TIMEOUT_S = 300.0
 ADMIN_DIRECTORIES = "/usr/local/sbin:/usr/sbin:/sbin"  # often missing from a user's PATH
 
 
@@ -64,52 +61,20 @@ def _on_path(admin_directories: str) -> tuple[Path | None, Path | None]:
 
 
 def _unpack(directory: Path, tell: Progress) -> None:
-    if not shutil.which("apt-get") or not shutil.which("dpkg"):
-        raise errors.MachineError([f"{_wanted()}, which can only be fetched with apt-get and dpkg on Debian or Ubuntu"])
     tell(f"fetching the packages {', '.join(PACKAGES)}")
     fetched = directory / "packages"
     fetched.mkdir()
-    if _failure(["apt-get", "download", "--quiet", *PACKAGES], fetched):
-        lists = _own_lists(directory / "apt")
-        for step in (["update"], ["download", *PACKAGES]):
-            failure = _failure(["apt-get", *lists, "--quiet", *step], fetched)
-            if failure:
-                raise errors.MachineError([f"{_wanted()}: apt-get {step[0]} failed: {failure}"])
-        shutil.rmtree(directory / "apt")
-    for package in fetched.glob("*.deb"):
-        failure = _failure(["dpkg", "--extract", str(package), str(directory)], fetched)
-        if failure:
-            raise errors.MachineError([f"{_wanted()}: cannot unpack {package.name}: {failure}"])
-    shutil.rmtree(fetched)
-    failure = _failure([str(directory / "usr/sbin/runc"), "--version"], directory)
-    if failure:
-        raise errors.MachineError([f"{_wanted()}: the unpacked runc does not run: {failure}"])
-
-
-def _own_lists(directory: Path) -> list[str]:
-    """The options that make apt keep package lists in `directory` and leave the system's alone."""
-    for name in ("lists/partial", "cache/archives/partial"):
-        (directory / name).mkdir(parents=True)
-    return ["-o", f"Dir::State::Lists={directory / 'lists'}", "-o", f"Dir::Cache={directory / 'cache'}"]
-
-
-def _failure(command: list[str], directory: Path) -> str | None:
-    """Run a command in `directory`; return None where it went well, else what it wrote last."""
     try:
-        done = subprocess.run(
-            command,
-            cwd=directory,
-            capture_output=True,
-            text=True,
-            timeout=_APT_TIMEOUT_S,
-            check=False,
-            stdin=subprocess.DEVNULL,
-        )
-    except subprocess.TimeoutExpired:
-        return f"no end after {_APT_TIMEOUT_S:g} s"
-    except OSError as error:
-        return str(error)
-    return None if done.returncode == 0 else (done.stderr or done.stdout).strip() or f"exit status {done.returncode}"
+        apt.download(PACKAGES, fetched)
+        for package in fetched.glob("*.deb"):
+            apt.run(["dpkg", "--extract", str(package), str(directory)], fetched)
+    except apt.AptError as error:
+        raise errors.MachineError([f"{_wanted()}: {error}"]) from error
+    shutil.rmtree(fetched)
+    try:
+        apt.run([str(directory / "usr/sbin/runc"), "--version"], directory)
+    except apt.AptError as error:
+        raise errors.MachineError([f"{_wanted()}: the unpacked runc does not run: {error}"]) from error
 
 
 def _wanted() -> str:

@@ -22,12 +22,13 @@ from typing import Any, Self
 from testbed import errors as control_plane_errors
 from testbed import processes
 from testbed.control_plane import control_plane
-from testbed.node import configuration, errors, image, layout, pod_logs, preparation
+from testbed.node import configuration, errors, image, layout, pod_logs, pod_network, preparation
 from testbed.progress import Progress
 
 _READY_TIMEOUT_S = 60.0  # for a program to become ready, and for the node to be Ready
 _ASK_EVERY_S = 0.05
 _EXEC_TIMEOUT_S = 60.0
+_IMPORT_TIMEOUT_S = 300.0  # hundreds of MB are written twice
 _PROGRAMS = ("namespaces", "containerd", "kubelet")  # each needs those before it
 _BOOTED = b"containerd successfully booted"
 _CONTAINERD_NAMESPACE = "k8s.io"  # the one that the kubelet's containers are in
@@ -105,7 +106,13 @@ class RealNode:
         self._prepared = preparation.ensure(self._progress)
         self._supervisor = processes.Supervisor(self.directory)
         try:
-            configuration.write(self._place, self._prepared.programs, self._prepared.tools, self._kubelet)
+            configuration.write(
+                self._place,
+                self._prepared.programs,
+                self._prepared.tools,
+                self._kubelet,
+                api_server_port=int(self._cluster.url.rpartition(":")[2]),
+            )
             image.write_archive(self._place.config / "images.tar", self._prepared.tools.busybox)
             self._boot(import_images=True)
         except BaseException:
@@ -145,6 +152,13 @@ class RealNode:
         self._process("kubelet").restart()
         self._wait_for_kubelet()
 
+    def import_images(self, archive: Path) -> None:
+        """Make the images of an OCI archive known to the node, under the names that the archive says.
+
+        Raises CommandError where containerd cannot use it.
+        """
+        self._ctr("images", "import", str(archive), timeout_s=_IMPORT_TIMEOUT_S)
+
     def exec_in_pod(
         self, pod: str, *command: str, container: str | None = None, namespace: str = "default", check: bool = True
     ) -> subprocess.CompletedProcess[str]:
@@ -161,12 +175,26 @@ class RealNode:
             "tasks", "exec", f"--exec-id=exec-{uuid.uuid4().hex[:12]}", container_id, *command, check=check
         )
 
+    def kill_container(self, pod: str, *, container: str | None = None, namespace: str = "default") -> None:
+        """SIGKILL the process of a container, the pod's first one by default; the kubelet does what the pod says then.
+
+        Raises PodError where there is no such pod or container, or it does not run.
+        """
+        self._ctr("tasks", "kill", "--signal=SIGKILL", self._container(pod, container, namespace))
+
     def pod_log(self, pod: str, *, container: str | None = None, namespace: str = "default") -> str:
         """What a container of a pod of this node wrote since it was last started.
 
         Raises PodError where there is no such pod, or the container has not been started yet.
         """
         return pod_logs.read(self._place.logs / "pods", self._pod(pod, namespace), container)
+
+    def connect(self, address: str, port: int, timeout_s: float = 10.0) -> socket.socket:
+        """A TCP connection from within the node's network, e.g. to a pod's address.
+
+        Raises OSError where nothing listens there, or the node does not run.
+        """
+        return pod_network.connect(self._place.pid_file, address, port, timeout_s)
 
     def _boot(self, *, import_images: bool) -> None:
         programs, supervisor = self._programs.programs, self._running
@@ -184,9 +212,10 @@ class RealNode:
         # it accepts before its CRI is initialised; a kubelet that asks in between ends
         self._wait("containerd", lambda: _BOOTED in self._containerd_log(after=written), "has not booted")
         if import_images:
-            self._ctr("images", "import", str(self._place.config / "images.tar"))
+            self.import_images(self._place.config / "images.tar")
         flags = configuration.kubelet_flags(self._place, self.name, self._cluster.kubeconfig, self._labels)
-        supervisor.start("kubelet", self._inside(str(self._programs.kubelet), *flags))
+        # in the node's network: its probes reach pods, and the API server is at 127.0.0.1 there too, by the relay
+        supervisor.start("kubelet", self._inside("--network", str(self._programs.kubelet), *flags))
         self._wait_for_kubelet(boot_id)
 
     def _containerd_log(self, after: bytes = b"") -> bytes:
@@ -232,7 +261,9 @@ class RealNode:
         first = self._place.pid_file.read_text(encoding="ascii").strip()
         return Path(f"/proc/{first}/root") / path.relative_to("/")
 
-    def _ctr(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+    def _ctr(
+        self, *arguments: str, check: bool = True, timeout_s: float = _EXEC_TIMEOUT_S
+    ) -> subprocess.CompletedProcess[str]:
         shown = f"ctr {' '.join(arguments)}"
         address = f"--address={layout.CONTAINERD_SOCKET}"
         command = self._inside(
@@ -245,11 +276,11 @@ class RealNode:
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
                 text=True,
-                timeout=_EXEC_TIMEOUT_S,
+                timeout=timeout_s,
                 check=False,
             )
         except subprocess.TimeoutExpired as error:
-            raise control_plane_errors.CommandError(f"{shown}: no end after {_EXEC_TIMEOUT_S:g} s") from error
+            raise control_plane_errors.CommandError(f"{shown}: no end after {timeout_s:g} s") from error
         if check and done.returncode:
             wrote = (done.stderr or done.stdout).strip()
             raise control_plane_errors.CommandError(f"{shown}: exit status {done.returncode}: {wrote}")

@@ -6,8 +6,6 @@ import (
 	"os/signal"
 	"path/filepath"
 	"syscall"
-
-	"golang.org/x/sys/unix"
 )
 
 // readyDescriptor is the pipe on which the first process says that the namespaces are ready.
@@ -25,7 +23,7 @@ func initialize(path string) (int, error) {
 	if err := mountAll(settings); err != nil {
 		return 1, err
 	}
-	if err := bringUpLoopback(); err != nil {
+	if err := bringUpNetwork(settings); err != nil {
 		return 1, err
 	}
 	ready := os.NewFile(readyDescriptor, "ready")
@@ -90,19 +88,4 @@ func mount(source, target, kind string, flags uintptr) error {
 		return fmt.Errorf("cannot mount %q on %s: %w", source, target, err)
 	}
 	return nil
-}
-
-// bringUpLoopback makes 127.0.0.1 usable in the new network namespace.
-func bringUpLoopback() error {
-	socket, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return err
-	}
-	defer unix.Close(socket)
-	request, err := unix.NewIfreq("lo")
-	if err != nil {
-		return err
-	}
-	request.SetUint16(unix.IFF_UP | unix.IFF_RUNNING)
-	return unix.IoctlIfreq(socket, unix.SIOCSIFFLAGS, request)
 }

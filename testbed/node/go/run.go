@@ -20,6 +20,12 @@ type config struct {
 	Hidden []string `json:"hidden"`
 	// Binds are files and directories that the node sees under another path.
 	Binds []bind `json:"binds"`
+	// Bridge is the network device that pods are on, BridgeAddress the node's own address on it, with the prefix.
+	Bridge        string `json:"bridge"`
+	BridgeAddress string `json:"bridge_address"`
+	// APIServerPort is the port of this machine's loopback that the node, its pods included, reaches under its own
+	// addresses.
+	APIServerPort int `json:"api_server_port"`
 }
 
 type bind struct {
@@ -56,7 +62,7 @@ func run(path string, supervisorGone <-chan struct{}) (int, error) {
 		return 1, err
 	}
 	status := 0
-	first, err := startFirstProcess(path, settings.PidFile)
+	first, err := startFirstProcess(path, settings)
 	if err != nil {
 		status = 1
 	} else {
@@ -79,7 +85,7 @@ func run(path string, supervisorGone <-chan struct{}) (int, error) {
 	return status, err
 }
 
-func startFirstProcess(path, pidFile string) (*exec.Cmd, error) {
+func startFirstProcess(path string, settings config) (*exec.Cmd, error) {
 	ready, done, err := os.Pipe()
 	if err != nil {
 		return nil, err
@@ -101,7 +107,11 @@ func startFirstProcess(path, pidFile string) (*exec.Cmd, error) {
 		command.Wait()
 		return nil, fmt.Errorf("the node's first process could not set up its namespaces")
 	}
-	if err := writeWhole(pidFile, strconv.Itoa(command.Process.Pid)); err != nil {
+	err = relay(command.Process.Pid, settings.APIServerPort)
+	if err == nil {
+		err = writeWhole(settings.PidFile, strconv.Itoa(command.Process.Pid))
+	}
+	if err != nil {
 		command.Process.Kill()
 		command.Wait()
 		return nil, err
