@@ -2,6 +2,7 @@
 
 control_plane/  etcd and Kubernetes, built from Go modules, started and stopped
 node/           a kubelet with containerd and runc, joined to that control plane
+promtool/       Prometheus' own checkers of rules and metrics
 build_cache     programs that are built once and kept
 go_toolchain    the Go compiler that builds them
 progress        what hears of a build as it goes

@@ -27,6 +27,14 @@ def environment(*, cgo: bool = False) -> dict[str, str]:
     return {**os.environ, "GOTOOLCHAIN": "local", "CGO_ENABLED": str(int(cgo)), "GOWORK": "off"}
 
 
+def from_go_mod(module: Path, pattern: str) -> str:
+    """The first group of a pattern in a go.mod, such as a version. Raises BuildError if no line is like it."""
+    match = re.search(pattern, module.read_text(encoding="utf-8"), re.MULTILINE)
+    if match is None:
+        raise errors.BuildError(f"{module} has no line like {pattern}")
+    return match[1]
+
+
 def ensure(needed: tuple[int, ...], cache: Path, progress: Progress) -> Path:
     """The path of a `go` of at least version `needed`, e.g. (1, 26, 0).
 

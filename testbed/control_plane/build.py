@@ -11,7 +11,6 @@ MIGSCHED_KUBERNETES chooses one of them.
 import hashlib
 import json
 import os
-import re
 import sys
 import time
 from collections.abc import Iterator
@@ -91,12 +90,12 @@ def kubernetes_version(sources: Path = SOURCES) -> str:
 
 
 def default_version(sources: Path = SOURCES) -> str:
-    """The version of Kubernetes in go.mod, e.g. `v1.36.4`."""
+    """The version of Kubernetes in go.mod, e.g. `v1.37.2`."""
     return _required(sources / "go.mod")
 
 
 def versions(sources: Path = SOURCES) -> tuple[str, ...]:
-    """The versions of Kubernetes that there are, e.g. `v1.37.2`; the one in go.mod first."""
+    """The versions of Kubernetes that there are, e.g. `v1.36.4`; the one in go.mod first."""
     return (default_version(sources), *sorted(_required(path) for path in sources.glob("kubernetes-v*.mod")))
 
 
@@ -114,18 +113,11 @@ def _module_file(sources: Path) -> Path:
 
 
 def _required(module: Path) -> str:
-    return _from_go_mod(module, r"^\s*k8s\.io/kubernetes (v[\w.-]+)$")
+    return go_toolchain.from_go_mod(module, r"^\s*k8s\.io/kubernetes (v[\w.-]+)$")
 
 
 def _go_version(module: Path) -> tuple[int, ...]:
-    return tuple(int(part) for part in _from_go_mod(module, r"^go ([\d.]+)$").split("."))
-
-
-def _from_go_mod(module: Path, pattern: str) -> str:
-    match = re.search(pattern, module.read_text(encoding="utf-8"), re.MULTILINE)
-    if match is None:
-        raise errors.BuildError(f"{module} has no line like {pattern}")
-    return match[1]
+    return tuple(int(part) for part in go_toolchain.from_go_mod(module, r"^go ([\d.]+)$").split("."))
 
 
 def _arguments(module: Path) -> list[str]:

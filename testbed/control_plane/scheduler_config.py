@@ -52,9 +52,13 @@ def kube_scheduler_config(
     return config
 
 
-def stock(kubeconfig: Path) -> Config:
-    """The configuration of a kube-scheduler with its own defaults, on a local control plane."""
-    return {"apiVersion": "kubescheduler.config.k8s.io/v1", "kind": _KIND, **_local(kubeconfig)}
+def stock(kubeconfig: Path, names: Sequence[str] = ()) -> Config:
+    """The configuration of a kube-scheduler with its own defaults, on a local control plane.
+
+    `names` are those under which pods may name it, in place of `default-scheduler` alone.
+    """
+    profiles = {"profiles": [{"schedulerName": name} for name in names]} if names else {}
+    return {"apiVersion": "kubescheduler.config.k8s.io/v1", "kind": _KIND, **profiles, **_local(kubeconfig)}
 
 
 def _local(kubeconfig: Path) -> Config:

@@ -1,0 +1,1 @@
+"""Helm, built from its Go module, for tests of deploy/chart."""
