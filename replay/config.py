@@ -12,7 +12,7 @@ from allocator.mig import gpu_models
 from allocator.placement import policy
 from allocator.planning import document_reader as reader
 from allocator.planning.fields import Text
-from replay.types import Seeds, Simulation, SimulationDocument
+from replay.types import Discipline, Seeds, Simulation, SimulationDocument
 
 
 class Backend(enum.Enum):
@@ -62,6 +62,10 @@ class RunConfig(Simulation, kw_only=True, frozen=True):
         if self.weights and chosen.weigh is None:
             weighable = ", ".join(p.name for p in policy.POLICIES.values() if p.weigh is not None)
             raise errors.SettingsError("weights", dict(self.weights), f"only these policies have weights: {weighable}")
+        if self.moves and self.discipline in (Discipline.RESERVE, Discipline.EASY):
+            raise errors.SettingsError(
+                "moves", self.moves, f"not with {self.discipline.value}: moves know no reservations"
+            )
         if self.scheduler is not None and self.backend is not Backend.DASK:
             raise errors.SettingsError("scheduler", self.scheduler, "only the backend dask has a scheduler")
 

@@ -7,7 +7,7 @@ the tally. Called by `sweep`, once per seed.
 
 import heapq
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 
 from allocator.placement.demand import Demand
@@ -15,8 +15,10 @@ from allocator.planning import migration
 from allocator.planning.migration import GpuLayout
 from replay.job import Job
 from replay.pool import NO_GPU, GpuPool
+from replay.reserved_room import ReservedRoom
 from replay.tally import Tally
-from replay.waiting import Waiting
+from replay.types import Discipline
+from replay.waiting import AfterRefusal, Waiter, Waiting
 
 _REWEIGH = 200  # jobs between two looks at the demand, for policies that follow it
 _TELL = 2048  # jobs between two reports of progress
@@ -24,16 +26,19 @@ _TELL = 2048  # jobs between two reports of progress
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What happens to a job that does not fit: up to `moves` others are moved; then it waits if `queue`, or is lost.
+    """What happens to a job that does not fit: up to `moves` others are moved; then it waits or is lost, by the
+    discipline. `patience_s` and `reservations` are those of the discipline `reserve`.
 
     A moved job runs `restart_s` longer. `demand_memory` and `demand_floor` are those of `Demand`.
     """
 
-    queue: bool = False
+    discipline: Discipline = Discipline.REJECT
     moves: int = 0
     restart_s: float = 0.0
     demand_memory: float = 1000.0
     demand_floor: float = 0.1
+    patience_s: float = 0.0
+    reservations: int = 1
 
 
 def replay(
@@ -59,6 +64,7 @@ class _Run:
         self._rules = rules
         self._tally = tally
         self._waiting = Waiting()
+        self._reserved = ReservedRoom(pool, rules.discipline, rules.patience_s, rules.reservations)
         self._demand = Demand(pool.geometry.profiles, rules.demand_memory, rules.demand_floor)
         self._weigh = pool.policy.weigh
         self._until_reweigh = _REWEIGH
@@ -76,10 +82,19 @@ class _Run:
         self._tally.offer(job.profiles[0], job.arrival_s)
         if self._weigh is not None:
             self._follow_demand(job.profiles[0])
-        # Where one of its kind waits already, nothing has made room since that one was last tried.
-        fits = not self._waiting.holds(job.profiles) and self._start(job, job.arrival_s)
-        if self._rules.queue and not fits:
-            self._waiting.add(job)
+        fits = self._may_fit(job) and self._start(job, job.arrival_s, self._through(job))
+        if not fits and self._rules.discipline is not Discipline.REJECT:
+            waiter = self._waiting.add(job)
+            if self._reserved.refused(waiter, job.arrival_s) is AfterRefusal.RESERVED:
+                self._waiting.reserve(waiter)
+
+    def _may_fit(self, job: Job) -> bool:
+        """Whether to try a job that arrives."""
+        if self._rules.discipline is Discipline.FIFO:
+            return not self._waiting.precedes(job)
+        # Where one of its kind waits already, nothing has made room since that one was last tried; but that one may
+        # have had to leave reserved room alone that this one may use.
+        return not self._waiting.holds(job.profiles) or bool(self._through(job))
 
     def finish(self) -> None:
         """No more arrivals: all that runs and waits comes to its end."""
@@ -97,26 +112,42 @@ class _Run:
             self._remove(number)
             self._tally.end(at)
             if self._waiting:
-                self._waiting.scan(at, self._start)
+                self._scan(at)
 
-    def _start(self, job: Job, now_s: float) -> bool:
+    def _scan(self, now_s: float) -> None:
+        """Room has arisen: look at those who wait."""
+
+        def start(waiter: Waiter) -> bool:
+            through = self._reserved.through(waiter.rank, waiter.number, now_s + waiter.job.expected_s)
+            started = self._start(waiter.job, now_s, through)
+            if started:
+                self._reserved.started(waiter)
+            return started
+
+        self._waiting.scan(start, lambda waiter: self._reserved.refused(waiter, now_s))
+
+    def _through(self, job: Job) -> Collection[int]:
+        """The GPUs whose reserved places a job may use that arrives now."""
+        return self._reserved.through(-job.priority, float("inf"), job.arrival_s + job.expected_s)
+
+    def _start(self, job: Job, now_s: float, through: Collection[int]) -> bool:
         """Give a job a slice, if there is one."""
         pool = self._pool
         end_s = now_s + job.expected_s
-        gpu, profile = pool.choose(job.profiles[0], now_s, end_s), job.profiles[0]
+        gpu, profile = pool.choose(job.profiles[0], now_s, end_s, through), job.profiles[0]
         if len(job.profiles) > 1:
-            gpu, profile = self._best_alternative(job, now_s)
+            gpu, profile = self._best_alternative(job, now_s, through)
         if gpu != NO_GPU:
-            self._run(job, pool.place(gpu, pool.placement(profile, gpu), end_s), now_s, moves=0)
+            self._run(job, pool.place(gpu, pool.placement(profile, gpu, through), end_s), now_s, moves=0)
             return True
         return self._rules.moves > 0 and self._start_by_moving(job, now_s)
 
-    def _best_alternative(self, job: Job, now_s: float) -> tuple[int, int]:
+    def _best_alternative(self, job: Job, now_s: float, through: Collection[int]) -> tuple[int, int]:
         """GPU and profile with the least loss; the job's order of preference decides among equals."""
         end_s = now_s + job.expected_s
-        options = [(self._pool.choose(profile, now_s, end_s), profile) for profile in job.profiles]
+        options = [(self._pool.choose(profile, now_s, end_s, through), profile) for profile in job.profiles]
         fitting = [option for option in options if option[0] != NO_GPU]
-        return min(fitting, key=lambda option: self._pool.loss(option[1], option[0]), default=options[0])
+        return min(fitting, key=lambda option: self._pool.loss(option[1], option[0], through), default=options[0])
 
     def _start_by_moving(self, job: Job, now_s: float) -> bool:
         """Make room by moving others. The alternative that moves least is taken."""

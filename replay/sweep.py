@@ -18,7 +18,7 @@ from replay.generated import Generated
 from replay.job import Workload
 from replay.pool import GpuPool
 from replay.tally import RunOutcome, Tally
-from replay.types import Discipline, SimulationAnswer
+from replay.types import SimulationAnswer
 
 Progress = Callable[[float], None]  # gets the share that is done, 0…1
 
@@ -94,7 +94,13 @@ def _run_seed(
     """One run."""
     compiled = geometry.compiled(offered)
     tally = Tally(compiled, config.gpus, workload.window_s)
-    rules = Rules(config.discipline is Discipline.QUEUE, config.moves, config.restart_s)
+    rules = Rules(
+        config.discipline,
+        config.moves,
+        config.restart_s,
+        patience_s=config.patience_s,
+        reservations=config.reservations,
+    )
     last = workload.last_arrival_s or 1.0
     show_time = None if progress is None else lambda now_s: progress(min(1.0, now_s / last))
     spent_s = engine.replay(

@@ -18,11 +18,14 @@ from replay.series import Series
 
 @dataclass(frozen=True, slots=True)
 class RunOutcome:
-    """One run in numbers. `offered` and `accepted` are jobs per profile asked for; NaN where nothing was counted."""
+    """One run in numbers, `offered`, `accepted` and `longest_wait_s` per profile asked for; NaN where nothing was
+    counted.
+    """
 
     metrics: Mapping[str, float]
     offered: Mapping[str, int]
     accepted: Mapping[str, int]
+    longest_wait_s: Mapping[str, float]
     stranded: tuple[tuple[float, float], ...]  # (seconds, share), each share the mean up to there
 
 
@@ -37,6 +40,7 @@ class Tally:
         self._offered = [0] * len(geometry.profiles)
         self._accepted = [0] * len(geometry.profiles)
         self._waits = array("d")
+        self._longest_s = [math.nan] * len(geometry.profiles)
         self._moves = 0
         self._decided = 0
         self._now = self._from
@@ -63,7 +67,10 @@ class Tally:
         if self.counts(arrival_s):
             self._accepted[profile] += 1
             self._moves += moves
-            self._waits.append(now_s - arrival_s)
+            wait_s = now_s - arrival_s
+            self._waits.append(wait_s)
+            if not wait_s <= self._longest_s[profile]:
+                self._longest_s[profile] = wait_s
 
     def end(self, now_s: float) -> None:
         """A job is done."""
@@ -97,6 +104,7 @@ class Tally:
             "mean_wait_s": _ratio(float(waits.sum()), accepted),
             "p50_wait_s": float(p50),
             "p95_wait_s": float(p95),
+            "longest_wait_s": float(waits.max()) if accepted else math.nan,
             "makespan_s": self._last_end - self._first_arrival if self._last_end else math.nan,
             "gpc_utilisation": _ratio(self._used_compute_s, window * self._compute_slices),
             "stranded_share": _ratio(self._stranded_s, window * self._memory_slices),
@@ -108,6 +116,7 @@ class Tally:
             metrics,
             dict(zip(names, self._offered, strict=True)),
             dict(zip(names, self._accepted, strict=True)),
+            dict(zip(names, self._longest_s, strict=True)),
             tuple((at, value / self._memory_slices) for at, value in self._series.means()),
         )
 

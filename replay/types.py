@@ -26,7 +26,10 @@ class Discipline(enum.Enum):
     """What becomes of a job that does not fit."""
 
     REJECT = "reject"  # it is lost
-    QUEUE = "queue"  # it waits: first in, first out, with backfill
+    QUEUE = "queue"  # it waits: first in, first out, but others that fit go first
+    FIFO = "fifo"  # it waits, and all that come behind it wait for it
+    RESERVE = "reserve"  # as queue, but what has waited for a time gets a reservation
+    EASY = "easy"  # it waits; the first gets a reservation by the known ends of jobs (EASY backfill)
 
 
 class NamedMix(enum.StrEnum):
@@ -61,6 +64,10 @@ class Simulation(DocumentPart, kw_only=True, frozen=True):
         ),
     ] = 0
     discipline: Annotated[Discipline, Meta(description="What becomes of a job that does not fit.")] = Discipline.REJECT
+    patience_s: Annotated[
+        float, Meta(ge=0, le=MAX_NUMBER, description="Seconds until a waiting job gets a reservation, for reserve.")
+    ] = 600.0
+    reservations: Annotated[int, Meta(ge=1, le=MAX_GPUS, description="Reservations at once, for reserve.")] = 1
     first_seed: Annotated[int, Meta(ge=0, le=2**63 - MAX_SEEDS, description="Seed of the first run.")] = 0
     restart_s: Annotated[float, Meta(ge=0, le=MAX_NUMBER, description="Seconds that a moved job loses.")] = 0.0
     lifetime_error: Annotated[

@@ -1,13 +1,13 @@
 """The demo: example workloads on an embedded cluster, and a picture of where everything went. Called by the CLI.
 
-Repeatable: the same flags give the same picture. Pods are bound one after the other, random names and ties follow from
-the seed, and nothing depends on the clock.
+Repeatable: the same flags give the same picture. Pods are placed and bound one after the other, random names and ties
+follow from the seed, and nothing depends on the clock.
 """
 
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from allocator.claims import snapshot
@@ -19,6 +19,7 @@ from simulator.cluster.api import Document
 from simulator.cluster.embedded import Embedded, EmbeddedOptions
 from simulator.cluster.kube_scheduler.scheduler import SchedulerConfig
 from simulator.picture import Picture, PodRow
+from simulator.scheduling_mode import DEFAULT_SCHEDULER, SchedulingMode
 from simulator.workloads import expand, manifests, translation
 from simulator.workloads.expand import Expansion
 from simulator.workloads.translation import EXAMPLES_MODEL
@@ -39,13 +40,15 @@ class DemoOptions:
     extender_port: int | None = None
     api_host: str = "127.0.0.1"
     api_port: int | None = None
+    mode: SchedulingMode = SchedulingMode.QUEUE
 
 
 class Demo:
     """A running demo."""
 
-    def __init__(self, cluster: Embedded, expansion: Expansion) -> None:
+    def __init__(self, cluster: Embedded, expansion: Expansion, mode: SchedulingMode) -> None:
         self.cluster = cluster
+        self.mode = mode
         self._expansion = expansion
         self.agents = cluster.agents.title()
 
@@ -96,6 +99,7 @@ class Demo:
             rows,
             node_views,
             self.agents,
+            self.mode,
             rested=rested,
             stuck=() if rested else self.stuck(),
             left_out=tuple(self._expansion.left_out),
@@ -121,21 +125,26 @@ class Demo:
 
     def _reason(self, pod: Document) -> str:
         """Why a pod has no node. Our own words where no node has room; else kube-scheduler's."""
-        served = self.cluster.options.scheduler.scheduler_name
+        served = self.cluster.options.scheduler.scheduler_names
         gates = [str(gate.get("name", "")) for gate in pod["spec"].get("schedulingGates") or ()]
-        if gates:
+        if gates and not self._is_queued(pod):
             return f"it is gated by {', '.join(gates)}: no scheduler looks at it until its gates are removed"
         named = pod["spec"].get("schedulerName")
-        if named != served:
-            return f"its schedulerName is {named}, which nothing here serves; write schedulerName: {served}"
+        if named not in served:
+            fix = "leave it out" if DEFAULT_SCHEDULER in served else f"write schedulerName: {served[0]}"
+            return f"its schedulerName is {named}, which nothing here serves; {fix}"
         cached = self.cluster.service.state.pods.get(pod["metadata"]["uid"])
         if cached is not None and (cached.request is None or cached.request):
             answer = explain.explain(self.cluster.service.state, cached)
-            if cached.request is None or len(answer["nodes"]) == len(self.cluster.service.state.inventory.nodes):
+            no_room = len(answer["nodes"]) == len(self.cluster.service.state.inventory.nodes)
+            if cached.request is None or no_room or gates:
                 return str(answer["reason"])
         conditions = [c for c in pod["status"].get("conditions") or () if c["type"] == "PodScheduled"]
         message = str(conditions[0].get("message", "")) if conditions else "waiting for kube-scheduler"
         return message.partition(" preemption: ")[0]
+
+    def _is_queued(self, pod: Document) -> bool:
+        return pod["metadata"]["uid"] in self.cluster.service.state.queue
 
 
 @asynccontextmanager
@@ -144,16 +153,30 @@ async def start(options: DemoOptions) -> AsyncIterator[Demo]:
     fleet = nodes.uniform(options.nodes, options.gpus, options.model, seed=options.seed)
     documents = [nodes.document(node) for node in fleet]
     expansion = expand.expand(manifests.read(options.examples or EXAMPLES), seed=options.seed, nodes=documents)
+    queue = options.mode is SchedulingMode.QUEUE
     if options.examples is None:
         translation.translate(expansion.pods, gpu_models.find(options.model))
+        if not queue:
+            translation.name_scheduler(expansion.pods)
     chosen = settings.load(
         extender_port=options.extender_port,
         api_host=options.api_host,
         api_port=options.api_port,
+        api_access="open",  # what is simulated is nobody's secret, whoever reaches it
         policy=options.policy,
+        queue=queue,
         nomination_ttl_s=0.0,  # pods are bound one after the other: none needs to be kept from another's node
     )
     config = SchedulerConfig(extender_url="", serial=True, seed=options.seed)
+    if queue:
+        config = replace(config, scheduler_names=(DEFAULT_SCHEDULER, *config.scheduler_names))
+        expansion.pods.sort(key=_in_order)  # the queue's own, so that it does not matter how many have come at once
     async with embedded.start(EmbeddedOptions(fleet, chosen, config, seed=options.seed)) as cluster:
         await cluster.apply(expansion.pods)
-        yield Demo(cluster, expansion)
+        yield Demo(cluster, expansion, options.mode)
+
+
+def _in_order(pod: Document) -> tuple[int, str, str]:
+    """The order of the queue for pods that are made together."""
+    meta = pod["metadata"]
+    return -(pod["spec"].get("priority") or 0), meta.get("namespace", "default"), meta.get("name", "")

@@ -5,6 +5,7 @@ from typing import Any
 
 from allocator.claims.ledger import Hold
 from allocator.claims.snapshot import NodeView
+from simulator.scheduling_mode import SchedulingMode
 from simulator.workloads.work import LeftOut
 
 
@@ -31,6 +32,7 @@ class Picture:
     pods: tuple[PodRow, ...]
     nodes: tuple[NodeView, ...]
     agents: str  # which run: `real`, or stand-ins
+    mode: SchedulingMode = SchedulingMode.QUEUE
     rested: bool = True
     stuck: tuple[str, ...] = ()
     left_out: tuple[LeftOut, ...] = ()
@@ -65,6 +67,7 @@ class Picture:
                 for gpu in node.gpus
             ],
             "agents": self.agents,
+            "mode": self.mode.value,
             "rested": self.rested,
             "stuck": list(self.stuck),
             "left_out": [

@@ -40,7 +40,12 @@ class ResourceKind:
 POD = ResourceKind("Pod", "pods")
 NODE = ResourceKind("Node", "nodes", namespaced=False)
 MIG_NODE = ResourceKind("MigNode", contract.PLURAL, f"{contract.GROUP}/{contract.VERSION}", namespaced=False)
+REPACK = ResourceKind("Repack", contract.REPACKS, f"{contract.GROUP}/{contract.VERSION}", namespaced=False)
 DISRUPTION_BUDGET = ResourceKind("PodDisruptionBudget", "poddisruptionbudgets", "policy/v1")
+LEASE = ResourceKind("Lease", "leases", "coordination.k8s.io/v1")
+POD_GROUP = ResourceKind("PodGroup", "podgroups", "scheduling.k8s.io/v1beta1")
+COSCHEDULING_POD_GROUP = ResourceKind("PodGroup", "podgroups", "scheduling.x-k8s.io/v1alpha1")
+POD_GANG = ResourceKind("PodGang", "podgangs", "scheduler.grove.io/v1alpha1")
 EVENT = ResourceKind("Event", "events")
 
 

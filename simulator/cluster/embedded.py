@@ -1,8 +1,9 @@
-"""A whole cluster in one process: API server in memory, nodes, agents, kubelets, scheduler stand-in, and our extender.
+"""A whole cluster in one process: API server in memory, nodes, agents, kubelets, scheduler stand-in, and our service.
 
 The scheduler service is the real one, called over HTTP on loopback, and so are the node agents, which speak with their
 kubelets over Unix sockets; large fleets have stand-ins for them (`fake_agent`). Kubernetes and the hardware are
-simulated.
+simulated. With the setting `queue` the API server gates new pods as the shipped admission policy does, and the stand-in
+asks no extender, unless the queue leaves the choice to it (`queue_release`).
 Used by `migsched demo` and by the integration tests.
 """
 
@@ -12,6 +13,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 
 from allocator import errors
+from allocator.queueing.queued_pod import GATE
+from allocator.queueing.release import QueueRelease
 from scheduler.service import Service
 from scheduler.settings import Settings
 from simulator import planner_tasks
@@ -20,6 +23,7 @@ from simulator.cluster.agents import Agents
 from simulator.cluster.api import Document
 from simulator.cluster.kube_scheduler.scheduler import KubeScheduler, SchedulerConfig
 from simulator.cluster.kubelet import Kubelets
+from simulator.cluster.memory_cluster import queue_gate
 from simulator.cluster.memory_cluster.agent_client import MemoryAgentCluster
 from simulator.cluster.memory_cluster.client import MemoryApi, MemoryCluster
 from simulator.cluster.memory_cluster.server import MemoryServer
@@ -27,10 +31,12 @@ from simulator.cluster.node_agents import NodeAgents
 from simulator.cluster.nodes import SimulatedNode
 from simulator.cluster.running import running
 
+_GATED = "SchedulingGated"  # of a pod's condition while it is gated, which stays until a scheduler says more
+
 
 @dataclass(frozen=True)
 class EmbeddedOptions:
-    """What an embedded cluster is made of. `scheduler.extender_url` is filled in at the start."""
+    """What an embedded cluster is made of. `scheduler.extender_url` is filled in at the start, where it is asked."""
 
     fleet: tuple[SimulatedNode, ...]
     settings: Settings
@@ -46,7 +52,7 @@ class Embedded:
     def __init__(self, options: EmbeddedOptions) -> None:
         self.options = options
         self._nodes = frozenset(node.name for node in options.fleet)
-        self.server = MemoryServer(seed=options.seed)
+        self.server = MemoryServer(seed=options.seed, admit=queue_gate.admitted if options.settings.queue else None)
         self.api = MemoryApi(self.server)
         self.agents = self._make_agents()
         self.kubelets = Kubelets(MemoryApi(self.server), options.fleet, self.agents, job_seconds=options.job_seconds)
@@ -59,6 +65,13 @@ class Embedded:
         if real or (real is None and len(self.options.fleet) <= node_agents.MOST_NODES):
             return NodeAgents(self.options.fleet, lambda _: MemoryAgentCluster(self.server))
         return Agents(MemoryApi(self.server), self.options.fleet)
+
+    def scheduler_config(self) -> SchedulerConfig:
+        """The stand-in's configuration, with the extender's address where it is asked."""
+        settings = self.options.settings
+        if settings.queue and settings.queue_release != QueueRelease.EXTENDER:
+            return self.options.scheduler
+        return replace(self.options.scheduler, extender_url=f"{self.service.extender_url}/v1")
 
     async def start_extender(self) -> None:
         """Start the scheduler service, again too: with nothing but what the API server knows, at the same address."""
@@ -98,15 +111,14 @@ class Embedded:
             return spec.get("nodeName") not in self._nodes
         if spec.get("nodeName"):
             is_simulated = spec["nodeName"] in self._nodes
-            return (
-                not is_simulated
-                or status.get("phase") != "Pending"
-                or bool(self.agents.problem(pod["metadata"]["uid"]))
-            )
-        if spec.get("schedulerName") != self.options.scheduler.scheduler_name:
+            return not is_simulated or status.get("phase") != "Pending" or bool(self.agents.problem(_uid(pod)))
+        gates = [gate["name"] for gate in spec.get("schedulingGates") or ()]
+        if gates:
+            return gates != [GATE] or not self.options.settings.queue or self.service.has_no_place_for(_uid(pod))
+        if spec.get("schedulerName") not in self.options.scheduler.scheduler_names:
             return True
         conditions: list[Document] = status.get("conditions") or []
-        return any(condition["type"] == "PodScheduled" for condition in conditions)
+        return any(c["type"] == "PodScheduled" and c.get("reason") != _GATED for c in conditions)
 
     async def _any_change(self) -> None:
         """Until something changes in the cluster, or a moment has passed."""
@@ -119,6 +131,10 @@ class Embedded:
             return
 
 
+def _uid(pod: Document) -> str:
+    return str(pod["metadata"]["uid"])
+
+
 @asynccontextmanager
 async def start(options: EmbeddedOptions) -> AsyncIterator[Embedded]:
     """A cluster that runs as long as the block. Raises SettingsError where a port is taken."""
@@ -126,9 +142,7 @@ async def start(options: EmbeddedOptions) -> AsyncIterator[Embedded]:
     await nodes.create(cluster.api, options.fleet)
     try:
         await cluster.start_extender()
-        cluster.scheduler = KubeScheduler(
-            MemoryApi(cluster.server), replace(options.scheduler, extender_url=f"{cluster.service.extender_url}/v1")
-        )
+        cluster.scheduler = KubeScheduler(MemoryApi(cluster.server), cluster.scheduler_config())
         async with running(cluster.agents.run(), cluster.kubelets.run(), cluster.scheduler.run()):
             await cluster.agents.ready()
             await cluster.service.synced()

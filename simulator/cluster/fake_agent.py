@@ -17,7 +17,7 @@ from functools import lru_cache
 
 from allocator import errors
 from allocator.claims import contract
-from allocator.claims.contract import Promise
+from allocator.claims.placement_annotation import Promise
 from allocator.claims.report import GpuReport, MigMode, NodeReport, Owner, Slice, SliceState
 from allocator.mig import gpu_models
 from allocator.mig.profile import Placement, profile_name

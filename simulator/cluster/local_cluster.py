@@ -1,17 +1,22 @@
-"""A genuine control plane on this machine with simulated GPU nodes, our extender and the unmodified kube-scheduler.
+"""A genuine control plane on this machine with simulated GPU nodes, our service and the unmodified kube-scheduler.
 
-Genuine are etcd, kube-apiserver, kube-controller-manager, kube-scheduler, kubectl and migsched's scheduler service with
-its own RBAC, and the node agents with theirs, unless there are too many nodes; kubelets and GPUs are simulated. Called
-by `migsched cluster`.
+kube-scheduler has its own defaults and binds what our queue releases, or asks our extender, by mode. Genuine are etcd,
+kube-apiserver, kube-controller-manager, kube-scheduler, kubectl and migsched's scheduler service with its own RBAC, and
+the node agents with theirs, unless there are too many nodes; kubelets and GPUs are simulated. Called by `migsched
+cluster`.
 """
 
 import asyncio
 import contextlib
+import os
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import yaml
+
+from allocator.queueing.release import QueueRelease
 from kubeclient.kube import Connection
 from node_agent.cluster.kube import KubeClient as AgentClient
 from scheduler import listen, settings
@@ -24,6 +29,7 @@ from simulator.cluster.kube_api import KubeApi
 from simulator.cluster.kubelet import Kubelets
 from simulator.cluster.node_agents import NodeAgents
 from simulator.cluster.running import running
+from simulator.scheduling_mode import DEFAULT_SCHEDULER, SchedulingMode
 from testbed.control_plane import build, scheduler_config
 from testbed.control_plane.control_plane import ControlPlane
 from testbed.progress import Progress
@@ -53,6 +59,7 @@ class LocalClusterOptions:
     extender_port: int | None = None
     api_port: int | None = None
     job_seconds: float | None = None
+    mode: SchedulingMode = SchedulingMode.QUEUE
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +79,13 @@ async def start(options: LocalClusterOptions, progress: Progress = lambda _: Non
     Raises InputError for invalid options, BuildError or StartError where a program cannot be had or started.
     """
     fleet = nodes.uniform(options.nodes, options.gpus, options.model, seed=options.seed)
+    queue = options.mode is SchedulingMode.QUEUE
     chosen = settings.load(
-        extender_port=options.extender_port, api_host="127.0.0.1", api_port=options.api_port, policy=options.policy
+        extender_port=options.extender_port,
+        api_host="127.0.0.1",
+        api_port=options.api_port,
+        policy=options.policy,
+        queue=queue,
     )
     listen.check_ports(chosen)
     async with AsyncExitStack() as stack:
@@ -83,19 +95,26 @@ async def start(options: LocalClusterOptions, progress: Progress = lambda _: Non
         progress("starting etcd and kube-apiserver")
         await stack.enter_async_context(plane)
         await asyncio.to_thread(_apply, plane)
+        await asyncio.to_thread(_apply_queue if queue else _remove_queue, plane, options.directory / "queue")
         progress("starting kube-controller-manager")
         await asyncio.to_thread(plane.start_controller_manager)
         agents = await _simulate(stack, plane, fleet, options, progress)
         progress("starting migsched and kube-scheduler")
-        extender = Service(chosen, await KubeClient.connect(plane.kubeconfig_of(SCHEDULER)), planner_tasks.SIMULATE)
-        stack.push_async_callback(extender.stop)
-        await extender.start()
-        await extender.synced()
-        await stack.enter_async_context(running(extender.broken()))
-        config = scheduler_config.kube_scheduler_config(f"{extender.extender_url}/v1", plane.kubeconfig_of(SCHEDULER))
+        service = Service(chosen, await KubeClient.connect(plane.kubeconfig_of(SCHEDULER)), planner_tasks.SIMULATE)
+        stack.push_async_callback(service.stop)
+        await service.start()
+        await service.synced()
+        await stack.enter_async_context(running(service.broken()))
+        if queue and chosen.queue_release is not QueueRelease.EXTENDER:
+            config = scheduler_config.stock(plane.kubeconfig, (DEFAULT_SCHEDULER, scheduler_config.PROFILE))
+        else:
+            url, kubeconfig = f"{service.extender_url}/v1", plane.kubeconfig_of(SCHEDULER)
+            config = scheduler_config.kube_scheduler_config(url, kubeconfig)
+            if queue:
+                config["profiles"].append({**config["profiles"][0], "schedulerName": DEFAULT_SCHEDULER})
         server = await asyncio.to_thread(plane.start_scheduler, config)
         stack.push_async_callback(asyncio.to_thread, server.process.stop)
-        yield LocalCluster(plane, binaries.kubectl, extender, agents)
+        yield LocalCluster(plane, binaries.kubectl, service, agents)
 
 
 async def _simulate(
@@ -140,6 +159,25 @@ def _apply(plane: ControlPlane) -> None:
     for flag, path in _OBJECTS:
         plane.kubectl("apply", "--server-side", "--validate=strict", f"{flag}={_DEPLOY / path}")
     plane.kubectl("wait", "--for=condition=Established", "crd/mignodes.migsched.io")
+
+
+def _apply_queue(plane: ControlPlane, overlay: Path) -> None:
+    """What an administrator adds who wants the queue: the policies that gate pods and hold us to our rights."""
+    overlay.mkdir(exist_ok=True)
+    document = {
+        "apiVersion": "kustomize.config.k8s.io/v1beta1",
+        "kind": "Kustomization",
+        "resources": [os.path.relpath(_DEPLOY / "admission" / "placement", overlay)],
+        "components": [os.path.relpath(_DEPLOY / "options" / "queue", overlay)],
+    }
+    (overlay / "kustomization.yaml").write_text(yaml.safe_dump(document), encoding="utf-8")
+    plane.kubectl("apply", "--server-side", "--validate=strict", f"--kustomize={overlay}")
+
+
+def _remove_queue(plane: ControlPlane, overlay: Path) -> None:
+    """Take the policies away from a cluster that comes back in another mode: nobody would open their gate."""
+    if overlay.exists():
+        plane.kubectl("delete", "--ignore-not-found", f"--kustomize={overlay}")
 
 
 async def until_stopped(cluster: LocalCluster, stop: asyncio.Event, every_s: float = 1.0) -> str:

@@ -1,4 +1,4 @@
-"""KubeScheduler: kube-scheduler's cycle for pods of its name. Run by the demo and by tests.
+"""KubeScheduler: kube-scheduler's cycle for pods of its names. Run by the demo and by tests.
 
 One pod at a time: in-tree filters, the extender's filter, scores of both, then the pod is assumed on the best node and
 bound in a task of its own, while the next one is tried. So the extender sees what it sees in production: the filter
@@ -30,13 +30,15 @@ _SCORE_FACTOR = 10  # kube-scheduler's MaxNodeScore ÷ MaxExtenderPriority
 
 @dataclass(frozen=True, slots=True)
 class SchedulerConfig:
-    """A KubeSchedulerConfiguration with one profile and one extender; defaults as deploy/kube-scheduler/config.yaml.
+    """A KubeSchedulerConfiguration with one extender; defaults as deploy/kube-scheduler/config.yaml.
 
-    `serial` waits for each pod to run, or fail, before the next is tried, which makes a run repeatable.
+    Without an `extender_url` there is none, as in a stock kube-scheduler. `scheduler_names` are the names of its
+    profiles, which are alike. `serial` waits for each pod to run, or fail, before the next is tried, which makes a run
+    repeatable.
     """
 
     extender_url: str
-    scheduler_name: str = "migsched"
+    scheduler_names: tuple[str, ...] = ("migsched",)
     node_cache_capable: bool = True
     managed_resources: frozenset[str] = frozenset(kube_scheduler_config.managed_resources())
     weight: int = 120
@@ -56,7 +58,7 @@ class _Unfit(Exception):  # noqa: N818 - an outcome, not an error
 
 
 class KubeScheduler:
-    """The cycle over a cluster and one extender."""
+    """The cycle over a cluster and one extender, if it has one."""
 
     def __init__(self, cluster: Api, config: SchedulerConfig) -> None:
         self._cluster = cluster
@@ -132,7 +134,7 @@ class KubeScheduler:
                 self._queue.remove(uid)
                 self._put(uid, pod["spec"]["nodeName"], in_tree.requests_of(pod))
                 self._queue.happened(Wake.OTHER)
-            elif pod["spec"].get("schedulerName") == self._config.scheduler_name:
+            elif pod["spec"].get("schedulerName") in self._config.scheduler_names:
                 self._pods[uid] = pod
                 if not pod["spec"].get("schedulingGates") and "deletionTimestamp" not in pod["metadata"]:
                     self._queue.add(pod)
@@ -193,10 +195,20 @@ class KubeScheduler:
         return None
 
     async def _choose(self, pod: Document, requests: in_tree.Amounts, extender: ExtenderClient) -> str:
-        """The best node. Raises _Unfit, ExtenderError."""
+        """The node that it is nominated to, if that takes it, or else the best one. Raises _Unfit, ExtenderError."""
+        nominated = pod["status"].get("nominatedNodeName", "")
+        if nominated in self._nodes:
+            with contextlib.suppress(_Unfit):
+                return await self._best_of({nominated: self._nodes[nominated]}, pod, requests, extender)
+        return await self._best_of(self._nodes, pod, requests, extender)
+
+    async def _best_of(
+        self, infos: Mapping[str, NodeInfo], pod: Document, requests: in_tree.Amounts, extender: ExtenderClient
+    ) -> str:
+        """The best of some nodes. Raises _Unfit, ExtenderError."""
         refusals: dict[str, NodeRefusal] = {}
         feasible: dict[str, Document] = {}
-        for name, info in self._nodes.items():
+        for name, info in infos.items():
             refusal = in_tree.refusal(pod, requests, info)
             if refusal is None:
                 feasible[name] = info.document
@@ -212,7 +224,7 @@ class KubeScheduler:
             feasible = {name: feasible[name] for name in answer.nodes}
         if not feasible:
             may_preempt = pod["spec"].get("preemptionPolicy") != "Never"
-            raise _Unfit(fit_error.message(len(self._nodes), refusals, may_preempt=may_preempt), wakes)
+            raise _Unfit(fit_error.message(len(infos), refusals, may_preempt=may_preempt), wakes)
         if len(feasible) == 1:
             return next(iter(feasible))
         return self._best(await self._scores(pod, requests, feasible, extender))
@@ -237,7 +249,8 @@ class KubeScheduler:
         return self._random.choice(sorted(name for name, score in scores.items() if score == highest))
 
     def _is_managed(self, requests: in_tree.Amounts) -> bool:
-        return not self._config.managed_resources.isdisjoint(requests)
+        """Whether the extender is asked about a pod."""
+        return bool(self._config.extender_url) and not self._config.managed_resources.isdisjoint(requests)
 
     async def _bind(self, queued: Queued, node: str, extender: ExtenderClient) -> None:
         meta = queued.pod["metadata"]

@@ -7,10 +7,11 @@ from typing import Any
 import msgspec
 
 from allocator import errors
+from kubeclient import events
 from kubeclient.changes import Change, ChangeType, Listing
+from kubeclient.events import PodEvent
 from kubeclient.objects import Node, NodeWithStatus
 from node_agent.cluster.node_pod import NodePod
-from node_agent.cluster.port import PodEvent
 from simulator.cluster import api
 from simulator.cluster.memory_cluster.faults import ApiFaults
 from simulator.cluster.memory_cluster.server import MemoryServer
@@ -79,21 +80,7 @@ class MemoryAgentCluster:
 
     async def event(self, event: PodEvent, component: str, node: str) -> None:
         """Record an Event, as told by a component on a node."""
-        document = {
-            "metadata": {"generateName": f"{event.pod}.", "namespace": event.namespace},
-            "involvedObject": {
-                "apiVersion": "v1",
-                "kind": "Pod",
-                "namespace": event.namespace,
-                "name": event.pod,
-                "uid": event.uid,
-            },
-            "type": event.type,
-            "reason": event.reason,
-            "message": event.message,
-            "count": 1,
-            "source": {"component": component, "host": node},
-        }
+        document = msgspec.json.decode(events.body_of(event, component, node))
         async with self.faults.around("create", api.EVENT.plural):
             self.server.create(api.EVENT, document)
 

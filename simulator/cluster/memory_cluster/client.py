@@ -6,19 +6,30 @@ import msgspec
 
 from allocator import errors
 from allocator.eligibility.constraints import VolumeTopology
+from allocator.queueing.gang import Gang, GangPart, GangSource
+from kubeclient import events
 from kubeclient.changes import Change, ChangeType, Listing
+from kubeclient.events import PodEvent
 from kubeclient.objects import Pod
-from scheduler.cache import port
+from scheduler.cache import pod_groups, port, volumes
 from scheduler.cache.disruption_budget import PodDisruptionBudget
-from scheduler.cache.port import Binding, Object, Release
+from scheduler.cache.lease import Lease
+from scheduler.cache.port import COMPONENT, Binding, GatedPodMessage, Object, Release
 from simulator.cluster import api
 from simulator.cluster.api import Document, ResourceKind
 from simulator.cluster.memory_cluster.faults import ApiFaults
 from simulator.cluster.memory_cluster.server import MemoryServer
 
-_KINDS = {port.WatchedKind.POD: api.POD, port.WatchedKind.NODE: api.NODE, port.WatchedKind.MIG_NODE: api.MIG_NODE}
+_KINDS = {
+    port.WatchedKind.POD: api.POD,
+    port.WatchedKind.NODE: api.NODE,
+    port.WatchedKind.MIG_NODE: api.MIG_NODE,
+    port.WatchedKind.REPACK: api.REPACK,
+}
 _DECODERS = {kind: msgspec.json.Decoder(type_) for kind, type_ in port.TYPES.items()}
 
+_DECODE_LEASE = msgspec.json.Decoder(Lease).decode
+_GANG_KINDS = {GangSource.COSCHEDULING: api.COSCHEDULING_POD_GROUP, GangSource.POD_GANG: api.POD_GANG}
 _DECODE_BUDGET = msgspec.json.Decoder(PodDisruptionBudget).decode
 
 
@@ -28,6 +39,7 @@ class MemoryCluster:
     def __init__(self, server: MemoryServer) -> None:
         self.server = server
         self.faults = ApiFaults()
+        self.volumes: dict[str, VolumeTopology] = {}
         self._closed = False
 
     async def list(self, kind: port.WatchedKind) -> Listing[Object]:
@@ -70,11 +82,25 @@ class MemoryCluster:
         async with self.faults.around("release", api.POD.plural):
             self.server.release(release)
 
-    async def volume_of_claim(self, namespace: str, claim: str) -> VolumeTopology | None:
-        """No claims are kept here."""
+    async def nominate(self, release: Release, node: str) -> str:
+        """Name a node in the status of a pod that is to be released there."""
+        self._need_open()
+        async with self.faults.around("nominate", api.POD.plural):
+            return self.server.nominate(release, node)
+
+    async def volume_of_claim(self, namespace: str, claim: str) -> VolumeTopology:
+        """Those of `volumes` are known, by `namespace/name`; all others are missing."""
         self._need_open()
         async with self.faults.around("get", "persistentvolumeclaims"):
-            raise errors.NotFoundError(f'persistentvolumeclaims "{namespace}/{claim}" not found')
+            return self.volumes.get(f"{namespace}/{claim}") or volumes.missing(claim, f"PersistentVolumeClaim {claim}")
+
+    async def gang_parts(self, gang: Gang) -> Sequence[GangPart]:
+        """How many pods of a gang have to start together."""
+        self._need_open()
+        kind = _GANG_KINDS.get(gang.source, api.POD_GROUP)
+        async with self.faults.around("get", kind.plural):
+            stored = self.server.get(kind, gang.name, gang.namespace)
+            return msgspec.json.decode(stored.raw, type=pod_groups.type_of(gang.source)).parts
 
     async def delete_pod(self, namespace: str, name: str, uid: str) -> None:
         """Delete a pod that never ran."""
@@ -82,11 +108,76 @@ class MemoryCluster:
         async with self.faults.around("delete", api.POD.plural):
             self.server.delete(api.POD, name, namespace, uid=uid)
 
+    async def evict(self, namespace: str, name: str, uid: str) -> None:
+        """Have a pod deleted, if the PodDisruptionBudgets allow it."""
+        self._need_open()
+        async with self.faults.around("evict", api.POD.plural):
+            self.server.evict(namespace, name, uid)
+
+    async def record_event(self, event: PodEvent) -> None:
+        """Create an Event about a pod."""
+        self._need_open()
+        async with self.faults.around("create", api.EVENT.plural):
+            self.server.create(api.EVENT, msgspec.json.decode(events.body_of(event, COMPONENT)))
+
+    async def set_pod_condition(self, said: GatedPodMessage) -> None:
+        """Write the message of a gated pod's condition PodScheduled."""
+        self._need_open()
+        async with self.faults.around("patch_status", api.POD.plural):
+            self.server.set_pod_condition(said)
+
     async def annotate_node(self, node: str, key: str, value: str) -> None:
         """Set one annotation of one node."""
         self._need_open()
         async with self.faults.around("patch", api.NODE.plural):
             self.server.patch(api.NODE, node, {"metadata": {"annotations": {key: value}}})
+
+    async def create_repack(self, name: str, spec: bytes) -> None:
+        """Make a Repack with a spec."""
+        self._need_open()
+        async with self.faults.around("create", api.REPACK.plural):
+            self.server.create(api.REPACK, {"metadata": {"name": name}, "spec": msgspec.json.decode(spec)})
+
+    async def delete_repack(self, name: str, uid: str) -> None:
+        """Delete a Repack."""
+        self._need_open()
+        async with self.faults.around("delete", api.REPACK.plural):
+            self.server.delete(api.REPACK, name, uid=uid)
+
+    async def write_repack_status(self, name: str, uid: str, status: bytes) -> None:
+        """Write a Repack's status."""
+        self._need_open()
+        async with self.faults.around("patch_status", api.REPACK.plural):
+            if self.server.get(api.REPACK, name).document["metadata"]["uid"] != uid:
+                raise errors.ConflictError(f'repacks "{name}": precondition failed: UID')
+            self.server.replace_status(api.REPACK, name, msgspec.json.decode(status))
+
+    async def get_lease(self, namespace: str, name: str) -> Lease:
+        """One lease."""
+        self._need_open()
+        async with self.faults.around("get", api.LEASE.plural):
+            return _DECODE_LEASE(self.server.get(api.LEASE, name, namespace).raw)
+
+    async def create_lease(self, lease: Lease) -> Lease:
+        """Make a lease."""
+        self._need_open()
+        meta = {"name": lease.metadata.name, "namespace": lease.metadata.namespace}
+        async with self.faults.around("create", api.LEASE.plural):
+            made = self.server.create(api.LEASE, {"metadata": meta, "spec": msgspec.to_builtins(lease.spec)})
+            return _DECODE_LEASE(made.raw)
+
+    async def write_lease(self, lease: Lease) -> Lease:
+        """Write all of a lease's spec."""
+        self._need_open()
+        meta = lease.metadata
+        async with self.faults.around("patch", api.LEASE.plural):
+            if self.server.get(api.LEASE, meta.name, meta.namespace).document["metadata"]["uid"] != meta.uid:
+                raise errors.ConflictError(f'leases "{meta.namespace}/{meta.name}": precondition failed: UID')
+            patch = {
+                "metadata": {"resourceVersion": meta.resource_version},
+                "spec": msgspec.to_builtins(lease.spec),
+            }
+            return _DECODE_LEASE(self.server.patch(api.LEASE, meta.name, patch, meta.namespace).raw)
 
     async def close(self) -> None:
         """Every later call is refused."""

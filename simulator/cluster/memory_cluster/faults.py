@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from allocator import errors
 
-VERBS = ("create", "get", "list", "watch", "patch", "patch_status", "bind", "release", "delete")
+VERBS = ("create", "get", "list", "watch", "patch", "patch_status", "bind", "nominate", "release", "delete", "evict")
 
 
 @dataclass(slots=True)

@@ -39,7 +39,7 @@ def new(kind: api.ResourceKind, document: Document, suffix: str) -> Document:
         meta.pop(field, None)
     if kind is api.POD:
         _default_pod(made)
-    elif kind is api.MIG_NODE:
+    elif kind in (api.MIG_NODE, api.REPACK):
         made.pop("status", None)
     return made
 

@@ -16,10 +16,10 @@ import msgspec
 from allocator import errors
 from kubeclient import timestamps
 from kubeclient.changes import ChangeType
-from scheduler.cache.port import Binding, Release
+from scheduler.cache.port import Binding, GatedPodMessage, Release
 from simulator.cluster import api
 from simulator.cluster.api import Document, ResourceKind
-from simulator.cluster.memory_cluster import objects
+from simulator.cluster.memory_cluster import evictions, objects
 from simulator.cluster.memory_cluster.history import Entry, History
 
 HISTORY = 10_000  # changes kept per kind
@@ -36,12 +36,18 @@ class Stored:
 
 
 class MemoryServer:
-    """All objects of a cluster. UIDs and generated names follow from `seed`."""
+    """All objects of a cluster. UIDs and generated names follow from `seed`; `admit` may change pods to be created."""
 
     def __init__(
-        self, *, seed: int = 0, history: int = HISTORY, now: Callable[[], datetime] = lambda: datetime.now(UTC)
+        self,
+        *,
+        seed: int = 0,
+        history: int = HISTORY,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        admit: Callable[[Document], Document] | None = None,
     ) -> None:
         self.version = 0
+        self._admit = admit
         self._seed = seed
         self._random: dict[ResourceKind, random.Random] = {}  # names of one kind do not depend on what else is made
         self._now = now
@@ -78,7 +84,7 @@ class MemoryServer:
         """Store a new object. Raises ConflictError if its name is taken, RefusedError if it is invalid."""
         draw = self._random.setdefault(kind, random.Random(f"{self._seed}/{kind.plural}"))
         suffix = "".join(draw.choices(_SAFE_LETTERS, k=5))
-        made = objects.new(kind, document, suffix)
+        made = objects.new(kind, self._admit(document) if self._admit and kind is api.POD else document, suffix)
         key = api.key_of(made)
         if key in self._objects.get(kind, {}):
             raise errors.ConflictError(f'{kind.plural} "{key}" already exists')
@@ -129,13 +135,8 @@ class MemoryServer:
         """A scheduling gate removed, affinity and annotations written, at once. Raises ConflictError if the pod is a
         namesake or at another version.
         """
-        before = self.get(api.POD, release.name, release.namespace)
+        before = self._as_read(release)
         pod = before.document
-        title = f'pods "{api.key_of(pod)}"'
-        if pod["metadata"]["uid"] != release.uid:
-            raise errors.ConflictError(f"{title}: precondition failed: UID is {pod['metadata']['uid']}")
-        if pod["metadata"]["resourceVersion"] != release.version:
-            raise errors.ConflictError(f"{title}: the object has been modified")
         annotations = (pod["metadata"].get("annotations") or {}) | dict(release.annotations)
         gates = [gate for gate in pod["spec"].get("schedulingGates") or () if gate["name"] != release.gate]
         spec = {key: value for key, value in pod["spec"].items() if key != "schedulingGates"}
@@ -144,6 +145,22 @@ class MemoryServer:
             spec["affinity"] = msgspec.json.decode(release.affinity)
         meta = {**pod["metadata"], **({"annotations": annotations} if annotations else {})}
         self._replace(api.POD, before, {**pod, "metadata": meta, "spec": spec})
+
+    def set_pod_condition(self, said: GatedPodMessage) -> None:
+        """The message of a pod's condition PodScheduled. Raises ConflictError if it is a namesake or changed."""
+        before = self._as_read(said)
+        status = before.document.get("status") or {}
+        others = [c for c in status.get("conditions") or () if c["type"] != "PodScheduled"]
+        was = next((c for c in status.get("conditions") or () if c["type"] == "PodScheduled"), {"type": "PodScheduled"})
+        status = {**status, "conditions": [*others, {**was, "message": said.message}]}
+        self._replace(api.POD, before, {**before.document, "status": status})
+
+    def nominate(self, release: Release, node: str) -> str:
+        """A node named in a pod's status; the version after it. Raises ConflictError as `release`."""
+        before = self._as_read(release)
+        status = {**before.document["status"], "nominatedNodeName": node}
+        after = self._replace(api.POD, before, {**before.document, "status": status})
+        return str(after.document["metadata"]["resourceVersion"])
 
     def delete(
         self, kind: ResourceKind, name: str, namespace: str = "", *, uid: str = "", grace_seconds: int | None = None
@@ -160,6 +177,26 @@ class MemoryServer:
                 return
         del self._objects[kind][api.key_of(before.document)]
         self._log(kind, before.document, ChangeType.DELETED)
+
+    def evict(self, namespace: str, name: str, uid: str = "") -> None:
+        """The Eviction subresource: a pod is deleted if its budget allows it, which is counted down.
+
+        Raises ConflictError for a namesake, TooManyRequestsError where the budget allows none, NotFoundError, and as
+        the real server does UnreachableError (HTTP 500) where several budgets cover it. Budgets are not asked of pods
+        that have not started, are over or are being deleted.
+        """
+        pod = self.get(api.POD, name, namespace).document
+        title = f'pods "{api.key_of(pod)}"'
+        if uid and pod["metadata"]["uid"] != uid:
+            raise errors.ConflictError(f"{title}: precondition failed: UID is {pod['metadata']['uid']}")
+        if evictions.needs_budget(pod):
+            budgets = [stored for stored in self.list(api.DISRUPTION_BUDGET) if evictions.covers(stored.raw, pod)]
+            if len(budgets) > 1:
+                raise errors.UnreachableError(f"{title}: HTTP 500: This pod has more than one PodDisruptionBudget")
+            for budget in budgets:
+                after = evictions.counted_down(budget.document, name, self._timestamp())
+                self._replace(api.DISRUPTION_BUDGET, budget, after)
+        self.delete(api.POD, name, namespace, uid=uid)
 
     # --- what operators and tests do
 
@@ -179,6 +216,17 @@ class MemoryServer:
             history.end_watches(error)
 
     # --- inside
+
+    def _as_read(self, write: Release | GatedPodMessage) -> Stored:
+        """The pod of a write that is for one version of it. Raises ConflictError if it is another by now."""
+        stored = self.get(api.POD, write.name, write.namespace)
+        meta = stored.document["metadata"]
+        title = f'pods "{api.key_of(stored.document)}"'
+        if meta["uid"] != write.uid:
+            raise errors.ConflictError(f"{title}: precondition failed: UID is {meta['uid']}")
+        if meta["resourceVersion"] != write.version:
+            raise errors.ConflictError(f"{title}: the object has been modified")
+        return stored
 
     def _history(self, kind: ResourceKind) -> History:
         return self._histories.setdefault(kind, History(self._history_limit))

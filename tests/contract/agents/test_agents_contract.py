@@ -3,8 +3,8 @@
 import msgspec
 import pytest
 
-from allocator.claims import contract
-from allocator.claims.contract import Promise
+from allocator.claims import contract, placement_annotation
+from allocator.claims.placement_annotation import Promise
 from allocator.claims.report import MigMode
 from simulator.cluster import api, nodes
 from simulator.cluster.api import Document
@@ -176,7 +176,7 @@ def bind(world: AgentsWorld, name: str, spec: Document, *promises: Promise) -> N
     """Create and bind a pod of any form."""
     document = memory_cluster.pod(name) | {"spec": {"schedulerName": "migsched", **spec}}
     made = world.server.create(api.POD, document).document
-    world.bind(made, NODE, contract.encode_placement(promises) if promises else None)
+    world.bind(made, NODE, placement_annotation.encode(promises) if promises else None)
 
 
 async def test_init_container_hands_its_slice_on(world: AgentsWorld) -> None:

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from allocator.claims import contract
-from allocator.claims.contract import Promise
+from allocator.claims import placement_annotation
+from allocator.claims.placement_annotation import Promise
 from allocator.mig import gpu_models
 from simulator.cluster import api
 from simulator.cluster.api import Document
@@ -34,7 +34,7 @@ def draw_pod(draw: random.Random, number: int) -> tuple[Document, str | None]:
     gpus = [GPU, OTHER_GPU, draw.choice([GPU, OTHER_GPU, FOREIGN_GPU])]
     places = sorted({(gpu, start) for gpu in gpus for start in MODEL.profile(profile).starts})
     promises = [Promise("main", gpu, profile, start) for gpu, start in draw.sample(places, len(asks))]
-    return memory_cluster.pod(f"p{number:02}", *asks), contract.encode_placement(
+    return memory_cluster.pod(f"p{number:02}", *asks), placement_annotation.encode(
         promises
     ) if draw.random() < 0.8 else None
 

@@ -17,7 +17,7 @@ from simulator.cluster.memory_cluster.client import MemoryApi, MemoryCluster
 from simulator.cluster.memory_cluster.server import MemoryServer
 from testbed.control_plane.control_plane import ControlPlane
 
-CRD = Path(__file__).parents[3] / "deploy" / "crd" / "mignodes.yaml"
+CRDS = [Path(__file__).parents[3] / "deploy" / "crd" / f"{plural}.yaml" for plural in ("mignodes", "repacks")]
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,8 @@ class Ports:
 @pytest.fixture(scope="session")
 def genuine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
     with ControlPlane(tmp_path_factory.mktemp("contract")) as started:
-        started.apply(CRD)
+        for crd in CRDS:
+            started.apply(crd)
         yield started
 
 

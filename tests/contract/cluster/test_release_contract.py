@@ -98,6 +98,33 @@ async def test_a_pod_that_asks_for_nothing_is_let_go_as_it_is(ports: Ports) -> N
     assert not after["spec"].get("schedulingGates")
 
 
+async def test_a_nomination_names_the_node_and_leaves_the_gate(ports: Ports) -> None:
+    """The status names the node, nothing else changes, and the version that is told is the one to release at."""
+    pod = await ports.created(schedulingGates=GATED)
+    version = await ports.cluster.nominate(release(pod), "n1")
+    nominated = await ports.api.get(POD, ports.name("pod"), "default")
+    assert nominated["status"]["nominatedNodeName"] == "n1"
+    assert (nominated["spec"], version) == (pod["spec"], nominated["metadata"]["resourceVersion"])
+    assert version != pod["metadata"]["resourceVersion"]
+    await ports.cluster.release(release(pod, version=version, affinity=None))
+    after = await ports.api.get(POD, ports.name("pod"), "default")
+    assert (after["status"]["nominatedNodeName"], after["metadata"]["annotations"]) == ("n1", {KEY: "here"})
+    assert not after["spec"].get("schedulingGates")
+
+
+async def test_a_nomination_of_another_pod_is_a_conflict(ports: Ports) -> None:
+    """A namesake, or a pod at another version, is not nominated; one that is gone is NotFoundError."""
+    pod = await ports.created(schedulingGates=GATED)
+    with pytest.raises(errors.ConflictError):
+        await ports.cluster.nominate(release(pod, uid="another"), "n1")
+    await ports.api.patch(POD, ports.name("pod"), {"metadata": {"labels": {"a": "b"}}}, "default")
+    with pytest.raises(errors.ConflictError):
+        await ports.cluster.nominate(release(pod), "n1")
+    assert "nominatedNodeName" not in (await ports.api.get(POD, ports.name("pod"), "default"))["status"]
+    with pytest.raises(errors.NotFoundError):
+        await ports.cluster.nominate(release(pod, name=ports.name("absent")), "n1")
+
+
 async def test_a_deletion_checks_the_uid(ports: Ports) -> None:
     """Another pod of that name is not deleted, and one that is gone is NotFoundError."""
     pod = await ports.created()

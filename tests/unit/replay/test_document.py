@@ -36,6 +36,8 @@ def test_every_key_reaches_the_configuration() -> None:
         "weights": {"1g.5gb": 1},
         "discipline": "queue",
         "moves": 2,
+        "patience_s": 30,
+        "reservations": 4,
         "seeds": 3,
         "first_seed": 7,
     }

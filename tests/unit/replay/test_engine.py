@@ -11,6 +11,7 @@ from replay.engine import Rules
 from replay.job import Job
 from replay.pool import GpuPool
 from replay.tally import RunOutcome, Tally
+from replay.types import Discipline
 
 KNOWN = geometry.compiled(gpu_models.find("a100-40gb"))
 
@@ -34,7 +35,7 @@ def run(
     return tally.outcome(spent_s=1.0)
 
 
-REJECT, QUEUE = Rules(), Rules(queue=True)
+REJECT, QUEUE = Rules(), Rules(Discipline.QUEUE)
 
 
 def test_what_does_not_fit_is_lost() -> None:

@@ -19,6 +19,7 @@ METRICS = (
     "mean_wait_s",
     "p50_wait_s",
     "p95_wait_s",
+    "longest_wait_s",
     "makespan_s",
     "gpc_utilisation",
     "stranded_share",

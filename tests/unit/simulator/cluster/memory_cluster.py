@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from allocator.claims import contract
-from allocator.claims.contract import Promise
+from allocator.claims import contract, placement_annotation
+from allocator.claims.placement_annotation import Promise
 from scheduler.cache.port import Binding
 from simulator.cluster import api
 from simulator.cluster.api import Document
@@ -27,7 +27,7 @@ class MemoryCluster:
     def bound(self, name: str, node: str, *promises: tuple[str, str, int], asks: tuple[str, ...] = ()) -> str:
         """Create and bind a pod that is promised (GPU, profile, start) and asks for that, or for `asks`; its UID."""
         made = self.pod(name, *(asks or tuple(profile for _, profile, _ in promises)))
-        text = contract.encode_placement([Promise("main", *promise) for promise in promises])
+        text = placement_annotation.encode([Promise("main", *promise) for promise in promises])
         self.bind(made, node, text if promises else None)
         return str(made["metadata"]["uid"])
 

@@ -204,7 +204,7 @@ async def test_next_filter_comes_before_the_last_bind_is_done(cluster: MemoryClu
 
 
 async def test_serial_binding_waits(cluster: MemoryCluster) -> None:
-    """With serial binding the next pod is not tried before the last one's binding is done."""
+    """With serial binding the next pod is not tried before the last one is bound and has started."""
     extender, hold = Extender(cluster), asyncio.Event()
     extender.before_bind = hold.wait
     async with started(cluster, extender, serial=True):
@@ -213,6 +213,9 @@ async def test_serial_binding_waits(cluster: MemoryCluster) -> None:
         await eventually(lambda: len(extender.bodies("bind")) == 1, "the first is being bound")
         assert len(extender.bodies("filter")) == 1
         hold.set()
+        await eventually(lambda: node_of(cluster, "a") != "", "the first is bound")
+        assert len(extender.bodies("filter")) == 1
+        cluster.set_phase("a", "Running")
         await eventually(lambda: node_of(cluster, "b") != "", "both are bound")
 
 
