@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import results
-from benchmarks.report import plots, tables
+from benchmarks.report import tables
 from benchmarks.results import Results
 
 ROOT = Path(__file__).parents[2]
@@ -236,6 +236,8 @@ TABLES: Mapping[str, Callable[[Results], str]] = {
 
 def main() -> None:
     """Write the pages and their pictures."""
+    from benchmarks.report import plots  # drawing libraries are slow to load, and tables need none
+
     recorded = results.read(FILE)
     for file in PAGES:
         file.write_text(page(file.read_text(encoding="utf-8"), recorded), encoding="utf-8")

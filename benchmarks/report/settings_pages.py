@@ -1,20 +1,19 @@
-"""The tables of docs/settings.md and docs/agent-settings.md, from the settings and metrics themselves.
+"""The tables of docs/settings.md and docs/agent-settings.md, from the settings themselves.
 
 `python -m benchmarks.report.settings_pages` (`make drawings`) writes them; a test compares them.
 """
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from pydantic_settings import BaseSettings
 
 from node_agent import settings as agent_settings
 from scheduler import settings as scheduler_settings
-from scheduler.metrics import Metrics
 
 DOCS = Path(__file__).parents[2] / "docs"
 SETTINGS_HEAD = "| setting | default | meaning |\n|---|---|---|\n"
-METRICS_HEAD = "| metric | type | meaning |\n|---|---|---|\n"
 
 
 def settings_table(form: type[BaseSettings]) -> str:
@@ -26,20 +25,10 @@ def settings_table(form: type[BaseSettings]) -> str:
     return SETTINGS_HEAD + "".join(rows)
 
 
-def metrics_table() -> str:
-    """The metrics of the scheduler service as a Markdown table."""
-    rows = []
-    for family in Metrics().registry.collect():
-        name = family.name + ("_total" if family.type == "counter" else "")
-        rows.append(f"| `{name}` | {family.type} | {family.documentation} |\n")
-    return METRICS_HEAD + "".join(rows)
-
-
 def tables() -> list[tuple[str, str]]:
     """The page that holds each table, below docs/, and the table."""
     return [
         ("settings.md", settings_table(scheduler_settings.Settings)),
-        ("settings.md", metrics_table()),
         ("agent-settings.md", settings_table(agent_settings.Settings)),
     ]
 
@@ -53,12 +42,12 @@ def replaced(text: str, table: str) -> str:
     return text
 
 
-def main() -> None:
-    """Write the tables into their pages."""
-    for name, table in tables():
+def write(made: Sequence[tuple[str, str]]) -> None:
+    """Write tables into their pages, each named below docs/. Raises ValueError for a page without such a table."""
+    for name, table in made:
         page = DOCS / name
         page.write_text(replaced(page.read_text(encoding="utf-8"), table), encoding="utf-8")
 
 
 if __name__ == "__main__":
-    main()
+    write(tables())
