@@ -16,6 +16,9 @@ VERSIONS = ("1.31", "1.36")
 NEWER = {"MutatingAdmissionPolicy", "MutatingAdmissionPolicyBinding"}
 # Kinds that Kubernetes' own API does not have.
 OTHERS = {"Kustomization", "Component", "KubeSchedulerConfiguration", "DynamoGraphDeployment", "Plugin"}
+# Those of the Prometheus Operator and of autoscalers: tests/e2e/test_foreign_kinds.py tries them.
+OTHERS |= {"ServiceMonitor", "PodMonitor", "PrometheusRule", "ScaledObject"}
+OTHERS |= {"ClusterQueue", "InferenceService", "LocalQueue", "PodMonitor", "ResourceFlavor", "Route", "ScaledObject"}
 # What Pod Security's level `restricted` and OpenShift's restricted-v2 both admit.
 VOLUMES = {"configMap", "downwardAPI", "emptyDir", "persistentVolumeClaim", "projected", "secret"}
 
@@ -94,6 +97,18 @@ def test_the_next_holder_of_the_lease_waits_for_the_last_bind() -> None:
     call = seconds(CONFIG["extenders"][0]["httpTimeout"])
     assert election["renewDeadline"] + call < election["leaseDuration"]
     assert default("bind_timeout_s") < call
+
+
+def test_the_next_leader_waits_for_the_last_bind_of_the_one_before() -> None:
+    """A replica that lost the lease has seen its last Binding end before another may decide."""
+    assert default("lease_renew_deadline_s") + default("bind_timeout_s") < default("lease_duration_s")
+
+
+def test_a_drain_leaves_a_replica() -> None:
+    """The budget of the replicas selects the Deployment's pods and lets one go at a time."""
+    folder = manifests.DEPLOY / "options" / "queue-replicas"
+    budget = manifests.one(folder / "disruption-budget.yaml", "PodDisruptionBudget")["spec"]
+    assert budget == {"maxUnavailable": 1, "selector": DEPLOYMENT["spec"]["selector"]}
 
 
 def test_shutting_down_fits_the_grace_period() -> None:

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from scheduler import settings
 from scheduler.cache import port
 from tests.unit.deploy import manifests
 
@@ -9,7 +10,10 @@ Right = tuple[str, str, str]  # API group, resource, verb
 
 RBAC = manifests.DEPLOY / "rbac"
 QUEUE_RBAC = manifests.DEPLOY / "options" / "queue" / "rbac.yaml"
+REPLICAS_RBAC = manifests.DEPLOY / "options" / "queue-replicas" / "rbac.yaml"
+MOVES_RBAC = manifests.DEPLOY / "options" / "moves" / "rbac.yaml"
 LABELS = manifests.DEPLOY / "options" / "agent-operator-labels"
+API_LOCK = manifests.DEPLOY / "options" / "api-lock"
 
 # Method of the scheduler's port to Kubernetes → what it needs. `list` and `watch` serve every kind.
 SCHEDULER: dict[str, set[Right]] = {
@@ -24,8 +28,34 @@ SCHEDULER: dict[str, set[Right]] = {
 
 QUEUE: dict[str, set[Right]] = {
     "release": {("", "pods", "patch")},
+    "nominate": {("", "pods/status", "patch")},
     "delete_pod": {("", "pods", "delete")},
-    "volume_of_claim": {("", "persistentvolumeclaims", "get"), ("", "persistentvolumes", "get")},
+    "evict": {("", "pods/eviction", "create")},
+    "record_event": {("", "events", "create")},
+    "set_pod_condition": {("", "pods/status", "patch")},
+    "volume_of_claim": {
+        ("", "persistentvolumeclaims", "get"),
+        ("", "persistentvolumes", "get"),
+        ("storage.k8s.io", "storageclasses", "get"),
+    },
+    "gang_parts": {
+        ("scheduling.k8s.io", "podgroups", "get"),
+        ("scheduling.x-k8s.io", "podgroups", "get"),
+        ("scheduler.grove.io", "podgangs", "get"),
+    },
+}
+
+REPLICAS: dict[str, set[Right]] = {
+    "get_lease": {("coordination.k8s.io", "leases", "get")},
+    "create_lease": {("coordination.k8s.io", "leases", "create")},
+    "write_lease": {("coordination.k8s.io", "leases", "patch")},
+}
+
+MOVES: dict[str, set[Right]] = {
+    "follow Repacks": {("migsched.io", "repacks", verb) for verb in ("list", "watch")},
+    "create_repack": {("migsched.io", "repacks", "create")},
+    "delete_repack": {("migsched.io", "repacks", "delete")},
+    "write_repack_status": {("migsched.io", "repacks/status", "patch"), ("migsched.io", "repacks", "get")},
 }
 
 AGENT: dict[str, set[Right]] = {
@@ -50,7 +80,7 @@ def rights(path: Path, kind: str, name: str) -> set[Right]:
 def test_the_scheduler_may_do_what_its_port_does() -> None:
     """The role has the rights of the port's methods, each of them and no other."""
     methods = {name for name in vars(port.Cluster) if not name.startswith("_")}
-    assert methods == SCHEDULER.keys() | QUEUE.keys()
+    assert methods == SCHEDULER.keys() | QUEUE.keys() | REPLICAS.keys() | MOVES.keys() - {"follow Repacks"}
     assert rights(RBAC / "scheduler" / "extender.yaml", "ClusterRole", "migsched-scheduler") == set().union(
         *SCHEDULER.values()
     )
@@ -63,6 +93,27 @@ def test_the_queue_needs_a_role_of_its_own() -> None:
     binding = manifests.one(QUEUE_RBAC, "ClusterRoleBinding", "migsched-queue")
     account = manifests.one(RBAC / "scheduler" / "extender.yaml", "ClusterRoleBinding", "migsched-scheduler")
     assert binding["subjects"] == account["subjects"]
+
+
+def test_moves_need_a_role_of_their_own() -> None:
+    """What it takes to carry out Repacks is opted into, and neither changes nor approves what people want."""
+    assert rights(MOVES_RBAC, "ClusterRole", "migsched-moves") == set().union(*MOVES.values())
+    binding = manifests.one(MOVES_RBAC, "ClusterRoleBinding", "migsched-moves")
+    account = manifests.one(RBAC / "scheduler" / "extender.yaml", "ClusterRoleBinding", "migsched-scheduler")
+    assert binding["subjects"] == account["subjects"]
+
+
+def test_replicas_may_have_their_lease_and_no_other() -> None:
+    """The role is of our namespace, and names the lease that the settings name wherever that is possible."""
+    role = manifests.one(REPLICAS_RBAC, "Role", "migsched-queue-lease")
+    assert rights(REPLICAS_RBAC, "Role", "migsched-queue-lease") == set().union(*REPLICAS.values())
+    fields = settings.Settings.model_fields
+    assert role["metadata"]["namespace"] == fields["lease_namespace"].default
+    named = [rule.get("resourceNames") for rule in role["rules"] if rule["verbs"] != ["create"]]
+    assert named == [[fields["lease_name"].default]]
+    binding = manifests.one(REPLICAS_RBAC, "RoleBinding", "migsched-queue-lease")
+    account = manifests.one(RBAC / "scheduler" / "extender.yaml", "ClusterRoleBinding", "migsched-scheduler")
+    assert (binding["roleRef"]["name"], binding["subjects"]) == (role["metadata"]["name"], account["subjects"])
 
 
 def test_the_agent_may_do_what_it_needs() -> None:
@@ -105,7 +156,7 @@ def test_the_lease_that_may_be_taken_is_the_one_configured() -> None:
 
 def test_no_role_reads_secrets_or_uses_wildcards() -> None:
     """Nothing that we ship can read a Secret, escalate, or names everything."""
-    for path in (*manifests.files(RBAC), LABELS / "rbac.yaml"):
+    for path in (*manifests.files(RBAC), LABELS / "rbac.yaml", API_LOCK / "rbac.yaml"):
         for document in manifests.documents(path):
             for rule in document.get("rules", []):
                 assert not {"*", "secrets", "serviceaccounts/token"} & {*rule["resources"], *rule["apiGroups"]}
