@@ -26,8 +26,8 @@ import msgspec
 import numpy as np
 import yaml
 
-from allocator.claims import contract
-from allocator.claims.contract import Promise
+from allocator.claims import contract, placement_annotation
+from allocator.claims.placement_annotation import Promise
 from allocator.mig.profile import GpuPlacement, Placement, resource_name
 from benchmarks.benchmark import Progress
 from benchmarks.deployed import CRD
@@ -387,7 +387,7 @@ def _pod(name: str, places: Sequence[GpuPlacement]) -> Row:
         "metadata": {
             "name": name,
             "namespace": "default",
-            "annotations": {contract.PLACEMENT_ANNOTATION: contract.encode_placement(promises)},
+            "annotations": {contract.PLACEMENT_ANNOTATION: placement_annotation.encode(promises)},
         },
         "spec": {
             "nodeName": NODE,

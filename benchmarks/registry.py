@@ -11,19 +11,23 @@ from benchmarks.benchmark import Benchmark
 from benchmarks.entries.agent import AGENT
 from benchmarks.entries.answers import ANSWERS
 from benchmarks.entries.crowd import CROWD
+from benchmarks.entries.cycles import CYCLE
 from benchmarks.entries.decisions import DECISIONS
 from benchmarks.entries.extender import EXTENDER
 from benchmarks.entries.fragmentation import FRAGMENTATION
 from benchmarks.entries.interference import INTERFERENCE
 from benchmarks.entries.planning import PLANNING
 from benchmarks.entries.policies import POLICIES
+from benchmarks.entries.queueing import QUEUE
 from benchmarks.entries.repacking import REPACKING
+from benchmarks.entries.rivals import RIVALS
 from benchmarks.entries.scheduler import SCHEDULER
 from benchmarks.entries.sync import SYNC
 
 BENCHMARKS = (
     POLICIES,
     FRAGMENTATION,
+    QUEUE,
     DECISIONS,
     PLANNING,
     REPACKING,
@@ -32,8 +36,10 @@ BENCHMARKS = (
     INTERFERENCE,
     CROWD,
     SYNC,
+    CYCLE,
     AGENT,
     SCHEDULER,
+    RIVALS,
 )
 
 

@@ -18,6 +18,7 @@ from scheduler import api, service
 from scheduler.api import Context
 from scheduler.extender.routes import Routes
 from scheduler.gateway.limits import GatewayLimits
+from scheduler.lock.terms import LockTerms
 from scheduler.metrics import Metrics
 from scheduler.planner.pool import PlannerPool
 from scheduler.planner.port import PoolLimits
@@ -49,7 +50,7 @@ async def _serve(nodes: int) -> None:
     made = Servers(shutdown_s=1, log_format="json", log_level="error")
     routes = Routes(extender, metrics, ready=lambda: True, max_body=MAX_BODY)
     extender_url = await made.serve(Timed(routes), HOST, 0, "extender_port")
-    api_url = await made.serve_apart(api.build(context), HOST, 0, GatewayLimits())
+    api_url = await made.serve_apart(api.build(context), HOST, 0, GatewayLimits(), LockTerms())
     service.freeze_gc()
     print(extender_url, api_url, flush=True)  # noqa: T201  # read by the parent
     stopped = asyncio.Event()

@@ -12,8 +12,8 @@ from urllib.parse import parse_qs, urlsplit
 
 import msgspec
 
-from allocator.claims import contract, report
-from allocator.claims.contract import Promise
+from allocator.claims import contract, placement_annotation, report
+from allocator.claims.placement_annotation import Promise
 from allocator.mig import gpu_models
 from allocator.mig.profile import Placement
 from kubeclient.kube import PAGE
@@ -82,7 +82,7 @@ def pods(count: int, slices_per_node: int) -> Iterator[dict[str, Any]]:
                     "uid": f"uid-{n}-{number}",
                     "resourceVersion": "1",
                     "labels": _POD_WEIGHT,
-                    "annotations": {contract.PLACEMENT_ANNOTATION: contract.encode_placement([promise])},
+                    "annotations": {contract.PLACEMENT_ANNOTATION: placement_annotation.encode([promise])},
                 },
                 "spec": {
                     "nodeName": f"node-{n:05d}",
