@@ -53,7 +53,8 @@ def agent(
     if once:
         if not wanted.observer:
             raise typer.BadParameter("--once looks without changing anything: add --observe")
-        status = service.observe(_devices(simulate, wanted), wanted.node)
+        options = wanted.options(simulated=simulate is not None)
+        status = service.observe(_devices(simulate, wanted), wanted.node, options)
         output.show(form, lambda: status, lambda: _table(status))
         raise typer.Exit(0 if status["conditions"][0]["status"] == "True" else 1)
     fail_points.arm(os.environ)

@@ -19,6 +19,7 @@ import msgspec
 import typer
 
 from allocator import errors
+from cli import credentials
 
 T = TypeVar("T")
 
@@ -33,13 +34,23 @@ _SHOWN = 60  # characters of another server's name
 
 @dataclass(frozen=True)
 class Address:
-    """Where to ask: a URL, else the scheduler of a cluster. `local`: first look on this machine, if both are open."""
+    """Where to ask: a URL, else the scheduler of a cluster. `local`: first look on this machine, if both are open.
+
+    With a URL, `kubeconfig` and `context` say whose token is sent there.
+    """
 
     url: str | None = None
     kubeconfig: Path | None = None
     context: str | None = None
     namespace: str = NAMESPACE
     local: bool = True
+    token_file: Path | None = None
+    certificate_authority: Path | None = None
+
+    @property
+    def names_user(self) -> bool:
+        """Whether the user of a kubeconfig is named."""
+        return self.kubeconfig is not None or self.context is not None
 
 
 def _address(value: "str | Address") -> Address:
@@ -48,20 +59,24 @@ def _address(value: "str | Address") -> Address:
 
 def _with_cluster(ctx: typer.Context, value: Address) -> Address:
     """The address with what `CLUSTER_FLAGS` say, which are read first. A flag wins over the variable."""
-    given: dict[str, Any] = {name: ctx.meta[name] for name in CLUSTER_FLAGS if ctx.meta.get(name) is not None}
+    flags: dict[str, Any] = {name: ctx.meta[name] for name in CLUSTER_FLAGS if ctx.meta.get(name) is not None}
+    value = replace(value, **{name: flags.pop(name) for name in _CREDENTIALS if name in flags})
+    given = flags
     cluster = {"namespace" if name == "scheduler_namespace" else name: value for name, value in given.items()}
     if given and value.url is not None:
         source = ctx.get_parameter_source("api_url")
         if source is not None and source.name == "COMMANDLINE":
-            name = next(iter(given))
-            fix = "names a cluster, and --api-url a server: leave one of them out"
-            raise errors.SettingsError(name, str(given[name]), fix)
+            if "scheduler_namespace" in given:
+                fix = "names a cluster, and --api-url a server: leave one of them out"
+                raise errors.SettingsError("scheduler_namespace", given["scheduler_namespace"], fix)
+            return replace(value, local=False, **given)
         value = replace(value, url=None)
     if cluster:
         return replace(value, local=False, **cluster)
     return replace(value, local=ctx.find_root().info_name != "kubectl mig")
 
 
+_CREDENTIALS = ("token_file", "certificate_authority")
 DEFAULT_URL = Address()
 ApiUrl = Annotated[
     Address,
@@ -78,13 +93,27 @@ CLUSTER_FLAGS: dict[str, Any] = {
     "kubeconfig": Annotated[
         Path | None,
         typer.Option(
-            help="Ask the scheduler of this kubeconfig's cluster, by a port-forward.",
+            help="Ask the scheduler of this kubeconfig's cluster, by a port-forward; with --api-url: its user asks.",
             show_default="KUBECONFIG, else ~/.kube/config",
         ),
     ],
     "context": Annotated[str | None, typer.Option(help="The same, by this context of the kubeconfig.")],
     "scheduler_namespace": Annotated[
         str | None, typer.Option(help="The namespace that the scheduler runs in.", show_default=NAMESPACE)
+    ],
+    "token_file": Annotated[
+        Path | None,
+        typer.Option(
+            help="Send the token in this file, where the API is locked.",
+            show_default=f"{credentials.VARIABLE}, else the token of the kubeconfig's user",
+        ),
+    ],
+    "certificate_authority": Annotated[
+        Path | None,
+        typer.Option(
+            help="Take this authority's certificates for the API's.",
+            show_default="what this machine trusts; through a cluster, what the API server leads to",
+        ),
     ],
 }
 
@@ -112,6 +141,10 @@ class CapacityApi(Protocol):
     def where(self) -> str:
         """Its name in errors."""
 
+    @property
+    def without_token(self) -> str:
+        """Why no token is sent; empty if one is."""
+
     def get(self, target: str) -> Reply:
         """The answer to a GET. Raises NoAnswerError where none came."""
 
@@ -138,22 +171,35 @@ def opened(address: Address, *, local_url: str = LOCAL_URL) -> Iterator[Capacity
 
     `local_url` is where a scheduler on this machine would be.
     """
+    token = credentials.named(address.token_file)
     if address.url is not None:
-        yield _Direct(address.url)
+        yield _Direct(address.url, token or _users_token(address), address.certificate_authority)
         return
     files = kubeconfigs(address.kubeconfig)
     if address.local and (_is_migsched(local_url) or not files):
         if files and sys.stderr.isatty():
             print(f"migsched: asking {local_url}; --context NAME asks a cluster", file=sys.stderr)  # noqa: T201
-        yield _Direct(local_url)
+        yield _Direct(local_url, token)
         return
     if not files:
         fix = "there is no kubeconfig: set KUBECONFIG, or name the API by --api-url"
         raise errors.SettingsError("kubeconfig", "~/.kube/config", fix)
     from cli import forwarded_api  # Kubernetes' client is slow to load
 
-    with forwarded_api.opened(files, address.context, address.namespace) as api:
+    authority = address.certificate_authority
+    with forwarded_api.opened(files, address.context, address.namespace, token=token, authority=authority) as api:
         yield api
+
+
+def _users_token(address: Address) -> str:
+    """The token of the user that is named beside a URL; empty where none is. Raises SettingsError."""
+    if not address.names_user:
+        return ""
+    token = credentials.of_kubeconfig(kubeconfigs(address.kubeconfig), address.context)
+    if not token:
+        name, value = ("context", address.context) if address.context else ("kubeconfig", str(address.kubeconfig))
+        raise errors.SettingsError(name, value, f"is of no use with --api-url: {credentials.NO_TOKEN}")
+    return token
 
 
 def kubeconfigs(flag: Path | None) -> list[Path]:
@@ -186,6 +232,9 @@ def ask_text(api: CapacityApi, path: str, **query: str) -> bytes:
             f"--api-url: what answers at {api.where} is not migsched (HTTP {reply.status}; {shown}); "
             "name where migsched's API answers"
         )
+    if reply.status == 401:
+        why = f"{api.without_token}; {credentials.HOW}" if api.without_token else said.text
+        raise NoAnswerError(f"{api.where} is locked (HTTP 401): {why}")
     if reply.status == 404:
         raise NotThereError(said.text or "no such thing")
     raise NoAnswerError(f"{api.where}{target}: HTTP {reply.status}: {said.text}".rstrip(": "))
@@ -194,19 +243,26 @@ def ask_text(api: CapacityApi, path: str, **query: str) -> bytes:
 class _Direct:
     """The API at a URL."""
 
-    def __init__(self, url: str, seconds: float = SECONDS) -> None:
+    def __init__(self, url: str, token: str = "", authority: Path | None = None, *, seconds: float = SECONDS) -> None:
         parts = urllib.parse.urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.netloc:
             raise errors.SettingsError("api_url", url, f"must be a URL such as {LOCAL_URL}")
         self.where = url.rstrip("/")
+        self.without_token = "" if token else "no token was sent"
         self._seconds = seconds
+        credentials.check_travels(url, token)
+        self._headers = {"Authorization": f"Bearer {token}"} if token else {}
         # a proxy could not reach a loopback address, and what a file: URL redirects to is not ours
-        self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), _NoRedirect())
+        handlers: list[urllib.request.BaseHandler] = [urllib.request.ProxyHandler({}), _NoRedirect()]
+        if parts.scheme == "https":
+            handlers.append(urllib.request.HTTPSHandler(context=credentials.trust(authority)))
+        self._opener = urllib.request.build_opener(*handlers)
 
     def get(self, target: str) -> Reply:
         """See CapacityApi."""
         try:
-            with self._opener.open(f"{self.where}{target}", timeout=self._seconds) as answer:
+            asked = urllib.request.Request(f"{self.where}{target}", headers=self._headers)
+            with self._opener.open(asked, timeout=self._seconds) as answer:
                 return Reply(answer.status, answer.read(), answer.headers.get("Server", ""))
         except urllib.error.HTTPError as error:
             with error:
@@ -228,7 +284,7 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
 
 def _is_migsched(url: str) -> bool:
     try:
-        return _Direct(url, _LOCAL_SECONDS).get("/livez").server == SERVER
+        return _Direct(url, seconds=_LOCAL_SECONDS).get("/livez").server == SERVER
     except NoAnswerError:
         return False
 

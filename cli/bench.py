@@ -3,9 +3,9 @@
 Progress goes to standard error, so that `-o json` can be piped.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
 import typer
@@ -15,7 +15,7 @@ from benchmarks import ranges, registry, results, suite
 from benchmarks.benchmark import Benchmark, Progress
 from benchmarks.registry import BENCHMARKS
 from benchmarks.results import Results
-from cli import bench_summary, checkout, output, progress, row_tables
+from cli import bench_rows, bench_summary, checkout, output, progress
 from cli.output import Format
 
 RESULTS = Path("benchmarks/out/results.json")
@@ -43,7 +43,7 @@ def extender(
 
     with progress.shown() as tell:
         rows = extender_bench.measure(nodes or extender_bench.SIZES, cycles, tell)
-    _show("extender", rows, form)
+    bench_rows.show("extender", rows, form)
 
 
 @app.command()
@@ -61,7 +61,7 @@ def answers(
 
     with progress.shown() as tell:
         rows = answers_bench.measure(nodes, pods, tell)
-    _show("answers", rows, form)
+    bench_rows.show("answers", rows, form)
 
 
 @app.command()
@@ -80,7 +80,7 @@ def interference(
 
     with progress.shown() as tell:
         rows = interference_bench.measure(nodes or interference_bench.SIZES, cycles, rounds, tell)
-    _show("interference", rows, form)
+    bench_rows.show("interference", rows, form)
 
 
 @app.command()
@@ -99,7 +99,7 @@ def crowd(
 
     with progress.shown() as tell:
         rows = crowd_bench.measure(nodes, seconds, rounds, progress=tell)
-    _show("crowd", rows, form)
+    bench_rows.show("crowd", rows, form)
 
 
 @app.command()
@@ -123,7 +123,7 @@ def scheduler(
         rows = scheduler_bench.measure(
             nodes, pods, runs, shortlist=shortlist, filled=filled, infeasible=infeasible, progress=tell
         )
-    _show_one("scheduler", rows, form)
+    bench_rows.show_one("scheduler", rows, form)
 
 
 @app.command()
@@ -141,7 +141,7 @@ def agent(
 
     with progress.shown() as tell:
         rows = agent_bench.measure(rounds, idle, tell)
-    _show("agent", rows, form)
+    bench_rows.show("agent", rows, form)
 
 
 @app.command()
@@ -159,7 +159,7 @@ def sync(
 
     with progress.shown() as tell:
         row = sync_bench.measure(nodes, slices, tell)
-    _show_one("sync", row, form)
+    bench_rows.show_one("sync", row, form)
 
 
 @app.command()
@@ -176,7 +176,7 @@ def policies(
 
     with progress.shown() as tell:
         rows = policies_bench.rows(seeds=seeds, loads=load or (1.0, 0.85), progress=tell)
-    _show("policies", rows, form)
+    bench_rows.show("policies", rows, form)
 
 
 @app.command()
@@ -192,7 +192,61 @@ def fragmentation(
 
     with progress.shown() as tell:
         rows = fragmentation_bench.measure(seeds, progress=tell)
-    _show("fragmentation", rows, form)
+    bench_rows.show("fragmentation", rows, form)
+
+
+@app.command()
+def queue(
+    seeds: Annotated[int, typer.Option(min=1, help="Independent runs per row.")] = 8,
+    form: Form = Format.TABLE,
+) -> None:
+    """How long the largest pods wait behind small ones, by discipline, and what reservations cost.
+
+    Example: migsched bench queue --seeds 2 -o json
+    """
+    from benchmarks import queueing as queueing_bench
+
+    with progress.shown() as tell:
+        rows = queueing_bench.measure(seeds, progress=tell)
+    bench_rows.show("queue", rows, form)
+
+
+@app.command()
+def rivals(
+    nodes: Annotated[int, typer.Option(min=1, help="Cluster size.")] = 100,
+    pods: Annotated[int, typer.Option(min=1, help="Pods per run.")] = 300,
+    runs: Annotated[int, typer.Option(min=1, help="Runs of each variant, in turn.")] = 5,
+    form: Form = Format.TABLE,
+) -> None:
+    """Pods per second, processor time, memory and packing beside counted slices and DRA.
+
+    Example: migsched bench rivals --nodes 100 --runs 3 -o json
+    """
+    checkout.require_for_benchmarks("rivals")
+    from benchmarks import rivals as rivals_bench
+
+    with progress.shown() as tell:
+        bench_rows.show("rivals", rivals_bench.measure(nodes, pods, runs, progress=tell), form)
+
+
+@app.command()
+def cycle(
+    nodes: Annotated[
+        list[int] | None, typer.Option(min=1, help="Nodes of 8 GPUs; several times for several sizes.")
+    ] = None,
+    queued: Annotated[int, typer.Option(min=0, help="Pods that wait and fit nowhere.")] = 10_000,
+    form: Form = Format.TABLE,
+) -> None:
+    """What a cycle of the queue costs, and what the queue takes of memory, as the cluster grows.
+
+    Example: migsched bench cycle --nodes 1000 -o json
+    """
+    checkout.require_for_benchmarks("cycle")
+    from benchmarks import cycles
+
+    with progress.shown() as tell:
+        rows = cycles.measure(nodes or cycles.NODES, queued, progress=tell)
+    bench_rows.show("cycle", rows, form)
 
 
 @app.command()
@@ -209,7 +263,7 @@ def decisions(
 
     with progress.shown() as tell:
         rows = decisions_bench.measure(model, progress=tell, runs=runs)
-    _show("decisions", rows, form)
+    bench_rows.show("decisions", rows, form)
 
 
 @app.command()
@@ -225,7 +279,7 @@ def planning(
 
     with progress.shown() as tell:
         rows = planning_bench.measure(seeds, progress=tell)
-    _show("planning", rows, form)
+    bench_rows.show("planning", rows, form)
 
 
 @app.command()
@@ -241,7 +295,7 @@ def repacking(
 
     with progress.shown() as tell:
         rows = repacking_bench.measure(instances, progress=tell)
-    _show("repacking", rows, form)
+    bench_rows.show("repacking", rows, form)
 
 
 @app.command(name="all")
@@ -344,29 +398,3 @@ def _verdicts(recorded: Results, form: Format) -> None:
         typer.echo(f"migsched: {name} failed: {why}", err=True)
     if failed or any(verdict.ok is False for verdict in judged):
         raise typer.Exit(1)
-
-
-def _show(part: str, rows: Sequence[Mapping[str, Any]], form: Format) -> None:
-    """Print the rows of one benchmark, each with the bounds that are about it."""
-    judged = _judged(part, rows)
-    output.show(form, lambda: {"rows": judged}, lambda: row_tables.tables(judged))
-
-
-def _show_one(part: str, row: Mapping[str, Any], form: Format) -> None:
-    """Print the only row of a benchmark, with the bounds that are about it."""
-    (judged,) = _judged(part, [row])
-    output.show(form, lambda: judged, lambda: row_tables.sheet(judged))
-
-
-def _judged(part: str, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    bounds = [bound for bound in ranges.load() if bound.measure == part]
-    return [{**row, "bounds": _bounds(bounds, row)} for row in rows]
-
-
-def _bounds(bounds: Sequence[ranges.Range], row: Mapping[str, Any]) -> list[str]:
-    measured = {bound.measure: [row] for bound in bounds}
-    return [
-        f"{verdict.range.field} {verdict.range.text}" + ("" if verdict.ok else " BROKEN")
-        for verdict in ranges.judge([bound for bound in bounds if bound.matches(row)], measured)
-        if verdict.ok is not None
-    ]

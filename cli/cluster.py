@@ -17,9 +17,16 @@ from allocator import errors
 from cli import checkout, output
 from cli import flags as setting_flags
 from scheduler.settings import Settings
+from simulator.scheduling_mode import SchedulingMode
 
 if TYPE_CHECKING:
     from simulator.cluster.local_cluster import LocalCluster, LocalClusterOptions
+
+_APPLY = {  # an example, as the mode needs it
+    SchedulingMode.QUEUE: "kubectl apply -f deploy/examples/triton-1g.yaml",
+    SchedulingMode.EXTENDER: "sed 's/^    spec:$/&\\n      schedulerName: migsched/' deploy/examples/triton-1g.yaml "
+    "| kubectl apply -f -",
+}
 
 
 def cluster(
@@ -41,11 +48,16 @@ def cluster(
     job_seconds: Annotated[
         float | None, typer.Option(help="Pods of Jobs succeed after this long.", show_default="never")
     ] = None,
+    mode: Annotated[
+        SchedulingMode,
+        typer.Option(help="queue: pods name no scheduler; extender: pods name a kube-scheduler that asks migsched."),
+    ] = SchedulingMode.QUEUE,
 ) -> None:
     """Run etcd, kube-apiserver, kube-controller-manager and kube-scheduler here, with simulated GPU nodes.
 
-    The control plane is the genuine one, built on first use (minutes). Pods with `schedulerName: migsched` are
-    scheduled by the unmodified kube-scheduler with migsched's extender. Ctrl-C stops everything.
+    The control plane is the genuine one, built on first use (minutes). Pods that ask for slices wait in migsched's
+    queue and are bound by the unmodified kube-scheduler. With `--mode extender` pods need `schedulerName: migsched`,
+    and that kube-scheduler asks migsched. Ctrl-C stops everything.
 
     Example: migsched cluster --nodes 2 --gpus 4 --model h100-80gb
     """
@@ -55,7 +67,9 @@ def cluster(
 
     logs.configure("console", "warning")
     with contextlib.nullcontext(directory) if directory else temporary() as place:
-        options = LocalClusterOptions(place, nodes, gpus, model, seed, policy, extender_port, api_port, job_seconds)
+        options = LocalClusterOptions(
+            place, nodes, gpus, model, seed, policy, extender_port, api_port, job_seconds, mode
+        )
         asyncio.run(_run(options))
 
 
@@ -113,13 +127,13 @@ def _summary(running: "LocalCluster", options: "LocalClusterOptions") -> Text:
         f"export PATH={running.kubectl.parent}:$PATH\n\n",
         ("logs      ", "dim"),
         f"{plane.log_directory}\n",
-        ("extender  ", "dim"),
-        f"{running.service.extender_url}/v1\n",
+        ("mode      ", "dim"),
+        f"{options.mode.words}\n",
         ("API       ", "dim"),
         f"{running.service.api_url}/\n",
         ("agents    ", "dim"),
         f"{running.agents}\n\n",
         ("Try: ", "dim"),
-        "kubectl apply -f deploy/examples/triton-1g.yaml; kubectl get pods -o wide; kubectl get mn\n",
+        f"{_APPLY[options.mode]}; kubectl get pods -o wide; kubectl get mn\n",
         f"     {output.program()} top --watch --api-url {running.service.api_url}",
     )

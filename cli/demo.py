@@ -20,6 +20,7 @@ from simulator import demo as demos
 from simulator import resting
 from simulator.demo import Demo
 from simulator.picture import Picture
+from simulator.scheduling_mode import SchedulingMode
 from simulator.workloads.translation import EXAMPLES_MODEL
 
 _REFRESH_SECONDS = 0.2
@@ -41,22 +42,27 @@ def demo(
     api_port: Annotated[
         int, typer.Option(help="Port of the capacity API; 0 takes a free one.")
     ] = setting_flags.default(Settings, "api_port"),
+    mode: Annotated[
+        SchedulingMode,
+        typer.Option(help="queue: pods name no scheduler; extender: pods name a kube-scheduler that asks migsched."),
+    ] = SchedulingMode.QUEUE,
     once: Annotated[bool, typer.Option("--once", help="Print the picture and exit.")] = False,
     form: Annotated[Format, typer.Option("--output", "-o", help="How to print.")] = Format.TABLE,
     svg: Annotated[Path | None, typer.Option(hidden=True, help="Write the picture here, too, and exit.")] = None,
 ) -> None:
     """Try migsched without a GPU: Triton and Dynamo pods land on simulated MIG slices.
 
-    Kubernetes and the GPUs are simulated in this process. The scheduler extender is the real one, called over HTTP, and
-    so are the node agents, beside simulated kubelets; with more than 16 nodes stand-ins take their place. It keeps
-    serving until Ctrl-C, so that `migsched top` and `migsched explain` can be tried beside it.
+    Kubernetes and the GPUs are simulated in this process. The scheduler service is the real one, and so are the node
+    agents, beside simulated kubelets; with more than 16 nodes stand-ins take their place. Pods wait in migsched's queue
+    and are bound by an ordinary kube-scheduler; with `--mode extender` that one asks migsched over HTTP instead. It
+    keeps serving until Ctrl-C, so that `migsched top` and `migsched explain` can be tried beside it.
 
     Example: migsched demo --nodes 2 --model h100-80gb
     """
     from config import logs
 
     logs.configure("console", "error")
-    options = demos.DemoOptions(nodes, gpus, model, seed, examples, policy, extender_port, api_host, api_port)
+    options = demos.DemoOptions(nodes, gpus, model, seed, examples, policy, extender_port, api_host, api_port, mode)
     if not asyncio.run(_run(options, form, svg, once=once or svg is not None)):
         raise typer.Exit(1)
 
@@ -114,7 +120,7 @@ def _head(running: Demo, options: demos.DemoOptions, picture: Picture, *, once: 
     fleet = f"{output.number(options.nodes, 'node')} × {output.number(options.gpus, 'GPU')} {options.model}, simulated."
     lines = [
         Text.assemble(("migsched demo", "bold"), f"   {fleet} Agents: {running.agents}.{ends}"),
-        Text.assemble(("API ", "dim"), f"{service.api_url}/", ("   extender ", "dim"), f"{service.extender_url}/v1"),
+        Text.assemble(("API ", "dim"), f"{service.api_url}/", ("   mode ", "dim"), options.mode.words),
     ]
     if once:
         return lines

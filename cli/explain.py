@@ -1,6 +1,7 @@
 """`migsched explain`: where a pod's slices are, or why it is pending and what would help; of all that wait, a list."""
 
 from collections import Counter
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -101,6 +102,7 @@ def _table(answer: dict[str, Any]) -> RenderableType:
         f" asks for {answer['request']}: " if answer["request"] else ": ",
         (answer["phase"], "green" if answer["phase"] == "bound" else "bold red"),
         f" on {answer['node']}" if answer["node"] else "",
+        f" for {pending_list.age(answer['since'], datetime.now(UTC))}" if _waits(answer) else "",
         f", {answer['reason']}" if answer["reason"] else "",
     )
     parts: list[RenderableType] = [head]
@@ -116,6 +118,11 @@ def _table(answer: dict[str, Any]) -> RenderableType:
     if answer.get("not_looked_at"):
         parts.append(Text(f"not looked at: {'; '.join(answer['not_looked_at'])}", style="dim"))
     return Group(*parts)
+
+
+def _waits(answer: dict[str, Any]) -> bool:
+    """Whether it has no node, and since when is known."""
+    return answer["phase"] == "pending" and bool(answer.get("since"))
 
 
 def _slices(slices: list[dict[str, Any]]) -> Table:

@@ -28,9 +28,12 @@ COMMANDS = {  # the first sentences of each command's own help, which is not loa
     "top": "Show nodes, GPUs and a map of every GPU's memory slices. Exit code 1 if there is nothing to show.",
     "explain": "Say in plain words why a pod is pending, or where its slices are. Exit code 1 if it has no place.",
     "pending": "List the MIG pods that wait for a node, the oldest first, grouped by reason.",
+    "doctor": "Find what is wrong with a cluster, a node or a pod, each fault with its fix (docs/doctor.md).",
+    "handover": "Print the commands that give a node's GPUs to migsched, or back; --apply carries them out.",
     "capacity": "Say how many more slices fit, and whether given pods fit together (docs/planning.md).",
     "plan": "Plan GPUs for a demand: counts per profile, services with a rate, or language models (docs/planning.md).",
     "repack": "Plan moves of movable pods that make room for requests or empty whole GPUs (docs/planning.md).",
+    "drain": "Cordon a node and move its movable MIG pods elsewhere, in the cheapest order (docs/repacking.md).",
     "simulate": "Replay a workload on simulated GPUs and report acceptance, waits and moves with 95 % intervals.",
     "bench": "Measure what migsched promises.",
     "completion": "Print the script that completes commands and flags in a shell.",
@@ -41,12 +44,14 @@ EXIT_1 = {  # what exit code 1 says, by command
     "agent": "--once or --check, and the node is not ready",
     "top": "there is nothing to show",
     "explain": "the pod has no place",
+    "doctor": "something is wrong: an error or a warning",
+    "handover": "pods use the node's GPUs, and --apply changed nothing",
     "capacity": "the requests do not fit",
     "plan": "the stock is too small",
     "repack": "there is no such plan",
     "bench": "a bound is broken, or a part failed",
 }
-UNDECIDED = ("capacity", "plan", "repack")  # commands that end with 3 where the answer is open
+UNDECIDED = ("doctor", "capacity", "plan", "repack")  # commands that end with 3 where the answer is open
 _EXIT_CODES = (
     "Exit codes: 0 done; {one}2 the input cannot be used, or what it names does not answer; {three}130 Ctrl-C."
 )
@@ -179,8 +184,21 @@ def main(run: Callable[[], object] = _run) -> None:
         run()
     except BaseExceptionGroup as group:  # of tasks: what went wrong in them is told, and not how they were grouped
         _end(_first(group.split(errors.MigschedError)[1] or group))
+    except ModuleNotFoundError as error:
+        _end(_left_out(error))
     except (errors.MigschedError, OSError) as error:
         _end(error)
+
+
+def _left_out(error: ModuleNotFoundError) -> Exception:
+    """What to say of a library that is not installed: each container image has those of its own commands only."""
+    library = (error.name or "").partition(".")[0]
+    if not library or importlib.util.find_spec(library) is not None:
+        return error
+    return errors.MigschedError(
+        f"this command needs the Python library {library}, which this image or environment leaves out; "
+        "docs/images.md says which image has it"
+    )
 
 
 def _end(error: BaseException) -> None:

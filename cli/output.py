@@ -77,10 +77,12 @@ def program() -> str:
     return shlex.quote(os.path.relpath(called) if called.is_relative_to(Path.cwd()) else str(called))
 
 
-def show(form: Format, document: Callable[[], Any], table: Callable[[], RenderableType]) -> None:
-    """Print the answer in the wanted form; only that form is made."""
+def show(
+    form: Format, document: Callable[[], Any], table: Callable[[], RenderableType], *, whole_lines: bool = False
+) -> None:
+    """Print the answer in the wanted form; only that is made. `whole_lines`: they are to be copied, and not cut."""
     if form is Format.TABLE:
-        console().print(table())
+        console().print(table(), soft_wrap=whole_lines)
     else:
         sys.stdout.write(text(form, document()))
         sys.stdout.flush()

@@ -51,10 +51,13 @@ def _is_of(pod: dict[str, Any], group: dict[str, Any]) -> bool:
 
 def _pods(pods: list[dict[str, Any]], now: datetime) -> Table:
     rows = Table(box=None, pad_edge=False, header_style="dim")
-    for column in ("AGE", "POD", "ASKS FOR"):
-        rows.add_column(column, justify="right" if column == "AGE" else "left")
+    queued = any(pod.get("queue_position") is not None for pod in pods)
+    for column in ("AGE", *(("BEFORE IT",) if queued else ()), "POD", "ASKS FOR"):
+        rows.add_column(column, justify="left" if column in ("POD", "ASKS FOR") else "right")
     for pod in pods:
-        rows.add_row(age(pod["since"], now), f"{pod['namespace']}/{pod['pod']}", pod["request"])
+        position = pod.get("queue_position")
+        before = ("" if position is None else str(position),) if queued else ()
+        rows.add_row(age(pod["since"], now), *before, f"{pod['namespace']}/{pod['pod']}", pod["request"])
     return rows
 
 

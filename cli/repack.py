@@ -1,5 +1,6 @@
-"""`migsched repack`: the cheapest pod restarts that make room or empty GPUs. A plan; nothing is carried out."""
+"""`migsched repack`: the cheapest restarts that make room or empty GPUs: a plan, or an object to be carried out."""
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -7,11 +8,14 @@ from msgspec import UNSET
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from allocator import errors
+from allocator.moves.document import RepackMode
 from allocator.planning import repack as repacks
 from allocator.planning.repack.types import FleetFigures, PodMove, PodPlacement, RepackAnswer
-from cli import answers, api_client, documents, output
+from cli import answers, api_client, documents, output, repack_objects
 from cli.answers import RowsFormat
 
+_APPROVE = Path("approve")
 _FIGURES = {
     "gpus_in_use": "GPUs in use",
     "gpus_empty": "GPUs empty",
@@ -24,17 +28,34 @@ _FIGURES = {
 
 def repack(
     document: documents.Document = None,
+    name: Annotated[str | None, typer.Argument(help="With approve: the Repack.", show_default=False)] = None,
     snapshot: documents.SnapshotFile = None,
     time_limit: Annotated[float, typer.Option(help="Seconds to search at most.")] = repacks.DEFAULT_TIME_LIMIT_S,
     api_url: api_client.ApiUrl = api_client.DEFAULT_URL,
     form: Annotated[RowsFormat, typer.Option("--output", "-o", help="How to print.")] = RowsFormat.TABLE,
+    apply: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Make a Repack of this name, which the scheduler plans and carries out."),
+    ] = None,
+    mode: Annotated[RepackMode, typer.Option(help="With --apply: how far it goes by itself.")] = RepackMode.APPROVE,
 ) -> None:
     """Plan moves of movable pods that make room for requests or empty whole GPUs (docs/planning.md).
 
-    Exit code 1 if there is no such plan, 3 if that is undecided. `-o csv` writes the moves.
+    Exit code 1 if there is no such plan, 3 if that is undecided. `-o csv` writes the moves. `--apply NAME` makes a
+    Repack object, and `migsched repack approve NAME` lets it be carried out (docs/repacking.md).
 
     Example: echo '{requests: [{profiles: {7g.40gb: 1}}]}' | migsched repack -
     """
+    if name is not None:
+        if document != _APPROVE:
+            raise errors.InputError("NAME", name, f"goes with `approve`, not with the document {str(document)!r}")
+        repack_objects.approve(api_url, name)
+        output.console().print(f"{name} is approved; watch: kubectl get repack {name} --watch", soft_wrap=True)
+        return
+    if apply is not None:
+        repack_objects.create(api_url, apply, repack_objects.spec_of(documents.read(document), mode.value))
+        output.console().print(f"{apply} is made; watch: kubectl get repack {apply} --watch", soft_wrap=True)
+        return
     answer = repacks.answer(documents.read(document), documents.snapshot(snapshot, api_url), time_limit)
     answers.show(form, answer, lambda: _table(answer), lambda: _rows(answer))
     if answer.possible is not True:

@@ -30,6 +30,8 @@ _FLAGS = {
     "policy": "policy",
     "moves": "moves",
     "discipline": "discipline",
+    "patience_s": "patience",
+    "reservations": "reservations",
     "seeds": "seeds",
     "first_seed": "first_seed",
     "backend": "backend",

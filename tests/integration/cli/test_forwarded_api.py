@@ -91,10 +91,10 @@ def test_what_is_in_the_way_is_named(damage: object, message: str, migsched: Com
 
 
 def test_an_address_and_a_cluster_are_not_named_together(migsched: CommandLine) -> None:
-    """--api-url and --context on one command line contradict each other."""
-    outcome = migsched.run("top", "--api-url", "http://127.0.0.1:1", "--context", "x")
+    """--api-url and --scheduler-namespace on one command line contradict each other."""
+    outcome = migsched.run("top", "--api-url", "http://127.0.0.1:1", "--scheduler-namespace", "x")
     assert (outcome.code, outcome.out) == (2, "")
-    assert outcome.err.startswith("migsched: --context: 'x': ")
+    assert outcome.err.startswith("migsched: --scheduler-namespace: 'x': ")
 
 
 def test_a_flag_wins_over_the_variable(migsched: CommandLine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

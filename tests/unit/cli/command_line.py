@@ -1,6 +1,7 @@
 """Runs the command line inside the test, and stands in for the capacity API it asks."""
 
 import json
+import ssl
 import sys
 import threading
 from collections.abc import Iterator, Mapping
@@ -41,10 +42,16 @@ class CommandLine:
 
 
 @contextmanager
-def serving(answers: Mapping[str, tuple[int, Any]], *, name: str = "migsched") -> Iterator[str]:
+def serving(
+    answers: Mapping[str, tuple[int, Any]],
+    *,
+    name: str = "migsched",
+    token: str = "",
+    tls: ssl.SSLContext | None = None,
+) -> Iterator[str]:
     """An HTTP server that answers paths (with their query, decoded) with a status and JSON or bytes; its URL.
 
-    `name` is how it calls itself.
+    `name` is how it calls itself. With `token` it answers nobody else.
     """
 
     class Handler(BaseHTTPRequestHandler):
@@ -53,6 +60,8 @@ def serving(answers: Mapping[str, tuple[int, Any]], *, name: str = "migsched") -
 
         def do_GET(self) -> None:
             status, body = answers.get(unquote_plus(self.path), (404, {"detail": "no such path"}))
+            if token and self.headers.get("Authorization") != f"Bearer {token}":
+                status, body = 401, {"detail": "the API server does not take the token for valid"}
             raw = body if isinstance(body, bytes) else json.dumps(body).encode()
             self.send_response(status)
             self.send_header("Content-Length", str(len(raw)))
@@ -63,10 +72,12 @@ def serving(answers: Mapping[str, tuple[int, Any]], *, name: str = "migsched") -
             """Say nothing."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        if tls is not None:
+            server.socket = tls.wrap_socket(server.socket, server_side=True)
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
         thread.start()
         try:
-            yield f"http://127.0.0.1:{server.server_address[1]}"
+            yield f"{'http' if tls is None else 'https'}://127.0.0.1:{server.server_address[1]}"
         finally:
             server.shutdown()
             thread.join()

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import typer
 
-from benchmarks import results
+from benchmarks import registry, results
 from benchmarks.benchmark import Benchmark, Progress, Rows
 from cli import bench
 from cli.output import Format
@@ -72,3 +72,9 @@ def test_bad_input_is_exit_code_2(migsched: CommandLine, arguments: tuple[str, .
     ran = migsched.run("bench", *arguments)
     assert ran.code == 2
     assert said in ran.err
+
+
+def test_each_benchmark_has_a_command_of_its_name() -> None:
+    """What `bench all` runs can be run alone with sizes of one's own; the docs name it by `migsched bench NAME`."""
+    commands = {command.name or getattr(command.callback, "__name__", "") for command in bench.app.registered_commands}
+    assert {benchmark.name for benchmark in registry.BENCHMARKS} <= commands

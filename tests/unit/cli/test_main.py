@@ -78,6 +78,18 @@ def test_bugs_are_not_hidden() -> None:
             main.main(_raising(raised))
 
 
+def test_a_library_that_an_image_leaves_out_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    """A command whose library is not installed ends with 2 and says which one, and where to look; ours is a defect."""
+    with pytest.raises(SystemExit) as ended:
+        main.main(_raising(ModuleNotFoundError("No module named 'solver.core'", name="solver.core")))
+    assert ended.value.code == 2
+    assert "the Python library solver, which this image or environment leaves out; docs/images.md" in (
+        capsys.readouterr().err
+    )
+    with pytest.raises(ModuleNotFoundError):
+        main.main(_raising(ModuleNotFoundError("No module named 'cli.gone'", name="cli.gone")))
+
+
 @pytest.mark.parametrize("name", ["-h", "--help"])
 def test_help_has_a_short_name(name: str, migsched: CommandLine) -> None:
     """The group and each command know -h; the help says what exit codes mean."""

@@ -61,6 +61,20 @@ def test_pending_pods_are_grouped_by_reason(migsched: CommandLine) -> None:
     assert "and 7 younger pods, which would take a larger --limit than 3" in outcome.out
 
 
+def test_queued_pods_show_how_many_come_first(migsched: CommandLine) -> None:
+    """A group with a queued pod has a column for that, empty for pods without a turn; other groups have none."""
+    queued = waiting("a") | {"queue_position": 12}
+    answer = listed(queued, waiting("b") | {"queue_position": None}, waiting("c", "gated", "held"))
+    with serving({"/api/v1/pending?limit=500": (200, answer)}) as url:
+        lines = migsched.run("pending", "--api-url", url).out.splitlines()
+    assert [line.split() for line in lines if "POD" in line] == [
+        ["AGE", "BEFORE", "IT", "POD", "ASKS", "FOR"],
+        ["AGE", "POD", "ASKS", "FOR"],
+    ]
+    assert next(line for line in lines if "team/a" in line).split()[1:] == ["12", "team/a", "7g.40gb"]
+    assert next(line for line in lines if "team/b" in line).split()[1:] == ["team/b", "7g.40gb"]
+
+
 def test_pending_for_programs(migsched: CommandLine) -> None:
     """JSON is what the API said."""
     with serving({"/api/v1/pending?limit=20": (200, PENDING)}) as url:

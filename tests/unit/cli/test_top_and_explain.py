@@ -3,6 +3,7 @@
 import json
 import socket
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import yaml
 
 from allocator.claims import snapshot_file
 from allocator.claims.snapshot_file import PodFacts, WaitingFacts
+from kubeclient import timestamps
 from tests.clusters import cluster
 from tests.unit.cli.command_line import CommandLine, serving
 
@@ -90,6 +92,15 @@ def test_explain_a_bound_pod(migsched: CommandLine) -> None:
     assert outcome.code == 0
     assert "default/train-0 asks for 3g.20gb: bound on n1" in outcome.out
     assert "GPU-1" in outcome.out
+
+
+def test_explain_says_for_how_long_a_pod_waits(migsched: CommandLine) -> None:
+    """A pending pod's age is beside its phase; of one that has a node it is not said."""
+    since = timestamps.stamp(datetime.now(UTC) - timedelta(hours=5, minutes=1))
+    pending = explanation(phase="pending", node="", slices=[], reason="no room", since=since)
+    for answer, said in ((pending, "pending for 5h, no room"), (explanation(since=since), "bound on")):
+        with serving({"/api/v1/explain?pod=default/p": (200, answer)}) as url:
+            assert said in migsched.run("explain", "default/p", "--no-remedy", "--api-url", url).out
 
 
 def test_explain_a_pending_pod_groups_its_reasons(migsched: CommandLine) -> None:
