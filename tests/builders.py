@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from allocator.claims.bound_pod import BoundPod
-from allocator.claims.contract import Promise
 from allocator.claims.ledger import Claim, ClaimState, Hold
+from allocator.claims.placement_annotation import Promise
 from allocator.claims.report import GpuReport, MigMode, NodeReport, Owner, Slice, SliceState
 from allocator.mig import exploration, gpu_models
 from allocator.mig.catalogue import Catalogue

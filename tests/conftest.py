@@ -4,11 +4,12 @@
 red for everybody. `hunt` draws new ones each time and long: HYPOTHESIS_PROFILE=hunt pytest tests/property.
 """
 
+import gc
 import os
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import hypothesis
@@ -22,7 +23,7 @@ _UNIT_CPU_S = 10.0  # processor time, not wall time: a busy machine must not mak
 
 _PATIENT = [hypothesis.HealthCheck.too_slow, hypothesis.HealthCheck.data_too_large]
 
-hypothesis.settings.register_profile("dev", derandomize=True, database=None, deadline=None, max_examples=30)
+hypothesis.settings.register_profile("dev", derandomize=True, database=None, deadline=None, max_examples=20)
 hypothesis.settings.register_profile(
     "ci", derandomize=True, database=None, deadline=None, max_examples=100, print_blob=True
 )
@@ -30,6 +31,18 @@ hypothesis.settings.register_profile(
     "hunt", deadline=None, max_examples=3_000, print_blob=True, suppress_health_check=_PATIENT
 )
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if os.environ.get("CI") else "dev"))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """What is collected, modules and thousands of tests, stays until the end: no look for garbage walks through it."""
+    gc.disable()
+    try:
+        collected = yield
+    finally:
+        gc.enable()
+    gc.freeze()
+    return collected
 
 
 @pytest.hookimpl(wrapper=True)

@@ -3,8 +3,16 @@
 import os
 import random
 
+from hypothesis import settings
+
+_FULL = 100  # examples of the profile `ci`
 FACTOR = int(os.environ.get("MIGSCHED_FUZZ_FACTOR", "1"))
 SEED = int(os.environ.get("MIGSCHED_FUZZ_SEED", "11"))
+
+
+def budget(draws: int) -> int:
+    """So many draws by the profile `ci`; by `dev` a share of them, as of its examples."""
+    return FACTOR * draws * min(settings().max_examples, _FULL) // _FULL
 
 
 def damaged(text: bytes, at: random.Random, *, ends: tuple[bytes, ...] = ()) -> bytes:

@@ -10,7 +10,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, cached_property, lru_cache
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -37,28 +37,35 @@ class Shape:
     engines: tuple[int, ...] | None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Chip:
-    """One GPU model, and what may stand on it together."""
+    """One GPU model, and what may stand on it together. Answers are kept by chip: one is equal to itself alone."""
 
     memory_slices: int
     compute_slices: int
     shapes: tuple[Shape, ...]
     engine_totals: tuple[int, ...] | None
 
-    @property
+    @cached_property
     def items(self) -> tuple[Item, ...]:
         """Every single placement."""
         return tuple((shape.name, start) for shape in self.shapes for start in shape.starts)
 
     def shape(self, name: str) -> Shape:
         """The profile of that name."""
-        return next(shape for shape in self.shapes if shape.name == name)
+        return self._by_name[name]
 
     def slots(self, item: Item) -> frozenset[int]:
         """The memory slices that a placement covers."""
-        name, start = item
-        return frozenset(range(start, start + self.shape(name).size))
+        return self._covered[item]
+
+    @cached_property
+    def _by_name(self) -> Mapping[str, Shape]:
+        return {shape.name: shape for shape in self.shapes}
+
+    @cached_property
+    def _covered(self) -> Mapping[Item, frozenset[int]]:
+        return {(name, start): frozenset(range(start, start + self.shape(name).size)) for name, start in self.items}
 
     def legal(self, items: Iterable[Item]) -> bool:
         """Whether these may stand together."""
@@ -90,6 +97,7 @@ class Chip:
         return Chip(self.memory_slices, self.compute_slices, self.shapes, None)
 
 
+@cache
 def published_chip(model: str) -> Chip:
     """The chip of a model in the published table."""
     row = PUBLISHED[model]

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from hypothesis import strategies as st
 
-from allocator.claims.contract import Promise
+from allocator.claims.placement_annotation import Promise
 from allocator.claims.report import GpuReport, Illness, MigMode, NodeReport, Owner, Slice, SliceState
 from allocator.mig import geometry, gpu_models
 from allocator.mig.catalogue import Catalogue

@@ -26,8 +26,8 @@ MAX_LINES = 400
 
 # What the core may lean on: data structures, mathematics, text. Nothing that waits, remembers or speaks.
 PURE_STDLIB = {
-    *("abc", "bisect", "collections", "dataclasses", "decimal", "enum", "fractions", "functools", "heapq"),
-    *("itertools", "math", "operator", "re", "statistics", "types", "typing", "weakref"),
+    *("abc", "bisect", "collections", "dataclasses", "datetime", "decimal", "enum", "fractions", "functools"),
+    *("heapq", "itertools", "math", "operator", "re", "statistics", "types", "typing", "weakref"),
 }
 PURE = PURE_STDLIB | {"numpy", "msgspec", "allocator"}
 SOLVER = "ortools"  # the one library that only allocator/planning/packing may import

@@ -10,8 +10,11 @@ import pytest
 from testbed import errors
 from testbed.control_plane import build
 from testbed.control_plane.control_plane import ControlPlane
+from testbed.helm import build as helm_build
+from tests.e2e.helm import Helm
 
 _OUTCOME = pytest.StashKey[build.Binaries | errors.BuildError]()
+_HELM = pytest.StashKey[Path | errors.BuildError]()
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
@@ -23,6 +26,11 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         session.stash[_OUTCOME] = build.ensure_built(terminal.write_line if terminal else None)
     except errors.BuildError as exc:
         session.stash[_OUTCOME] = exc
+    if any("helm" in getattr(item, "fixturenames", ()) for item in session.items):
+        try:
+            session.stash[_HELM] = helm_build.ensure_built(terminal.write_line if terminal else None)
+        except errors.BuildError as exc:
+            session.stash[_HELM] = exc
 
 
 @pytest.fixture(scope="session")
@@ -34,6 +42,15 @@ def binaries(request: pytest.FixtureRequest) -> build.Binaries:
     if isinstance(outcome, errors.BuildError):
         pytest.fail(str(outcome), pytrace=False)
     return outcome
+
+
+@pytest.fixture(scope="session")
+def helm(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Helm:
+    """Helm, with a home of its own."""
+    outcome = request.session.stash.get(_HELM, None)
+    if not isinstance(outcome, Path):
+        pytest.fail(str(outcome or "a test that runs Helm must be marked e2e"), pytrace=False)
+    return Helm(outcome, tmp_path_factory.mktemp("helm"))
 
 
 @pytest.fixture

@@ -3,8 +3,9 @@
 import asyncio
 import contextlib
 import json
+import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,15 +29,40 @@ SECONDS = 30.0
 
 
 @contextlib.contextmanager
-def cluster(binaries: build.Binaries, directory: Path) -> Iterator[ControlPlane]:
+def cluster(
+    binaries: build.Binaries, directory: Path, users: Mapping[str, Sequence[str]] = USERS
+) -> Iterator[ControlPlane]:
     """An API server with the secondary scheduler's and the agents' objects applied."""
-    with ControlPlane(directory, binaries=binaries, users=USERS) as started:
+    with ControlPlane(directory, binaries=binaries, users=users) as started:
         for folder in ("kustomize", "agent"):
             started.kubectl("apply", "--server-side", "--validate=strict", f"--kustomize={manifests.DEPLOY / folder}")
         role = ["--clusterrole=migsched-scheduler", f"--user={EXTENDER}"]
         started.kubectl("create", "clusterrolebinding", EXTENDER, *role)
         started.kubectl("wait", "--for=condition=Established", "crd/mignodes.migsched.io")
         yield started
+
+
+def apply_options(cluster: ControlPlane, *options: str) -> None:
+    """Apply the scheduler's objects with options of it, all but the Deployment."""
+    cluster.apply([document for document in built_with(cluster, *options) if document["kind"] != "Deployment"])
+
+
+def built_with(cluster: ControlPlane, *options: str) -> list[dict[str, Any]]:
+    """The scheduler's objects with options of it."""
+    folder = cluster.directory / "-".join(("overlay", *options))
+    folder.mkdir()
+
+    def relative(path: Path) -> str:
+        return os.path.relpath(path, folder)
+
+    overlay = {
+        "apiVersion": "kustomize.config.k8s.io/v1beta1",
+        "kind": "Kustomization",
+        "resources": [relative(manifests.DEPLOY / "kustomize")],
+        "components": [relative(manifests.DEPLOY / "options" / option) for option in options],
+    }
+    (folder / "kustomization.yaml").write_text(yaml.safe_dump(overlay), encoding="utf-8")
+    return list(yaml.safe_load_all(cluster.kubectl("kustomize", str(folder)).stdout))
 
 
 def agent_token(cluster: ControlPlane, node: str) -> str:

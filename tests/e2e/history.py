@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from allocator import errors
-from allocator.claims import contract
-from allocator.claims.contract import Promise
+from allocator.claims import contract, placement_annotation
+from allocator.claims.placement_annotation import Promise
 from allocator.claims.report import SliceState
 from allocator.mig.catalogue import Catalogue
 from allocator.mig.profile import Placement
@@ -144,7 +144,7 @@ class _Judge:
         uid, node = event.object["metadata"]["uid"], event.object["spec"].get("nodeName", "")
         known = self.bound.get(uid)
         text = event.object["metadata"].get("annotations", {}).get(contract.PLACEMENT_ANNOTATION)
-        promises = self._promises(text)
+        promises = self._promises(text, node)
         if known is None and node:
             places = {(promise.gpu, promise.profile, promise.start) for promise in promises}
             known = self.bound[uid] = _BoundPod(event.object["metadata"]["name"], node, promises, places, places)
@@ -156,9 +156,9 @@ class _Judge:
         if event.type is ChangeType.DELETED or event.object["status"].get("phase") in ("Succeeded", "Failed"):
             known.over = True
 
-    def _promises(self, text: str | None) -> tuple[Promise, ...]:
+    def _promises(self, text: str | None, node: str) -> tuple[Promise, ...]:
         try:
-            return contract.decode_placement(text) if text else ()
+            return placement_annotation.decode(text, node) if text else ()
         except errors.ContractError:  # of a pod that was edited
             return ()
 

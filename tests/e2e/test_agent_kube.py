@@ -12,12 +12,12 @@ from allocator import errors
 from allocator.claims import contract
 from kubeclient import kube
 from kubeclient.changes import Change, ChangeType
+from kubeclient.events import PodEvent
 from node_agent.cluster import access, coexistence
 from node_agent.cluster.kube import KubeClient
 from node_agent.cluster.labels import Labels
 from node_agent.cluster.node_pod import NodePod
 from node_agent.cluster.own_node import OwnNode
-from node_agent.cluster.port import PodEvent
 from node_agent.service import observe
 from simulator.gpu.devices import SimulatedDevices
 from simulator.gpu.driver import simulate

@@ -14,7 +14,7 @@ from typing import IO, Any
 
 import pytest
 
-from allocator.claims import contract
+from allocator.claims import contract, placement_annotation
 from allocator.mig import gpu_models
 from testbed.control_plane import build
 
@@ -32,7 +32,6 @@ spec:
   template:
     metadata: {labels: {app: web}}
     spec:
-      schedulerName: migsched
       containers: [{name: main, image: none, resources: {limits: {nvidia.com/mig-1g.10gb: 1}}}]
 """
 
@@ -138,8 +137,8 @@ def test_bad_flags_start_nothing(arguments: list[str], message: str, tmp_path: P
     assert not list(tmp_path.iterdir())
 
 
-def _promises(pod: dict[str, Any]) -> tuple[contract.Promise, ...]:
-    return contract.decode_placement(pod["metadata"]["annotations"][contract.PLACEMENT_ANNOTATION])
+def _promises(pod: dict[str, Any]) -> tuple[placement_annotation.Promise, ...]:
+    return placement_annotation.decode(pod["metadata"]["annotations"][contract.PLACEMENT_ANNOTATION])
 
 
 def _processes_naming(text: str) -> list[str]:

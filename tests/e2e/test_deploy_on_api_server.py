@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from allocator.claims import contract
+from allocator.queueing.queued_pod import GATE
 from scheduler.cache.kube import KubeClient
 from scheduler.cache.port import Binding, WatchedKind
 from testbed import errors
@@ -27,11 +28,12 @@ KUSTOMIZATIONS = [
     path.parent
     for path in manifests.files()
     if path.name == "kustomization.yaml"
-    and "policy" not in path.parts
+    and not {"policy", "monitoring", "openshift-monitoring"}
+    & set(path.parts)  # test_foreign_kinds.py has the kinds of monitoring
     and manifests.documents(path)[0]["kind"] == "Kustomization"
 ]
 OPTIONS = sorted(path.parent for path in manifests.files(manifests.DEPLOY / "options") if path.stem == "kustomization")
-EXAMPLES = [path for path in manifests.files(manifests.EXAMPLES) if path.stem != "dynamo-graph"]  # its CRD is Dynamo's
+EXAMPLES = [path for path in manifests.EXAMPLES.glob("*.yaml") if path.stem != "dynamo-graph"]  # its CRD is Dynamo's
 
 
 @pytest.fixture(scope="module")
@@ -39,6 +41,9 @@ def cluster(binaries: build.Binaries, tmp_path_factory: pytest.TempPathFactory) 
     """An API server with deploy/ applied."""
     with deployed.cluster(binaries, tmp_path_factory.mktemp("deploy")) as started:
         yield started
+
+
+KINDS = [kind for kind in WatchedKind if kind is not WatchedKind.REPACK]  # whose role is in the option `moves`
 
 
 def built_objects(cluster: ControlPlane, folder: str) -> list[dict[str, Any]]:
@@ -136,6 +141,9 @@ def test_examples_are_taken(cluster: ControlPlane, path: Path) -> None:
         (SCHEDULER, "watch", "mignodes.migsched.io", True),
         (SCHEDULER, "update", "pods", False),
         (SCHEDULER, "get", "secrets", False),
+        (SCHEDULER, "list", "secrets", False),
+        (SCHEDULER, "watch", "secrets", False),
+        (SCHEDULER, "create", "serviceaccounts --subresource=token", False),
         (SCHEDULER, "patch", "mignodes.migsched.io", False),
         (SCHEDULER, "patch", "mignodes.migsched.io --subresource=status", False),
         (AGENT, "watch", "pods", True),
@@ -143,7 +151,12 @@ def test_examples_are_taken(cluster: ControlPlane, path: Path) -> None:
         (AGENT, "patch", "nodes", False),
         (AGENT, "get", "pods", False),
         (AGENT, "patch", "events", False),
+        (AGENT, "create", "pods", False),
+        (AGENT, "update", "pods", False),
+        (AGENT, "patch", "pods", False),
+        (AGENT, "patch", "pods --subresource=status", False),
         (AGENT, "delete", "pods", False),
+        (AGENT, "create", "pods --subresource=eviction", False),
         (AGENT, "get", "secrets", False),
     ],
 )
@@ -162,7 +175,7 @@ async def test_the_extender_s_role_is_enough_for_its_port(cluster: ControlPlane)
     cluster.apply([node, deployed.pod("bound", schedulerName="nobody")])
     client = await KubeClient.connect(cluster.kubeconfig_of(deployed.EXTENDER))
     try:
-        versions = {kind: (await client.list(kind)).resource_version for kind in WatchedKind}
+        versions = {kind: (await client.list(kind)).resource_version for kind in KINDS}
         assert list(await client.disruption_budgets()) == []
         pod = await client.get_pod("default", "bound")
         await client.annotate_node("bound-1", contract.REQUEUE_ANNOTATION, "1")
@@ -171,7 +184,7 @@ async def test_the_extender_s_role_is_enough_for_its_port(cluster: ControlPlane)
         )
         empty = {"apiVersion": "migsched.io/v1alpha1", "kind": "MigNode", "metadata": {"name": "bound-1"}}
         cluster.apply([empty])
-        for kind in WatchedKind:  # each kind has changed since it was listed
+        for kind in KINDS:  # each kind has changed since it was listed
             watch = client.watch(kind, versions[kind])
             async with asyncio.timeout(deployed.SECONDS), contextlib.aclosing(watch):
                 assert (await anext(watch)).item is not None
@@ -225,3 +238,34 @@ def test_kube_scheduler_runs_on_the_shipped_rights_and_configuration(cluster: Co
     server.process.stop()
     log = (cluster.log_directory / "kube-scheduler.log").read_text(encoding="utf-8")
     assert "forbidden" not in log
+
+
+MESSAGE = {"type": "PodScheduled", "message": "full: no room"}
+STATUSES: dict[str, dict[str, Any]] = {
+    "another reason": {"conditions": [{**MESSAGE, "reason": "Unschedulable"}]},
+    "another status": {"conditions": [{**MESSAGE, "status": "True"}]},
+    "another condition": {"conditions": [MESSAGE, {"type": "Ready", "status": "True"}]},
+    "the phase": {"phase": "Failed", "conditions": [MESSAGE]},
+    "a message of the pod": {"message": "gone", "conditions": [MESSAGE]},
+    "an address": {"podIP": "10.0.0.1", "podIPs": [{"ip": "10.0.0.1"}], "conditions": [MESSAGE]},
+}
+
+
+def test_the_scheduler_may_say_why_a_gated_pod_waits(cluster: ControlPlane) -> None:
+    """Of a gated pod's status the scheduler's account may write one message, and nothing else; of others, any."""
+    cluster.apply(manifests.DEPLOY / "options" / "queue" / "told.yaml")
+    cluster.kubectl("create", "clusterrole", "for-kubectl", "--verb=get", "--resource=pods/status")
+    cluster.kubectl("create", "clusterrolebinding", "for-kubectl", "--clusterrole=for-kubectl", f"--user={SCHEDULER}")
+    for name, gates in (("gated", [{"name": GATE}]), ("free", [])):
+        deployed.create(cluster, deployed.pod(name, schedulingGates=gates))
+
+    def write(name: str, status: dict[str, Any]) -> str:
+        patch = f"--patch={json.dumps({'status': status})}"
+        as_scheduler = ["patch", "pod", name, "--subresource=status", "--type=strategic", "--dry-run=server", patch]
+        return cluster.kubectl(*as_scheduler, user=SCHEDULER, check=False).stderr
+
+    deployed.eventually(lambda: "only" in write("gated", STATUSES["the phase"]), "the policy is in force")
+    assert write("gated", {"conditions": [MESSAGE]}) == ""
+    refused = {what: write("gated", status) for what, status in STATUSES.items()}
+    assert [what for what, error in refused.items() if "the scheduler may" not in error] == []
+    assert write("free", STATUSES["another reason"]) == ""

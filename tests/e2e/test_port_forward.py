@@ -8,12 +8,11 @@ import os
 import ssl
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Iterator
 
 import pytest
 
-from testbed.control_plane import certificates
+from testbed.control_plane import build, certificates
 from testbed.control_plane.control_plane import ControlPlane
 from tests.integration.kubeclient.forwarding_server import POD, forwarding
 from tests.unit.cli.command_line import serving
@@ -25,14 +24,17 @@ LABELS = {"app.kubernetes.io/name": "migsched", "app.kubernetes.io/component": "
 NODES = [{"name": f"n{number:04}", "problem": "no report", "closed": "", "gpus": []} for number in range(3_000)]
 
 
-@pytest.fixture
-def cluster(control_plane: Callable[..., ControlPlane], tmp_path: Path) -> Iterator[ControlPlane]:
+@pytest.fixture(scope="module")
+def cluster(binaries: build.Binaries, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
     """A cluster whose only node has a running pod of the scheduler, by what its status says."""
-    plane = control_plane(users={"reader": ()})
-    files = certificates.ensure(tmp_path / "kubelet")
+    files = certificates.ensure(tmp_path_factory.mktemp("kubelet"))
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     tls.load_cert_chain(files.serving, files.serving_key)
-    with serving({"/api/v1/nodes": (200, NODES)}) as url, forwarding(int(url.rpartition(":")[2]), tls) as kubelet:
+    with (
+        ControlPlane(tmp_path_factory.mktemp("cluster"), binaries=binaries, users={"reader": ()}) as plane,
+        serving({"/api/v1/nodes": (200, NODES)}) as url,
+        forwarding(int(url.rpartition(":")[2]), tls) as kubelet,
+    ):
         kubelet.token = ""  # the API server's own credentials are another matter
         port = int(kubelet.url.rpartition(":")[2])
         plane.apply(
@@ -48,14 +50,16 @@ def cluster(control_plane: Callable[..., ControlPlane], tmp_path: Path) -> Itera
             "spec": {"nodeName": "n1", "containers": [{"name": "extender", "image": "none"}]},
         }
         plane.apply([pod])
-        node_status = {
-            "addresses": [{"type": "InternalIP", "address": "127.0.0.1"}],
-            "daemonEndpoints": {"kubeletEndpoint": {"Port": port}},
-        }
-        for target, status in (("node/n1", node_status), (f"pod/{POD}", {"phase": "Running"})):
-            patch = json.dumps({"status": status})
-            plane.kubectl("--namespace", NAMESPACE, "patch", target, "--subresource=status", "--patch", patch)
+        address = {"addresses": [{"type": "InternalIP", "address": "127.0.0.1"}]}
+        told(plane, "node/n1", **address, daemonEndpoints={"kubeletEndpoint": {"Port": port}})
+        told(plane, f"pod/{POD}", phase="Running")
         yield plane
+
+
+def told(plane: ControlPlane, target: str, **status: object) -> None:
+    """Write this into the status of a node or of the pod."""
+    patch = json.dumps({"status": status})
+    plane.kubectl("--namespace", NAMESPACE, "patch", target, "--subresource=status", "--patch", patch)
 
 
 def top(plane: ControlPlane, *flags: str) -> subprocess.CompletedProcess[str]:
@@ -88,8 +92,9 @@ def test_a_command_reaches_the_scheduler_by_the_kubeconfig_alone(cluster: Contro
     nobody = top(cluster, "--scheduler-namespace", "default")
     assert (nobody.returncode, nobody.stdout) == (2, "")
     assert nobody.stderr.startswith("migsched: --scheduler-namespace: 'default': of pods with app.kubernetes.io/name=")
-    gone = json.dumps({"status": {"daemonEndpoints": {"kubeletEndpoint": {"Port": 1}}}})
-    cluster.kubectl("patch", "node/n1", "--subresource=status", "--patch", gone)
+    node = json.loads(cluster.kubectl("get", "node/n1", "--output=json").stdout)
+    told(cluster, "node/n1", daemonEndpoints={"kubeletEndpoint": {"Port": 1}})
     refused = top(cluster, "--scheduler-namespace", NAMESPACE)
+    told(cluster, "node/n1", daemonEndpoints=node["status"]["daemonEndpoints"])
     assert refused.returncode == 2
     assert f"port-forward to {NAMESPACE}/{POD}:8080: HTTP 500: error dialing backend" in refused.stderr

@@ -1,6 +1,6 @@
 """An embedded cluster for tests, and the checks that everything on it is legal."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -23,10 +23,21 @@ MODEL = "a100-40gb"
 
 
 @asynccontextmanager
-async def cluster(node_count: int, gpus: int, model: str = MODEL, **config: Any) -> AsyncIterator[Embedded]:
-    """A running embedded cluster on free ports. Whatever a test did to it, it ends in agreement."""
+async def cluster(
+    node_count: int, gpus: int, model: str = MODEL, *, changes: Mapping[str, Any] | None = None, **config: Any
+) -> AsyncIterator[Embedded]:
+    """A running embedded cluster on free ports, with `changes` of the settings. Whatever a test did to it, it ends in
+    agreement.
+    """
     logs.configure("json", "error")
-    chosen = settings.load(extender_port=0, api_host="127.0.0.1", api_port=0, shutdown_s=0.05, requeue_interval_s=0.05)
+    own: dict[str, Any] = {
+        "extender_port": 0,
+        "api_host": "127.0.0.1",
+        "api_port": 0,
+        "shutdown_s": 0.05,
+        "requeue_interval_s": 0.05,
+    }
+    chosen = settings.load(**own, **(changes or {}))
     config = {"initial_backoff_s": 0.02, "max_backoff_s": 0.1, **config}
     options = EmbeddedOptions(
         nodes.uniform(node_count, gpus, model), chosen, SchedulerConfig(extender_url="", **config)

@@ -21,6 +21,7 @@ from cli import main
 from config import logs
 from simulator import demo as demos
 from simulator.demo import DemoOptions
+from simulator.scheduling_mode import SchedulingMode
 
 COMMAND = [sys.executable, "-m", "cli"]
 FREE_PORTS = ["--extender-port", "0", "--api-port", "0"]
@@ -68,6 +69,7 @@ def test_the_examples_land_as_promised() -> None:
     document = json.loads(done.stdout)
     check_legal(document)
     assert len(document["gpus"]) == 32
+    assert document["mode"] == "queue"
     assert {one["model"] for one in document["gpus"]} == {"a100-40gb"}
     by_profile = defaultdict(list)
     for pod in document["pods"]:
@@ -125,6 +127,8 @@ async def test_own_manifests(tmp_path: Path) -> None:
         + slices % ("9g.99gb", "schedulerName: migsched")
         + "---\napiVersion: v1\nkind: Pod\nmetadata: {name: others}\n"
         + slices % ("1g.5gb", "restartPolicy: Never")
+        + "---\napiVersion: v1\nkind: Pod\nmetadata: {name: foreign}\n"
+        + slices % ("1g.5gb", "schedulerName: volcano")
         + "---\napiVersion: v1\nkind: Pod\n"
         + "metadata: {name: hostile, annotations: {migsched.io/placement: '{}'}}\n"
         + slices % ("1g.5gb", "nodeName: node-1")
@@ -134,9 +138,25 @@ async def test_own_manifests(tmp_path: Path) -> None:
     pods = {pod["name"]: pod for pod in (await picture(examples=tmp_path))["pods"]}
     assert pods["mine"]["namespace"] == "team"
     assert "9g.99gb" in pods["mine"]["reason"]
-    assert "schedulerName is default-scheduler" in pods["others"]["reason"]
+    assert (pods["others"]["phase"], len(pods["others"]["slices"])) == ("Running", 1), "it needs no schedulerName"
+    assert "schedulerName is volcano, which nothing here serves; leave it out" in pods["foreign"]["reason"]
     assert (pods["hostile"]["phase"], len(pods["hostile"]["slices"])) == ("Running", 1), "it gets a place of its own"
     assert "node nowhere, which there is not" in pods["lost"]["reason"]
+
+
+async def test_the_other_mode_serves_pods_that_name_migsched(tmp_path: Path) -> None:
+    """With the extender a pod that names no scheduler is told what to write; the shipped examples are told by us."""
+    (tmp_path / "pod.yaml").write_text(
+        "apiVersion: v1\nkind: Pod\nmetadata: {name: mine}\n"
+        "spec: {containers: [{name: a, resources: {limits: {nvidia.com/mig-1g.5gb: 1}}}]}\n"
+    )
+    document = await picture(examples=tmp_path, nodes=1, gpus=1, mode=SchedulingMode.EXTENDER)
+    assert document["mode"] == "extender"
+    (pod,) = document["pods"]
+    reason = "its schedulerName is default-scheduler, which nothing here serves; write schedulerName: migsched"
+    assert (pod["phase"], pod["reason"]) == ("Pending", reason)
+    document = await picture(nodes=1, mode=SchedulingMode.EXTENDER)
+    assert {pod["name"] for pod in document["pods"] if pod["phase"] != "Running"} == {"cannot-fit"}
 
 
 async def test_kinds_of_operators_are_placed_and_what_is_not_read_is_named(tmp_path: Path) -> None:

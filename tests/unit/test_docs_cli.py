@@ -42,7 +42,7 @@ def test_the_help_of_each_command_can_be_read_on_a_small_terminal(
     assert ("3 undecided" in said) == (command in main.UNDECIDED)
 
 
-@pytest.mark.parametrize("flag", ["--kubeconfig", "--context", "--scheduler-namespace", "--api-url"])
+@pytest.mark.parametrize("flag", ["--kubeconfig", "--context", "--scheduler-namespace", "--api-url", "--token-file"])
 @pytest.mark.parametrize("command", ["top", "explain", "capacity", "repack"])
 def test_whoever_asks_the_api_has_the_flags_of_the_page(command: str, flag: str) -> None:
     """Each command that the page names can be told where to ask."""

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from allocator.claims import contract
-from allocator.claims.contract import Promise
+from allocator.claims import contract, placement_annotation
+from allocator.claims.placement_annotation import Promise
 from node_agent.containers.cdi import Specs
 from node_agent.slices import states
 from node_agent.slices.journal import Journal
@@ -31,17 +31,25 @@ from tests.e2e.scheduling.stack import DEPLOY, ExtenderProcess
 SECONDS = 45.0
 GPUS = 8
 
-# A container marks every slice it uses for as long as it lives, and fails if somebody else has marked one. It can be
-# told to end once its marks are there: before that the signal may come too early for the trap, and is lost.
+# A container marks every slice it uses for as long as it lives, by a link that says whose it is, and fails if another
+# has marked one. It can be told to end once its marks are there: before that the signal may come too early for the
+# trap, and is lost. A signal may also come after a mark and before the next line, so what is going to be marked is
+# noted first.
 _USE = """
 mine=$(echo "$MIGSCHED_VISIBLE_DEVICES" | tr , ' ')
 made=
-give_back() { for one in $made; do rmdir /in-use/$one; done; exit $1; }
+give_back() {
+  for one in $made; do [ "$(readlink /in-use/$one)" != "$HOSTNAME" ] || rm /in-use/$one; done
+  exit $1
+}
 trap 'give_back 0' TERM
 echo -n "$MIGSCHED_VISIBLE_DEVICES" > /dev/termination-log
 for one in $mine; do
-  mkdir /in-use/$one || { echo -n "$one is in use" > /dev/termination-log; give_back 9; }
   made="$made $one"
+  ln -s "$HOSTNAME" /in-use/$one || {
+    echo -n "$one is in use by $(readlink /in-use/$one)" > /dev/termination-log
+    give_back 9
+  }
 done
 sleep %s & wait $!
 give_back 0
@@ -63,10 +71,20 @@ class AgentStack:
     """A node `n1` of 8 × A100-40GB, everything running.
 
     `during_call` is what the driver does in the time that a call lasts, by `hardware.driver.faults.latency_s`.
-    `kubeconfig` is how agent and extender reach the API server, the administrator's unless another is given.
+    `kubeconfig` is how agent and extender reach the API server, the administrator's unless another is given. With
+    `queue`, pods that name no scheduler are gated and released to the stock kube-scheduler, which the cluster has.
     """
 
-    def __init__(self, cluster: ControlPlane, node: RealNode, directory: Path, kubeconfig: Path | None = None) -> None:
+    def __init__(
+        self,
+        cluster: ControlPlane,
+        node: RealNode,
+        directory: Path,
+        kubeconfig: Path | None = None,
+        *,
+        queue: bool = False,
+    ) -> None:
+        self._queue = queue
         self._kubeconfig = kubeconfig or cluster.kubeconfig
         self.during_call: Callable[[float], None] = time.sleep
         self.cluster = cluster
@@ -89,12 +107,15 @@ class AgentStack:
         self.agent = Agent(self.cluster, self.node, self.hardware, directory, self._kubeconfig)
         self._cleanup.callback(self.agent.stop)
         self.agent.start()
-        self.extender = ExtenderProcess(self._kubeconfig, directory, *ports.choose_free(2))
+        if self._queue:
+            self.cluster.apply(DEPLOY / "options" / "queue" / "gate.yaml")
+        self.extender = ExtenderProcess(self._kubeconfig, directory, *ports.choose_free(2), queue=self._queue)
         self._cleanup.callback(self.extender.stop)
         self.extender.start()
-        config = scheduler_config.kube_scheduler_config(f"{self.extender.url}/v1", self.cluster.kubeconfig)
-        server = self.cluster.start_scheduler(config, name="migsched-scheduler")
-        self._cleanup.callback(server.process.stop)
+        if not self._queue:
+            config = scheduler_config.kube_scheduler_config(f"{self.extender.url}/v1", self.cluster.kubeconfig)
+            server = self.cluster.start_scheduler(config, name="migsched-scheduler")
+            self._cleanup.callback(server.process.stop)
         self.eventually(self.serves, "the agent's devices are allocatable")
 
     def recover(self) -> None:
@@ -240,7 +261,7 @@ class AgentStack:
         self.agent.kill()
         self.agent.boot += "+1"
         for one in self.in_use.iterdir():
-            one.rmdir()  # nobody is left to do it
+            one.unlink()  # nobody is left to do it
         for gpu in self.hardware.driver.gpus.values():
             gpu.uuids_change = True  # old MIG UUIDs must not work by chance
         self.hardware.driver.restart()
@@ -254,13 +275,17 @@ class AgentStack:
 
     def clear(self) -> None:
         """Delete all pods, wait until nothing is held any more, and check what must hold then and held all along."""
+        self.come_to_rest()
+        violations, self.hardware.violations = self.hardware.violations, []
+        assert violations == []
+        assert self.hardware.used() == set()
+
+    def come_to_rest(self) -> None:
+        """Delete all pods, and wait until nothing is held any more."""
         self.eventually(self._at_rest, "no pod is being started")
         self.cluster.kubectl("delete", "pods", "--all", "--wait=false")
         self.eventually(lambda: not self.pods(), "all pods are gone")
         self.eventually(self._given_back, "all slices are given back")
-        violations, self.hardware.violations = self.hardware.violations, []
-        assert violations == []
-        assert self.hardware.used() == set()
 
     def _at_rest(self) -> bool:
         """No pod is on its way: those that kube-scheduler has placed are over, or run and have marked their slices."""
@@ -354,4 +379,4 @@ def is_restarted(one: Document, other: Document) -> bool:
 
 def promises(one: Document) -> tuple[Promise, ...]:
     """What a pod's annotation promises."""
-    return contract.decode_placement(one["metadata"]["annotations"][contract.PLACEMENT_ANNOTATION])
+    return placement_annotation.decode(one["metadata"]["annotations"][contract.PLACEMENT_ANNOTATION])

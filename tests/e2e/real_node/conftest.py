@@ -4,18 +4,27 @@ Control plane, node and agent start once and are shared: to start them takes lon
 them as it would like to find them.
 """
 
-from collections.abc import Iterator
+import contextlib
+import os
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 
 import pytest
 
 from allocator import errors
+from testbed.consumers import errors as consumer_errors
+from testbed.consumers import packages
 from testbed.control_plane import build as control_plane_build
 from testbed.control_plane.control_plane import ControlPlane
+from testbed.image import build as image_build
+from testbed.image import errors as image_errors
+from testbed.image import parts
+from testbed.image.build import BuiltImage
 from testbed.node import errors as real_node_errors
 from testbed.node import preparation, toolkit
 from testbed.node.real_node import RealNode
 from tests.e2e.real_node.agent_stack import AgentStack
+from tests.e2e.real_node.consumers import Consumers
 
 _OUTCOME = pytest.StashKey[errors.MigschedError | None]()
 
@@ -31,6 +40,12 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         preparation.ensure(tell)
         if toolkit.can_be_built() and any("toolkit_programs" in names(item) for item in session.items):
             toolkit.ensure_built(tell)
+        if any("consumer_packages" in names(item) for item in session.items):
+            with contextlib.suppress(consumer_errors.ConsumerError):  # the fixture says it
+                packages.ensure_installed(tell)
+        if any("images" in names(item) for item in session.items):
+            with contextlib.suppress(image_errors.ImageError):  # the fixture says it
+                parts.ensure_built(tell or (lambda _line: None))
     except errors.MigschedError as exc:
         session.stash[_OUTCOME] = exc
 
@@ -56,6 +71,17 @@ def toolkit_programs(usable_machine: None) -> toolkit.ToolkitPrograms:
     if not toolkit.can_be_built():
         pytest.skip(f"NVIDIA's container toolkit needs a C compiler to be built: install {toolkit.COMPILER}")
     return toolkit.ensure_built()
+
+
+@pytest.fixture(scope="package")
+def images(
+    toolkit_programs: toolkit.ToolkitPrograms, tmp_path_factory: pytest.TempPathFactory
+) -> Mapping[str, BuiltImage]:
+    """The product's images by target, in archives; skipped where this machine cannot put them together."""
+    try:
+        return image_build.build(tmp_path_factory.mktemp("images"), lambda _line: None)
+    except image_errors.ImageError as exc:
+        pytest.skip(str(exc))
 
 
 @pytest.fixture(scope="package")
@@ -88,3 +114,30 @@ def stack(whole: AgentStack) -> Iterator[AgentStack]:
     whole.recover()
     yield whole
     whole.clear()
+
+
+@pytest.fixture(scope="session")
+def consumer_packages(usable_machine: None) -> packages.Packages:
+    """Triton and Dynamo. Without them the tests are skipped, saying why, but in CI, which must have them."""
+    try:
+        return packages.ensure_installed()
+    except consumer_errors.ConsumerError as exc:
+        if os.environ.get("CI"):
+            pytest.fail(str(exc), pytrace=False)
+        pytest.skip(str(exc))
+
+
+@pytest.fixture(scope="package")
+def consumers(
+    consumer_packages: packages.Packages,
+    binaries: control_plane_build.Binaries,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Consumers]:
+    """A cluster of their own for consumers: its pods name no scheduler and are queued."""
+    directory = tmp_path_factory.mktemp("q")
+    with ControlPlane(directory / "c", binaries=binaries) as cluster:
+        cluster.start_controller_manager()
+        cluster.start_scheduler()
+        node = RealNode(cluster, "n1", directory / "n")
+        with node, closing(AgentStack(cluster, node, directory, queue=True)) as stack:
+            yield Consumers(stack, consumer_packages, directory)

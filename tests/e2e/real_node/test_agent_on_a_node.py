@@ -81,7 +81,7 @@ def test_churn_leaves_nothing_and_never_shares_a_slot(stack: AgentStack) -> None
         last = _after(stack, last)
         _held_slices_are_apart(stack)
     assert finite <= ended.keys()
-    assert [one["status"] for one in ended.values() if one["status"]["phase"] != "Succeeded"] == []
+    assert [_why(one) for one in ended.values() if one["status"]["phase"] != "Succeeded"] == []
     for one in ended.values():
         _had_what_it_asked_for(stack, one)
 
@@ -97,6 +97,14 @@ def _after(stack: AgentStack, last: tuple[list[Document], set[str]]) -> tuple[li
 
     stack.eventually(changed, "something happens to a pod")
     return news
+
+
+def _why(pod: Document) -> str:
+    """Why a pod ended as it did, in one line: a whole status is more than a log of CI shows."""
+    status = pod["status"]
+    ends = [one.get("state", {}).get("terminated", {}) for one in status.get("containerStatuses", ())]
+    told = [f"exit {end.get('exitCode')}: {end.get('message', '')!r}" for end in ends]
+    return " ".join([pod["metadata"]["name"], status.get("reason", ""), status.get("message", ""), *told])
 
 
 def _held_slices_are_apart(stack: AgentStack) -> None:

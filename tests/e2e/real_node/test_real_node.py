@@ -1,6 +1,7 @@
 """A real kubelet with a real container runtime runs pods, hands devices to them, and survives what nodes survive."""
 
 import json
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 
 from testbed.control_plane import build as control_plane_build
 from testbed.control_plane.control_plane import ControlPlane
-from testbed.node import build, errors
+from testbed.node import build, configuration, errors
 from testbed.node.real_node import RealNode
 from tests.e2e.real_node import pods
 from tests.e2e.real_node.device_plugin import DevicePlugin
@@ -54,6 +55,26 @@ def test_a_pod_that_is_not_there_is_named(cluster: ControlPlane, node: RealNode)
     )
     with pytest.raises(errors.PodError, match=r"no running container: main \(terminated\)"):
         node.exec_in_pod("done", "true")
+
+
+def test_pods_are_probed_over_http_and_reach_the_api_server_alone(cluster: ControlPlane, node: RealNode) -> None:
+    """The kubelet's probes and this machine reach a pod; the pod reaches the API server's port and no other here."""
+    served = pods.pod("web", "mkdir /www; echo here > /www/index.html; exec busybox httpd -f -p 8080 -h /www")
+    served["spec"]["containers"][0]["readinessProbe"] = {"httpGet": {"path": "/", "port": 8080}, "periodSeconds": 1}
+    ready = pods.run(cluster, served)
+    with node.connect(ready["status"]["podIP"], 8080) as connection:
+        connection.sendall(b"GET / HTTP/1.0\r\n\r\n")
+        assert connection.makefile("rb").read().endswith(b"here\n")
+
+    def reaches(port: str) -> bool:
+        command = ("busybox", "nc", "-w", "2", configuration.NODE_ADDRESS, port, "-e", "/bin/true")
+        return node.exec_in_pod("web", *command, check=False).returncode == 0
+
+    assert ready["status"]["hostIP"] == configuration.NODE_ADDRESS
+    assert reaches(cluster.url.rpartition(":")[2])
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        assert not reaches(str(other.getsockname()[1]))
+    cluster.kubectl("delete", "pod", "web", f"--timeout={pods.SECONDS:g}s")
 
 
 def test_a_device_reaches_the_container_by_its_cdi_spec(cluster: ControlPlane, node: RealNode) -> None:

@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 
 import pytest
 
-from allocator.claims import contract
+from allocator.claims import contract, placement_annotation
 from allocator.mig import gpu_models
 from allocator.mig.profile import Placement
 from config import logs
@@ -135,12 +135,14 @@ class Stack:
         self.extender_url, self.api_url = service.extender_url, service.api_url
         return service
 
-    def schedule(self, extender_url: str = "", **changes: Any) -> None:
-        """Start kube-scheduler with our extender; `changes` are keys of the extender's configuration."""
+    def schedule(self, extender_url: str = "", name: str = "kube-scheduler", **changes: Any) -> None:
+        """Start kube-scheduler with our extender, its log under a name; `changes` are keys of the extender's
+        configuration.
+        """
         url = f"{extender_url or self.extender_url}/v1"
         config = scheduler_config.kube_scheduler_config(url, self.plane.kubeconfig)
         config["extenders"][0].update(changes)
-        server = self.plane.start_scheduler(config)
+        server = self.plane.start_scheduler(config, name=name)
         self._cleanup.callback(server.process.stop)
 
     # --- the cluster ------------------------------------------------------------------------------------------------
@@ -232,7 +234,7 @@ def placements(stack: Stack, pods: Sequence[Document]) -> dict[str, list[tuple[s
         text = one["metadata"].get("annotations", {}).get(contract.PLACEMENT_ANNOTATION)
         if text is None:
             continue
-        for promise in contract.decode_placement(text):
+        for promise in placement_annotation.decode(text, one["spec"]["nodeName"]):
             place = catalogue.placement(promise.profile, promise.start)
             assert node_of[promise.gpu] == one["spec"]["nodeName"], f"{name} is promised a GPU of another node"
             for other, taken in found[promise.gpu]:
@@ -254,9 +256,18 @@ class ExtenderProcess:
     """`migsched scheduler` as a process of its own, on ports that stay the same over restarts."""
 
     def __init__(
-        self, kubeconfig: Path, directory: Path, extender_port: int, api_port: int, *, queue: bool = False
+        self,
+        kubeconfig: Path,
+        directory: Path,
+        extender_port: int,
+        api_port: int,
+        *,
+        queue: bool = False,
+        **more: object,
     ) -> None:
-        self._environment = {**os.environ, "MIGSCHED_QUEUE": str(queue).lower()}
+        """`more` are settings."""
+        chosen = {f"MIGSCHED_{name.upper()}": str(value) for name, value in more.items()}
+        self._environment = {**os.environ, "MIGSCHED_QUEUE": str(queue).lower(), **chosen}
         self._log = directory / "extender.log"
         self._command = [sys.executable, "-m", "cli", "scheduler", "--kubeconfig", str(kubeconfig)]
         self._command += ["--extender-port", str(extender_port), "--api-port", str(api_port), "--api-host", "127.0.0.1"]

@@ -2,13 +2,14 @@
 
 from collections.abc import Iterator
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 
 from testbed.control_plane import build, ports
 from testbed.control_plane.control_plane import ControlPlane
 from tests.e2e.scheduling import burst_under_failure
-from tests.e2e.scheduling.stack import DEPLOY, ExtenderProcess, Stack
+from tests.e2e.scheduling.stack import DEPLOY, Document, ExtenderProcess, Stack
 from tests.e2e.scheduling.test_queue import pod
 
 pytestmark = pytest.mark.e2e
@@ -33,12 +34,24 @@ def served(
             service.stop()
 
 
+def _pods() -> list[Document]:
+    return [pod(f"p-{n}", "1g.5gb" if n % 4 else "2g.10gb") for n in range(PODS)]
+
+
 @pytest.mark.parametrize("failure", FAILURES)
 def test_a_failing_queue_loses_doubles_and_misplaces_nothing(
     served: tuple[Stack, ExtenderProcess], failure: str
 ) -> None:
     """Whatever fails where, every pod comes to run where it was promised, and no rule was broken meanwhile."""
     stack, service = served
-    burst_under_failure.run(
-        stack, service, failure, [pod(f"p-{n}", "1g.5gb" if n % 4 else "2g.10gb") for n in range(PODS)]
-    )
+    burst_under_failure.run(stack, service, failure, _pods())
+
+
+def test_a_service_that_dies_after_a_nomination_loses_doubles_and_misplaces_nothing(
+    served: tuple[Stack, ExtenderProcess], tmp_path: Path
+) -> None:
+    """A pod whose status names its node, and whose gate is still there, is placed anew by the next process."""
+    stack, _ = served
+    ports_ = ports.choose_free(2)
+    service = ExtenderProcess(stack.plane.kubeconfig, tmp_path, *ports_, queue=True, queue_release="nominate")
+    burst_under_failure.run(stack, service, "queue.nominated=kill@5", _pods())

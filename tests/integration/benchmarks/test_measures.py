@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from allocator.mig import geometry, gpu_models
-from benchmarks import decisions, fragmentation, planning, registry, repacking
+from benchmarks import cycles, decisions, fragmentation, planning, queueing, registry, repacking
 from benchmarks.policies import Contender
 
 Rows = Sequence[Mapping[str, Any]]
@@ -14,6 +14,14 @@ Rows = Sequence[Mapping[str, Any]]
 
 def _fragmentation() -> Rows:
     return fragmentation.measure(seeds=1, mixes=("bimodal",), gpus=10)
+
+
+def _queue() -> Rows:
+    return queueing.measure(1, ("skew-small",), (queueing.QUEUE, queueing.DEFAULT), gpus=10)
+
+
+def _cycle() -> Rows:
+    return cycles.measure((20,), 50)
 
 
 def _decisions() -> Rows:
@@ -30,6 +38,8 @@ def _planning() -> Rows:
 
 SMALL = {
     "fragmentation": _fragmentation,
+    "queue": _queue,
+    "cycle": _cycle,
     "decisions": _decisions,
     "repacking": _repacking,
     "planning": _planning,
