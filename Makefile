@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 UV_VERSION := 0.13.9
+AUDIT_VERSION := 2.10.1
 ARGS ?=
 MINUTES ?= 10
 SEED ?= 1
@@ -12,10 +13,15 @@ FUZZERS := tests/property/test_hostile_bodies.py tests/unit/kubeclient/test_garb
   tests/property/test_both_services.py tests/property/test_inventory_machine.py
 # Tests on as many processes as there are cores, but four: more would not shorten the longest group (tests/conftest.py).
 PARALLEL := -n auto --maxprocesses=4 --dist loadgroup --no-loadscope-reorder
+# What tests run and do not contain, built once into the cache.
+PROGRAMS := control-plane real-node promtool helm
 STAMP := $(VENV)/.installed
+# Tests and demo start hundreds of processes. Without kept bytecode each of them compiles a thousand modules first,
+# which is two thirds of the start of `migsched demo`; so an environment that forbids it is not heeded here.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help install lock demo demo-picture cluster test test-fast coverage e2e test-kubernetes soak fuzz fail-points matrix check format lint types imports bench recorded drawings docs clean control-plane real-node manifests manifests-check protos
+.PHONY: help install lock lock-images image audit demo demo-picture stack cluster test test-fast coverage e2e test-kubernetes soak fuzz fail-points matrix check format lint types imports bench recorded drawings monitoring docs clean control-plane real-node promtool manifests manifests-check protos chart helm
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -27,16 +33,25 @@ $(STAMP): requirements/dev.txt pyproject.toml
 	  { echo "migsched needs Python >= 3.11; $(PYTHON) is $$($(PYTHON) --version 2>&1). Set PYTHON=/path/to/python3.11"; exit 2; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements/dev.txt
+	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --require-hashes -r requirements/dev.txt
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
 	@touch $@
 
 lock: ## resolve pyproject.toml into requirements/*.txt, with hashes
 	UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 pyproject.toml -o requirements/runtime.txt
 	UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --extra dev --extra report --extra dask pyproject.toml -o requirements/dev.txt
+	for image in scheduler agent cli; do UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile --quiet --python-platform linux --generate-hashes --python-version 3.11 --constraints requirements/runtime.txt deploy/images/$$image.in -o requirements/image-$$image.txt || exit; done
+	cd requirements/consumers && UV_CUSTOM_COMPILE_COMMAND="make lock" ../../$(BIN)/uv pip compile --quiet --universal --no-deps --generate-hashes --python-version 3.11 programs.in -o programs.txt
+	cd requirements/consumers && UV_CUSTOM_COMPILE_COMMAND="make lock" ../../$(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 libraries.in -o libraries.txt
+
+lock-images: install ## lock the images' Debian packages in the versions that apt offers now
+	$(BIN)/python -m testbed.image --lock
 
 manifests: install ## regenerate what deploy/ derives from the GPU catalogues
 	$(BIN)/python -m scheduler.kube_scheduler_config deploy/kube-scheduler/config.yaml
+
+chart: install ## copy deploy/ into the chart, and its values into the docs
+	$(BIN)/python -m benchmarks.report.chart
 
 protos: install ## regenerate the kubelet's messages from their .proto files
 	cd node_agent/kubelet && ../../$(BIN)/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. *.proto
@@ -47,29 +62,46 @@ demo: install ## the scheduler on a simulated cluster, in one process (ARGS="--o
 demo-picture: install ## draw the demo's picture for the README again
 	@$(BIN)/migsched demo --svg docs/images/demo.svg
 
+stack: control-plane real-node ## an app, an ingress, real Dynamo and Triton on slices, without a GPU (ARGS="--once")
+	@$(BIN)/python -m tests.stack $(ARGS)
+
 control-plane: install ## build etcd, kube-apiserver, kube-scheduler, … into the cache (minutes, once)
 	@$(BIN)/python -m testbed.control_plane.build
 
 real-node: install ## build containerd and fetch runc and busybox into the cache, where this machine can run a node
 	@$(BIN)/python -m testbed.node
 
+promtool: install ## build promtool, which judges rules and metrics, into the cache (minutes, once)
+	@$(BIN)/python -m testbed.promtool
+
+helm: install ## build Helm into the cache (minutes, once)
+	@$(BIN)/python -m testbed.helm.build
+
+image: install ## the images of scheduler, agent and command line, as OCI archives in build/images (docs/images.md)
+	@$(BIN)/python -m testbed.image $(ARGS)
+
+audit: install ## known vulnerabilities of the locked Python packages; asks the package index's advisories
+	@test -x $(VENV)/audit/bin/pip-audit || { $(PYTHON) -m venv $(VENV)/audit && $(VENV)/audit/bin/python -m pip install --quiet --disable-pip-version-check pip-audit==$(AUDIT_VERSION); }
+	$(VENV)/audit/bin/pip-audit --strict --require-hashes --disable-pip --requirement requirements/runtime.txt
+
 cluster: control-plane ## a real control plane with simulated GPU nodes (ARGS="--nodes 4 --gpus 8")
 	@$(BIN)/migsched cluster $(ARGS)
 
-test: control-plane real-node ## every test, end-to-end included
+test: $(PROGRAMS) ## every test, end-to-end included
 	$(BIN)/pytest $(PARALLEL) $(ARGS)
 
 test-fast: install ## unit, property, contract and integration tests only
 	$(BIN)/pytest $(PARALLEL) -m "not e2e" $(ARGS)
 
+coverage: export HYPOTHESIS_PROFILE = dev
 coverage: control-plane ## all tests outside tests/e2e, under branch coverage; fails below the floor in pyproject.toml
 	$(BIN)/pytest $(PARALLEL) --ignore=tests/e2e --cov --cov-report=term:skip-covered $(ARGS)
 
-e2e: control-plane real-node ## tests/e2e: genuine Kubernetes, and a real node where this machine can run one
+e2e: $(PROGRAMS) ## tests/e2e: genuine Kubernetes, and a real node where this machine can run one
 	$(BIN)/pytest tests/e2e $(ARGS)
 
-test-kubernetes: install ## scheduling and manifests on another Kubernetes (VERSION=1.37.2)
-	@test -n "$(VERSION)" || { echo "say which: make test-kubernetes VERSION=1.37.2"; exit 2; }
+test-kubernetes: install ## scheduling and manifests on another Kubernetes (VERSION=1.36.4)
+	@test -n "$(VERSION)" || { echo "say which: make test-kubernetes VERSION=1.36.4"; exit 2; }
 	MIGSCHED_KUBERNETES=$(VERSION) $(BIN)/pytest tests/e2e/scheduling tests/e2e/test_*.py $(ARGS)
 
 soak: control-plane real-node ## churn, faults, a bad network and hostile tenants together (MINUTES=10, SEED=1)
@@ -101,11 +133,10 @@ imports: install
 docs: install ## the docs as a site in build/site; a dead link or an unlinked page fails
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
-manifests-check: control-plane ## every manifest: fits the agent's and the scheduler's settings, builds, and a real API server takes it
-	$(BIN)/pytest tests/unit/deploy tests/e2e/test_deploy_*.py tests/e2e/test_agent_kube.py $(ARGS)
+manifests-check: control-plane helm ## every manifest: fits the agent's and the scheduler's settings, builds, and a real API server takes it
+	$(BIN)/pytest tests/unit/deploy tests/e2e/test_chart*.py tests/e2e/test_deploy_*.py tests/e2e/test_agent_kube.py $(ARGS)
 
 check: export HYPOTHESIS_PROFILE ?= ci
-check: export MIGSCHED_CHURN_PODS ?= 200
 check: lint types imports docs matrix coverage e2e ## what CI runs: all of these, so each test once
 
 bench: control-plane ## every benchmark, checked against benchmarks/ranges.toml
@@ -118,6 +149,10 @@ recorded: install ## put the recorded benchmark run into the docs that quote it
 drawings: install ## write again what the docs show of the code: drawings of the imports, tables of the settings
 	$(BIN)/python -m benchmarks.report.imports
 	$(BIN)/python -m benchmarks.report.settings_pages
+	$(BIN)/python -m cli.diagnosis.page
+
+monitoring: install ## write again what monitoring shows of the code: docs/metrics.md, the dashboards
+	$(BIN)/python -m benchmarks.monitoring
 
 clean: ## remove the environment and caches
 	rm -rf $(VENV) .venv-3.* .cache build/site .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage htmlcov
