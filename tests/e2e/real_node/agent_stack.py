@@ -306,14 +306,22 @@ class AgentStack:
         )
 
     def eventually(self, condition: Callable[[], bool], what: str, seconds: float = SECONDS) -> None:
-        """Wait until a condition holds; fail with the agent's log if it does not."""
+        """Wait until a condition holds; fail with what pods wait for and the agent's log if it does not."""
         deadline = time.monotonic() + seconds
         while not condition():
             if time.monotonic() > deadline:
-                pytest.fail(
-                    f"not within {seconds:g} s: {what}; the agent's log ends\n{self.agent.log.read_text()[-4000:]}"
-                )
+                pods = "\n".join(self._standings())
+                log = self.agent.log.read_text()[-4000:]
+                pytest.fail(f"not within {seconds:g} s: {what}; pods:\n{pods}\nthe agent's log ends\n{log}")
             time.sleep(0.05)
+
+    def _standings(self) -> list[str]:
+        """A line for each pod: its phase, and the newest event about it."""
+        newest = {event["involvedObject"]["name"]: event["message"] for event in self.get("event")["items"]}
+        return [
+            f"{pod['metadata']['name']} {pod['status']['phase']}: {newest.get(pod['metadata']['name'], 'no event')}"
+            for pod in self.pods()
+        ]
 
 
 def container(name: str, profiles: Sequence[str], seconds: float = 3600) -> Document:

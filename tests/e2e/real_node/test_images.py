@@ -8,6 +8,7 @@ from typing import IO, Any
 
 import pytest
 
+from testbed.control_plane import build as control_plane_build
 from testbed.control_plane.control_plane import ControlPlane
 from testbed.image import build, sbom
 from testbed.image.build import BuiltImage
@@ -38,6 +39,15 @@ print([str(path) for path, lines in listed.items() if b"not found" in lines])
 
 
 @pytest.fixture(scope="module")
+def cluster(
+    usable_machine: None, binaries: control_plane_build.Binaries, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ControlPlane]:
+    """A cluster of this module's own: under the manifests only the service's account may write placements."""
+    with ControlPlane(tmp_path_factory.mktemp("c"), binaries=binaries) as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
 def own_node(
     cluster: ControlPlane, images: Mapping[str, BuiltImage], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[RealNode]:
@@ -47,10 +57,6 @@ def own_node(
         for image in images.values():
             started.import_images(image.archive)
         yield started
-    for namespace in ("default", AGENTS, SYSTEM):
-        selector = f"--field-selector=spec.nodeName={NODE}"
-        cluster.kubectl("delete", "pods", "--force", "--grace-period=0", selector, f"--namespace={namespace}")
-    cluster.kubectl("delete", "node", NODE)
 
 
 def test_every_image_runs_as_a_hardened_pod(
