@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 import structlog
 
 from allocator import errors
-from allocator.mig.profile import GpuPlacement, profile_name
+from allocator.mig.profile import WHOLE_GPU, GpuPlacement, profile_name
 from node_agent.containers import cdi, visibility
 from node_agent.containers.driver_files import DriverFiles, DriverFilesError
 from node_agent.containers.injection import Injection
@@ -80,7 +80,7 @@ class Allocation:
                 offer = DeviceOffer(in_service and place.gpu not in closed, numa.of_slice(place))
                 offers.setdefault(device_ids.resource(place), {})[device_id] = offer
             for uuid, well in whole.items():
-                offers.setdefault(device_ids.WHOLE_GPU, {})[uuid] = DeviceOffer(well, numa.of_gpu(uuid))
+                offers.setdefault(WHOLE_GPU, {})[uuid] = DeviceOffer(well, numa.of_gpu(uuid))
             self._offered = observation, whole, offers
             return offers
 
@@ -94,7 +94,7 @@ class Allocation:
 
     def prefer(self, resource: str, available: Sequence[str], must: Sequence[str], size: int) -> list[str]:
         """The ids the kubelet should pick."""
-        if resource == device_ids.WHOLE_GPU:
+        if resource == WHOLE_GPU:
             rest = [id_ for id_ in sorted(available) if id_ not in must]
             return [*must, *rest][:size]
         with self._state.lock:
@@ -112,7 +112,7 @@ class Allocation:
             raise AllocationError(unfit)
         if self._files is not None:
             self._files.refresh()
-        if resource == device_ids.WHOLE_GPU:
+        if resource == WHOLE_GPU:
             with self._state.gpu_locks.hold(ids):
                 return self._whole(ids)
         with self._state.lock:

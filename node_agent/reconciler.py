@@ -11,7 +11,7 @@ import structlog
 
 from allocator.claims import same_gpu
 from allocator.claims.report import Owner
-from allocator.mig.profile import GpuPlacement, profile_name
+from allocator.mig.profile import WHOLE_GPU, GpuPlacement, profile_name
 from node_agent import report
 from node_agent.cluster import pods
 from node_agent.cluster.pod_events import PodEvents
@@ -333,14 +333,14 @@ class Reconciler:
     def _report_refusals(self) -> None:
         """Tell pods whose Allocate was refused for good, where it is clear which pod it was."""
         for refusal in self._state.take_refusals():
-            if refusal.resource != device_ids.WHOLE_GPU:
+            if refusal.resource != WHOLE_GPU:
                 profile = profile_name(refusal.resource)
                 waiting = pods.waiting_for((self._state.pods or {}).values(), profile)
                 if len(waiting) == 1:
                     self._events.failed(waiting[0], refusal.message)
 
     def _report_ill(self, observation: Observation) -> None:
-        """Tell the pods that have an ill slice, or a slice of an ill GPU."""
+        """Tell the pods that have an ill slice, a slice of an ill GPU, or an ill GPU as a whole."""
         if not observation.marks:
             return
         for place, record in observation.held.items():
@@ -350,6 +350,11 @@ class Reconciler:
                     self._events.ill(pod, f"{place}: {mark.message}")
                 if mark := observation.gpu_mark(place.gpu):
                     self._events.ill(pod, f"GPU {place.gpu}: {mark.message}")
+        for (resource, device_id), holder in observation.holders.items():
+            if resource == WHOLE_GPU and (mark := observation.gpu_mark(device_id)):
+                pod = observation.pod_index.living(holder)
+                if pod is not None:
+                    self._events.ill(pod, f"GPU {device_id}: {mark.message}")
 
     def _report_misfits(self, observation: Observation, blocked: Sequence[Blocked]) -> None:
         """Tell pods whose slice cannot be had: a promise without room elsewhere, or one that vanished for good."""

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 import structlog
 
-from allocator.mig.profile import GpuPlacement
+from allocator.mig.profile import WHOLE_GPU, GpuPlacement
 from kubeclient import timestamps
 from node_agent.cluster.pods import PodView
 from node_agent.gpu import device
@@ -26,7 +26,7 @@ from node_agent.health import faults, marks
 from node_agent.health.faults import GpuFault
 from node_agent.metrics import Metrics
 from node_agent.options import AgentOptions
-from node_agent.slices import device_ids, observed, states
+from node_agent.slices import observed, states
 from node_agent.slices.backoff import Backoff
 from node_agent.slices.journal import Journal
 from node_agent.slices.observation import Observation
@@ -334,7 +334,7 @@ class AgentState:
 
     def _is_listed(self, gpu: str) -> bool:
         """Whether PodResources says that a container has a GPU as a whole."""
-        return self.listing is not None and gpu in self.listing.ids(device_ids.WHOLE_GPU)
+        return self.listing is not None and gpu in self.listing.ids(WHOLE_GPU)
 
     def pids(self, place: GpuPlacement) -> tuple[int, ...] | None:
         """Processes on the slice at a place; None where the driver cannot tell now."""

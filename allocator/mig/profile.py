@@ -11,6 +11,7 @@ from functools import lru_cache
 from allocator import errors
 
 RESOURCE_PREFIX = "nvidia.com/mig-"
+WHOLE_GPU = "nvidia.com/gpu"  # the resource of a GPU that is given as a whole
 _NAME = re.compile(r"(?P<size>[1-9][0-9]?g\.[0-9]{1,4}gb)(?P<attribute>[+-][a-z]+(?:\.[a-z]+)*)?", re.ASCII)
 _RESOURCE = re.compile(r"(?P<size>[1-9][0-9]?g\.[0-9]{1,4}gb)(?P<attribute>[.-][a-z]+(?:\.[a-z]+)*)?", re.ASCII)
 

@@ -13,7 +13,7 @@ from allocator import errors
 from allocator.claims import contract
 from allocator.claims.report import NodeReport
 from allocator.mig import geometry
-from allocator.mig.profile import is_mig_resource
+from allocator.mig.profile import WHOLE_GPU, is_mig_resource
 from cli.diagnosis import drivers, objects
 from cli.diagnosis.picture import (
     PicturedExtender,
@@ -38,7 +38,6 @@ _PREFIXES = ("nvidia.com/", "migsched.io/")
 _INTERESTING = (b"nvidia.com/", b"migsched.io/", b"nvidia-device-plugin", b"nvidia-mig-manager", b"migsched")
 _CHOOSING = ("CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES")
 _HARMLESS = ("void", "all", "none")  # what images and NVIDIA's own manifests say of NVIDIA_VISIBLE_DEVICES
-_GPU = "nvidia.com/gpu"
 _AGENT = ("app.kubernetes.io/name", "migsched"), ("app.kubernetes.io/component", "agent")
 _POD = msgspec.json.Decoder(objects.DiagnosedPod).decode
 _CONDITIONS = msgspec.json.Decoder(objects.ConditionsOnly).decode
@@ -76,7 +75,7 @@ def pod(text: bytes | msgspec.Raw) -> PicturedPod:
 
 def _asks_for_gpu(container: objects.DiagnosedContainer) -> bool:
     resources = container.resources
-    return resources is not None and _GPU in (resources.limits or {})
+    return resources is not None and WHOLE_GPU in (resources.limits or {})
 
 
 def _choosing(of_pod: Iterable[objects.DiagnosedContainer]) -> Iterator[tuple[str, str, str]]:

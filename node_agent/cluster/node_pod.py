@@ -2,6 +2,7 @@
 
 import msgspec
 
+from allocator.mig import profile
 from kubeclient.objects import Pod, PodSpec
 
 
@@ -32,6 +33,13 @@ class NodePod(Pod, frozen=True):
     def started(self) -> bool:
         """Whether the kubelet has admitted it (it sets `start_time` then): it has all devices that it will ever get."""
         return self.status.start_time is not None and not self.is_over
+
+    @property
+    def asks_for_whole_gpus(self) -> bool:
+        """Whether a container asks for GPUs as a whole."""
+        containers = (*self.spec.containers, *(self.spec.init_containers or ()))
+        asked = (container.resources for container in containers if container.resources is not None)
+        return any(profile.WHOLE_GPU in {**(one.requests or {}), **(one.limits or {})} for one in asked)
 
     @property
     def host_paths(self) -> frozenset[str]:

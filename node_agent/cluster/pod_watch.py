@@ -96,7 +96,7 @@ class PodWatch:
         self.listed_at = max(self.listed_at, asked_at)
 
     def views(self) -> Mapping[str, PodView] | None:
-        """The pods that ask for slices, by UID; None before the first list."""
+        """The pods that ask for slices or whole GPUs, by UID; None before the first list."""
         if not self.synced.is_set():
             return None
         return {uid: known.view for uid, known in self._known.items() if known.view is not None}

@@ -22,8 +22,9 @@ NOTHING = Request()
 
 @dataclass(frozen=True)
 class PodView:
-    """A pod that asks for slices. `over`: its containers are finished for good; then it asks for nothing any more.
-    `leaving`: it is being deleted. `started`: the kubelet has admitted it, so it has all devices that it will get.
+    """A pod that asks for slices or whole GPUs; of the latter nothing is noted. `over`: its containers are finished for
+    good; then it asks for nothing any more. `leaving`: it is being deleted. `started`: the kubelet has admitted it, so
+    it has all devices that it will get.
     `init`: the names of its ordinary init containers, which PodResources does not list. `note`: what of its annotations
     is not understood.
     """
@@ -72,10 +73,10 @@ def placement_text(pod: NodePod) -> str | None:
 
 
 def view(pod: NodePod) -> PodView | None:
-    """What we need to know of a pod that is seen for the first time; None if it names no MIG resource."""
+    """What we need to know of a pod that is seen for the first time; None if it asks for no slice and no whole GPU."""
     main = containers.of(pod.spec.containers)
     init = containers.of(pod.spec.init_containers)
-    if not any(container.resources for container in (*main, *init)):
+    if not any(container.resources for container in (*main, *init)) and not pod.asks_for_whole_gpus:
         return None
     meta = pod.metadata
     asks, promises, problem = _asked(main, init, placement_text(pod), pod.spec.node_name)

@@ -12,6 +12,7 @@ from pathlib import Path
 import structlog
 
 from allocator import errors
+from allocator.mig.profile import WHOLE_GPU
 from node_agent.allocation import Allocation, AllocationError
 from node_agent.cluster.pod_watch import PodWatch
 from node_agent.containers import cdi
@@ -110,7 +111,7 @@ class AgentBackend:
 
     async def _catch_up(self, resource: str, available: frozenset[str], size: int) -> None:
         """Be as far as the kubelet: its watch may have shown it the pod in question before ours did."""
-        if resource == device_ids.WHOLE_GPU:
+        if resource == WHOLE_GPU:
             return
         self._state.on_pods(self._pods.views(), self._pods.listed_at)
         if await asyncio.to_thread(self._allocation.expects, resource, available, size):
@@ -125,7 +126,7 @@ class AgentBackend:
 
 def response(inject: Inject, resource: str, ids: Sequence[str], edits: cdi.Edits) -> AllocateResponse:
     """What the kubelet is told for a container that gets these devices. docs/containers.md has what becomes of it."""
-    if inject.by_name and resource != device_ids.WHOLE_GPU:
+    if inject.by_name and resource != WHOLE_GPU:
         return AllocateResponse(cdi=(cdi.qualified(device_ids.set_name(ids)),))
     ours = {cdi.OURS: edits.uuids}
     if inject is Inject.CDI and edits.common is not None:

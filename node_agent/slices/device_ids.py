@@ -13,7 +13,6 @@ from allocator.mig.catalogue import Catalogue
 from allocator.mig.profile import RESOURCE_PREFIX, GpuPlacement, resource_name
 
 MAX_ID = 63  # characters; the kubelet's limit
-WHOLE_GPU = "nvidia.com/gpu"
 _HEX = 16
 
 

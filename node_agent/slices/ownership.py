@@ -66,7 +66,7 @@ class PodResourcesView:
 
 @dataclass(frozen=True)
 class PodIndex:
-    """The node's pods that ask for slices, and what the kubelet says of them."""
+    """The node's pods that ask for slices or whole GPUs, and what the kubelet says of them."""
 
     pods: Mapping[str, PodView]
     holders: Mapping[tuple[str, str], Holder]
@@ -85,11 +85,19 @@ class PodIndex:
             holder.container,
         ):
             return had
-        named = [p for p in self.pods.values() if (p.namespace, p.name) == (holder.namespace, holder.pod)]
+        named = self._named(holder)
         if not named:
             return None
         uid = had.uid if had is not None and any(p.uid == had.uid for p in named) else _newest_living(named).uid
         return Owner(holder.namespace, holder.pod, uid, holder.container)
+
+    def living(self, holder: Holder) -> PodView | None:
+        """The newest pod of the listed holder's name; None where none is known that has not ended."""
+        named = [pod for pod in self._named(holder) if not pod.over]
+        return _newest_living(named) if named else None
+
+    def _named(self, holder: Holder) -> list[PodView]:
+        return [pod for pod in self.pods.values() if (pod.namespace, pod.name) == (holder.namespace, holder.pod)]
 
     def assignee(self, place: GpuPlacement) -> Owner | None:
         """The living pod that the checkpoint names with a placement; None where it names none that is known."""

@@ -5,6 +5,7 @@ Called by the API, which reads such a pod from the API server.
 
 from typing import Any
 
+from allocator.mig.profile import WHOLE_GPU
 from kubeclient.objects import Pod
 from scheduler.cache import known_pod, pods, scheduling_facts
 from scheduler.cache.cluster_cache import ClusterCache
@@ -14,7 +15,6 @@ from scheduler.explain.codes import ExplanationCode
 from scheduler.explain.standing import named
 from scheduler.kube_scheduler_config import SCHEDULER_NAME
 
-_WHOLE_GPU = "nvidia.com/gpu"
 _REFUSED = "UnexpectedAdmissionError"  # the kubelet's reason where a device plugin's Allocate fails
 _MESSAGE = 600  # characters of a kubelet's words
 _LARGEST = "7g.40gb"  # as an example, where no GPU is known
@@ -63,8 +63,8 @@ def _not_ours(state: ClusterCache, pod: Pod) -> tuple[ExplanationCode, str]:
     if not (state.queueing or pod.spec.scheduler_name == SCHEDULER_NAME):
         named_scheduler = scheduling_facts.shown(pod.spec.scheduler_name, scheduling_facts.MAX_NAME)
         scheduler = f", and schedulerName: {SCHEDULER_NAME} instead of {named_scheduler}"
-    if any(_WHOLE_GPU in (c.resources.limits or c.resources.requests or {}) for c in containers if c.resources):
-        what = f"it asks for {_WHOLE_GPU}, a whole GPU, which migsched does not hand out"
+    if any(WHOLE_GPU in (c.resources.limits or c.resources.requests or {}) for c in containers if c.resources):
+        what = f"it asks for {WHOLE_GPU}, a whole GPU, which migsched does not hand out"
         return ExplanationCode.WHOLE_GPU, f"{what}; write nvidia.com/mig-{_largest(state)} for all of one{scheduler}"
     what = "it asks for no MIG slice"
     write = "write nvidia.com/mig-<profile>, such as nvidia.com/mig-1g.5gb, under a container's resources.limits"

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from allocator.mig.profile import WHOLE_GPU
 from simulator.cluster.api import Document
 from simulator.workloads import fields, leader_workers, replicated
 from simulator.workloads.fields import FieldPlace
@@ -19,7 +20,6 @@ from simulator.workloads.work import FieldTable, Work
 KIND = "DynamoGraphDeployment"
 GROUP = "nvidia.com"
 _MAIN = "main"
-_GPU = "nvidia.com/gpu"  # what v1alpha1 means by `gpu` without a `gpuType`
 _DEFAULT_NODES = 2  # `multinode` without a nodeCount
 
 _AUTOSCALED = "hands replicas to an autoscaler; the replicas written here are shown"
@@ -220,5 +220,5 @@ def _amounts(work: Work, resources: dict[str, Any], at: FieldPlace) -> dict[str,
     amounts: dict[str, Any] = {name: resources[name] for name in ("cpu", "memory") if name in resources}
     amounts |= fields.mapping(resources, "custom", at)
     if resources.get("gpu"):
-        amounts[str(resources.get("gpuType") or _GPU)] = resources["gpu"]
+        amounts[str(resources.get("gpuType") or WHOLE_GPU)] = resources["gpu"]  # v1alpha1 means whole GPUs by default
     return amounts

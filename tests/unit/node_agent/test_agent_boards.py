@@ -8,7 +8,7 @@ import pytest
 
 from allocator.claims.report import MigMode
 from allocator.errors import SettingsError
-from allocator.mig.profile import GpuPlacement, Placement
+from allocator.mig.profile import WHOLE_GPU, GpuPlacement, Placement
 from node_agent import settings
 from node_agent.gpu import selection
 from node_agent.gpu.device import GpuLostError, NotSupportedError
@@ -25,7 +25,7 @@ def test_display_adapter_is_never_offered_and_told_as_such(tmp_path: Path) -> No
     adapter.product = "NVIDIA DGX Display"
     node.driver.faults.fail(Call.GET_MODE, NotSupportedError, gpu=adapter.uuid, times=100)
     outcome = node.step()
-    assert device_ids.WHOLE_GPU not in node.allocation.offers()
+    assert WHOLE_GPU not in node.allocation.offers()
     told = outcome.report.gpus[3]
     assert (told.product, told.mig_mode, told.healthy) == ("NVIDIA DGX Display", MigMode.UNSUPPORTED, True)
     assert "display adapter: never offered" in told.message
@@ -36,7 +36,7 @@ def test_board_without_mig_is_offered_whole(tmp_path: Path) -> None:
     node = AgentOnNode(tmp_path, "a100-80gb:2")
     node.driver.faults.fail(Call.GET_MODE, NotSupportedError, gpu=node.gpus[1], times=100)
     node.step()
-    assert list(node.allocation.offers()[device_ids.WHOLE_GPU]) == [node.gpus[1]]
+    assert list(node.allocation.offers()[WHOLE_GPU]) == [node.gpus[1]]
 
 
 def excluding(directory: Path, chosen: str, gpus: str = "a100-40gb:2") -> AgentOnNode:
@@ -73,7 +73,7 @@ def test_excluded_gpu_without_mig_is_neither_offered_whole_nor_switched(tmp_path
         gpu.mode.current = gpu.mode.pending = False
     node.step(10.0)
     assert [node.devices.mode(gpu).current for gpu in node.gpus] == [True, False]
-    assert device_ids.WHOLE_GPU not in node.allocation.offers()
+    assert WHOLE_GPU not in node.allocation.offers()
 
 
 def test_gpu_is_left_alone_once_no_container_has_a_slice_of_it(tmp_path: Path) -> None:
@@ -107,7 +107,7 @@ def test_every_device_is_offered_with_the_numa_node_of_its_gpu(tmp_path: Path) -
     nowhere.mode.current = nowhere.mode.pending = False
     node.step()
     offers = node.allocation.offers()
-    assert offers[device_ids.WHOLE_GPU] == {whole.uuid: DeviceOffer(numa_node=1), nowhere.uuid: DeviceOffer()}
+    assert offers[WHOLE_GPU] == {whole.uuid: DeviceOffer(numa_node=1), nowhere.uuid: DeviceOffer()}
     assert offers["nvidia.com/mig-7g.80gb"] == {
         device_ids.device_id(GpuPlacement(gpu, Placement("7g.80gb", 0, 8))): DeviceOffer(numa_node=numa_node)
         for gpu, numa_node in ((node.gpus[0], None), (slices.uuid, 0))

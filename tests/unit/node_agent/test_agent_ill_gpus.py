@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from allocator.mig.profile import WHOLE_GPU
 from node_agent.allocation import AllocationError
 from node_agent.cluster.pod_events import FAILED_EVENT
 from node_agent.gpu.device import NotSupportedError
@@ -181,20 +182,21 @@ def test_a_whole_gpu_is_ill_as_long_as_a_container_has_it(tmp_path: Path) -> Non
     gpu.mode.current = gpu.mode.pending = False
     node.step()
     pod = node.bind("a")
-    node.allocation.allocate(device_ids.WHOLE_GPU, [gpu.uuid])
-    node.pods[pod.uid].devices["main", device_ids.WHOLE_GPU] = (gpu.uuid,)
+    node.allocation.allocate(WHOLE_GPU, [gpu.uuid])
+    node.pods[pod.uid].devices["main", WHOLE_GPU] = (gpu.uuid,)
     node.step()
     xid(node, 94)
     node.step()
     assert not shown(node).healthy
-    assert [offer.healthy for offer in node.allocation.offers()[device_ids.WHOLE_GPU].values()] == [False]
+    assert any("XID 94" in message for message in told(node, pod))
+    assert [offer.healthy for offer in node.allocation.offers()[WHOLE_GPU].values()] == [False]
     node.step(60.0)
     assert not shown(node).healthy
     node.end(pod, gone=True)
     node.step(10.0)
     node.step()
     assert shown(node).healthy
-    assert [offer.healthy for offer in node.allocation.offers()[device_ids.WHOLE_GPU].values()] == [True]
+    assert [offer.healthy for offer in node.allocation.offers()[WHOLE_GPU].values()] == [True]
 
 
 def test_marks_survive_a_restart_of_the_agent(node: AgentOnNode) -> None:

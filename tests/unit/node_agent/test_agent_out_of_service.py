@@ -7,7 +7,7 @@ import pytest
 
 from allocator.claims import snapshot
 from allocator.claims.inventory import Inventory
-from allocator.mig.profile import GpuPlacement
+from allocator.mig.profile import WHOLE_GPU, GpuPlacement
 from node_agent.allocation import AllocationError
 from node_agent.gpu import selection
 from node_agent.slices import device_ids
@@ -122,17 +122,17 @@ def test_a_whole_gpu_out_of_service_is_given_to_nobody_new(tmp_path: Path) -> No
     for gpu in node.driver.gpus.values():
         gpu.mode.current = gpu.mode.pending = False
     pod = node.bind("whole")
-    node.pods[pod.uid].devices["main", device_ids.WHOLE_GPU] = (node.gpus[1],)
+    node.pods[pod.uid].devices["main", WHOLE_GPU] = (node.gpus[1],)
     report = node.step().report
-    whole = {gpu: offer.healthy for gpu, offer in node.allocation.offers()[device_ids.WHOLE_GPU].items()}
+    whole = {gpu: offer.healthy for gpu, offer in node.allocation.offers()[WHOLE_GPU].items()}
     assert whole == {node.gpus[1]: True}  # the other one is to be switched, and waits
     assert {gpu.message for gpu in report.gpus} == {"out of service, by the agent's setting out_of_service_gpus"}
     assert [node.devices.mode(gpu).current for gpu in node.gpus] == [False, False]
     with pytest.raises(AllocationError, match="is out of service, by the agent's setting"):
-        node.allocation.allocate(device_ids.WHOLE_GPU, [node.gpus[1]])
+        node.allocation.allocate(WHOLE_GPU, [node.gpus[1]])
     node.end(pod, gone=True)
     node.step(10.0)
-    assert not node.allocation.offers()[device_ids.WHOLE_GPU][node.gpus[1]].healthy
+    assert not node.allocation.offers()[WHOLE_GPU][node.gpus[1]].healthy
 
 
 def test_a_gpu_to_be_left_alone_takes_no_new_work_while_in_use(tmp_path: Path) -> None:

@@ -8,8 +8,8 @@ import pytest
 
 from allocator.claims.placement_annotation import Promise
 from kubeclient.changes import Change, ChangeType, Listing
-from kubeclient.objects import PodStatus
-from node_agent.cluster.node_pod import NodePod
+from kubeclient.objects import Container, PodStatus, Resources
+from node_agent.cluster.node_pod import NodePod, NodePodSpec
 from node_agent.cluster.pod_watch import MAX_DELETED, MAX_TEXT, PodWatch
 from node_agent.cluster.pods import PodView
 from tests.unit.node_agent.memory_cluster import OneNodeCluster, pod
@@ -72,6 +72,14 @@ def test_a_promise_that_was_not_in_the_binding_is_none(cluster: OneNodeCluster) 
     told(watch, ChangeType.ADDED, pod("a", "1g.5gb"))
     told(watch, ChangeType.MODIFIED, pod("a", "1g.5gb", promises=(NEAR,)))
     assert [seen.promises for seen in views(watch)] == [()]
+
+
+@pytest.mark.parametrize(("resource", "followed"), [("nvidia.com/gpu", True), ("cpu", False)])
+def test_pods_of_whole_gpus_are_followed_too(cluster: OneNodeCluster, resource: str, followed: bool) -> None:
+    """A pod that asks for whole GPUs is known, so that it can be told of its GPU, and asks for no slice."""
+    watch, asking = watch_of(cluster), NodePodSpec((Container("main", Resources({resource: "1"})),))
+    told(watch, ChangeType.ADDED, msgspec.structs.replace(pod("a"), spec=asking))
+    assert [seen.wanted for seen in views(watch)] == [{}] * followed
 
 
 def test_what_becomes_of_a_pod_is_followed(cluster: OneNodeCluster) -> None:
