@@ -168,7 +168,8 @@ class Allocation:
         """A kubelet that lists devices while it hands one out may forget that it did, and hand it out again.
 
         Seen with Kubernetes 1.37.2; kubernetes/kubernetes pull request 137534. What a living pod was given is given to
-        no other one, whatever the kubelet believes. A pod that is about to end is waited for.
+        no other one, whatever the kubelet believes. A pod that is about to end is waited for; so is a younger list of
+        pods, where the kubelet's checkpoint names one that is not known.
         """
         observation = self._state.observe()
         held = [place for place in places if place in observation.held]
@@ -179,6 +180,13 @@ class Allocation:
             if keeper is not None:
                 _log.warning("the kubelet gives away a slice that a living pod has", place=str(place), pod=keeper.title)
                 raise AllocationError(f"{place} was given to a pod that has not ended", retryable=True)
+            taken_at = self._state.taken_at.get(place, self._state.began)
+            if self._state.pods_listed_at <= taken_at and observation.pod_index.has_unknown(
+                observation.held[place], named
+            ):
+                self._state.wants_pods = True
+                why = "was given to a pod of which the API server has not told since"
+                raise AllocationError(f"{place} {why}", retryable=True)
 
     def _refuse_if_used(self, places: Iterable[GpuPlacement]) -> None:
         """A slice may still be used by a pod that the kubelet has forgotten already."""

@@ -120,6 +120,11 @@ class PodIndex:
                 return pod
         return None
 
+    def has_unknown(self, record: Record, assigned: Iterable[Assignment]) -> bool:
+        """Whether the kubelet's checkpoint names a pod with a slice that is not known: not yet, or not any more."""
+        had = record.owner.uid if record.owner is not None else None  # known once
+        return any(assignment.uid not in self.pods and assignment.uid != had for assignment in assigned)
+
     def may_reclaim(self, record: Record, unknown_are_gone: bool = False) -> bool:
         """Whether an unlisted slice may be taken back: no pod that has it, or may have it, still lives.
 

@@ -19,6 +19,30 @@ def test_what_a_living_pod_was_given_is_refused_to_another(node: AgentOnNode) ->
     assert refused.value.retryable  # the pod may be about to end: its end may be on its way to the agent
 
 
+def test_what_a_pod_unknown_so_far_was_given_is_refused_to_another(node: AgentOnNode) -> None:
+    """While the API server has told nothing of the pod that the kubelet names, its slice goes to no other one."""
+    place = node.place("7g.40gb", 0)
+    first = node.bind("first", "7g.40gb")
+    node.api_up = False
+    node.admit(first)
+    node.step()
+    node.forgotten.add(first.uid)
+    second = node.bind("second", "7g.40gb")
+    with pytest.raises(AllocationError, match="API server has not told"):
+        node.admit(second)
+    assert node.state.wants_pods
+    assert node.places_of(first) == [place]
+
+
+def test_what_a_pod_had_that_is_gone_is_handed_on(node: AgentOnNode) -> None:
+    """A list of pods that is younger than the slice says that a pod which it lacks is no more."""
+    first = node.bind("first", "7g.40gb")
+    node.admit(first)
+    (ids,) = node.pods[first.uid].devices.values()
+    node.state.on_pods({}, node.now + 1.0)
+    node.allocation.allocate("nvidia.com/mig-7g.40gb", ids)
+
+
 def test_a_place_that_was_given_already_is_preferred_last(node: AgentOnNode) -> None:
     """Of two promised places, both free for the kubelet, the one that no pod was given is preferred."""
     given, free = node.place("3g.20gb", 0), node.place("3g.20gb", 4)
