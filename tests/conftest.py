@@ -23,7 +23,7 @@ _UNIT_CPU_S = 10.0  # processor time, not wall time: a busy machine must not mak
 
 _PATIENT = [hypothesis.HealthCheck.too_slow, hypothesis.HealthCheck.data_too_large]
 
-hypothesis.settings.register_profile("dev", derandomize=True, database=None, deadline=None, max_examples=20)
+hypothesis.settings.register_profile("dev", derandomize=True, database=None, deadline=None, max_examples=12)
 hypothesis.settings.register_profile(
     "ci", derandomize=True, database=None, deadline=None, max_examples=100, print_blob=True
 )
