@@ -13,7 +13,7 @@ import msgspec
 from allocator.moves import budgets as budgets_of
 from allocator.moves import progress
 from allocator.moves.document import RepackSpec, RepackStatus, WantedPlace
-from allocator.moves.life import MoveEvent, MoveState, RepackPhase, phase_after
+from allocator.moves.life import MOVING, MoveEvent, MoveState, RepackPhase, phase_after
 from allocator.moves.progress import StepFacts
 from allocator.moves.step import MoveStep
 from allocator.queueing.life import QueueState
@@ -53,7 +53,11 @@ class RepackRun:
     # --- one look
 
     def look(self, spec: RepackSpec, now: datetime) -> None:
-        """Bring steps, holds and phase in line with the cluster; `status` afterwards."""
+        """Bring steps, holds and phase in line with the cluster; `status` afterwards. Nothing once it has ended: that
+        may still have to be written.
+        """
+        if self.status.phase not in MOVING:
+            return
         steps = self._steps
         self._hold_again(steps)
         steps = self._observed(steps, spec, now)

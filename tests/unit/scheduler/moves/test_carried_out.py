@@ -5,10 +5,12 @@ from collections.abc import Iterator
 
 import pytest
 
+from allocator import errors
 from allocator.moves.document import RepackMode
 from allocator.moves.life import MoveState, RepackPhase
 from scheduler.moves.options import MovesOptions
 from simulator.cluster import api
+from simulator.cluster.memory_cluster.faults import Fault
 from tests.property import quick_planner
 from tests.property.moving_cluster import MovingCluster
 
@@ -96,6 +98,26 @@ def test_a_foreign_slice_in_the_place_has_it_planned_anew(cluster: MovingCluster
     status = cluster.status()
     assert status.plans > 1
     assert all(step.slices != moved.slices for moved in status.steps)
+
+
+def test_an_end_that_could_not_be_written_stays_what_it_was(cluster: MovingCluster) -> None:
+    """A Repack that has ended in a cycle of the queue, and whose status gets lost, ends no other way when it is looked
+    at again.
+    """
+    fragmented(cluster)
+    cluster.plan_quickly(quick_planner.answer)
+    cluster.repack(wanted=ROOM, patienceSeconds=5, budgets={"moves": 1})
+    cluster.wanted.update(a=0, b=0)
+    cluster.turn(4)
+    assert [step.state for step in cluster.status().steps] == [MoveState.GONE]
+    cluster.now += 10
+    cluster.step()
+    cluster.cluster.faults.add(Fault("patch_status", api.REPACK.plural, error=errors.UnreachableError("lost")))
+    cluster.turn(3)
+    assert (cluster.status().phase, cluster.status().message) == (
+        RepackPhase.FAILED,
+        f"{cluster.status().steps[0].pod}: no replacement came within 5 s; no moves are left",
+    )
 
 
 @pytest.mark.parametrize("movable", ["false", ""])
