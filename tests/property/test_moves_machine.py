@@ -22,6 +22,7 @@ LARGE = ("3g.20gb", "4g.20gb", "7g.40gb")
 OWNERS = {"a": "true", "b": "true", "c": "false", "d": ""}  # and their pods' marks
 MAX_REPACKS = 3
 PLANS = 10
+AT_REST = frozenset({RepackPhase.DONE, RepackPhase.FAILED, RepackPhase.WAITING})  # of those that all are approved
 
 
 class MovesMachine(RuleBasedStateMachine):
@@ -236,12 +237,11 @@ class MovesMachine(RuleBasedStateMachine):
             cluster.server.patch(api.REPACK, name, {"spec": {"paused": False, "approved": True}})
         cluster.restart()
         self.answering()
-        for _ in range(60):
+        for _ in range(90):
             cluster.turn(3)
-            cluster.now += 25
-            if all(cluster.status(name).phase not in {*MOVING, RepackPhase.PENDING} for name in self.repacks):
+            if all(cluster.status(name).phase in AT_REST for name in self.repacks):
                 break
-        cluster.turn(3)
+            cluster.now += 25
         cluster.check()
         for name in self.repacks:
             status = cluster.status(name)
