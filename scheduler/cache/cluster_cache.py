@@ -259,6 +259,7 @@ class ClusterCache:
             node=pod.spec.node_name,
             request=known.request and pods.wished(known.request, wish),
             note=wish.problem,
+            service=pods.service_of(pod),
             labels=pods.labels_of(pod),
             **known_pod.marks_of(pod),
             eviction=eviction_facts.of(pod),

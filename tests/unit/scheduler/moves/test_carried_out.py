@@ -134,6 +134,20 @@ def test_pods_that_are_not_marked_stay(cluster: MovingCluster, movable: str) -> 
     assert not cluster.evicted
 
 
+def test_a_pod_that_a_controller_adopts_may_be_moved(cluster: MovingCluster) -> None:
+    """A pod without an owner stays until a controller takes it as its own."""
+    fragmented(cluster)
+    owners = {pod["metadata"]["name"]: pod["metadata"]["ownerReferences"] for pod in cluster.pods()}
+    for name in owners:
+        cluster.server.patch(api.POD, name, {"metadata": {"ownerReferences": None}}, "default")
+    cluster.restart()
+    for name, references in owners.items():
+        cluster.server.patch(api.POD, name, {"metadata": {"ownerReferences": references}}, "default")
+    cluster.repack(wanted=ROOM)
+    cluster.turn(8)
+    assert cluster.status().phase is RepackPhase.DONE, cluster.status().message
+
+
 def test_a_pod_under_way_is_told_for_whom(cluster: MovingCluster) -> None:
     """The evicted pod and the one in its stead get an Event each that names the Repack."""
     fragmented(cluster)
