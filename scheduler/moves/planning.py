@@ -1,5 +1,6 @@
 """RepackPlanning: from a Repack to a plan: the planner's answer about the cluster as it is, as a status has it."""
 
+from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import msgspec
 
 from allocator.moves import budgets as budgets_of
+from allocator.moves.budgets import MoveBudgets
 from allocator.moves.document import (
     MAX_NOTES,
     MAX_PLACES,
@@ -132,10 +134,8 @@ class RepackPlanning:
             elif wanted.pod is not None:
                 asked |= self._nodes_of(wanted.pod.uid)
             requests.append(asked)
-        limits: dict[str, Any] = {"moves": max(0, budgets.moves - len(used))}
-        if budgets.per_service is not None:
-            limits["pods_per_service"] = budgets.per_service
         empty = {"gpus": gpus, "nodes": list(wanted.empty.nodes)}
+        limits = _limits(budgets, used)
         return {"requests": requests, "empty": empty, "budgets": limits, "priority": spec.priority}
 
     def _nodes_of(self, uid: str) -> dict[str, Any]:
@@ -175,6 +175,19 @@ class RepackPlanning:
         if gpu is None or gpu.catalogue is None:
             return 0
         return gpu.catalogue.profile(slice_.profile).memory_mib or 0
+
+
+def _limits(budgets: MoveBudgets, used: Sequence[MoveStep]) -> dict[str, Any]:
+    """What is left of the budgets, for the planner. An eviction that a PodDisruptionBudget forbids is waited for."""
+    limits: dict[str, Any] = {"moves": max(0, budgets.moves - len(used)), "one_at_a_time": True}
+    limits["spent"] = dict(Counter(f"{step.namespace}/{step.service}" for step in used))
+    if budgets.memory_mib is not None:
+        limits["memory_mib"] = max(0, budgets.memory_mib - sum(step.memory_mib for step in used))
+    if budgets.per_service is not None:
+        limits["pods_per_service"] = budgets.per_service
+    if budgets.per_namespace is not None:
+        limits["pods_per_namespace"] = budgets.per_namespace
+    return limits
 
 
 def _share(stranded: int, free: int) -> float:

@@ -87,4 +87,13 @@ def _constraints(request: PodRequest, where: str) -> PodConstraints | None:
 
 def limits(budgets: RepackBudgets, priority: int) -> RepackLimits:
     """What a repack may spend, and on whose behalf."""
-    return RepackLimits(budgets.moves, budgets.gpc, budgets.pods_per_service, priority)
+    return RepackLimits(
+        moves=budgets.moves,
+        gpc=budgets.gpc,
+        pods_per_service=budgets.pods_per_service,
+        priority=priority,
+        memory_mib=budgets.memory_mib,
+        pods_per_namespace=budgets.pods_per_namespace,
+        spent=budgets.spent,
+        one_at_a_time=budgets.one_at_a_time,
+    )

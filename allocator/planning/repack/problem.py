@@ -4,7 +4,8 @@ Called by `repack.planner` and the capacity answers.
 """
 
 import enum
-from collections.abc import Collection, Mapping
+import math
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from allocator.claims.ledger import ClaimState
@@ -28,7 +29,7 @@ _UNKNOWN = PodFacts()
 class Rule(enum.Enum):
     """What keeps slices in place. In the order in which a refusal tries to do without each."""
 
-    BUDGETS = "the budgets (moves, compute slices, pods per service, PodDisruptionBudgets)"
+    BUDGETS = "the budgets (moves, compute slices, memory, pods per service or namespace, PodDisruptionBudgets)"
     PRIORITY = "pods of higher priority"
     MOVABLE = "pods that are not marked movable"
     SETTLED = "pods whose slices are still being cut or given back"
@@ -37,12 +38,21 @@ class Rule(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class RepackLimits:
-    """What a repack may spend. None: no limit beside the pods' own budgets."""
+    """What a repack may spend; see RepackBudgets. None: no limit beside the pods' own budgets."""
 
     moves: int
     gpc: int | None = None
     pods_per_service: int | None = None
     priority: int = 0
+    memory_mib: int | None = None
+    pods_per_namespace: int | None = None
+    spent: Mapping[str, int] = field(default_factory=dict)
+    one_at_a_time: bool = False
+
+    def left(self, limit: int, whose: str) -> int:
+        """What is left of a limit for a namespace, or for an owner in it."""
+        spent = sum(number for key, number in self.spent.items() if f"{key}/".startswith(f"{whose}/"))
+        return max(0, limit - spent)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +66,7 @@ class MovablePod:
     containers: tuple[str, ...]
     places: tuple[Place, ...]
     nodes: frozenset[int] | None = None  # of the bins, to which it may go; None for all
+    memory_mib: int = 0  # of its slices
 
     @property
     def asked(self) -> Amounts:
@@ -103,18 +114,37 @@ class RepackProblem:
         budgets = [Budget(limits.moves, dict.fromkeys(numbers, 1))]
         if limits.gpc is not None:
             budgets.append(Budget(limits.gpc, {n: self.pods[n].gpc for n in numbers}))
+        if limits.memory_mib is not None:
+            budgets.append(_memory_budget(limits.memory_mib, self.pods))
         if limits.pods_per_service is not None:
-            services: dict[tuple[str, str], dict[int, int]] = {}
-            for n in numbers:
-                if self.pods[n].facts.service:
-                    services.setdefault((self.pods[n].namespace, self.pods[n].facts.service), {})[n] = 1
-            budgets += [Budget(limits.pods_per_service, of_service) for _, of_service in sorted(services.items())]
+            owners = {n: f"{pod.namespace}/{pod.facts.service}" for n, pod in enumerate(self.pods) if pod.facts.service}
+            budgets += _each(limits.pods_per_service, owners, limits)
+        if limits.pods_per_namespace is not None:
+            namespaces = {n: pod.namespace for n, pod in enumerate(self.pods) if pod.namespace}
+            budgets += _each(limits.pods_per_namespace, namespaces, limits)
         for budget in saved.budgets:
             covered = frozenset(budget.pods)
-            budgets.append(
-                Budget(max(0, budget.disruptions_allowed), {n: 1 for n in numbers if self.pods[n].uid in covered})
-            )
+            if not limits.one_at_a_time or budget.disruptions_allowed <= 0:
+                budgets.append(
+                    Budget(max(0, budget.disruptions_allowed), {n: 1 for n in numbers if self.pods[n].uid in covered})
+                )
         return tuple(budget for budget in budgets if budget.weights)
+
+
+def _memory_budget(limit: int, pods: Sequence[MovablePod]) -> Budget:
+    """At most so much memory over all restarts, in the largest unit that all pods' memory is a multiple of: large
+    weights are not kept exactly by a program.
+    """
+    unit = math.gcd(*(pod.memory_mib for pod in pods)) or 1
+    return Budget(limit // unit, {n: pod.memory_mib // unit for n, pod in enumerate(pods) if pod.memory_mib})
+
+
+def _each(limit: int, whose: Mapping[int, str], limits: RepackLimits) -> list[Budget]:
+    """A budget for each owner or namespace, of those that are `whose` (pod's index)."""
+    groups: dict[str, dict[int, int]] = {}
+    for number, name in whose.items():
+        groups.setdefault(name, {})[number] = 1
+    return [Budget(limits.left(limit, name), weights) for name, weights in sorted(groups.items())]
 
 
 def usable(snapshot: Snapshot, drained: Collection[str] = ()) -> tuple[GpuView, ...]:
@@ -209,6 +239,9 @@ def _pod(
     gpc = sum(
         gpu.catalogue.profile(occupant.placement.profile).compute_slices for gpu, occupant in slices if gpu.catalogue
     )
+    memory_mib = sum(
+        gpu.catalogue.profile(occupant.placement.profile).memory_mib or 0 for gpu, occupant in slices if gpu.catalogue
+    )
     first = slices[0][1]
     return MovablePod(
         uid=uid,
@@ -218,6 +251,7 @@ def _pod(
         containers=tuple(occupant.container for _, occupant in slices),
         places=tuple((index[gpu.uuid], occupant.placement) for gpu, occupant in slices),
         nodes=None if names is None else frozenset(nodes[name] for name in names),
+        memory_mib=memory_mib,
     )
 
 

@@ -2,7 +2,7 @@
 
     requests: [{name: train, profiles: {3g.20gb: 1}, count: 2}]
     empty:    {gpus: 1, nodes: [gpu-7]}
-    budgets:  {moves: 10, gpc: 40, pods_per_service: 1}
+    budgets:  {moves: 10, gpc: 40, memory_mib: 40000, pods_per_service: 1, pods_per_namespace: 2}
     priority: 0
     prices:   {a100-40gb: 2.5}
 
@@ -19,6 +19,7 @@ from allocator.planning.fields import MAX_ENTRIES, AnswerPart, Count, DocumentPa
 from allocator.request import MAX_SLICES_PER_POD
 
 MAX_MOVES = 200
+MAX_MEMORY_MIB = 10**9
 MAX_REQUESTS = 1_000
 MAX_SPEC = 64 * 1024  # bytes of a request's spec, as JSON
 
@@ -41,11 +42,21 @@ PodRequests = Annotated[tuple[PodRequest, ...], Meta(max_length=MAX_REQUESTS)]
 
 
 class RepackBudgets(DocumentPart, frozen=True):
-    """What a repack may spend: restarts, compute slices moved, restarts per owner. Null is no limit."""
+    """What a repack may spend: restarts, compute slices and GPU memory moved, restarts per owner and per namespace. Null
+    is no limit.
+
+    `spent` are restarts that count already, by `NAMESPACE/OWNER` such as `web/Deployment/chat`. With
+    `one_at_a_time` each restart is over before the next one begins, so that a PodDisruptionBudget which allows one
+    allows any number.
+    """
 
     moves: Annotated[int, Meta(ge=0, le=MAX_MOVES)] = 10
     gpc: Count | None = None
+    memory_mib: Annotated[int, Meta(ge=0, le=MAX_MEMORY_MIB)] | None = None
     pods_per_service: Count | None = None
+    pods_per_namespace: Count | None = None
+    spent: Annotated[dict[Key, Count], Meta(max_length=MAX_MOVES)] = msgspec.field(default_factory=dict)
+    one_at_a_time: bool = False
 
 
 class RepackEmpty(DocumentPart, frozen=True):
