@@ -42,10 +42,9 @@ PodRequests = Annotated[tuple[PodRequest, ...], Meta(max_length=MAX_REQUESTS)]
 
 
 class RepackBudgets(DocumentPart, frozen=True):
-    """What a repack may spend: restarts, compute slices and GPU memory moved, restarts per owner and per namespace. Null
-    is no limit.
+    """What a repack may spend: restarts, compute slices and GPU memory moved, restarts per owner and per namespace.
 
-    `spent` are restarts that count already, by `NAMESPACE/OWNER` such as `web/Deployment/chat`. With
+    Null is no limit. `spent` are restarts that count already, by `NAMESPACE/OWNER` such as `web/Deployment/chat`. With
     `one_at_a_time` each restart is over before the next one begins, so that a PodDisruptionBudget which allows one
     allows any number.
     """

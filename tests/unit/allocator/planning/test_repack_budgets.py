@@ -1,4 +1,4 @@
-"""What a repack may spend is kept by the search itself: where the cheapest plan spends too much, another one is found."""
+"""What a repack may spend is kept by the search: where the cheapest plan spends too much, another one is found."""
 
 from typing import Any
 
@@ -49,7 +49,9 @@ def test_another_plan_is_found_within_the_budgets(budgets: dict[str, Any], expec
     assert moved(budgets, two_ways()) == expected
 
 
-@pytest.mark.parametrize(("allowed", "one_at_a_time", "possible"), [(1, False, False), (1, True, True), (0, True, False)])
+@pytest.mark.parametrize(
+    ("allowed", "one_at_a_time", "possible"), [(1, False, False), (1, True, True), (0, True, False)]
+)
 def test_a_disruption_budget_limits_restarts_at_once_or_in_all(
     allowed: int, possible: bool, *, one_at_a_time: bool
 ) -> None:
