@@ -104,7 +104,8 @@ class Stack:
         self.loop.run(nodes.create(api, self.fleet))
         self.agents = Agents(api, self.fleet)
         kubelets = Kubelets(api, self.fleet, self.agents)
-        self._cleanup.callback(self.loop.begin(self.agents.run()))
+        self._kill_agents = self.loop.begin(self.agents.run())
+        self._cleanup.callback(lambda: self._kill_agents())
         self._cleanup.callback(self.loop.begin(kubelets.run()))
         eventually(self._all_reported, "a report of every node")
 
@@ -158,6 +159,15 @@ class Stack:
             "items"
         ]
         return found
+
+    @contextmanager
+    def agents_killed(self) -> Iterator[None]:
+        """No agent reports anything until the block ends; then each begins again, with what is cut by then."""
+        self._kill_agents()
+        try:
+            yield
+        finally:
+            self._kill_agents = self.loop.begin(self.agents.run())
 
     @contextmanager
     def recorded(self) -> Iterator[list[Document]]:
