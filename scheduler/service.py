@@ -177,7 +177,7 @@ class Service:
     def _executor(self, settings: Settings, snapshots: Snapshots) -> MovesExecutor | None:
         """What carries out Repacks, if that is wanted."""
         options = settings.moves_options()
-        self.state.queue_feed.movable_namespaces = options.namespaces
+        self.state.namespaces.of_settings = options.namespaces
         if not settings.moves:
             return None
         return MovesExecutor(self.state, self._cluster, self.metrics, snapshots, self.planner, options)
@@ -294,6 +294,9 @@ class Service:
             for reflector in self._reflectors:
                 group.create_task(reflector.run(), name="follow")
                 await reflector.synced.wait()
+            if self._moves is not None:  # whose marks are of no account without them, and are not waited for
+                namespaces = Reflector(self._cluster, WatchedKind.NAMESPACE, self.state.namespaces, self.metrics)
+                group.create_task(namespaces.run(), name="namespaces")
 
     def _refresh_gauges(self) -> None:
         """Bring the gauges that describe the inventory up to date; asked for by a scrape."""

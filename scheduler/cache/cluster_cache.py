@@ -26,10 +26,11 @@ from allocator.queueing.pod_queue import PodQueue
 from allocator.request import Request
 from kubeclient.changes import Change, ChangeType, Listing
 from kubeclient.objects import Node, Pod
-from scheduler.cache import eviction_facts, known_pod, node_facts, pod_constraints, pods, scheduling_facts
+from scheduler.cache import known_pod, node_facts, pods, scheduling_facts
 from scheduler.cache.catalogue_compiler import CatalogueCompiler
 from scheduler.cache.departures import Departures
 from scheduler.cache.known_pod import MAX_PROBLEM, KnownPod, read
+from scheduler.cache.namespace_marks import NamespaceMarks
 from scheduler.cache.nominated_pods import NominatedPods
 from scheduler.cache.port import MigNode, Object, WatchedKind, WatchedNode
 from scheduler.cache.queue_feed import QueueFeed
@@ -64,6 +65,7 @@ class ClusterCache:
         self.nominated = NominatedPods()
         self.queue = PodQueue(self.used.placed)
         self.queue_feed = QueueFeed(self.queue, self.inventory)
+        self.namespaces = NamespaceMarks()  # that let their pods be moved
         self.queueing = False  # whether this service places queued pods
         self.facts_generation = 0  # one more each time a node is new, gone, or another as far as pods may run on it
         self.departures = Departures(clock)
@@ -253,20 +255,7 @@ class ClusterCache:
 
     def _with_facts_of(self, pod: Pod, known: KnownPod) -> KnownPod:
         """What is known of a pod, with what may have changed since it was first read."""
-        wish = pods.slices_wish(pod)
-        now = replace(
-            known,
-            node=pod.spec.node_name,
-            request=known.request and pods.wished(known.request, wish),
-            note=wish.problem,
-            service=pods.service_of(pod),
-            labels=pods.labels_of(pod),
-            **known_pod.marks_of(pod),
-            eviction=eviction_facts.of(pod),
-            scheduling=scheduling_facts.of(pod),
-            constraints=pod_constraints.of(pod),
-            placed_as=known_pod.placed_as(pod),
-        )
+        now = known_pod.as_it_is_now(known, pod)
         if now != known:
             self.pods[known.uid] = now
             if not self._counts(known):

@@ -1,6 +1,6 @@
 """KnownPod: what the cache keeps of a pod that asks for slices, bounded, whatever its author wrote."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TypedDict
 
@@ -87,6 +87,24 @@ def read(pod: Pod) -> KnownPod:
         constraints=pod_constraints.of(pod),
         placed_as=placed_as(pod),
         note=pods.slices_wish(pod).problem,
+        **marks_of(pod),
+    )
+
+
+def as_it_is_now(known: KnownPod, pod: Pod) -> KnownPod:
+    """What is known of a pod, with what may have changed since it was first read."""
+    wish = pods.slices_wish(pod)
+    return replace(
+        known,
+        node=pod.spec.node_name,
+        request=known.request and pods.wished(known.request, wish),
+        note=wish.problem,
+        service=pods.service_of(pod),
+        labels=pods.labels_of(pod),
+        eviction=eviction_facts.of(pod),
+        scheduling=scheduling_facts.of(pod),
+        constraints=pod_constraints.of(pod),
+        placed_as=placed_as(pod),
         **marks_of(pod),
     )
 

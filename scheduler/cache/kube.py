@@ -27,6 +27,7 @@ PATHS: Mapping[WatchedKind, str] = {
     WatchedKind.NODE: "/api/v1/nodes",
     WatchedKind.MIG_NODE: f"/apis/{contract.GROUP}/{contract.VERSION}/{contract.PLURAL}",
     WatchedKind.REPACK: f"/apis/{contract.GROUP}/{contract.VERSION}/{contract.REPACKS}",
+    WatchedKind.NAMESPACE: "/api/v1/namespaces",
 }
 
 GATHER_S = 0.03  # of a watch: no decision waits for it, since bind re-checks and refused pods are woken less often

@@ -12,15 +12,13 @@ from allocator.moves.eligibility import MoveFacts
 from scheduler.cache.cluster_cache import ClusterCache
 from scheduler.cache.known_pod import KnownPod
 
-ALL_NAMESPACES = "*"
-
 
 def why_not(state: ClusterCache, pod: KnownPod, now: datetime | None = None) -> str:
     """Why a pod may not be moved, in words; empty if it may."""
     queued = state.queue.get(pod.uid)  # of bound pods only those of gangs are
     facts = MoveFacts(
         mark=eligibility.MOVABLE if pod.movable else eligibility.NEVER if pod.stays else None,
-        allowed=bool({pod.namespace, ALL_NAMESPACES} & state.queue_feed.movable_namespaces),
+        allowed=state.namespaces.allows(pod.namespace),
         comes_anew=pod.eviction.comes_anew and bool(pod.service),
         is_mirror=pod.eviction.is_mirror,
         of_daemon_set=pod.eviction.of_daemon_set,

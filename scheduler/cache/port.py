@@ -46,7 +46,13 @@ class Repack(msgspec.Struct, frozen=True):
     status: msgspec.Raw = msgspec.Raw(b"{}")
 
 
-Object = Pod | Node | MigNode | Repack
+class Namespace(msgspec.Struct, frozen=True):
+    """A v1.Namespace."""
+
+    metadata: Meta
+
+
+Object = Pod | Node | MigNode | Repack | Namespace
 
 
 class WatchedKind(enum.Enum):
@@ -56,13 +62,15 @@ class WatchedKind(enum.Enum):
     NODE = "nodes"
     MIG_NODE = "mignodes"
     REPACK = "repacks"  # only where moves are made
+    NAMESPACE = "namespaces"  # the same
 
 
-TYPES: Mapping[WatchedKind, type[Pod] | type[Node] | type[MigNode] | type[Repack]] = {
+TYPES: Mapping[WatchedKind, type[Pod] | type[Node] | type[MigNode] | type[Repack] | type[Namespace]] = {
     WatchedKind.POD: WatchedPod,
     WatchedKind.NODE: WatchedNode,
     WatchedKind.MIG_NODE: MigNode,
     WatchedKind.REPACK: Repack,
+    WatchedKind.NAMESPACE: Namespace,
 }
 
 

@@ -33,7 +33,6 @@ class QueueFeed:
         self.on_queued: Callable[[], None] = lambda: None  # told when a pod that waits is new or another than before
         self.on_bound: Callable[[str], None] = lambda _: None  # told the UID of a pod with a place that was bound
         self.pins = True  # whether only pods that are pinned count as released
-        self.movable_namespaces: frozenset[str] = frozenset()  # whose pods may be moved without a mark
         self._promised: dict[str, BoundPod] = {}  # released pods, by what they show
         self._spares: dict[str, tuple[BoundPod, ...]] = {}  # the same on their spare nodes, by the names of claims
 

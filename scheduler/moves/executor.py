@@ -22,6 +22,7 @@ from config import fail_points
 from scheduler import cooperative
 from scheduler.cache.cluster_cache import ClusterCache
 from scheduler.cache.port import Cluster, WatchedKind
+from scheduler.cache.reflector import Sink
 from scheduler.metrics import Metrics
 from scheduler.moves.move_events import MoveEvents
 from scheduler.moves.options import MovesOptions
@@ -117,21 +118,26 @@ class MovesExecutor:
     async def begin(self) -> None:
         """Know the Repacks, and hold again what a process before has held; before anything else is decided.
 
-        Where the cluster has no Repacks, or does not let them be read, none are carried out.
+        Where the cluster has no Repacks, or does not let them be read, none are carried out. Where it does not let
+        namespaces be read, their marks do not count.
         """
-        while True:
-            try:
-                await self.repacks.replace(WatchedKind.REPACK, await self._cluster.list(WatchedKind.REPACK))
-            except (errors.NotFoundError, errors.RefusedError) as error:
-                _log.warning("no Repacks are carried out", error=str(error))
-                return
-            except errors.ClusterError as error:
-                _log.warning("Repacks cannot be read; asking again", error=str(error))
-                await asyncio.sleep(_LIST_AGAIN_S)
-                continue
+        await self._read(WatchedKind.NAMESPACE, self._state.namespaces)
+        if await self._read(WatchedKind.REPACK, self.repacks):
             self._choose()
             self.refresh()
-            return
+
+    async def _read(self, kind: WatchedKind, sink: Sink) -> bool:
+        """List all objects of a kind, however long that takes; whether the cluster lets it."""
+        while True:
+            try:
+                await sink.replace(kind, await self._cluster.list(kind))
+                return True
+            except (errors.NotFoundError, errors.RefusedError) as error:
+                _log.warning("cannot be read, and does not count", kind=kind.value, error=str(error))
+                return False
+            except errors.ClusterError as error:
+                _log.warning("cannot be read; asking again", kind=kind.value, error=str(error))
+                await asyncio.sleep(_LIST_AGAIN_S)
 
     async def run(self) -> None:
         """Until cancelled."""

@@ -39,6 +39,7 @@ class ResourceKind:
 
 POD = ResourceKind("Pod", "pods")
 NODE = ResourceKind("Node", "nodes", namespaced=False)
+NAMESPACE = ResourceKind("Namespace", "namespaces", namespaced=False)
 MIG_NODE = ResourceKind("MigNode", contract.PLURAL, f"{contract.GROUP}/{contract.VERSION}", namespaced=False)
 REPACK = ResourceKind("Repack", contract.REPACKS, f"{contract.GROUP}/{contract.VERSION}", namespaced=False)
 DISRUPTION_BUDGET = ResourceKind("PodDisruptionBudget", "poddisruptionbudgets", "policy/v1")

@@ -54,7 +54,11 @@ class DirectPlanner:
 class MovingReplica(Replica):
     """A replica that carries out Repacks."""
 
-    kinds: ClassVar[dict[WatchedKind, api.ResourceKind]] = {**KINDS, WatchedKind.REPACK: api.REPACK}
+    kinds: ClassVar[dict[WatchedKind, api.ResourceKind]] = {
+        **KINDS,
+        WatchedKind.NAMESPACE: api.NAMESPACE,
+        WatchedKind.REPACK: api.REPACK,
+    }
     options = MovesOptions()
 
     def promises(self) -> PromisedPlaces:
@@ -73,6 +77,8 @@ class MovingReplica(Replica):
 
     def sink(self, kind: WatchedKind) -> Sink:
         """Where objects of a kind go."""
+        if kind is WatchedKind.NAMESPACE:
+            return self.state.namespaces
         return self.moves.repacks if kind is WatchedKind.REPACK else self.state
 
 

@@ -25,6 +25,7 @@ _KINDS = {
     port.WatchedKind.NODE: api.NODE,
     port.WatchedKind.MIG_NODE: api.MIG_NODE,
     port.WatchedKind.REPACK: api.REPACK,
+    port.WatchedKind.NAMESPACE: api.NAMESPACE,
 }
 _DECODERS = {kind: msgspec.json.Decoder(type_) for kind, type_ in port.TYPES.items()}
 

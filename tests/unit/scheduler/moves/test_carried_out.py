@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from allocator import errors
+from allocator.claims import contract
 from allocator.moves.document import RepackMode
 from allocator.moves.life import MoveState, RepackPhase
 from scheduler.moves.options import MovesOptions
@@ -146,6 +147,56 @@ def test_a_pod_that_a_controller_adopts_may_be_moved(cluster: MovingCluster) -> 
     cluster.repack(wanted=ROOM)
     cluster.turn(8)
     assert cluster.status().phase is RepackPhase.DONE, cluster.status().message
+
+
+@pytest.mark.parametrize(
+    ("setting", "namespace", "pod", "moves"),
+    [
+        ("", "true", "", True),
+        ("", "true", "false", False),
+        ("", "false", "true", True),
+        ("default", None, "", True),
+        ("*", None, "", True),
+        ("default", "false", "", False),
+        ("*", "false", "", False),
+        ("other", "yes", "", False),
+    ],
+)
+def test_a_pod_says_it_first_then_its_namespace_then_the_setting(
+    cluster: MovingCluster, setting: str, namespace: str | None, pod: str, *, moves: bool
+) -> None:
+    """Whether an unmarked pod may be moved is its namespace's to say, and the setting's where that says nothing."""
+    for owner, node in (("a", "n1"), ("b", "n2")):
+        cluster.workload(owner, "1g.5gb", movable=pod)
+        cluster.bound(f"{owner}-1", "1g.5gb", node, 0, owner=owner)
+    cluster.agents()
+    mark = {} if namespace is None else {"annotations": {contract.MOVABLE_ANNOTATION: namespace}}
+    cluster.server.create(api.NAMESPACE, {"metadata": {"name": "default", **mark}})
+    cluster.deliver()
+    cluster.state.namespaces.of_settings = frozenset({setting})
+    cluster.repack(wanted=ROOM)
+    cluster.turn(10)
+    assert len(cluster.evicted) == moves
+    assert (cluster.status().phase is RepackPhase.DONE) is moves
+
+
+def test_a_namespace_that_takes_its_mark_back_stops_the_move(cluster: MovingCluster) -> None:
+    """A pod that is only held a place for stays when its namespace says no, whatever the plan was."""
+    for owner, node in (("a", "n1"), ("b", "n2")):
+        cluster.workload(owner, "1g.5gb", movable="")
+        cluster.bound(f"{owner}-1", "1g.5gb", node, 0, owner=owner)
+    cluster.agents()
+    mark = {contract.MOVABLE_ANNOTATION: "true"}
+    cluster.server.create(api.NAMESPACE, {"metadata": {"name": "default", "annotations": mark}})
+    cluster.deliver()
+    cluster.repack(wanted=ROOM, paused=True)
+    cluster.turn(3)
+    assert [step.state for step in cluster.status().steps] == [MoveState.HELD]
+    cluster.server.patch(api.NAMESPACE, "default", {"metadata": {"annotations": None}})
+    cluster.server.patch(api.REPACK, "r", {"spec": {"paused": False}})
+    cluster.turn(3)
+    assert (cluster.status().phase, cluster.evicted) == (RepackPhase.WAITING, [])
+    assert not [claim for claim in cluster.state.inventory.ledger if claim.uid.startswith("repack/")]
 
 
 def test_a_pod_under_way_is_told_for_whom(cluster: MovingCluster) -> None:
