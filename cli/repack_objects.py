@@ -35,13 +35,18 @@ def spec_of(value: Any, mode: str) -> dict[str, Any]:
     budgets: dict[str, Any] = {"moves": asked.budgets.moves}
     if asked.budgets.pods_per_service is not None:
         budgets["perService"] = asked.budgets.pods_per_service
+    if asked.budgets.pods_per_namespace is not None:
+        budgets["perNamespace"] = asked.budgets.pods_per_namespace
+    if asked.budgets.memory_mib is not None:
+        budgets["memoryMib"] = asked.budgets.memory_mib
     requests = [
         {key: part for key, part in msgspec.to_builtins(request).items() if part is not msgspec.UNSET}
         for request in asked.requests
     ]
     empty = {"gpus": asked.empty.gpus, "nodes": list(asked.empty.nodes)}
+    share = {} if asked.stranded_share is None else {"strandedShare": asked.stranded_share}
     spec = {
-        "wanted": {"requests": requests, "empty": empty},
+        "wanted": {"requests": requests, "empty": empty, **share},
         "budgets": budgets,
         "mode": mode,
         "priority": asked.priority,

@@ -41,6 +41,11 @@ class TimeWindow(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fie
             return True
         return start <= at < end if start < end else at >= start or at < end
 
+    def day(self, now: datetime) -> str:
+        """The date (UTC) on which the window began that a moment lies in, or the last one before it."""
+        hours, _, minutes = self.start.partition(":")
+        return (now - timedelta(hours=int(hours), minutes=int(minutes))).strftime("%Y-%m-%d")
+
 
 def broken(budgets: MoveBudgets, steps: Iterable[MoveStep]) -> str:
     """Which budget these steps together exceed, in words; empty if none."""

@@ -82,7 +82,7 @@ PHASES: Mapping[RepackPhase, frozenset[RepackPhase]] = {
     RepackPhase.WAITING: frozenset({RepackPhase.PENDING, RepackPhase.DONE, RepackPhase.FAILED}),
     RepackPhase.PLANNED: frozenset({RepackPhase.PENDING}),
     RepackPhase.PROPOSED: frozenset({RepackPhase.PENDING, RepackPhase.DONE, RepackPhase.RUNNING}),
-    RepackPhase.RUNNING: frozenset({RepackPhase.STOPPING, RepackPhase.DONE}),
+    RepackPhase.RUNNING: frozenset({RepackPhase.STOPPING, RepackPhase.PENDING, RepackPhase.DONE}),
     RepackPhase.STOPPING: frozenset({RepackPhase.PENDING, RepackPhase.DONE, RepackPhase.FAILED}),
     RepackPhase.DONE: frozenset(),
     RepackPhase.FAILED: frozenset(),

@@ -21,7 +21,7 @@ from allocator.moves.document import (
 )
 from allocator.moves.life import RepackPhase
 from allocator.moves.step import MoveStep, StepSlice
-from allocator.planning.repack.types import PodMove, RepackAnswer
+from allocator.planning.repack.types import FleetFigures, PodMove, RepackAnswer
 from scheduler.cache.cluster_cache import ClusterCache
 from scheduler.planner import tasks
 from scheduler.planner.port import Planner, PlannerJob
@@ -53,9 +53,9 @@ class RepackPlanning:
         if spec.wanted.stranded_share is not None:
             answer = await self._least_stranded(spec, used, spec.wanted.stranded_share)
         else:
-            answer = await self._ask(self._document(spec, used, spec.wanted.empty.gpus))
-        if answer is None or not answer.possible:
-            why = answer.reason if answer is not None else "the stranded share is not reached by emptying a few GPUs"
+            answer = await self._ask(self._document(spec, used, gpus=spec.wanted.empty.gpus))
+        if answer is None or not (answer.possible or answer.moves):
+            why = answer.reason if answer is not None else "no moves were found that lessen the stranded share"
             return _without_plan(status, used, why or "no plan was found in time", now)
         if not answer.moves:
             done = _without_plan(status, used, "it is so already, without moves", now)
@@ -106,15 +106,17 @@ class RepackPlanning:
         return planned
 
     async def _least_stranded(self, spec: RepackSpec, used: Sequence[MoveStep], share: float) -> RepackAnswer | None:
-        """The cheapest of the plans that empty 1, 2, … GPUs with which the stranded share is reached."""
+        """A plan with which the stranded share is reached: by single restarts, else by emptying 1, 2, … GPUs; where
+        neither reaches it, the restarts that lessen it.
+        """
+        some = await self._ask(self._document(spec, used, share=share))
+        if some.possible:
+            return some
         for gpus in range(1, MAX_EMPTIED + 1):
-            answer = await self._ask(self._document(spec, used, gpus))
-            if answer.possible and answer.after is not None:
-                if _share(answer.before.stranded_memory_slices, answer.before.free_memory_slices) <= share:
-                    return msgspec.structs.replace(answer, moves=[], placements=[])
-                if _share(answer.after.stranded_memory_slices, answer.after.free_memory_slices) <= share:
-                    return answer
-        return None
+            answer = await self._ask(self._document(spec, used, gpus=gpus))
+            if answer.possible and answer.after is not None and _stranded(answer.after) <= share:
+                return answer
+        return some if some.moves else None
 
     async def _ask(self, document: dict[str, Any]) -> RepackAnswer:
         async def make_job() -> PlannerJob:
@@ -123,7 +125,10 @@ class RepackPlanning:
 
         return msgspec.json.decode(await self._planner.submit(tasks.repack, make_job, CLIENT), type=RepackAnswer)
 
-    def _document(self, spec: RepackSpec, used: Sequence[MoveStep], gpus: int) -> dict[str, Any]:
+    def _document(
+        self, spec: RepackSpec, used: Sequence[MoveStep], *, gpus: int = 0, share: float | None = None
+    ) -> dict[str, Any]:
+        """What the planner is asked: the requests and what is to be empty, or a stranded share."""
         wanted, budgets = spec.wanted, spec.budgets
         requests = []
         for number, request in enumerate(wanted.requests):
@@ -134,9 +139,10 @@ class RepackPlanning:
             elif wanted.pod is not None:
                 asked |= self._nodes_of(wanted.pod.uid)
             requests.append(asked)
-        empty = {"gpus": gpus, "nodes": list(wanted.empty.nodes)}
-        limits = _limits(budgets, used)
-        return {"requests": requests, "empty": empty, "budgets": limits, "priority": spec.priority}
+        limits = {"budgets": _limits(budgets, used), "priority": spec.priority}
+        if share is not None:
+            return {"stranded_share": share, **limits}
+        return {"requests": requests, "empty": {"gpus": gpus, "nodes": list(wanted.empty.nodes)}, **limits}
 
     def _nodes_of(self, uid: str) -> dict[str, Any]:
         """The nodes on which a waiting pod may run, as a spec says it; nothing where all will do."""
@@ -190,8 +196,9 @@ def _limits(budgets: MoveBudgets, used: Sequence[MoveStep]) -> dict[str, Any]:
     return limits
 
 
-def _share(stranded: int, free: int) -> float:
-    return stranded / free if free else 0.0
+def _stranded(figures: FleetFigures) -> float:
+    """The part of the free memory slices that is stranded."""
+    return figures.stranded_memory_slices / figures.free_memory_slices if figures.free_memory_slices else 0.0
 
 
 def _without_plan(status: RepackStatus, used: Sequence[MoveStep], why: str, now: datetime) -> RepackStatus:

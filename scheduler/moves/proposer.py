@@ -27,7 +27,7 @@ from scheduler.planner.port import PlannerError
 _log = structlog.get_logger("moves")
 FOR_POD, DEFRAGMENT = "for-", "defragment-"  # how the names of what it makes begin
 MAX_OPEN = 4  # Repacks for pods at once
-AGAIN_S = 60.0  # until a pod is looked at again that no few moves serve
+AGAIN_S = 60.0  # until a pod is looked at again that no few moves serve, or the stranded share
 PAUSE_S = 5.0  # between two questions
 KEPT_S = 3_600.0  # that a Repack stays which has ended
 
@@ -52,7 +52,7 @@ class MovesProposer:
         self._tried: dict[str, datetime] = {}  # when the planner was asked about a pod
         self._task: asyncio.Task[None] | None = None
         self._next: datetime | None = None
-        self._day = ""  # whose defragmentation was made, or found needless
+        self._share_at: datetime | None = None  # when the stranded share was looked at last
 
     def look(self, now: datetime) -> None:
         """Look who waits; no Repack is under way."""
@@ -121,15 +121,21 @@ class MovesProposer:
     # --- at idle times
 
     def _is_time_to_defragment(self, now: datetime) -> bool:
-        window = self._options.window
-        due = self._options.stranded_share is not None and self._day != _day(now)
-        return due and (window is None or window.is_open(now)) and not len(self._since)
+        """Whether the share is to be looked at: nobody waits, the window is open, and its Repack was not made yet."""
+        if self._options.stranded_share is None or self._since or not self._options.window.is_open(now):
+            return False
+        is_due = self._share_at is None or (now - self._share_at).total_seconds() >= AGAIN_S
+        return is_due and all(repack.name != self._defragmentation(now) for repack in self._repacks)
+
+    def _defragmentation(self, now: datetime) -> str:
+        """The name of the Repack of a window: one is made for each."""
+        return f"{DEFRAGMENT}{self._options.window.day(now)}"
 
     async def _defragment(self, now: datetime) -> None:
         share = self._options.stranded_share
         if share is None:
             return
-        self._day = _day(now)
+        self._share_at = now
         figures = self._state.inventory.fleet.free_and_stranded(frozenset(self._state.demanded())).values()
         free, stranded = sum(free for free, _ in figures), sum(stranded for _, stranded in figures)
         if not free or stranded / free <= share:
@@ -141,13 +147,13 @@ class MovesProposer:
             mode,
             window=self._options.window,
         )
-        await self._make(f"{DEFRAGMENT}{self._day}", spec)
+        await self._make(self._defragmentation(now), spec)
 
     # --- what is over
 
     def _ended(self, now: datetime) -> KnownRepack | None:
         for repack in self._repacks:
-            ours = repack.name.startswith((FOR_POD, DEFRAGMENT))
+            ours = repack.name.startswith((FOR_POD, DEFRAGMENT)) and repack.name != self._defragmentation(now)
             since = repack.status.since
             if ours and repack.has_ended and since is not None and (now - since).total_seconds() > KEPT_S:
                 return repack
@@ -158,10 +164,6 @@ class MovesProposer:
             await self._cluster.delete_repack(repack.name, repack.uid)
         except errors.ClusterError as error:
             _log.debug("Repack not deleted", repack=repack.name, error=str(error))
-
-
-def _day(now: datetime) -> str:
-    return now.strftime("%Y-%m-%d")
 
 
 def _without_nulls(value: object) -> object:

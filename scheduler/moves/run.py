@@ -269,7 +269,7 @@ class RepackRun:
     def _end(self, steps: Sequence[MoveStep], spec: RepackSpec, now: datetime) -> None:
         if self.status.phase is RepackPhase.STOPPING:
             self.free()
-            left = spec.budgets.moves - len(budgets_of.spent(self.status.steps))
+            left = self._left(spec)
             if self.status.plans >= MAX_PLANS or left <= 0:
                 why = "no moves are left" if left <= 0 else f"it was planned {self.status.plans} times"
                 self._set_phase(RepackPhase.FAILED, f"{self.status.message}; {why}", now)
@@ -284,7 +284,14 @@ class RepackRun:
             self.status = msgspec.structs.replace(self.status, message=message)
             return
         self.free()
-        self._set_phase(RepackPhase.DONE, "all moves are made", now)
+        if spec.wanted.stranded_share is not None and self.status.plans < MAX_PLANS and self._left(spec) > 0:
+            self._set_phase(RepackPhase.PENDING, "planned anew: is the stranded share reached?", now)
+        else:
+            self._set_phase(RepackPhase.DONE, "all moves are made", now)
+
+    def _left(self, spec: RepackSpec) -> int:
+        """How many moves are left of the budget."""
+        return spec.budgets.moves - len(budgets_of.spent(self.status.steps))
 
     def _change(self, number: int, event: MoveEvent, reason: str) -> None:
         steps = tuple(

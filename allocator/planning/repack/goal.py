@@ -17,28 +17,39 @@ from allocator.eligibility.constraints import PodConstraints
 from allocator.planning import document_reader as reader
 from allocator.planning.repack.problem import RepackLimits
 from allocator.planning.repack.requested_pod import RequestedPod
-from allocator.planning.repack.types import MAX_REQUESTS, MAX_SPEC, PodRequest, RepackBudgets, RepackDocument
+from allocator.planning.repack.types import (
+    MAX_REQUESTS,
+    MAX_SPEC,
+    PodRequest,
+    RepackBudgets,
+    RepackDocument,
+    RepackEmpty,
+)
 from allocator.request import MAX_SLICES_PER_POD
 
 
 @dataclass(frozen=True, slots=True)
 class RepackGoal:
-    """Pods to make room for, GPUs to empty beside those empty now, nodes to empty, and the limits."""
+    """Pods to make room for, GPUs to empty beside those empty now, nodes to empty, or a stranded share; the limits."""
 
     pods: tuple[RequestedPod, ...]
     empty_gpus: int
     empty_nodes: tuple[str, ...]
     limits: RepackLimits
     prices: Mapping[str, Decimal]
+    stranded_share: float | None = None
 
     @property
     def nothing(self) -> bool:
         """Whether nothing is asked for."""
-        return not (self.pods or self.empty_gpus or self.empty_nodes)
+        return not (self.pods or self.empty_gpus or self.empty_nodes or self.stranded_share is not None)
 
 
 def build(asked: RepackDocument, nodes: Collection[str], models: Collection[str]) -> RepackGoal:
     """The goal of a document about a cluster with these nodes and GPU models."""
+    if asked.stranded_share is not None and (asked.requests or asked.empty != RepackEmpty()):
+        fix = "goes alone: make room and empty GPUs by a question of its own"
+        raise errors.InputError("stranded_share", asked.stranded_share, fix)
     return RepackGoal(
         pods=requested_pods(asked.requests),
         empty_gpus=asked.empty.gpus,
@@ -50,6 +61,7 @@ def build(asked: RepackDocument, nodes: Collection[str], models: Collection[str]
             reader.one_of(model, "prices", models): reader.number(price, f"prices.{model}")
             for model, price in asked.prices.items()
         },
+        stranded_share=asked.stranded_share,
     )
 
 

@@ -15,8 +15,9 @@ from allocator.planning import eligible_nodes
 from allocator.planning.packing import node_limits
 from allocator.planning.packing.program import SolveStatus
 from allocator.planning.packing.relocation import RelocationProblem, RelocationSolution
+from allocator.planning.repack import defragment, neighbourhood, problem, reasons, render, requested_pod
 from allocator.planning.repack import goal as goals
-from allocator.planning.repack import neighbourhood, problem, reasons, render, requested_pod
+from allocator.planning.repack.goal import RepackGoal
 from allocator.planning.repack.problem import RepackLimits, Rule
 from allocator.planning.repack.reasons import Solved
 from allocator.planning.repack.requested_pod import RequestedPod
@@ -32,8 +33,11 @@ def answer(value: Any, saved: Saved, time_limit_s: float) -> RepackAnswer:
         document, nodes, sorted({gpu.model for gpu in problem.usable(saved.snapshot, document.empty.nodes)})
     )
     if goal.nothing:
-        raise errors.InputError("requests", value, "nothing is asked for; write requests, empty.gpus or empty.nodes")
+        fix = "nothing is asked for; write requests, empty.gpus, empty.nodes or stranded_share"
+        raise errors.InputError("requests", value, fix)
     limit_s = float(reader.number(time_limit_s, "time limit", positive=True))
+    if goal.stranded_share is not None:
+        return _defragmented(saved, goal, goal.stranded_share)
     check_offered(goal.pods, gpus)
     solved = solve(saved, goal.limits, goal.pods, limit_s, goal.empty_gpus, goal.empty_nodes)
     reason = ""
@@ -51,6 +55,21 @@ def answer(value: Any, saved: Saved, time_limit_s: float) -> RepackAnswer:
     said = eligible_nodes.notes(saved.snapshot, [(pod.name, pod.facts.constraints) for pod in moved], asked)
     notes = (*saved.notes, *said)
     return render.answer(solved.problem, solved.relocation, solved.solution, solved.possible, goal, reason, notes)
+
+
+def _defragmented(saved: Saved, goal: RepackGoal, share: float) -> RepackAnswer:
+    """Restarts that bring the stranded share down."""
+    fleet = problem.build(saved, goal.limits)
+    relocation = RelocationProblem(
+        bins=fleet.bins,
+        jobs=tuple(pod.job for pod in fleet.pods),
+        budgets=fleet.budgets(saved, goal.limits),
+        spare=fleet.spare,
+    )
+    solution = defragment.fewer_stranded(relocation, render.demanded(fleet, goal), share, goal.limits.moves)
+    possible = Solved(fleet, relocation, solution).possible
+    reason = "" if possible else "no more restarts that lessen the stranded share were found within the budgets"
+    return render.answer(fleet, relocation, solution, possible, goal, reason, saved.notes)
 
 
 def solve(

@@ -66,7 +66,7 @@ def answer(
         optimal=solution.status in (SolveStatus.OPTIMAL, SolveStatus.INFEASIBLE),
         gap=_gap(solution) if possible else None,
         before=_figures(problem, relocation, before, goal),
-        after=_figures(problem, relocation, after, goal) if possible else None,
+        after=_figures(problem, relocation, after, goal) if possible or moves else None,
         notes=list(notes) or UNSET,
     )
 
@@ -128,7 +128,7 @@ def _shift(slices: _Slices, source: Places, target: Places) -> None:
         slices[gpu].append(placement)
 
 
-def _demanded(problem: RepackProblem, goal: RepackGoal) -> frozenset[str]:
+def demanded(problem: RepackProblem, goal: RepackGoal) -> frozenset[str]:
     """The profiles in demand: what the cluster's pods hold and what is asked for. Metrics count stranded slices so."""
     held = {occupant.placement.profile for gpu in problem.gpus for occupant in gpu.occupants if occupant.uid}
     return frozenset(held.union(*(pod.profiles for pod in goal.pods)))
@@ -144,7 +144,7 @@ def _figures(problem: RepackProblem, relocation: RelocationProblem, slices: _Sli
     bins = [relocation.bins[number] for number in counted]
     gpus = [(bin_.geometry, bin_.geometry.state_of(on_gpu)) for bin_, on_gpu in zip(bins, slices, strict=True)]
     lost = [float(patterns.fragmentation(geometry)[state]) for geometry, state in gpus]
-    demanded = _demanded(problem, goal)
+    wanted = demanded(problem, goal)
     in_use = [problem.gpus[number].model for number, on_gpu in zip(counted, slices, strict=True) if on_gpu]
     cost = sum((goal.prices.get(model, Decimal(1)) for model in in_use), Decimal(0))
     return FleetFigures(
@@ -154,6 +154,6 @@ def _figures(problem: RepackProblem, relocation: RelocationProblem, slices: _Sli
         fragmentation=round(sum(lost) / len(lost), 6) if lost else 0.0,
         free_memory_slices=sum(geometry.free_slices(state) for geometry, state in gpus),
         stranded_memory_slices=sum(
-            room.stranded_slices(geometry, state, demanded or frozenset(geometry.profiles)) for geometry, state in gpus
+            room.stranded_slices(geometry, state, wanted or frozenset(geometry.profiles)) for geometry, state in gpus
         ),
     )

@@ -2,6 +2,7 @@
 
     requests: [{name: train, profiles: {3g.20gb: 1}, count: 2}]
     empty:    {gpus: 1, nodes: [gpu-7]}
+    stranded_share: 0.1
     budgets:  {moves: 10, gpc: 40, memory_mib: 40000, pods_per_service: 1, pods_per_namespace: 2}
     priority: 0
     prices:   {a100-40gb: 2.5}
@@ -70,6 +71,7 @@ class RepackDocument(DocumentPart, frozen=True):
 
     requests: PodRequests = ()
     empty: RepackEmpty = RepackEmpty()
+    stranded_share: Annotated[float, Meta(ge=0, le=1)] | None = None
     budgets: RepackBudgets = RepackBudgets()
     priority: Priority = 0
     prices: dict[Key, Price] = msgspec.field(default_factory=dict)
@@ -134,7 +136,9 @@ class FleetFigures(AnswerPart, frozen=True):
 
 
 class RepackAnswer(AnswerPart, frozen=True):
-    """The cheapest ordered restarts. `possible` is null where none was found and none is proven impossible."""
+    """The cheapest ordered restarts. `possible` is null where none was found and none is proven impossible; the moves
+    are then those that lessen the stranded share, where that is asked for.
+    """
 
     possible: bool | None
     reason: str

@@ -7,6 +7,7 @@ import pytest
 
 from allocator import errors
 from allocator.claims import contract
+from allocator.moves.budgets import TimeWindow
 from allocator.moves.document import RepackMode
 from allocator.moves.life import MoveState, RepackPhase
 from scheduler.moves.options import MovesOptions
@@ -208,6 +209,87 @@ def test_a_pod_under_way_is_told_for_whom(cluster: MovingCluster) -> None:
     told = {stored.document["reason"]: stored.document["message"] for stored in cluster.server.list(api.EVENT)}
     assert "to make room for big (Repack r)" in told["Moving"]
     assert "moved by Repack r" in told["Moved"]
+
+
+def scattered(cluster: MovingCluster) -> None:
+    """Two pods of 2g lie where they keep a 3g from the half of their GPU."""
+    for owner, node in (("a", "n1"), ("b", "n2")):
+        cluster.workload(owner, "2g.10gb")
+        cluster.bound(f"{owner}-1", "2g.10gb", node, 4, owner=owner)
+    cluster.workload("c", "3g.20gb")
+    cluster.bound("c-1", "3g.20gb", "n2", 0, owner="c")
+    cluster.agents()
+    cluster.deliver()
+
+
+def free_and_stranded(cluster: MovingCluster) -> tuple[int, int]:
+    """The memory slices that are free, and those of them that are stranded, as the service counts them."""
+    figures = cluster.state.inventory.fleet.free_and_stranded(frozenset(cluster.state.demanded())).values()
+    return sum(free for free, _ in figures), sum(stranded for _, stranded in figures)
+
+
+@pytest.mark.parametrize("approved", [True, False])
+def test_a_stranded_share_is_reached_once_it_is_approved(cluster: MovingCluster, *, approved: bool) -> None:
+    """Plan after plan is made until no slice is stranded; then the Repack is done."""
+    scattered(cluster)
+    assert free_and_stranded(cluster)[1] > 0
+    cluster.repack(wanted={"strandedShare": 0}, mode="Approve", approved=approved)
+    cluster.turn(30)
+    assert (free_and_stranded(cluster)[1] == 0) is approved
+    assert (cluster.status().phase is RepackPhase.DONE) is approved, cluster.status()
+    assert bool(cluster.evicted) is approved
+
+
+def test_a_share_that_no_moves_lessen_waits(cluster: MovingCluster) -> None:
+    """Where the pods may not move nothing is planned, and the Repack says so."""
+    scattered(cluster)
+    for name in ("a-1", "b-1", "c-1"):
+        mark = {"annotations": {contract.MOVABLE_ANNOTATION: "false"}}
+        cluster.server.patch(api.POD, name, {"metadata": mark}, "default")
+    cluster.repack(wanted={"strandedShare": 0})
+    cluster.turn(4)
+    assert (cluster.status().phase, cluster.evicted) == (RepackPhase.WAITING, [])
+
+
+@pytest.mark.parametrize("hour", [21, 23, 29])
+def test_idle_times_are_for_defragmentation(cluster: MovingCluster, hour: int) -> None:
+    """Once a window, while nobody waits, a Repack is made where too much is stranded; over midnight it is one."""
+    scattered(cluster)
+    cluster.propose(MovesOptions(on_refusal=RepackMode.AUTO, stranded_share=0.0, window=TimeWindow("22:00", "06:00")))
+    cluster.now = hour * 3_600
+    cluster.turn(30)
+    names = [stored.document["metadata"]["name"] for stored in cluster.server.list(api.REPACK)]
+    assert names == (["defragment-2026-11-30"] if hour > 22 else [])
+    assert (free_and_stranded(cluster)[1] == 0) is bool(names)
+
+
+def test_nobody_is_disturbed_while_the_window_is_closed(cluster: MovingCluster) -> None:
+    """Places are held and the Repack says what it waits for; once the window opens, the move is made."""
+    fragmented(cluster)
+    cluster.plan_quickly(quick_planner.answer)
+    cluster.repack(wanted=ROOM, window={"start": "01:00", "end": "02:00"}, notBefore="2026-11-30T00:30:00Z")
+    for minutes in (0, 40):
+        cluster.now = minutes * 60
+        cluster.turn(3)
+        assert [step.state for step in cluster.status().steps] == [MoveState.HELD]
+        assert cluster.status().message == "no pod may be disturbed now"
+    cluster.now = 3_600
+    cluster.turn(12)
+    assert cluster.status().phase is RepackPhase.DONE, cluster.status()
+
+
+@pytest.mark.parametrize("wanted", [{"empty": {"gpus": 1}}, {"empty": {"nodes": ["n1"]}}])
+def test_gpus_and_nodes_are_emptied(cluster: MovingCluster, wanted: dict[str, object]) -> None:
+    """One more GPU is empty, or those of a node that takes no pods any more."""
+    fragmented(cluster)
+    if "nodes" in str(wanted):
+        cluster.cordon("n1", value=True)
+    cluster.repack(wanted=wanted)
+    cluster.turn(12)
+    assert cluster.status().phase is RepackPhase.DONE, cluster.status()
+    nodes = {pod["spec"].get("nodeName") for pod in cluster.pods()}
+    assert len(nodes) == 1
+    assert "nodes" not in str(wanted) or nodes == {"n2"}
 
 
 def test_a_waiting_pod_gets_moves_proposed(cluster: MovingCluster) -> None:
