@@ -11,7 +11,7 @@ import gc
 import signal
 import socket
 import uuid
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 
 import structlog
 import uvloop
@@ -22,7 +22,7 @@ from config import logs
 from kubeclient.reviews import Reviews
 from scheduler import api, certificate
 from scheduler.admission.webhook import CONNECTIONS, Webhook
-from scheduler.api import Context
+from scheduler.api import ApiExtension, Context
 from scheduler.cache.cluster_cache import ClusterCache
 from scheduler.cache.demand_follower import DemandFollower
 from scheduler.cache.port import Cluster, WatchedKind
@@ -54,7 +54,7 @@ class Service:
     """One scheduler service over one cluster. `simulate` is the planner's task behind POST /api/v1/simulate.
 
     `api_apart` gives the API's clients a process of their own (docs/adr/0015), which asks the settings' API server
-    about tokens; otherwise `reviews` is asked. Raises SettingsError for an API that would be open by oversight.
+    about tokens; otherwise `reviews` is asked. `extensions` are further routes of the API. Raises SettingsError for an API that would be open by oversight.
     """
 
     def __init__(
@@ -65,6 +65,7 @@ class Service:
         *,
         api_apart: bool = False,
         reviews: Reviews | None = None,
+        extensions: Sequence[ApiExtension] = (),
     ) -> None:
         self._settings = settings
         self._lock_terms = settings.lock_terms()
@@ -116,6 +117,7 @@ class Service:
                 unreadable=lambda: [left_out for reflector in self._reflectors for left_out in reflector.unreadable],
                 stands_by=lambda: bool(self._why_not()),
                 get_pod=cluster.get_pod,
+                extensions=extensions,
             )
         )
         self._reflectors = [Reflector(cluster, kind, self.state, self.metrics) for kind in _LIST_ORDER]

@@ -12,6 +12,6 @@ models, documentation, examples.json    what the OpenAPI document says; the plan
 """
 
 from scheduler.api.build import build
-from scheduler.api.context import Context
+from scheduler.api.context import ApiExtension, Context
 
-__all__ = ["Context", "build"]
+__all__ = ["ApiExtension", "Context", "build"]

@@ -21,6 +21,8 @@ def build(context: Context) -> FastAPI:
     cluster.add(app, context)
     types = [*explanations.add(app, context), *planning.add(app, context)]
     web_pages.add(app)
+    for extension in context.extensions:
+        extension.add(app)
     problems.handle(app)
     documentation.publish(app, types)
     return app

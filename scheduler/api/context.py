@@ -1,7 +1,10 @@
 """Context: what the API's routes work with. Made by `service`, handed to each group of routes."""
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
+
+from fastapi import FastAPI
 
 from kubeclient.changes import UnreadableObject
 from kubeclient.objects import Pod
@@ -12,6 +15,20 @@ from scheduler.planner.port import Planner, ServedTask
 from scheduler.snapshots import Snapshots
 
 
+class ApiExtension(Protocol):
+    """Routes that one composition root adds to its own API, such as the demo's.
+
+    A lock knows nothing of them: where the API asks for tokens they are not served (`scheduler.lock.routes`).
+    """
+
+    @property
+    def name(self) -> str:
+        """What the page knows it by; "demo" offers the menu of scenarios."""
+
+    def add(self, app: FastAPI) -> None:
+        """Serve them."""
+
+
 @dataclass(frozen=True)
 class Context:
     """The service as the API sees it.
@@ -20,7 +37,7 @@ class Context:
     without one. `max_body` is in bytes. `unreadable` are the cluster's objects that could not be decoded.
     `stands_by` says whether another replica decides.
     `get_pod` reads a pod, by namespace and name, from the API server, and raises ClusterErrors; without it only MIG
-    pods are known.
+    pods are known. `extensions` are the routes that only some composition roots have.
     """
 
     state: ClusterCache
@@ -34,6 +51,7 @@ class Context:
     unreadable: Callable[[], Iterable[UnreadableObject]] = tuple
     stands_by: Callable[[], bool] = lambda: False
     get_pod: Callable[[str, str], Awaitable[Pod]] | None = None
+    extensions: Sequence[ApiExtension] = ()
 
     def need_cluster(self) -> None:
         """Raise NotReadyError unless the cluster is known."""

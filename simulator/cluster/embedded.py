@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from allocator import errors
 from allocator.queueing.queued_pod import GATE
 from allocator.queueing.release import QueueRelease
+from scheduler.api import ApiExtension
 from scheduler.service import Service
 from scheduler.settings import Settings
 from simulator import planner_tasks
@@ -43,6 +44,7 @@ class EmbeddedOptions:
     scheduler: SchedulerConfig = field(default_factory=lambda: SchedulerConfig(extender_url=""))
     job_seconds: float | None = None
     seed: int = 0
+    extensions: tuple[ApiExtension, ...] = ()  # of the capacity API
     real_agents: bool | None = None  # without a word: where the fleet is small enough
 
 
@@ -57,8 +59,11 @@ class Embedded:
         self.agents = self._make_agents()
         self.kubelets = Kubelets(MemoryApi(self.server), options.fleet, self.agents, job_seconds=options.job_seconds)
         self.cluster = MemoryCluster(self.server)  # the extender's connection, with its faults
-        self.service = Service(options.settings, self.cluster, planner_tasks.SIMULATE)
+        self.service = self._make_service(options.settings)
         self.scheduler = KubeScheduler(MemoryApi(self.server), options.scheduler)
+
+    def _make_service(self, settings: Settings) -> Service:
+        return Service(settings, self.cluster, planner_tasks.SIMULATE, extensions=self.options.extensions)
 
     def _make_agents(self) -> NodeAgents | Agents:
         real = self.options.real_agents
@@ -80,7 +85,7 @@ class Embedded:
             port = int(self.service.extender_url.rpartition(":")[2])
             settings = settings.model_copy(update={"extender_port": port})
             self.cluster = MemoryCluster(self.server)
-            self.service = Service(settings, self.cluster, planner_tasks.SIMULATE)
+            self.service = self._make_service(settings)
         await self.service.start()
 
     async def apply(self, pods: Sequence[Document]) -> None:
