@@ -5,20 +5,29 @@ follow from the seed, and nothing depends on the clock.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from allocator import errors
 from allocator.claims import snapshot
 from allocator.claims.ledger import ClaimState, Hold
 from allocator.mig import gpu_models
 from scheduler import explain, settings
-from simulator.cluster import api, embedded, nodes
+from scheduler.settings import Settings
+from simulator.cluster import api, embedded, node_agents, nodes
 from simulator.cluster.api import Document
 from simulator.cluster.embedded import Embedded, EmbeddedOptions
 from simulator.cluster.kube_scheduler.scheduler import SchedulerConfig
+from simulator.cluster.node_agents import NodeAgents
+from simulator.cluster.nodes import SimulatedNode
+from simulator.cluster.running import running
 from simulator.picture import Picture, PodRow
+from simulator.scenarios import shelf, storyteller
+from simulator.scenarios.routes import DemoRoutes
+from simulator.scenarios.stage import Stage
+from simulator.scenarios.storyteller import Storyteller
 from simulator.scheduling_mode import DEFAULT_SCHEDULER, SchedulingMode
 from simulator.workloads import expand, manifests, translation
 from simulator.workloads.expand import Expansion
@@ -41,13 +50,16 @@ class DemoOptions:
     api_host: str = "127.0.0.1"
     api_port: int | None = None
     mode: SchedulingMode = SchedulingMode.QUEUE
+    scenario: str | None = None  # told instead of applying manifests
+    pause_s: float = storyteller.PAUSE_S  # after each step of a scenario
 
 
 class Demo:
-    """A running demo."""
+    """A running demo. It tells stories in the queue's mode alone: the extender's pods have no owners that move."""
 
     def __init__(self, cluster: Embedded, expansion: Expansion, mode: SchedulingMode) -> None:
         self.cluster = cluster
+        self.teller: Storyteller | None = None
         self.mode = mode
         self._expansion = expansion
         self.agents = cluster.agents.title()
@@ -149,31 +161,69 @@ class Demo:
 
 @asynccontextmanager
 async def start(options: DemoOptions) -> AsyncIterator[Demo]:
-    """The demo, running as long as the block; the examples are applied. Raises InputError for invalid options."""
+    """The demo, running as long as the block; its scenario is begun, or else the manifests are applied.
+
+    Raises InputError for invalid options.
+    """
     fleet = nodes.uniform(options.nodes, options.gpus, options.model, seed=options.seed)
+    queue = options.mode is SchedulingMode.QUEUE
+    if options.scenario is not None:
+        _check_scenario(options, fleet)
+    expansion = _expansion(options, fleet) if options.scenario is None else Expansion()
+    routes = DemoRoutes()
+    config = SchedulerConfig(extender_url="", serial=True, seed=options.seed)
+    if queue:
+        config = replace(config, scheduler_names=(DEFAULT_SCHEDULER, *config.scheduler_names))
+        expansion.pods.sort(key=_in_order)  # the queue's own, so that it does not matter how many have come at once
+    wanted = EmbeddedOptions(
+        fleet, _settings(options), config, seed=options.seed, extensions=(routes,) if queue else ()
+    )
+    async with embedded.start(wanted) as cluster:
+        demo = Demo(cluster, expansion, options.mode)
+        if not queue:
+            await cluster.apply(expansion.pods)
+            yield demo
+            return
+        stage = Stage(cluster, gpu_models.find(options.model), options.seed)
+        scenarios = shelf.playable(fleet, real_agents=isinstance(cluster.agents, NodeAgents))
+        demo.teller = routes.teller = Storyteller(stage, demo, scenarios, pause_s=options.pause_s)
+        async with running(stage.replica_sets.run(), demo.teller.run()):
+            await cluster.apply(expansion.pods)
+            if options.scenario is not None:
+                demo.teller.begin(options.scenario)
+            yield demo
+
+
+def _check_scenario(options: DemoOptions, fleet: Sequence[SimulatedNode]) -> None:
+    if options.mode is not SchedulingMode.QUEUE:
+        raise errors.SettingsError("scenario", options.scenario, "leave --mode out: stories are told with the queue")
+    if options.examples is not None:
+        raise errors.SettingsError("scenario", options.scenario, "leave --examples out: a story has pods of its own")
+    shelf.find(str(options.scenario), fleet, real_agents=len(fleet) <= node_agents.MOST_NODES)
+
+
+def _expansion(options: DemoOptions, fleet: Sequence[SimulatedNode]) -> Expansion:
     documents = [nodes.document(node) for node in fleet]
     expansion = expand.expand(manifests.read(options.examples or EXAMPLES), seed=options.seed, nodes=documents)
-    queue = options.mode is SchedulingMode.QUEUE
     if options.examples is None:
         translation.translate(expansion.pods, gpu_models.find(options.model))
-        if not queue:
+        if options.mode is not SchedulingMode.QUEUE:
             translation.name_scheduler(expansion.pods)
-    chosen = settings.load(
+    return expansion
+
+
+def _settings(options: DemoOptions) -> Settings:
+    queue = options.mode is SchedulingMode.QUEUE
+    return settings.load(
         extender_port=options.extender_port,
         api_host=options.api_host,
         api_port=options.api_port,
         api_access="open",  # what is simulated is nobody's secret, whoever reaches it
         policy=options.policy,
         queue=queue,
+        moves=queue,  # so that the page's Fix works
         nomination_ttl_s=0.0,  # pods are bound one after the other: none needs to be kept from another's node
     )
-    config = SchedulerConfig(extender_url="", serial=True, seed=options.seed)
-    if queue:
-        config = replace(config, scheduler_names=(DEFAULT_SCHEDULER, *config.scheduler_names))
-        expansion.pods.sort(key=_in_order)  # the queue's own, so that it does not matter how many have come at once
-    async with embedded.start(EmbeddedOptions(fleet, chosen, config, seed=options.seed)) as cluster:
-        await cluster.apply(expansion.pods)
-        yield Demo(cluster, expansion, options.mode)
 
 
 def _in_order(pod: Document) -> tuple[int, str, str]:

@@ -16,6 +16,7 @@ from kubeclient.objects import Pod
 from node_agent.cluster.port import Cluster
 from simulator.cluster.node_machine import NodeMachine
 from simulator.cluster.nodes import SimulatedNode
+from simulator.gpu.driver import SimulatedDriver
 
 MOST_NODES = 16
 _THREADS = 4  # of one agent at a time: one waits for the driver's events, the others step and answer the kubelet
@@ -99,6 +100,10 @@ class NodeAgents:
     def problem(self, uid: str) -> str:
         """Why a pod was not given its devices, or nothing."""
         return self._problems.get(uid, "")
+
+    def driver(self, node: str) -> SimulatedDriver:
+        """The simulated driver of a node: where what happens to its GPUs is made to happen."""
+        return self._machines[node].driver
 
     def hardware(self) -> Mapping[str, tuple[Placement, ...]]:
         """What is cut on every GPU, by UUID: the truth that reports are to follow."""

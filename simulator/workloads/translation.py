@@ -32,6 +32,11 @@ def translate(pods: Sequence[dict[str, Any]], catalogue: Catalogue) -> None:
                     resources[what] = {names.get(name, name): amount for name, amount in amounts.items()}
 
 
+def like(name: str, catalogue: Catalogue) -> Profile | None:
+    """The profile of another GPU model that is like one of the examples' own; None where there is none."""
+    return _like(gpu_models.find(EXAMPLES_MODEL).profile(name), catalogue)
+
+
 def name_scheduler(pods: Sequence[dict[str, Any]]) -> None:
     """Have pods name the kube-scheduler that asks our extender, as they must where there is no queue."""
     for pod in pods:
