@@ -107,7 +107,12 @@ def save_svg(path: Path, title: str, picture: RenderableType) -> None:
     terminal = Console(file=io.StringIO(), record=True, width=WIDTH, highlight=False)
     terminal.print(picture)
     svg = re.sub(r"@font-face \{[^}]*\}\s*", "", terminal.export_svg(title=title))
+    save_text(path, "svg", svg.replace("Fira Code", "DejaVu Sans Mono, Menlo, Consolas"))
+
+
+def save_text(path: Path, flag: str, written: str) -> None:
+    """Write a file that a flag names. Raises SettingsError if it cannot be written."""
     try:
-        path.write_text(svg.replace("Fira Code", "DejaVu Sans Mono, Menlo, Consolas"), encoding="utf-8")
+        path.write_text(written, encoding="utf-8")
     except OSError as error:
-        raise errors.SettingsError("svg", str(path), f"cannot be written: {error.strerror}") from error
+        raise errors.SettingsError(flag, str(path), f"cannot be written: {error.strerror}") from error

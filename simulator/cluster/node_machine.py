@@ -24,6 +24,7 @@ from simulator.gpu.driver import SimulatedDriver
 from simulator.gpu.gpu import SimulatedGpu
 
 _REPORT_S = 0.05  # a loopback API server takes more writes than the agent's own default asks of it
+_POLL_S = 0.5  # a simulated kubelet may be asked more often what is in use
 _GRACE_S = 0.3  # this kubelet tells at once what it has given
 
 
@@ -44,6 +45,7 @@ class NodeMachine:
             device_plugin_dir=self.kubelet.manager.plugins,
             pod_resources_socket=self.kubelet.manager.pod_resources,
             plugin_registry_dir=place / "registry",
+            poll_s=_POLL_S,
             grace_s=_GRACE_S,
             report_interval_s=_REPORT_S,
         )

@@ -119,7 +119,7 @@ class Storyteller:
                 await self._stage.do(action)
             for workload, state in step.until.items():
                 await self._stage.becomes(workload, state)
-            await resting.comes_to_rest(self._cluster, still_s=2.0, limit_s=STEP_S)
+            await resting.comes_to_rest(self._cluster, still_s=3.0, limit_s=STEP_S)
 
     async def _rest(self) -> None:
         """The pause between two steps, however its length is changed meanwhile."""
