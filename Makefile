@@ -59,8 +59,9 @@ protos: install ## regenerate the kubelet's messages from their .proto files
 demo: install ## the scheduler on a simulated cluster, in one process (ARGS="--once -o json")
 	@$(BIN)/migsched demo $(ARGS)
 
-demo-picture: install ## draw the demo's picture for the README again
+demo-picture: install ## draw the demo's picture and animation for the README again
 	@$(BIN)/migsched demo --svg docs/images/demo.svg
+	@$(BIN)/migsched demo --scenario fix --nodes 2 --gpus 2 --animation docs/images/demo-fix.svg
 
 stack: control-plane real-node ## an app, an ingress, real Dynamo and Triton on slices, without a GPU (ARGS="--once")
 	@$(BIN)/python -m tests.stack $(ARGS)

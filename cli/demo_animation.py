@@ -16,13 +16,14 @@ from simulator.picture import Picture
 SECONDS = 5  # that a frame is seen
 WIDTH = 760
 _CELL, _ROW = 38, 30  # pixels of a memory slice, and of a GPU
-_LEFT, _TOP = 24, 112
+_LEFT, _TOP = 24, 104
+_COLUMN, _LABEL = 366, 32  # pixels from one node to that beside it, and of a GPU's number
 _LINE = 88  # characters of a caption's line
 _PALETTE = ("#4fc3f7", "#ffb74d", "#81c784", "#ba68c8", "#f06292", "#fff176")
 _STYLE = """
 text { font: 13px DejaVu Sans Mono, Menlo, Consolas, monospace; fill: #e6edf3; }
 .title { font-size: 16px; font-weight: bold; } .dim { fill: #8b949e; } .on { fill: #10151c; font-size: 12px; }
-.wait { fill: #ff8a80; } .slot { fill: none; stroke: #30363d; } .idle { fill: none; stroke: #8b949e; }
+.wait { fill: #ff8a80; } .slot { fill: none; stroke: #30363d; } .idle { fill: #0d1117; stroke: #8b949e; }
 .frame { opacity: 0; animation: show TOTALs step-end infinite; } .frame:last-of-type { opacity: 1; }
 @keyframes show { 0% { opacity: 1; } SHARE% { opacity: 0; } 100% { opacity: 0; } }
 @media (prefers-reduced-motion: reduce) { .frame { animation: none; } }
@@ -41,8 +42,8 @@ def draw(title: str, frames: Sequence[StoryFrame]) -> str:
     """The SVG."""
     owners = sorted({slot_map.workload(pod) for frame in frames for pod in _pods(frame)})
     colours = {name: _PALETTE[number % len(_PALETTE)] for number, name in enumerate(owners)}
-    rows = max(sum(len(node.gpus) for node in frame.picture.nodes) for frame in frames)
-    height = _TOP + rows * _ROW + 24 * len(frames[0].picture.nodes) + 72
+    nodes = frames[0].picture.nodes
+    height = _TOP + -(-len(nodes) // 2) * max(map(_node_height, nodes)) + 72
     style = _STYLE.replace("TOTAL", str(SECONDS * len(frames))).replace("SHARE", f"{100 / len(frames):.3f}")
     body = "\n".join(_frame(number, frames, colours, height) for number in range(len(frames)))
     return (
@@ -62,28 +63,33 @@ def _frame(number: int, frames: Sequence[StoryFrame], colours: Mapping[str, str]
     parts = [_text(WIDTH - 60, 34, f"{number + 1} of {len(frames)}", "dim")]
     for line, words in enumerate(textwrap.wrap(frame.text, _LINE)[:2]):
         parts.append(_text(_LEFT, 62 + 20 * line, words))
-    y = _TOP
-    for node in frame.picture.nodes:
-        parts.append(_text(_LEFT, y + 12, node.name, "dim"))
-        y += 20
-        for gpu in node.gpus:
-            parts += _gpu(gpu, node, y, colours)
-            y += _ROW
-        y += 4
+    for index, node in enumerate(frame.picture.nodes):
+        parts += _node(node, _LEFT + index % 2 * _COLUMN, _TOP + index // 2 * _node_height(node), colours)
     parts += _waiting(frame.picture, height - 44)
     delay = SECONDS * number
     return f'<g class="frame" style="animation-delay: {delay}s">\n' + "\n".join(parts) + "\n</g>"
 
 
-def _gpu(gpu: GpuView, node: NodeView, y: int, colours: Mapping[str, str]) -> list[str]:
-    """A GPU's memory slices, and beside them why it takes no work, if so."""
-    parts = [_text(_LEFT + 6, y + 16, str(gpu.index), "dim")]
-    x = _LEFT + 32
+def _node_height(node: NodeView) -> int:
+    return len(node.gpus) * _ROW + 28
+
+
+def _node(node: NodeView, x: int, y: int, colours: Mapping[str, str]) -> list[str]:
+    """A node's GPUs, one below the other, and why it or one of them takes no work."""
+    ill = [str(gpu.index) for gpu in node.gpus if gpu.problem]
+    note = node.closed or (f"GPU {', '.join(ill)} takes no new work" if ill else "")
+    title = textwrap.shorten(f"{node.name}: {note}", 42) if note else node.name
+    parts = [_text(x, y + 12, title, "wait" if note else "dim")]
+    for row, gpu in enumerate(node.gpus):
+        parts += _gpu(gpu, x, y + 20 + row * _ROW, colours)
+    return parts
+
+
+def _gpu(gpu: GpuView, x: int, y: int, colours: Mapping[str, str]) -> list[str]:
+    parts = [_text(x + 6, y + 16, str(gpu.index), "wait" if gpu.problem else "dim")]
+    x += _LABEL
     parts += [_box(x + slot * _CELL, y, 1, "slot") for slot in range(gpu.memory_slices)]
     parts += [part for occupant in gpu.occupants for part in _slice(occupant, x, y, colours)]
-    note = gpu.problem or node.closed
-    if note:
-        parts.append(_text(x + gpu.memory_slices * _CELL + 12, y + 16, textwrap.shorten(note, 42), "wait"))
     return parts
 
 
@@ -91,7 +97,7 @@ def _slice(occupant: Occupant, x: int, y: int, colours: Mapping[str, str]) -> li
     at, size = x + occupant.placement.start * _CELL, occupant.placement.size
     label = occupant.placement.profile.partition(".")[0]
     if not occupant.uid:
-        return [_box(at, y, size, "idle"), _text(at + 6, y + 15, label, "dim")]
+        return [_box(at, y, size, "idle"), _text(at + 6, y + 15, f"{label} idle" if size > 1 else label, "dim")]
     name = slot_map.workload(occupant.pod)
     fits = size * _CELL // 8 - len(label) - 3
     words = f"{label} {name}" if len(name) <= fits else label

@@ -66,6 +66,8 @@ class NodeKubelet:
             if pods.has(uid, need):
                 continue
             ids, names = await self.manager.give(need.resource, need.number, reuse=pods.reusable(uid, need))
+            if uid not in pods.pods:  # it was deleted meanwhile, and has nothing any more
+                return
             pods.give(uid, need, ids)
             self._names.setdefault(uid, []).extend(names)
             self._checkpoint.write_bytes(pods.checkpoint())

@@ -5,6 +5,7 @@ simulated driver. What follows is the product's own work.
 """
 
 import asyncio
+import contextlib
 import zlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
@@ -27,6 +28,7 @@ from simulator.workloads import translation
 from simulator.workloads.templates import NameGenerator
 
 _LOOK_S = 0.02
+_RESET_AGAIN_S = 2.0
 
 
 class Stage:
@@ -68,9 +70,16 @@ class Stage:
         await self._until(self._is_empty)
         self._ill.clear()
         if isinstance(self._cluster.agents, NodeAgents):  # stand-ins keep idle slices, and have no drivers
-            for gpu in self._gpus():
+            await self._reset_gpus()
+
+    async def _reset_gpus(self) -> None:
+        """Until nothing is on any GPU: what was being cut for a pod that is gone may come after a reset."""
+        while left := [gpu for gpu in self._gpus() if gpu.problem or gpu.occupants]:
+            for gpu in left:
                 self._agents.driver(gpu.node).reset(gpu.uuid)
-            await self._until(lambda: not any(gpu.problem or gpu.occupants for gpu in self._gpus()))
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_RESET_AGAIN_S):
+                    await self._until(lambda: not any(gpu.problem or gpu.occupants for gpu in self._gpus()))
 
     def _is_empty(self) -> bool:
         left = any(True for _ in self._cluster.server.list(api.POD))

@@ -323,7 +323,7 @@ async def _served(process: asyncio.subprocess.Process) -> tuple[str, str]:
         line = await asyncio.wait_for(process.stdout.readline(), 60)
         assert line, seen
         seen += line.decode()
-    found = re.search(r"API (http://\S+)/ ", seen)
+    found = re.search(r"(?:API|Page) (http://\S+)/ ", seen)
     assert found is not None
     return found[1], seen
 
