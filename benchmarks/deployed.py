@@ -2,4 +2,6 @@
 
 from pathlib import Path
 
-CRD = Path(__file__).parents[1] / "deploy" / "crd" / "mignodes.yaml"
+_CRDS = Path(__file__).parents[1] / "deploy" / "crd"
+CRD = _CRDS / "mignodes.yaml"
+REPACKS_CRD = _CRDS / "repacks.yaml"

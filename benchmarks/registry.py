@@ -16,6 +16,7 @@ from benchmarks.entries.decisions import DECISIONS
 from benchmarks.entries.extender import EXTENDER
 from benchmarks.entries.fragmentation import FRAGMENTATION
 from benchmarks.entries.interference import INTERFERENCE
+from benchmarks.entries.moves import MOVES
 from benchmarks.entries.planning import PLANNING
 from benchmarks.entries.policies import POLICIES
 from benchmarks.entries.queueing import QUEUE
@@ -40,6 +41,7 @@ BENCHMARKS = (
     AGENT,
     SCHEDULER,
     RIVALS,
+    MOVES,
 )
 
 

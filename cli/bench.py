@@ -15,7 +15,7 @@ from benchmarks import ranges, registry, results, suite
 from benchmarks.benchmark import Benchmark, Progress
 from benchmarks.registry import BENCHMARKS
 from benchmarks.results import Results
-from cli import bench_rows, bench_summary, checkout, output, progress
+from cli import bench_clusters, bench_rows, bench_summary, checkout, output, progress
 from cli.output import Format
 
 RESULTS = Path("benchmarks/out/results.json")
@@ -211,22 +211,8 @@ def queue(
     bench_rows.show("queue", rows, form)
 
 
-@app.command()
-def rivals(
-    nodes: Annotated[int, typer.Option(min=1, help="Cluster size.")] = 100,
-    pods: Annotated[int, typer.Option(min=1, help="Pods per run.")] = 300,
-    runs: Annotated[int, typer.Option(min=1, help="Runs of each variant, in turn.")] = 5,
-    form: Form = Format.TABLE,
-) -> None:
-    """Pods per second, processor time, memory and packing beside counted slices and DRA.
-
-    Example: migsched bench rivals --nodes 100 --runs 3 -o json
-    """
-    checkout.require_for_benchmarks("rivals")
-    from benchmarks import rivals as rivals_bench
-
-    with progress.shown() as tell:
-        bench_rows.show("rivals", rivals_bench.measure(nodes, pods, runs, progress=tell), form)
+app.command()(bench_clusters.rivals)
+app.command()(bench_clusters.moves)
 
 
 @app.command()

@@ -8,7 +8,7 @@ import importlib.util
 from allocator import errors
 
 LEFT_OUT = ("testbed", "simulator.nvml", "benchmarks.servers")  # pyproject.toml keeps them out of the wheel
-START_SERVERS = frozenset({"extender", "interference", "crowd", "scheduler", "agent", "sync"})  # of the benchmarks
+START_SERVERS = frozenset({"extender", "interference", "crowd", "scheduler", "agent", "sync", "rivals", "moves"})  # of the benchmarks
 
 
 def require(command: str, target: str) -> None:

@@ -24,14 +24,17 @@ class ServiceProcess:
         slack: float = 0.0,
         program: Sequence[str] = ("cli", "scheduler"),
         queue: bool = False,
+        moves: bool = False,
     ) -> None:
-        self._environment = {**os.environ, "MIGSCHED_QUEUE": str(queue).lower()}
+        switches = {"MIGSCHED_QUEUE": str(queue).lower(), "MIGSCHED_MOVES": str(moves).lower()}
+        self._environment = {**os.environ, **switches}
         self._log = directory / "migsched-scheduler.log"
         self._command = [sys.executable, "-m", *program, "--kubeconfig", str(kubeconfig)]
         self._command += ["--extender-port", "0", "--api-port", "0", "--api-host", "127.0.0.1"]
         self._command += ["--shortlist", str(shortlist), "--shortlist-slack", str(slack)]
         self._process: subprocess.Popen[bytes] | None = None
         self.extender_url = ""
+        self.api_url = ""
 
     def __enter__(self) -> "ServiceProcess":
         with self._log.open("wb") as log:
@@ -61,6 +64,7 @@ class ServiceProcess:
             events = {line.get("event"): line for line in lines}
             if "ready" in events:
                 self.extender_url = events["listening"]["extender"]
+                self.api_url = events["listening"]["api"]
                 return time.perf_counter() - began
             if self._running.poll() is not None:
                 break
