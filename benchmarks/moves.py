@@ -62,9 +62,7 @@ def measure(
     return asyncio.run(_measure(seeds, jobs, nodes, pods, runs, progress))
 
 
-async def _measure(
-    seeds: int, jobs: int, nodes: int, pods: int, runs: int, progress: Progress
-) -> list[dict[str, Any]]:
+async def _measure(seeds: int, jobs: int, nodes: int, pods: int, runs: int, progress: Progress) -> list[dict[str, Any]]:
     logs.configure("console", "error")  # of the agents and kubelets, which run here
     rows: list[dict[str, Any]] = []
     async with moves_cluster.start(NODES, GPUS, progress) as cluster:

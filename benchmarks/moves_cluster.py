@@ -147,9 +147,7 @@ class MovesCluster:
     async def label(self, node: str, labels: Mapping[str, str]) -> None:
         """Give a node labels."""
         body = msgspec.json.encode({"metadata": {"labels": dict(labels)}})
-        await self.connection.request(
-            "PATCH", f"{PATHS[WatchedKind.NODE]}/{node}", body=body, content_type=MERGE_PATCH
-        )
+        await self.connection.request("PATCH", f"{PATHS[WatchedKind.NODE]}/{node}", body=body, content_type=MERGE_PATCH)
 
     # --- waiting
 

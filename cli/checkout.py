@@ -8,7 +8,9 @@ import importlib.util
 from allocator import errors
 
 LEFT_OUT = ("testbed", "simulator.nvml", "benchmarks.servers")  # pyproject.toml keeps them out of the wheel
-START_SERVERS = frozenset({"extender", "interference", "crowd", "scheduler", "agent", "sync", "rivals", "moves"})  # of the benchmarks
+START_SERVERS = frozenset(  # of the benchmarks
+    {"extender", "interference", "crowd", "scheduler", "agent", "sync", "rivals", "moves"}
+)
 
 
 def require(command: str, target: str) -> None:

@@ -54,7 +54,8 @@ class Service:
     """One scheduler service over one cluster. `simulate` is the planner's task behind POST /api/v1/simulate.
 
     `api_apart` gives the API's clients a process of their own (docs/adr/0015), which asks the settings' API server
-    about tokens; otherwise `reviews` is asked. `extensions` are further routes of the API. Raises SettingsError for an API that would be open by oversight.
+    about tokens; otherwise `reviews` is asked. `extensions` bring further routes to the API.
+    Raises SettingsError for an API that would be open by oversight.
     """
 
     def __init__(

@@ -88,16 +88,7 @@ class ReopenNodes(_Action, frozen=True, tag="reopen"):
 
 
 Action: TypeAlias = (
-    Run
-    | Scale
-    | Thin
-    | ProposeMoves
-    | ApproveMoves
-    | Fault
-    | LeaveIllGpus
-    | ResetIllGpus
-    | DrainNode
-    | ReopenNodes
+    Run | Scale | Thin | ProposeMoves | ApproveMoves | Fault | LeaveIllGpus | ResetIllGpus | DrainNode | ReopenNodes
 )
 
 

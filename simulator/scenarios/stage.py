@@ -13,8 +13,8 @@ from typing import Any
 from allocator.claims import contract, snapshot
 from allocator.claims.ledger import Claim, ClaimState
 from allocator.claims.snapshot import GpuView
-from allocator.mig.catalogue import Catalogue
 from allocator.mig import profile as profiles
+from allocator.mig.catalogue import Catalogue
 from allocator.moves.life import ENDED
 from allocator.queueing.queued_pod import GANG_ANNOTATION, GANG_SIZE_ANNOTATION
 from simulator.cluster import api
