@@ -16,6 +16,11 @@ _MOST_ASKED = 4096  # kept with each geometry
 
 def stranded_slices(geometry: Geometry, state: int, demanded: frozenset[str]) -> int:
     """Free memory slices of one GPU that no legal placement of a demanded profile covers."""
+    return stranded_mask(geometry, state, demanded).bit_count()
+
+
+def stranded_mask(geometry: Geometry, state: int, demanded: frozenset[str]) -> int:
+    """The same, as a bit per memory slice."""
     offered = frozenset(demanded.intersection(geometry.profile_index))
     return geometry.keep(_stranded, state, offered, most=_MOST_ASKED)
 
@@ -26,7 +31,7 @@ def _stranded(geometry: Geometry, state: int, demanded: frozenset[str]) -> int:
         if after >= 0 and geometry.placements[index].profile in demanded:
             covered |= geometry.placements[index].mask
     full = (1 << geometry.catalogue.memory_slices) - 1
-    return (full & ~int(geometry.masks[state]) & ~covered).bit_count()
+    return full & ~int(geometry.masks[state]) & ~covered
 
 
 def gained(before: GpuState | None, after: GpuState) -> bool:
