@@ -204,6 +204,17 @@ class KubeClient:
         body = msgspec.json.encode({**kind, "metadata": {"name": name}, "spec": msgspec.Raw(spec)})
         await self._connection.request("POST", PATHS[WatchedKind.REPACK], body=body, accept=_METADATA_ONLY)
 
+    async def approve_repack(self, name: str, uid: str) -> None:
+        """PATCH its spec; the UID is a precondition."""
+        path = f"{PATHS[WatchedKind.REPACK]}/{quote(name, safe='')}"
+        body = msgspec.json.encode({"metadata": {"uid": uid}, "spec": {"approved": True}})
+        try:
+            await self._connection.request("PATCH", path, body=body, content_type=kube.MERGE_PATCH)
+        except errors.RefusedError as error:
+            if _OTHER_UID in str(error):
+                raise errors.ConflictError(str(error)) from error
+            raise
+
     async def delete_repack(self, name: str, uid: str) -> None:
         """DELETE the Repack, if it still has that UID."""
         body = msgspec.json.encode({"preconditions": {"uid": uid}})

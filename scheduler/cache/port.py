@@ -182,6 +182,9 @@ class Cluster(Protocol):
     async def create_repack(self, name: str, spec: bytes) -> None:
         """Make a Repack with a spec (JSON). ConflictError if there is one of that name."""
 
+    async def approve_repack(self, name: str, uid: str) -> None:
+        """Let a Repack of mode Approve be carried out; again too. ConflictError if another has its name by now."""
+
     async def delete_repack(self, name: str, uid: str) -> None:
         """Delete a Repack. ConflictError if another has its name by now."""
 

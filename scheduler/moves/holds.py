@@ -16,6 +16,12 @@ from scheduler.cache.cluster_cache import ClusterCache
 
 NAMESPACE = "migsched"  # of holds, as slot maps show them
 _KEEP = "keep"
+_PREFIX = "repack/"  # of the UIDs of such claims
+
+
+def is_hold(uid: str) -> bool:
+    """Whether a claim (UID) is no pod's, but held for a pod that is to come."""
+    return uid.startswith(_PREFIX)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +59,7 @@ class MoveHolds:
 
     def __init__(self, state: ClusterCache, repack: str) -> None:
         self._state = state
-        self._prefix = f"repack/{repack}/"
+        self._prefix = f"{_PREFIX}{repack}/"
 
     def uid(self, what: str) -> str:
         """The UID of the claim for something."""

@@ -7,25 +7,26 @@ import asyncio
 from collections.abc import Coroutine, Sequence
 from datetime import datetime, timedelta
 
-import msgspec
 import structlog
 
 from allocator import errors
 from allocator.moves.budgets import MoveBudgets
-from allocator.moves.document import RepackMode, RepackSpec, RepackStatus, Wanted, WantedPod, WantedRequest
+from allocator.moves.document import RepackMode, RepackSpec, RepackStatus, Wanted
 from allocator.moves.life import RepackPhase
 from allocator.queueing.life import QueueState
 from allocator.queueing.queued_pod import QueuedPod
 from scheduler import cooperative
 from scheduler.cache.cluster_cache import ClusterCache
 from scheduler.cache.port import Cluster
+from scheduler.moves import repack_for_pod
 from scheduler.moves.options import MovesOptions
 from scheduler.moves.planning import RepackPlanning
+from scheduler.moves.repack_for_pod import FOR_POD
 from scheduler.moves.repack_objects import KnownRepack, RepackObjects
 from scheduler.planner.port import PlannerError
 
 _log = structlog.get_logger("moves")
-FOR_POD, DEFRAGMENT = "for-", "defragment-"  # how the names of what it makes begin
+DEFRAGMENT = "defragment-"  # how the names of what it makes at idle times begin
 MAX_OPEN = 4  # Repacks for pods at once
 AGAIN_S = 60.0  # until a pod is looked at again that no few moves serve, or the stranded share
 PAUSE_S = 5.0  # between two questions
@@ -100,20 +101,18 @@ class MovesProposer:
         return None
 
     async def _propose(self, pod: QueuedPod, mode: RepackMode, now: datetime) -> None:
-        request = WantedRequest(profiles=dict(pod.request.counts), name=f"{pod.namespace}/{pod.name}"[:253])
-        wanted = Wanted(requests=(request,), pod=WantedPod(pod.namespace, pod.name, pod.uid))
-        spec = RepackSpec(wanted, MoveBudgets(moves=self._options.most), mode, priority=max(0, pod.priority))
+        spec = repack_for_pod.spec(pod, mode, MoveBudgets(moves=self._options.most))
         try:
             planned = await self._planning.plan(spec, RepackStatus(), now)
         except PlannerError as error:
             _log.debug("no moves proposed", pod=pod.title, error=str(error))
             return
         if planned.phase in (RepackPhase.PROPOSED, RepackPhase.RUNNING):
-            await self._make(f"{FOR_POD}{pod.uid}", spec)
+            await self._make(repack_for_pod.name(pod.uid), spec)
 
     async def _make(self, name: str, spec: RepackSpec) -> None:
         try:
-            await self._cluster.create_repack(name, msgspec.json.encode(_without_nulls(msgspec.to_builtins(spec))))
+            await self._cluster.create_repack(name, repack_for_pod.encoded(spec))
             _log.info("Repack proposed", repack=name, mode=spec.mode.value)
         except errors.ClusterError as error:
             _log.warning("Repack not made", repack=name, error=str(error))
@@ -164,10 +163,3 @@ class MovesProposer:
             await self._cluster.delete_repack(repack.name, repack.uid)
         except errors.ClusterError as error:
             _log.debug("Repack not deleted", repack=repack.name, error=str(error))
-
-
-def _without_nulls(value: object) -> object:
-    """A document without what is not said: the API server's schema has no nulls."""
-    if isinstance(value, dict):
-        return {key: _without_nulls(part) for key, part in value.items() if part is not None}
-    return [_without_nulls(part) for part in value] if isinstance(value, list | tuple) else value

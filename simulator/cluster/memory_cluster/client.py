@@ -139,6 +139,14 @@ class MemoryCluster:
         async with self.faults.around("create", api.REPACK.plural):
             self.server.create(api.REPACK, {"metadata": {"name": name}, "spec": msgspec.json.decode(spec)})
 
+    async def approve_repack(self, name: str, uid: str) -> None:
+        """Approve a Repack."""
+        self._need_open()
+        async with self.faults.around("patch", api.REPACK.plural):
+            if self.server.get(api.REPACK, name).document["metadata"]["uid"] != uid:
+                raise errors.ConflictError(f'repacks "{name}": precondition failed: UID')
+            self.server.patch(api.REPACK, name, {"spec": {"approved": True}})
+
     async def delete_repack(self, name: str, uid: str) -> None:
         """Delete a Repack."""
         self._need_open()
