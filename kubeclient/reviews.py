@@ -41,6 +41,9 @@ class Reviews(Protocol):
     async def may(self, user: User, verb: str, path: str) -> bool:
         """Whether a user has a verb on a path that is no resource's (nonResourceURLs)."""
 
+    async def may_on(self, user: User, verb: str, group: str, resource: str) -> bool:
+        """Whether a user has a verb on a resource of an API group, whatever its name and namespace."""
+
     async def close(self) -> None:
         """Give back connections."""
 
@@ -83,12 +86,20 @@ class ApiServerReviews:
 
     async def may(self, user: User, verb: str, path: str) -> bool:
         """POST a SubjectAccessReview."""
+        return await self._is_allowed(user, {"nonResourceAttributes": {"path": path, "verb": verb}})
+
+    async def may_on(self, user: User, verb: str, group: str, resource: str) -> bool:
+        """The same for a resource."""
+        asked = {"verb": verb, "group": group, "resource": resource}
+        return await self._is_allowed(user, {"resourceAttributes": asked})
+
+    async def _is_allowed(self, user: User, asked: Mapping[str, object]) -> bool:
         spec = {
             "user": user.username,
             "uid": user.uid,
             "groups": user.groups or (),
             "extra": user.extra or {},
-            "nonResourceAttributes": {"path": path, "verb": verb},
+            **asked,
         }
         body = {"apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview", "spec": spec}
         status = (await self._ask(ACCESS_REVIEWS, body, _AccessReview)).status

@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 HEADER = "X-Migsched-Caller"
 _KEY = "migsched.caller"
+_MAY = "migsched.may"
 _MOST = 256  # characters of a name that is passed on as it is
 
 
@@ -29,6 +30,17 @@ def of(scope: Mapping[str, Any]) -> str:
         return name
     client = scope.get("client")
     return client[0] if client else ""
+
+
+def put_may(scope: Scope, may: frozenset[str]) -> None:
+    """Say what of the page the caller has the rights for."""
+    scope[_MAY] = may
+
+
+def may_of(scope: Mapping[str, Any]) -> frozenset[str] | None:
+    """What of the page the caller has the rights for; None where nobody asks for rights."""
+    may: frozenset[str] | None = scope.get(_MAY)
+    return may
 
 
 def encoded(scope: Scope) -> str:

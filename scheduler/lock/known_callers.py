@@ -21,6 +21,7 @@ from allocator import errors
 from kubeclient.reviews import Reviews, User
 from scheduler.fair_queue import FairQueue
 from scheduler.lock import bearer, terms
+from scheduler.lock.routes import AskedRight, PathRight
 
 T = TypeVar("T")
 _MOST_OF_USER = 64 * 1024  # bytes of name, groups and the rest, as JSON
@@ -54,7 +55,7 @@ class KnownCaller:
     user: User
     digest: bytes
     until: float
-    rights: dict[tuple[str, str], tuple[bool, float]] = field(default_factory=dict)
+    rights: dict[AskedRight, tuple[bool, float]] = field(default_factory=dict)  # of the few that routes ask for
 
 
 class KnownCallers:
@@ -100,13 +101,12 @@ class KnownCallers:
             return None
         return await self._shared(digest, lambda: self._review(digest, token, address))
 
-    async def may(self, caller: KnownCaller, verb: str, path: str) -> bool:
+    async def may(self, caller: KnownCaller, asked: AskedRight) -> bool:
         """Whether a caller has a right. Raises as `find` does."""
-        allowed, until = caller.rights.get((verb, path), (False, 0.0))
+        allowed, until = caller.rights.get(asked, (False, 0.0))
         if until > self._clock():
             return allowed
-        question = (caller.digest, verb, path)
-        return await self._shared(question, lambda: self._review_right(caller, verb, path))
+        return await self._shared((caller.digest, asked), lambda: self._review_right(caller, asked))
 
     async def _review(self, digest: bytes, token: str, address: str) -> KnownCaller | None:
         async with self._place(f"address {address}"):
@@ -124,11 +124,14 @@ class KnownCallers:
             _keep(self._known, digest, caller, self._limits.most)
         return caller
 
-    async def _review_right(self, caller: KnownCaller, verb: str, path: str) -> bool:
+    async def _review_right(self, caller: KnownCaller, asked: AskedRight) -> bool:
         async with self._place(f"user {caller.user.username}"):
-            allowed = await self._reviews.may(caller.user, verb, path)
+            if isinstance(asked, PathRight):
+                allowed = await self._reviews.may(caller.user, asked.verb, asked.path)
+            else:
+                allowed = await self._reviews.may_on(caller.user, *asked)
         lives_s = self._limits.known_s if allowed else self._limits.refused_s
-        caller.rights[verb, path] = (allowed, self._clock() + lives_s)
+        caller.rights[asked] = (allowed, self._clock() + lives_s)
         return allowed
 
     async def _shared(self, question: Hashable, ask: Callable[[], Awaitable[T]]) -> T:

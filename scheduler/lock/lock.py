@@ -15,11 +15,12 @@ from kubeclient.reviews import User
 from scheduler.lock import bearer, routes
 from scheduler.lock.bearer import TokenError
 from scheduler.lock.known_callers import KnownCaller, KnownCallers, LargeUserError, ReviewsBusyError
-from scheduler.lock.routes import Asks
+from scheduler.lock.routes import AskedRight, Asks, PathRight
 
 READER = "migsched-reader"
 OPERATOR = "migsched-operator"
-_ROLES = {"get": READER, "post": OPERATOR}
+_ROLES = {"get": READER, "post": OPERATOR, "create": OPERATOR, "patch": OPERATOR}
+_TELLS_RIGHTS = (routes.OVERVIEW, routes.CHANGES)
 _AWAY_S, _BUSY_S = 5, 1  # until it is worth asking again
 _SERVICE_ACCOUNT = "system:serviceaccount:"
 _HOW = "send a bearer token of the cluster: kubectl create token NAME, or that of your kubeconfig"
@@ -28,9 +29,13 @@ _log = structlog.get_logger("lock")
 
 @dataclass(frozen=True, slots=True)
 class Admitted:
-    """The request is answered. `caller` is the user's name, None where it was not asked for."""
+    """The request is answered. `caller` is the user's name, None where it was not asked for.
+
+    `may` is what of the page the user has the rights for, where the answer depends on it.
+    """
 
     caller: str | None = None
+    may: frozenset[str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +57,8 @@ class ApiLock:
 
     async def ask(self, method: str, path: str, authorization: Sequence[str], address: str) -> Admitted | RefusedCall:
         """Whether a request is answered. `authorization` are its headers of that name."""
-        methods = routes.ROUTES.get(path, {})
+        row = routes.find(path)
+        methods = routes.ROUTES.get(row, {})
         asks = methods.get(method, Asks.RIGHT)
         if asks is Asks.NOTHING or (asks is Asks.RIGHT_UNLESS_OPEN and self._open_metrics):
             return Admitted()
@@ -61,7 +67,7 @@ class ApiLock:
         except TokenError as error:
             return _stranger(f"who calls must be known, and of a token {error}")
         try:
-            answer = await self._ask(method, path, methods, token, address)
+            answer = await self._ask(method, row, methods, token, address)
         except ReviewsBusyError as error:
             return RefusedCall(HTTPStatus.SERVICE_UNAVAILABLE, f"{error}; ask again", {"Retry-After": str(_BUSY_S)})
         except LargeUserError as error:
@@ -72,7 +78,7 @@ class ApiLock:
         return answer
 
     async def _ask(
-        self, method: str, path: str, methods: Mapping[str, Asks], token: str, address: str
+        self, method: str, row: str, methods: Mapping[str, Asks], token: str, address: str
     ) -> Admitted | RefusedCall:
         caller = await self._callers.find(token, address)
         if caller is None:
@@ -82,10 +88,20 @@ class ApiLock:
             return RefusedCall(HTTPStatus.NOT_FOUND, "Not Found")
         if method not in methods:
             return RefusedCall(HTTPStatus.METHOD_NOT_ALLOWED, "Method Not Allowed", {"Allow": ", ".join(methods)})
-        verb, named = routes.right(method, path)
-        if await self._callers.may(caller, verb, named):
-            return Admitted(caller.user.username)
-        return _without_right(caller, verb, named)
+        asked = routes.right(method, row)
+        if not await self._callers.may(caller, asked):
+            return _without_right(caller, asked)
+        return Admitted(caller.user.username, await self._rights(caller) if row in _TELLS_RIGHTS else None)
+
+    async def _rights(self, caller: KnownCaller) -> frozenset[str]:
+        """What of the page a caller has the rights for."""
+        return frozenset(
+            [
+                name
+                for name, asked in routes.MAY.items()
+                if all([await self._callers.may(caller, right) for right in asked])
+            ]
+        )
 
     def _away(self, error: errors.ClusterError) -> RefusedCall:
         if not self._told_away:  # once, until it answers again: strangers would write our log
@@ -102,10 +118,11 @@ def _stranger(why: str) -> RefusedCall:
     return RefusedCall(HTTPStatus.UNAUTHORIZED, f"{why}; {_HOW}", challenge)
 
 
-def _without_right(caller: KnownCaller, verb: str, path: str) -> RefusedCall:
-    role = _ROLES[verb]
+def _without_right(caller: KnownCaller, asked: AskedRight) -> RefusedCall:
+    role = _ROLES[asked.verb]
+    what = asked.path if isinstance(asked, PathRight) else f"{asked.resource}.{asked.group}"
     bind = f"kubectl create clusterrolebinding NAME --clusterrole={role} {_subject(caller.user)}"
-    said = f"{caller.user.username!r} may not {verb} {path}; whoever administers the cluster can allow it: {bind}"
+    said = f"{caller.user.username!r} may not {asked.verb} {what}; whoever administers the cluster can allow it: {bind}"
     return RefusedCall(HTTPStatus.FORBIDDEN, said)
 
 

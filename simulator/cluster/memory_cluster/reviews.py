@@ -30,6 +30,7 @@ class MemoryReviews:
         self.most_in_flight = 0
         self._tokens: dict[str, _Token] = {}
         self._rights: set[tuple[str, str, str]] = set()  # user or group, verb, path
+        self._on_resources: set[tuple[str, str, str, str]] = set()  # user or group, verb, API group, resource
 
     def give_token(self, token: str, user: User, audience: str = API_SERVER) -> None:
         """Let a token be a user's."""
@@ -59,6 +60,16 @@ class MemoryReviews:
                 subject in subjects and verb == granted and _covers(rule, path)
                 for subject, granted, rule in self._rights
             )
+
+    def grant_on(self, subject: str, verb: str, group: str, resource: str) -> None:
+        """Give a user or a group a verb on a resource of an API group."""
+        self._on_resources.add((subject, verb, group, resource))
+
+    async def may_on(self, user: User, verb: str, group: str, resource: str) -> bool:
+        """Whether a user, or a group of the user, has the verb on the resource."""
+        async with self._counted("subjectaccessreviews"):
+            subjects = {user.username, *(user.groups or ())}
+            return any((subject, verb, group, resource) in self._on_resources for subject in subjects)
 
     async def close(self) -> None:
         """Nothing is open."""
