@@ -54,7 +54,7 @@ class BoundedProtocol(H11Protocol):
         before = self.cycle
         super().data_received(data)
         if self.cycle is not before and not self.waits_for_client:
-            self._end_after(self._limits.call_s)
+            self._call_began()
 
     def on_response_complete(self) -> None:
         """The answer is sent, and the next head may come; a pipelined one is there already."""
@@ -62,11 +62,15 @@ class BoundedProtocol(H11Protocol):
         self._end_after(self._limits.head_s)
         super().on_response_complete()
         if self.cycle is not before:
-            self._end_after(self._limits.call_s)
+            self._call_began()
 
     def abort(self) -> None:
         """Close the connection at once: a client that does not read would keep it open for what is left to send."""
         self.transport.abort()
+
+    def _call_began(self) -> None:
+        is_stream = self.cycle is not None and self.cycle.scope["path"] in self._limits.streams
+        self._end_after(self._limits.stream_s if is_stream else self._limits.call_s)
 
     def _end_after(self, seconds: float) -> None:
         if self._timer is not None:

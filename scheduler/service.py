@@ -20,7 +20,7 @@ from allocator import errors
 from allocator.placement import policy
 from config import logs
 from kubeclient.reviews import Reviews
-from scheduler import api, certificate
+from scheduler import api, certificate, page
 from scheduler.admission.webhook import CONNECTIONS, Webhook
 from scheduler.api import ApiExtension, Context
 from scheduler.cache.cluster_cache import ClusterCache
@@ -34,9 +34,12 @@ from scheduler.extender.extender import Extender
 from scheduler.extender.nominations import Nominations
 from scheduler.extender.preemptor import Preemptor
 from scheduler.extender.routes import Routes
+from scheduler.feed import Feed
 from scheduler.leadership.elector import Elector
+from scheduler.lock.terms import ApiAccess
 from scheduler.metrics import Metrics
 from scheduler.moves.executor import MovesExecutor
+from scheduler.page.repack_actions import RepackActions
 from scheduler.planner.pool import PlannerPool
 from scheduler.planner.port import ServedTask
 from scheduler.queueing import depth
@@ -98,6 +101,10 @@ class Service:
         )
         self._elector = self._election(settings)
         self._decides = False
+        self._feed = Feed()
+        self._page = page.watcher(
+            self.state, self._feed, snapshots, self.planner, queue=settings.queue, acts=self._acts, moves=self._moves
+        )
         self._extender_app = Routes(
             extender,
             self.metrics,
@@ -115,6 +122,10 @@ class Service:
                 planner=self.planner,
                 simulate=simulate,
                 max_body=settings.api_max_body_mib * _MIB,
+                feed=self._feed,
+                repacks=RepackActions(self.state, cluster, self._moves.repacks if self._moves is not None else None),
+                page_asked=self._page.woken.set,
+                acts_for_all=self._acts,
                 unreadable=lambda: [left_out for reflector in self._reflectors for left_out in reflector.unreadable],
                 stands_by=lambda: bool(self._why_not()),
                 get_pod=cluster.get_pod,
@@ -150,6 +161,7 @@ class Service:
         self._tasks.append(asyncio.create_task(self._reflect(), name="reflect"))
         self._tasks.append(asyncio.create_task(self.state.compile_catalogues(), name="catalogues"))
         self._tasks.append(asyncio.create_task(self._take_part(), name="lead"))
+        self._tasks.append(asyncio.create_task(self._show_page(), name="page"))
         await self._serve_webhook(settings)
         if self.demand is not None:
             self._tasks.append(asyncio.create_task(self.demand.run(), name="demand"))
@@ -211,6 +223,15 @@ class Service:
         for reflector in self._reflectors:
             await reflector.synced.wait()
 
+    @property
+    def _acts(self) -> bool:
+        """Whether the API changes the cluster for its callers: not where strangers reach it without a lock."""
+        return not self._api_apart or self._settings.api_access is not ApiAccess.OPEN
+
+    async def _show_page(self) -> None:
+        await self._all_synced()
+        await self._page.run()
+
     async def _take_part(self) -> None:
         """Decide once everything is known; with leader election only while this replica leads."""
         await self._all_synced()
@@ -265,6 +286,7 @@ class Service:
     async def stop(self) -> None:
         """Finish calls and bindings in flight, then close everything."""
         self._stopping = True
+        self._feed.close()
         self.servers.finish()
         await self.planner.close()
         if self._moves is not None:

@@ -5,7 +5,9 @@ build          the application
 cluster        routes about the cluster as it is: nodes, pods, snapshot
 explanations   routes about why: explain, pending, remedy
 remedy_job     what the planner is asked for a remedy
+overview       routes of the web page: the overview, its changes, Repacks
 planning       routes of the planner: plan, capacity, repack, simulate
+web_pages      the web page itself, and pages about the API
 context        what routes work with
 problems       errors as answers
 models, documentation, examples.json    what the OpenAPI document says; the planning types say their own part

@@ -10,7 +10,9 @@ from kubeclient.changes import UnreadableObject
 from kubeclient.objects import Pod
 from scheduler.api.problems import NotReadyError
 from scheduler.cache.cluster_cache import ClusterCache
+from scheduler.feed import Feed
 from scheduler.metrics import Metrics
+from scheduler.page.repack_actions import RepackActions
 from scheduler.planner.port import Planner, ServedTask
 from scheduler.snapshots import Snapshots
 
@@ -36,6 +38,8 @@ class Context:
     `refresh` brings the gauges up to date. `simulate` is the task behind POST /api/v1/simulate, which is not served
     without one. `max_body` is in bytes. `unreadable` are the cluster's objects that could not be decoded.
     `stands_by` says whether another replica decides.
+    `feed` is the overview, and `page_asked` is told that somebody begins to follow it. `repacks` is what people may do
+    from there; `acts_for_all` is false where nobody knows who asks.
     `get_pod` reads a pod, by namespace and name, from the API server, and raises ClusterErrors; without it only MIG
     pods are known. `extensions` are the routes that only some composition roots have.
     """
@@ -48,6 +52,10 @@ class Context:
     planner: Planner
     simulate: ServedTask | None
     max_body: int
+    feed: Feed
+    repacks: RepackActions
+    page_asked: Callable[[], None] = lambda: None
+    acts_for_all: bool = True
     unreadable: Callable[[], Iterable[UnreadableObject]] = tuple
     stands_by: Callable[[], bool] = lambda: False
     get_pod: Callable[[str, str], Awaitable[Pod]] | None = None

@@ -27,6 +27,7 @@ _WHAT = {
     403: "the caller has not the right, where the API is locked; or asked under a name that is not the API's, or for a "
     "web page of another site",
     404: "there is no such thing",
+    409: "it cannot be done as things are: a setting is off, the pod does not wait, or it has ended",
     408: "the body did not come in time",
     413: "the body is too large, or the answer takes more memory than the planner may have",
     415: "the document is neither application/json nor application/yaml",

@@ -10,8 +10,10 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.requests import ClientDisconnect
 
+from allocator import errors
 from config import validation
 from scheduler.body import BodyTooLargeError
+from scheduler.page.repack_actions import NoSuchRepackError, RepackRefusedError
 from scheduler.planner.port import (
     BusyError,
     DocumentError,
@@ -99,3 +101,20 @@ def handle(app: FastAPI) -> None:
     async def failed(request: Request, error: Exception) -> JSONResponse:
         _log.error("API call failed", path=request.url.path, error=repr(error))
         return respond(500, ProblemDetails(detail="the call failed; see the log of the migsched scheduler"))
+
+
+def handle_actions(app: FastAPI) -> None:
+    """Answer every error of what people do with Repacks."""
+
+    @app.exception_handler(NoSuchRepackError)
+    async def unknown(_: Request, error: NoSuchRepackError) -> JSONResponse:
+        return respond(404, ProblemDetails(detail=str(error)))
+
+    @app.exception_handler(RepackRefusedError)
+    async def impossible(_: Request, error: RepackRefusedError) -> JSONResponse:
+        return respond(409, ProblemDetails(detail=str(error)))
+
+    @app.exception_handler(errors.ClusterError)
+    async def not_done(_: Request, error: errors.ClusterError) -> JSONResponse:
+        said = f"the API server did not do it: {error}"
+        return respond(503, ProblemDetails(detail=said), {"Retry-After": str(RETRY_S)})

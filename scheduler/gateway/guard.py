@@ -8,10 +8,8 @@ places.
 
 import asyncio
 from collections import Counter
-from collections.abc import Mapping
 from http import HTTPStatus
 
-import msgspec
 import structlog
 from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
@@ -21,10 +19,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from scheduler import body
 from scheduler.gateway import origin
 from scheduler.gateway.limits import GatewayLimits
-from scheduler.lock import caller
+from scheduler.gateway.refusals import problem
+from scheduler.gateway.streams import Streams
+from scheduler.lock import caller, routes
 from scheduler.lock.lock import ApiLock, RefusedCall
 
 PROBES = ("/livez", "/readyz")
+ACTION_HEADER = "x-migsched-action"  # no form sends it, and no other site's script may
 _RETRY_S = 1
 _CLOSE = {"Connection": "close"}  # for a client that has more to send: to read it and throw it away is work too
 _log = structlog.get_logger("gateway")
@@ -41,6 +42,7 @@ class Guard:
         self._lock = lock
         self._hosts = frozenset(limits.hosts)
         self._by_client: Counter[str] = Counter()
+        self._streams = Streams(application, limits, lock)
 
     @property
     def in_flight(self) -> int:
@@ -54,7 +56,7 @@ class Guard:
         if scope["path"] in PROBES:
             await self._application(scope, receive, send)
             return
-        refused = self._refused(scope)
+        refused = self._refused(scope) or _without_word(scope)
         if refused is not None:
             await refused(scope, receive, send)
             return
@@ -66,6 +68,9 @@ class Guard:
             await locked(scope, receive, send)
             return
         client = caller.of(scope)
+        if scope["path"] == routes.CHANGES and scope["method"] == "GET":
+            await self._streams.call(client, scope, receive, send)
+            return
         if self.in_flight >= self._limits.calls or self._by_client[client] >= self._limits.calls_of_one:
             many = "too many calls at once; ask again"
             headers = {"Retry-After": str(_RETRY_S), **(_CLOSE if _is_chunked(scope) else {})}
@@ -97,6 +102,8 @@ class Guard:
         if isinstance(answer, RefusedCall):
             return problem(answer.status, answer.detail, {**answer.headers, **(_CLOSE if _is_chunked(scope) else {})})
         caller.put(scope, f"user {answer.caller}" if answer.caller is not None else f"address {address}")
+        if answer.may is not None:
+            caller.put_may(scope, answer.may)
         return None
 
     async def _call(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -128,6 +135,17 @@ class Guard:
         await problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, str(error), _CLOSE)(scope, receive, send)
 
 
+def _without_word(scope: Scope) -> Response | None:
+    """A refusal of an action that any page could have a browser send: it needs a header that takes our own."""
+    if scope["method"] != "POST" or routes.find(scope["path"]) not in routes.ACTIONS:
+        return None
+    headers = Headers(scope=scope)
+    if ACTION_HEADER in headers or headers.get("authorization", "").lower().startswith("bearer "):
+        return None
+    said = f"{ACTION_HEADER}: is missing; a program that means it sends this header, or a bearer token"
+    return problem(HTTPStatus.FORBIDDEN, said)
+
+
 def _is_chunked(scope: Scope) -> bool:
     """Whether a body has a length that nobody has said."""
     return "transfer-encoding" in Headers(scope=scope)
@@ -152,11 +170,6 @@ class _Sender:
         except TimeoutError:
             self.late = True
             raise
-
-
-def problem(status: HTTPStatus, detail: str, headers: Mapping[str, str] | None = None) -> Response:
-    """A refusal in the API's one shape of problems."""
-    return Response(msgspec.json.encode({"detail": detail}), status, headers, "application/json")
 
 
 def _replayed(content: bytes, receive: Receive) -> Receive:

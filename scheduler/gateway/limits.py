@@ -3,6 +3,7 @@
 import msgspec
 
 from httpserver.limits import ConnectionLimits
+from scheduler.lock import routes
 
 NICE = 5  # below the extender, and far above the planner: the kubelet's probes are answered here
 BODY_S = 30.0  # until a request's body is there
@@ -24,11 +25,17 @@ class GatewayLimits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     send_s: float = SEND_S
     head_s: float = 10.0
     memory_mib: int = 384
+    streams: int = 64
 
     @property
     def calls_of_one(self) -> int:
         """Calls of one address at once: a quarter, so that one client leaves room for three others."""
         return max(1, self.calls // 4)
+
+    @property
+    def streams_of_one(self) -> int:
+        """Streams of one client at once."""
+        return max(1, self.streams // 4)
 
     def of_connections(self) -> ConnectionLimits:
         """What bounds the connections. The time of a call is that of its parts, and of waiting for its turn."""
@@ -37,4 +44,5 @@ class GatewayLimits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             per_address=max(1, self.connections // 4),
             head_s=self.head_s,
             call_s=self.body_s + self.answer_s + self.send_s + 10,
+            streams=frozenset({routes.CHANGES}),
         )

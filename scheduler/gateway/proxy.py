@@ -16,18 +16,24 @@ import structlog
 from starlette.types import Receive, Scope, Send
 from yarl import URL
 
+from scheduler.feed import EVENT_STREAM, Feed, FeedClosedError, FeedFullError
 from scheduler.gateway import cache, guard
 from scheduler.gateway.cache import Answer, Cache
-from scheduler.lock import caller
+from scheduler.gateway.feed_link import FeedLink
+from scheduler.gateway.refusals import problem
+from scheduler.lock import caller, routes
 
 CACHED = {
     **dict.fromkeys(guard.PROBES, cache.PROBE_LIFETIME_S),
     **dict.fromkeys(("/metrics", "/api/v1/nodes", "/api/v1/pods", "/api/v1/snapshot"), cache.LIFETIME_S),
     "/openapi.json": 60.0,
     # files, of which the service reads each once in a while, whoever asks
-    **dict.fromkeys(("/", "/docs", "/docs/page.js", "/docs/page.css"), 3600.0),
+    **dict.fromkeys(("/about", "/docs", "/docs/page.js", "/docs/page.css"), 3600.0),
     **dict.fromkeys(("/docs/swagger-ui-bundle.js", "/docs/swagger-ui.css"), 3600.0),
 }
+OVERVIEW = (routes.OVERVIEW, routes.CHANGES)
+_NOT_KEPT = [(b"content-type", b"application/json"), (b"cache-control", b"no-store")]
+_STREAM = [(b"content-type", EVENT_STREAM.encode()), (b"cache-control", b"no-store"), (b"x-accel-buffering", b"no")]
 EXPLANATIONS = ("/api/v1/explain", "/api/v1/pending")
 PACE_S = 0.01
 PAUSES = 4.0  # times as long as an explanation took the next one waits
@@ -36,8 +42,9 @@ BLOCK = 2**16
 _RETRY_S = 1
 _PASSED_ON = frozenset(
     {b"content-type", b"retry-after", b"allow", b"content-security-policy", b"x-content-type-options"}
-    | {b"referrer-policy"}
+    | {b"referrer-policy", b"etag", b"cache-control"}
 )
+_SENT_ON = (b"content-type", b"if-none-match")
 _log = structlog.get_logger("gateway")
 
 
@@ -53,12 +60,15 @@ class Proxy:
         self._turns = _Turns()
         self._explanations = asyncio.Lock()
         self._explain_turns = _Turns()
+        self._link = FeedLink(Feed(), lambda: self._call("GET", routes.CHANGES, b"", {}))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer from the cache, or pass on."""
         try:
             lifetime_s = CACHED.get(scope["path"]) if scope["method"] == "GET" else None
-            if lifetime_s is not None:
+            if scope["path"] in OVERVIEW and scope["method"] == "GET":
+                await self._overview(scope, receive, send)
+            elif lifetime_s is not None:
                 answer = await self._cache.get(scope["path"], lambda: self._fetch(scope["path"]), lifetime_s)
                 await _send_blocks(answer, send)
             else:
@@ -67,12 +77,46 @@ class Proxy:
             _log.warning("the service does not answer", path=scope["path"], error=str(error))
             away = "the service does not answer; ask again"
             headers = {"Retry-After": str(_RETRY_S)}
-            await guard.problem(HTTPStatus.SERVICE_UNAVAILABLE, away, headers)(scope, receive, send)
+            await problem(HTTPStatus.SERVICE_UNAVAILABLE, away, headers)(scope, receive, send)
 
     async def close(self) -> None:
         """Close the connections to the service."""
+        await self.drop_followers()
         if self._session is not None:
             await self._session.close()
+
+    async def drop_followers(self) -> None:
+        """End all answers that have no end."""
+        await self._link.close()
+
+    async def _overview(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The overview, or its changes, from the copy of it that is kept here."""
+        may, feed = caller.may_of(scope), self._link.feed
+        try:
+            await self._link.need()
+            if scope["path"] == routes.OVERVIEW:
+                await send({"type": "http.response.start", "status": 200, "headers": _NOT_KEPT})
+                for block in feed.document(may):
+                    await send({"type": "http.response.body", "body": block, "more_body": True})
+            else:
+                await self._follow(feed, may, receive, send)
+            await send({"type": "http.response.body"})
+        except (FeedClosedError, FeedFullError) as error:
+            headers = {"Retry-After": str(_RETRY_S)}
+            await problem(HTTPStatus.SERVICE_UNAVAILABLE, str(error), headers)(scope, receive, send)
+
+    async def _follow(self, feed: Feed, may: frozenset[str] | None, receive: Receive, send: Send) -> None:
+        """Events, until the client leaves or is dropped."""
+        telling = asyncio.ensure_future(_tell(feed, may, send))
+        leaving = asyncio.ensure_future(_left(receive))
+        try:
+            await asyncio.wait((telling, leaving), return_when=asyncio.FIRST_COMPLETED)
+            if telling.done():
+                telling.result()
+        finally:
+            for task in (telling, leaving):
+                task.cancel()
+            await asyncio.gather(telling, leaving, return_exceptions=True)
 
     async def _fetch(self, path: str) -> Answer:
         """The whole answer to a GET."""
@@ -96,7 +140,7 @@ class Proxy:
     async def _pass(self, scope: Scope, content: bytes, send: Send) -> None:
         query = scope["query_string"].decode("latin-1")
         target = scope["raw_path"].decode("latin-1") + (f"?{query}" if query else "")
-        sent = {name.decode(): value.decode("latin-1") for name, value in scope["headers"] if name == b"content-type"}
+        sent = {name.decode(): value.decode("latin-1") for name, value in scope["headers"] if name in _SENT_ON}
         sent["X-Forwarded-For"] = scope["client"][0] if scope["client"] else ""
         sent[caller.HEADER] = caller.encoded(scope)
         if scope["path"] in EXPLANATIONS:
@@ -154,6 +198,15 @@ class _Turns:
         """Until something may start."""
         while (left_s := self._next_at - asyncio.get_running_loop().time()) > 0:
             await asyncio.sleep(left_s)
+
+
+async def _tell(feed: Feed, may: frozenset[str] | None, send: Send) -> None:
+    began = False
+    async for part in feed.follow(may):
+        if not began:
+            began = True
+            await send({"type": "http.response.start", "status": 200, "headers": _STREAM})
+        await send({"type": "http.response.body", "body": part, "more_body": True})
 
 
 async def _whole(response: aiohttp.ClientResponse) -> Answer:

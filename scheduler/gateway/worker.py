@@ -59,10 +59,18 @@ async def _serve(listener: socket.socket, upstream: str, limits: GatewayLimits, 
     )
     ended = asyncio.Event()
     asyncio.get_running_loop().add_reader(sys.stdin.fileno(), _end_with_input, ended)
+    dropping = asyncio.create_task(_drop_followers(proxy, ended), name="drop followers")
     await protocol.serve(made, listener, ended)
+    await dropping
     await proxy.close()
     if reviews is not None:
         await reviews.close()
+
+
+async def _drop_followers(proxy: Proxy, ended: asyncio.Event) -> None:
+    """Answers without an end would keep the server from ending."""
+    await ended.wait()
+    await proxy.drop_followers()
 
 
 async def _reviews(terms: LockTerms) -> Reviews | None:

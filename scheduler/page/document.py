@@ -259,7 +259,7 @@ class OverviewSections(_Part, frozen=True, omit_defaults=True):
     waiting_total: int | msgspec.UnsetType = msgspec.UNSET
     totals: OverviewTotals | msgspec.UnsetType = msgspec.UNSET
     history: list[HistoryPoint] | msgspec.UnsetType = msgspec.UNSET
-    moves: list[OverviewMove] | None | msgspec.UnsetType = msgspec.UNSET
+    moves: list[OverviewMove] | msgspec.UnsetType | None = msgspec.UNSET
     usage: list[OverviewUsage] | msgspec.UnsetType = msgspec.UNSET
     health: list[OverviewHealth] | msgspec.UnsetType = msgspec.UNSET
     log: list[OverviewEvent] | msgspec.UnsetType = msgspec.UNSET
