@@ -34,6 +34,8 @@ COMMANDS = {  # the first sentences of each command's own help, which is not loa
     "plan": "Plan GPUs for a demand: counts per profile, services with a rate, or language models (docs/planning.md).",
     "repack": "Plan moves of movable pods that make room for requests or empty whole GPUs (docs/planning.md).",
     "drain": "Cordon a node and move its movable MIG pods elsewhere, in the cheapest order (docs/repacking.md).",
+    "record": "Record what the web page shows into files that rotate, until Ctrl-C; `migsched replay` shows it.",
+    "replay": "Show a recording in the web page on this machine, until Ctrl-C; or make one HTML file of it.",
     "simulate": "Replay a workload on simulated GPUs and report acceptance, waits and moves with 95 % intervals.",
     "bench": "Measure what migsched promises.",
     "completion": "Print the script that completes commands and flags in a shell.",

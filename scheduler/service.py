@@ -101,9 +101,9 @@ class Service:
         )
         self._elector = self._election(settings)
         self._decides = False
-        self._feed = Feed()
+        self.feed = Feed()
         self._page = page.watcher(
-            self.state, self._feed, snapshots, self.planner, queue=settings.queue, acts=self._acts, moves=self._moves
+            self.state, self.feed, snapshots, self.planner, queue=settings.queue, acts=self._acts, moves=self._moves
         )
         self._extender_app = Routes(
             extender,
@@ -122,7 +122,7 @@ class Service:
                 planner=self.planner,
                 simulate=simulate,
                 max_body=settings.api_max_body_mib * _MIB,
-                feed=self._feed,
+                feed=self.feed,
                 repacks=RepackActions(self.state, cluster, self._moves.repacks if self._moves is not None else None),
                 page_asked=self._page.woken.set,
                 acts_for_all=self._acts,
@@ -286,7 +286,7 @@ class Service:
     async def stop(self) -> None:
         """Finish calls and bindings in flight, then close everything."""
         self._stopping = True
-        self._feed.close()
+        self.feed.close()
         self.servers.finish()
         await self.planner.close()
         if self._moves is not None:

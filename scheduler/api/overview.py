@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
 import msgspec
-from fastapi import FastAPI, HTTPException, Path, Request, Response
+from fastapi import FastAPI, Header, HTTPException, Path, Request, Response
 from fastapi.responses import StreamingResponse
 
 from allocator.moves.document import RepackMode
@@ -24,9 +24,13 @@ from scheduler.page.repack_actions import MadeRepack, RepackActions
 
 _HEADERS = {"Cache-Control": "no-store"}
 _STREAM_HEADERS = {**_HEADERS, "X-Accel-Buffering": "no"}
+_EXAMPLE = (
+    'id: 7\nevent: changes\ndata: {"revision":7,"time":"…","sections":{"waiting_total":1},"nodes":[],"gone":[]}\n\n'
+)
 _Name = Annotated[str, Path(description="name of the Repack", max_length=253, examples=["for-0a1b2c"])]
 _MAX_BODY = 4096  # bytes
 _WHAT = (400, 404, 409, 413, 415, 503)
+_Action = Annotated[str, Header(alias="X-Migsched-Action", description="any word: no form of another page sends it")]
 
 
 class WantedRepack(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -49,6 +53,7 @@ def add(app: FastAPI, context: Context) -> list[Any]:
     @app.get("/api/v1/overview", tags=["page"], operation_id="overview", responses=answers(Overview, 503))
     async def overview(request: Request) -> Response:
         """All that the web page shows, as one document."""
+        context.page_asked()
         try:
             blocks = feed.document(caller.may_of(request.scope))
         except FeedClosedError as error:
@@ -60,7 +65,7 @@ def add(app: FastAPI, context: Context) -> list[Any]:
 
         return StreamingResponse(each(), media_type=JSON, headers=_HEADERS)
 
-    stream: Any = {200: {"content": {EVENT_STREAM: {"schema": {"type": "string"}}}}}
+    stream: Any = {200: {"content": {EVENT_STREAM: {"schema": {"type": "string"}, "example": _EXAMPLE}}}}
 
     @app.get(
         "/api/v1/overview/changes",
@@ -95,14 +100,16 @@ def _add_actions(app: FastAPI, context: Context, repacks: RepackActions) -> None
         responses=answers(MadeRepack, *_WHAT),
         openapi_extra=documented(WantedRepack),
     )
-    async def make(request: Request) -> Response:
+    async def make(request: Request, action: _Action = "") -> Response:  # noqa: ARG001 - the guard looks at it
         """Have a Repack made for a waiting pod: what `migsched repack --apply` writes. Asked again, it is the same."""
         asked = await _read(request, WantedRepack)
         context.need_cluster()
         _may_act(context)
         return _json(await repacks.make(asked.pod, asked.mode))
 
-    @app.get("/api/v1/repacks/{name}", tags=["page"], operation_id="repackOf", responses=answers(OverviewMove, *_WHAT))
+    @app.get(
+        "/api/v1/repacks/{name}", tags=["page"], operation_id="repackOf", responses=answers(OverviewMove, 404, 409)
+    )
     async def look(name: _Name) -> Response:
         """A Repack as the page shows it."""
         return _json(moves_section.one(repacks.get(name)))
@@ -114,7 +121,7 @@ def _add_actions(app: FastAPI, context: Context, repacks: RepackActions) -> None
         responses=answers(OverviewMove, *_WHAT),
         openapi_extra=documented(RepackApproval),
     )
-    async def approve(request: Request, name: _Name) -> Response:
+    async def approve(request: Request, name: _Name, action: _Action = "") -> Response:  # noqa: ARG001
         """Let a Repack of mode Approve be carried out."""
         asked = await _read(request, RepackApproval)
         _may_act(context)

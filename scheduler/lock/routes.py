@@ -105,7 +105,7 @@ _OF_RESOURCES = {
 def find(path: str) -> str:
     """The row of a path: itself, or the one whose `{name}` stands for a part of it; empty for none."""
     if path in ROUTES:
-        return "" if "{" in path else path
+        return path
     return next((row for pattern, row in _PATTERNS if pattern.fullmatch(path)), "")
 
 

@@ -90,15 +90,15 @@ class OverviewWatcher:
 
     async def _pause(self, took_s: float) -> None:
         """Until the next look; who comes to follow does not wait for it."""
+        await asyncio.sleep(max(LOOK_S, min(took_s * SHARE, IDLE_LOOK_S)))
         if self._feed.followers:
-            await asyncio.sleep(max(LOOK_S, min(took_s * SHARE, IDLE_LOOK_S)))
             return
-        self.woken.clear()
         try:
             async with asyncio.timeout(IDLE_LOOK_S):
                 await self.woken.wait()
         except TimeoutError:
-            return
+            pass
+        self.woken.clear()
 
     async def look(self) -> None:
         """Look at everything once, and tell what changed."""
@@ -158,7 +158,8 @@ class OverviewWatcher:
         self, now: datetime, demanded: frozenset[str], closed: frozenset[str], *, is_changed: bool
     ) -> dict[str, bytes]:
         """All sections but the nodes, as JSON; those that are dear only when they are due."""
-        state, made = self._state, {}
+        state = self._state
+        made: dict[str, Any] = {}
         totals = sections.totals(state, demanded)
         await self._look_at_waiting()
         made["version"] = version()

@@ -15,7 +15,9 @@ from kubeclient.reviews import Reviews
 from scheduler import settings
 from scheduler.api import Context, build
 from scheduler.cache.cluster_cache import ClusterCache
+from scheduler.feed import Feed
 from scheduler.metrics import Metrics
+from scheduler.page.repack_actions import RepackActions
 from scheduler.planner.pool import PlannerPool
 from scheduler.planner.port import PoolLimits
 from scheduler.service import Service
@@ -139,6 +141,7 @@ async def running(
     try:
         await service.synced()
         await eventually(lambda: len(service.state.inventory.ledger) == len(PODS), "all pods are adopted")
+        await eventually(lambda: service.feed.is_known, "the page has its overview")
         async with httpx.AsyncClient(base_url=service.api_url, timeout=60, trust_env=False, verify=trust) as client:
             yield RunningService(server, cluster, service, client)
     finally:
@@ -153,14 +156,17 @@ def document() -> Document:
 def application() -> FastAPI:
     """The API of a service that has not started."""
     state, metrics = ClusterCache(policy.DEFAULT, lambda: None), Metrics()
+    cluster = MemoryCluster(MemoryServer())
     context = Context(
         state=state,
         metrics=metrics,
         ready=lambda: False,
         refresh=lambda: None,
-        snapshots=Snapshots(state, MemoryCluster(MemoryServer())),
+        snapshots=Snapshots(state, cluster),
         planner=PlannerPool(PoolLimits(), metrics),
         simulate=planner_tasks.SIMULATE,
         max_body=1,
+        feed=Feed(),
+        repacks=RepackActions(state, cluster, None),
     )
     return build(context)

@@ -63,7 +63,7 @@ def url() -> Iterator[str]:
         yield served.url
 
 
-schema = schemathesis.openapi.from_dict(running_service.document())
+schema = schemathesis.openapi.from_dict(running_service.document()).exclude(operation_id="overviewChanges")  # no end
 
 
 def calm(response: Response) -> bool:

@@ -55,6 +55,7 @@ MOVES: dict[str, set[Right]] = {
     "follow Repacks": {("migsched.io", "repacks", verb) for verb in ("list", "watch")},
     "follow namespaces": {("", "namespaces", verb) for verb in ("list", "watch")},
     "create_repack": {("migsched.io", "repacks", "create")},
+    "approve_repack": {("migsched.io", "repacks", "patch")},
     "delete_repack": {("migsched.io", "repacks", "delete")},
     "write_repack_status": {("migsched.io", "repacks/status", "patch"), ("migsched.io", "repacks", "get")},
 }

@@ -11,7 +11,9 @@ from kubeclient.changes import UnreadableObject
 from scheduler.api import Context, build
 from scheduler.api.documentation import EXAMPLES
 from scheduler.cache.cluster_cache import ClusterCache
+from scheduler.feed import Feed
 from scheduler.metrics import Metrics
+from scheduler.page.repack_actions import RepackActions
 from scheduler.planner.port import (
     BusyError,
     DocumentError,
@@ -45,16 +47,18 @@ class Failing:
 
 def client(error: Exception, unreadable: Callable[[], Iterable[UnreadableObject]] = tuple) -> httpx.AsyncClient:
     """A client of the API over a planner that raises this."""
-    state = ClusterCache(policy.DEFAULT, lambda: None)
+    state, cluster = ClusterCache(policy.DEFAULT, lambda: None), MemoryCluster(MemoryServer())
     context = Context(
         state=state,
         metrics=Metrics(),
         ready=lambda: True,
         refresh=lambda: None,
-        snapshots=Snapshots(state, MemoryCluster(MemoryServer())),
+        snapshots=Snapshots(state, cluster),
         planner=Failing(error),
         simulate=None,
         max_body=1000,
+        feed=Feed(),
+        repacks=RepackActions(state, cluster, None),
         unreadable=unreadable,
     )
     transport = httpx.ASGITransport(build(context), raise_app_exceptions=False)
