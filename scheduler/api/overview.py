@@ -65,7 +65,7 @@ def add(app: FastAPI, context: Context) -> list[Any]:
 
         return StreamingResponse(each(), media_type=JSON, headers=_HEADERS)
 
-    stream: Any = {200: {"content": {EVENT_STREAM: {"schema": {"type": "string"}, "example": _EXAMPLE}}}}
+    stream: Any = {200: {"content": {EVENT_STREAM: {"example": _EXAMPLE}}}}
 
     @app.get(
         "/api/v1/overview/changes",
@@ -108,7 +108,7 @@ def _add_actions(app: FastAPI, context: Context, repacks: RepackActions) -> None
         return _json(await repacks.make(asked.pod, asked.mode))
 
     @app.get(
-        "/api/v1/repacks/{name}", tags=["page"], operation_id="repackOf", responses=answers(OverviewMove, 404, 409)
+        "/api/v1/repacks/{name}", tags=["page"], operation_id="repackOf", responses=answers(OverviewMove, 400, 404, 409)
     )
     async def look(name: _Name) -> Response:
         """A Repack as the page shows it."""

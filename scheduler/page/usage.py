@@ -31,7 +31,7 @@ class _Account:
         seconds = max(0.0, (now - self.at).total_seconds())
         self.at = now
         self.slice_s += self.slices * seconds
-        if self.unknown:
+        if self.unknown and seconds:
             self.mib_s = None
         elif self.mib_s is not None:
             self.mib_s += self.mib * seconds
