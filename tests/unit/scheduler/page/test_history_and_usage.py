@@ -33,7 +33,8 @@ def test_slice_hours_are_the_sum_over_time(
     steps: list[tuple[int, str, dict[str, tuple[int, int | None]]]],
 ) -> None:
     """What a namespace holds times how long it holds it, whatever changes when; unknown memory makes it unknown."""
-    usage, now, nodes = NamespaceUsage(), NOON, {"n1": {}, "n2": {}}
+    usage, now = NamespaceUsage(), NOON
+    nodes: dict[str, dict[str, tuple[int, int | None]]] = {"n1": {}, "n2": {}}
     expected: dict[str, list[float | None]] = {}
     for seconds, name, after in [*steps, (0, "n1", {})]:
         now += timedelta(seconds=seconds)
