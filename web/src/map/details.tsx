@@ -1,0 +1,56 @@
+/** What is at one place of the slot map. */
+
+import type { JSX } from "preact";
+import { useEffect, useRef } from "preact/hooks";
+import { ago, duration } from "../format";
+import type { Place } from "./draw";
+import { GPU_STATES, slotRange, stateWords } from "./words";
+
+export function Details({ place, now, focus, onClose }: {
+  place: Place;
+  now: string;
+  focus: boolean;
+  onClose: () => void;
+}): JSX.Element {
+  const box = useRef<HTMLElement>(null);
+  useEffect(() => {
+    if (focus) box.current?.focus();
+  }, [place.gpu.uuid, place.segment.start, focus]);
+  const { block, gpu, segment } = place;
+  const { slice } = segment;
+  const facts: [string, string][] = [
+    ["State", stateWords(segment)],
+    ["Place", `${block.node.name}, GPU ${gpu.index}, ${slotRange(segment)}`],
+    ["GPU", `${gpu.model}, ${GPU_STATES[gpu.state]}${gpu.message ? `: ${gpu.message}` : ""}`],
+  ];
+  if (slice) {
+    facts.unshift(["Profile", `${slice.profile}, ${slice.size} of ${gpu.memory_slices ?? "?"} memory slices`]);
+    if (slice.container) facts.push(["Container", slice.container]);
+    facts.push(["Since", slice.since ? `${ago(slice.since, now)} ago` : "not known: it was there before the service"]);
+    facts.push(["Unused", slice.unused_s === null ? "not measured" : slice.unused_s < 60 ? "no" : `for ${duration(slice.unused_s)}`]);
+    if (slice.movable !== null) facts.push(["May be moved", slice.movable ? "yes" : "no"]);
+  }
+  if (block.node.message) facts.push(["Node", block.node.message]);
+  facts.push(["UUID", gpu.uuid]);
+  return (
+    <aside
+      class="details" ref={box} tabIndex={-1} aria-label="Details of the slice"
+      onKeyDown={(event) => event.key === "Escape" && onClose()}
+    >
+      <header>
+        <h3>{slice?.pod ? `${slice.namespace}/${slice.pod}` : stateWords(segment)}</h3>
+        <button class="close" aria-label="Close the details" onClick={onClose}>
+          ✕
+        </button>
+      </header>
+      <dl>
+        {facts.map(([name, value]) => (
+          <div key={name}>
+            <dt>{name}</dt>
+            <dd>{value}</dd>
+          </div>
+        ))}
+      </dl>
+    </aside>
+  );
+}
