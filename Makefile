@@ -14,14 +14,14 @@ FUZZERS := tests/property/test_hostile_bodies.py tests/unit/kubeclient/test_garb
 # Tests on as many processes as there are cores, but four: more would not shorten the longest group (tests/conftest.py).
 PARALLEL := -n auto --maxprocesses=4 --dist loadgroup --no-loadscope-reorder
 # What tests run and do not contain, built once into the cache.
-PROGRAMS := control-plane real-node promtool helm
+PROGRAMS := control-plane real-node promtool helm browser
 STAMP := $(VENV)/.installed
 # Tests and demo start hundreds of processes. Without kept bytecode each of them compiles a thousand modules first,
 # which is two thirds of the start of `migsched demo`; so an environment that forbids it is not heeded here.
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help install lock lock-images image audit demo demo-picture stack cluster test test-fast coverage e2e test-kubernetes soak fuzz fail-points matrix check format lint types imports bench recorded drawings monitoring docs clean control-plane real-node promtool manifests manifests-check protos chart helm
+.PHONY: help install lock lock-images image audit demo demo-picture stack cluster test test-fast coverage e2e test-kubernetes soak fuzz fail-points matrix check format lint types imports bench recorded drawings monitoring docs clean control-plane real-node promtool manifests manifests-check protos chart helm web browser page-pictures
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -41,6 +41,7 @@ lock: ## resolve pyproject.toml into requirements/*.txt, with hashes
 	UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 pyproject.toml -o requirements/runtime.txt
 	UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --extra dev --extra report --extra dask pyproject.toml -o requirements/dev.txt
 	for image in scheduler agent cli; do UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile --quiet --python-platform linux --generate-hashes --python-version 3.11 --constraints requirements/runtime.txt deploy/images/$$image.in -o requirements/image-$$image.txt || exit; done
+	cd requirements && UV_CUSTOM_COMPILE_COMMAND="make lock" ../$(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 node.in -o node.txt
 	cd requirements/consumers && UV_CUSTOM_COMPILE_COMMAND="make lock" ../../$(BIN)/uv pip compile --quiet --universal --no-deps --generate-hashes --python-version 3.11 programs.in -o programs.txt
 	cd requirements/consumers && UV_CUSTOM_COMPILE_COMMAND="make lock" ../../$(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 libraries.in -o libraries.txt
 
@@ -77,6 +78,15 @@ promtool: install ## build promtool, which judges rules and metrics, into the ca
 
 helm: install ## build Helm into the cache (minutes, once)
 	@$(BIN)/python -m testbed.helm.build
+
+web: install ## check the web page's sources and write the built files into scheduler/api/pages/app
+	@$(BIN)/python -m testbed.web
+
+browser: install ## unpack Debian's headless Chromium into the cache, where apt-get can be had
+	@$(BIN)/python -m testbed.browser
+
+page-pictures: browser ## draw the web page's pictures for the docs again
+	$(BIN)/python -m tests.e2e.page.pictures
 
 image: install ## the images of scheduler, agent and command line, as OCI archives in build/images (docs/images.md)
 	@$(BIN)/python -m testbed.image $(ARGS)

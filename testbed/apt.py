@@ -1,4 +1,5 @@
-"""Fetches Debian packages with the machine's own `apt-get`. Called by `testbed.node.debian` and `testbed.image`.
+"""Fetches Debian packages with the machine's own `apt-get`. Called by `testbed.node.debian`, `testbed.browser`
+and `testbed.image`.
 
 Whatever sources the machine has are used, and apt checks packages against the distribution's signed lists. Nothing is
 installed, and root is not needed. Machines without package lists (container images are often so) get some for the time
@@ -7,7 +8,7 @@ of the download.
 
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from testbed import errors
@@ -24,18 +25,46 @@ def download(packages: Sequence[str], directory: Path) -> None:
 
     Raises AptError where this is no Debian, or a package is not to be had.
     """
+    _with_lists(directory, lambda options: _download(packages, directory, options))
+
+
+def download_with_missing(packages: Sequence[str], directory: Path) -> None:
+    """The same, with what they depend on and this machine has not installed.
+
+    Raises AptError as `download` does.
+    """
+
+    def attempt(options: Sequence[str]) -> None:
+        simulated = ["apt-get", *options, "--simulate", "--no-install-recommends", "install", *packages]
+        lines = run(simulated, directory).splitlines()
+        missing = {line.split()[1].partition(":")[0] for line in lines if line.startswith("Inst ")}
+        _download(sorted(missing | set(packages)), directory, options)
+
+    _with_lists(directory, attempt)
+
+
+def _download(packages: Sequence[str], directory: Path, options: Sequence[str]) -> None:
+    run(["apt-get", *options, "--quiet", "download", *packages], directory)
+
+
+def _with_lists(directory: Path, attempt: Callable[[Sequence[str]], None]) -> None:
+    """`attempt` with the machine's package lists, or with fresh ones where there are none or they are too old."""
     if not shutil.which("apt-get") or not shutil.which("dpkg"):
         raise AptError("can only be fetched with apt-get and dpkg on Debian or Ubuntu")
     try:
-        run(["apt-get", "download", "--quiet", *packages], directory)
-    except AptError:  # perhaps there are no lists
+        attempt([])
+    except AptError:
         lists = directory / "apt"
         options = _own_lists(lists)
-        for step in (["update"], ["download", *packages]):
+        steps: dict[str, Callable[[], object]] = {
+            "update": lambda: run(["apt-get", *options, "--quiet", "update"], directory),
+            "download": lambda: attempt(options),
+        }
+        for name, step in steps.items():
             try:
-                run(["apt-get", *options, "--quiet", *step], directory)
+                step()
             except AptError as error:
-                raise AptError(f"apt-get {step[0]} failed: {error}") from error
+                raise AptError(f"apt-get {name} failed: {error}") from error
         shutil.rmtree(lists)
 
 

@@ -54,7 +54,7 @@ export function App({ store }: { store: Store }): JSX.Element {
         >
           {theme === "dark" ? "☾" : theme === "light" ? "☀" : "◐"}
         </button>
-        {view.source === "live" && <a class="quiet" href="/docs">API</a>}
+        {view.source === "live" && view.phase === "ready" && <a class="quiet" href="/docs">API</a>}
         {hasToken() && view.phase !== "login" && (
           <button class="quiet" onClick={() => store.logOut()}>Log out</button>
         )}
@@ -113,25 +113,27 @@ function Content({ store, view, overview, planning, hash, theme }: ContentProps)
           <>
             <Summary overview={overview} />
             <div class="grid">
-              <div class="column main-column">
-                <SlotMap overview={overview} theme={theme} />
-                <Trend overview={overview} />
-                <Log overview={overview} />
-              </div>
               <div class="column side-column">
                 <StartNow overview={overview} />
                 <Waiting
                   overview={overview} mayFix={mayMove}
-                  onFix={(pod) => setWish({ pod: pod.pod, name: null })}
+                  onFix={(pod) => setWish({ pod: pod.pod, name: proposalFor(overview, pod.pod) })}
                 />
                 <Moves
                   overview={overview} mayApprove={mayMove}
                   onApprove={(move) => setWish({ pod: move.pod, name: move.name })}
                 />
-                <Health overview={overview} />
-                <Idle overview={overview} />
-                <Usage overview={overview} />
               </div>
+              <div class="column main-column">
+                <SlotMap overview={overview} theme={theme} />
+                <Trend overview={overview} />
+                <Log overview={overview} />
+              </div>
+            </div>
+            <div class="thirds">
+              <Health overview={overview} />
+              <Idle overview={overview} />
+              <Usage overview={overview} />
             </div>
           </>
         )}
@@ -140,6 +142,11 @@ function Content({ store, view, overview, planning, hash, theme }: ContentProps)
       <Timeline store={store} view={view} />
     </>
   );
+}
+
+/** The Repack that is proposed for a pod already, or null. */
+function proposalFor(overview: Overview, pod: string): string | null {
+  return overview.moves?.find((move) => move.pod === pod && move.phase === "Proposed")?.name ?? null;
 }
 
 function Status({ view, store }: { view: View; store: Store }): JSX.Element {

@@ -52,8 +52,8 @@ export function Fix({ wish, overview, onClose }: { wish: Wish; overview: Overvie
         {move && move.steps.length > 0 && (
           <>
             <p>
-              {plural(move.steps.length, "pod is", "pods are")} restarted elsewhere, one after the other. Its place is
-              held before a pod is evicted, and no disruption budget is broken.
+              {plural(move.steps.length, "pod is", "pods are")} restarted elsewhere. Each place is held before its pod
+              is evicted, and no disruption budget is broken.
             </p>
             <Steps steps={move.steps} now={overview.time} />
             <dl class="facts">
@@ -70,7 +70,7 @@ export function Fix({ wish, overview, onClose }: { wish: Wish; overview: Overvie
       </div>
       <p class="outcome" role="status">{outcome(move, pod, runsOn, waits)}</p>
       <footer>
-        <button onClick={() => box.current?.close()}>{over || sent ? "Close" : "Not now"}</button>
+        <button onClick={() => box.current?.close()}>{over || sent || move?.approved ? "Close" : "Not now"}</button>
         {!over && !move?.approved && (
           <button class="primary" disabled={!ready || sent} onClick={approve}>
             {sent ? "Approved" : move?.steps.length ? `Move ${plural(move.steps.length, "pod")}` : "Move"}

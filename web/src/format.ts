@@ -1,6 +1,7 @@
 /** Numbers and times as the page writes them. */
 
 const whole = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
+const small = new Intl.NumberFormat("en", { maximumSignificantDigits: 2 });
 const tenth = new Intl.NumberFormat("en", { maximumFractionDigits: 1 });
 
 export const NOT_LOOKED_AT = "not looked at";
@@ -10,7 +11,8 @@ export function count(value: number): string {
 }
 
 export function decimal(value: number): string {
-  return Math.abs(value) < 100 ? tenth.format(value) : whole.format(value);
+  const size = Math.abs(value);
+  return (size >= 100 ? whole : size >= 1 || size === 0 ? tenth : small).format(value);
 }
 
 /** A share as per cent; null is not known. */

@@ -65,7 +65,7 @@ const MEDIUM_MOST = 2000;
 export function layOut(nodes: OverviewNode[], wishes: Wishes, width: number, now: string): Layout {
   const groups = group(nodes, wishes, now);
   const gpus = sum(groups.map(([, blocks]) => sum(blocks.map((block) => block.gpus.length))));
-  const scale = scaleFor(wishes.density, gpus, width, widest(nodes));
+  const scale = scaleFor(wishes.density, gpus, sum(groups.map(([, blocks]) => blocks.length)), width, widest(nodes));
   const layout: Layout = { scale, blocks: [], headings: [], height: 0 };
   let y = 0;
   for (const [text, blocks] of groups) {
@@ -88,7 +88,7 @@ function flow(blocks: Loose[], scale: Scale, width: number, top: number, into: B
   for (const block of blocks) {
     const w = scale.label + scale.slot * Math.max(...block.gpus.map((gpu) => gpu.memory_slices ?? 8));
     const h = scale.title + scale.row * block.gpus.length;
-    if (x > 0 && x + w > width) {
+    if (x > 0 && x + w > width + 0.5) {
       x = 0;
       y += tallest + scale.gapY;
       tallest = 0;
@@ -100,16 +100,21 @@ function flow(blocks: Loose[], scale: Scale, width: number, top: number, into: B
   return blocks.length ? y + tallest + scale.gapY : y;
 }
 
-function scaleFor(density: Wishes["density"], gpus: number, width: number, slots: number): Scale {
+function scaleFor(density: Wishes["density"], gpus: number, blocks: number, width: number, slots: number): Scale {
   const chosen: Density =
     density !== "auto" ? density : gpus <= LARGE_MOST ? "large" : gpus <= MEDIUM_MOST ? "medium" : "small";
   const scale = { density: chosen, ...SCALES[chosen] };
   if (chosen === "large") {
     // As many columns as fit, and these as wide as there is room: edges are then aligned.
-    const least = scale.label + slots * 24;
-    const columns = Math.max(1, Math.min(Math.floor((width + scale.gapX) / (least + scale.gapX)), Math.ceil(gpus / 8)));
+    const least = scale.label + slots * 19;
+    const columns = Math.max(1, Math.min(Math.floor((width + scale.gapX) / (least + scale.gapX)), blocks));
     const room = (width - scale.gapX * (columns - 1)) / columns - scale.label;
     scale.slot = Math.max(8, Math.min(46, Math.floor(room / slots)));
+  }
+  if (chosen !== "large") {
+    const block = scale.slot * slots;
+    const columns = Math.max(1, Math.floor((width + scale.gapX) / (block + scale.gapX)));
+    if (columns > 1 && gpus > 8 * columns) scale.gapX = (width - columns * block) / (columns - 1);
   }
   return scale;
 }

@@ -18,9 +18,10 @@ export function Health({ overview }: { overview: Overview }): JSX.Element {
           {health.slice(0, MOST).map((problem) => (
             <li key={`${problem.node} ${problem.gpu} ${problem.what}`}>
               <span class="mark bad" aria-hidden="true">✕</span>
-              <div>
-                <b>{problem.node}</b>
-                {problem.gpu && <span class="faint clip"> {problem.gpu}</span>} <span class="chip">{problem.what}</span>
+              <div class="problem-of">
+                <b>{problem.node}</b>{" "}
+                <span class="chip">{problem.what}</span>
+                {problem.gpu && <p class="limit">{problem.gpu}</p>}
                 <p class="reason">{problem.message}</p>
               </div>
               <span class="when">{ago(problem.since, overview.time)}</span>

@@ -27,12 +27,13 @@ export function Moves({ overview, mayApprove, onApprove }: {
             <li key={move.name}>
               <div class="pod">
                 <Phase phase={move.phase} />
-                <b>{move.name}</b>
+                <b class="clip">{move.pod ?? move.name}</b>
                 <span class="chip">{move.mode}</span>
                 {move.created && <span class="when">{ago(move.created, overview.time)}</span>}
               </div>
               <p class="reason">{move.wanted}{move.message && <span class="faint"> · {move.message}</span>}</p>
               {move.price && <p class="limit">{move.price}{move.proof && `; ${move.proof}`}</p>}
+              <p class="limit">Repack {move.name}</p>
               {!OVER.includes(move.phase) && <Steps steps={move.steps} now={overview.time} />}
               {mayApprove && move.phase === "Proposed" && (
                 <button class="primary" aria-label={`Look at ${move.name} and approve it`} onClick={() => onApprove(move)}>

@@ -17,14 +17,14 @@ export function Summary({ overview }: { overview: Overview }): JSX.Element {
         <Bar share={totals.utilisation ?? 0} />
         <small>{count(totals.used)} of {plural(totals.memory_slices, "memory slice")}</small>
       </div>
-      <div>
+      <div title="Free memory slices that no profile in demand can use">
         <dt>Stranded</dt>
         <dd>{percent(totals.stranded_share)}</dd>
         <Bar share={totals.stranded_share ?? 0} hatched />
         <small>
           {totals.stranded === null
-            ? "not looked at: no profile is in demand"
-            : `${count(totals.stranded)} of ${count(totals.free)} free, of use to no profile in demand`}
+            ? "not looked at: nothing is in demand"
+            : `${count(totals.stranded)} of ${plural(totals.free, "free slice")}`}
         </small>
       </div>
       <div>
