@@ -26,11 +26,11 @@ def at(seconds_ago: float) -> str:
     return (NOW - timedelta(seconds=seconds_ago)).isoformat().replace("+00:00", "Z")
 
 
-def overview(nodes: int = 4, gpus: int = 8, *, seed: int = 1, **sections: Any) -> dict[str, Any]:
+def overview(size: int = 4, gpus: int = 8, *, seed: int = 1, **sections: Any) -> dict[str, Any]:
     """A cluster of so many nodes. `sections` replaces top-level sections."""
     draw = random.Random(seed)  # noqa: S311 - a picture, not a secret
-    fleet = [node(f"gpu-node-{number:04d}", gpus, draw) for number in range(1, nodes + 1)]
-    slots = nodes * gpus * 8
+    fleet = [node(f"gpu-node-{number:04d}", gpus, draw) for number in range(1, size + 1)]
+    slots = size * gpus * 8
     used = sum(piece["size"] for each in fleet for gpu in each["gpus"] for piece in gpu["slices"])
     stranded = sum(len(gpu["stranded"]) for each in fleet for gpu in each["gpus"])
     document = {
@@ -43,7 +43,7 @@ def overview(nodes: int = 4, gpus: int = 8, *, seed: int = 1, **sections: Any) -
         "waiting": waiting(),
         "waiting_total": 3,
         "totals": {
-            "gpus": nodes * gpus,
+            "gpus": size * gpus,
             "memory_slices": slots,
             "used": used,
             "free": slots - used,

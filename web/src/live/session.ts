@@ -2,7 +2,7 @@
 
 const KEY = "migsched-token";
 /** A page of another site cannot set a header of its own without asking the server first. */
-const OWN_HEADER = "X-Migsched-Page";
+const OWN_HEADER = "X-Migsched-Action";
 
 /** The service said no, or nothing that can be read. `status` is 0 where it was not reached. */
 export class Refusal extends Error {

@@ -73,12 +73,17 @@ function Row({ pod, now, mayFix, onFix }: {
             <span class="faint">{pod.remedy_known ? "No remedy was found." : "Remedy: not looked at yet."}</span>
           )}
         </p>
-        {mayFix && pod.remedy?.kind === "moves" && (
-          <button class="primary" aria-label={`Fix ${pod.pod}`} onClick={() => onFix(pod)}>
+        {mayFix && mayHelp(pod) && (
+          <button class={pod.remedy ? "primary" : ""} aria-label={`Fix ${pod.pod}`} onClick={() => onFix(pod)}>
             Fix…
           </button>
         )}
       </div>
     </li>
   );
+}
+
+/** Whether moves may help: they are the remedy, or nobody has looked yet. Only the queue gives a moved pod its place. */
+function mayHelp(pod: OverviewWaiting): boolean {
+  return pod.position !== null && (pod.remedy_known ? pod.remedy?.kind === "moves" : true);
 }
