@@ -14,14 +14,14 @@ FUZZERS := tests/property/test_hostile_bodies.py tests/unit/kubeclient/test_garb
 # Tests on as many processes as there are cores, but four: more would not shorten the longest group (tests/conftest.py).
 PARALLEL := -n auto --maxprocesses=4 --dist loadgroup --no-loadscope-reorder
 # What tests run and do not contain, built once into the cache.
-PROGRAMS := control-plane real-node promtool helm browser
+PROGRAMS := control-plane real-node promtool helm olm-validators browser
 STAMP := $(VENV)/.installed
 # Tests and demo start hundreds of processes. Without kept bytecode each of them compiles a thousand modules first,
 # which is two thirds of the start of `migsched demo`; so an environment that forbids it is not heeded here.
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help install lock lock-images image audit demo demo-picture stack cluster test test-fast coverage e2e test-kubernetes soak fuzz fail-points matrix check format lint types imports bench recorded drawings monitoring docs clean control-plane real-node promtool manifests manifests-check protos chart helm web browser page-pictures
+.PHONY: help install lock lock-images image audit demo demo-picture stack cluster test test-fast coverage e2e test-kubernetes soak fuzz fail-points matrix check format lint types imports bench recorded drawings monitoring docs clean control-plane real-node promtool manifests manifests-check protos chart helm web browser page-pictures bundle olm-validators
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -75,6 +75,12 @@ real-node: install ## build containerd and fetch runc and busybox into the cache
 
 promtool: install ## build promtool, which judges rules and metrics, into the cache (minutes, once)
 	@$(BIN)/python -m testbed.promtool
+
+olm-validators: install ## build Operator Framework's validators into the cache (a minute, once)
+	@$(BIN)/python -m testbed.olm.validators
+
+bundle: control-plane ## write OperatorHub's bundle, catalogue and mirror list again (ARGS="--agent HOST/NAME@sha256:…")
+	@$(BIN)/python -m testbed.olm $(ARGS)
 
 helm: install ## build Helm into the cache (minutes, once)
 	@$(BIN)/python -m testbed.helm.build
@@ -144,8 +150,8 @@ imports: install
 docs: install ## the docs as a site in build/site; a dead link or an unlinked page fails
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
-manifests-check: control-plane helm ## every manifest: fits the agent's and the scheduler's settings, builds, and a real API server takes it
-	$(BIN)/pytest tests/unit/deploy tests/e2e/test_chart*.py tests/e2e/test_deploy_*.py tests/e2e/test_agent_kube.py $(ARGS)
+manifests-check: control-plane helm olm-validators ## every manifest: fits the agent's and the scheduler's settings, builds, and a real API server takes it
+	$(BIN)/pytest tests/unit/deploy tests/e2e/test_chart*.py tests/e2e/test_deploy_*.py tests/e2e/test_olm.py tests/e2e/test_agent_kube.py $(ARGS)
 
 check: export HYPOTHESIS_PROFILE ?= ci
 check: lint types imports docs matrix coverage e2e ## what CI runs: all of these, so each test once

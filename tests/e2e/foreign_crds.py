@@ -10,6 +10,7 @@ from testbed.control_plane.control_plane import ControlPlane
 
 CRDS = Path(__file__).parents[1] / "data" / "crds"
 GROUPS = frozenset(path.stem.partition(".")[2] for path in CRDS.glob("*.yaml"))  # files are named plural.group
+CLUSTER_WIDE = {"ClusterQueue", "ResourceFlavor", "ImageDigestMirrorSet", "ImageTagMirrorSet"}
 STRICT = {"dryRun": "All", "fieldValidation": "Strict"}
 
 
@@ -37,7 +38,7 @@ async def take(connection: Connection, document: Mapping[str, Any]) -> None:
     plurals = {path.name.split(".")[0] for path in CRDS.glob("*.yaml")}
     plural = f"{kind.lower()}s"
     assert plural in plurals, f"tests/data/crds has no definition of {kind}"
-    cluster_wide = kind in ("ClusterQueue", "ResourceFlavor")
+    cluster_wide = kind in CLUSTER_WIDE
     place = "" if cluster_wide else f"/namespaces/{metadata.get('namespace', 'default')}"
     path = f"/apis/{document['apiVersion']}{place}/{plural}"
     await connection.request("POST", path, body=json.dumps(document).encode(), query=STRICT)

@@ -11,14 +11,15 @@ import yaml
 DEPLOY = Path(__file__).parents[3] / "deploy"
 EXAMPLES = DEPLOY / "examples"
 CHART = DEPLOY / "chart"
+OLM = DEPLOY / "olm"
 KUBE_SCHEDULER_CONFIG = DEPLOY / "kube-scheduler" / "config.yaml"
 
 Manifest = Mapping[str, Any]
 
 
 def files(folder: Path = DEPLOY) -> list[Path]:
-    """Every YAML file in and below a folder, but the chart's: templates, and copies of the others."""
-    return sorted(path for path in folder.rglob("*.yaml") if CHART not in path.parents)
+    """Every YAML file in and below a folder, but the chart's and OperatorHub's, which are made from the others."""
+    return sorted(path for path in folder.rglob("*.yaml") if not {CHART, OLM} & {*path.parents})
 
 
 def documents(path: Path) -> list[Manifest]:
