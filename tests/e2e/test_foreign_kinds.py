@@ -13,13 +13,14 @@ from kubeclient.kube import Connection
 from testbed.control_plane import build
 from testbed.control_plane.control_plane import ControlPlane
 from tests.e2e import foreign_crds
-from tests.unit.deploy import manifests, monitoring
+from tests.unit.deploy import manifests, monitoring, olm
 
 pytestmark = pytest.mark.e2e
 
-NAMESPACES = ("migsched-system", "migsched-agents")
+NAMESPACES = ("migsched-system", "migsched-agents", "openshift-secondary-scheduler-operator")
 OURS = {"migsched.io", "krew.googlecontainertools.github.com"}  # our own kind, and one that is no object of a cluster
 NOT_PUBLISHED_HERE = {"DynamoGraphDeployment"}  # Dynamo's graph: tests/data/crds/README.md
+PAGES = [manifests.DEPLOY.parent / "docs" / f"{name}.md" for name in ("openshift", "operatorhub")]
 COMPONENT = monitoring.MONITORING / "dcgm-same-names"
 
 
@@ -67,11 +68,14 @@ async def test_objects_of_other_projects_are_taken(connection: Connection) -> No
         "PodMonitor",
         "PrometheusRule",
         "ScaledObject",
+        "SecondaryScheduler",
     }
     assert await refusals(connection, tried) == []
 
 
-@pytest.mark.parametrize("folder", ["monitoring", "openshift-monitoring", "with-component"])
+@pytest.mark.parametrize(
+    "folder", ["monitoring", "openshift-monitoring", "openshift-monitoring-lock", "with-component"]
+)
 async def test_each_way_to_monitor_is_taken(
     cluster: ControlPlane, connection: Connection, folder: str, tmp_path: Path
 ) -> None:
@@ -89,11 +93,37 @@ async def test_each_way_to_monitor_is_taken(
     assert rules.keys() >= {"migsched-scheduler", "migsched-agent", "migsched-dcgm"}
     assert ("migsched-dcgm-same-names" in rules) == (folder == "with-component")
     scope = "openshift.io/prometheus-rule-evaluation-scope"
-    assert (scope in rules["migsched-agent"]["metadata"]["labels"]) == (folder == "openshift-monitoring")
+    assert (scope in rules["migsched-agent"]["metadata"]["labels"]) == folder.startswith("openshift-monitoring")
     assert scope not in rules["migsched-dcgm"]["metadata"]["labels"]
-    (boards,) = (document for document in built if document["kind"] == "ConfigMap")
+    (boards,) = (one for one in built if one["kind"] == "ConfigMap" and "dashboards" in one["metadata"]["name"])
     assert len(boards["data"]) == 2
     assert sum(map(len, boards["data"].values())) < 2**20  # the most that a ConfigMap holds
+
+
+async def test_objects_for_operatorhub_and_on_pages_are_taken(connection: Connection) -> None:
+    """The ClusterServiceVersion, the mirror sets, and what pages show of OLM's and OpenShift's kinds are taken."""
+    found = [olm.read(olm.CSV_FILE), *manifests.documents(olm.MIRROR / "mirror-sets.yaml")]
+    found += [document for page in PAGES for document in olm.documents_in(page)]
+    tried = [{**one, "metadata": {**one["metadata"], "namespace": NAMESPACES[0]}} for one in foreign(found)]
+    assert {one["kind"] for one in tried} == {
+        "CatalogSource",
+        "ClusterServiceVersion",
+        "ImageDigestMirrorSet",
+        "ImageTagMirrorSet",
+        "OperatorGroup",
+        "Subscription",
+    }
+    assert await refusals(connection, tried) == []
+
+
+def test_both_halves_of_operatorhubs_installation_are_taken(cluster: ControlPlane) -> None:
+    """The bundle's objects but its ClusterServiceVersion, and those beside it, are taken by the API server."""
+    beside = cluster.kubectl("apply", "--server-side", "--dry-run=server", "-k", str(manifests.OLM / "beside")).stdout
+    assert "daemonset.apps/migsched-agent serverside-applied" in beside
+    paths = [path for path in sorted((olm.BUNDLE / "manifests").iterdir()) if path != olm.CSV_FILE]
+    bundled = [f"--filename={path}" for path in paths]
+    taken = cluster.kubectl("apply", "--server-side", "--dry-run=server", *bundled).stdout
+    assert taken.count("serverside-applied") == len(paths)
 
 
 async def test_a_field_that_there_is_not_is_refused(connection: Connection) -> None:

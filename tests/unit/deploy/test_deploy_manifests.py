@@ -18,7 +18,7 @@ NEWER = {"MutatingAdmissionPolicy", "MutatingAdmissionPolicyBinding"}
 OTHERS = {"Kustomization", "Component", "KubeSchedulerConfiguration", "DynamoGraphDeployment", "Plugin"}
 # Those of the Prometheus Operator and of autoscalers: tests/e2e/test_foreign_kinds.py tries them.
 OTHERS |= {"ServiceMonitor", "PodMonitor", "PrometheusRule", "ScaledObject"}
-OTHERS |= {"ClusterQueue", "InferenceService", "LocalQueue", "PodMonitor", "ResourceFlavor", "Route", "ScaledObject"}
+OTHERS |= {"ClusterQueue", "InferenceService", "LocalQueue", "ResourceFlavor", "Route", "SecondaryScheduler"}
 # What Pod Security's level `restricted` and OpenShift's restricted-v2 both admit.
 VOLUMES = {"configMap", "downwardAPI", "emptyDir", "persistentVolumeClaim", "projected", "secret"}
 

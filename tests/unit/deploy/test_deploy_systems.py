@@ -22,6 +22,7 @@ PODS = {  # slices of each pod, by example
     "route": [],
     "several-slices": [{"1g.5gb": 1, "2g.10gb": 1}],
     "triton-autoscaled": [],
+    "triton-route": [],
     "vllm": [{"3g.20gb": 1}, {"3g.20gb": 1}],
 }
 
@@ -57,6 +58,15 @@ def test_the_ways_from_outside_lead_to_the_front_end_of_the_example_graph() -> N
     named.append((path["backend"]["service"]["name"], path["backend"]["service"]["port"]["name"]))
     for service, port in named:
         assert port in {entry["name"] for entry in services[service]["spec"]["ports"]}
+
+
+def test_the_route_to_triton_leads_to_the_example() -> None:
+    """It names the Service of triton-1g.yaml and one of its ports, and waits longer than the router's 30 s."""
+    service = manifests.one(manifests.EXAMPLES / "triton-1g.yaml", "Service")
+    route = manifests.one(SYSTEMS / "triton-route.yaml", "Route")
+    assert route["spec"]["to"]["name"] == service["metadata"]["name"]
+    assert route["spec"]["port"]["targetPort"] in {port["name"] for port in service["spec"]["ports"]}
+    assert route["metadata"]["annotations"]["haproxy.router.openshift.io/timeout"].endswith("m")
 
 
 def test_a_quota_names_every_profile() -> None:
