@@ -5,6 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 UV_VERSION := 0.13.9
 AUDIT_VERSION := 2.10.1
+CHECKOV_VERSION := 3.3.30
 ARGS ?=
 MINUTES ?= 10
 SEED ?= 1
@@ -21,7 +22,7 @@ STAMP := $(VENV)/.installed
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help install lock lock-images image audit demo demo-picture stack cluster test test-fast coverage e2e test-kubernetes soak fuzz fail-points matrix check format lint types imports bench recorded drawings monitoring docs clean control-plane real-node promtool manifests manifests-check protos chart helm web browser page-pictures bundle olm-validators
+.PHONY: help install lock lock-images image audit demo demo-picture stack cluster test test-fast coverage e2e test-kubernetes soak fuzz fail-points matrix check format lint types imports bench recorded drawings monitoring docs clean control-plane real-node promtool manifests manifests-check protos chart helm web browser page-pictures bundle olm-validators checkov
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -100,6 +101,14 @@ image: install ## the images of scheduler, agent and command line, as OCI archiv
 audit: install ## known vulnerabilities of the locked Python packages; asks the package index's advisories
 	@test -x $(VENV)/audit/bin/pip-audit || { $(PYTHON) -m venv $(VENV)/audit && $(VENV)/audit/bin/python -m pip install --quiet --disable-pip-version-check pip-audit==$(AUDIT_VERSION); }
 	$(VENV)/audit/bin/pip-audit --strict --require-hashes --disable-pip --requirement requirements/runtime.txt
+
+checkov: helm ## checkov over the chart in its modes and over OperatorHub's objects (200 MB, in an environment of its own)
+	@test -x $(VENV)/checkov/bin/checkov || { $(PYTHON) -m venv $(VENV)/checkov && $(VENV)/checkov/bin/python -m pip install --quiet --disable-pip-version-check checkov==$(CHECKOV_VERSION); }
+	@rm -rf build/checkov && mkdir -p build/checkov
+	@helm=$$($(BIN)/python -m testbed.helm.build 2>/dev/null) && for mode in queue extender standalone; do \
+	  $$helm template migsched deploy/chart --namespace migsched-system --set mode=$$mode > build/checkov/$$mode.yaml || exit; done
+	@cp deploy/olm/beside/objects.yaml build/checkov/beside.yaml
+	$(VENV)/checkov/bin/checkov --config-file deploy/chart/.checkov.yaml --directory build/checkov
 
 cluster: control-plane ## a real control plane with simulated GPU nodes (ARGS="--nodes 4 --gpus 8")
 	@$(BIN)/migsched cluster $(ARGS)
