@@ -22,7 +22,7 @@ _SETS_HEAD = """\
 # those, or these with the host replaced. Digests go by the first object, tags by the other.
 """
 _VALUES_HEAD = """\
-# Values of the chart for a cluster that has a mirror and no mirror sets, written by `make bundle`. Replace the host, and
+# Values of the chart for a cluster with a mirror and no mirror sets, written by `make bundle`. Replace the host, and
 # the digests of zeros by those of the images that you push.
 """
 

@@ -1,7 +1,7 @@
 """What deploy/ has of other projects' kinds is taken by a genuine API server, under the schemas that they publish."""
 
 import os
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,12 +42,12 @@ async def connection(cluster: ControlPlane) -> AsyncIterator[Connection]:
     await made.close()
 
 
-def foreign(documents: list[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+def foreign(documents: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     """Those objects whose kind is another project's."""
     return [document for document in documents if foreign_crds.group(document) not in {"", *OURS}]
 
 
-async def refusals(connection: Connection, documents: list[Mapping[str, Any]]) -> list[str]:
+async def refusals(connection: Connection, documents: Sequence[Mapping[str, Any]]) -> list[str]:
     """What the API server says against objects."""
     said = []
     for document in documents:

@@ -21,8 +21,10 @@ DEPLOYMENT = CSV["spec"]["install"]["spec"]["deployments"][0]
 RELATED = {image["image"] for image in CSV["spec"]["relatedImages"]}
 DIGEST = re.compile(r"[\w./:-]+@sha256:[0-9a-f]{64}")
 # preflight, RequiredAnnotations
-FEATURES = ("disconnected", "fips-compliant", "proxy-aware", "tls-profiles")
-FEATURES += ("token-auth-aws", "token-auth-azure", "token-auth-gcp")
+FEATURES = [
+    *("disconnected", "fips-compliant", "proxy-aware", "tls-profiles"),
+    *("token-auth-aws", "token-auth-azure", "token-auth-gcp"),
+]
 
 # What opm validates of a file-based catalogue, as far as a schema can say it. It is ours, not opm's.
 TEXT = {"type": "string", "minLength": 1}
