@@ -181,8 +181,9 @@ class Allocation:
                 _log.warning("the kubelet gives away a slice that a living pod has", place=str(place), pod=keeper.title)
                 raise AllocationError(f"{place} was given to a pod that has not ended", retryable=True)
             taken_at = self._state.taken_at.get(place, self._state.began)
+            listed = observation.pods is not None
             if self._state.pods_listed_at <= taken_at and observation.pod_index.has_unknown(
-                observation.held[place], named
+                observation.held[place], named, listed=listed
             ):
                 self._state.wants_pods = True
                 why = "was given to a pod of which the API server has not told since"

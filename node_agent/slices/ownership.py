@@ -120,10 +120,15 @@ class PodIndex:
                 return pod
         return None
 
-    def has_unknown(self, record: Record, assigned: Iterable[Assignment]) -> bool:
-        """Whether the kubelet's checkpoint names a pod with a slice that is not known: not yet, or not any more."""
-        had = record.owner.uid if record.owner is not None else None  # known once
-        return any(assignment.uid not in self.pods and assignment.uid != had for assignment in assigned)
+    def has_unknown(self, record: Record, assigned: Iterable[Assignment], *, listed: bool) -> bool:
+        """Whether journal or checkpoint name a pod with a slice that is not known: not yet, or not any more.
+
+        `listed`: this agent has listed the pods. Then an owner that is not known any more is one that is gone.
+        """
+        named = {assignment.uid for assignment in assigned}
+        if record.owner is not None:
+            named = named - {record.owner.uid} if listed else named | {record.owner.uid}
+        return not named <= self.pods.keys()
 
     def may_reclaim(self, record: Record, unknown_are_gone: bool = False) -> bool:
         """Whether an unlisted slice may be taken back: no pod that has it, or may have it, still lives.

@@ -34,6 +34,19 @@ def test_what_a_pod_unknown_so_far_was_given_is_refused_to_another(node: AgentOn
     assert node.places_of(first) == [place]
 
 
+def test_an_agent_that_has_listed_no_pods_yet_refuses_what_its_journal_gives_to_one(node: AgentOnNode) -> None:
+    """After a restart, with the API server away, the journal's owner counts as living."""
+    place = node.place("7g.40gb", 0)
+    first = node.bind("first", "7g.40gb", at=(place,))
+    node.admit(first)
+    node.step()
+    node.api_up = False
+    node.restart()
+    node.forgotten.add(first.uid)
+    with pytest.raises(AllocationError, match="API server has not told"):
+        node.admit(node.bind("second", "7g.40gb", at=(place,)))
+
+
 def test_what_a_pod_had_that_is_gone_is_handed_on(node: AgentOnNode) -> None:
     """A list of pods that is younger than the slice says that a pod which it lacks is no more."""
     first = node.bind("first", "7g.40gb")
