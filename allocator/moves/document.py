@@ -70,7 +70,12 @@ class Wanted(_Part, frozen=True, rename="camel"):
     @property
     def nothing(self) -> bool:
         """Whether nothing is wanted."""
-        return not (self.requests or self.empty.gpus or self.empty.nodes or self.stranded_share is not None)
+        return not (self.has_room_or_empty or self.stranded_share is not None)
+
+    @property
+    def has_room_or_empty(self) -> bool:
+        """Whether room for pods, or something empty, is wanted."""
+        return bool(self.requests or self.empty.gpus or self.empty.nodes)
 
 
 class RepackSpec(_Part, frozen=True, rename="camel"):
@@ -155,6 +160,9 @@ def read_spec(text: bytes | msgspec.Raw) -> RepackSpec:
     if spec.wanted.nothing:
         fix = "nothing is wanted; write requests, empty or strandedShare"
         raise errors.InputError("spec.wanted", "", fix)
+    if spec.wanted.stranded_share is not None and spec.wanted.has_room_or_empty:
+        fix = "goes alone; make another Repack for requests or empty"
+        raise errors.InputError("spec.wanted.strandedShare", spec.wanted.stranded_share, fix)
     if spec.not_before is not None and spec.not_before.tzinfo is None:
         raise errors.InputError("spec.notBefore", spec.not_before.isoformat(), "needs a time zone, such as Z")
     if spec.wanted.pod is not None and sum(request.count for request in spec.wanted.requests) != 1:

@@ -65,6 +65,14 @@ def test_a_window_is_a_part_of_each_day(start: str, end: str, hour: int, *, is_o
     assert TimeWindow(start, end).is_open(NOW.replace(hour=hour, minute=0)) is is_open
 
 
+@pytest.mark.parametrize(
+    ("hour", "day"), [(22, "2026-11-30"), (23, "2026-11-30"), (5, "2026-11-29"), (21, "2026-11-29")]
+)
+def test_a_window_over_midnight_is_of_the_day_it_began(hour: int, day: str) -> None:
+    """Its hours before and after midnight have one date; so have those until the next one begins."""
+    assert TimeWindow("22:00", "06:00").day(NOW.replace(hour=hour, minute=0)) == day
+
+
 def step(number: int, service: str = "ReplicaSet/a", namespace: str = "x", memory_mib: int = 100) -> MoveStep:
     """A move of some owner's pod."""
     return MoveStep(number, f"{namespace}/p{number}", f"u{number}", service, "n1", "n2", (), memory_mib, NOW)
@@ -99,6 +107,7 @@ WANTED = {"requests": [{"profiles": {"7g.40gb": 1}}]}
         ({"wanted": WANTED, "window": {"start": "24:00", "end": "06:00"}}, "spec"),
         ({"wanted": WANTED, "notBefore": "2026-11-30T00:00:00"}, "spec.notBefore"),
         ({"wanted": {"empty": {"gpus": 1}, "pod": {"namespace": "x", "name": "y", "uid": "z"}}}, "spec.wanted.pod"),
+        ({"wanted": {**WANTED, "strandedShare": 0.1}}, "spec.wanted.strandedShare"),
         ({"wanted": WANTED, "filler": "x" * document.MAX_SPEC_BYTES}, "spec"),
     ],
 )
