@@ -34,7 +34,8 @@ def stranded_share(gpus: dict[str, list[Placement]], demanded: frozenset[str]) -
 
 def fleet(gpus: list[list[str]], stays: int) -> tuple[ClusterBuilder, dict[str, list[Placement]]]:
     """Pods of one slice each, as far as they fit together, on a node per GPU; each `stays`-th is not movable."""
-    built, there, number = cluster(), {}, 0
+    built, number = cluster(), 0
+    there: dict[str, list[Placement]] = {}
     for index, slices in enumerate(gpus):
         built = built.node(f"n{index}").gpu(MODEL)
         gpu = built.nodes[-1].gpus[0].uuid
