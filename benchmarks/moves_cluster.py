@@ -7,12 +7,13 @@ Called by `benchmarks.moves`.
 import asyncio
 import tempfile
 import time
+import urllib.error
+import urllib.request
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import msgspec
 
 from allocator import errors
@@ -38,7 +39,7 @@ _REPACKS = PATHS[WatchedKind.REPACK]
 _POLL_S = 0.02
 _LIMIT_S = 120.0  # for one thing that is sure to happen
 _NO_ROOM = frozenset({"full", "fragmented"})
-ENDED = frozenset({"Done", "Failed", "Waiting"})  # Waiting: there is no plan as things are
+_UNDECIDED = ("not planned", "no plan was found in time")  # how the message of a Repack begins that is planned again
 
 Document = dict[str, Any]
 
@@ -46,10 +47,10 @@ Document = dict[str, Any]
 class MovesCluster:
     """A running one."""
 
-    def __init__(self, connection: Connection, agents: Agents, session: aiohttp.ClientSession) -> None:
+    def __init__(self, connection: Connection, agents: Agents, api_url: str) -> None:
         self.connection = connection
         self._agents = agents
-        self._session = session
+        self._api_url = api_url
 
     # --- jobs
 
@@ -130,15 +131,15 @@ class MovesCluster:
         }
         await self.connection.request("POST", _REPACKS, body=msgspec.json.encode(body))
 
-    async def repacked(self, name: str, or_else: Callable[[], Awaitable[bool]] | None = None) -> Document:
-        """Its status once it has ended, or `or_else` is so; then it is deleted."""
+    async def repacked(self, name: str) -> Document:
+        """Its status once it has ended, or there is no plan as things are; then it is deleted."""
         status: Document = {}
 
         async def ended() -> bool:
             document = msgspec.json.decode(await self.connection.request("GET", f"{_REPACKS}/{name}"))
             status.clear()
             status.update(document.get("status") or {})
-            return status.get("phase") in ENDED or (or_else is not None and await or_else())
+            return _has_ended(status)
 
         await self.until(ended, f"the Repack {name} ends")
         await self.connection.request("DELETE", f"{_REPACKS}/{name}")
@@ -164,8 +165,19 @@ class MovesCluster:
         return sum(map(len, self._agents.in_use().values())) <= slices
 
     async def _asked(self, path: str) -> Any:
-        async with self._session.get(path) as answer:
-            return await answer.json() if answer.status == 200 else {}
+        def ask() -> Any:
+            try:
+                with urllib.request.urlopen(self._api_url + path, timeout=_LIMIT_S) as answer:
+                    return msgspec.json.decode(answer.read())
+            except urllib.error.HTTPError:  # it does not know the pod yet
+                return {}
+
+        return await asyncio.to_thread(ask)
+
+
+def _has_ended(status: Document) -> bool:
+    phase, message = status.get("phase"), status.get("message", "")
+    return phase in ("Done", "Failed") or (phase == "Waiting" and not message.startswith(_UNDECIDED))
 
 
 @asynccontextmanager
@@ -190,8 +202,7 @@ async def start(names: int, gpus: int, progress: Progress = lambda _: None) -> A
         await asyncio.to_thread(service.wait_ready)
         server = await asyncio.to_thread(plane.start_scheduler, scheduler_config.stock(plane.kubeconfig))
         stack.callback(server.process.stop)
-        session = await stack.enter_async_context(aiohttp.ClientSession(service.api_url))
-        cluster = MovesCluster(connection, agents, session)
+        cluster = MovesCluster(connection, agents, service.api_url)
         await cluster.until(lambda: _is_reported(connection, names), "a report of every node")
         yield cluster
 

@@ -26,7 +26,7 @@ from simulator.cluster.running import running
 from simulator.picture import Picture, PodRow
 from simulator.scenarios import shelf, storyteller
 from simulator.scenarios.routes import DemoRoutes
-from simulator.scenarios.stage import Stage
+from simulator.scenarios.stage import StoryStage
 from simulator.scenarios.storyteller import Storyteller
 from simulator.scheduling_mode import DEFAULT_SCHEDULER, SchedulingMode
 from simulator.workloads import expand, manifests, translation
@@ -184,7 +184,7 @@ async def start(options: DemoOptions) -> AsyncIterator[Demo]:
             await cluster.apply(expansion.pods)
             yield demo
             return
-        stage = Stage(cluster, gpu_models.find(options.model), options.seed)
+        stage = StoryStage(cluster, gpu_models.find(options.model), options.seed)
         scenarios = shelf.playable(fleet, real_agents=isinstance(cluster.agents, NodeAgents))
         demo.teller = routes.teller = Storyteller(stage, demo, scenarios, pause_s=options.pause_s)
         async with running(stage.replica_sets.run(), demo.teller.run()):

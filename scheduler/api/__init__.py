@@ -7,6 +7,7 @@ explanations   routes about why: explain, pending, remedy
 remedy_job     what the planner is asked for a remedy
 overview       routes of the web page: the overview, its changes, Repacks
 planning       routes of the planner: plan, capacity, repack, simulate
+extensions     routes that one composition root adds, such as the demo's
 web_pages      the web page itself, and pages about the API
 context        what routes work with
 problems       errors as answers
@@ -14,6 +15,7 @@ models, documentation, examples.json    what the OpenAPI document says; the plan
 """
 
 from scheduler.api.build import build
-from scheduler.api.context import ApiExtension, Context
+from scheduler.api.context import Context
+from scheduler.api.extensions import ApiExtension
 
 __all__ = ["ApiExtension", "Context", "build"]

@@ -3,7 +3,7 @@
 from fastapi import FastAPI, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from scheduler.api import cluster, documentation, explanations, overview, planning, problems, web_pages
+from scheduler.api import cluster, documentation, explanations, extensions, overview, planning, problems, web_pages
 from scheduler.api.context import Context
 from scheduler.api.models import HealthModel
 
@@ -21,8 +21,7 @@ def build(context: Context) -> FastAPI:
     cluster.add(app, context)
     types = [*explanations.add(app, context), *planning.add(app, context), *overview.add(app, context)]
     web_pages.add(app)
-    for extension in context.extensions:
-        extension.add(app)
+    extensions.add(app, context.extensions)
     problems.handle(app)
     problems.handle_actions(app)
     documentation.publish(app, types)

@@ -2,12 +2,10 @@
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
-
-from fastapi import FastAPI
 
 from kubeclient.changes import UnreadableObject
 from kubeclient.objects import Pod
+from scheduler.api.extensions import ApiExtension
 from scheduler.api.problems import NotReadyError
 from scheduler.cache.cluster_cache import ClusterCache
 from scheduler.feed import Feed
@@ -15,20 +13,6 @@ from scheduler.metrics import Metrics
 from scheduler.page.repack_actions import RepackActions
 from scheduler.planner.port import Planner, ServedTask
 from scheduler.snapshots import Snapshots
-
-
-class ApiExtension(Protocol):
-    """Routes that one composition root adds to its own API, such as the demo's.
-
-    A lock knows nothing of them: where the API asks for tokens they are not served (`scheduler.lock.routes`).
-    """
-
-    @property
-    def name(self) -> str:
-        """What the page knows it by; "demo" offers the menu of scenarios."""
-
-    def add(self, app: FastAPI) -> None:
-        """Serve them."""
 
 
 @dataclass(frozen=True)

@@ -62,7 +62,7 @@ class ApproveMoves(_Action, frozen=True, tag="approve"):
     workload: _Name
 
 
-class Fault(_Action, frozen=True, tag="fault"):
+class BreakGpu(_Action, frozen=True, tag="fault"):
     """The driver of the GPU on which a workload's first pod runs reports an XID."""
 
     workload: _Name
@@ -88,7 +88,7 @@ class ReopenNodes(_Action, frozen=True, tag="reopen"):
 
 
 Action: TypeAlias = (
-    Run | Scale | Thin | ProposeMoves | ApproveMoves | Fault | LeaveIllGpus | ResetIllGpus | DrainNode | ReopenNodes
+    Run | Scale | Thin | ProposeMoves | ApproveMoves | BreakGpu | LeaveIllGpus | ResetIllGpus | DrainNode | ReopenNodes
 )
 
 
@@ -119,7 +119,7 @@ class Scenario(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def needs_drivers(self) -> bool:
         """Whether it makes GPUs ill, which only those of real agents can be."""
-        return any(isinstance(action, Fault) for action in self._actions())
+        return any(isinstance(action, BreakGpu) for action in self._actions())
 
     def _actions(self) -> tuple[Action, ...]:
         return tuple(action for step in self.steps for action in step.actions)

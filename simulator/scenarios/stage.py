@@ -31,7 +31,7 @@ _LOOK_S = 0.02
 _RESET_AGAIN_S = 2.0
 
 
-class Stage:
+class StoryStage:
     """One demo's cluster. `catalogue` is that of its GPUs, names follow from `seed`."""
 
     def __init__(self, cluster: Embedded, catalogue: Catalogue, seed: int) -> None:
@@ -48,7 +48,7 @@ class Stage:
             stories.Thin: self._thin,
             stories.ProposeMoves: self._propose,
             stories.ApproveMoves: self._approve,
-            stories.Fault: self._fault,
+            stories.BreakGpu: self._fault,
             stories.LeaveIllGpus: self._leave_ill_gpus,
             stories.ResetIllGpus: self._reset_ill_gpus,
             stories.DrainNode: self._drain,
@@ -132,7 +132,7 @@ class Stage:
             if repack is not None:
                 await self._api.patch(api.REPACK, repack["metadata"]["name"], {"spec": {"approved": True}})
 
-    async def _fault(self, action: stories.Fault) -> None:
+    async def _fault(self, action: stories.BreakGpu) -> None:
         claim = await self._first_claim(action.workload)
         gpu = claim.holds[0].gpu
         self._ill[gpu] = claim.node

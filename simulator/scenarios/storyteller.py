@@ -13,7 +13,7 @@ from allocator import errors
 from simulator import resting
 from simulator.resting import Settling
 from simulator.scenarios.scenario import Scenario, ScenarioStep
-from simulator.scenarios.stage import Stage
+from simulator.scenarios.stage import StoryStage
 
 PAUSE_S = 5.0  # after a step, at speed 1
 MAX_SPEED = 100.0
@@ -26,7 +26,9 @@ Listener = Callable[[Scenario, int], None]
 class Storyteller:
     """`scenarios` are what can be told here. `listeners` hear of each step that is over, by its number."""
 
-    def __init__(self, stage: Stage, cluster: Settling, scenarios: Mapping[str, Scenario], *, pause_s: float) -> None:
+    def __init__(
+        self, stage: StoryStage, cluster: Settling, scenarios: Mapping[str, Scenario], *, pause_s: float
+    ) -> None:
         self.scenarios = scenarios
         self.listeners: list[Listener] = []
         self.running: Scenario | None = None

@@ -8,7 +8,7 @@ import pytest
 from allocator.mig import gpu_models
 from simulator.cluster import nodes
 from simulator.scenarios import shelf
-from simulator.scenarios.scenario import ApproveMoves, DrainNode, Fault, ProposeMoves, Run, Scale, Thin
+from simulator.scenarios.scenario import ApproveMoves, BreakGpu, DrainNode, ProposeMoves, Run, Scale, Thin
 
 PAGE = Path(__file__).parents[3] / "docs" / "demo.md"
 
@@ -19,7 +19,7 @@ def test_a_story_names_only_workloads_that_it_has(name: str) -> None:
     begun: set[str] = set()
     for step in shelf.shipped()[name].steps:
         begun |= {action.workload for action in step.actions if isinstance(action, Run)}
-        used = (Run, Scale, Thin, ProposeMoves, ApproveMoves, Fault, DrainNode)
+        used = (Run, Scale, Thin, ProposeMoves, ApproveMoves, BreakGpu, DrainNode)
         assert {action.workload for action in step.actions if isinstance(action, used)} <= begun
         assert set(step.until) <= begun
         assert step.until
