@@ -40,7 +40,7 @@ async def pending(
     At most `limit` are explained, and none after `within_s`; `left_out` is the number of the others, all younger, and
     `cut_by` says what cut them. `placed` counts the pods that have a node.
     """
-    selected = [pod for pod in state.pods.values() if _is_meant(pod, namespace, service)]
+    selected = [pod async for pod in paced(tuple(state.pods.values())) if _is_meant(pod, namespace, service)]
     waiting = sorted(_without_node(state, selected), key=lambda pod: (pod.scheduling.created, pod.namespace, pod.name))
     ends, cut_by = clock() + within_s, "limit" if len(waiting) > limit else ""
     shared, shown = SharedCounts(state), []

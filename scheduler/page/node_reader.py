@@ -4,7 +4,7 @@ A node is made anew when one of the objects that it is made of is another one: t
 nodes is to compare references.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from allocator.claims import snapshot
@@ -14,6 +14,7 @@ from allocator.claims.snapshot import GpuView, Occupant
 from allocator.eligibility.node import NodeFacts
 from allocator.mig.profile import Placement
 from allocator.placement import room
+from allocator.placement.fitting import GpuState
 from scheduler.cache import movability
 from scheduler.cache.cluster_cache import ClusterCache
 from scheduler.cache.scheduling_facts import shown
@@ -39,11 +40,15 @@ Since = Mapping[Place, str | None]
 
 @dataclass(frozen=True, slots=True)
 class NodeSources:
-    """What a node is made of. `masks` are the stranded slots of its GPUs, None where nothing is in demand."""
+    """What a node is made of. `masks` are the stranded slots of its usable GPUs for what is in demand, None where
+    nothing is.
+    """
 
     report: NodeReport
     facts: NodeFacts | None
     parts: tuple[object, ...]
+    usable: Sequence[tuple[str, GpuState]]
+    demanded: frozenset[str]
     masks: tuple[int, ...] | None
 
     def is_same(self, other: "NodeSources | None") -> bool:
@@ -58,7 +63,7 @@ class NodeSources:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class ShownNode:
     """A node as it is shown, what it is made of, since when its slices are there, and whose they are by namespace.
 
@@ -78,16 +83,20 @@ class NodeReader:
     def __init__(self, state: ClusterCache) -> None:
         self._state = state
 
-    def sources(self, report: NodeReport, demanded: frozenset[str], *, is_closed: bool) -> NodeSources:
-        """What a node is made of now."""
+    def sources(
+        self, report: NodeReport, demanded: frozenset[str], before: NodeSources | None, *, is_closed: bool
+    ) -> NodeSources:
+        """What a node is made of now, and was `before`."""
         inventory, pods = self._state.inventory, self._state.pods
         claims = tuple(inventory.ledger.on_node(report.node))
-        masks = None
-        if demanded:
-            masks = tuple(room.stranded_mask(*state, demanded) for _, state in inventory.usable(report.node))
-        of_pods = tuple(pods.get(claim.uid) for claim in claims)
+        usable = inventory.usable(report.node)
+        if before is not None and usable is before.usable and demanded == before.demanded:
+            masks = before.masks
+        else:
+            masks = tuple(room.stranded_mask(*state, demanded) for _, state in usable) if demanded else None
+        of_pods = [pods.get(claim.uid) for claim in claims]
         parts = (*claims, *of_pods, inventory.conflicts(report.node), is_closed)
-        return NodeSources(report, self._state.nodes.get(report.node), parts, masks)
+        return NodeSources(report, self._state.nodes.get(report.node), parts, usable, demanded, masks)
 
     def read(self, sources: NodeSources, before: Since | None, now: str) -> ShownNode:
         """A node as it is shown. `before` is since when its slices were there, None for one that was not looked at."""

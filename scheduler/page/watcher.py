@@ -28,6 +28,7 @@ from scheduler.page.usage import NamespaceUsage
 
 LOOK_S = 0.25  # while somebody follows
 IDLE_LOOK_S = 2.0
+SELDOM_S = 10.0
 SLOW_S = 1.0  # of what is dear to make: why pods wait
 USAGE_S = 10.0
 SHARE = 20.0  # times as long as a look took nothing is done after it
@@ -71,7 +72,8 @@ class OverviewWatcher:
         self._told: dict[str, bytes] = {}  # sections as they were told last
         self._waiting: list[OverviewWaiting] = []
         self._waiting_total = 0
-        self._waiting_due = self._usage_due = 0.0
+        self._waiting_due = self._usage_due = self._demanded_due = 0.0
+        self._demanded: frozenset[str] = frozenset()
         self._changes = 0  # looks that found another cluster
         self._is_first = True
         self.woken = asyncio.Event()
@@ -80,17 +82,16 @@ class OverviewWatcher:
         """Until cancelled."""
         try:
             while True:
-                began = time.perf_counter()
+                began = time.thread_time()
                 await self.look()
-                took_s = time.perf_counter() - began
-                await self._pause(took_s)
+                await self._pause(time.thread_time() - began)
         finally:
             self._feed.close()
             await self._outlook.close()
 
     async def _pause(self, took_s: float) -> None:
         """Until the next look; who comes to follow does not wait for it."""
-        await asyncio.sleep(max(LOOK_S, min(took_s * SHARE, IDLE_LOOK_S)))
+        await asyncio.sleep(max(LOOK_S, min(took_s * SHARE, SELDOM_S)))
         if self._feed.followers:
             return
         try:
@@ -104,7 +105,7 @@ class OverviewWatcher:
         """Look at everything once, and tell what changed."""
         now = self._now()
         stamp = _stamp(now)
-        demanded = frozenset(self._state.demanded())
+        demanded = self._in_demand()
         closed = frozenset(self._state.closed_nodes())
         nodes, gone = await self._look_at_nodes(now, demanded, closed)
         if nodes or gone:
@@ -122,6 +123,14 @@ class OverviewWatcher:
         if self._feed.followers:
             self._outlook.look([pod.uid for pod in self._waiting], self._changes)
 
+    def _in_demand(self) -> frozenset[str]:
+        """The profiles in demand: to ask all pods takes tens of milliseconds in a large cluster, so seldom there."""
+        began = time.monotonic()
+        if began >= self._demanded_due:
+            self._demanded = frozenset(self._state.demanded())
+            self._demanded_due = began + min((time.monotonic() - began) * 10 * SHARE, SELDOM_S)
+        return self._demanded
+
     async def _look_at_nodes(
         self, now: datetime, demanded: frozenset[str], closed: frozenset[str]
     ) -> tuple[list[str], list[str]]:
@@ -133,8 +142,10 @@ class OverviewWatcher:
             if report is None:  # gone meanwhile
                 continue
             before = self._nodes.get(name)
-            sources = self._reader.sources(report, demanded, is_closed=name in closed)
+            known = before.sources if before is not None else None
+            sources = self._reader.sources(report, demanded, known, is_closed=name in closed)
             if before is not None and sources.is_same(before.sources):
+                before.sources = sources  # its masks are not worked out again
                 continue
             after = self._reader.read(sources, self._since(before), stamp)
             self._nodes[name] = after
