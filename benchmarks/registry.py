@@ -17,6 +17,7 @@ from benchmarks.entries.extender import EXTENDER
 from benchmarks.entries.fragmentation import FRAGMENTATION
 from benchmarks.entries.interference import INTERFERENCE
 from benchmarks.entries.moves import MOVES
+from benchmarks.entries.overview import OVERVIEW
 from benchmarks.entries.planning import PLANNING
 from benchmarks.entries.policies import POLICIES
 from benchmarks.entries.queueing import QUEUE
@@ -37,6 +38,7 @@ BENCHMARKS = (
     INTERFERENCE,
     CROWD,
     SYNC,
+    OVERVIEW,
     CYCLE,
     AGENT,
     SCHEDULER,

@@ -15,7 +15,7 @@ from benchmarks import ranges, registry, results, suite
 from benchmarks.benchmark import Benchmark, Progress
 from benchmarks.registry import BENCHMARKS
 from benchmarks.results import Results
-from cli import bench_clusters, bench_rows, bench_summary, checkout, output, progress
+from cli import bench_clusters, bench_page, bench_rows, bench_summary, checkout, output, progress
 from cli.output import Format
 
 RESULTS = Path("benchmarks/out/results.json")
@@ -24,6 +24,7 @@ REPORT = Path("benchmarks/out/report")
 _NAMES = ", ".join(benchmark.name for benchmark in BENCHMARKS)
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="Measure what migsched promises.")
+app.command()(bench_page.overview)
 Form = Annotated[Format, typer.Option("--output", "-o", help="How to print.")]
 Recorded = Annotated[Path, typer.Argument(help="A file of `migsched bench all`.", dir_okay=False)]
 
@@ -158,8 +159,7 @@ def sync(
     from benchmarks import sync as sync_bench
 
     with progress.shown() as tell:
-        row = sync_bench.measure(nodes, slices, tell)
-    bench_rows.show_one("sync", row, form)
+        bench_rows.show_one("sync", sync_bench.measure(nodes, slices, tell), form)
 
 
 @app.command()

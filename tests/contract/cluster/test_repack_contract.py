@@ -48,7 +48,25 @@ async def test_a_repack_of_that_name_is_a_conflict(ports: Ports) -> None:
     with pytest.raises(errors.ConflictError):
         await ports.cluster.write_repack_status(name, other, msgspec.json.encode(RepackStatus()))
     with pytest.raises(errors.ConflictError):
+        await ports.cluster.approve_repack(name, other)
+    with pytest.raises(errors.ConflictError):
         await ports.cluster.delete_repack(name, other)
     await ports.cluster.delete_repack(name, (await repack(ports, name)).metadata.uid)
     with pytest.raises(errors.NotFoundError):
         await ports.cluster.write_repack_status(name, other, msgspec.json.encode(RepackStatus()))
+
+
+async def test_a_repack_is_approved_again_and_again(ports: Ports) -> None:
+    """Approval is written beside what else the spec says, and changes nothing a second time."""
+    name = ports.name("repack")
+    await ports.cluster.create_repack(name, msgspec.json.encode(SPEC))
+    made = await repack(ports, name)
+    assert not document.read_spec(made.spec).approved
+    for _ in range(2):
+        await ports.cluster.approve_repack(name, made.metadata.uid)
+        approved = document.read_spec((await repack(ports, name)).spec)
+        assert approved.approved
+        assert approved.wanted == document.read_spec(made.spec).wanted
+    await ports.cluster.delete_repack(name, made.metadata.uid)
+    with pytest.raises(errors.NotFoundError):
+        await ports.cluster.approve_repack(name, made.metadata.uid)

@@ -36,6 +36,9 @@ class Reviewed(Protocol):
     async def grant(self, account: str, verb: str, path: str) -> None:
         """Give an account a right."""
 
+    async def grant_on(self, account: str, verb: str, group: str, resource: str) -> None:
+        """Give an account a right on a resource."""
+
     async def break_off(self) -> None:
         """Let no call come through any more."""
 
@@ -63,6 +66,10 @@ class InMemory:
     async def grant(self, account: str, verb: str, path: str) -> None:
         """See Reviewed."""
         self.reviews.grant(name_of(account), verb, path)
+
+    async def grant_on(self, account: str, verb: str, group: str, resource: str) -> None:
+        """See Reviewed."""
+        self.reviews.grant_on(name_of(account), verb, group, resource)
 
     async def break_off(self) -> None:
         """See Reviewed."""
@@ -93,9 +100,16 @@ class Genuine:
 
     async def grant(self, account: str, verb: str, path: str) -> None:
         """See Reviewed."""
+        await self._bind(account, {"nonResourceURLs": [path], "verbs": [verb]})
+
+    async def grant_on(self, account: str, verb: str, group: str, resource: str) -> None:
+        """See Reviewed."""
+        await self._bind(account, {"apiGroups": [group], "resources": [resource], "verbs": [verb]})
+
+    async def _bind(self, account: str, rule: dict[str, list[str]]) -> None:
         name = f"{account}-{uuid.uuid4().hex[:8]}"
         rbac = "/apis/rbac.authorization.k8s.io/v1"
-        rules = [{"nonResourceURLs": [path], "verbs": [verb]}]
+        rules = [rule]
         await self._post(f"{rbac}/clusterroles", {"metadata": {"name": name}, "rules": rules})
         role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": name}
         subjects = [{"kind": "ServiceAccount", "name": account, "namespace": NAMESPACE}]
@@ -194,6 +208,22 @@ async def test_a_right_is_a_verb_on_a_path(reviewed: Reviewed, account: str) -> 
     assert not await reviewed.reviews.may(User("somebody-else"), "get", PATH)
 
 
+async def test_a_right_on_a_resource_is_of_its_verb_and_group(reviewed: Reviewed, account: str) -> None:
+    """A user may what a role names on a resource of its group: no other verb, no other resource, nobody else."""
+    user = await reviewed.reviews.user_of(await reviewed.token(account))
+    assert user is not None
+    asked = ("migsched.io", "repacks")
+    assert not await reviewed.reviews.may_on(user, "create", *asked)
+    await reviewed.grant_on(account, "create", *asked)
+    for _ in range(200):  # the API server's own cache of roles is late
+        if await reviewed.reviews.may_on(user, "create", *asked):
+            break
+    assert await reviewed.reviews.may_on(user, "create", *asked)
+    assert not await reviewed.reviews.may_on(user, "patch", *asked)
+    assert not await reviewed.reviews.may_on(user, "create", "migsched.io", "mignodes")
+    assert not await reviewed.reviews.may_on(User("somebody-else"), "create", *asked)
+
+
 async def eventually_may(reviewed: Reviewed, user: User) -> bool:
     """Whether the right is there, once the API server's own cache of roles has it."""
     for _ in range(200):
@@ -210,3 +240,5 @@ async def test_an_api_server_that_is_away_says_nothing(reviewed: Reviewed, accou
         await reviewed.reviews.user_of(token)
     with pytest.raises(errors.UnreachableError):
         await reviewed.reviews.may(User("a"), "get", PATH)
+    with pytest.raises(errors.UnreachableError):
+        await reviewed.reviews.may_on(User("a"), "create", "migsched.io", "repacks")
