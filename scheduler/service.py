@@ -103,7 +103,14 @@ class Service:
         self._decides = False
         self.feed = Feed()
         self._page = page.watcher(
-            self.state, self.feed, snapshots, self.planner, queue=settings.queue, acts=self._acts, moves=self._moves
+            self.state,
+            self.feed,
+            snapshots,
+            self.planner,
+            queue=settings.queue,
+            acts=self._acts,
+            moves=self._moves,
+            stands_by=lambda: bool(self._why_not()),
         )
         self._extender_app = Routes(
             extender,

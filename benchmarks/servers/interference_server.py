@@ -17,9 +17,11 @@ from benchmarks.servers.extender_server import Timed
 from scheduler import api, service
 from scheduler.api import Context
 from scheduler.extender.routes import Routes
+from scheduler.feed import Feed
 from scheduler.gateway.limits import GatewayLimits
 from scheduler.lock.terms import LockTerms
 from scheduler.metrics import Metrics
+from scheduler.page.repack_actions import RepackActions
 from scheduler.planner.pool import PlannerPool
 from scheduler.planner.port import PoolLimits
 from scheduler.servers import Servers
@@ -46,6 +48,8 @@ async def _serve(nodes: int) -> None:
         planner=PlannerPool(PoolLimits(), metrics),
         simulate=None,
         max_body=MAX_BODY,
+        feed=Feed(),
+        repacks=RepackActions(state, cluster, None),
     )
     made = Servers(shutdown_s=1, log_format="json", log_level="error")
     routes = Routes(extender, metrics, ready=lambda: True, max_body=MAX_BODY)

@@ -129,6 +129,9 @@ def _add_actions(app: FastAPI, context: Context, repacks: RepackActions) -> None
 
 
 def _may_act(context: Context) -> None:
+    if context.stands_by():
+        said = "this replica of migsched stands by, and another decides; ask again"
+        raise HTTPException(503, said, {"Retry-After": str(RETRY_S)})
     if not context.acts_for_all:
         said = "everybody may ask this API (api_access: open), so it changes nothing: set api_access: tokens"
         raise HTTPException(409, said)

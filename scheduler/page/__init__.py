@@ -11,6 +11,8 @@ watcher         looks at the state, and tells the feed
 repack_actions  what people do with Repacks
 """
 
+from collections.abc import Callable
+
 from scheduler.cache.cluster_cache import ClusterCache
 from scheduler.feed import Feed
 from scheduler.moves.executor import MovesExecutor
@@ -30,13 +32,17 @@ def watcher(
     queue: bool,
     acts: bool,
     moves: MovesExecutor | None,
+    stands_by: Callable[[], bool],
 ) -> OverviewWatcher:
-    """The watcher of one service. `acts` is whether people may change the cluster through it."""
+    """The watcher of one service. `acts` is whether people may change the cluster through it.
+
+    Where it `stands_by` it does not follow Repacks.
+    """
     return OverviewWatcher(
         state,
         feed,
         Outlook(state, snapshots, planner),
         mode=OverviewMode.QUEUE if queue else OverviewMode.EXTENDER,
         may=OverviewMay(plan=True, move=acts and moves is not None),
-        repacks=lambda: None if moves is None else moves.repacks,
+        repacks=lambda: None if moves is None or stands_by() else moves.repacks,
     )

@@ -14,7 +14,8 @@ from cli.recording.recording import Recording
 from cli.recording.writer import RecordingLimits, RecordingWriter
 from tests.unit.cli.recording import overviews
 
-INDEX = """<!doctype html><html><head><link rel="icon" href="/page/icon.svg"><link rel="stylesheet" href="/page/app.css">
+INDEX = """<!doctype html><html><head><link rel="icon" href="/page/icon.svg">
+<link rel="stylesheet" href="/page/app.css">
 <script type="module" src="/page/app.js"></script></head><body><main id="app"></main></body></html>"""
 
 

@@ -35,21 +35,21 @@ def test_slice_hours_are_the_sum_over_time(
     """What a namespace holds times how long it holds it, whatever changes when; unknown memory makes it unknown."""
     usage, now = NamespaceUsage(), NOON
     nodes: dict[str, dict[str, tuple[int, int | None]]] = {"n1": {}, "n2": {}}
-    expected: dict[str, list[float | None]] = {}
+    slice_hours: dict[str, float] = {}
+    mib_hours: dict[str, float | None] = {}
     for seconds, name, after in [*steps, (0, "n1", {})]:
         now += timedelta(seconds=seconds)
         for held in nodes.values():
             for namespace, (slices, mib) in held.items():
-                sums = expected.setdefault(namespace, [0.0, 0.0])
-                sums[0] += slices * seconds / 3600
-                if sums[1] is not None and mib is not None:
-                    sums[1] += mib * seconds / 3600
-                elif seconds:
-                    sums[1] = None
+                slice_hours[namespace] = slice_hours.get(namespace, 0.0) + slices * seconds / 3600
+                before = mib_hours.get(namespace, 0.0)
+                if mib is None or before is None:
+                    mib_hours[namespace] = None if seconds else before
+                else:
+                    mib_hours[namespace] = before + mib * seconds / 3600
         usage.change(nodes[name], after, now)
         nodes[name] = after
     found = {one.namespace: one for one in usage.most(now)}
-    for namespace, (slice_hours, mib_hours) in expected.items():
-        assert found[namespace].slice_hours == pytest.approx(slice_hours, abs=1e-3)
-        if mib_hours is not None:
-            assert found[namespace].mib_hours == pytest.approx(mib_hours, abs=0.1)
+    for namespace, hours in slice_hours.items():
+        assert found[namespace].slice_hours == pytest.approx(hours, abs=1e-3)
+        assert found[namespace].mib_hours == pytest.approx(mib_hours[namespace], abs=0.1)
