@@ -48,7 +48,15 @@ def packages(progress: Progress | None = None, *, cache: Path | None = None) -> 
     return build_cache.entry(root / "web" / key, make, tell, what=_WHAT) / "node_modules"
 
 
-def build(into: Path, progress: Progress | None = None, *, cache: Path | None = None) -> None:
+def copy_sources(into: Path, sources: Path = SOURCES) -> None:
+    """What is built, and no more, into a new folder."""
+    shutil.copytree(sources / "src", into / "src")
+    shutil.copy(sources / "tsconfig.json", into)
+
+
+def build(
+    into: Path, progress: Progress | None = None, *, sources: Path = SOURCES, cache: Path | None = None
+) -> None:
     """Check the sources' types and write the page's files into the folder `into`, in place of what is there.
 
     Raises BuildError where types are wrong, or the tools cannot be had.
@@ -57,16 +65,15 @@ def build(into: Path, progress: Progress | None = None, *, cache: Path | None = 
     root = cache or build_cache.root()
     modules = packages(tell, cache=cache)
     with tempfile.TemporaryDirectory(prefix="web-") as folder:
-        work = Path(folder)
-        shutil.copytree(SOURCES / "src", work / "src")
-        shutil.copy(SOURCES / "tsconfig.json", work)
+        work = Path(folder) / "web"
+        copy_sources(work, sources)
         (work / "node_modules").symlink_to(modules)
         out = work / "out"
         _run(["node_modules/.bin/tsc", "--project", "."], work, tell, root)
         _run(["node_modules/.bin/esbuild", "src/main.tsx", *_BUNDLE, *_COMMON, f"--outfile={out / 'app.js'}"], work, tell, root)
         _run(["node_modules/.bin/esbuild", "src/page.css", *_COMMON, f"--outfile={out / 'app.css'}"], work, tell, root)
         for name in ("index.html", "icon.svg"):
-            shutil.copy(SOURCES / "src" / name, out)
+            shutil.copy(work / "src" / name, out)
         (out / "LICENSES.txt").write_text(_licences(modules), encoding="utf-8")
         shutil.rmtree(into, ignore_errors=True)
         shutil.copytree(out, into)

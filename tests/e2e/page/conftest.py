@@ -16,6 +16,7 @@ from testbed.web import build as web
 Open = Callable[..., Awaitable[Page]]
 
 _PATIENCE_MS = 30_000
+_SERVICE_GONE = "net::ERR_CONNECTION_REFUSED"  # it ends before the page does
 expect.set_options(timeout=_PATIENCE_MS)
 
 
@@ -92,7 +93,9 @@ async def open_page(browser: Browser) -> AsyncIterator[Open]:
         page = await context.new_page()
 
         def hear(kind: str, text: str) -> None:
-            if kind in ("error", "warning") and not (refusals and text.startswith("Failed to load resource")):
+            of_browser = text.startswith("Failed to load resource")
+            expected = of_browser and (refusals or _SERVICE_GONE in text)
+            if kind in ("error", "warning") and not expected:
                 written.append(f"{kind}: {text}")
 
         page.on("console", lambda message: hear(message.type, message.text))

@@ -44,7 +44,8 @@ const FONT = '11px Inter, system-ui, "Segoe UI", sans-serif';
 export function draw(context: CanvasRenderingContext2D, picture: Picture): void {
   const { layout, pixels } = picture;
   context.setTransform(pixels, 0, 0, pixels, 0, 0);
-  context.clearRect(0, 0, picture.width, picture.height);
+  context.fillStyle = picture.palette.page;
+  context.fillRect(0, 0, picture.width, picture.height);
   context.translate(0, -picture.top);
   const look: Look = {
     fills: new Map(), faded: new Map(), hatched: [], outlined: [], dashed: [], crossed: [], dotted: [], labels: [],
@@ -88,7 +89,7 @@ function gatherBlock(block: Block, picture: Picture, look: Look): void {
   const { scale } = picture.layout;
   const { palette, wishes } = picture;
   const filtered = wishes.text.trim() !== "" || wishes.namespace !== "" || wishes.minAgeS > 0;
-  const gap = scale.density === "large" ? 1.5 : scale.density === "medium" ? 1 : 0.5;
+  const gap = scale.density === "large" ? 1.5 : 1;
   block.gpus.forEach((gpu, row) => {
     const y = block.y + scale.title + row * scale.row;
     const left = block.x + scale.label;
@@ -164,8 +165,13 @@ function paint(context: CanvasRenderingContext2D, picture: Picture, look: Look):
   context.globalAlpha = 1;
   fill(context, hatch(context, palette.faint, picture.pixels), look.hatched);
   const small = layout.scale.density === "small";
-  strokes(context, palette.accent, small ? 1 : 1.5, [], look.outlined);
-  strokes(context, palette.faint, 1, small ? [2, 1] : [4, 3], look.dashed);
+  if (small) {
+    edges(context, palette.accent, look.outlined, true);
+    edges(context, palette.faint, look.dashed, false);
+  } else {
+    strokes(context, palette.accent, 1.5, [], look.outlined);
+    strokes(context, palette.faint, 1, [4, 3], look.dashed);
+  }
   strokes(context, palette.bad, 1.5, [], look.crossed);
   context.fillStyle = palette.page;
   for (let i = 0; i < look.dotted.length; i += 4) {
@@ -236,6 +242,19 @@ function add(boxes: Map<string, Boxes>, colour: string, x: number, y: number, w:
 function fill(context: CanvasRenderingContext2D, style: string | CanvasPattern, boxes: Boxes): void {
   context.fillStyle = style;
   for (let i = 0; i < boxes.length; i += 4) context.fillRect(boxes[i]!, boxes[i + 1]!, boxes[i + 2]!, boxes[i + 3]!);
+}
+
+/** Outlines of a pixel: thousands of stroked paths would take longer than a frame. Without `sides`, top and bottom. */
+function edges(context: CanvasRenderingContext2D, colour: string, boxes: Boxes, sides: boolean): void {
+  context.fillStyle = colour;
+  for (let i = 0; i < boxes.length; i += 4) {
+    const [x, y, w, h] = [boxes[i]!, boxes[i + 1]!, boxes[i + 2]!, boxes[i + 3]!];
+    context.fillRect(x, y, w, 1);
+    context.fillRect(x, y + h - 1, w, 1);
+    if (!sides) continue;
+    context.fillRect(x, y, 1, h);
+    context.fillRect(x + w - 1, y, 1, h);
+  }
 }
 
 function strokes(context: CanvasRenderingContext2D, colour: string, width: number, dash: number[], boxes: Boxes): void {

@@ -93,7 +93,7 @@ function flow(blocks: Loose[], scale: Scale, width: number, top: number, into: B
       y += tallest + scale.gapY;
       tallest = 0;
     }
-    into.push({ ...block, x, y, width: w, height: h });
+    into.push({ ...block, x: Math.round(x), y, width: w, height: h });
     x += w + scale.gapX;
     tallest = Math.max(tallest, h);
   }

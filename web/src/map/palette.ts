@@ -60,10 +60,18 @@ export function isDark(colour: string): boolean {
 
 /** Diagonal lines over nothing. */
 export function hatch(context: CanvasRenderingContext2D, colour: string, scale: number): CanvasPattern | string {
+  const key = `${colour} ${scale}`;
+  if (lastHatch?.key !== key) lastHatch = { key, pattern: tile(context, colour, scale) };
+  return lastHatch.pattern;
+}
+
+let lastHatch: { key: string; pattern: CanvasPattern | string } | null = null;
+
+function tile(context: CanvasRenderingContext2D, colour: string, scale: number): CanvasPattern | string {
   const size = Math.round(6 * scale);
-  const tile = document.createElement("canvas");
-  tile.width = tile.height = size;
-  const pen = tile.getContext("2d");
+  const drawn = document.createElement("canvas");
+  drawn.width = drawn.height = size;
+  const pen = drawn.getContext("2d");
   if (!pen) return colour;
   pen.strokeStyle = colour;
   pen.lineWidth = 1.2 * scale;
@@ -73,5 +81,5 @@ export function hatch(context: CanvasRenderingContext2D, colour: string, scale: 
     pen.lineTo(shift + size, 0);
   }
   pen.stroke();
-  return context.createPattern(tile, "repeat") ?? colour;
+  return context.createPattern(drawn, "repeat") ?? colour;
 }

@@ -36,7 +36,7 @@ export function Surface(props: SurfaceProps): JSX.Element {
   const paint = () => {
     state.current.due = 0;
     const surface = canvas.current;
-    const context = surface?.getContext("2d");
+    const context = surface?.getContext("2d", { alpha: false });
     if (!surface || !context || !scroller.current) return;
     const { layout: shown, wishes, names, now } = latest.current;
     const pixels = window.devicePixelRatio || 1;

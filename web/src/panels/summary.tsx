@@ -10,41 +10,41 @@ export function Summary({ overview }: { overview: Overview }): JSX.Element {
   const active = (moves ?? []).filter((move) => ["Running", "Stopping"].includes(move.phase)).length;
   const proposed = (moves ?? []).filter((move) => move.phase === "Proposed").length;
   return (
-    <dl class="summary" aria-label="The cluster in figures">
-      <div>
-        <dt>In use</dt>
-        <dd>{percent(totals.utilisation)}</dd>
+    <ul class="summary" aria-label="The cluster in figures">
+      <li>
+        <span class="name">In use</span>
+        <b>{percent(totals.utilisation)}</b>
         <Bar share={totals.utilisation ?? 0} />
         <small>{count(totals.used)} of {plural(totals.memory_slices, "memory slice")}</small>
-      </div>
-      <div title="Free memory slices that no profile in demand can use">
-        <dt>Stranded</dt>
-        <dd>{percent(totals.stranded_share)}</dd>
+      </li>
+      <li title="Free memory slices that no profile in demand can use">
+        <span class="name">Stranded</span>
+        <b>{percent(totals.stranded_share)}</b>
         <Bar share={totals.stranded_share ?? 0} hatched />
         <small>
           {totals.stranded === null
             ? "not looked at: nothing is in demand"
             : `${count(totals.stranded)} of ${plural(totals.free, "free slice")}`}
         </small>
-      </div>
-      <div>
-        <dt>Waiting</dt>
-        <dd>{count(waiting)}</dd>
+      </li>
+      <li>
+        <span class="name">Waiting</span>
+        <b>{count(waiting)}</b>
         <small>{waiting === 0 ? "no pod waits" : waiting === 1 ? "pod without a place" : "pods without a place"}</small>
-      </div>
-      <div>
-        <dt>Moves</dt>
-        <dd>{moves === null ? "–" : count(active)}</dd>
+      </li>
+      <li>
+        <span class="name">Moves</span>
+        <b>{moves === null ? "–" : count(active)}</b>
         <small>{moves === null ? "not looked at" : `under way; ${count(proposed)} proposed`}</small>
-      </div>
-      <div>
-        <dt>GPUs</dt>
-        <dd>{count(totals.gpus)}</dd>
+      </li>
+      <li>
+        <span class="name">GPUs</span>
+        <b>{count(totals.gpus)}</b>
         <small>
           on {plural(overview.nodes.length, "node")};{" "}
           {health.length === 0 ? "none ill" : <a href="#health">{plural(health.length, "problem")}</a>}
         </small>
-      </div>
-    </dl>
+      </li>
+    </ul>
   );
 }
