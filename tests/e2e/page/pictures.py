@@ -19,6 +19,7 @@ Act = Callable[[Page, Stage], Awaitable[None]]
 
 
 async def _fix(page: Page, service: Stage) -> None:
+    service.answers["/api/v1/repacks"] = {"name": documents.repack()["name"], "created": True}
     await page.get_by_role("button", name="Fix research/train-llm-0").click()
     service.change(moves=[documents.repack("Running", states=("confirmed", "evicting"))])
     await expect(page.get_by_role("dialog")).to_contain_text("under way")
