@@ -92,5 +92,7 @@ def _unpack(directory: Path, tell: Progress) -> None:
         libraries = f"LD_LIBRARY_PATH={found.environment['LD_LIBRARY_PATH']}"
         apt.run(["env", libraries, str(found.executable), "--version"], directory)
     except apt.AptError as error:
-        raise errors.BuildError(f"there is no {_WHAT} for tests of the web page ({', '.join(PACKAGES)}): {error}") from error
+        raise errors.BuildError(
+            f"there is no {_WHAT} for tests of the web page ({', '.join(PACKAGES)}): {error}"
+        ) from error
     shutil.rmtree(fetched)

@@ -54,9 +54,7 @@ def copy_sources(into: Path, sources: Path = SOURCES) -> None:
     shutil.copy(sources / "tsconfig.json", into)
 
 
-def build(
-    into: Path, progress: Progress | None = None, *, sources: Path = SOURCES, cache: Path | None = None
-) -> None:
+def build(into: Path, progress: Progress | None = None, *, sources: Path = SOURCES, cache: Path | None = None) -> None:
     """Check the sources' types and write the page's files into the folder `into`, in place of what is there.
 
     Raises BuildError where types are wrong, or the tools cannot be had.
@@ -70,7 +68,12 @@ def build(
         (work / "node_modules").symlink_to(modules)
         out = work / "out"
         _run(["node_modules/.bin/tsc", "--project", "."], work, tell, root)
-        _run(["node_modules/.bin/esbuild", "src/main.tsx", *_BUNDLE, *_COMMON, f"--outfile={out / 'app.js'}"], work, tell, root)
+        _run(
+            ["node_modules/.bin/esbuild", "src/main.tsx", *_BUNDLE, *_COMMON, f"--outfile={out / 'app.js'}"],
+            work,
+            tell,
+            root,
+        )
         _run(["node_modules/.bin/esbuild", "src/page.css", *_COMMON, f"--outfile={out / 'app.css'}"], work, tell, root)
         for name in ("index.html", "icon.svg"):
             shutil.copy(work / "src" / name, out)

@@ -23,12 +23,12 @@ _WORK = ("triton", "embedder", "whisper", "notebook", "train")
 
 def at(seconds_ago: float) -> str:
     """A time so long before the document's."""
-    return (NOW - timedelta(seconds=seconds_ago)).isoformat().replace("+00:00", "Z")
+    return (NOW - timedelta(seconds=seconds_ago)).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def overview(size: int = 4, gpus: int = 8, *, seed: int = 1, **sections: Any) -> dict[str, Any]:
     """A cluster of so many nodes. `sections` replaces top-level sections."""
-    draw = random.Random(seed)  # noqa: S311 - a picture, not a secret
+    draw = random.Random(seed)
     fleet = [node(f"gpu-node-{number:04d}", gpus, draw) for number in range(1, size + 1)]
     slots = size * gpus * 8
     used = sum(piece["size"] for each in fleet for gpu in each["gpus"] for piece in gpu["slices"])

@@ -8,14 +8,12 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 from aiohttp import web
 
 from scheduler.api import web_pages
 
-APP = Path(web_pages.__file__).with_name("pages") / "app"
 _TYPES = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml", ".html": "text/html"}
 
 
@@ -57,7 +55,7 @@ class Stage:
 
     async def page(self, request: web.Request) -> web.Response:
         """A file of the built page."""
-        file = APP / (request.match_info.get("name") or "index.html")
+        file = web_pages.APP / (request.match_info.get("name") or "index.html")
         return web.Response(
             body=file.read_bytes(), content_type=_TYPES[file.suffix], charset="utf-8", headers=web_pages.HEADERS
         )

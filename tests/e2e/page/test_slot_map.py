@@ -115,7 +115,7 @@ async def test_five_thousand_nodes_scroll_and_change_without_a_stutter(open_page
         devtools = await page.context.new_cdp_session(page)
         await devtools.send("Performance.enable", {"timeDomain": "threadTicks"})
         await page.evaluate(_SCROLL, 5)
-        draw = random.Random(2)  # noqa: S311
+        draw = random.Random(2)
         before = await _busy_ms(devtools)
         for number in (7, 4000):
             service.change(nodes=[documents.node(f"gpu-node-{number:04d}", 8, draw)], waiting_total=number)

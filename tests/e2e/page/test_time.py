@@ -1,14 +1,20 @@
 """The time slider, recordings, and what an hour of events leaves in memory."""
 
+import asyncio
+import gzip
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
+import uvicorn
 from playwright.async_api import Page, expect
 
+from cli.recording import page_file, server
+from cli.recording.recording import Recording
+from scheduler.api import web_pages
 from tests.e2e.page import documents, stage
 from tests.e2e.page.conftest import Open
+from tests.waiting import eventually
 
 pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="session")]
 
@@ -37,26 +43,53 @@ async def test_the_slider_goes_back_and_returns(open_page: Open) -> None:
         await expect(page.locator(".status")).to_contain_text("live")
 
 
-async def test_a_recording_in_the_page_is_moved_through_without_a_service(open_page: Open, tmp_path: Path) -> None:
-    """One HTML file with the page and a recording opens from disk, moves by slider, and has no buttons that act."""
-    first = documents.overview()
-    changes = [
-        {"revision": step, "time": documents.at(-step), "sections": {"waiting_total": step}, "nodes": [], "gone": []}
-        for step in range(2, 120)
-    ]
-    changes.append({**changes[-1], "gone": ["gpu-node-0004"]})
+async def test_a_recording_in_one_file_is_moved_through_without_a_service(open_page: Open, tmp_path: Path) -> None:
+    """The file that `migsched replay --html` makes opens from disk, moves by slider, and has no buttons that act."""
     file = tmp_path / "recording.html"
-    file.write_text(_whole_page({"first": first, "changes": changes}), encoding="utf-8")
+    file.write_text(page_file.html(_recording(tmp_path), web_pages.APP, hidden=False), encoding="utf-8")
     page = await open_page(file.as_uri())
     await expect(page.locator(".status")).to_contain_text("recording")
     await expect(page.locator("#map .note")).to_have_text("32 GPUs")
     await expect(page.get_by_role("button", name="Fix")).to_have_count(0)
+    await _moves_through(page)
+
+
+async def test_a_recording_that_is_served_is_moved_through(open_page: Open, tmp_path: Path) -> None:
+    """The same page finds the recording of `migsched replay` by itself and asks it for each moment."""
+    served = uvicorn.Server(
+        uvicorn.Config(server.application(_recording(tmp_path)), port=0, log_level="critical", lifespan="off")
+    )
+    serving = asyncio.create_task(served.serve())
+    await eventually(lambda: served.started, "the recording is served")
+    port = served.servers[0].sockets[0].getsockname()[1]
+    page = await open_page(f"http://127.0.0.1:{port}/", refusals=True)  # there is no stream
+    await expect(page.locator("#map .note")).to_contain_text("GPUs")
+    await _moves_through(page)
+    served.should_exit = True
+    await serving
+
+
+async def _moves_through(page: Page) -> None:
     slider = page.get_by_role("slider", name="Moment shown")
     await slider.fill("77")
     await expect(page.locator(".summary li").nth(2)).to_contain_text("78")
     await slider.focus()
     await page.keyboard.press("End")
     await expect(page.locator("#map .note")).to_have_text("24 GPUs of 32")
+
+
+def _recording(folder: Path) -> Recording:
+    """120 moments, in the last of which a node is gone."""
+    changes = [
+        {"revision": step, "time": documents.at(-step), "sections": {"waiting_total": step}, "nodes": [], "gone": []}
+        for step in range(2, 121)
+    ]
+    changes[-1]["gone"] = ["gpu-node-0004"]
+    lines = [{"overview": documents.overview()}, *({"changes": change} for change in changes)]
+    file = folder / "migsched-20261130T120000Z-0001.jsonl.gz"
+    with gzip.open(file, "wt", encoding="utf-8") as text:
+        text.writelines(f"{json.dumps(line)}\n" for line in lines)
+    return Recording(file)
 
 
 async def test_an_hour_of_events_leaves_memory_flat(open_page: Open) -> None:
@@ -79,15 +112,3 @@ async def test_an_hour_of_events_leaves_memory_flat(open_page: Open) -> None:
 async def _heap_mib(page: Page) -> float:
     size: float = await page.evaluate("gc(), gc(), performance.memory.usedJSHeapSize / 2 ** 20")
     return size
-
-
-def _whole_page(recording: dict[str, Any]) -> str:
-    """The built page with its files inside, as a recording is mailed."""
-    html = (stage.APP / "index.html").read_text(encoding="utf-8")
-    script = (stage.APP / "app.js").read_text(encoding="utf-8")
-    style = (stage.APP / "app.css").read_text(encoding="utf-8")
-    data = json.dumps(recording).replace("</", "<\\/")
-    inside = f'<script type="application/json" id="recording">{data}</script><style>{style}</style>'
-    html = html.replace('<link rel="stylesheet" href="/page/app.css">', inside)
-    html = html.replace('<link rel="icon" href="/page/icon.svg" type="image/svg+xml">', "")
-    return html.replace('<script type="module" src="/page/app.js"></script>', f'<script type="module">{script}</script>')

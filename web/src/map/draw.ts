@@ -129,7 +129,7 @@ function gatherBlock(block: Block, picture: Picture, look: Look): void {
         default:
           add(into, colour, x, y, w, scale.bar);
       }
-      if (scale.density === "large" && w > 26) label(look, picture, segment, x, y, w, colour, fade);
+      if (scale.density === "large" && w > 17) label(look, picture, segment, x, y, w, colour, fade);
     }
   });
 }
@@ -152,7 +152,7 @@ function label(
     : w > 52 ? slice.profile
     : short;
   look.labels.push({
-    text, x: x + 5, y: y + picture.layout.scale.bar / 2, width: w - 9,
+    text, x: x + (w < 26 ? 3 : 5), y: y + picture.layout.scale.bar / 2, width: w - (w < 26 ? 4 : 9),
     colour: quiet ? palette.faint : isDark(ground) ? "#ffffff" : "#0c1a1a",
   });
 }
