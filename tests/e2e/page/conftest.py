@@ -3,7 +3,7 @@
 import contextlib
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 import pytest_asyncio
@@ -42,7 +42,7 @@ def chromium() -> build.Chromium:
     try:
         return build.ensure_installed()
     except errors.BuildError as exc:
-        return _missing(exc)
+        _missing(exc)
 
 
 @pytest.fixture(scope="session")
@@ -51,10 +51,10 @@ def axe() -> str:
     try:
         return (web.packages() / "axe-core" / "axe.min.js").read_text(encoding="utf-8")
     except errors.BuildError as exc:
-        return _missing(exc)
+        _missing(exc)
 
 
-def _missing(exc: errors.BuildError) -> Any:
+def _missing(exc: errors.BuildError) -> NoReturn:
     if os.environ.get("CI"):
         pytest.fail(str(exc), pytrace=False)
     pytest.skip(str(exc))

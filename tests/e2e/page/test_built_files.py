@@ -24,6 +24,6 @@ def test_a_wrong_type_is_refused(tmp_path: Path, axe: str) -> None:
     sources = tmp_path / "web"
     build.copy_sources(sources)
     (sources / "src" / "wrong.ts").write_text("export const wrong: number = 'text';\n", encoding="utf-8")
-    with pytest.raises(errors.BuildError, match="wrong.ts"):
+    with pytest.raises(errors.BuildError, match=r"wrong\.ts"):
         build.build(tmp_path / "app", sources=sources)
     assert not (tmp_path / "app").exists()

@@ -105,10 +105,7 @@ async def test_eight_gpus_fit_on_a_phone(open_page: Open) -> None:
 
 
 async def test_five_thousand_nodes_scroll_and_change_without_a_stutter(open_page: Open) -> None:
-    """While 40,000 GPUs are scrolled through and nodes change, a frame takes the page less than a screen leaves it.
-
-    It is the main thread's processor time, which does not count what else the machine is doing.
-    """
+    """While 40,000 GPUs are scrolled through and nodes change, a frame takes less time than a screen leaves."""
     async with stage.play(documents.overview(5000, 8)) as service:
         page = await open_page(service.url)
         await expect(page.locator("#map .note")).to_have_text("40,000 GPUs")
