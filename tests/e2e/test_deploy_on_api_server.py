@@ -28,8 +28,8 @@ KUSTOMIZATIONS = [
     path.parent
     for path in manifests.files()
     if path.name == "kustomization.yaml"
-    and not {"policy", "monitoring", "openshift-monitoring"}
-    & set(path.parts)  # test_foreign_kinds.py has the kinds of monitoring
+    and not {"policy", "monitoring", "openshift-monitoring", "openshift-monitoring-lock", "openshift-route"}
+    & set(path.parts)  # test_foreign_kinds.py has kinds of others
     and manifests.documents(path)[0]["kind"] == "Kustomization"
 ]
 OPTIONS = sorted(path.parent for path in manifests.files(manifests.DEPLOY / "options") if path.stem == "kustomization")
