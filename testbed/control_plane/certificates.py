@@ -13,10 +13,11 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from testbed.control_plane import private_files
+from testbed.control_plane import private_files, service_network
 
 _VALID = dt.timedelta(days=365)
 _SKEW = dt.timedelta(hours=1)  # a clock that is set back a little does not make a certificate not yet valid
+_ADDRESSES = ("127.0.0.1", "::1", service_network.API_SERVER)
 _DNS_NAMES = ("localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc")
 
 
@@ -25,7 +26,7 @@ class Certificates:
     """Paths of PEM files."""
 
     authority: Path  # certificate of the authority that clients trust
-    serving: Path  # certificate of every server, for 127.0.0.1 and localhost
+    serving: Path  # certificate of every server, for 127.0.0.1, localhost and pods
     serving_key: Path
     service_account_key: Path  # signs and verifies service account tokens
 
@@ -70,7 +71,7 @@ def _write_all(paths: Certificates) -> None:
         .sign(authority_key, hashes.SHA256())
     )
     names: list[x509.GeneralName] = [x509.DNSName(name) for name in _DNS_NAMES]
-    names += [x509.IPAddress(ipaddress.ip_address(address)) for address in ("127.0.0.1", "::1")]
+    names += [x509.IPAddress(ipaddress.ip_address(address)) for address in _ADDRESSES]
     serving = (
         _certificate(_name("migsched-local"), authority_name, serving_key.public_key())
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)

@@ -53,13 +53,15 @@ class ControlPlane:
         directory: Path,
         *,
         users: Mapping[str, Sequence[str]] | None = None,
+        accounts: bool = False,
         binaries: build.Binaries | None = None,
         progress: Progress | None = None,
     ) -> None:
         """Take a directory for data, logs and credentials; nothing is started yet.
 
         `directory` is made where it is missing; it holds secrets, so it should be the caller's alone. `users` (name →
-        groups) are those beside the admin, who may do what RBAC objects say. `binaries` are the programs, built or
+        groups) are those beside the admin, who may do what RBAC objects say. With `accounts` pods need their service
+        account, and get its token; what makes `default` ones is kube-controller-manager. `binaries` are the programs, built or
         found in the cache on start where left out. `progress` hears what a build does.
         """
         self.directory = directory.absolute()
@@ -67,6 +69,7 @@ class ControlPlane:
         self.tokens: Mapping[str, str] = credentials.new_tokens(users or {})
         self.token = self.tokens[credentials.ADMIN]
         self._users = users or {}
+        self._accounts = accounts
         self._binaries = binaries
         self._progress = progress
         self._ports = servers.Ports(*ports.choose_free(3))
@@ -275,7 +278,8 @@ class ControlPlane:
     def _start_api_server(self) -> None:
         programs, tokens = self._programs, self.directory / "tokens.csv"
         self._launch("etcd", servers.etcd(programs, self.directory / "etcd", self._ports))
-        self._launch("kube-apiserver", servers.api_server(programs, self._certificates, tokens, self._ports))
+        server = servers.api_server(programs, self._certificates, tokens, self._ports, accounts=self._accounts)
+        self._launch("kube-apiserver", server)
         self._wait_for_api_server()
 
     def _launch(self, name: str, command: Sequence[str]) -> processes.Process:

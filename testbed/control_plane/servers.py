@@ -7,15 +7,15 @@ Choices that differ from a production cluster, and why:
 - The admission plugin TaintNodesByCondition is off: it taints new nodes `not-ready`, which only node-lifecycle removes.
   node-lifecycle itself does not run: it would evict the pods of simulated nodes, which have no heartbeats. A node is
   usable as soon as it is created. `kubectl taint … NoExecute` still evicts: that is taint-eviction, which runs.
-- The admission plugin ServiceAccount is off, so that a pod can be created in a namespace before its `default`
-  ServiceAccount exists, and no token is mounted. Pods that call the API server need a token by other means.
+- The admission plugin ServiceAccount is off unless asked for, so that a pod can be created in a namespace before its
+  `default` ServiceAccount exists, and no token is mounted. Pods that call the API server need a token by other means.
 - Endpoints of the API server are not written (`endpoint-reconciler-type none`): loopback addresses are refused there.
 """
 
 from dataclasses import dataclass
 from pathlib import Path
 
-from testbed.control_plane import build, certificates
+from testbed.control_plane import build, certificates, service_network
 
 HOST = "127.0.0.1"
 
@@ -41,6 +41,7 @@ _CONTROLLERS = (
     "replicationcontroller-controller",
     "resourceclaim-controller",
     "resourcequota-controller",
+    "root-ca-certificate-publisher-controller",
     "serviceaccount-controller",
     "statefulset-controller",
     "taint-eviction-controller",
@@ -73,8 +74,11 @@ def etcd(binaries: build.Binaries, data: Path, ports: Ports) -> list[str]:
     ]
 
 
-def api_server(binaries: build.Binaries, files: certificates.Certificates, token_file: Path, ports: Ports) -> list[str]:
-    """The command line of kube-apiserver."""
+def api_server(
+    binaries: build.Binaries, files: certificates.Certificates, token_file: Path, ports: Ports, *, accounts: bool
+) -> list[str]:
+    """The command line of kube-apiserver; with `accounts` pods get the tokens of their service accounts."""
+    off = ["TaintNodesByCondition"] if accounts else ["ServiceAccount", "TaintNodesByCondition"]
     return [
         str(binaries.kube_apiserver),
         f"--etcd-servers=http://{HOST}:{ports.etcd}",
@@ -86,10 +90,10 @@ def api_server(binaries: build.Binaries, files: certificates.Certificates, token
         f"--service-account-issuer={_ISSUER}",
         f"--service-account-key-file={files.service_account_key}",
         f"--service-account-signing-key-file={files.service_account_key}",
-        "--service-cluster-ip-range=10.0.0.0/24",
+        f"--service-cluster-ip-range={service_network.SUBNET}",
         "--endpoint-reconciler-type=none",
         "--allow-privileged=true",
-        "--disable-admission-plugins=ServiceAccount,TaintNodesByCondition",
+        f"--disable-admission-plugins={','.join(off)}",
         "--enable-priority-and-fairness=false",
         "--max-requests-inflight=0",
         "--max-mutating-requests-inflight=0",
@@ -106,6 +110,7 @@ def controller_manager(
         f"--kubeconfig={kubeconfig}",
         "--leader-elect=false",
         f"--controllers={','.join(_CONTROLLERS)}",
+        f"--root-ca-file={files.authority}",
         "--kube-api-qps=5000",
         "--kube-api-burst=5000",
         *_side_port(files, port),

@@ -8,7 +8,8 @@ Choices that differ from a production node, and why:
   kernel settings that a kubelet would set (kernel.panic among them) are replaced, in the node's sight only, by files
   that hold the values it wants.
 - Pods have addresses on a bridge in the node's own network namespace, and so have the node and its kubelet. They reach
-  each other, and of this machine the API server's port alone, under the node's address. There is no service proxy.
+  each other, and of this machine the API server's port alone, under the node's address and that of the Service
+  `kubernetes`. There is no service proxy.
 - No eviction, no enforced reservations, no garbage collection of images: a full disk is not what is tried here.
 - containerd does not fsync and may not lower oom_score_adj, which root without CAP_SYS_RESOURCE may not do either.
 """
@@ -20,6 +21,7 @@ from typing import Any
 
 import yaml
 
+from testbed.control_plane import service_network
 from testbed.node import build, debian, image, layout
 
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
@@ -96,6 +98,8 @@ def _namespaces(place: layout.NodeLayout, api_server_port: int) -> dict[str, Any
         "bridge": _BRIDGE,
         "bridge_address": f"{NODE_ADDRESS}/{_POD_SUBNET.partition('/')[2]}",
         "api_server_port": api_server_port,
+        "service_address": service_network.API_SERVER,
+        "service_port": service_network.API_SERVER_PORT,
     }
 
 
@@ -150,7 +154,12 @@ def _cni() -> dict[str, Any]:
         "bridge": _BRIDGE,
         "isGateway": True,
         "ipMasq": False,
-        "ipam": {"type": "host-local", "ranges": [[{"subnet": _POD_SUBNET}]], "dataDir": "/run/cni"},
+        "ipam": {
+            "type": "host-local",
+            "ranges": [[{"subnet": _POD_SUBNET}]],
+            "routes": [{"dst": service_network.SUBNET}],
+            "dataDir": "/run/cni",
+        },
     }
     return {"cniVersion": "1.0.0", "name": "pods", "plugins": [bridge]}
 

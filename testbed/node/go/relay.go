@@ -9,13 +9,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// relay lets the node reach a port of this machine's loopback: it listens on that port of every address that the node's
-// network namespace has, and connects each caller to 127.0.0.1 outside. Nothing of the machine's network is changed, and
-// it ends with this process. A caller whom nobody serves outside sees its connection closed.
-func relay(firstProcess, port int) error {
-	listener, err := listenIn(firstProcess, port)
+// relay lets the node reach a port of this machine's loopback: it listens on an address of the node's network namespace,
+// and connects each caller to that port of 127.0.0.1 outside. Nothing of the machine's network is changed, and it ends
+// with this process. A caller whom nobody serves outside sees its connection closed.
+func relay(firstProcess int, address string, listened, port int) error {
+	listener, err := listenIn(firstProcess, fmt.Sprintf("%s:%d", address, listened))
 	if err != nil {
-		return fmt.Errorf("cannot relay port %d: %w", port, err)
+		return fmt.Errorf("cannot relay port %d: %w", listened, err)
 	}
 	go func() {
 		for {
@@ -31,7 +31,7 @@ func relay(firstProcess, port int) error {
 
 // listenIn makes a listening socket in the network namespace of a process. A socket stays where it was made, so only
 // one thread has to go there; it does not come back and ends with its goroutine.
-func listenIn(process, port int) (net.Listener, error) {
+func listenIn(process int, address string) (net.Listener, error) {
 	type result struct {
 		listener net.Listener
 		err      error
@@ -48,7 +48,7 @@ func listenIn(process, port int) (net.Listener, error) {
 			made <- result{nil, err}
 			return
 		}
-		listener, err := net.Listen("tcp4", fmt.Sprintf("0.0.0.0:%d", port))
+		listener, err := net.Listen("tcp4", address)
 		made <- result{listener, err}
 	}()
 	answer := <-made

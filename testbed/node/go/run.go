@@ -26,6 +26,9 @@ type config struct {
 	// APIServerPort is the port of this machine's loopback that the node, its pods included, reaches under its own
 	// addresses.
 	APIServerPort int `json:"api_server_port"`
+	// ServiceAddress and ServicePort are those of the Service `kubernetes`, under which pods look for the API server.
+	ServiceAddress string `json:"service_address"`
+	ServicePort    int    `json:"service_port"`
 }
 
 type bind struct {
@@ -107,7 +110,10 @@ func startFirstProcess(path string, settings config) (*exec.Cmd, error) {
 		command.Wait()
 		return nil, fmt.Errorf("the node's first process could not set up its namespaces")
 	}
-	err = relay(command.Process.Pid, settings.APIServerPort)
+	err = relay(command.Process.Pid, "0.0.0.0", settings.APIServerPort, settings.APIServerPort)
+	if err == nil {
+		err = relay(command.Process.Pid, settings.ServiceAddress, settings.ServicePort, settings.APIServerPort)
+	}
 	if err == nil {
 		err = writeWhole(settings.PidFile, strconv.Itoa(command.Process.Pid))
 	}
