@@ -61,8 +61,8 @@ class ControlPlane:
 
         `directory` is made where it is missing; it holds secrets, so it should be the caller's alone. `users` (name →
         groups) are those beside the admin, who may do what RBAC objects say. With `accounts` pods need their service
-        account, and get its token; what makes `default` ones is kube-controller-manager. `binaries` are the programs, built or
-        found in the cache on start where left out. `progress` hears what a build does.
+        account, and get its token; what makes `default` ones is kube-controller-manager. `binaries` are the programs,
+        built or found in the cache on start where left out. `progress` hears what a build does.
         """
         self.directory = directory.absolute()
         self.log_directory = self.directory / "logs"
