@@ -39,6 +39,8 @@ SOURCES = (  # below deploy/, and by the same path below the chart's files/
     "options/agent-network-policy/network-policy.yaml",
     "options/agent-operator-client/kustomization.yaml",
     "options/agent-operator-labels/rbac.yaml",
+    "options/api-lock/rbac.yaml",
+    "options/api-lock/roles.yaml",
     "options/moves/rbac.yaml",
     "options/queue-replicas/disruption-budget.yaml",
     "options/queue-replicas/rbac.yaml",
@@ -61,9 +63,9 @@ MONITORING = ("*.yaml", "*.json")  # all of deploy/monitoring, where it is there
 # Settings that follow from the chart's other values, or that its pods give no meaning.
 OF_THE_CHART = {
     "scheduler": {
-        "kubeconfig", "queue", "moves", "leader_election", "lease_namespace", "lease_name", "api_port", "extender_host",
-        "extender_port", "extender_cert", "extender_key", "extender_client_ca", "webhook_cert", "webhook_key",
-        "webhook_host", "webhook_port",
+        "kubeconfig", "queue", "moves", "leader_election", "lease_namespace", "lease_name", "api_access", "api_cert",
+        "api_key", "api_port", "extender_host", "extender_port", "extender_cert", "extender_key", "extender_client_ca",
+        "webhook_cert", "webhook_key", "webhook_host", "webhook_port",
     },
     "agent": {
         "kubeconfig", "node", "state_dir", "cdi_dir", "device_plugin_dir", "pod_resources_socket",

@@ -30,6 +30,8 @@ WEBHOOK = {"admission": "webhook", "webhook": {"certificate": "secret"}}
 SERVICE_CA = {"admission": "webhook", "webhook": {"certificate": "service-ca"}}
 QUEUE = ("options/queue", "options/queue-replicas")
 WITH_MOVES = ("options/queue", "options/moves", "options/queue-replicas")
+LOCK = {"apiLock": {"enabled": True}}
+WITH_LOCK = ("options/queue", "options/api-lock", "options/queue-replicas")
 WITH_WEBHOOK = ("options/queue", "options/queue-webhook", "options/queue-replicas")
 
 
@@ -61,7 +63,9 @@ PAIRS = [
     Pair("queue", {}, components=QUEUE, left_out=WITHOUT_KUBE_SCHEDULER),
     Pair("queue-webhook", {"queue": WEBHOOK}, components=WITH_WEBHOOK, left_out=WITHOUT_KUBE_SCHEDULER),
     Pair("queue-moves", {"queue": {"moves": True}}, components=WITH_MOVES, left_out=WITHOUT_KUBE_SCHEDULER),
+    Pair("queue-lock", LOCK, components=WITH_LOCK, left_out=WITHOUT_KUBE_SCHEDULER),
     Pair("extender", UNNAMED),
+    Pair("extender-lock", {**UNNAMED, **LOCK}, components=("options/api-lock",)),
     Pair("extender-warn", {"mode": "extender"}, ("kustomize", "agent", "admission/warn")),
     Pair(
         "extender-deny",
@@ -186,6 +190,11 @@ SWITCHES: dict[str, Document] = {
     "extender-mutate": {"mode": "extender", "extender": {"unnamedPods": "mutate"}},
     "standalone": {"mode": "standalone"},
     "simulate": {"simulate": {"enabled": True}},
+    "locked": {
+        **LOCK,
+        "monitoring": {"serviceMonitor": {"enabled": True, "tokenSecret": "prometheus"}},
+        "openshift": {"enabled": True, "route": {"enabled": True, "host": "migsched.example.com"}},
+    },
     "no-agent": {"agent": {"enabled": False}, "crds": {"install": False}, "networkPolicy": {"enabled": False}},
     "all": {
         "image": {
@@ -293,6 +302,19 @@ def test_simulated_agents_have_no_privilege(helm: Helm) -> None:
     assert {volume["name"] for volume in agent["volumes"]} == {mount["name"] for mount in container["volumeMounts"]}
 
 
+def test_whoever_reaches_a_locked_api_speaks_tls_to_it(helm: Helm) -> None:
+    """With the lock the Route and Prometheus ask the Service's port over TLS, and Prometheus shows a token."""
+    objects = by_name(helm.template(SWITCHES["locked"]))
+    (port,) = objects["Service/migsched"]["spec"]["ports"]
+    route = objects["Route/migsched"]["spec"]
+    (scraped,) = objects["ServiceMonitor/migsched-scheduler"]["spec"]["endpoints"]
+    assert port["name"] == route["port"]["targetPort"] == scraped["port"] == "https"
+    assert route["tls"]["termination"] == "reencrypt"
+    assert scraped["scheme"] == "https"
+    assert scraped["tlsConfig"]["serverName"] == "migsched.migsched-system.svc"
+    assert scraped["authorization"] == {"credentials": {"name": "prometheus", "key": "token"}}
+
+
 def test_the_gate_is_given_as_the_cluster_can(helm: Helm) -> None:
     """A policy where MutatingAdmissionPolicy is served as v1, by its version or by what it says; else a webhook."""
 
@@ -305,90 +327,6 @@ def test_the_gate_is_given_as_the_cluster_can(helm: Helm) -> None:
     for arguments in (("--kube-version=1.35.4",), ("--kube-version=1.36.0", "--api-versions=v1/Pod")):
         assert {"MutatingWebhookConfiguration", "Secret"} <= kinds(*arguments)
         assert "MutatingAdmissionPolicy" not in kinds(*arguments)
-
-
-BAD_VALUES: dict[str, Any] = {  # by the place that the refusal has to name
-    "/mode": {"mode": "queues"},
-    "/image/pullPolicy": {"image": {"pullPolicy": "always"}},
-    "/image/agentDigest": {"image": {"agentDigest": "sha256:abc"}},
-    "/image/repository": {"image": {"repository": "Registry.example.com/migsched"}},
-    "/imagePullSecrets/0": {"imagePullSecrets": ["registry"]},
-    "/commonLabels/team": {"commonLabels": {"team": 1}},
-    "/scheduler/replicas": {"scheduler": {"replicas": 0}},
-    "/scheduler/settings": {"scheduler": {"settings": {"queue_oder": "fair"}}},
-    "/scheduler/settings/queue_events": {"scheduler": {"settings": {"queue_events": "yes"}}},
-    "/scheduler/resources/limits/memory": {"scheduler": {"resources": {"limits": {"memory": "2GB"}}}},
-    "/scheduler/resources/requests": {"scheduler": {"resources": {"requests": {"gpu": 1}}}},
-    "/scheduler/tolerations/0/operator": {"scheduler": {"tolerations": [{"operator": "exists"}]}},
-    "/scheduler/affinity": {"scheduler": {"affinity": {"nodeafinity": {}}}},
-    "/queue/admission": {"queue": {"admission": "map"}},
-    "/queue/webhook/certificate": {"queue": {"webhook": {"certificate": "none"}}},
-    "/queue/webhook/caBundle": {"queue": {"webhook": {"caBundle": "-----BEGIN"}}},
-    "/extender/unnamedPods": {"extender": {"unnamedPods": "refuse"}},
-    "/kubeScheduler/percentageOfNodesToScore": {"kubeScheduler": {"percentageOfNodesToScore": 101}},
-    "/kubeScheduler/extraManagedResources/0": {"kubeScheduler": {"extraManagedResources": ["nvidia.com/gpu"]}},
-    "/standalone/clientFiles": {"standalone": {"clientFiles": "etc"}},
-    "/agent/namespace/name": {"agent": {"namespace": {"name": "Agents"}}},
-    "/agent/hostDriver": {"agent": {"hostDriver": "yes"}},
-    "/agent/settings": {"agent": {"settings": {"driver_root": "/"}}},
-    "/agent": {"agent": {"hostdriver": True}},
-    "/simulate/gpus": {"simulate": {"gpus": 0}},
-    "/crds": {"crds": {"enabled": True}},
-    "/networkPolicy/from/0": {"networkPolicy": {"from": [{}]}},
-    "/priorityClasses/value": {"priorityClasses": {"value": 2000000000}},
-    "/monitoring/serviceMonitor/interval": {"monitoring": {"serviceMonitor": {"interval": "30"}}},
-    "/openshift/route/termination": {"openshift": {"route": {"termination": "passthrough"}}},
-    "": {"replicas": 3},
-}
-
-
-def test_a_bad_value_is_named(helm: Helm) -> None:
-    """The schema refuses each bad value, unknown keys at any level included, and names its place."""
-    together: Document = {}
-    for values in BAD_VALUES.values():
-        merge(together, values)
-    told = helm.refusal(together)
-    for place in BAD_VALUES:
-        assert f"- at '{place}': " in told, place
-
-
-def merge(into: Document, values: Document) -> None:
-    for key, value in values.items():
-        if isinstance(value, dict) and isinstance(into.get(key), dict):
-            merge(into[key], value)
-        else:
-            into[key] = copy.deepcopy(value)
-
-
-CONTRADICTIONS: dict[str, dict[str, Any]] = {
-    "scheduler.replicas: must be 1": {"mode": "extender", "scheduler": {"replicas": 2}},
-    "queue.admission: says nothing": {"mode": "extender", "queue": {"admission": "policy"}},
-    "agent.namespace.name: must differ": {"agent": {"namespace": {"name": "migsched-system"}}},
-    "simulate.enabled: needs agent.enabled": {"simulate": {"enabled": True}, "agent": {"enabled": False}},
-    "simulate.enabled: simulated GPUs": {"simulate": {"enabled": True}, "agent": {"hostDriver": True}},
-    "openshift.route.host: is needed": {"openshift": {"route": {"enabled": True}}},
-    "queue.moves: needs mode: queue": {"mode": "extender", "queue": {"moves": True}},
-    "queue.webhook.certificate: service-ca needs": {"queue": SERVICE_CA},
-    "monitoring.dashboards.enabled: ": {"monitoring": {"dashboards": {"enabled": True}}},
-}
-
-
-@pytest.mark.parametrize("said", CONTRADICTIONS)
-def test_values_that_do_not_go_together_are_refused(helm: Helm, said: str) -> None:
-    """The refusal names the value, and what to do."""
-    assert said in helm.refusal(CONTRADICTIONS[said])
-
-
-@pytest.mark.parametrize(
-    ("said", "values"),
-    [
-        ("queue.admission: policy needs", {"queue": {"admission": "policy"}}),
-        ("extender.unnamedPods: mutate needs", {"mode": "extender", "extender": {"unnamedPods": "mutate"}}),
-    ],
-)
-def test_a_policy_that_the_cluster_does_not_serve_is_refused(helm: Helm, said: str, values: Document) -> None:
-    """Before Kubernetes 1.36 nothing is installed that the API server would refuse half-way."""
-    assert said in helm.refusal(values, "--kube-version=1.35.0")
 
 
 def test_lint_has_nothing_to_say(helm: Helm) -> None:

@@ -55,6 +55,13 @@
 {{- if and $values.openshift.route.enabled (not $values.openshift.route.host) -}}
 {{- fail "openshift.route.host: is needed with openshift.route.enabled: the API answers only under names that it knows" -}}
 {{- end -}}
+{{- $scraped := and $values.apiLock.enabled $values.monitoring.serviceMonitor.enabled -}}
+{{- if and $scraped (not $values.monitoring.serviceMonitor.tokenSecret) (not $values.scheduler.settings.api_open_metrics) -}}
+{{- fail "monitoring.serviceMonitor.tokenSecret: is needed with apiLock.enabled: name a Secret with a token that may read metrics, or set scheduler.settings.api_open_metrics" -}}
+{{- end -}}
+{{- if and $values.monitoring.serviceMonitor.tokenSecret (not $values.apiLock.enabled) -}}
+{{- fail "monitoring.serviceMonitor.tokenSecret: a token would be sent in the clear: use apiLock.enabled, or leave it out" -}}
+{{- end -}}
 {{- if and (eq $values.queue.webhook.certificate "service-ca") (not $values.openshift.enabled) -}}
 {{- fail "queue.webhook.certificate: service-ca needs openshift.enabled: elsewhere nobody makes that certificate" -}}
 {{- end -}}
