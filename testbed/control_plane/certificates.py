@@ -5,6 +5,7 @@ Elliptic-curve keys throughout: an RSA key takes up to half a second, these take
 
 import datetime as dt
 import ipaddress
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,8 +32,11 @@ class Certificates:
     service_account_key: Path  # signs and verifies service account tokens
 
 
-def ensure(directory: Path) -> Certificates:
-    """The certificates in `directory`, making them where they do not exist yet."""
+def ensure(directory: Path, names: Sequence[str] = ()) -> Certificates:
+    """The certificates in `directory`, making them where they do not exist yet.
+
+    `names` are DNS names of servers besides those of the API server on loopback.
+    """
     made = Certificates(
         authority=directory / "ca.crt",
         serving=directory / "serving.crt",
@@ -40,7 +44,7 @@ def ensure(directory: Path) -> Certificates:
         service_account_key=directory / "sa.key",
     )
     if not made.service_account_key.exists():  # written last
-        _write_all(made)
+        _write_all(made, names)
     return made
 
 
@@ -59,7 +63,7 @@ _SIGNS_CERTIFICATES = x509.KeyUsage(
 )
 
 
-def _write_all(paths: Certificates) -> None:
+def _write_all(paths: Certificates, more_names: Sequence[str]) -> None:
     authority_key = ec.generate_private_key(ec.SECP256R1())
     serving_key = ec.generate_private_key(ec.SECP256R1())
     authority_name = _name("migsched-local-ca")
@@ -70,7 +74,7 @@ def _write_all(paths: Certificates) -> None:
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(authority_key.public_key()), critical=False)
         .sign(authority_key, hashes.SHA256())
     )
-    names: list[x509.GeneralName] = [x509.DNSName(name) for name in _DNS_NAMES]
+    names: list[x509.GeneralName] = [x509.DNSName(name) for name in (*_DNS_NAMES, *more_names)]
     names += [x509.IPAddress(ipaddress.ip_address(address)) for address in _ADDRESSES]
     serving = (
         _certificate(_name("migsched-local"), authority_name, serving_key.public_key())

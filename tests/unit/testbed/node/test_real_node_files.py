@@ -1,5 +1,6 @@
 """The files that a real node is made of: images, logs, paths and configuration."""
 
+import ipaddress
 import json
 import tarfile
 import tomllib
@@ -10,6 +11,7 @@ import pytest
 import yaml
 
 from allocator import errors as allocator_errors
+from testbed.control_plane import service_network
 from testbed.node import build, configuration, debian, errors, image, pod_logs
 from testbed.node.layout import NodeLayout
 
@@ -116,6 +118,16 @@ def test_the_kubelet_finds_its_kernel_settings_as_it_wants_them(place: NodeLayou
     assert {target.removeprefix("/proc/sys/"): int(source.read_text()) for target, source in covered.items()} == (
         configuration.KERNEL_SETTINGS
     )
+
+
+def test_pods_find_the_api_server_where_they_look_for_it(place: NodeLayout) -> None:
+    """The node has the address of the Service `kubernetes`, the first of all Services', and pods have a way to it."""
+    namespaces = json.loads((place.config / "namespaces.json").read_text())
+    (plugin,) = json.loads((place.config / "cni" / "bridge.conflist").read_text())["plugins"]
+    services = ipaddress.ip_network(service_network.SUBNET)
+    assert namespaces["service_address"] == str(next(services.hosts()))
+    assert plugin["ipam"]["routes"] == [{"dst": str(services)}]
+    assert not services.overlaps(ipaddress.ip_network(plugin["ipam"]["ranges"][0][0]["subnet"]))
 
 
 def test_paths_are_quoted_in_toml(place: NodeLayout) -> None:
