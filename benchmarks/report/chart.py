@@ -58,7 +58,7 @@ SOURCES = (  # below deploy/, and by the same path below the chart's files/
     "rbac/scheduler/one-annotation.yaml",
     "rbac/scheduler/service-account.yaml",
 )
-MONITORING = ("*.yaml", "*.json")  # all of deploy/monitoring, where it is there
+MONITORING = ("rules/*.yaml", "dashboards/*.json")  # below deploy/monitoring
 
 # Settings that follow from the chart's other values, or that its pods give no meaning.
 OF_THE_CHART = {

@@ -79,7 +79,6 @@ CONTRADICTIONS: dict[str, dict[str, Any]] = {
     "queue.webhook.certificate: service-ca needs": {"queue": SERVICE_CA},
     "tokenSecret: is needed with apiLock": {**LOCK, "monitoring": {"serviceMonitor": {"enabled": True}}},
     "tokenSecret: a token would be sent": {"monitoring": {"serviceMonitor": {"enabled": True, "tokenSecret": "a"}}},
-    "monitoring.dashboards.enabled: ": {"monitoring": {"dashboards": {"enabled": True}}},
 }
 
 

@@ -182,6 +182,7 @@ def metadatas(document: Document) -> Iterator[Document]:
         yield metadata
 
 
+MONITORING = ("serviceMonitor", "podMonitor", "prometheusRule", "dashboards")
 SWITCHES: dict[str, Document] = {
     "queue": {},
     "queue-generated": {"queue": {"admission": "webhook"}},
@@ -223,7 +224,7 @@ SWITCHES: dict[str, Document] = {
         "service": {"annotations": {"a": "b"}},
         "networkPolicy": {"agents": True, "from": [{"ipBlock": {"cidr": "10.0.0.0/8"}}]},
         "priorityClasses": {"create": True},
-        "monitoring": {"serviceMonitor": {"enabled": True}, "podMonitor": {"enabled": True}},
+        "monitoring": {name: {"enabled": True} for name in MONITORING},
         "openshift": {"enabled": True, "route": {"enabled": True, "host": "migsched.example.com"}},
     },
 }
@@ -313,6 +314,19 @@ def test_whoever_reaches_a_locked_api_speaks_tls_to_it(helm: Helm) -> None:
     assert scraped["scheme"] == "https"
     assert scraped["tlsConfig"]["serverName"] == "migsched.migsched-system.svc"
     assert scraped["authorization"] == {"credentials": {"name": "prometheus", "key": "token"}}
+
+
+def test_rules_and_dashboards_are_those_of_the_repository(helm: Helm) -> None:
+    """The chart's PrometheusRules are deploy/monitoring's, with the address of the docs; each dashboard is whole."""
+    rules = {"enabled": True, "docsUrl": "https://docs.example.com"}
+    objects = by_name(helm.template({"monitoring": {"prometheusRule": rules, "dashboards": {"enabled": True}}}))
+    for path in (manifests.DEPLOY / "monitoring" / "rules").glob("*.yaml"):
+        text = path.read_text(encoding="utf-8").replace("https://example.invalid/migsched", rules["docsUrl"])
+        rule = yaml.safe_load(text)
+        assert compared(objects[f"PrometheusRule/{rule['metadata']['name']}"]) == compared(rule)
+    told = [d["data"] for key, d in objects.items() if key.startswith("ConfigMap/migsched-dashboard-")]
+    there = (manifests.DEPLOY / "monitoring" / "dashboards").glob("*.json")
+    assert sorted(map(str, told)) == sorted(str({path.name: path.read_text(encoding="utf-8")}) for path in there)
 
 
 def test_the_gate_is_given_as_the_cluster_can(helm: Helm) -> None:
