@@ -111,7 +111,8 @@ class Stack:
 
     def _all_reported(self) -> bool:
         listed = json.loads(self.plane.kubectl("get", "mignodes", "--output=json").stdout)["items"]
-        return sum("status" in one for one in listed) == len(self.fleet)
+        names = {node.name for node in self.fleet}
+        return sum("status" in one and one["metadata"]["name"] in names for one in listed) == len(names)
 
     def close(self) -> None:
         """End everything that this stack started."""
