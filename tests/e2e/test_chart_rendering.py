@@ -318,10 +318,11 @@ def test_whoever_reaches_a_locked_api_speaks_tls_to_it(helm: Helm) -> None:
 
 def test_rules_and_dashboards_are_those_of_the_repository(helm: Helm) -> None:
     """The chart's PrometheusRules are deploy/monitoring's, with the address of the docs; each dashboard is whole."""
-    rules = {"enabled": True, "docsUrl": "https://docs.example.com"}
+    docs = "https://docs.example.com"
+    rules = {"enabled": True, "docsUrl": docs}
     objects = by_name(helm.template({"monitoring": {"prometheusRule": rules, "dashboards": {"enabled": True}}}))
     for path in (manifests.DEPLOY / "monitoring" / "rules").glob("*.yaml"):
-        text = path.read_text(encoding="utf-8").replace("https://example.invalid/migsched", rules["docsUrl"])
+        text = path.read_text(encoding="utf-8").replace("https://example.invalid/migsched", docs)
         rule = yaml.safe_load(text)
         assert compared(objects[f"PrometheusRule/{rule['metadata']['name']}"]) == compared(rule)
     told = [d["data"] for key, d in objects.items() if key.startswith("ConfigMap/migsched-dashboard-")]
