@@ -17,7 +17,7 @@ from simulator.scenarios.stage import StoryStage
 
 PAUSE_S = 5.0  # after a step, at speed 1
 MAX_SPEED = 100.0
-STEP_S = 90.0  # after which a step that has not come to its end is given up
+STEP_S = 180.0  # after which a step that has not come to its end is given up
 _log = structlog.get_logger("scenarios")
 
 Listener = Callable[[Scenario, int], None]

@@ -63,7 +63,7 @@ def told() -> Told:
             teller.listeners.append(draw)
             for name in shelf.shipped():
                 teller.begin(name)
-                await asyncio.wait_for(teller.over(), 100)
+                await asyncio.wait_for(teller.over(), 250)
                 assert teller.problem == "", name
                 told.ends[name] = running(demo)
         return told
@@ -71,6 +71,7 @@ def told() -> Told:
     return asyncio.run(tell())
 
 
+@pytest.mark.timeout(300)  # ten seconds on a quiet machine
 def test_every_story_comes_to_its_end_one_after_the_other(told: Told) -> None:
     """Each begins on a clean cluster, whatever was told before, and does what its sentences say."""
     assert told.ends == {
@@ -84,6 +85,7 @@ def test_every_story_comes_to_its_end_one_after_the_other(told: Told) -> None:
     }
 
 
+@pytest.mark.timeout(300)  # if it runs alone
 def test_the_animation_in_the_readme_is_what_the_story_shows(told: Told) -> None:
     """docs/images/demo-fix.svg is what the story draws now, byte for byte, whatever was told before it;
     `make demo-picture` draws it.
