@@ -63,7 +63,7 @@ class Client:
 
 
 async def test_there_are_few_of_one_client_and_few_of_all() -> None:
-    """A client has a quarter of the streams, and beyond the bound of all a newcomer gets 503 with when to come again."""
+    """A client has a quarter of the streams, and beyond the bound of all a newcomer gets 503 and Retry-After."""
     guard = Guard(Telling(), LIMITS)
     listening = [asyncio.create_task(Client().ask(guard)) for _ in range(2)]
     await asyncio.sleep(0)
