@@ -42,12 +42,15 @@ def test_the_lock_may_ask_for_reviews_and_nothing_else() -> None:
 
 
 def test_the_roles_are_those_that_refusals_name() -> None:
-    """A reader reads, an operator also sends, a scraper has the metrics; nobody is given a path outside of ours."""
+    """A reader reads, an operator sends and makes Repacks, a scraper has the metrics; no path is outside of ours."""
     roles = {role["metadata"]["name"]: role["rules"] for role in manifests.documents(OPTION / "roles.yaml")}
     everything = [f"{routes.PREFIX}/*"]
+    asked = [right for rights in routes.MAY.values() for right in rights if isinstance(right, routes.ResourceRight)]
+    verbs = ["get", "list", "watch", *(right.verb for right in asked)]
+    repacks = {"apiGroups": [asked[0].group], "resources": [asked[0].resource], "verbs": verbs}
     assert roles == {
         lock.READER: [{"nonResourceURLs": everything, "verbs": ["get"]}],
-        lock.OPERATOR: [{"nonResourceURLs": everything, "verbs": ["get", "post"]}],
+        lock.OPERATOR: [{"nonResourceURLs": everything, "verbs": ["get", "post"]}, repacks],
         "migsched-metrics": [{"nonResourceURLs": [f"{routes.PREFIX}/metrics"], "verbs": ["get"]}],
     }
 
