@@ -224,7 +224,7 @@ def test_every_point_that_moves_pass_is_killed_at() -> None:
     assert ours - NOT_PASSED == {failure.partition("=")[0] for failure in EACH_LIFE} | set(ONCE)
 
 
-@pytest.mark.parametrize(("failure", "moves"), zip(EACH_LIFE, (2, 1), strict=True))
+@pytest.mark.parametrize(("failure", "moves"), list(zip(EACH_LIFE, (2, 1), strict=True)))
 def test_moves_are_made_by_processes_that_write_once(
     stack: Stack, service: ExtenderProcess, failure: str, moves: int
 ) -> None:
