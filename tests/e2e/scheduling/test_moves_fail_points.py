@@ -224,15 +224,13 @@ def test_every_point_that_moves_pass_is_killed_at() -> None:
     assert ours - NOT_PASSED == {failure.partition("=")[0] for failure in EACH_LIFE} | set(ONCE)
 
 
-@pytest.mark.parametrize(("failure", "moves"), list(zip(EACH_LIFE, (2, 1), strict=True)))
-def test_moves_are_made_by_processes_that_write_once(
-    stack: Stack, service: ExtenderProcess, failure: str, moves: int
-) -> None:
-    """Each process dies right after its first write, or before its second: together they make every move once."""
+@pytest.mark.parametrize("failure", EACH_LIFE)
+def test_moves_are_made_by_processes_that_write_once(stack: Stack, service: ExtenderProcess, failure: str) -> None:
+    """Each process dies right after its first write, or before its second: together they make the move once."""
     scatter(stack)
-    killed, events = carry_out(stack, service, "room", moves, lambda: failure)
-    assert killed >= 2 * moves
-    judge(stack, service, "room", events, moves)
+    killed, events = carry_out(stack, service, "room", 1, lambda: failure)
+    assert killed >= 2
+    judge(stack, service, "room", events, 1)
 
 
 def test_moves_are_made_over_a_kill_at_each_step_of_a_release(stack: Stack, service: ExtenderProcess) -> None:
