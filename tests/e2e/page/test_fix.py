@@ -66,7 +66,7 @@ async def test_a_refusal_is_shown_and_escape_leaves(open_page: Open) -> None:
 
 async def test_fix_on_the_real_service_ends_with_the_pod_running(open_page: Open) -> None:
     """On a simulated cluster the real queue, planner and executor move one pod, and the one that waited runs."""
-    changes: dict[str, Any] = {"queue": True, "moves": True, "moves_namespaces": "default"}
+    changes: dict[str, Any] = {"queue": True, "moves": True, "moves_namespaces": "default", "planner_deadline_s": 60}
     async with embedded_cluster.cluster(2, 1, changes=changes, scheduler_names=("default-scheduler",)) as world:
         await world.apply([_pod("mover", "1g.5gb")])
         await embedded_cluster.settled(world)
@@ -78,7 +78,7 @@ async def test_fix_on_the_real_service_ends_with_the_pod_running(open_page: Open
         page = await open_page(world.service.api_url, refusals=True)  # it outlives the service
         await page.get_by_role("button", name="Fix default/big").click()
         dialog = page.get_by_role("dialog", name="Make room for default/big")
-        await expect(dialog).to_contain_text("default/mover")
+        await expect(dialog).to_contain_text("default/mover", timeout=60_000)  # the planner starts its worker first
         await dialog.get_by_role("button", name="Move 1 pod").click()
         await eventually(lambda: "mover" not in _names(world), "the pod is evicted")
         await world.apply([_pod("mover-again", "1g.5gb", owner="mover")])  # what its ReplicaSet does
