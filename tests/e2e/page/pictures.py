@@ -32,6 +32,10 @@ async def _past(page: Page, service: Stage) -> None:
     await expect(page.locator(".status")).to_contain_text("past")
 
 
+async def _map(page: Page, _service: Stage) -> None:
+    await page.locator("#map").evaluate("panel => panel.scrollIntoView()")
+
+
 async def _nothing(_page: Page, _service: Stage) -> None:
     """As it opens."""
 
@@ -42,7 +46,7 @@ PICTURES: dict[str, tuple[dict[str, Any], Act, dict[str, Any]]] = {
     "page-fix": (documents.overview(), _fix, {}),
     "page-past": (documents.overview(seed=2), _past, {}),
     "page-5000-nodes": (documents.overview(5000, 8), _nothing, {}),
-    "page-phone": (documents.overview(1, 8), _nothing, {"viewport": {"width": 390, "height": 844}}),
+    "page-phone": (documents.overview(1, 8, seed=2), _map, {"viewport": {"width": 390, "height": 844}}),
 }
 
 
@@ -64,7 +68,7 @@ async def _draw_one(browser: Browser, file: Path, document: dict[str, Any], act:
         context = await browser.new_context(**shown)
         page = await context.new_page()
         await page.goto(service.url)
-        await expect(page.locator("#map canvas")).to_be_visible()
+        await expect(page.locator("#map canvas")).to_be_visible(timeout=60_000)
         await act(page, service)
         await page.screenshot(path=file, animations="disabled")
         await context.close()
