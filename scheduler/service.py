@@ -22,7 +22,7 @@ from config import logs
 from kubeclient.reviews import Reviews
 from scheduler import api, certificate, page
 from scheduler.admission.webhook import CONNECTIONS, Webhook
-from scheduler.api import ApiExtension, Context
+from scheduler.api import DEMO, ApiExtension, Context
 from scheduler.cache.cluster_cache import ClusterCache
 from scheduler.cache.demand_follower import DemandFollower
 from scheduler.cache.port import Cluster, WatchedKind
@@ -109,6 +109,7 @@ class Service:
             self.planner,
             queue=settings.queue,
             acts=self._acts,
+            demo=any(extension.name == DEMO for extension in extensions),
             moves=self._moves,
             stands_by=lambda: bool(self._why_not()),
         )

@@ -16,6 +16,6 @@ models, documentation, examples.json    what the OpenAPI document says; the plan
 
 from scheduler.api.build import build
 from scheduler.api.context import Context
-from scheduler.api.extensions import ApiExtension
+from scheduler.api.extensions import DEMO, ApiExtension
 
-__all__ = ["ApiExtension", "Context", "build"]
+__all__ = ["DEMO", "ApiExtension", "Context", "build"]

@@ -18,6 +18,7 @@ from scheduler.api.documentation import JSON
 from scheduler.api.problems import ProblemDetails
 
 MAX_BODY = 64 * 1024
+DEMO = "demo"  # the extension whose menu of scenarios the web page offers
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +35,7 @@ class ApiExtension(Protocol):
 
     @property
     def name(self) -> str:
-        """What the page knows it by; with `demo` it offers the menu of scenarios."""
+        """What the page knows it by: DEMO, or anything else."""
 
     def routes(self) -> Sequence[ExtensionRoute]:
         """Its routes."""

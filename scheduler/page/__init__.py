@@ -31,10 +31,12 @@ def watcher(
     *,
     queue: bool,
     acts: bool,
+    demo: bool,
     moves: MovesExecutor | None,
     stands_by: Callable[[], bool],
 ) -> OverviewWatcher:
-    """The watcher of one service. `acts` is whether people may change the cluster through it.
+    """The watcher of one service. `acts` is whether people may change the cluster through it, `demo` whether the API has
+    a demo's scenarios.
 
     Where it `stands_by` it does not follow Repacks.
     """
@@ -43,6 +45,6 @@ def watcher(
         feed,
         Outlook(state, snapshots, planner),
         mode=OverviewMode.QUEUE if queue else OverviewMode.EXTENDER,
-        may=OverviewMay(plan=True, move=acts and moves is not None),
+        may=OverviewMay(plan=True, move=acts and moves is not None, demo=demo),
         repacks=lambda: None if moves is None or stands_by() else moves.repacks,
     )

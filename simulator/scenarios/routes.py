@@ -8,7 +8,7 @@ from msgspec import Meta
 
 from allocator import errors
 from allocator.planning import document_reader
-from scheduler.api.extensions import ExtensionRoute
+from scheduler.api.extensions import DEMO, ExtensionRoute
 from simulator.scenarios.storyteller import MAX_SPEED, Storyteller
 
 PATH = "/api/v1/demo"
@@ -25,7 +25,7 @@ class DemoWish(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class DemoRoutes:
     """Implements `scheduler.api.ApiExtension`. `teller` is there once the demo's cluster is."""
 
-    name = "demo"
+    name = DEMO
 
     def __init__(self) -> None:
         self.teller: Storyteller | None = None
