@@ -64,7 +64,7 @@ async def test_a_page_is_complete_without_another_host(served: RunningService, p
         answer = await served.client.get(target, headers={"Sec-Fetch-Site": "same-origin"})
         assert answer.status_code == 200, target
         assert answer.headers["content-type"].split(";")[0] in {
-            "text/css", "text/javascript", "text/html", "text/plain", "application/json",
+            "text/css", "text/javascript", "text/html", "image/svg+xml", "text/plain", "application/json",
         }  # fmt: skip
 
 
