@@ -35,8 +35,8 @@ def watcher(
     moves: MovesExecutor | None,
     stands_by: Callable[[], bool],
 ) -> OverviewWatcher:
-    """The watcher of one service. `acts` is whether people may change the cluster through it, `demo` whether the API has
-    a demo's scenarios.
+    """The watcher of one service. `acts` is whether people may change the cluster through it, `demo` whether the API
+    has a demo's scenarios.
 
     Where it `stands_by` it does not follow Repacks.
     """

@@ -122,6 +122,7 @@ class AgentOnNode:
         self.outcome: StepOutcome | None = None
         self.passed: set[tuple[RecordState, SliceEvent]] = set()
         self._pid = 100
+        self._bound = 0  # pods so far: a UID never comes again
         self.restart()
 
     @property
@@ -201,9 +202,10 @@ class AgentOnNode:
         container = "main"
         promises = tuple(Promise(container, p.gpu, p.placement.profile, p.placement.start) for p in at)
         asks = Request(tuple(SliceRequest(container, profile) for profile in profiles))
-        created = f"{len(self.pods):06}"
+        self._bound += 1
+        created = f"{self._bound:06}"
         ordinary = frozenset([init] if init else [])
-        pod = PodView(f"uid-{name}-{self.now}", "default", name, created, asks=asks, promises=promises, init=ordinary)
+        pod = PodView(f"uid-{name}-{created}", "default", name, created, asks=asks, promises=promises, init=ordinary)
         self.pods[pod.uid] = KubeletPod(pod, listed=listed)
         return pod
 
