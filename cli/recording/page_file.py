@@ -95,7 +95,7 @@ class _Inliner:
         """The index with everything in it."""
         file = self._page / "index.html"
         if not file.is_file():
-            raise RecordingError(f"{self._page}: the page is not built there: make page")
+            raise RecordingError(f"{self._page}: the page is not built there: make web")
         text = _STYLE.sub(self._style, file.read_text(encoding="utf-8"))
         text = _LINK.sub("", text)  # icons and preloads: there is nothing to load from
         modules: list[str] = []
