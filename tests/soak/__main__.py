@@ -91,6 +91,7 @@ class _Soak:
                 self.faults.act()
             self.faults.settle()
             self._look_at_services()
+            self.stack.hardware.forget_dead_users()
             time.sleep(TICK_S)
         return self._judge()
 
@@ -114,9 +115,10 @@ class _Soak:
         (RECORD / "agent.log").write_text(self.stack.agent.log.read_text(encoding="utf-8"), encoding="utf-8")
         problems += history.violations(events, gpu_models.find("a100-40gb"), self.hostile.edited)
         problems += self.stack.hardware.violations[:MOST_SHOWN]
+        self.stack.hardware.forget_dead_users()
         used = self.stack.hardware.used()
         if used:
-            problems.append(f"marks are left of containers that had no time to remove them: {sorted(used)}")
+            problems.append(f"containers of deleted pods still run, with {sorted(used)}")
         for name, most in MEMORY_MIB.items():
             if self.memory.get(name, 0.0) > most:
                 problems.append(f"the {name} held {self.memory[name]:.0f} MiB, more than {most}")

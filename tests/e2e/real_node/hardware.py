@@ -24,9 +24,9 @@ _CALLS = frozenset(name for name in vars(device.MigDevices) if not name.startswi
 class Hardware:
     """Serves a simulated driver. A context manager.
 
-    `in_use` is a directory in which containers keep one entry for each UUID they use; a GPU that loses an instance
-    while its entry is there is noted in `violations`, at the moment of the change. `held` is what GPU and placement
-    each MIG UUID ever meant: a place that is cut anew may get the one it had.
+    `in_use` is a directory in which containers keep a link for each UUID they use, to their pod's name; a GPU that
+    loses an instance while its link is there is noted in `violations`, at the moment of the change. `held` is what GPU
+    and placement each MIG UUID ever meant: a place that is cut anew may get the one it had.
     """
 
     def __init__(self, driver: SimulatedDriver, socket: Path, in_use: Path) -> None:
@@ -78,6 +78,17 @@ class Hardware:
         """MIG UUIDs that containers say they use."""
         return {one.name for one in self.in_use.iterdir()}
 
+    def forget_dead_users(self) -> None:
+        """Remove the links of containers that were killed before they could do it themselves."""
+        users: dict[Path, str] = {}
+        for link in self.in_use.iterdir():
+            with contextlib.suppress(OSError):  # a container may remove it at any moment
+                users[link] = str(link.readlink())
+        living = _living_pods() if users else set()
+        for link, pod in users.items():
+            if pod not in living:
+                link.unlink(missing_ok=True)
+
     def _changed(self, gpu: SimulatedGpu, then: Any) -> None:
         then()
         self.changes += 1
@@ -85,6 +96,9 @@ class Hardware:
         for name, what in slices.items():
             self.held.setdefault(name, set()).add(what)
         gone = {one for one in self.used() if not self._stands(one, slices)}
+        if gone:
+            self.forget_dead_users()
+            gone &= self.used()
         if gone:
             self.violations.append(f"{gpu.uuid} changed to {gpu.placements()} while containers use {sorted(gone)}")
 
@@ -191,3 +205,13 @@ class RemoteDevices:
 
     def close(self) -> None:
         """Connections end with the process."""
+
+
+def _living_pods() -> set[str]:
+    """The names of pods of which a process runs on this machine: containerd tells each of them its pod's name."""
+    living: set[str] = set()
+    for process in Path("/proc").iterdir():
+        with contextlib.suppress(OSError):  # it may end at any moment
+            variables = (process / "environ").read_bytes().split(b"\0") if process.name.isdigit() else ()
+            living |= {one.removeprefix(b"HOSTNAME=").decode() for one in variables if one.startswith(b"HOSTNAME=")}
+    return living
