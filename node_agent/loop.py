@@ -100,7 +100,7 @@ class StepLoop:
         await fail_points.pass_by("agent.step")
         outcome = await asyncio.to_thread(self._reconciler.step)
         judged = self._with_surroundings(outcome, conflict)
-        self._report(judged)
+        self._report(dataclasses.replace(judged, report=self._usage.told(judged.report)))
         self._metrics.ready.set(judged.ready)
         self._metrics.registered.set(len(self._plugins.registered))
         self._plugins.notify()

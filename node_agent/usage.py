@@ -1,10 +1,12 @@
-"""SliceUsage: what pods' slices cost and whether anything runs on them, as metrics. Kept by loop.
+"""SliceUsage: what pods' slices cost and whether anything runs on them, as metrics and in the report. Kept by loop.
 
 Memory is counted by namespace, in MiB × seconds, from step to step. Whether a process is on a slice is asked of the
 driver, but once a minute: a call for each slice. Namespaces are anybody's text, so only so many have series.
 """
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
 
 from allocator.claims.report import GpuReport, NodeReport, Slice, SliceState
 from allocator.mig.profile import GpuPlacement
@@ -17,7 +19,9 @@ UNOWNED = "_unowned"  # a slice that could not be destroyed, or whose pod is not
 
 
 class SliceUsage:
-    """The usage of one node's slices. `pids` are the processes on a slice, None where the driver cannot tell."""
+    """The usage of one node's slices. `pids` are the processes on a slice, None where the driver cannot tell; `time` is
+    what people's clocks show.
+    """
 
     def __init__(
         self,
@@ -27,17 +31,20 @@ class SliceUsage:
         *,
         look_s: float = LOOK_S,
         most: int = MAX_NAMESPACES,
+        time: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._pids = pids
         self._metrics = metrics
         self._clock = clock
         self._look_s = look_s
         self._most = most
+        self._time = time
         self._accounted_at: float | None = None
         self._mib: dict[str, int] = {}  # by namespace, since then
         self._shown: dict[str, None] = {}  # namespaces that have a series; first the one that has had no slice longest
         self._looked_at: float | None = None
         self._used_at: dict[tuple[GpuPlacement, str], float] = {}  # by slice and pod: when a process was seen last
+        self._unused_since: dict[tuple[GpuPlacement, str], str] = {}  # by slice and pod: RFC 3339
 
     def account(self, report: NodeReport) -> None:
         """Count the time since the last call for the slices of that time; these are the slices from now on."""
@@ -59,20 +66,35 @@ class SliceUsage:
         """Ask for the processes of each pod's slice. It blocks on the driver: call it from a thread."""
         now = self._looked_at = self._clock()
         used_at: dict[tuple[GpuPlacement, str], float] = {}
+        unused_since: dict[tuple[GpuPlacement, str], str] = {}
         unused_s: dict[tuple[str, str], float] = {}
         for gpu, slice_ in _allocated(report):
             if slice_.gpu_instance_id is None:
                 continue
-            place = GpuPlacement(gpu.uuid, slice_.placement)
-            key = (place, slice_.owner.uid if slice_.owner else "")
-            pids = self._pids(place)
+            key = _key(gpu, slice_)
+            pids = self._pids(key[0])
             used_at[key] = now if pids else self._used_at.get(key, now)
+            if pids is not None and not pids:
+                unused_since[key] = self._unused_since.get(key) or self._time().isoformat(timespec="seconds")
             if pids is not None:
                 unused_s[gpu.uuid, str(slice_.gpu_instance_id)] = now - used_at[key]
-        self._used_at = used_at
+        self._used_at, self._unused_since = used_at, unused_since
         self._metrics.slice_unused.clear()
         for labels, seconds in unused_s.items():
             self._metrics.slice_unused.labels(*labels).set(seconds)
+
+    def told(self, report: NodeReport) -> NodeReport:
+        """The report with what was seen at the last look. The same one where nothing is unused."""
+        if not self._unused_since:
+            return report
+        gpus = tuple(
+            replace(gpu, slices=tuple(self._told(gpu, slice_) for slice_ in gpu.slices)) for gpu in report.gpus
+        )
+        return replace(report, gpus=gpus)
+
+    def _told(self, gpu: GpuReport, slice_: Slice) -> Slice:
+        since = self._unused_since.get(_key(gpu, slice_)) if slice_.state is SliceState.ALLOCATED else None
+        return slice_ if since is None else replace(slice_, unused_since=since)
 
     def _label(self, namespace: str) -> str:
         """The label under which a namespace is counted: its own, if it has one or can get one."""
@@ -92,6 +114,11 @@ def _allocated(report: NodeReport) -> Iterator[tuple[GpuReport, Slice]]:
         for slice_ in gpu.slices:
             if slice_.state is SliceState.ALLOCATED:
                 yield gpu, slice_
+
+
+def _key(gpu: GpuReport, slice_: Slice) -> tuple[GpuPlacement, str]:
+    """A slice and the pod that has it."""
+    return GpuPlacement(gpu.uuid, slice_.placement), slice_.owner.uid if slice_.owner else ""
 
 
 def _mib(gpu: GpuReport, slice_: Slice) -> int | None:

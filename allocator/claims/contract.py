@@ -95,6 +95,7 @@ class _Slice(_Wire, frozen=True):
     compute_instance_id: int | None = None
     owner: _Owner | None = None
     illness: _Illness | None = None
+    unused_since: Annotated[str, msgspec.Meta(max_length=64)] | None = None
 
 
 class _Gpu(_Wire, frozen=True):
@@ -236,6 +237,7 @@ def _slice(wire: _Slice) -> report.Slice:
         gpu_instance_id=wire.gpu_instance_id,
         compute_instance_id=wire.compute_instance_id,
         illness=_illness(wire.illness),
+        unused_since=wire.unused_since,
     )
 
 
@@ -330,6 +332,7 @@ def _wire_slice(slice_: report.Slice) -> _Slice:
         compute_instance_id=slice_.compute_instance_id,
         owner=None if owner is None else _Owner(owner.namespace, owner.pod, owner.uid, owner.container),
         illness=_wire_illness(slice_.illness),
+        unused_since=slice_.unused_since,
     )
 
 

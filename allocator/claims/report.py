@@ -52,7 +52,9 @@ class Illness:
 
 @dataclass(frozen=True, slots=True)
 class Slice:
-    """A slice that exists on a GPU."""
+    """A slice that exists on a GPU. `unused_since` is when no process of its pod was seen on it for the first time
+    (RFC 3339); None where one is, or the driver cannot tell.
+    """
 
     placement: Placement
     state: SliceState
@@ -61,6 +63,7 @@ class Slice:
     gpu_instance_id: int | None = None
     compute_instance_id: int | None = None
     illness: Illness | None = None
+    unused_since: str | None = None
 
     @property
     def free(self) -> bool:

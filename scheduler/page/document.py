@@ -91,8 +91,9 @@ class OverviewSliceState(enum.StrEnum):
 class OverviewSlice(_Part, frozen=True):
     """A slice, or a promise of one: `start` and `size` are in memory slices.
 
-    `since` is when the service saw it first, null where it was there before. `unused_s` is for how long nothing ran on
-    it, null where that is not measured. `movable` is null for what is no pod's.
+    `since` is when the service saw it first, null where it was there before. `unused_since` is when nothing was
+    seen to run on it for the first time, null where something is or nobody can tell. `movable` is null for what is no
+    pod's.
     """
 
     profile: str
@@ -103,7 +104,7 @@ class OverviewSlice(_Part, frozen=True):
     pod: str | None = None
     container: str | None = None
     since: str | None = None
-    unused_s: float | None = None
+    unused_since: str | None = None
     movable: bool | None = None
 
 

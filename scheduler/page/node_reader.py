@@ -9,10 +9,9 @@ from dataclasses import dataclass
 
 from allocator.claims import snapshot
 from allocator.claims.ledger import ClaimState
-from allocator.claims.report import GpuReport, Illness, MigMode, NodeReport, SliceState
+from allocator.claims.report import GpuReport, MigMode, NodeReport, SliceState
 from allocator.claims.snapshot import GpuView, Occupant
 from allocator.eligibility.node import NodeFacts
-from allocator.mig.profile import Placement
 from allocator.placement import room
 from allocator.placement.fitting import GpuState
 from scheduler.cache import movability
@@ -130,9 +129,10 @@ class NodeReader:
     def _slice(self, seen: GpuReport, occupant: Occupant, since: str | None) -> OverviewSlice:
         state = _STATES.get(occupant.state, OverviewSliceState.ALLOCATED)
         kept = holds.is_hold(occupant.uid)
+        there = next((slice_ for slice_ in seen.slices if slice_.placement == occupant.placement), None)
         if kept:
             state = OverviewSliceState.KEPT
-        elif _illness(seen, occupant.placement) is not None:
+        elif there is not None and there.illness is not None:
             state = OverviewSliceState.ILL
         pod = self._state.pods.get(occupant.uid)
         return OverviewSlice(
@@ -144,6 +144,7 @@ class NodeReader:
             pod=None if kept else occupant.pod or None,
             container=None if kept else occupant.container or None,
             since=since,
+            unused_since=None if kept or there is None else shown(there.unused_since or "", MAX_MESSAGE) or None,
             movable=None if pod is None or kept else not movability.why_not(self._state, pod),
         )
 
@@ -166,10 +167,6 @@ def _count(held: dict[str, tuple[int, int | None]], gpu: GpuView, occupant: Occu
     profile = gpu.catalogue.by_name.get(occupant.placement.profile) if gpu.catalogue is not None else None
     more = profile.memory_mib if profile is not None else None
     held[occupant.namespace] = slices + 1, None if mib is None or more is None else mib + more
-
-
-def _illness(seen: GpuReport, placement: Placement) -> Illness | None:
-    return next((slice_.illness for slice_ in seen.slices if slice_.placement == placement), None)
 
 
 def _gpu(gpu: GpuView, seen: GpuReport, slices: list[OverviewSlice], masks: Mapping[str, int] | None) -> OverviewGpu:

@@ -1,7 +1,7 @@
 /** What follows from the document, worked out once for each node: nodes that did not change are the same objects. */
 
 import type { OverviewGpu, OverviewNode, OverviewSlice } from "./overview";
-import { workload } from "./format";
+import { elapsed, workload } from "./format";
 
 export type SegmentKind = "slice" | "free" | "stranded";
 
@@ -63,17 +63,16 @@ export interface UnusedSlice {
 
 export const UNUSED_FROM_S = 600;
 
-const unusedByNode = new WeakMap<OverviewNode, { unused: UnusedSlice[]; measured: boolean }>();
+type Unused = Omit<UnusedSlice, "unusedS">;
+const unusedByNode = new WeakMap<OverviewNode, Unused[]>();
 
-function unusedOf(node: OverviewNode): { unused: UnusedSlice[]; measured: boolean } {
+function unusedOf(node: OverviewNode): Unused[] {
   let found = unusedByNode.get(node);
   if (!found) {
-    found = { unused: [], measured: false };
+    found = [];
     for (const gpu of node.gpus) {
       for (const slice of gpu.slices) {
-        if (slice.state !== "allocated" || slice.unused_s === null) continue;
-        found.measured = true;
-        if (slice.unused_s >= UNUSED_FROM_S) found.unused.push({ node: node.name, gpu, slice, unusedS: slice.unused_s });
+        if (slice.state === "allocated" && slice.unused_since !== null) found.push({ node: node.name, gpu, slice });
       }
     }
     unusedByNode.set(node, found);
@@ -81,17 +80,16 @@ function unusedOf(node: OverviewNode): { unused: UnusedSlice[]; measured: boolea
   return found;
 }
 
-/** Idle allocated slices, the longest unused first. `measured` is false where nobody measures use. */
-export function unusedSlices(nodes: OverviewNode[]): { unused: UnusedSlice[]; measured: boolean } {
+/** Allocated slices that have been unused for long, the longest first. */
+export function unusedSlices(nodes: OverviewNode[], now: string): UnusedSlice[] {
   const unused: UnusedSlice[] = [];
-  let measured = false;
   for (const node of nodes) {
-    const of = unusedOf(node);
-    measured ||= of.measured;
-    unused.push(...of.unused);
+    for (const each of unusedOf(node)) {
+      const unusedS = elapsed(each.slice.unused_since, now) ?? 0;
+      if (unusedS >= UNUSED_FROM_S) unused.push({ ...each, unusedS });
+    }
   }
-  unused.sort((a, b) => b.unusedS - a.unusedS);
-  return { unused, measured };
+  return unused.sort((a, b) => b.unusedS - a.unusedS);
 }
 
 const namespacesByNode = new WeakMap<OverviewNode, string[]>();

@@ -148,7 +148,7 @@ export interface OverviewGpu {
 
 export type OverviewGpuState = "ok" | "ill" | "out_of_service" | "unknown";
 
-/** A slice, or a promise of one: `start` and `size` are in memory slices. `since` is when the service saw it first, null where it was there before. `unused_s` is for how long nothing ran on it, null where that is not measured. `movable` is null for what is no pod's. */
+/** A slice, or a promise of one: `start` and `size` are in memory slices. `since` is when the service saw it first, null where it was there before. `unused_since` is when nothing was seen to run on it for the first time, null where something is or nobody can tell. `movable` is null for what is no pod's. */
 export interface OverviewSlice {
   profile: string;
   start: number;
@@ -158,7 +158,7 @@ export interface OverviewSlice {
   pod: string | null;
   container: string | null;
   since: string | null;
-  unused_s: number | null;
+  unused_since: string | null;
   movable: boolean | null;
 }
 

@@ -171,7 +171,7 @@ def _slice(profile: str, start: int, draw: random.Random) -> dict[str, Any]:
         "pod": f"{_WORK[team]}-{number}" if owned else None,
         "container": "main" if owned else None,
         "since": at(draw.choice((120, 5000, 90_000, 800_000))) if owned else None,
-        "unused_s": draw.choice((0.0, 0.0, 0.0, 5000.0, 50_000.0)) if state == "allocated" else None,
+        "unused_since": at(draw.choice((5000, 50_000))) if state == "allocated" and draw.random() < 0.4 else None,
         "movable": draw.random() < 0.5 if owned else None,
     }
 

@@ -35,7 +35,7 @@ async def test_fix_shows_moves_asks_and_follows_every_step(open_page: Open) -> N
         node = service.overview["nodes"][0]
         train = {
             "profile": "7g.40gb", "start": 0, "size": 8, "state": "allocated", "namespace": "research",
-            "pod": "train-llm-0", "container": "main", "since": documents.at(0), "unused_s": None, "movable": None,
+            "pod": "train-llm-0", "container": "main", "since": documents.at(0), "unused_since": None, "movable": None,
         }  # fmt: skip
         gpus = [{**node["gpus"][0], "slices": [train], "stranded": []}, *node["gpus"][1:]]
         service.change(

@@ -52,7 +52,7 @@ async def test_what_nobody_looked_at_is_said_so(open_page: Open) -> None:
         await expect(page.locator("#moves")).to_contain_text("Not looked at: the setting moves is off")
         await expect(page.locator("#map")).to_contain_text("No node reports a GPU")
         await expect(page.locator("#waiting")).to_contain_text("No pod waits")
-        await expect(page.locator("#idle")).to_contain_text("no agent measures")
+        await expect(page.locator("#idle")).to_contain_text("No slice is known to have been unused")
         await expect(page.locator(".summary")).to_contain_text("nothing is in demand")
         await expect(page.locator(".summary")).not_to_contain_text("0 %")
 

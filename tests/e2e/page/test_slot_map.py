@@ -31,7 +31,8 @@ async def test_a_click_shows_the_pod_and_escape_goes_back(open_page: Open) -> No
         slices = [
             {
                 "profile": "7g.40gb", "start": 0, "size": 8, "state": "allocated", "namespace": "vision",
-                "pod": "triton-1", "container": "main", "since": documents.at(7200), "unused_s": 0.0, "movable": True,
+                "pod": "triton-1", "container": "main", "since": documents.at(7200),
+                "unused_since": None, "movable": True,
             }
         ]  # fmt: skip
         service.change(nodes=[{**node, "gpus": [{**node["gpus"][0], "slices": slices, "stranded": []}]}])

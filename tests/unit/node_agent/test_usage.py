@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -20,7 +21,13 @@ class UsageOfANode:
         self.now = 100.0
         self.pids: Mapping[int, tuple[int, ...] | None] = {}
         self.metrics = Metrics()
-        self.usage = SliceUsage(self._pids_of, self.metrics, lambda: self.now, most=most)
+        self.usage = SliceUsage(
+            self._pids_of,
+            self.metrics,
+            lambda: self.now,
+            most=most,
+            time=lambda: datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=self.now - 100.0),
+        )
 
     def _pids_of(self, place: GpuPlacement) -> tuple[int, ...] | None:
         return self.pids.get(place.placement.start, ())
@@ -29,6 +36,15 @@ class UsageOfANode:
         """A step, so many seconds after the one before."""
         self.now += after_s
         self.usage.account(report)
+
+    def look_again(self, report: NodeReport) -> None:
+        """The next look, a minute later."""
+        self.now += LOOK_S
+        self.usage.look(report)
+
+    def told(self, report: NodeReport) -> list[str | None]:
+        """Since when each slice is unused, as the report says."""
+        return [slice_.unused_since for gpu in self.usage.told(report).gpus for slice_ in gpu.slices]
 
     def mib_seconds(self) -> dict[str, float]:
         """What is counted, by namespace."""
@@ -51,6 +67,21 @@ def owned(namespace: str, start: int, profile: str = "1g.5gb") -> Slice:
 def on_gpu(*slices: Slice, model: str | Catalogue = "a100-40gb") -> NodeReport:
     """A node whose only GPU has these slices."""
     return node().gpu(model).slices(*slices).report()
+
+
+def test_the_report_says_since_when_nothing_was_seen_on_a_slice() -> None:
+    """It is the time of the first look that saw nothing, until a process is seen or the driver cannot tell."""
+    watched = UsageOfANode()
+    report = on_gpu(owned("a", 0), Slice(placement("1g.5gb", 1), SliceState.IDLE))
+    assert watched.usage.told(report) is report
+    watched.usage.look(report)
+    first = watched.told(report)
+    watched.look_again(report)
+    assert [first, watched.told(report)] == [["2026-01-01T00:00:00+00:00", None]] * 2
+    for pids in ((1,), None):
+        watched.pids = {0: pids}
+        watched.look_again(report)
+        assert watched.told(report) == [None, None]
 
 
 def test_memory_is_counted_by_namespace_in_what_the_profile_really_has() -> None:

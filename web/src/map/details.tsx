@@ -2,7 +2,7 @@
 
 import type { JSX } from "preact";
 import { useEffect, useRef } from "preact/hooks";
-import { ago, duration } from "../format";
+import { ago } from "../format";
 import type { Place } from "./draw";
 import { GPU_STATES, slotRange, stateWords } from "./words";
 
@@ -27,7 +27,7 @@ export function Details({ place, now, focus, onClose }: {
     facts.unshift(["Profile", `${slice.profile}, ${slice.size} of ${gpu.memory_slices ?? "?"} memory slices`]);
     if (slice.container) facts.push(["Container", slice.container]);
     facts.push(["Since", slice.since ? `${ago(slice.since, now)} ago` : "not known: it was there before the service"]);
-    facts.push(["Unused", slice.unused_s === null ? "not measured" : slice.unused_s < 60 ? "no" : `for ${duration(slice.unused_s)}`]);
+    if (slice.unused_since) facts.push(["Unused", `for ${ago(slice.unused_since, now)}`]);
     if (slice.movable !== null) facts.push(["May be moved", slice.movable ? "yes" : "no"]);
   }
   if (block.node.message) facts.push(["Node", block.node.message]);

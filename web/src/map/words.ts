@@ -3,7 +3,7 @@
 import type { Place } from "./draw";
 import type { OverviewGpu, OverviewSlice } from "../overview";
 import type { Segment } from "../derive";
-import { ago, duration } from "../format";
+import { ago } from "../format";
 
 export function stateWords(segment: Segment): string {
   if (!segment.slice) return segment.kind === "stranded" ? "free, but stranded: no profile in demand fits" : "free";
@@ -38,6 +38,6 @@ export function sentence(place: Place, now: string): string {
   if (!slice) return `${where}: ${stateWords(place.segment)}`;
   const who = slice.pod ? `${slice.namespace}/${slice.pod}, ` : "";
   const since = slice.since ? `, for ${ago(slice.since, now)}` : "";
-  const unused = slice.unused_s !== null && slice.unused_s >= 60 ? `, unused for ${duration(slice.unused_s)}` : "";
+  const unused = slice.unused_since ? `, unused for ${ago(slice.unused_since, now)}` : "";
   return `${where}: ${who}${slice.profile}, ${stateWords(place.segment)}${since}${unused}`;
 }

@@ -9,16 +9,12 @@ import { Nothing, Panel } from "../parts";
 const MOST = 10;
 
 export function Idle({ overview }: { overview: Overview }): JSX.Element {
-  const { unused, measured } = unusedSlices(overview.nodes);
+  const unused = unusedSlices(overview.nodes, overview.time);
   const slots = unused.reduce((sum, each) => sum + each.slice.size, 0);
   return (
     <Panel id="idle" title="Held, but unused" note={unused.length ? `${slots} memory slices` : ""}>
       {unused.length === 0 ? (
-        <Nothing>
-          {measured
-            ? `No slice has been unused for ${duration(UNUSED_FROM_S)}.`
-            : "Not looked at: no agent measures what runs on the slices."}
-        </Nothing>
+        <Nothing>{`No slice is known to have been unused for ${duration(UNUSED_FROM_S)}.`}</Nothing>
       ) : (
         <table class="compact">
           <thead>

@@ -29,7 +29,7 @@ def node(name: str = "dgx-berlin-03", start: int = 0) -> dict[str, Any]:
         "pod": "ledger-7d9f8-x2k4q",
         "container": "tritonserver-main",
         "since": stamp(0),
-        "unused_s": None,
+        "unused_since": None,
         "movable": True,
     }
     gpu = {"uuid": NAMES["gpus"][0], "index": 0, "model": "a100-40gb", "memory_slices": 8, "mig": True, "state": "ok"}
