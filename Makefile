@@ -5,7 +5,6 @@ VENV := .venv
 BIN := $(VENV)/bin
 UV_VERSION := 0.13.9
 AUDIT_VERSION := 2.10.1
-CHECKOV_VERSION := 3.3.30
 ARGS ?=
 MINUTES ?= 10
 SEED ?= 1
@@ -42,7 +41,7 @@ lock: ## resolve pyproject.toml into requirements/*.txt, with hashes
 	UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 pyproject.toml -o requirements/runtime.txt
 	UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --extra dev --extra report --extra dask pyproject.toml -o requirements/dev.txt
 	for image in scheduler agent cli; do UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile --quiet --python-platform linux --generate-hashes --python-version 3.11 --constraints requirements/runtime.txt deploy/images/$$image.in -o requirements/image-$$image.txt || exit; done
-	cd requirements && UV_CUSTOM_COMPILE_COMMAND="make lock" ../$(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 node.in -o node.txt
+	cd requirements && for tool in node checkov; do UV_CUSTOM_COMPILE_COMMAND="make lock" ../$(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 $$tool.in -o $$tool.txt || exit; done
 	cd requirements/consumers && UV_CUSTOM_COMPILE_COMMAND="make lock" ../../$(BIN)/uv pip compile --quiet --universal --no-deps --generate-hashes --python-version 3.11 programs.in -o programs.txt
 	cd requirements/consumers && UV_CUSTOM_COMPILE_COMMAND="make lock" ../../$(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 libraries.in -o libraries.txt
 
@@ -102,13 +101,8 @@ audit: install ## known vulnerabilities of the locked Python packages; asks the 
 	@test -x $(VENV)/audit/bin/pip-audit || { $(PYTHON) -m venv $(VENV)/audit && $(VENV)/audit/bin/python -m pip install --quiet --disable-pip-version-check pip-audit==$(AUDIT_VERSION); }
 	$(VENV)/audit/bin/pip-audit --strict --require-hashes --disable-pip --requirement requirements/runtime.txt
 
-checkov: helm ## checkov over the chart in its modes and over OperatorHub's objects (200 MB, in an environment of its own)
-	@test -x $(VENV)/checkov/bin/checkov || { $(PYTHON) -m venv $(VENV)/checkov && $(VENV)/checkov/bin/python -m pip install --quiet --disable-pip-version-check checkov==$(CHECKOV_VERSION); }
-	@rm -rf build/checkov && mkdir -p build/checkov
-	@helm=$$($(BIN)/python -m testbed.helm.build 2>/dev/null) && for mode in queue extender standalone; do \
-	  $$helm template migsched deploy/chart --namespace migsched-system --set mode=$$mode > build/checkov/$$mode.yaml || exit; done
-	@cp deploy/olm/beside/objects.yaml build/checkov/beside.yaml
-	$(VENV)/checkov/bin/checkov --config-file deploy/chart/.checkov.yaml --directory build/checkov
+checkov: helm ## checkov over the chart in its modes and over OperatorHub's objects (200 MB, once)
+	$(BIN)/pytest tests/e2e/test_scanned.py
 
 cluster: control-plane ## a real control plane with simulated GPU nodes (ARGS="--nodes 4 --gpus 8")
 	@$(BIN)/migsched cluster $(ARGS)
