@@ -72,7 +72,8 @@ class AgentStack:
 
     `during_call` is what the driver does in the time that a call lasts, by `hardware.driver.faults.latency_s`.
     `kubeconfig` is how agent and extender reach the API server, the administrator's unless another is given. With
-    `queue`, pods that name no scheduler are gated and released to the stock kube-scheduler, which the cluster has.
+    `queue`, pods that name no scheduler are gated and released to the stock kube-scheduler, which the cluster has, and
+    Repacks are carried out.
     """
 
     def __init__(
@@ -109,7 +110,10 @@ class AgentStack:
         self.agent.start()
         if self._queue:
             self.cluster.apply(DEPLOY / "options" / "queue" / "gate.yaml")
-        self.extender = ExtenderProcess(self._kubeconfig, directory, *ports.choose_free(2), queue=self._queue)
+            self.cluster.apply(DEPLOY / "crd" / "repacks.yaml")
+        self.extender = ExtenderProcess(
+            self._kubeconfig, directory, *ports.choose_free(2), queue=self._queue, moves=self._queue
+        )
         self._cleanup.callback(self.extender.stop)
         self.extender.start()
         if not self._queue:

@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from allocator.claims import contract
 from allocator.mig import gpu_models
 from simulator.workloads import dynamo_objects, manifests
 from testbed.consumers import containers, dynamo, triton
@@ -34,13 +35,17 @@ class Consumers:
 
     # Triton
 
-    def apply_triton(self, replicas: int) -> None:
-        """The example, unchanged but for replicas, the programs in place of its image, and models in its volume."""
+    def apply_triton(self, replicas: int, *, movable: bool = True) -> None:
+        """The example, unchanged but for replicas, the programs in place of its image, and models in its volume.
+
+        `movable` is whether repacks may restart it, as the example says.
+        """
         documents = _example("triton-1g.yaml")
         for document in documents:
             if document["kind"] == "Deployment":
                 document["spec"]["replicas"] = replicas
                 template = document["spec"]["template"]
+                template["metadata"]["annotations"][contract.MOVABLE_ANNOTATION] = str(movable).lower()
                 template["spec"] = self._with_triton(template["spec"])
         self.stack.cluster.apply(documents)
 
@@ -134,7 +139,7 @@ class Consumers:
 
     def clear(self) -> None:
         """Remove what consumers are made of, and wait until every slice is given back."""
-        self.stack.cluster.kubectl("delete", "deployments,services,pods", "--all", "--wait=false")
+        self.stack.cluster.kubectl("delete", "deployments,replicasets,services,pods", "--all", "--wait=false")
         self.stack.eventually(lambda: not self.stack.pods(), "all pods are gone", SECONDS)
         self.stack.eventually(lambda: self.slices() == {}, "all slices are given back")
 
