@@ -43,7 +43,8 @@ def cluster(binaries: build.Binaries, tmp_path_factory: pytest.TempPathFactory) 
         yield started
 
 
-KINDS = [kind for kind in WatchedKind if kind is not WatchedKind.REPACK]  # whose role is in the option `moves`
+OF_MOVES = (WatchedKind.REPACK, WatchedKind.NAMESPACE)  # whose role is in the option `moves`
+KINDS = [kind for kind in WatchedKind if kind not in OF_MOVES]
 
 
 def built_objects(cluster: ControlPlane, folder: str) -> list[dict[str, Any]]:
@@ -188,6 +189,19 @@ async def test_the_extender_s_role_is_enough_for_its_port(cluster: ControlPlane)
             watch = client.watch(kind, versions[kind])
             async with asyncio.timeout(deployed.SECONDS), contextlib.aclosing(watch):
                 assert (await anext(watch)).item is not None
+    finally:
+        await client.close()
+
+
+async def test_the_role_of_moves_shows_what_moves_follow(cluster: ControlPlane) -> None:
+    """With the role of the option `moves` besides, the account may list Repacks and Namespaces."""
+    deployed.apply_options(cluster, "moves")
+    binding = ["--clusterrole=migsched-moves", f"--user={deployed.EXTENDER}"]
+    cluster.kubectl("create", "clusterrolebinding", "moves-alone", *binding)
+    client = await KubeClient.connect(cluster.kubeconfig_of(deployed.EXTENDER))
+    try:
+        for kind in OF_MOVES:
+            assert (await client.list(kind)).resource_version
     finally:
         await client.close()
 
