@@ -96,7 +96,7 @@ def test_packages_are_unpacked_once(path: Path, tmp_path: Path) -> None:
     assert first.runc.is_file()
     assert first.busybox.is_file()
     assert install(path, tmp_path, told.append) == first
-    assert calls(path) == ["download --quiet runc busybox-static"]
+    assert calls(path) == ["--quiet download runc busybox-static"]
     assert told == ["fetching the packages runc, busybox-static"]
     assert not list((tmp_path / "cache").rglob("*.deb"))
 
