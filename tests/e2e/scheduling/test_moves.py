@@ -4,7 +4,6 @@ forbids, a foreign pod in the place, and kills in the middle of a plan.
 
 import json
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +12,8 @@ import pytest
 from allocator.claims import contract, placement_annotation
 from cli import api_client, repack_objects
 from testbed.control_plane import build, ports
-from testbed.control_plane.control_plane import ControlPlane
-from tests.e2e.scheduling.stack import DEPLOY, Document, ExtenderProcess, Stack, bound, eventually, placements
+from tests.e2e.scheduling import moving_stack
+from tests.e2e.scheduling.stack import Document, ExtenderProcess, Stack, bound, eventually, placements
 from tests.e2e.scheduling.test_queue import pod
 
 pytestmark = pytest.mark.e2e
@@ -24,14 +23,9 @@ OWNERS = ("a", "b", "c")
 
 @pytest.fixture(scope="module")
 def stack(binaries: build.Binaries, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """Three nodes with one GPU each, the gate, Repacks, and kube-scheduler in its default configuration."""
-    with ControlPlane(tmp_path_factory.mktemp("moving"), binaries=binaries) as plane:
-        plane.start_controller_manager()
-        plane.apply(DEPLOY / "options" / "queue" / "gate.yaml")
-        plane.apply(DEPLOY / "crd" / "repacks.yaml")
-        plane.start_scheduler()
-        with closing(Stack(plane, 3, 1)) as made:
-            yield made
+    """The cluster, which the tests of this file share."""
+    with moving_stack.started(binaries, tmp_path_factory.mktemp("moving")) as made:
+        yield made
 
 
 @pytest.fixture

@@ -10,7 +10,6 @@ import sys
 import urllib.request
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +20,10 @@ from allocator.mig import gpu_models
 from config.fail_points import POINTS
 from kubeclient.changes import ChangeType
 from testbed.control_plane import build, ports
-from testbed.control_plane.control_plane import ControlPlane
 from tests.e2e import history
 from tests.e2e.history import Event, Recorder
+from tests.e2e.scheduling import moving_stack
 from tests.e2e.scheduling.stack import (
-    DEPLOY,
     MODEL,
     SECONDS,
     Document,
@@ -48,14 +46,9 @@ NOT_PASSED = {"queue.nominated"}  # by the way of release that needs no queue of
 
 @pytest.fixture(scope="module")
 def stack(binaries: build.Binaries, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """Three nodes with one GPU each, the gate, Repacks, and kube-scheduler in its default configuration."""
-    with ControlPlane(tmp_path_factory.mktemp("moving"), binaries=binaries) as plane:
-        plane.start_controller_manager()
-        plane.apply(DEPLOY / "options" / "queue" / "gate.yaml")
-        plane.apply(DEPLOY / "crd" / "repacks.yaml")
-        plane.start_scheduler()
-        with closing(Stack(plane, 3, 1)) as made:
-            yield made
+    """The cluster, which the tests of this file share."""
+    with moving_stack.started(binaries, tmp_path_factory.mktemp("moving")) as made:
+        yield made
 
 
 @pytest.fixture
