@@ -1,9 +1,11 @@
 """Which devices the kubelet should pick. Pure; called by allocation for GetPreferredAllocation.
 
 The kubelet does not say for which pod it asks. Promises of one profile on one node are interchangeable, so any that
-is outstanding will do; PodResources tells afterwards who got what. Where no promise can be kept, a place is chosen
-as the scheduler would, beside what is taken and what is promised to others: slices of one container on different GPUs
-first. Whether a pod asks for them to be packed is not known here, since it is not known which pod it is.
+is outstanding will do; PodResources tells afterwards who got what. A promise that only waits for an ended pod's slice
+to go is kept, although another place is free: the scheduler may have promised that one to a pod of which the agent has
+not heard yet. Where no promise can be kept, a place is chosen as the scheduler would, beside what is taken and what is
+promised to others: slices of one container on different GPUs first. Whether a pod asks for them to be packed is not
+known here, since it is not known which pod it is.
 """
 
 from collections.abc import Iterable, Sequence
@@ -26,12 +28,13 @@ def prefer(
     """The ids the kubelet should take, at most `size`; fewer where there is no room for more."""
     free = set(available) - set(must)
     chosen = list(must)[:size]
-    chosen += _promised(observation, profile, free, chosen, size - len(chosen))
+    for kept in (observation.taken, observation.taken - observation.going):
+        chosen += _promised(observation, profile, free - set(chosen), chosen, size - len(chosen), kept)
     missing = size - len(chosen)
     if missing > 0:
-        kept = frozenset(place for place in map(observation.place, chosen) if place is not None)
-        chosen += _elsewhere(observation, profile, free - set(chosen), kept, missing)
-    if len(chosen) < size:  # better where one was promised, and what is in the way may be going, than just anywhere
+        beside = frozenset(place for place in map(observation.place, chosen) if place is not None)
+        chosen += _elsewhere(observation, profile, free - set(chosen), beside, missing)
+    if len(chosen) < size:  # better where one was promised, and what is in the way may go, than just anywhere
         owed = [
             device_ids.device_id(promise.place)
             for promise in observation.promised
@@ -41,14 +44,22 @@ def prefer(
     return chosen
 
 
-def _promised(observation: Observation, profile: str, free: set[str], chosen: Sequence[str], need: int) -> list[str]:
+def _promised(
+    observation: Observation,
+    profile: str,
+    free: set[str],
+    chosen: Sequence[str],
+    need: int,
+    kept: AbstractSet[GpuPlacement],
+) -> list[str]:
     """Ids promised to one container: of the pod that has some already, of the right number, of the oldest pod.
 
     Where these are too few, because another pod got some of them, those promised to others follow: all are owed.
+    `kept` is what stays where it is.
     """
     groups: dict[tuple[str, str], list[str]] = {}
     for promise in observation.promised:
-        if promise.place.placement.profile == profile and _can_be_handed_out(observation, promise.place):
+        if promise.place.placement.profile == profile and _can_be_handed_out(observation, promise.place, kept):
             promised_id = device_ids.device_id(promise.place)
             if promised_id in free:
                 groups.setdefault((promise.pod.uid, promise.container), []).append(promised_id)
@@ -66,12 +77,12 @@ def _promised(observation: Observation, profile: str, free: set[str], chosen: Se
     return [id_ for key in sorted(groups, key=rank) for id_ in groups[key]][:need]
 
 
-def _can_be_handed_out(observation: Observation, place: GpuPlacement) -> bool:
+def _can_be_handed_out(observation: Observation, place: GpuPlacement, kept: AbstractSet[GpuPlacement]) -> bool:
     """Whether a slice can be there, or is: an ended pod's, offered before the agent noticed the end."""
     is_ours = place in observation.held and place not in observation.stuck
     if place.gpu in observation.out_of_service and not is_ours:
         return False
-    return _possible(observation, place, observation.taken - {place} if is_ours else observation.taken)
+    return _possible(observation, place, kept - {place} if is_ours else kept)
 
 
 def _possible(observation: Observation, place: GpuPlacement, kept: Iterable[GpuPlacement]) -> bool:

@@ -88,3 +88,17 @@ def test_a_promise_is_kept_although_an_ended_pods_slice_is_in_its_way(node: Agen
     places = [node.state.observe().place(id_) for id_ in chosen]
     assert places
     assert not any(place.overlaps(node.place("3g.20gb", 0)) for place in places if place)
+
+
+def test_a_promise_waits_for_an_ended_pods_slice_although_another_place_is_free(node: AgentOnNode) -> None:
+    """A pod is not moved from where it was promised to a place that the scheduler may have promised meanwhile."""
+    gone = node.bind("gone", "1g.5gb", at=(node.place("1g.5gb", 6),))
+    node.step()
+    assert node.admit(gone)
+    node.step()
+    node.end(gone)
+    node.bind("large", "3g.20gb", at=(node.place("3g.20gb", 4),))
+    node.hear()
+    ids = node.allocation.offers()["nvidia.com/mig-3g.20gb"]
+    chosen = node.allocation.prefer("nvidia.com/mig-3g.20gb", sorted(ids), [], 1)
+    assert [node.state.observe().place(id_) for id_ in chosen] == [node.place("3g.20gb", 4)]
