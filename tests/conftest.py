@@ -1,15 +1,20 @@
 """What all tests share: how long hypothesis searches, how long a test may take, whether there is a GPU to look at.
 
 `dev` is for a person waiting, `ci` for `make check`; both draw the same examples every time, so that a red test is
-red for everybody. `hunt` draws new ones each time and long: HYPOTHESIS_PROFILE=hunt pytest tests/property.
+red for everybody. For that all modules are loaded before the first property: hypothesis draws from the constants of
+those that are loaded, and which these are would depend on the tests that ran before in the same process. `hunt` draws
+new ones each time and long: HYPOTHESIS_PROFILE=hunt pytest tests/property.
 """
 
 import gc
+import importlib
 import os
+import pkgutil
 import sys
 import tempfile
 import time
 from collections.abc import Generator, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import hypothesis
@@ -80,8 +85,21 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         for item in items:
             if item.get_closest_marker("hardware"):
                 item.add_marker(pytest.mark.skip(reason="needs a MIG-capable GPU: run with --hardware"))
+    if any(item.path.is_relative_to(_TESTS / "property") for item in items):
+        _load_all_modules()
     if config.getoption("dist", "no") == "loadgroup":
         _divide(items)
+
+
+def _load_all_modules() -> None:
+    """Import every module of the product and of its benchmarks and testbed that can be imported here."""
+    for package in (path for path in sorted(_TESTS.parent.iterdir()) if (path / "__init__.py").is_file()):
+        if package == _TESTS:
+            continue
+        for module in pkgutil.walk_packages([str(package)], f"{package.name}."):
+            if not module.name.endswith("__main__"):
+                with suppress(ModuleNotFoundError):  # a model that Triton's own Python loads
+                    importlib.import_module(module.name)
 
 
 def _divide(items: list[pytest.Item]) -> None:
