@@ -70,7 +70,7 @@ class Hold:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A pod's hold on placements of one node. `left` are places that it was promised when found bound, and left."""
+    """A pod's hold on placements of one node. `left` are places that it was promised, and left."""
 
     uid: str
     namespace: str
@@ -143,11 +143,16 @@ class Ledger:
         return self._put(replace(claim, state=after))
 
     def relocate(self, uid: str, holds: tuple[Hold, ...]) -> Claim:
-        """Correct where a claim lies, after the agent's report: truth beats plan. Raises LedgerError if unknown."""
+        """Correct where a claim lies, after the agent's report: truth beats plan. Raises LedgerError if unknown.
+
+        The claim remembers the places that it left: a pod whose place it got may be found bound later.
+        """
         claim = self._claims.get(uid)
         if claim is None:
             raise errors.LedgerError(f"pod {uid} has no claim to move")
-        return self._put(replace(claim, holds=holds))
+        before = dict.fromkeys((*claim.left, *claim.holds))
+        left = tuple(hold for hold in before if not any(hold.place.overlaps(now.place) for now in holds))
+        return self._put(replace(claim, holds=holds, left=left))
 
     def _put(self, claim: Claim) -> Claim:
         before = self._claims.get(claim.uid)

@@ -1,5 +1,7 @@
 """The ledger under every sequence of events, legal and illegal, beside a model in plain words."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -30,6 +32,12 @@ def expected(state: ClaimState, event: ClaimEvent) -> ClaimState | str | None:
             return ClaimState.RELEASING
         case ClaimEvent.FREE:  # and so may its slices
             return GONE
+
+
+def slots_of(holds: list[Hold]) -> set[tuple[str, int]]:
+    """The memory slices of holds, each with its GPU."""
+    places = ((hold.gpu, hold.placement) for hold in holds)
+    return {(gpu, place.start + offset) for gpu, place in places for offset in range(place.size)}
 
 
 class LedgerMachine(RuleBasedStateMachine):
@@ -66,7 +74,7 @@ class LedgerMachine(RuleBasedStateMachine):
             with pytest.raises(errors.LedgerError):
                 self.ledger.apply(uid, event)
         elif isinstance(after, ClaimState):
-            self.claims[uid] = builders.claim(pod, claim.node, *claim.holds, state=after)
+            self.claims[uid] = replace(claim, state=after)
             assert self.ledger.apply(uid, event) == self.claims[uid]
         else:
             del self.claims[uid]
@@ -74,14 +82,16 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @rule(pod=st.sampled_from(PODS), holds=st.lists(st.sampled_from(HOLDS), max_size=2, unique=True))
     def relocate(self, pod: str, holds: list[Hold]) -> None:
-        """A claim may be moved to where it truly lies; nothing else about it changes."""
+        """A claim may be moved to where it truly lies, and remembers what it left; nothing else about it changes."""
         uid = builders.uid_of(pod)
         claim = self.claims.get(uid)
         if claim is None:
             with pytest.raises(errors.LedgerError):
                 self.ledger.relocate(uid, tuple(holds))
             return
-        self.claims[uid] = builders.claim(pod, claim.node, *holds, state=claim.state)
+        had = sorted({*claim.left, *claim.holds}, key=[*claim.left, *claim.holds].index)
+        left = tuple(hold for hold in had if not slots_of([hold]) & slots_of(holds))
+        self.claims[uid] = replace(claim, holds=tuple(holds), left=left)
         assert self.ledger.relocate(uid, tuple(holds)) == self.claims[uid]
 
     @invariant()

@@ -178,3 +178,14 @@ def test_pods_found_with_exchanged_places_are_both_taken_over(inventory: Invento
     assert inventories.places(inventory, "early") == [f"{inventories.GPU} 1g.5gb@0"]
     assert inventories.places(inventory, "late") == [f"{inventories.GPU} 1g.5gb@5"]
     assert not list(inventory.waiting())
+
+
+def test_a_pod_found_late_has_the_place_that_a_moved_one_left(inventory: Inventory) -> None:
+    """Where a reservation was displaced while its Binding was on its way, the bound pod gets the other one's place."""
+    inventory.observe(node().gpu().report())
+    (late,), (early,) = (inventories.reserve(inventory, name, "1g.5gb").holds for name in ("late", "early"))
+    inventory.observe(node().gpu().allocated("1g.5gb", late.placement.start, pod="early").report())
+    assert inventories.state(inventory, "late") is None
+    assert inventory.adopt(pod("late", "1g.5gb").promised(late.gpu, "1g.5gb", late.placement.start).bound("n1")) is None
+    inventory.check()
+    assert inventories.places(inventory, "late") == [f"{inventories.GPU} {early.placement}"]
