@@ -34,6 +34,7 @@ SOURCES: Mapping[str, tuple[str, ...]] = {
     "pod_index": ("pods", "holders", "assigned"),
     "taken": ("view", "records", "stuck"),
     "going": ("pods", "held", "pod_index", "stuck"),
+    "ended": ("held", "going"),
 }
 _COMPARED = frozenset({"catalogues", "held", "holders", "assigned"})  # often equal although their source is another one
 
@@ -161,6 +162,11 @@ class Observation:
             for place, record in self.held.items()
             if place not in self.stuck and self.pod_index.may_reclaim(record, unknown_are_gone=True)
         )
+
+    @cached_property
+    def ended(self) -> frozenset[GpuPlacement]:
+        """Those of which it is certain: slices whose owner was known, and is over."""
+        return frozenset(place for place in self.going if self.held[place].owner is not None)
 
     def gpu_mark(self, gpu: str) -> Mark | None:
         """What is wrong with a GPU as a whole."""

@@ -28,7 +28,7 @@ def prefer(
     """The ids the kubelet should take, at most `size`; fewer where there is no room for more."""
     free = set(available) - set(must)
     chosen = list(must)[:size]
-    for kept in (observation.taken, observation.taken - observation.going):
+    for kept in (observation.taken, observation.taken - observation.ended):
         chosen += _promised(observation, profile, free - set(chosen), chosen, size - len(chosen), kept)
     missing = size - len(chosen)
     if missing > 0:
