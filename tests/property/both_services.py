@@ -140,6 +140,7 @@ class WatchedNode(AgentOnNode):
         self.api = api
         self.cluster = _LateCluster(api)
         self.admitted: dict[str, Admitted] = {}
+        self.given: dict[str, set[GpuPlacement]] = {}  # what each pod got, by UID, and no other one since
         self.checkpoint: dict[tuple[str, str], tuple[Assignment, ...]] = {}
         self.checkpoint_readable = True
         self.refused = ""  # why the kubelet's last Allocate was
@@ -236,6 +237,8 @@ class WatchedNode(AgentOnNode):
                     return False
                 admitted.devices[container.name, resource] = tuple(ids)
                 self.write_checkpoint()
+        got = self.places_of_uid(uid)
+        self.given = {other: places - got for other, places in self.given.items() if places - got} | {uid: got}
         return True
 
     def _pick(self, resource: str, must: Sequence[str], number: int) -> list[str]:

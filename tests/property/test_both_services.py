@@ -63,6 +63,8 @@ class BothMachine(RuleBasedStateMachine):
         self.node.checkpoint_readable = checkpoint
         self.scheduler = SchedulerBeside(self.api)
         self.foreign: dict[tuple[str, int], int | None] = {}
+        self.promised: dict[str, set[GpuPlacement]] = {}  # to each pod that was bound
+        self.unsure: set[str] = set()  # pods that waited while the scheduler could not know what is free
         self.agent_steps()
         self.report_arrives()
 
@@ -123,6 +125,7 @@ class BothMachine(RuleBasedStateMachine):
         if placement is None:
             return self.api.delete(uid)
         self.api.bind(uid, placement)
+        self.promised[uid] = self.scheduler.claimed(uid)
         if data.draw(st.booleans(), label="the reply arrives"):
             self.scheduler.inventory.confirm(uid)
         return None
@@ -136,10 +139,12 @@ class BothMachine(RuleBasedStateMachine):
         ]
 
     def admit(self, data: Draw) -> None:
-        """The kubelet admits a pod. What the scheduler promised is kept, if it can be told whose slices there are."""
+        """The kubelet admits a pod. What the scheduler promised is kept, if it can be told whose slices there are, and
+        the scheduler had heard of all that pods got elsewhere than promised.
+        """
         uid = data.draw(st.sampled_from(self.waiting()), label="pod")
         admitted = self.node.admit_pod(uid)
-        assert admitted or self.world == WILD or not self.checkpoint, self.node.refused
+        assert admitted or self.world == WILD or not self.checkpoint or uid in self.unsure, self.node.refused
 
     def admitted(self, data: Draw) -> str:
         """A pod that the kubelet has admitted."""
@@ -292,16 +297,35 @@ class BothMachine(RuleBasedStateMachine):
         if not hasattr(self, "scheduler"):
             return
         self.scheduler.inventory.check()
+        if self.something_is_unheard():
+            self.unsure.update(self.waiting())
         if self.world != WILD:
             self.conflicts_have_a_cause()
         self.nothing_is_shared()
         self.nothing_is_disturbed()
 
+    def something_is_unheard(self) -> bool:
+        """Whether a pod has or had a slice elsewhere than promised, of which the scheduler has not heard."""
+        records = self.node.journal.records
+        return any(
+            place in records and records[place].state in states.HELD
+            for uid, places in self.node.given.items()
+            for place in places - self.scheduler.claimed(uid)
+            if uid in self.node.admitted or place not in self.promised.get(uid, set())
+        )
+
     def conflicts_have_a_cause(self) -> None:
-        """No GPU's reports contradict the claims; without the checkpoint they may, where a slice's owner is unknown."""
+        """No GPU's reports contradict the claims, unless a slice of unknown owner may be one of a pod that has ended,
+        or the scheduler had not heard of what a pod got elsewhere than promised.
+        """
         conflicts = set(self.scheduler.inventory.conflicts(NODE))
-        if not self.checkpoint:
-            conflicts -= {place.gpu for place, record in self.node.journal.records.items() if record.owner is None}
+        living = {place for uid in self.node.admitted for place in self.node.places_of_uid(uid)}
+        records = self.node.journal.records
+        for place, record in records.items():
+            if record.owner is None and (not self.checkpoint or place not in living):
+                conflicts.discard(place.gpu)
+        for uid in self.unsure:
+            conflicts -= {place.gpu for place in self.scheduler.claimed(uid)}
         assert not conflicts
 
     def nothing_is_shared(self) -> None:
