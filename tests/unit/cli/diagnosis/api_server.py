@@ -17,6 +17,10 @@ from tests.unit.cli.diagnosis.healthy import MemoryServer
 STATUS = {errors.NotFoundError: 404, errors.RefusedError: 403, errors.UnreachableError: 503}
 
 
+class _Server(ThreadingHTTPServer):
+    request_queue_size = 128  # 5 else, and who comes when these wait asks again after a second
+
+
 @contextmanager
 def serving(server: MemoryServer) -> Iterator[tuple[str, list[tuple[str, Any]]]]:
     """Its URL, and the patches that it was sent, by path."""
@@ -55,7 +59,7 @@ def serving(server: MemoryServer) -> Iterator[tuple[str, list[tuple[str, Any]]]]
         def log_message(self, *_: Any) -> None:
             """Say nothing."""
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as http:
+    with _Server(("127.0.0.1", 0), Handler) as http:
         thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
         thread.start()
         try:
