@@ -66,8 +66,8 @@ class Snapshots:
             name = f"{pod.namespace}/{pod.name}"
             waiting = WaitingFacts(name, tuple(pod.request.counts), facts.created, facts.gates, scheduler)
         constraints = movability.successor_constraints(pod, pinned=self._state.queue_feed.pins)
-        movable = not movability.why_not(self._state, pod)
-        return PodFacts(movable, pod.priority, pod.service, constraints, pod.terminating, waiting)
+        kept = movability.why_not(self._state, pod)
+        return PodFacts(not kept, pod.priority, pod.service, constraints, pod.terminating, waiting, kept)
 
     async def catalogues(self) -> dict[str, Catalogue]:
         """The GPU models that the cluster has, by name."""

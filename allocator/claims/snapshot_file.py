@@ -60,6 +60,7 @@ class PodFacts:
     constraints: PodConstraints | None = None
     terminating: bool = False
     waiting: WaitingFacts | None = None
+    kept: str = ""  # why it may not be moved, in words, where that is known
 
     @property
     def asked(self) -> Amounts:
@@ -117,6 +118,7 @@ class _Pod(msgspec.Struct, frozen=True):
     constraints: int | UnsetType = UNSET  # an index of the file's constraints
     terminating: bool | UnsetType = UNSET
     waiting: WaitingFacts | UnsetType = UNSET
+    kept: _Text | UnsetType = UNSET
 
 
 class _File(msgspec.Struct, frozen=True):
@@ -182,7 +184,7 @@ class Writer:
         index: int | UnsetType = UNSET
         if facts.constraints is not None:
             index = self._constraints.setdefault(facts.constraints, len(self._constraints))
-        unset_unless = (facts.terminating or UNSET, facts.waiting or UNSET)
+        unset_unless = (facts.terminating or UNSET, facts.waiting or UNSET, facts.kept[:_NOTE] or UNSET)
         wire = _Pod(facts.movable, facts.priority, facts.service, index, *unset_unless)
         return self._next(msgspec.json.encode(uid) + b": " + msgspec.json.encode(wire))
 
@@ -306,7 +308,8 @@ def _pod(uid: str, wire: _Pod, constraints: Sequence[PodConstraints]) -> PodFact
         )
     asked = None if index is UNSET else constraints[index]
     waiting = None if wire.waiting is UNSET else wire.waiting
-    return PodFacts(wire.movable, wire.priority, wire.service, asked, wire.terminating is True, waiting)
+    kept = "" if wire.kept is UNSET else wire.kept
+    return PodFacts(wire.movable, wire.priority, wire.service, asked, wire.terminating is True, waiting, kept)
 
 
 def _gpu(node: str, wire: _Gpu, catalogues: Mapping[str, Catalogue]) -> GpuView:

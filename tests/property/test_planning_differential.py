@@ -182,7 +182,7 @@ def test_repacks_cost_and_are_refused_as_trying_everything_says(seed: int) -> No
         return
     first = next((rule for rule in Rule if lifted(saved, limits, pods, (rule,)) is not None), None)
     if first is not None:
-        assert answer["reason"] == f"kept from it by {first.value}"
+        assert answer["reason"].partition(" (")[0] == f"kept from it by {first.value.partition(' (')[0]}"
         return
     together = any(
         lifted(saved, limits, pods, rules) is not None for n in (2, 3, 4, 5) for rules in combinations(Rule, n)

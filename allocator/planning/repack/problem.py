@@ -31,7 +31,7 @@ class Rule(enum.Enum):
 
     BUDGETS = "the budgets (moves, compute slices, memory, pods per service or namespace, PodDisruptionBudgets)"
     PRIORITY = "pods of higher priority"
-    MOVABLE = "pods that are not marked movable"
+    MOVABLE = "pods that may not be moved"
     SETTLED = "pods whose slices are still being cut or given back"
     FOREIGN = "slices that belong to no pod"
 

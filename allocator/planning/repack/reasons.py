@@ -4,10 +4,11 @@ A rule is named if there would be a repack without it: each is tried alone first
 a search leaves undecided is said to be undecided; only a proof is called one.
 """
 
+from collections import Counter
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
-from allocator.claims.snapshot_file import Saved
+from allocator.claims.snapshot_file import PodFacts, Saved
 from allocator.planning.packing.program import SolveStatus
 from allocator.planning.packing.relocation import RelocationProblem, RelocationSolution
 from allocator.planning.repack import problem, search
@@ -16,6 +17,8 @@ from allocator.planning.repack.types import MAX_MOVES
 
 _ALONE = 1 / 8  # of the time limit, for a search without one rule or without all
 _FEWER = 1 / 12  # … and for one without fewer than known to suffice
+_UNMARKED = "it is not marked movable"  # of pods of which no more is known than that
+_MOST_REASONS = 3
 _SPENT = 0.6  # of the time limit: who has used so much of it may need more
 
 
@@ -53,7 +56,7 @@ def why_not(saved: Saved, limits: RepackLimits, without: Without, time_limit_s: 
     rules = _binding(saved, limits)
     free = without(rules, _ALONE)
     if free.possible is None:
-        named = ", ".join(rule.value for rule in rules)
+        named = ", ".join(_in_words(rule, saved) for rule in rules)
         return f"proven impossible; whether it were possible without {named} was not decided within {time_limit_s:g} s"
     if not free.possible:
         return _never(free, time_limit_s * _ALONE)
@@ -61,7 +64,7 @@ def why_not(saved: Saved, limits: RepackLimits, without: Without, time_limit_s: 
     for rule in rules:
         possible = without([rule], _ALONE).possible
         if possible:
-            return f"kept from it by {rule.value}"
+            return f"kept from it by {_in_words(rule, saved)}"
         open_ = open_ or possible is None
     kept = list(rules)
     for rule in reversed(rules):
@@ -70,9 +73,26 @@ def why_not(saved: Saved, limits: RepackLimits, without: Without, time_limit_s: 
         if possible:
             kept = fewer
         open_ = open_ or possible is None
-    together = " and ".join(rule.value for rule in kept)
+    together = " and ".join(_in_words(rule, saved) for rule in kept)
     hedge = "; whether by fewer of them was not decided in time" if open_ else ""
     return f"kept from it by {together}{' together' if len(kept) > 1 else ''}{hedge}"
+
+
+def _in_words(rule: Rule, saved: Saved) -> str:
+    """A rule; that of pods which may not be moved with what keeps them, the most frequent reasons first."""
+    if rule is not Rule.MOVABLE:
+        return rule.value
+    holders = {occupant.uid for gpu in saved.snapshot.gpus() for occupant in gpu.occupants if occupant.uid}
+    facts = (saved.pods.get(uid, PodFacts()) for uid in holders)
+    reasons = Counter(known.kept or _UNMARKED for known in facts if not known.movable)
+    told = [f"{number}: {reason}" for reason, number in sorted(reasons.items(), key=_frequent_first)[:_MOST_REASONS]]
+    others = len(reasons) - len(told)
+    return f"{rule.value} ({'; '.join(told)}{f'; {others} more reasons' if others else ''})"
+
+
+def _frequent_first(item: tuple[str, int]) -> tuple[int, str]:
+    reason, number = item
+    return -number, reason
 
 
 def _binding(saved: Saved, limits: RepackLimits) -> list[Rule]:

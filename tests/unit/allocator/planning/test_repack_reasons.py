@@ -1,10 +1,11 @@
 """Why there is no repack: the one rule without which there would be, or that there is no way, or that it is open."""
 
 from collections.abc import Collection
+from dataclasses import replace
 
 import pytest
 
-from allocator.claims.snapshot_file import Saved
+from allocator.claims.snapshot_file import PodFacts, Saved
 from allocator.planning.packing.program import SolveStatus
 from allocator.planning.packing.relocation import RelocationProblem, RelocationSolution
 from allocator.planning.repack import problem, reasons
@@ -15,7 +16,7 @@ from tests.clusters import ClusterBuilder, cluster
 
 FOUR = {"requests": [{"profiles": {"4g.20gb": 1}}]}
 PRIORITY = Rule.PRIORITY.value
-MOVABLE = Rule.MOVABLE.value
+MOVABLE = f"{Rule.MOVABLE.value} (1: it is not marked movable)"
 
 
 def one_gpu() -> ClusterBuilder:
@@ -42,6 +43,21 @@ def test_only_what_keeps_it_is_named(saved: Saved, reason: str) -> None:
     """Each rule is tried alone before several are; a rule that keeps nothing is not named."""
     answer = plain_answers.repack(FOUR, saved)
     assert (answer["possible"], answer["reason"]) == (False, reason)
+
+
+def test_what_keeps_pods_is_told_with_how_many_it_keeps() -> None:
+    """The most frequent reasons come first, three at most, and it is said that there are more."""
+    whys = ("by the first", "by a second", "by a third", "by the first", "by a fourth")
+    held = one_gpu()
+    for number in range(len(whys)):
+        held = held.pod(f"p{number}", f"1g.5gb@{number % 3}", movable=False)
+        held = held.gpu() if number == 2 else held
+    saved = held.saved()
+    facts = {f"uid-p{start}": PodFacts(kept=why) for start, why in enumerate(whys)}
+    question = {"requests": [{"profiles": {"7g.40gb": 1}}], "budgets": {"moves": 5}}
+    answer = plain_answers.repack(question, replace(saved, pods=facts))
+    told = "2: by the first; 1: by a fourth; 1: by a second; 1 more reasons"
+    assert answer["reason"] == f"kept from it by {Rule.MOVABLE.value} ({told})"
 
 
 def test_a_deadlock_is_no_want_of_room() -> None:

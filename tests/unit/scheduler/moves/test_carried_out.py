@@ -132,7 +132,8 @@ def test_pods_that_are_not_marked_stay(cluster: MovingCluster, movable: str) -> 
     cluster.repack(wanted=ROOM)
     cluster.turn(4)
     assert cluster.status().phase is RepackPhase.WAITING
-    assert "not marked movable" in cluster.status().message
+    why = 'its annotation migsched.io/movable is "false"' if movable else "it is not marked movable"
+    assert f"pods that may not be moved (2: {why})" in cluster.status().message
     assert not cluster.evicted
 
 
