@@ -6,7 +6,7 @@ each has its own place in the log of changes, and the scheduler hears of the age
 """
 
 from collections import Counter
-from collections.abc import Coroutine, Generator, Sequence
+from collections.abc import Coroutine, Generator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,7 +24,7 @@ from node_agent import report
 from node_agent.allocation import AllocationError
 from node_agent.cluster.node_pod import NodePod, NodePodSpec
 from node_agent.cluster.pod_watch import PodWatch
-from node_agent.slices import device_ids
+from node_agent.slices import device_ids, states
 from node_agent.slices.ownership import Assigned, Assignment, Holder, PodResourcesView
 from scheduler.cache.cluster_cache import ClusterCache
 from scheduler.cache.pods import request_of
@@ -358,6 +358,19 @@ class SchedulerBeside:
         uuids = [gpu.uuid for gpu in node.gpus if gpu.usable and gpu.uuid not in apart] if node else []
         rows = self.inventory.fleet.gpus(NODE) if NODE in self.inventory.fleet else ()
         return {uuid: int(kind.masks[state]) for uuid, (kind, state) in zip(uuids, rows, strict=True)}
+
+
+def something_is_unheard(
+    node: WatchedNode, scheduler: SchedulerBeside, promised: Mapping[str, set[GpuPlacement]]
+) -> bool:
+    """Whether a pod has or had a slice elsewhere than promised, of which the scheduler has not heard."""
+    records = node.journal.records
+    return any(
+        place in records and records[place].state in states.HELD
+        for uid, places in node.given.items()
+        for place in places - scheduler.claimed(uid)
+        if uid in node.admitted or place not in promised.get(uid, set())
+    )
 
 
 def written(outcome: report.StepOutcome) -> msgspec.Raw:

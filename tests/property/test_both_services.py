@@ -297,22 +297,12 @@ class BothMachine(RuleBasedStateMachine):
         if not hasattr(self, "scheduler"):
             return
         self.scheduler.inventory.check()
-        if self.something_is_unheard():
+        if both_services.something_is_unheard(self.node, self.scheduler, self.promised):
             self.unsure.update(self.waiting())
         if self.world != WILD:
             self.conflicts_have_a_cause()
         self.nothing_is_shared()
         self.nothing_is_disturbed()
-
-    def something_is_unheard(self) -> bool:
-        """Whether a pod has or had a slice elsewhere than promised, of which the scheduler has not heard."""
-        records = self.node.journal.records
-        return any(
-            place in records and records[place].state in states.HELD
-            for uid, places in self.node.given.items()
-            for place in places - self.scheduler.claimed(uid)
-            if uid in self.node.admitted or place not in self.promised.get(uid, set())
-        )
 
     def conflicts_have_a_cause(self) -> None:
         """No GPU's reports contradict the claims, unless a slice of unknown owner may be one of a pod that has ended,
