@@ -1,0 +1,205 @@
+"""The queue's preemption for a gang on a stock kube-scheduler: the cheapest victims on several nodes go together, and
+nobody of lower priority gets their room.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from allocator.claims import contract
+from allocator.queueing.queued_pod import GANG_ANNOTATION, GANG_SIZE_ANNOTATION
+from testbed.control_plane import build, ports
+from testbed.control_plane.control_plane import ControlPlane
+from tests.e2e.scheduling.stack import DEPLOY, Document, ExtenderProcess, Stack, bound, eventually, placements
+from tests.e2e.scheduling.test_queue import POD_GROUPS, pod
+
+pytestmark = pytest.mark.e2e
+
+LOW, MIDDLE, URGENT, POLITE = "low", "middle", "urgent", "polite"
+PRIORITIES = {LOW: 10, MIDDLE: 100, URGENT: 1000, POLITE: 1000}
+GROUP_LABEL = "scheduling.x-k8s.io/pod-group"
+ALL_GPUS = 4
+
+
+@pytest.fixture(scope="module")
+def stack(binaries: build.Binaries, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """Two nodes, `at: a` and `at: b`, with two GPUs each; the gate, and kube-scheduler in its default configuration."""
+    with ControlPlane(tmp_path_factory.mktemp("preempting-gangs"), binaries=binaries) as plane:
+        plane.start_controller_manager()
+        plane.apply(DEPLOY / "options" / "queue" / "gate.yaml")
+        plane.apply([priority_class(name, value) for name, value in PRIORITIES.items()])
+        plane.apply(POD_GROUPS)
+        plane.start_scheduler()
+        with closing(Stack(plane, 2, 2)) as made:
+            for node, letter in zip(made.fleet, "ab", strict=True):
+                plane.kubectl("label", "node", node.name, f"at={letter}")
+            yield made
+
+
+@pytest.fixture
+def service(stack: Stack, tmp_path: Path) -> Iterator[ExtenderProcess]:
+    """A service with the queue, which the tests start; no workloads are left."""
+    made = ExtenderProcess(stack.plane.kubeconfig, tmp_path, *ports.choose_free(2), queue=True)
+    stack.api_url = made.api_url
+    yield made
+    made.stop()
+    stack.plane.kubectl("delete", "poddisruptionbudgets,podgroups.scheduling.x-k8s.io", "--all")
+    stack.clear()
+
+
+def priority_class(name: str, value: int) -> Document:
+    policy = "Never" if name == POLITE else "PreemptLowerPriority"
+    kind = {"apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass"}
+    return {**kind, "metadata": {"name": name}, "value": value, "preemptionPolicy": policy}
+
+
+def replicas(name: str, number: int, profile: str, priority: str = LOW, **spec: Any) -> Document:
+    """A ReplicaSet of pods that ask for one slice each."""
+    template = {
+        "metadata": {"labels": {"app": name}},
+        "spec": pod("x-1", profile, priorityClassName=priority, **spec)["spec"],
+    }
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "ReplicaSet",
+        "metadata": {"name": name},
+        "spec": {"replicas": number, "selector": {"matchLabels": {"app": name}}, "template": template},
+    }
+
+
+def gang(*profiles: str, priority: str = URGENT) -> Sequence[Document]:
+    """Pods that name their gang and its size in annotations."""
+    says = {GANG_ANNOTATION: "train", GANG_SIZE_ANNOTATION: str(len(profiles))}
+    return [
+        pod(f"train-{number}", profile, annotations=says, priorityClassName=priority)
+        for number, profile in enumerate(profiles)
+    ]
+
+
+def run(stack: Stack, *sets: Document) -> dict[str, Document]:
+    """Have all pods of these ReplicaSets run; the pods by UID."""
+    stack.create(*sets)
+    names = {one["metadata"]["name"]: one["spec"]["replicas"] for one in sets}
+    eventually(lambda: len(running(stack, *names)) == sum(names.values()), "all of them run")
+    return {one["metadata"]["uid"]: one for one in running(stack, *names)}
+
+
+def running(stack: Stack, *apps: str) -> Sequence[Document]:
+    """The pods of these apps that run and are not told to end."""
+    found = stack.pods(f"--selector=app in ({','.join(apps)})")
+    return [one for one in found if one["status"]["phase"] == "Running" and "deletionTimestamp" not in one["metadata"]]
+
+
+def uids(documents: Sequence[Document]) -> set[str]:
+    """Of objects."""
+    return {one["metadata"]["uid"] for one in documents}
+
+
+def placed(seen: Sequence[Document]) -> set[str]:
+    """The UIDs of those that were given a place."""
+    return uids([one for one in seen if contract.PLACEMENT_ANNOTATION in (one["metadata"].get("annotations") or {})])
+
+
+def test_the_cheapest_on_two_nodes_go_together_and_nobody_else_gets_their_room(
+    stack: Stack, service: ExtenderProcess
+) -> None:
+    """Of the least important those go that the gang needs, on both nodes; it starts when the last one is gone, and
+    until then neither successors nor new pods get what is free already.
+    """
+    service.start()
+    at_a, at_b = ({"nodeSelector": {"at": letter}} for letter in "ab")
+    staying = run(
+        stack,
+        replicas("middle-a", 1, "7g.40gb", MIDDLE, **at_a),
+        replicas("middle-b", 1, "7g.40gb", MIDDLE, **at_b),
+    )
+    victims = run(
+        stack,
+        replicas("whole-a", 1, "7g.40gb", **at_a),
+        replicas("half-b", 1, "4g.20gb", terminationGracePeriodSeconds=4, **at_b),
+    )
+    staying |= run(stack, replicas("rest-b", 1, "3g.20gb", **at_b))
+    with stack.recorded() as seen:
+        stack.create(*gang("7g.40gb", "4g.20gb"))
+        eventually(lambda: not running(stack, "whole-a"), "the first victim goes")
+        stack.create(*(pod(f"late-{number}", "1g.5gb", priorityClassName=LOW) for number in range(4)))
+        eventually(lambda: len(running(stack, "train")) == 2, "the whole gang runs")
+    members = {one["metadata"]["name"]: one for one in running(stack, "train")}
+    nodes = [members[f"train-{number}"]["spec"]["nodeName"] for number in range(2)]
+    assert nodes == [node.name for node in stack.fleet]
+    assert staying.keys() | uids(list(members.values())) == uids(bound(stack.pods()))
+    assert placed(seen) - victims.keys() - staying.keys() == uids(list(members.values()))
+    order = [one["metadata"]["uid"] for one in seen]
+    last_of_victims = max(place for place, uid in enumerate(order) if uid in victims)
+    first_place = min(place for place, one in enumerate(seen) if placed([one]) & uids(list(members.values())))
+    assert last_of_victims < first_place
+    placements(stack, stack.pods())
+
+
+def test_a_budget_over_both_nodes_is_kept_for_a_pod_group(stack: Stack, service: ExtenderProcess) -> None:
+    """As long as the budget lets one of the two go that a PodGroup needs, nobody goes, and explain says why; when it
+    lets both go, the whole group runs, and no third one went.
+    """
+    service.start()
+    web = run(stack, replicas("web", ALL_GPUS, "7g.40gb"))
+    budget = {
+        "apiVersion": "policy/v1",
+        "kind": "PodDisruptionBudget",
+        "metadata": {"name": "web"},
+        "spec": {"maxUnavailable": 1, "selector": {"matchLabels": {"app": "web"}}},
+    }
+    group = {
+        "apiVersion": "scheduling.x-k8s.io/v1alpha1",
+        "kind": "PodGroup",
+        "metadata": {"name": "train"},
+        "spec": {"minMember": 2},
+    }
+    stack.create(budget, group)
+    stack.plane.kubectl("wait", "--for=jsonpath={.status.disruptionsAllowed}=1", "pdb/web", "--timeout=60s")
+    for number in range(2):
+        member = pod(f"train-{number}", "7g.40gb", priorityClassName=URGENT)
+        member["metadata"]["labels"][GROUP_LABEL] = "train"
+        stack.create(member)
+    eventually(lambda: stack.explain("default/train-1")["code"] == "protected", "told why it waits")
+    assert uids(running(stack, "web")) == web.keys()
+    stack.plane.kubectl("patch", "pdb", "web", "--type=merge", '--patch={"spec":{"maxUnavailable":2}}')
+    eventually(lambda: len(running(stack, "train")) == 2, "the whole group runs")
+    left = uids(running(stack, "web"))
+    assert len(left) == ALL_GPUS - 2
+    assert left < web.keys()
+    placements(stack, stack.pods())
+
+
+def test_nobody_goes_for_a_gang_that_may_not_preempt(stack: Stack, service: ExtenderProcess) -> None:
+    """With `preemptionPolicy: Never` the gang waits until room arises by itself, and is the first to get it."""
+    service.start()
+    web = run(stack, replicas("web", ALL_GPUS, "7g.40gb"))
+    stack.create(pod("late-1", "7g.40gb", priorityClassName=LOW))
+    with stack.recorded() as seen:
+        stack.create(*gang("7g.40gb", "7g.40gb", priority=POLITE))
+        eventually(lambda: "no room for all of it at once" in stack.explain("default/train-0")["reason"], "it waits")
+        stack.plane.kubectl("scale", "replicaset/web", f"--replicas={ALL_GPUS - 2}")
+        eventually(lambda: len(running(stack, "train")) == 2, "the whole gang runs")
+    of_web = uids([one for one in seen if one["metadata"]["labels"]["app"] == "web"])
+    assert of_web < web.keys(), "a pod that was evicted would have a successor"
+    assert not running(stack, "late")
+
+
+def test_a_kill_in_mid_eviction_costs_the_gang_no_room_and_nobody_else_a_place(
+    stack: Stack, service: ExtenderProcess
+) -> None:
+    """Killed after the first of two evictions, the next process evicts one more, and gives both rooms to the gang."""
+    service.start("queue.evicted=kill@1")
+    web = run(stack, replicas("web", ALL_GPUS, "7g.40gb", terminationGracePeriodSeconds=3))
+    with stack.recorded() as seen:
+        stack.create(*gang("7g.40gb", "7g.40gb"))
+        eventually(lambda: service.killed, "the service is killed in the middle")
+        assert len(running(stack, "web")) == ALL_GPUS - 1
+        service.start()
+        eventually(lambda: len(running(stack, "train")) == 2, "the whole gang runs")
+    assert placed(seen) - web.keys() == uids(running(stack, "train"))
+    assert len(uids(running(stack, "web")) & web.keys()) == ALL_GPUS - 2
+    placements(stack, stack.pods())
