@@ -22,6 +22,7 @@ LOW, MIDDLE, URGENT, POLITE = "low", "middle", "urgent", "polite"
 PRIORITIES = {LOW: 10, MIDDLE: 100, URGENT: 1000, POLITE: 1000}
 GROUP_LABEL = "scheduling.x-k8s.io/pod-group"
 ALL_GPUS = 4
+SLOW = "tests.migsched.io/slow"  # a finalizer: the pod ends when the test lets it
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +48,9 @@ def service(stack: Stack, tmp_path: Path) -> Iterator[ExtenderProcess]:
     yield made
     made.stop()
     stack.plane.kubectl("delete", "poddisruptionbudgets,podgroups.scheduling.x-k8s.io", "--all")
+    stack.plane.kubectl("delete", "replicasets,pods", "--all", "--wait=false")
+    eventually(lambda: not running(stack), "all are told to end")
+    let_go(stack)
     stack.clear()
 
 
@@ -88,9 +92,17 @@ def run(stack: Stack, *sets: Document) -> dict[str, Document]:
 
 
 def running(stack: Stack, *apps: str) -> Sequence[Document]:
-    """The pods of these apps that run and are not told to end."""
-    found = stack.pods(f"--selector=app in ({','.join(apps)})")
+    """The pods of these apps, or of all, that run and are not told to end."""
+    found = stack.pods(*([f"--selector=app in ({','.join(apps)})"] if apps else ()))
     return [one for one in found if one["status"]["phase"] == "Running" and "deletionTimestamp" not in one["metadata"]]
+
+
+def let_go(stack: Stack) -> None:
+    """Let those pods end that have a finalizer and are told to."""
+    for one in stack.pods():
+        if "deletionTimestamp" in one["metadata"]:
+            name = one["metadata"]["name"]
+            stack.plane.kubectl("patch", "pod", name, "--type=merge", '--patch={"metadata":{"finalizers":null}}')
 
 
 def uids(documents: Sequence[Document]) -> set[str]:
@@ -110,22 +122,28 @@ def test_the_cheapest_on_two_nodes_go_together_and_nobody_else_gets_their_room(
     until then neither successors nor new pods get what is free already.
     """
     service.start()
-    at_a, at_b = ({"nodeSelector": {"at": letter}} for letter in "ab")
     staying = run(
         stack,
-        replicas("middle-a", 1, "7g.40gb", MIDDLE, **at_a),
-        replicas("middle-b", 1, "7g.40gb", MIDDLE, **at_b),
+        replicas("middle-a", 1, "7g.40gb", MIDDLE, nodeSelector={"at": "a"}),
+        replicas("middle-b", 1, "7g.40gb", MIDDLE, nodeSelector={"at": "b"}),
     )
+    half = replicas("half-b", 1, "4g.20gb", nodeSelector={"at": "b"})
+    half["spec"]["template"]["metadata"]["finalizers"] = [SLOW]
     victims = run(
         stack,
-        replicas("whole-a", 1, "7g.40gb", **at_a),
-        replicas("half-b", 1, "4g.20gb", terminationGracePeriodSeconds=4, **at_b),
+        replicas("whole-a", 1, "7g.40gb", nodeSelector={"at": "a"}),
+        half,
     )
-    staying |= run(stack, replicas("rest-b", 1, "3g.20gb", **at_b))
+    staying |= run(stack, replicas("rest-b", 1, "3g.20gb", nodeSelector={"at": "b"}))
     with stack.recorded() as seen:
         stack.create(*gang("7g.40gb", "4g.20gb"))
         eventually(lambda: not running(stack, "whole-a"), "the first victim goes")
         stack.create(*(pod(f"late-{number}", "1g.5gb", priorityClassName=LOW) for number in range(4)))
+        eventually(lambda: stack.explain("default/late-3")["code"] == "queued", "the new pods are in the queue")
+        eventually(lambda: len(stack.pods("--selector=app=whole-a")) == 1, "there is a successor")
+        assert stack.explain("default/train-1")["code"] == "making_room"
+        assert not running(stack, "train")
+        let_go(stack)
         eventually(lambda: len(running(stack, "train")) == 2, "the whole gang runs")
     members = {one["metadata"]["name"]: one for one in running(stack, "train")}
     nodes = [members[f"train-{number}"]["spec"]["nodeName"] for number in range(2)]
@@ -193,7 +211,7 @@ def test_a_kill_in_mid_eviction_costs_the_gang_no_room_and_nobody_else_a_place(
 ) -> None:
     """Killed after the first of two evictions, the next process evicts one more, and gives both rooms to the gang."""
     service.start("queue.evicted=kill@1")
-    web = run(stack, replicas("web", ALL_GPUS, "7g.40gb", terminationGracePeriodSeconds=3))
+    web = run(stack, replicas("web", ALL_GPUS, "7g.40gb"))
     with stack.recorded() as seen:
         stack.create(*gang("7g.40gb", "7g.40gb"))
         eventually(lambda: service.killed, "the service is killed in the middle")
