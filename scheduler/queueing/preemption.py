@@ -122,6 +122,8 @@ class QueuePreemption:
             _log.warning("room was made in vain", pod=unit[0].title, node=rooms[0].node)
             self._rooms.end(rooms[0])
             self._pause(unit, None)
+        else:
+            self._tell(rooms)  # anew: a gang that was tried meanwhile has forgotten it
 
     async def close(self) -> None:
         """Evict nobody any more."""
@@ -292,14 +294,20 @@ class QueuePreemption:
         self, pod: QueuedPod, node: str, victims: tuple[str, ...], unit: frozenset[str] = frozenset()
     ) -> KeptRoom:
         room = self._rooms.begin(pod, node, victims, unit)
+        self._tell((room,))
+        _log.info("room is made", pod=pod.title, uid=pod.uid, node=node, victims=len(victims))
+        return room
+
+    def _tell(self, rooms: Sequence[KeptRoom]) -> None:
+        """Say to all of a unit who has to end for them: all wait for the last of these."""
+        victims = dict.fromkeys(uid for room in rooms for uid in room.victims)
         known = (self._state.pods.get(uid) for uid in victims)
         titles = [f"{victim.namespace}/{victim.name}" for victim in known if victim is not None]
         more = f" and {len(titles) - _NAMED} more" if len(titles) > _NAMED else ""
         names = ", ".join(titles[:_NAMED]) + more or "pods that are gone"
-        sentence = f"room is made for it on {node}: {names} have to end first"
-        self._state.queue.remark(pod.uid, Remark(ExplanationCode.MAKING_ROOM, sentence))
-        _log.info("room is made", pod=pod.title, uid=pod.uid, node=node, victims=len(victims))
-        return room
+        for room in rooms:
+            sentence = f"room is made for it on {room.node}: {names} have to end first"
+            self._state.queue.remark(room.pod.uid, Remark(ExplanationCode.MAKING_ROOM, sentence))
 
     # --- limits
 

@@ -97,6 +97,12 @@ def running(stack: Stack, *apps: str) -> Sequence[Document]:
     return [one for one in found if one["status"]["phase"] == "Running" and "deletionTimestamp" not in one["metadata"]]
 
 
+def waits_for(stack: Stack, name: str, victim: str) -> bool:
+    """Whether a pod is told that it waits for a victim to end."""
+    told = stack.explain(f"default/{name}")
+    return told["code"] == "making_room" and victim in told["reason"]
+
+
 def let_go(stack: Stack) -> None:
     """Let those pods end that have a finalizer and are told to."""
     for one in stack.pods():
@@ -141,7 +147,7 @@ def test_the_cheapest_on_two_nodes_go_together_and_nobody_else_gets_their_room(
         stack.create(*(pod(f"late-{number}", "1g.5gb", priorityClassName=LOW) for number in range(4)))
         eventually(lambda: stack.explain("default/late-3")["code"] == "queued", "the new pods are in the queue")
         eventually(lambda: len(stack.pods("--selector=app=whole-a")) == 1, "there is a successor")
-        assert stack.explain("default/train-1")["code"] == "making_room"
+        eventually(lambda: all(waits_for(stack, f"train-{number}", "half-b-") for number in range(2)), "told for whom")
         assert not running(stack, "train")
         let_go(stack)
         eventually(lambda: len(running(stack, "train")) == 2, "the whole gang runs")

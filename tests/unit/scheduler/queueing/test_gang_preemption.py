@@ -102,6 +102,9 @@ def test_the_room_is_held_for_the_whole_gang(cluster: QueuedCluster) -> None:
     turn(cluster, 2)
     assert where(cluster, thief) == ""
     assert [where(cluster, name) for name in members] == ["", ""]
+    for name in members:
+        assert told(cluster, name)["code"] == "making_room"
+        assert f"default/{slow} have to end first" in told(cluster, name)["reason"]
     cluster.end_terminating()
     turn(cluster, 2)
     assert all(where(cluster, name) in NODES for name in members)
