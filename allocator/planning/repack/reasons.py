@@ -80,14 +80,15 @@ def why_not(saved: Saved, limits: RepackLimits, without: Without, time_limit_s: 
 
 def _in_words(rule: Rule, saved: Saved) -> str:
     """A rule; that of pods which may not be moved with what keeps them, the most frequent reasons first."""
+    words: str = rule.value
     if rule is not Rule.MOVABLE:
-        return rule.value
+        return words
     holders = {occupant.uid for gpu in saved.snapshot.gpus() for occupant in gpu.occupants if occupant.uid}
     facts = (saved.pods.get(uid, PodFacts()) for uid in holders)
     reasons = Counter(known.kept or _UNMARKED for known in facts if not known.movable)
     told = [f"{number}: {reason}" for reason, number in sorted(reasons.items(), key=_frequent_first)[:_MOST_REASONS]]
     others = len(reasons) - len(told)
-    return f"{rule.value} ({'; '.join(told)}{f'; {others} more reasons' if others else ''})"
+    return f"{words} ({'; '.join(told)}{f'; {others} more reasons' if others else ''})"
 
 
 def _frequent_first(item: tuple[str, int]) -> tuple[int, str]:
