@@ -114,6 +114,9 @@ async def test_each_caller_sees_what_it_may_and_the_stream_begins_whole(asking: 
         "reader": {"plan": False, "move": False, "demo": False},
         "operator": {"plan": True, "move": True, "demo": False},
     }
+    deadline = asyncio.get_running_loop().time() + 30
+    while not (await asking.get("reader", OVERVIEW)).json()["waiting"]:  # waiting pods are looked at every few seconds
+        assert asyncio.get_running_loop().time() < deadline
     bearing = {"Authorization": f"Bearer {asking.tokens['reader']}"}
     async with asking.client.stream("GET", CHANGES, headers=bearing) as stream:
         assert stream.headers["content-type"].startswith("text/event-stream")
