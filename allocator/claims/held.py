@@ -150,11 +150,6 @@ def losers(
     return found
 
 
-def left(promised: Sequence[Hold], holds: Sequence[Hold]) -> tuple[Hold, ...]:
-    """The promised holds that overlap none of these: free for whom these were promised to."""
-    return tuple(hold for hold in promised if not overlap((hold,), holds))
-
-
 def exchanged(promised: Sequence[Hold], others: Iterable[Claim]) -> tuple[Hold, ...]:
     """Promised holds with those that others lie on moved to what these left; () where that is not possible."""
     lying = [claim for claim in others if overlap(promised, claim.holds)]

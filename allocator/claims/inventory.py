@@ -14,7 +14,7 @@ from allocator.claims import held
 from allocator.claims.bound_pod import BoundPod
 from allocator.claims.ended_claims import EndedClaims
 from allocator.claims.gpu_reporters import GpuReporters
-from allocator.claims.ledger import Claim, ClaimEvent, ClaimState, Hold, Ledger
+from allocator.claims.ledger import Claim, ClaimEvent, ClaimState, Hold, Ledger, left_behind
 from allocator.claims.promised_holds import promised_holds
 from allocator.claims.refusal import Refusal
 from allocator.claims.report import GpuReport, NodeReport
@@ -302,13 +302,13 @@ class Inventory:
         promised = promised_holds(pod.request, pod.promises, report)
         shown = self._shown[pod.node].get(pod.uid, ())
         if shown and held.profiles(shown) == Counter(dict(pod.request.counts)):
-            return shown, () if isinstance(promised, Refusal) else held.left(promised, shown)
+            return shown, () if isinstance(promised, Refusal) else left_behind(promised, shown)
         if isinstance(promised, Refusal):
             return promised
         corrected = held.corrected(promised, shown)
         taken = self._not_free(pod.uid, pod.node, corrected)
         if taken is None:
-            return corrected, held.left(promised, corrected)
+            return corrected, left_behind(promised, corrected)
         exchanged = held.exchanged(promised, (c for c in self.ledger.on_node(pod.node) if c.uid != pod.uid))
         if not shown and exchanged and self._not_free(pod.uid, pod.node, exchanged) is None:
             return exchanged, ()

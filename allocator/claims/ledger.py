@@ -7,7 +7,7 @@ docs/architecture.md is generated from this table.
 """
 
 import enum
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from allocator import errors
@@ -86,6 +86,11 @@ class Claim:
         return f"{self.namespace}/{self.name}"
 
 
+def left_behind(promised: Iterable[Hold], holds: Collection[Hold]) -> tuple[Hold, ...]:
+    """The promised holds that overlap none of these: free for whom these were promised to."""
+    return tuple(hold for hold in promised if not any(hold.place.overlaps(now.place) for now in holds))
+
+
 class Ledger:
     """All claims by pod UID. The only way to change one is an event."""
 
@@ -150,9 +155,8 @@ class Ledger:
         claim = self._claims.get(uid)
         if claim is None:
             raise errors.LedgerError(f"pod {uid} has no claim to move")
-        before = dict.fromkeys((*claim.left, *claim.holds))
-        left = tuple(hold for hold in before if not any(hold.place.overlaps(now.place) for now in holds))
-        return self._put(replace(claim, holds=holds, left=left))
+        before = tuple(dict.fromkeys((*claim.left, *claim.holds)))
+        return self._put(replace(claim, holds=holds, left=left_behind(before, holds)))
 
     def _put(self, claim: Claim) -> Claim:
         before = self._claims.get(claim.uid)
