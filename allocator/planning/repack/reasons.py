@@ -18,6 +18,7 @@ from allocator.planning.repack.types import MAX_MOVES
 _ALONE = 1 / 8  # of the time limit, for a search without one rule or without all
 _FEWER = 1 / 12  # … and for one without fewer than known to suffice
 _UNMARKED = "it is not marked movable"  # of pods of which no more is known than that
+_UNKNOWN = PodFacts(kept="nothing is known of it")
 _MOST_REASONS = 3
 _SPENT = 0.6  # of the time limit: who has used so much of it may need more
 
@@ -84,7 +85,7 @@ def _in_words(rule: Rule, saved: Saved) -> str:
     if rule is not Rule.MOVABLE:
         return words
     holders = {occupant.uid for gpu in saved.snapshot.gpus() for occupant in gpu.occupants if occupant.uid}
-    facts = (saved.pods.get(uid, PodFacts()) for uid in holders)
+    facts = (saved.pods.get(uid, _UNKNOWN) for uid in holders)
     reasons = Counter(known.kept or _UNMARKED for known in facts if not known.movable)
     told = [f"{number}: {reason}" for reason, number in sorted(reasons.items(), key=_frequent_first)[:_MOST_REASONS]]
     others = len(reasons) - len(told)

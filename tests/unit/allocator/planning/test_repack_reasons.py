@@ -60,6 +60,13 @@ def test_what_keeps_pods_is_told_with_how_many_it_keeps() -> None:
     assert answer["reason"] == f"kept from it by {Rule.MOVABLE.value} ({told})"
 
 
+def test_a_pod_of_which_nothing_is_known_is_not_called_unmarked() -> None:
+    """Unknown is not no: a slice whose pod has no facts stays, and that is what is told."""
+    saved = replace(one_gpu().pod("a", "3g.20gb@0", movable=False).saved(), pods={})
+    answer = plain_answers.repack(FOUR, saved)
+    assert answer["reason"] == f"kept from it by {Rule.MOVABLE.value} (1: nothing is known of it)"
+
+
 def test_a_deadlock_is_no_want_of_room() -> None:
     """Where the GPUs could hold all of it but no restart can go first, that is the reason."""
     saved = one_gpu().pod("a", "3g.20gb@0", movable=True).pod("b", "2g.10gb@4", movable=True).saved()
