@@ -13,8 +13,8 @@ from allocator.claims import contract, placement_annotation
 from cli import api_client, repack_objects
 from testbed.control_plane import build, ports
 from tests.e2e.scheduling import moving_stack
+from tests.e2e.scheduling.queued_workloads import pod
 from tests.e2e.scheduling.stack import Document, ExtenderProcess, Stack, bound, eventually, placements
-from tests.e2e.scheduling.test_queue import pod
 
 pytestmark = pytest.mark.e2e
 

@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,13 +11,10 @@ from allocator.queueing.queued_pod import GANG_ANNOTATION, GANG_SIZE_ANNOTATION,
 from testbed.control_plane import build
 from testbed.control_plane.control_plane import ControlPlane
 from tests.e2e.scheduling.conftest import GPUS, NODES
+from tests.e2e.scheduling.queued_workloads import GROVE_GATE, POD_GANGS, POD_GROUPS, pod
 from tests.e2e.scheduling.stack import DEPLOY, Stack, bound, eventually, placements
-from tests.e2e.scheduling.stack import pod as pod_of_migsched
 
 pytestmark = pytest.mark.e2e
-POD_GROUPS = Path(__file__).parent / "pod_groups.yaml"
-POD_GANGS = Path(__file__).parent / "pod_gangs.yaml"
-GROVE_GATE = "grove.io/podgang-pending-creation"
 
 
 @pytest.fixture(scope="module")
@@ -44,14 +40,6 @@ def stack(queueing: Stack) -> Iterator[Stack]:
     """The running stack, without workloads."""
     yield queueing
     queueing.clear()
-
-
-def pod(name: str, *profiles: str, annotations: dict[str, str] | None = None, **spec: Any) -> dict[str, Any]:
-    """A pod that names no scheduler."""
-    document = pod_of_migsched(name, *profiles, **spec)
-    del document["spec"]["schedulerName"]
-    document["metadata"]["annotations"] = annotations or {}
-    return document
 
 
 def test_a_burst_fills_the_fleet_to_the_last_slot(stack: Stack) -> None:

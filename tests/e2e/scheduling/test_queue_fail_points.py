@@ -9,8 +9,8 @@ import pytest
 from testbed.control_plane import build, ports
 from testbed.control_plane.control_plane import ControlPlane
 from tests.e2e.scheduling import burst_under_failure
+from tests.e2e.scheduling.queued_workloads import pod
 from tests.e2e.scheduling.stack import DEPLOY, Document, ExtenderProcess, Stack
-from tests.e2e.scheduling.test_queue import pod
 
 pytestmark = pytest.mark.e2e
 

@@ -16,8 +16,8 @@ from testbed.control_plane import build, ports
 from testbed.control_plane.control_plane import ControlPlane
 from tests.e2e import deployed, history
 from tests.e2e.history import Recorder
+from tests.e2e.scheduling.queued_workloads import pod
 from tests.e2e.scheduling.stack import MODEL, Document, ExtenderProcess, Stack, bound, eventually, placements
-from tests.e2e.scheduling.test_queue import pod
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
 

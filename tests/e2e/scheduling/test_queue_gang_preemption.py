@@ -5,7 +5,6 @@ nobody of lower priority gets their room.
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -13,13 +12,18 @@ from allocator.claims import contract
 from allocator.queueing.queued_pod import GANG_ANNOTATION, GANG_SIZE_ANNOTATION
 from testbed.control_plane import build, ports
 from testbed.control_plane.control_plane import ControlPlane
+from tests.e2e.scheduling.queued_workloads import POD_GROUPS, pod, priority_class, replicas
 from tests.e2e.scheduling.stack import DEPLOY, Document, ExtenderProcess, Stack, bound, eventually, placements
-from tests.e2e.scheduling.test_queue import POD_GROUPS, pod
 
 pytestmark = pytest.mark.e2e
 
 LOW, MIDDLE, URGENT, POLITE = "low", "middle", "urgent", "polite"
-PRIORITIES = {LOW: 10, MIDDLE: 100, URGENT: 1000, POLITE: 1000}
+PRIORITY_CLASSES = [
+    priority_class(LOW, 10),
+    priority_class(MIDDLE, 100),
+    priority_class(URGENT, 1000),
+    priority_class(POLITE, 1000, "Never"),
+]
 GROUP_LABEL = "scheduling.x-k8s.io/pod-group"
 ALL_GPUS = 4
 SLOW = "tests.migsched.io/slow"  # a finalizer: the pod ends when the test lets it
@@ -31,7 +35,7 @@ def stack(binaries: build.Binaries, tmp_path_factory: pytest.TempPathFactory) ->
     with ControlPlane(tmp_path_factory.mktemp("preempting-gangs"), binaries=binaries) as plane:
         plane.start_controller_manager()
         plane.apply(DEPLOY / "options" / "queue" / "gate.yaml")
-        plane.apply([priority_class(name, value) for name, value in PRIORITIES.items()])
+        plane.apply(PRIORITY_CLASSES)
         plane.apply(POD_GROUPS)
         plane.start_scheduler()
         with closing(Stack(plane, 2, 2)) as made:
@@ -52,26 +56,6 @@ def service(stack: Stack, tmp_path: Path) -> Iterator[ExtenderProcess]:
     eventually(lambda: not running(stack), "all are told to end")
     let_go(stack)
     stack.clear()
-
-
-def priority_class(name: str, value: int) -> Document:
-    policy = "Never" if name == POLITE else "PreemptLowerPriority"
-    kind = {"apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass"}
-    return {**kind, "metadata": {"name": name}, "value": value, "preemptionPolicy": policy}
-
-
-def replicas(name: str, number: int, profile: str, priority: str = LOW, **spec: Any) -> Document:
-    """A ReplicaSet of pods that ask for one slice each."""
-    template = {
-        "metadata": {"labels": {"app": name}},
-        "spec": pod("x-1", profile, priorityClassName=priority, **spec)["spec"],
-    }
-    return {
-        "apiVersion": "apps/v1",
-        "kind": "ReplicaSet",
-        "metadata": {"name": name},
-        "spec": {"replicas": number, "selector": {"matchLabels": {"app": name}}, "template": template},
-    }
 
 
 def gang(*profiles: str, priority: str = URGENT) -> Sequence[Document]:
@@ -130,17 +114,17 @@ def test_the_cheapest_on_two_nodes_go_together_and_nobody_else_gets_their_room(
     service.start()
     staying = run(
         stack,
-        replicas("middle-a", 1, "7g.40gb", MIDDLE, nodeSelector={"at": "a"}),
-        replicas("middle-b", 1, "7g.40gb", MIDDLE, nodeSelector={"at": "b"}),
+        replicas("middle-a", 1, "7g.40gb", priorityClassName=MIDDLE, nodeSelector={"at": "a"}),
+        replicas("middle-b", 1, "7g.40gb", priorityClassName=MIDDLE, nodeSelector={"at": "b"}),
     )
-    half = replicas("half-b", 1, "4g.20gb", nodeSelector={"at": "b"})
+    half = replicas("half-b", 1, "4g.20gb", priorityClassName=LOW, nodeSelector={"at": "b"})
     half["spec"]["template"]["metadata"]["finalizers"] = [SLOW]
     victims = run(
         stack,
-        replicas("whole-a", 1, "7g.40gb", nodeSelector={"at": "a"}),
+        replicas("whole-a", 1, "7g.40gb", priorityClassName=LOW, nodeSelector={"at": "a"}),
         half,
     )
-    staying |= run(stack, replicas("rest-b", 1, "3g.20gb", nodeSelector={"at": "b"}))
+    staying |= run(stack, replicas("rest-b", 1, "3g.20gb", priorityClassName=LOW, nodeSelector={"at": "b"}))
     with stack.recorded() as seen:
         stack.create(*gang("7g.40gb", "4g.20gb"))
         eventually(lambda: not running(stack, "whole-a"), "the first victim goes")
@@ -168,7 +152,7 @@ def test_a_budget_over_both_nodes_is_kept_for_a_pod_group(stack: Stack, service:
     lets both go, the whole group runs, and no third one went.
     """
     service.start()
-    web = run(stack, replicas("web", ALL_GPUS, "7g.40gb"))
+    web = run(stack, replicas("web", ALL_GPUS, "7g.40gb", priorityClassName=LOW))
     budget = {
         "apiVersion": "policy/v1",
         "kind": "PodDisruptionBudget",
@@ -200,7 +184,7 @@ def test_a_budget_over_both_nodes_is_kept_for_a_pod_group(stack: Stack, service:
 def test_nobody_goes_for_a_gang_that_may_not_preempt(stack: Stack, service: ExtenderProcess) -> None:
     """With `preemptionPolicy: Never` the gang waits until room arises by itself, and is the first to get it."""
     service.start()
-    web = run(stack, replicas("web", ALL_GPUS, "7g.40gb"))
+    web = run(stack, replicas("web", ALL_GPUS, "7g.40gb", priorityClassName=LOW))
     stack.create(pod("late-1", "7g.40gb", priorityClassName=LOW))
     with stack.recorded() as seen:
         stack.create(*gang("7g.40gb", "7g.40gb", priority=POLITE))
@@ -217,7 +201,7 @@ def test_a_kill_in_mid_eviction_costs_the_gang_no_room_and_nobody_else_a_place(
 ) -> None:
     """Killed after the first of two evictions, the next process evicts one more, and gives both rooms to the gang."""
     service.start("queue.evicted=kill@1")
-    web = run(stack, replicas("web", ALL_GPUS, "7g.40gb"))
+    web = run(stack, replicas("web", ALL_GPUS, "7g.40gb", priorityClassName=LOW))
     with stack.recorded() as seen:
         stack.create(*gang("7g.40gb", "7g.40gb"))
         eventually(lambda: service.killed, "the service is killed in the middle")

@@ -13,8 +13,8 @@ from allocator.claims import contract
 from allocator.queueing.queued_pod import GANG_ANNOTATION, GANG_SIZE_ANNOTATION, GATE
 from testbed.control_plane import build
 from testbed.control_plane.control_plane import ControlPlane
+from tests.e2e.scheduling.queued_workloads import GROVE_GATE, POD_GANGS, pod
 from tests.e2e.scheduling.stack import DEPLOY, Document, Stack, bound, eventually, placements
-from tests.e2e.scheduling.test_queue import GROVE_GATE, POD_GANGS, pod
 
 pytestmark = pytest.mark.e2e
 

@@ -12,8 +12,8 @@ import pytest
 from allocator.claims import contract
 from testbed.control_plane import build, ports
 from testbed.control_plane.control_plane import ControlPlane
+from tests.e2e.scheduling.queued_workloads import pod, priority_class, replicas
 from tests.e2e.scheduling.stack import DEPLOY, Document, ExtenderProcess, Stack, bound, eventually, placements
-from tests.e2e.scheduling.test_queue import pod
 
 pytestmark = pytest.mark.e2e
 
@@ -43,28 +43,9 @@ def service(stack: Stack, tmp_path: Path) -> Iterator[ExtenderProcess]:
     stack.clear()
 
 
-def priority_class(name: str, value: int) -> Document:
-    kind = {"apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass"}
-    return {**kind, "metadata": {"name": name}, "value": value}
-
-
-def replicas(name: str, number: int, profile: str, **spec: Any) -> Document:
-    """A ReplicaSet of pods that ask for one slice each."""
-    template = {
-        "metadata": {"labels": {"app": name}},
-        "spec": pod("x-1", profile, priorityClassName="low", **spec)["spec"],
-    }
-    return {
-        "apiVersion": "apps/v1",
-        "kind": "ReplicaSet",
-        "metadata": {"name": name},
-        "spec": {"replicas": number, "selector": {"matchLabels": {"app": name}}, "template": template},
-    }
-
-
 def run_pair(stack: Stack, **spec: Any) -> set[str]:
     """Two pods of a ReplicaSet fill the GPU; their UIDs."""
-    stack.create(replicas("web", 2, "3g.20gb", **spec))
+    stack.create(replicas("web", 2, "3g.20gb", priorityClassName="low", **spec))
     eventually(lambda: sum(one["status"]["phase"] == "Running" for one in stack.pods()) == 2, "the GPU is full")
     return {one["metadata"]["uid"] for one in stack.pods()}
 
