@@ -1,7 +1,9 @@
 """A genuine API server with deploy/ applied to it, and what tests of it share."""
 
 import asyncio
+import base64
 import contextlib
+import copy
 import json
 import os
 import time
@@ -12,6 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
+from scheduler.admission.webhook import PATH
 from testbed.control_plane import build
 from testbed.control_plane.control_plane import ControlPlane
 from tests.unit.deploy import manifests
@@ -112,3 +115,18 @@ def eventually(condition: Callable[[], bool], what: str) -> None:
         if time.monotonic() > deadline:
             pytest.fail(f"not within {SECONDS:g} s: {what}")
         time.sleep(0.05)
+
+
+def webhook_at(url: str, authority: Path) -> dict[str, Any]:
+    """The shipped webhook configuration, which asks an address in place of a Service's name."""
+    shipped = manifests.DEPLOY / "options" / "queue-webhook" / "webhook.yaml"
+    document = copy.deepcopy(dict(manifests.one(shipped, "MutatingWebhookConfiguration")))
+    bundle = base64.b64encode(authority.read_bytes()).decode()
+    document["webhooks"][0]["clientConfig"] = {"url": f"{url}{PATH}", "caBundle": bundle}
+    return document
+
+
+def gates_of(cluster: ControlPlane, document: dict[str, Any]) -> list[str]:
+    """The gates that a pod would have."""
+    made = json.loads(create(cluster, document, "--dry-run=server", "--output=json"))
+    return [gate["name"] for gate in made["spec"].get("schedulingGates", ())]

@@ -1,9 +1,7 @@
 """The queue's admission on the genuine API server: who gets the gate, and what the scheduler may do to pods."""
 
 import asyncio
-import base64
 import contextlib
-import copy
 import json
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
@@ -17,7 +15,6 @@ from allocator.claims import contract
 from allocator.queueing.queued_pod import GATE
 from kubeclient import kube
 from scheduler import settings
-from scheduler.admission.webhook import PATH
 from scheduler.cache.kube import KubeClient
 from scheduler.cache.port import Release
 from scheduler.queueing import pinning
@@ -29,7 +26,6 @@ from testbed.control_plane.control_plane import ControlPlane
 from tests.e2e import deployed
 from tests.e2e.deployed import SCHEDULER, SLICE
 from tests.gated_pods import CASES
-from tests.unit.deploy import manifests
 
 pytestmark = pytest.mark.e2e
 
@@ -139,7 +135,9 @@ def cluster(binaries: build.Binaries, tmp_path_factory: pytest.TempPathFactory) 
     """An API server with what deploy/ ships for the queue, in force, and pods to try it on."""
     with ControlPlane(tmp_path_factory.mktemp("gated"), binaries=binaries, users=deployed.USERS) as started:
         deployed.apply_options(started, "queue")
-        deployed.eventually(lambda: gates_of(started, deployed.pod("probe", resources=SLICE)) == [GATE], "the gate")
+        deployed.eventually(
+            lambda: deployed.gates_of(started, deployed.pod("probe", resources=SLICE)) == [GATE], "the gate"
+        )
         gated = [{"name": GATE}]
         specs: dict[str, Document] = {
             "gated": {"schedulingGates": gated},
@@ -160,12 +158,6 @@ async def scheduler(cluster: ControlPlane) -> AsyncIterator[kube.Connection]:
     connection = await kube.Connection.connect(cluster.kubeconfig_of(SCHEDULER))
     yield connection
     await connection.close()
-
-
-def gates_of(cluster: ControlPlane, document: Document) -> list[str]:
-    """The gates that a pod would have."""
-    made = json.loads(deployed.create(cluster, document, "--dry-run=server", "--output=json"))
-    return [gate["name"] for gate in made["spec"].get("schedulingGates", ())]
 
 
 async def said(connection: kube.Connection, attempt: Attempt) -> str:
@@ -267,9 +259,9 @@ async def test_policy_and_webhook_gate_the_same_pods(cluster: ControlPlane, tmp_
         assert await gates_by_case(admin) == expected
         kinds = "mutatingadmissionpolicybinding,mutatingadmissionpolicy"
         await asyncio.to_thread(cluster.kubectl, "delete", kinds, "migsched-queue")
-        await deployed.soon(lambda: gates_of(cluster, asks) == [], "no policy any more")
+        await deployed.soon(lambda: deployed.gates_of(cluster, asks) == [], "no policy any more")
         async with webhook(cluster, tmp_path):
-            await deployed.soon(lambda: gates_of(cluster, asks) == [GATE], "the webhook in force")
+            await deployed.soon(lambda: deployed.gates_of(cluster, asks) == [GATE], "the webhook in force")
             assert await gates_by_case(admin) == expected
         with pytest.raises(errors.ClusterError, match=r"gate\.migsched\.io"):  # while it is away they cannot be created
             await admin.request("POST", PODS, body=json.dumps(asks).encode(), query={"dryRun": "All"})
@@ -295,12 +287,6 @@ async def webhook(cluster: ControlPlane, directory: Path) -> AsyncIterator[None]
     )
     service = Service(chosen, MemoryCluster(MemoryServer()))
     await service.start()
-    shipped = manifests.DEPLOY / "options" / "queue-webhook" / "webhook.yaml"
-    document = copy.deepcopy(dict(manifests.one(shipped, "MutatingWebhookConfiguration")))
-    document["webhooks"][0]["clientConfig"] = {
-        "url": f"{service.webhook_url}{PATH}",
-        "caBundle": base64.b64encode(made.authority.read_bytes()).decode(),
-    }
-    await asyncio.to_thread(cluster.apply, [document])
+    await asyncio.to_thread(cluster.apply, [deployed.webhook_at(service.webhook_url, made.authority)])
     yield
     await service.stop()
