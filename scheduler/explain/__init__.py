@@ -4,7 +4,7 @@ demo print it. Reading order:
     codes        the codes, each with its meaning
     eligible     which nodes may run a pod at all, its slices aside
     node_counts  the nodes by what they say to a pod's request
-    kept_room    the nodes whose room is reserved for others
+    kept_room    the nodes whose room is kept for others
     standing     what is known of a pod without looking at any node
     explanation  one pod's whole explanation, and those of all pods
     pending      the pods that wait, the oldest first, grouped

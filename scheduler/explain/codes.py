@@ -1,7 +1,8 @@
 """ExplanationCode: the reasons of explanations as words that programs may rely on. A code is never renamed.
 
 Reasons of nodes are those of `misfit.Reason`, which are also the labels of the metric
-`migsched_extender_decisions_total`; only `no_room` is told apart here, as `full` and `fragmented`. States of claims are
+`migsched_extender_decisions_total`; `no_room` is told apart here, as `full` and `fragmented`,
+and `nominated` is `room_kept`, since a pod may be nominated as well. States of claims are
 those of the ledger. docs/explain.md lists all of them; a test compares.
 """
 
@@ -41,6 +42,7 @@ class ExplanationCode(enum.StrEnum):
     FULL = "full"
     FRAGMENTED = "fragmented"
     RESERVATION = "reservation"
+    ROOM_KEPT = "room_kept"
     TOO_COMPLEX = "too_complex"
     TOO_LARGE = "too_large"
     NOT_OFFERED = "not_offered"
@@ -87,6 +89,7 @@ MEANINGS = {
     ExplanationCode.FULL: "no room: fewer memory slices are free than it asks for (metric: `no_room`)",
     ExplanationCode.FRAGMENTED: "no room: enough memory slices are free, but not where they fit (metric: `no_room`)",
     ExplanationCode.RESERVATION: "there is room, and it is kept for a pod that has waited longer",
+    ExplanationCode.ROOM_KEPT: "there is room, and it is kept for a nominated pod (metric: `nominated`)",
     ExplanationCode.TOO_COMPLEX: "it mixes too many slices to be placed exactly",
     ExplanationCode.TOO_LARGE: "it asks for more than all GPUs could hold empty",
     ExplanationCode.NOT_OFFERED: "no GPU offers one of its profiles: the wrong model",

@@ -12,6 +12,7 @@ from scheduler.cooperative import paced
 from scheduler.explain import eligible, kept_room, node_counts, queue_standing, standing
 from scheduler.explain.codes import ExplanationCode
 from scheduler.explain.node_counts import NodeCounts
+from scheduler.extender.nominated_room import NominatedRoom
 
 _NO_ROOM = (ExplanationCode.FULL, ExplanationCode.FRAGMENTED)
 
@@ -30,7 +31,7 @@ def explain(state: ClusterCache, pod: KnownPod) -> dict[str, Any]:
     if pending is None:
         return answer
     counts = node_counts.count(state, pending, eligible.judge_of(state, pod))
-    return with_position(conclude(answer, pod, kept_room.applied(state, pod, counts)))
+    return with_position(conclude(answer, pod, kept_room.applied(state, NominatedRoom(state), pod, counts)))
 
 
 async def explain_in_steps(state: ClusterCache, pod: KnownPod) -> dict[str, Any]:
@@ -39,7 +40,7 @@ async def explain_in_steps(state: ClusterCache, pod: KnownPod) -> dict[str, Any]
     if pending is None:
         return answer
     counts = await node_counts.count_in_steps(state, pending, eligible.judge_of(state, pod))
-    return with_position(conclude(answer, pod, kept_room.applied(state, pod, counts)))
+    return with_position(conclude(answer, pod, kept_room.applied(state, NominatedRoom(state), pod, counts)))
 
 
 class SharedCounts:
@@ -51,7 +52,9 @@ class SharedCounts:
 
     def __init__(self, state: ClusterCache) -> None:
         self._state = state
-        self._counts: dict[tuple[Request, Hashable], NodeCounts] = {}
+        self._room = NominatedRoom(state)
+        self._counts: dict[tuple[Request, Hashable], NodeCounts] = {}  # whatever room is kept for others
+        self._left: dict[tuple[Request, Hashable, Hashable], NodeCounts] = {}  # beside that room
 
     def knows(self, pod: KnownPod) -> bool:
         """Whether a pod like this one was looked at, so that it costs next to nothing."""
@@ -66,7 +69,10 @@ class SharedCounts:
         if key not in self._counts:
             judge = eligible.judge_of(self._state, pod)
             self._counts[key] = await node_counts.count_in_steps(self._state, pending, judge)
-        return conclude(answer, pod, kept_room.applied(self._state, pod, self._counts[key])) | {"nodes": {}}
+        kept_from = (*key, kept_room.alike(self._state, self._room, pod))
+        if kept_from not in self._left:
+            self._left[kept_from] = kept_room.applied(self._state, self._room, pod, self._counts[key])
+        return conclude(answer, pod, self._left[kept_from]) | {"nodes": {}}
 
 
 async def every(state: ClusterCache) -> AsyncIterator[dict[str, Any]]:
@@ -144,7 +150,12 @@ def conclude(answer: dict[str, Any], pod: KnownPod, counts: NodeCounts) -> dict[
         "counts": {code.value: number for code, number in counts.codes.most_common() if number},
         "ineligible": dict(counts.ineligible.most_common()),
         "not_looked_at": list(counts.not_looked_at),
+        "notes": [*answer["notes"], *_kept_for(counts)],
     }
+
+
+def _kept_for(counts: NodeCounts) -> list[str]:
+    return [f"room is kept for {standing.named(list(counts.kept_for), 'pod')}"] if counts.kept_for else []
 
 
 def with_position(answer: dict[str, Any]) -> dict[str, Any]:

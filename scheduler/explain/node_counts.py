@@ -23,7 +23,7 @@ _OF_REASON = {Reason(code.value): code for code in ExplanationCode if code.value
 @dataclass(slots=True)
 class NodeCounts:
     """How many nodes say what, and why each that refuses does; `messages` counts these sentences, and `ineligible` why
-    nodes may not run the pod.
+    nodes may not run the pod. `kept_for` names the pods that room is kept for.
     """
 
     looked_at: int = 0
@@ -32,6 +32,7 @@ class NodeCounts:
     messages: Counter[str] = field(default_factory=Counter)
     ineligible: Counter[str] = field(default_factory=Counter)
     not_looked_at: dict[str, None] = field(default_factory=dict)
+    kept_for: dict[str, None] = field(default_factory=dict)
 
     @property
     def fitting(self) -> int:

@@ -1,6 +1,6 @@
 """NominatedRoom: what pods that come first leave of a node to others: those nominated to it, those in the queue that
-have a reservation there, and, to pods that are not in the queue, those that are to take the place of a gang's pod.
-Asked by filter, bind and preempt, and by the queue.
+have a reservation there, and those that are to take the place of a gang's pod. Asked by filter, bind and preempt, by
+the queue, and by explain.
 
 kube-scheduler evicts pods for a nominated pod, and its own filters then keep what it counts for it: slices of one
 profile. Where they lie it does not see, so a pod of another profile would take the place, often the one that the
@@ -12,7 +12,7 @@ nominated to the same node itself. Where nobody is nominated, nothing is looked 
 A reservation of the queue keeps out the pods that stand behind it, wherever they come from (docs/adr/0020).
 """
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from collections.abc import Set as AbstractSet
 
 from allocator.placement import fitting, room
@@ -37,18 +37,23 @@ class NominatedRoom:
         self._state = state
         self._answers: dict[str, tuple[_Key, LeftRoom]] = {}
 
-    def refusing(self, pod: KnownPod, nominated_node: str, names: Sequence[str]) -> frozenset[str]:
+    @property
+    def keeps_any(self) -> bool:
+        """Whether room is kept for any pod at all."""
+        queue = self._state.queue
+        return bool(self._state.nominated.by_node or len(queue.reservations) or len(queue.kept))
+
+    def refusing(self, pod: KnownPod, nominated_node: str, names: Container[str]) -> frozenset[str]:
         """Those of the nodes that have room for a pod, but none beside the pods that come first there.
 
         `nominated_node` is where the pod is nominated itself.
         """
-        nominated, reservations = self._state.nominated.by_node, self._state.queue.reservations
-        kept = self._state.queue.kept
-        if not (nominated or len(reservations) or len(kept)) or not pod.request:
+        if not self.keeps_any or not pod.request:
             return frozenset()
+        nominated, reservations = self._state.nominated.by_node, self._state.queue.reservations
         for forgotten in self._answers.keys() - nominated.keys():
             del self._answers[forgotten]
-        nodes = nominated.keys() | reservations.nodes(pod.uid, _order(pod)) | kept.nodes
+        nodes = nominated.keys() | reservations.nodes(pod.uid, _order(pod)) | self._state.queue.kept.nodes
         return frozenset(
             node for node in nodes if node in names and self._is_kept(pod, pod.request, nominated_node, node)
         )
@@ -58,13 +63,21 @@ class NominatedRoom:
         reserved = self._state.queue.reservations.left(self._state.inventory, node, pod.uid, _order(pod))
         nominated = self._beside_nominated(pod, node, nominated_node)
         left = reservation.common_room(nominated, reserved) if nominated and reserved else nominated or reserved
-        if pod.uid in self._state.queue:
-            return left  # the queue looks at kept places itself: some may be for this pod
-        return self._state.queue.kept.left(self._state.inventory, None, node, left)
+        queue = self._state.queue
+        return queue.kept.left(self._state.inventory, queue.get(pod.uid), node, left)
 
     def is_reserved(self, pod: KnownPod, node: str) -> bool:
         """Whether it is a reservation, and no nominated pod, that keeps a pod out of a node."""
         return not self._before(pod, node, "") and node in self._state.inventory.fleet
+
+    def first_on(self, pod: KnownPod, node: str) -> Sequence[KnownPod]:
+        """The pods that this one must leave room for on a node: nominated there, or with a reservation that stands
+        before it.
+        """
+        reservations = self._state.queue.reservations.before(pod.uid, _order(pod))
+        places = {place.uid for made in reservations for place in made.places if place.node == node}
+        reserved = [self._state.pods[uid] for uid in sorted(places & self._state.pods.keys())]
+        return [*self._before(pod, node, pod.scheduling.nominated_node), *reserved]
 
     def _beside_nominated(self, pod: KnownPod, node: str, nominated_node: str) -> LeftRoom:
         others = self._before(pod, node, nominated_node)

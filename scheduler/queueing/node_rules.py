@@ -105,8 +105,9 @@ class ClusterNodeRules:
     def left(self, pod: QueuedPod, node: str) -> LeftRoom:
         """See NodeRules: room kept for pods that kube-scheduler has nominated to the node, and for pods of gangs."""
         known = self._state.pods.get(pod.uid)
-        left = ALL_ROOM if known is None else self._nominated_room.left(known, node)
-        return self._state.queue.kept.left(self._state.inventory, pod, node, left)
+        if known is None:
+            return self._state.queue.kept.left(self._state.inventory, pod, node, ALL_ROOM)
+        return self._nominated_room.left(known, node)
 
     def _amounts_of_nominated(self, pod: QueuedPod, node: str) -> Amounts:
         """What those ask for that our queue makes room for on a node and that come before this pod."""

@@ -92,7 +92,9 @@ def test_pods_without_a_controller_go_only_if_any_may(mode: str, goes: int) -> N
 
 
 def test_the_room_is_held_for_the_whole_gang(cluster: QueuedCluster) -> None:
-    """While one victim takes its time, nobody behind the gang gets the room that the other has left."""
+    """While one victim takes its time, nobody behind the gang gets the room that the other has left, and is
+    told for whom it is kept.
+    """
     quick, slow = (running(cluster, "7g.40gb", priority=1, terminationGracePeriodSeconds=grace)[0] for grace in (0, 30))
     running(cluster, "7g.40gb", priority=9)
     members = gang(cluster, "7g.40gb", "7g.40gb")
@@ -102,6 +104,8 @@ def test_the_room_is_held_for_the_whole_gang(cluster: QueuedCluster) -> None:
     turn(cluster, 2)
     assert where(cluster, thief) == ""
     assert [where(cluster, name) for name in members] == ["", ""]
+    assert told(cluster, thief)["counts"] == {"full": 2, "room_kept": 1}
+    assert told(cluster, thief)["notes"] in [[f"room is kept for pod default/{member}"] for member in members]
     for name in members:
         assert told(cluster, name)["code"] == "making_room"
         assert f"default/{slow} have to end first" in told(cluster, name)["reason"]
