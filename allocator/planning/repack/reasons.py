@@ -89,7 +89,9 @@ def _in_words(rule: Rule, saved: Saved) -> str:
     reasons = Counter(known.kept or _UNMARKED for known in facts if not known.movable)
     told = [f"{number}: {reason}" for reason, number in sorted(reasons.items(), key=_frequent_first)[:_MOST_REASONS]]
     others = len(reasons) - len(told)
-    return f"{words} ({'; '.join(told)}{f'; {others} more reasons' if others else ''})"
+    if others:
+        told.append(f"{others} more {'reason' if others == 1 else 'reasons'}")
+    return f"{words} ({'; '.join(told)})"
 
 
 def _frequent_first(item: tuple[str, int]) -> tuple[int, str]:

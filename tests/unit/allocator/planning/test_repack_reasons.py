@@ -56,7 +56,7 @@ def test_what_keeps_pods_is_told_with_how_many_it_keeps() -> None:
     facts = {f"uid-p{start}": PodFacts(kept=why) for start, why in enumerate(whys)}
     question = {"requests": [{"profiles": {"7g.40gb": 1}}], "budgets": {"moves": 5}}
     answer = plain_answers.repack(question, replace(saved, pods=facts))
-    told = "2: by the first; 1: by a fourth; 1: by a second; 1 more reasons"
+    told = "2: by the first; 1: by a fourth; 1: by a second; 1 more reason"
     assert answer["reason"] == f"kept from it by {Rule.MOVABLE.value} ({told})"
 
 
