@@ -18,6 +18,7 @@ from allocator.claims.ledger import Claim, ClaimEvent, ClaimState, Hold, Ledger,
 from allocator.claims.promised_holds import promised_holds
 from allocator.claims.refusal import Refusal
 from allocator.claims.report import GpuReport, NodeReport
+from allocator.claims.unadopted_pods import UnadoptedPods
 from allocator.mig import geometry
 from allocator.mig.catalogue import Catalogue
 from allocator.mig.geometry import Geometry
@@ -45,7 +46,7 @@ class Inventory:
         self._conflicts: dict[str, dict[str, str]] = {}
         self.reporters = GpuReporters()
         self._ended = EndedClaims()
-        self._waiting: dict[str, dict[str, BoundPod]] = {}
+        self._unadopted = UnadoptedPods()
 
     # --- what the cluster tells -------------------------------------------------------------------------------
 
@@ -63,7 +64,7 @@ class Inventory:
 
     def waiting(self) -> Iterable[BoundPod]:
         """Bound pods whose promised placement could not be taken over, yet."""
-        return (pod for pods in self._waiting.values() for pod in pods.values())
+        return iter(self._unadopted)
 
     def observe(self, seen: NodeReport, created: str = "") -> None:
         """Take in an agent's report, of a MigNode made then: claims follow, and pods that waited are taken over."""
@@ -74,7 +75,7 @@ class Inventory:
         self._invalidate(seen.node, moved, shown)
         for node, gpus in {seen.node: None, **elsewhere}.items():
             self._refresh(node, gpus)
-        for pod in tuple(self._waiting.get(seen.node, {}).values()):
+        for pod in self._unadopted.on_node(seen.node):
             self.adopt(pod)
 
     def settle_reporters(self) -> None:
@@ -102,7 +103,7 @@ class Inventory:
         """
         known = self.ledger.get(pod.uid)
         if known is not None and known.node == pod.node and _is_as_bound(known, pod):
-            self._forget_waiting(pod.uid, pod.node)
+            self._unadopted.forget(pod.uid, pod.node)
             if known.state is not ClaimState.RELEASING:
                 self.ledger.apply(pod.uid, ClaimEvent.CONFIRM)
             return None
@@ -111,23 +112,23 @@ class Inventory:
             self._refresh(known.node)
         believed = self._believed(pod)
         if isinstance(believed, Refusal):
-            self._waiting.setdefault(pod.node, {})[pod.uid] = pod
+            self._unadopted.add(pod)
             return believed
         holds, left = believed
-        self._forget_waiting(pod.uid, pod.node)
+        self._unadopted.forget(pod.uid, pod.node)
         claim = Claim(pod.uid, pod.namespace, pod.name, pod.node, holds, ClaimState.BOUND, left)
         self.ledger.open(claim)
         shown = self._shown[pod.node]
         self._follow(claim, shown.get(pod.uid, ()))
         changed = self._invalidate(pod.node, (claim,), shown)
         self._refresh(pod.node, changed | {hold.gpu for hold in (*holds, *shown.get(pod.uid, ()))})
-        for other in tuple(self._waiting.get(pod.node, {}).values()) if left else ():
+        for other in self._unadopted.on_node(pod.node) if left else ():
             self.adopt(other)
         return None
 
     def end(self, uid: str, node: str = "") -> bool:
         """A pod is over or gone. Returns whether that freed room at once."""
-        self._forget_waiting(uid, node)
+        self._unadopted.forget(uid, node)
         claim = self.ledger.get(uid)
         if claim is None:
             return False
@@ -291,7 +292,7 @@ class Inventory:
             if other.state in (ClaimState.BOUND, ClaimState.READY):
                 request, promised = held.request_of(other.holds), held.promises(other.holds)
                 pod = BoundPod(other.uid, other.namespace, other.name, other.node, request, promised)
-                self._waiting.setdefault(other.node, {})[other.uid] = pod
+                self._unadopted.add(pod)
         return changed
 
     def _believed(self, pod: BoundPod) -> tuple[tuple[Hold, ...], tuple[Hold, ...]] | Refusal:
@@ -370,13 +371,6 @@ class Inventory:
         self.reporters.check(node, gpu.uuid)
         kind = geometry.compiled(catalogue)
         return kind, kind.state_of(self._taken(node, gpu))
-
-    def _forget_waiting(self, uid: str, node: str) -> None:
-        for name in [node] if node else list(self._waiting):
-            pods = self._waiting.get(name, {})
-            pods.pop(uid, None)
-            if not pods:
-                self._waiting.pop(name, None)
 
     def check(self) -> None:
         """Raise LedgerError if two claims share a memory slice, or the fleet disagrees with ledger and reports."""
