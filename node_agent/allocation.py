@@ -233,7 +233,7 @@ class Allocation:
             held = self._state.observe().held
             for place in fresh:
                 if place in held:
-                    journal.apply(place, SliceEvent.FREE, owner=None)
+                    journal.apply(place, SliceEvent.FREE, owner=None, beside=())
             raise
         return edits
 

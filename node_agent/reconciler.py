@@ -27,14 +27,14 @@ from node_agent.slices import device_ids, preferred_allocation, promises, states
 from node_agent.slices.executor import Executor
 from node_agent.slices.journal import JournalError
 from node_agent.slices.observation import Observation
-from node_agent.slices.ownership import Holder, unlisted
+from node_agent.slices.ownership import Holder, PodResourcesView, unlisted
 from node_agent.slices.states import Record, RecordState, SliceEvent
 from node_agent.slices.steps import Blocked, Steps, Want
 from node_agent.state import AgentState
 
 _log = structlog.get_logger("agent")
 
-_HIDDEN = "with inject=env it sees the slices of one of them; inject=cdi shows all"
+_HIDDEN = "with inject=env it sees those of one of them; inject=cdi shows all"
 STARTING_S = 10.0  # after Allocate, until its container surely has a sandbox
 
 
@@ -208,6 +208,7 @@ class Reconciler:
                 state.journal.apply(place, SliceEvent.TAKE)
                 state.journal.grant(listing.together(device_ids.resource(place), holder))
             self._name_owner(observation, place, holder)
+            self._name_beside(observation, listing, place)
 
     def _adopt(self, place: GpuPlacement) -> bool:
         """The kubelet has given away what the journal does not know: the slice there is ours, or must be cut."""
@@ -233,6 +234,17 @@ class Reconciler:
             return
         self._state.journal.own(place, owner)
         self._report_ready(observation, record, owner)
+
+    def _name_beside(self, observation: Observation, listing: PodResourcesView, place: GpuPlacement) -> None:
+        """The whole GPUs that a slice's container has too, where its pod asks for such and all of them are named."""
+        record = self._state.journal.records.get(place)
+        owner = record.owner if record is not None else None
+        pod = (observation.pods or {}).get(owner.uid) if owner is not None else None
+        if owner is None or pod is None or not pod.whole:
+            return
+        gpus = listing.held_by(WHOLE_GPU, owner)
+        if len(gpus) == dict(pod.whole).get(owner.container):
+            self._state.journal.lie_beside(place, gpus)
 
     def _name_unlisted(self, observation: Observation, gpu: str) -> None:
         """Slices of ordinary init containers belong to the pods that the kubelet's checkpoint names."""
@@ -276,7 +288,7 @@ class Reconciler:
                 _log.warning("leak", slice=leak)
             return
         self._state.journal.revoke([device_ids.device_id(record.place)])
-        self._state.journal.apply(record.place, SliceEvent.FREE, owner=None)
+        self._state.journal.apply(record.place, SliceEvent.FREE, owner=None, beside=())
         _log.info("freed", place=str(record.place), owner=owner)
 
     def _end_use(self) -> None:
@@ -306,7 +318,8 @@ class Reconciler:
                     self._events.failed(pod, problem)
                 if self._hides:
                     for container in pod.mixed:
-                        self._events.hidden(pod, f"container {container} asks for several profiles: {_HIDDEN}")
+                        kinds = " and ".join(sorted(pod.mixed[container]))
+                        self._events.hidden(pod, f"container {container} asks for {kinds}: {_HIDDEN}")
 
     def _report_ready(self, observation: Observation, before: Record, owner: Owner) -> None:
         pod = (observation.pods or {}).get(owner.uid)

@@ -5,6 +5,8 @@ import msgspec
 from allocator.mig import profile
 from kubeclient.objects import Pod, PodSpec
 
+_DIGITS = 6  # no node has a million GPUs
+
 
 class HostPath(msgspec.Struct, frozen=True):
     """A path of the host."""
@@ -35,14 +37,22 @@ class NodePod(Pod, frozen=True):
         return self.status.start_time is not None and not self.is_over
 
     @property
-    def asks_for_whole_gpus(self) -> bool:
-        """Whether a container asks for GPUs as a whole."""
+    def whole_gpus(self) -> tuple[tuple[str, int], ...]:
+        """How many GPUs containers ask for as a whole, by name; 0 for what is no plain number, which the API server
+        does not admit.
+        """
         containers = (*self.spec.containers, *(self.spec.init_containers or ()))
-        asked = (container.resources for container in containers if container.resources is not None)
-        return any(profile.WHOLE_GPU in {**(one.requests or {}), **(one.limits or {})} for one in asked)
+        asked = ((container.name, container.resources) for container in containers if container.resources is not None)
+        named = ((name, {**(one.requests or {}), **(one.limits or {})}) for name, one in asked)
+        return tuple((name, _number(one[profile.WHOLE_GPU])) for name, one in named if profile.WHOLE_GPU in one)
 
     @property
     def host_paths(self) -> frozenset[str]:
         """The host's paths that it mounts, without a slash at the end."""
         paths = (volume.host_path.path for volume in self.spec.volumes or () if volume.host_path is not None)
         return frozenset(path.rstrip("/") or "/" for path in paths)
+
+
+def _number(quantity: str | int) -> int:
+    text = str(quantity)
+    return int(text) if text.isdecimal() and len(text) <= _DIGITS else 0

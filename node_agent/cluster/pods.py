@@ -13,6 +13,7 @@ from functools import cached_property
 from allocator import errors, request
 from allocator.claims import contract, placement_annotation, slices_annotation
 from allocator.claims.placement_annotation import Promise
+from allocator.mig.profile import WHOLE_GPU
 from allocator.request import Request, SliceRequest
 from kubeclient import containers
 from node_agent.cluster.node_pod import NodePod
@@ -22,11 +23,11 @@ NOTHING = Request()
 
 @dataclass(frozen=True)
 class PodView:
-    """A pod that asks for slices or whole GPUs; of the latter nothing is noted. `over`: its containers are finished for
-    good; then it asks for nothing any more. `leaving`: it is being deleted. `started`: the kubelet has admitted it, so
-    it has all devices that it will get.
-    `init`: the names of its ordinary init containers, which PodResources does not list. `note`: what of its annotations
-    is not understood.
+    """A pod that asks for slices or whole GPUs; `whole` says how many of the latter, by container.
+
+    `over`: its containers are finished for good; then it asks for nothing any more. `leaving`: it is being deleted.
+    `started`: the kubelet has admitted it, so it has all devices that it will get. `init`: the names of its ordinary
+    init containers, which PodResources does not list. `note`: what of its annotations is not understood.
     """
 
     uid: str
@@ -37,6 +38,7 @@ class PodView:
     leaving: bool = False
     started: bool = False
     asks: Request = NOTHING
+    whole: tuple[tuple[str, int], ...] = ()
     promises: tuple[Promise, ...] = ()
     problem: str | None = None
     init: frozenset[str] = frozenset()
@@ -59,8 +61,11 @@ class PodView:
 
     @cached_property
     def mixed(self) -> Mapping[str, Counter[str]]:
-        """How many slices of each profile, for each container that asks for several profiles and is listed."""
-        by_container: dict[str, Counter[str]] = {}
+        """How many slices of each profile, and whole GPUs (`WHOLE_GPU`), for each container that asks for several of
+        these and is listed.
+        """
+        whole = {name: number for name, number in self.whole if number and name not in self.init}
+        by_container = {name: Counter({WHOLE_GPU: number}) for name, number in whole.items()}
         for slot in self.asks.slots:
             if slot.container not in self.init:
                 by_container.setdefault(slot.container, Counter())[slot.profile] += 1
@@ -76,7 +81,7 @@ def view(pod: NodePod) -> PodView | None:
     """What we need to know of a pod that is seen for the first time; None if it asks for no slice and no whole GPU."""
     main = containers.of(pod.spec.containers)
     init = containers.of(pod.spec.init_containers)
-    if not any(container.resources for container in (*main, *init)) and not pod.asks_for_whole_gpus:
+    if not any(container.resources for container in (*main, *init)) and not pod.whole_gpus:
         return None
     meta = pod.metadata
     asks, promises, problem = _asked(main, init, placement_text(pod), pod.spec.node_name)
@@ -87,6 +92,7 @@ def view(pod: NodePod) -> PodView | None:
         meta.name,
         meta.creation_timestamp or "",
         asks=replace(asks, packed=wish.packed),
+        whole=pod.whole_gpus,
         promises=promises,
         problem=problem,
         note=wish.problem,

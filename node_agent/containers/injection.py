@@ -43,9 +43,10 @@ class Injection:
             if len(granted) != len(ids) or not all(stands(observation, place) for place in granted):
                 continue
             visible = shares.seen_with(granted)
-            if visible is not None and all(stands(observation, place) for place in visible if place not in granted):
+            if visible is not None and all(stands(observation, place) for place in visible.places):
                 try:
-                    specifications[device_ids.set_name(ids)] = self.for_slices(observation, visible)
+                    edits = self.for_slices(observation, visible.places, visible.gpus)
+                    specifications[device_ids.set_name(ids)] = edits
                 except (device.DeviceError, DriverFilesError):
                     continue
         return specifications
@@ -62,8 +63,9 @@ class Injection:
             return {}
         return {uuid: edits for uuid, edits in by_uuid.items() if edits.nodes}
 
-    def for_slices(self, observation: Observation, places: Sequence[GpuPlacement]) -> Edits:
-        """What a container with these slices gets.
+    def for_slices(self, observation: Observation, places: Sequence[GpuPlacement], beside: Sequence[str] = ()) -> Edits:
+        """What a container with these slices gets. `beside` are its whole GPUs (UUIDs), whose nodes come by their own
+        names.
 
         Raises DeviceError if the driver does not tell the device nodes, DriverFilesError if its files are not known.
         """
@@ -75,7 +77,7 @@ class Injection:
             if self._real_nodes and record.gi_id is not None:
                 nodes += self._of_gpu(observation, place.gpu)
                 nodes += self._devices.device_nodes(place.gpu, record.gi_id)
-        return self._edits(uuids, nodes)
+        return self._edits([*uuids, *beside], nodes)
 
     def for_gpus(self, observation: Observation, uuids: Iterable[str]) -> Edits:
         """What a container with whole GPUs gets. Raises DriverFilesError if the driver's files are not known."""

@@ -1,25 +1,34 @@
-"""Visibility: which slices a container sees, when it asks for slices of several profiles. Pure; used by injection and
-allocation.
+"""Visibility: what a container sees that asks for slices of several profiles, or for slices and whole GPUs. Pure; used
+by injection and allocation.
 
 The kubelet asks for each resource by itself and does not say for which container, and of several CDI devices the last
-NVIDIA_VISIBLE_DEVICES wins. So every CDI name that a container gets must mean all of its slices. Whose a name is,
-PodResources tells only after the kubelet was answered. Until then a name that may belong to such a container is left
-without a specification: the runtime refuses a container whose device it does not know, and the kubelet tries again.
-A guess could show one container the slice of another.
+variable wins. So every CDI name of slices that a container gets must mean all that it has; the names of whole GPUs
+bring no variable. Whose a name is, PodResources tells only after the kubelet was answered. Until then a name that may
+belong to such a container is left without a specification: the runtime refuses a container whose device it does not
+know, and the kubelet tries again. A guess could show one container the slice of another.
 """
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from dataclasses import dataclass
 
-from allocator.mig.profile import GpuPlacement
+from allocator.mig.profile import WHOLE_GPU, GpuPlacement
 from node_agent.cluster.pods import PodView
 from node_agent.slices.observation import Observation
 
 _Container = tuple[str, str]  # UID of the pod, name
 
 
+@dataclass(frozen=True, slots=True)
+class Visible:
+    """What a container sees: its slices, and its whole GPUs by UUID."""
+
+    places: tuple[GpuPlacement, ...]
+    gpus: tuple[str, ...] = ()
+
+
 class Shares:
-    """Which container has which slices, by what the journal and the node's pods say at one moment."""
+    """Which container has what, by what the journal and the node's pods say at one moment."""
 
     def __init__(self, observation: Observation) -> None:
         self._records = observation.records
@@ -29,8 +38,8 @@ class Shares:
             if record.owner is not None:
                 self._had[record.owner.uid, record.owner.container].append(place)
 
-    def seen_with(self, places: Sequence[GpuPlacement]) -> tuple[GpuPlacement, ...] | None:
-        """Every slice visible to the container that was allocated `places` in one go; None while its owner is unknown.
+    def seen_with(self, places: Sequence[GpuPlacement]) -> Visible | None:
+        """All that is visible to the container that was allocated `places` in one go; None while its owner is unknown.
 
         Containers that PodResources never lists, ordinary init containers, see what they were given in one go.
         """
@@ -38,24 +47,30 @@ class Shares:
         owner = next(iter(owners)) if len(owners) == 1 else None
         if owner is None:
             profiles = {place.placement.profile for place in places}
-            return None if any(self._lacks(pod, profiles) for pod in self._pods.values()) else tuple(sorted(places))
+            lacked = any(self._lacks(pod, profiles) for pod in self._pods.values())
+            return None if lacked else Visible(tuple(sorted(places)))
         mine = self._had[owner.uid, owner.container]
         pod = self._pods.get(owner.uid)
         wanted = pod.mixed.get(owner.container) if pod is not None else None
-        if wanted and wanted - _profiles(mine):
+        if wanted and wanted - self._has(mine):
             return None
-        return tuple(sorted(mine))
+        return Visible(tuple(sorted(mine)), self._beside(mine))
 
     def _lacks(self, pod: PodView, profiles: set[str]) -> bool:
-        """Whether a container of the pod asks for several profiles and is not known to have all of one of these."""
+        """Whether a container of the pod asks for several kinds and is not known to have all of one of these."""
         if not pod.waits:
             return False
         for container, wanted in pod.mixed.items():
-            has = _profiles(self._had[pod.uid, container])
+            has = self._has(self._had[pod.uid, container])
             if any(wanted[profile] > has[profile] for profile in profiles):
                 return True
         return False
 
+    def _has(self, mine: Sequence[GpuPlacement]) -> Counter[str]:
+        """How many slices of each profile, and whole GPUs."""
+        number = Counter(place.placement.profile for place in mine)
+        number[WHOLE_GPU] = len(self._beside(mine))
+        return number
 
-def _profiles(places: Sequence[GpuPlacement]) -> Counter[str]:
-    return Counter(place.placement.profile for place in places)
+    def _beside(self, mine: Sequence[GpuPlacement]) -> tuple[str, ...]:
+        return tuple(sorted({gpu for place in mine for gpu in self._records[place].beside}))

@@ -67,6 +67,7 @@ class _Slice(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
     ci: _Id | None = None
     mig: _Text = ""
     owner: _Owner | None = None
+    beside: Annotated[tuple[_Name, ...], msgspec.Meta(max_length=64)] = ()  # absent: agents of before read it
 
 
 class _Version(msgspec.Struct, frozen=True):
@@ -157,7 +158,13 @@ class Journal:
         """Note which container has an allocated slice."""
         record = self.records[place]
         if record.owner != owner:
-            self._note({**self.records, place: dataclasses.replace(record, owner=owner)}, self.grants)
+            self._note({**self.records, place: dataclasses.replace(record, owner=owner, beside=())}, self.grants)
+
+    def lie_beside(self, place: GpuPlacement, gpus: tuple[str, ...]) -> None:
+        """Note which whole GPUs (UUIDs) the container of an allocated slice has."""
+        record = self.records[place]
+        if record.beside != gpus:
+            self._note({**self.records, place: dataclasses.replace(record, beside=gpus)}, self.grants)
 
     def hand_out(self, places: Iterable[GpuPlacement], ids: tuple[str, ...]) -> None:
         """A container gets slices together, in one write. Whose they are is not known until PodResources names it.
@@ -169,7 +176,7 @@ class Journal:
             record = records[place]
             state = self._transition(record.state, SliceEvent.TAKE)
             if state is not None:
-                records[place] = dataclasses.replace(record, state=state, owner=None)
+                records[place] = dataclasses.replace(record, state=state, owner=None, beside=())
         self._write(records, self.grants | {ids})
 
     def grant(self, ids: tuple[str, ...]) -> None:
@@ -252,6 +259,7 @@ def _record(wire: _Slice) -> Record:
         wire.ci,
         wire.mig,
         None if owner is None else Owner(owner.namespace, owner.pod, owner.uid, owner.container),
+        wire.beside,
     )
 
 
@@ -267,4 +275,5 @@ def _wire(record: Record) -> _Slice:
         ci=record.ci_id,
         mig=record.mig_uuid,
         owner=None if owner is None else _Owner(owner.namespace, owner.pod, owner.uid, owner.container),
+        beside=record.beside,
     )

@@ -59,6 +59,15 @@ class PodResourcesView:
         """The ids of a resource that a container holds, in order: what it was given in one go."""
         return tuple(sorted(id_ for (name, id_), who in self.holders.items() if name == resource and who == holder))
 
+    def held_by(self, resource: str, owner: Owner) -> tuple[str, ...]:
+        """The ids of a resource that an owner's container holds, in order: by the checkpoint where it could be read,
+        since a pod of the same name may have come.
+        """
+        if self.assigned is not None:
+            named = Assignment(owner.uid, owner.container)
+            return tuple(sorted(id_ for (name, id_), who in self.assigned.items() if name == resource and named in who))
+        return self.together(resource, Holder(owner.namespace, owner.pod, owner.container))
+
     def ids(self, resource: str) -> frozenset[str]:
         """The ids of a resource that a container holds."""
         return frozenset(id_ for name, id_ in self.holders if name == resource)

@@ -71,7 +71,8 @@ INTENTS = frozenset({SliceEvent.RESTORE, SliceEvent.RETIRE})  # events that must
 class Record:
     """One slice that the agent made, makes or destroys. The ids are None while they are not known.
 
-    `owner` is None while allocated until PodResources has named the container.
+    `owner` is None while allocated until PodResources has named the container. `beside` are the whole GPUs (UUIDs) that
+    this container has too.
     """
 
     place: GpuPlacement
@@ -80,6 +81,7 @@ class Record:
     ci_id: int | None = None
     mig_uuid: str = ""
     owner: Owner | None = None
+    beside: tuple[str, ...] = ()
 
 
 def after(state: RecordState, event: SliceEvent) -> RecordState | None:

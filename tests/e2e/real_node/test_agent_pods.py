@@ -83,7 +83,9 @@ def test_runtimes_without_cdi_are_served_by_the_environment(stack: AgentStack) -
 
 
 def test_whole_gpus_are_served_beside_slices(stack: AgentStack) -> None:
-    """GPUs with MIG mode off are given away whole as nvidia.com/gpu, while slices are cut on the others."""
+    """GPUs with MIG mode off are given away whole as nvidia.com/gpu, while slices are cut on the others; a container
+    that has both sees both.
+    """
     driver = stack.hardware.driver
     stack.empty()
     stack.run(pod(stack, "slice", ["3g.20gb"]))
@@ -103,6 +105,13 @@ def test_whole_gpus_are_served_beside_slices(stack: AgentStack) -> None:
         stack.eventually(lambda: gpu.uuid in stack.hardware.used(), "the whole GPU is marked")
         stack.delete("whole")
         stack.eventually(lambda: gpu.uuid not in stack.hardware.used(), "the whole GPU is given back")
+        both = container("main", ["3g.20gb"])
+        both["resources"]["limits"]["nvidia.com/gpu"] = 1
+        stack.run(pod_of(stack, "both", both))
+        slice_, whole_gpu = stack.visible("both").split(",")
+        assert (stack.hardware.slices()[slice_][1].profile, whole_gpu) == ("3g.20gb", gpu.uuid)
+        stack.delete("both")
+        stack.eventually(lambda: gpu.uuid not in stack.hardware.used(), "the whole GPU is given back again")
     finally:
         switch(stack, gpu.uuid, enabled=True)
     stack.eventually(lambda: allocatable(stack, "nvidia.com/gpu") == 0, "it is cut again")
