@@ -23,7 +23,7 @@ from simulator.cluster.memory_cluster.client import MemoryCluster
 from simulator.cluster.memory_cluster.server import MemoryServer
 from testbed.control_plane import build, certificates
 from testbed.control_plane.control_plane import ControlPlane
-from tests.e2e import deployed
+from tests.e2e import deployed, policy_gate
 from tests.e2e.deployed import SCHEDULER, SLICE
 from tests.gated_pods import CASES
 
@@ -134,6 +134,7 @@ REFUSED = (
 def cluster(binaries: build.Binaries, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
     """An API server with what deploy/ ships for the queue, in force, and pods to try it on."""
     with ControlPlane(tmp_path_factory.mktemp("gated"), binaries=binaries, users=deployed.USERS) as started:
+        policy_gate.require(started)
         deployed.apply_options(started, "queue")
         deployed.eventually(
             lambda: deployed.gates_of(started, deployed.pod("probe", resources=SLICE)) == [GATE], "the gate"

@@ -24,6 +24,7 @@ from testbed.control_plane import ports, scheduler_config
 from testbed.control_plane.control_plane import ControlPlane
 from testbed.node import image
 from testbed.node.real_node import RealNode
+from tests.e2e import policy_gate
 from tests.e2e.real_node.agent import Agent
 from tests.e2e.real_node.hardware import Hardware
 from tests.e2e.scheduling.stack import DEPLOY, ExtenderProcess
@@ -109,7 +110,7 @@ class AgentStack:
         self._cleanup.callback(self.agent.stop)
         self.agent.start()
         if self._queue:
-            self.cluster.apply(DEPLOY / "options" / "queue" / "gate.yaml")
+            policy_gate.apply(self.cluster)
             self.cluster.apply(DEPLOY / "crd" / "repacks.yaml")
         self.extender = ExtenderProcess(
             self._kubeconfig, directory, *ports.choose_free(2), queue=self._queue, moves=self._queue

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from testbed.control_plane import build
 from testbed.control_plane.control_plane import ControlPlane
+from tests.e2e import policy_gate
 from tests.e2e.scheduling.stack import DEPLOY, Stack
 
 
@@ -14,7 +15,7 @@ def started(binaries: build.Binaries, directory: Path) -> Iterator[Stack]:
     """Three nodes with one GPU each, the gate, Repacks, and kube-scheduler in its default configuration."""
     with ControlPlane(directory, binaries=binaries) as plane:
         plane.start_controller_manager()
-        plane.apply(DEPLOY / "options" / "queue" / "gate.yaml")
+        policy_gate.apply(plane)
         plane.apply(DEPLOY / "crd" / "repacks.yaml")
         plane.start_scheduler()
         with closing(Stack(plane, 3, 1)) as made:

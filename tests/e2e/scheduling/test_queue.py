@@ -10,9 +10,10 @@ import pytest
 from allocator.queueing.queued_pod import GANG_ANNOTATION, GANG_SIZE_ANNOTATION, GATE
 from testbed.control_plane import build
 from testbed.control_plane.control_plane import ControlPlane
+from tests.e2e import policy_gate
 from tests.e2e.scheduling.conftest import GPUS, NODES
 from tests.e2e.scheduling.queued_workloads import GROVE_GATE, POD_GANGS, POD_GROUPS, pod
-from tests.e2e.scheduling.stack import DEPLOY, Stack, bound, eventually, placements
+from tests.e2e.scheduling.stack import Stack, bound, eventually, placements
 
 pytestmark = pytest.mark.e2e
 
@@ -22,7 +23,7 @@ def plane(binaries: build.Binaries, tmp_path_factory: pytest.TempPathFactory) ->
     """A control plane with the gate, and kube-scheduler in its default configuration, without an extender."""
     with ControlPlane(tmp_path_factory.mktemp("queue"), binaries=binaries) as started:
         started.start_controller_manager()
-        started.apply(DEPLOY / "options" / "queue" / "gate.yaml")
+        policy_gate.apply(started)
         started.start_scheduler()
         yield started
 

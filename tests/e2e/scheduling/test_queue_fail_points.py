@@ -8,9 +8,10 @@ import pytest
 
 from testbed.control_plane import build, ports
 from testbed.control_plane.control_plane import ControlPlane
+from tests.e2e import policy_gate
 from tests.e2e.scheduling import burst_under_failure
 from tests.e2e.scheduling.queued_workloads import pod
-from tests.e2e.scheduling.stack import DEPLOY, Document, ExtenderProcess, Stack
+from tests.e2e.scheduling.stack import Document, ExtenderProcess, Stack
 
 pytestmark = pytest.mark.e2e
 
@@ -25,7 +26,7 @@ def served(
     """Two nodes of four GPUs, a stock kube-scheduler, and a service with the queue that the tests start and end."""
     with ControlPlane(tmp_path_factory.mktemp("killed"), binaries=binaries) as plane:
         plane.start_controller_manager()
-        plane.apply(DEPLOY / "options" / "queue" / "gate.yaml")
+        policy_gate.apply(plane)
         plane.start_scheduler()
         with closing(Stack(plane, 2, 4)) as stack:
             directory = tmp_path_factory.mktemp("service")

@@ -14,7 +14,7 @@ from allocator.mig import gpu_models
 from allocator.queueing.queued_pod import GANG_ANNOTATION, GANG_SIZE_ANNOTATION
 from testbed.control_plane import build, ports
 from testbed.control_plane.control_plane import ControlPlane
-from tests.e2e import deployed, history
+from tests.e2e import deployed, history, policy_gate
 from tests.e2e.history import Recorder
 from tests.e2e.scheduling.queued_workloads import pod
 from tests.e2e.scheduling.stack import MODEL, Document, ExtenderProcess, Stack, bound, eventually, placements
@@ -82,6 +82,7 @@ def stack(binaries: build.Binaries, tmp_path_factory: pytest.TempPathFactory) ->
     """4 nodes × 4 A100-40GB, a stock kube-scheduler, and what deploy/ ships for two replicas."""
     directory = tmp_path_factory.mktemp("failover")
     with ControlPlane(directory / "plane", binaries=binaries, users=deployed.USERS) as plane:
+        policy_gate.require(plane)
         plane.start_controller_manager()
         deployed.apply_options(plane, "queue", "queue-replicas")
         plane.start_scheduler()

@@ -12,8 +12,9 @@ from allocator.claims import contract
 from allocator.queueing.queued_pod import GANG_ANNOTATION, GANG_SIZE_ANNOTATION
 from testbed.control_plane import build, ports
 from testbed.control_plane.control_plane import ControlPlane
+from tests.e2e import policy_gate
 from tests.e2e.scheduling.queued_workloads import POD_GROUPS, pod, priority_class, replicas
-from tests.e2e.scheduling.stack import DEPLOY, Document, ExtenderProcess, Stack, bound, eventually, placements
+from tests.e2e.scheduling.stack import Document, ExtenderProcess, Stack, bound, eventually, placements
 
 pytestmark = pytest.mark.e2e
 
@@ -34,7 +35,7 @@ def stack(binaries: build.Binaries, tmp_path_factory: pytest.TempPathFactory) ->
     """Two nodes, `at: a` and `at: b`, with two GPUs each; the gate, and kube-scheduler in its default configuration."""
     with ControlPlane(tmp_path_factory.mktemp("preempting-gangs"), binaries=binaries) as plane:
         plane.start_controller_manager()
-        plane.apply(DEPLOY / "options" / "queue" / "gate.yaml")
+        policy_gate.apply(plane)
         plane.apply(PRIORITY_CLASSES)
         plane.apply(POD_GROUPS)
         plane.start_scheduler()

@@ -13,8 +13,9 @@ from allocator.claims import contract
 from allocator.queueing.queued_pod import GANG_ANNOTATION, GANG_SIZE_ANNOTATION, GATE
 from testbed.control_plane import build
 from testbed.control_plane.control_plane import ControlPlane
+from tests.e2e import policy_gate
 from tests.e2e.scheduling.queued_workloads import GROVE_GATE, POD_GANGS, pod
-from tests.e2e.scheduling.stack import DEPLOY, Document, Stack, bound, eventually, placements
+from tests.e2e.scheduling.stack import Document, Stack, bound, eventually, placements
 
 pytestmark = pytest.mark.e2e
 
@@ -27,7 +28,7 @@ def queueing(binaries: build.Binaries, tmp_path_factory: pytest.TempPathFactory)
     """Our queue over two nodes, `at: a` and `at: b`, with one GPU each; kube-scheduler in its default configuration."""
     with ControlPlane(tmp_path_factory.mktemp("gates"), binaries=binaries) as plane:
         plane.start_controller_manager()
-        plane.apply(DEPLOY / "options" / "queue" / "gate.yaml")
+        policy_gate.apply(plane)
         plane.apply(POD_GANGS)
         plane.start_scheduler()
         with closing(Stack(plane, 2, 1)) as made:

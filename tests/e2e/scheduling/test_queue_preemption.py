@@ -12,8 +12,9 @@ import pytest
 from allocator.claims import contract
 from testbed.control_plane import build, ports
 from testbed.control_plane.control_plane import ControlPlane
+from tests.e2e import policy_gate
 from tests.e2e.scheduling.queued_workloads import pod, priority_class, replicas
-from tests.e2e.scheduling.stack import DEPLOY, Document, ExtenderProcess, Stack, bound, eventually, placements
+from tests.e2e.scheduling.stack import Document, ExtenderProcess, Stack, bound, eventually, placements
 
 pytestmark = pytest.mark.e2e
 
@@ -25,7 +26,7 @@ def stack(binaries: build.Binaries, tmp_path_factory: pytest.TempPathFactory) ->
     """One node with one GPU, the gate, and kube-scheduler in its default configuration."""
     with ControlPlane(tmp_path_factory.mktemp("preempting"), binaries=binaries) as plane:
         plane.start_controller_manager()
-        plane.apply(DEPLOY / "options" / "queue" / "gate.yaml")
+        policy_gate.apply(plane)
         plane.apply([priority_class(name, value) for name, value in PRIORITIES.items()])
         plane.start_scheduler()
         with closing(Stack(plane, 1, 1)) as made:

@@ -11,7 +11,8 @@ from allocator.queueing.release import QueueRelease
 from testbed.control_plane import build, scheduler_config
 from testbed.control_plane.control_plane import ControlPlane
 from tests import gate_cases
-from tests.e2e.scheduling.stack import DEPLOY, Stack, bound, eventually, placements
+from tests.e2e import policy_gate
+from tests.e2e.scheduling.stack import Stack, bound, eventually, placements
 from tests.e2e.scheduling.stack import pod as pod_of_migsched
 
 pytestmark = pytest.mark.e2e
@@ -23,7 +24,7 @@ PODS = NODES * GPUS * 7
 def plane(binaries: build.Binaries, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
     """A control plane with the gate, and kube-scheduler in its default configuration, without an extender."""
     with ControlPlane(tmp_path_factory.mktemp("modes"), binaries=binaries) as started:
-        started.apply(DEPLOY / "options" / "queue" / "gate.yaml")
+        policy_gate.apply(started)
         started.start_scheduler()
         yield started
 
