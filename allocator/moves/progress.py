@@ -30,7 +30,8 @@ class SourceState(enum.Enum):
 class StepFacts:
     """What the cluster shows of a step.
 
-    `unmovable` says why its pod may not be moved, empty if it may. `is_held` is whether its place is claimed for it.
+    `unmovable` says why its pod may not be moved, empty if it may. `is_held` is whether its place is claimed for it,
+    `is_leaving` whether nothing is in the way of that but slices of pods that are over.
     `replacement` is the pod (UID) that has the place; `is_ready` whether the agent reports its slices there and the
     moved pod is gone. `refusal` says why the replacement that came cannot have the place.
     """
@@ -38,6 +39,7 @@ class StepFacts:
     source: SourceState
     unmovable: str = ""
     is_held: bool = False
+    is_leaving: bool = False
     replacement: str = ""
     is_ready: bool = False
     refusal: str = ""
@@ -47,10 +49,14 @@ FactsOf = Callable[[MoveStep], StepFacts]
 
 
 def observed(step: MoveStep, facts: StepFacts, spec: RepackSpec, now: datetime) -> MoveStep:
-    """A step after what the cluster shows of it; it may go through several states at once."""
+    """A step after what the cluster shows of it; it may go through several states at once.
+
+    Once a replacement has vanished its place has to be claimed again before the next look says whether it could be.
+    """
     while True:
         after = _LOOKS[step.state](step, facts, spec, now) if step.state in _LOOKS else step
-        if after is step or step.state in UNTOUCHED:
+        has_vanished = step.state is MoveState.REPLACED and after.state is MoveState.GONE and not facts.replacement
+        if after is step or step.state in UNTOUCHED or has_vanished:
             return after
         step = after
 
@@ -81,7 +87,7 @@ def _gone(step: MoveStep, facts: StepFacts, spec: RepackSpec, now: datetime) -> 
         return step.after(MoveEvent.ABANDON, now, "the pod is there after all")
     if facts.source is not SourceState.GONE:
         return step
-    if not facts.is_held:
+    if not (facts.is_held or facts.is_leaving):
         return step.after(MoveEvent.ABANDON, now, "another has taken its place")
     if budgets_of.is_late(step, now, spec.patience_seconds):
         return step.after(MoveEvent.ABANDON, now, f"no replacement came within {spec.patience_seconds} s")

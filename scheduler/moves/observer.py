@@ -41,6 +41,7 @@ class MoveObserver:
             source=where,
             unmovable=movability.why_not(self._state, known) if known is not None else "",
             is_held=self._holds.is_held(step_key(step), target(step)) or (own is not None and overlaps_itself(step)),
+            is_leaving=self.is_leaving(step),
             replacement=found.uid if found is not None else "",
             is_ready=found is not None and found.state is ClaimState.READY and where is SourceState.GONE,
         )
@@ -57,9 +58,18 @@ class MoveObserver:
         place = target(step)
         for claim in self._state.inventory.ledger.on_node(step.node):
             pod = self._state.pods.get(claim.uid)
-            if pod is not None and claim.uid != step.uid and is_of_owner(pod, step) and place.lies_at(claim):
+            is_over = claim.state is ClaimState.RELEASING
+            if pod is None or is_over or claim.uid == step.uid:
+                continue
+            if is_of_owner(pod, step) and place.lies_at(claim):
                 return claim
         return None
+
+    def is_leaving(self, step: MoveStep) -> bool:
+        """Whether a step's place is taken by slices of pods that are over, and by nothing else that has a claim."""
+        place, claims = target(step), self._state.inventory.ledger.on_node(step.node)
+        states = {claim.state for claim in claims if _overlap(self._state, place, claim)}
+        return states == {ClaimState.RELEASING}
 
     def blocker(self, step: MoveStep, steps: tuple[MoveStep, ...]) -> str:
         """The pod that lies in a step's place and that the plan knows nothing of; empty if there is none."""

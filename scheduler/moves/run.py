@@ -13,7 +13,7 @@ import msgspec
 from allocator.moves import budgets as budgets_of
 from allocator.moves import progress
 from allocator.moves.document import RepackSpec, RepackStatus, WantedPlace
-from allocator.moves.life import MOVING, MoveEvent, MoveState, RepackPhase, phase_after
+from allocator.moves.life import AWAY, MOVING, MoveEvent, MoveState, RepackPhase, phase_after
 from allocator.moves.progress import StepFacts
 from allocator.moves.step import MoveStep
 from allocator.queueing.life import QueueState
@@ -119,7 +119,7 @@ class RepackRun:
         step = self._step_for(pod)
         if step is None or self._can_have(step):
             return False
-        return self._state.inventory.ledger.get(step.uid) is not None
+        return self._state.inventory.ledger.get(step.uid) is not None or self._observer.is_leaving(step)
 
     def take(self, pod: QueuedPod) -> str:
         """Give a pod the place that is held for it: its node; empty if there is none."""
@@ -138,7 +138,7 @@ class RepackRun:
         known = self._state.pods.get(pod.uid)
         for step in self._steps if known is not None else ():
             if (
-                step.state is MoveState.GONE
+                step.state in AWAY
                 and known is not None
                 and step.uid != pod.uid
                 and observed_by.is_of_owner(known, step)
@@ -181,7 +181,7 @@ class RepackRun:
         """Places that a step before its replacement holds: lost in a restart, or only now free."""
         runs = self.status.phase is RepackPhase.RUNNING
         for step in steps:
-            is_due = step.state is MoveState.GONE or (runs and step.state in _WITH_PLACE)
+            is_due = step.state in AWAY or (runs and step.state in _WITH_PLACE)
             if is_due and not self._observer.facts(step).replacement:
                 self._holds.hold(step_key(step), observed_by.target(step))
 

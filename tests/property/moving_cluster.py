@@ -28,7 +28,7 @@ from simulator.cluster import api
 from simulator.cluster.api import Document
 from tests.builders import node as node_builder
 from tests.property.queue_replica import KINDS, Replica, turns
-from tests.property.queued_cluster import MODEL, NODES, QueuedCluster, promises_of
+from tests.property.queued_cluster import MODEL, NODES, QueuedCluster, is_over, promises_of
 
 BEGAN = datetime(2026, 11, 30, tzinfo=UTC)
 Answer = Callable[[Any, JobContext], Any]
@@ -92,6 +92,7 @@ class MovingCluster(QueuedCluster):
         self.templates: dict[str, Document] = {}  # of owned pods, by the owner's name
         self.wanted: dict[str, int] = {}  # how many pods an owner shall have
         self.foreign: set[tuple[str, str, int]] = set()  # slices that no pod has: node, profile, start
+        self.refused: set[str] = set()  # owners whose pods kubelets refuse to start
         super().__init__(preemption="off", nodes=nodes)
 
     @property
@@ -157,9 +158,9 @@ class MovingCluster(QueuedCluster):
         self.wanted[owner] = replicas
 
     def controllers(self) -> None:
-        """Each owner has as many pods again as it shall, those on their way out not counted."""
+        """Each owner has as many pods again as it shall, those that are over or on their way out not counted."""
         for owner, number in self.wanted.items():
-            alive = [pod for pod in self.of(owner) if "deletionTimestamp" not in pod["metadata"]]
+            alive = [pod for pod in self.of(owner) if "deletionTimestamp" not in pod["metadata"] and not is_over(pod)]
             for _ in range(number - len(alive)):
                 self.server.create(api.POD, self.templates[owner])
 
@@ -195,7 +196,7 @@ class MovingCluster(QueuedCluster):
             catalogue.placement(promise.profile, promise.start)
             for pod in self.pods()
             for promise in promises_of(pod)
-            if promise.gpu == f"{node}-gpu-0"
+            if promise.gpu == f"{node}-gpu-0" and not is_over(pod)
         ]
         taken += [catalogue.placement(name, start) for where, name, start in self.foreign if where == node]
         for start in catalogue.profile(profile).starts:
@@ -222,7 +223,7 @@ class MovingCluster(QueuedCluster):
             ]
             for pod in self.pods():
                 meta = pod["metadata"]
-                if pod["spec"].get("nodeName") != name or pod["status"].get("phase") == "Succeeded":
+                if pod["spec"].get("nodeName") != name or is_over(pod):
                     continue
                 for promise in promises_of(pod):
                     placement = gpu.catalogue.placement(promise.profile, promise.start)
@@ -234,6 +235,21 @@ class MovingCluster(QueuedCluster):
             status = contract.encode_status(report, agent_version="1", mode="managed")
             with contextlib.suppress(errors.NotFoundError):
                 self.server.patch_status(api.MIG_NODE, name, {"status": status})
+
+    def refuse(self, owner: str) -> None:
+        """Kubelets fail the pods of an owner that they were given and that no agent has reported yet."""
+        reports = [stored.document.get("status", {}) for stored in self.server.list(api.MIG_NODE)]
+        seen = {
+            slice_["owner"]["uid"]
+            for report in reports
+            for gpu in report.get("gpus", ())
+            for slice_ in gpu.get("slices", ())
+            if slice_.get("owner")
+        }
+        for pod in self.of(owner):
+            meta = pod["metadata"]
+            if pod["status"].get("phase") == "Running" and meta["uid"] not in seen:
+                self.server.patch_status(api.POD, meta["name"], {"status": {"phase": "Failed"}}, "default")
 
     def move(self) -> None:
         """One look of the executor, as far as it comes without waiting for anything."""
@@ -248,6 +264,9 @@ class MovingCluster(QueuedCluster):
             self.step()
             self.deliver()
             self.kube_scheduler()
+            for owner in sorted(self.refused):
+                self.move()  # it sees who has the place, and then that nobody has it any more
+                self.refuse(owner)
             self.end_terminating()
             self.controllers()
             self.agents()

@@ -319,7 +319,7 @@ class QueuedCluster:
         """What the API server's pods are promised and still have a right to is legal and disjoint."""
         taken: dict[str, int] = {}
         for pod in self.pods():
-            if pod.get("status", {}).get("phase") == "Succeeded":
+            if is_over(pod):
                 continue
             promises = promises_of(pod)
             queued = self.state.queue.get(pod["metadata"]["uid"])
@@ -331,6 +331,11 @@ class QueuedCluster:
                 mask = mask_of(promise)
                 assert not taken.get(promise.gpu, 0) & mask, f"{pod['metadata']['name']} shares {promise}"
                 taken[promise.gpu] = taken.get(promise.gpu, 0) | mask
+
+
+def is_over(pod: Document) -> bool:
+    """Whether a pod has succeeded or failed."""
+    return pod.get("status", {}).get("phase") in ("Succeeded", "Failed")
 
 
 def pinned_to(pod: Document) -> str | None:

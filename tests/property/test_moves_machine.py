@@ -142,6 +142,11 @@ class MovesMachine(RuleBasedStateMachine):
         if names:
             self.cluster.delete(data.draw(st.sampled_from(names)))
 
+    @rule(owner=st.sampled_from(("a", "b")))
+    def a_kubelet_refuses(self, owner: str) -> None:
+        """The pods of an owner that were bound and not yet reported fail."""
+        self.cluster.refuse(owner)
+
     @rule(owner=st.sampled_from(sorted(OWNERS)), number=st.integers(0, 3))
     def an_owner_is_scaled(self, owner: str, number: int) -> None:
         """An owner wants more pods or fewer: a replacement may never come."""

@@ -128,16 +128,22 @@ def consumer_packages(usable_machine: None) -> packages.Packages:
 
 
 @pytest.fixture(scope="package")
-def consumers(
-    consumer_packages: packages.Packages,
-    binaries: control_plane_build.Binaries,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[Consumers]:
-    """A cluster of their own for consumers: its pods name no scheduler and are queued."""
+def queued(
+    usable_machine: None, binaries: control_plane_build.Binaries, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[AgentStack]:
+    """A cluster and a node of their own for pods that name no scheduler: they are queued, and Repacks carried out."""
     directory = tmp_path_factory.mktemp("q")
     with ControlPlane(directory / "c", binaries=binaries) as cluster:
         cluster.start_controller_manager()
         cluster.start_scheduler()
         node = RealNode(cluster, "n1", directory / "n")
         with node, closing(AgentStack(cluster, node, directory, queue=True)) as stack:
-            yield Consumers(stack, consumer_packages, directory)
+            yield stack
+
+
+@pytest.fixture(scope="package")
+def consumers(
+    queued: AgentStack, consumer_packages: packages.Packages, tmp_path_factory: pytest.TempPathFactory
+) -> Consumers:
+    """Triton and Dynamo on the cluster with the queue."""
+    return Consumers(queued, consumer_packages, tmp_path_factory.mktemp("consumers"))

@@ -84,6 +84,26 @@ def test_a_replacement_that_never_comes_is_given_up(cluster: MovingCluster) -> N
     assert not [claim for claim in cluster.state.inventory.ledger if claim.uid.startswith("repack/")]
 
 
+@pytest.mark.parametrize("times", [1, 2, 5])
+def test_a_replacement_that_the_kubelet_refuses_is_followed_by_another(cluster: MovingCluster, times: int) -> None:
+    """Its place is held for the next pod of its owner, which is told apart from other pods as the first one was."""
+    fragmented(cluster)
+    big = cluster.create("7g.40gb")
+    cluster.plan_quickly(quick_planner.answer)
+    cluster.repack(wanted=ROOM)
+    cluster.turn(2)  # it is evicted
+    cluster.refused = {"a", "b"}
+    cluster.turn(times)
+    cluster.refused = set()
+    cluster.turn(12)
+    status = cluster.status()
+    assert status.phase is RepackPhase.DONE, status
+    assert [step.state for step in status.steps] == [MoveState.CONFIRMED]
+    assert [pod["spec"].get("nodeName") for pod in cluster.pods() if pod["metadata"]["name"] == big] != [None]
+    assert len(cluster.evicted) == 1
+    cluster.check()
+
+
 def test_a_foreign_slice_in_the_place_has_it_planned_anew(cluster: MovingCluster) -> None:
     """A slice that no pod has takes the held place: nobody is evicted for the old plan."""
     fragmented(cluster)
