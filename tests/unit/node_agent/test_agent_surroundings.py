@@ -152,6 +152,18 @@ def test_one_look_prints_what_a_mig_node_would_hold() -> None:
     assert status["agent"]["mode"] == "observer"
 
 
+def test_one_look_respects_the_setting_of_excluded_gpus() -> None:
+    """`--exclude-gpus` holds for one look as for the agent: the GPU is reported as left alone, and offers nothing."""
+    command = ["agent", "--observe", "--once", "-o", "json", "--node", "n", "--simulate", "h200-141gb:2"]
+    done = CliRunner().invoke(cli.app, [*command, "--exclude-gpus", "1"])
+    status = json.loads(done.stdout)
+    assert [gpu.get("message", "") for gpu in status["gpus"]] == [
+        "",
+        "left alone: the agent's setting exclude_gpus names it",
+    ]
+    assert status["summary"]["freeMemorySlices"] == 8
+
+
 def test_one_look_without_observe_is_a_mistake() -> None:
     """--once alone would suggest that the agent acts once."""
     done = CliRunner().invoke(cli.app, ["agent", "--once", "--node", "n", "--simulate", "h200-141gb:1"])
