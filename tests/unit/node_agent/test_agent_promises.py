@@ -8,6 +8,8 @@ import pytest
 from allocator.claims.placement_annotation import Promise
 from allocator.mig.profile import GpuPlacement
 from node_agent.cluster.pods import PodView
+from node_agent.slices import device_ids
+from node_agent.slices.states import RecordState
 from tests.unit.node_agent.agent_on_node import AgentOnNode
 
 
@@ -102,3 +104,49 @@ def test_a_promise_waits_for_an_ended_pods_slice_although_another_place_is_free(
     ids = node.allocation.offers()["nvidia.com/mig-3g.20gb"]
     chosen = node.allocation.prefer("nvidia.com/mig-3g.20gb", sorted(ids), [], 1)
     assert [node.state.observe().place(id_) for id_ in chosen] == [node.place("3g.20gb", 4)]
+
+
+def given(node: AgentOnNode, pod: PodView, place: GpuPlacement) -> None:
+    """The kubelet remembers which device it gave to a pod, and PodResources tells of it."""
+    node.pods[pod.uid].devices["main", device_ids.resource(place)] = (device_ids.device_id(place),)
+
+
+def test_a_slice_that_was_cut_for_nobody_costs_no_room(node: AgentOnNode) -> None:
+    """A step between an Allocate of another place and its being named cuts the promised place too: idle, and the next
+    pod's room.
+    """
+    promised, other = node.place("1g.5gb", 0), node.place("1g.5gb", 6)
+    pod = node.bind("pod", "1g.5gb", at=(promised,))
+    node.hear()
+    node.allocation.allocate(device_ids.resource(other), [device_ids.device_id(other)])
+    node.step()
+    given(node, pod, other)
+    node.step()
+    assert {place: record.state for place, record in node.journal.records.items()} == {
+        promised: RecordState.IDLE,
+        other: RecordState.ALLOCATED,
+    }
+    node.bind("large", "3g.20gb", at=(node.place("3g.20gb", 0),))
+    node.step()
+    assert node.instances() == ["1g.5gb@6", "3g.20gb@0"]
+
+
+def test_a_step_beside_an_allocate_may_cut_for_nobody_on_another_gpu(tmp_path: Path) -> None:
+    """While an Allocate is at work on one GPU, a step cuts the promised place on another one; it stays idle."""
+    node = AgentOnNode(tmp_path, "a100-40gb:2")
+    promised, other = node.place("1g.5gb", 0), node.place("1g.5gb", 0, gpu=1)
+    pod = node.bind("pod", "1g.5gb", at=(promised,))
+    node.hear()
+
+    def step_meanwhile(point: str) -> None:
+        if point == "before create":
+            node.devices.at = lambda _: None
+            node.agent.step()
+
+    node.devices.at = step_meanwhile
+    node.allocation.allocate(device_ids.resource(other), [device_ids.device_id(other)])
+    assert node.journal.records[promised].state is RecordState.IDLE
+    given(node, pod, other)
+    node.step()
+    assert node.journal.records[promised].state is RecordState.IDLE
+    assert [str(promise.place) for promise in node.state.observe().promised] == []
