@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from simulator.gpu.gpu import SimulatedGpu
 from testbed.node.toolkit import ToolkitPrograms
 from tests.e2e.real_node.agent_stack import (
     GPUS,
@@ -215,14 +216,25 @@ def test_a_container_of_two_profiles_finds_the_driver_once(complete: AgentStack)
     assert nodes(complete, "both") == CONTROL.keys() | own_nodes(complete, uuids[0]) | own_nodes(complete, uuids[1])
 
 
+@contextlib.contextmanager
+def whole_gpus(stack: AgentStack, number: int) -> Iterator[tuple[SimulatedGpu, ...]]:
+    """For some time that many GPUs are offered as a whole; pods that use them must be over at the end."""
+    boards = stack.hardware.driver.by_index()[-number:]
+    stack.empty()
+    for board in boards:
+        switch(stack, board.uuid, enabled=False)
+    try:
+        stack.eventually(lambda: allocatable(stack, "nvidia.com/gpu") == number, "the kubelet offers whole GPUs")
+        yield boards
+    finally:
+        for board in boards:
+            switch(stack, board.uuid, enabled=True)
+        stack.eventually(stack.serves, "all GPUs offer slices")
+
+
 def test_whole_gpus_get_the_same(complete: AgentStack) -> None:
     """A container with two whole GPUs finds the driver once, and the nodes of both, and knows their UUIDs."""
-    boards = complete.hardware.driver.by_index()[-2:]
-    complete.empty()
-    for board in boards:
-        switch(complete, board.uuid, enabled=False)
-    try:
-        complete.eventually(lambda: allocatable(complete, "nvidia.com/gpu") == 2, "the kubelet offers whole GPUs")
+    with whole_gpus(complete, 2) as boards:
         complete.create(asking(complete, "whole", limits={"nvidia.com/gpu": 2}))
         complete.eventually(lambda: is_running(complete.get("pod", "whole")), "it runs")
         uuids = complete.visible("whole").split(",")
@@ -232,10 +244,21 @@ def test_whole_gpus_get_the_same(complete: AgentStack) -> None:
         complete.eventually(lambda: complete.hardware.used() == set(uuids), "they are marked")
         complete.delete("whole")
         complete.eventually(lambda: not complete.hardware.used(), "they are given back")
-    finally:
-        for board in boards:
-            switch(complete, board.uuid, enabled=True)
-        complete.eventually(complete.serves, "all GPUs offer slices")
+
+
+SLICE_AND_GPU = {"nvidia.com/mig-1g.5gb": 1, "nvidia.com/gpu": 1}
+
+
+def test_a_slice_and_a_whole_gpu_come_together(complete: AgentStack) -> None:
+    """A container that has both finds the driver once, the nodes of both, and both UUIDs, the slice's first."""
+    with whole_gpus(complete, 1) as (board,):
+        complete.run(asking(complete, "both", limits=SLICE_AND_GPU))
+        uuid, gpu = complete.visible("both").split(",")
+        assert gpu == board.uuid
+        assert libraries(complete, "both")["libcuda.so.1"] == f"/{LIBRARIES}/libcuda.so.1"
+        assert nodes(complete, "both") == CONTROL.keys() | own_nodes(complete, uuid) | {f"nvidia{board.minor}"}
+        assert "NVIDIA_VISIBLE_DEVICES=void" in says(complete, "both", "env")
+        complete.clear()
 
 
 def test_without_a_toolkit_no_container_starts_and_the_agent_says_why(
@@ -283,6 +306,25 @@ def test_the_other_ways_leave_the_driver_to_nvidias_runtime(
             assert f"{VARIABLE}={uuid}" in environment
         assert bool(complete.specs()) is (inject == "runtime")
         complete.clear()
+        if inject != "runtime":
+            keeps_one_value(complete, inject)
+
+
+def keeps_one_value(stack: AgentStack, inject: str) -> None:
+    """Without CDI names the kubelet keeps one of two values, of which the pod is told; mounts add up."""
+    with whole_gpus(stack, 1) as (board,):
+        stack.create(asking(stack, "both", limits=SLICE_AND_GPU))
+        stack.eventually(lambda: is_running(stack.get("pod", "both")), "it runs")
+        (uuid,) = stack.hardware.slices()
+        assert stack.visible("both") in (uuid, board.uuid)
+        if inject == "env":
+            stack.eventually(lambda: bool(stack.events("both", "SliceHidden")), "the pod is told")
+        else:
+            assert not stack.events("both", "SliceHidden")
+            assert sorted(says(stack, "both", "ls", LIST)) == sorted([uuid, board.uuid])
+        stack.delete("both")
+        stack.eventually(lambda: not stack.pods(), "it is gone")
+        stack.clear()
 
 
 def generated(driver: FabricatedDriver, programs: ToolkitPrograms, *how: str) -> dict[str, Any]:
