@@ -21,7 +21,7 @@ STAMP := $(VENV)/.installed
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help install lock lock-images image audit demo demo-picture stack cluster test test-fast coverage e2e test-kubernetes soak fuzz fail-points matrix check format lint types imports bench recorded drawings monitoring docs clean control-plane real-node promtool manifests manifests-check protos chart helm web browser page-pictures bundle olm-validators checkov
+.PHONY: help install lock lock-images image audit demo demo-picture stack cluster test test-fast coverage e2e test-kubernetes test-kueue kueue soak fuzz fail-points matrix check format lint types imports bench recorded drawings monitoring docs clean control-plane real-node promtool manifests manifests-check protos chart helm web browser page-pictures bundle olm-validators checkov
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -123,6 +123,12 @@ e2e: $(PROGRAMS) ## tests/e2e: genuine Kubernetes, and a real node where this ma
 test-kubernetes: install ## scheduling and manifests on another Kubernetes (VERSION=1.36.4)
 	@test -n "$(VERSION)" || { echo "say which: make test-kubernetes VERSION=1.36.4"; exit 2; }
 	MIGSCHED_KUBERNETES=$(VERSION) $(BIN)/pytest tests/e2e/scheduling tests/e2e/test_*.py $(ARGS)
+
+kueue: install ## build Kueue into the cache (4 to 6 minutes on two cores, once)
+	@$(BIN)/python -m testbed.kueue
+
+test-kueue: control-plane kueue ## our queue beside the genuine Kueue, which `make check` leaves out for its build
+	$(BIN)/pytest --kueue tests/e2e/scheduling/test_queue_beside_kueue.py $(ARGS)
 
 soak: control-plane real-node ## churn, faults, a bad network and hostile tenants together (MINUTES=10, SEED=1)
 	@$(BIN)/python -m tests.soak $(MINUTES) $(SEED)

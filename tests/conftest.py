@@ -24,6 +24,10 @@ import structlog
 _TESTS = Path(__file__).parent
 _UNIT = _TESTS / "unit"
 _LONGEST_FIRST = ("e2e", "integration", "property", "contract")
+_ASKED_FOR = {  # option and mark → why such tests are left out without it
+    "hardware": "needs a MIG-capable GPU: run with --hardware",
+    "kueue": "builds Kueue first, which takes minutes: run `make test-kueue`, or with --kueue",
+}
 _UNIT_CPU_S = 10.0  # processor time, not wall time: a busy machine must not make a test red
 
 _PATIENT = [hypothesis.HealthCheck.too_slow, hypothesis.HealthCheck.data_too_large]
@@ -74,17 +78,19 @@ def short_path() -> Iterator[Path]:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add `--hardware`."""
+    """Add `--hardware` and `--kueue`."""
     parser.addoption("--hardware", action="store_true", help="also look, read-only, at the GPUs of this machine")
+    parser.addoption("--kueue", action="store_true", help="also run the genuine Kueue, building it first (minutes)")
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Skip what needs a GPU unless told that there is one, and divide a run that several processes share."""
-    if not config.getoption("--hardware"):
-        for item in items:
-            if item.get_closest_marker("hardware"):
-                item.add_marker(pytest.mark.skip(reason="needs a MIG-capable GPU: run with --hardware"))
+    """Skip what needs a GPU or Kueue unless told that it is there, and divide a run that several processes share."""
+    for option, reason in _ASKED_FOR.items():
+        if not config.getoption(f"--{option}"):
+            for item in items:
+                if item.get_closest_marker(option):
+                    item.add_marker(pytest.mark.skip(reason=reason))
     if any(item.path.is_relative_to(_TESTS / "property") for item in items):
         _load_all_modules()
     if config.getoption("dist", "no") == "loadgroup":
