@@ -17,8 +17,9 @@ from testbed.control_plane import build
 from testbed.control_plane.control_plane import ControlPlane
 from testbed.kueue import build as kueue_build
 from testbed.kueue.kueue_controller import USER, KueueController
+from tests.e2e import policy_gate
 from tests.e2e.scheduling.queued_workloads import pod, priority_class
-from tests.e2e.scheduling.stack import DEPLOY, Document, Stack, bound, eventually, placements
+from tests.e2e.scheduling.stack import Document, Stack, bound, eventually, placements
 
 pytestmark = [pytest.mark.e2e, pytest.mark.kueue]
 
@@ -56,7 +57,7 @@ def both(binaries: build.Binaries, tmp_path_factory: pytest.TempPathFactory) -> 
     files = kueue_build.ensure_built()
     folder = tmp_path_factory.mktemp("kueue")
     with ControlPlane(folder / "plane", users={USER: []}, binaries=binaries) as plane:
-        plane.apply(DEPLOY / "options" / "queue" / "gate.yaml")
+        policy_gate.apply(plane)
         plane.apply([priority_class("low", 1), priority_class("high", 1000)])
         plane.start_scheduler()
         with KueueController(plane, files, folder / "kueue"), closing(Stack(plane, 2, 1)) as made:
