@@ -89,7 +89,8 @@ def _add_node(state: ClusterCache, name: str) -> None:
         gpus.append(GpuReport(gpu, index, MODEL, MigMode.ENABLED, catalogue, (slice_,)))
         request = Request((SliceRequest("main", PROFILE),))
         pods.append(BoundPod(uid, "default", title, name, request, (Promise("main", gpu, PROFILE, 0),)))
-        state.pods[uid] = KnownPod(uid, "default", title, name, 0, movable=True, request=request)
+        service = f"Deployment/{title.rpartition('-')[0]}"
+        state.pods[uid] = KnownPod(uid, "default", title, name, 0, movable=True, request=request, service=service)
     state.inventory.nodes.add(name)
     state.nodes[name] = NodeFacts(name)
     state.inventory.observe(NodeReport(name, tuple(gpus)))

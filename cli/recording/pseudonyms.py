@@ -18,6 +18,9 @@ _KINDS = {  # what a field of this key names
     "uid": "uid",
     "gang": "gang",
 }
+_OWNERS = frozenset(  # kinds of owners that say nothing of who made them
+    {"Deployment", "ReplicaSet", "StatefulSet", "DaemonSet", "Job", "CronJob", "ReplicationController"}
+)
 _PREFIX = "anon-"  # of the words, so that none is somebody's name
 _WORDS = frozenset({"state", "kind", "code", "mode", "phase", "what", "profile", "model", "resource", "version"})
 _TIMES = frozenset({"time", "since", "created"})
@@ -72,6 +75,8 @@ class Pseudonyms:
             return text
         if key == "pod":
             return self._pod(text)
+        if key == "owner":
+            return self._owner(text)
         if key in ("name", "gone"):
             return self._word(text, "move" if section == "moves" else "node")
         kind = _KINDS.get(key)
@@ -84,6 +89,11 @@ class Pseudonyms:
     def _pod(self, text: str) -> str:
         namespace, slash, pod = text.rpartition("/")
         return f"{self._word(namespace, 'namespace')}/{self._word(pod, 'pod')}" if slash else self._word(pod, "pod")
+
+    def _owner(self, text: str) -> str:
+        kind, slash, name = text.partition("/")
+        word = kind if kind in _OWNERS else self._word(kind, "kind")
+        return f"{word}{slash}{self._word(name, 'owner')}"
 
     def _word(self, name: str, kind: str) -> str:
         if not name:

@@ -93,7 +93,8 @@ class OverviewSlice(_Part, frozen=True):
 
     `since` is when the service saw it first, null where it was there before. `unused_since` is when nothing was
     seen to run on it for the first time, null where something is or nobody can tell. `movable` is null for what is no
-    pod's.
+    pod's. `owner` is what makes the pod anew, such as `Deployment/chat`; empty where nothing does, null where that is
+    not known.
     """
 
     profile: str
@@ -106,6 +107,7 @@ class OverviewSlice(_Part, frozen=True):
     since: str | None = None
     unused_since: str | None = None
     movable: bool | None = None
+    owner: str | None = None
 
 
 class OverviewGpuState(enum.StrEnum):

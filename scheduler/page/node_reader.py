@@ -146,6 +146,7 @@ class NodeReader:
             since=since,
             unused_since=None if kept or there is None else shown(there.unused_since or "", MAX_MESSAGE) or None,
             movable=None if pod is None or kept else not movability.why_not(self._state, pod),
+            owner=None if pod is None or kept else pod.service,
         )
 
 

@@ -1,7 +1,7 @@
 /** What follows from the document, worked out once for each node: nodes that did not change are the same objects. */
 
 import type { OverviewGpu, OverviewNode, OverviewSlice } from "./overview";
-import { elapsed, workload } from "./format";
+import { elapsed, ownerName } from "./format";
 
 export type SegmentKind = "slice" | "free" | "stranded";
 
@@ -124,6 +124,12 @@ export function nodeOf(nodes: OverviewNode[], pod: string): string | null {
   return null;
 }
 
+export const NO_OWNER = "no owner";
+export const OWNER_NOT_KNOWN = "owner not known";
+
+/** Whose a slice is: what makes its pod anew, with the namespace. A recording may be older than this field. */
 export function ownerOf(slice: OverviewSlice): string {
-  return slice.pod === null ? "" : workload(slice.pod);
+  if (slice.pod === null) return "";
+  if (slice.owner === null || slice.owner === undefined) return OWNER_NOT_KNOWN;
+  return slice.owner === "" ? NO_OWNER : `${slice.namespace}/${ownerName(slice.owner)}`;
 }

@@ -63,9 +63,10 @@ export function podName(pod: string): { namespace: string; name: string } {
   return slash < 0 ? { namespace: "", name: pod } : { namespace: pod.slice(0, slash), name: pod.slice(slash + 1) };
 }
 
-/** The workload that a pod seems to be of: its name without what Deployments, StatefulSets and Jobs append. */
-export function workload(pod: string): string {
-  return pod.replace(/-[a-f0-9]{6,10}-[a-z0-9]{5}$/, "").replace(/-(\d+|[a-z0-9]{5})$/, "") || pod;
+/** "Deployment/chat" in words: "chat (Deployment)". */
+export function ownerName(owner: string): string {
+  const slash = owner.indexOf("/");
+  return slash < 0 ? owner : `${owner.slice(slash + 1)} (${owner.slice(0, slash)})`;
 }
 
 /** "2 × 3g.20gb, 1 × 1g.5gb". */

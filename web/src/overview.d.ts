@@ -148,7 +148,7 @@ export interface OverviewGpu {
 
 export type OverviewGpuState = "ok" | "ill" | "out_of_service" | "unknown";
 
-/** A slice, or a promise of one: `start` and `size` are in memory slices. `since` is when the service saw it first, null where it was there before. `unused_since` is when nothing was seen to run on it for the first time, null where something is or nobody can tell. `movable` is null for what is no pod's. */
+/** A slice, or a promise of one: `start` and `size` are in memory slices. `since` is when the service saw it first, null where it was there before. `unused_since` is when nothing was seen to run on it for the first time, null where something is or nobody can tell. `movable` is null for what is no pod's. `owner` is what makes the pod anew, such as `Deployment/chat`; empty where nothing does, null where that is not known. */
 export interface OverviewSlice {
   profile: string;
   start: number;
@@ -160,6 +160,7 @@ export interface OverviewSlice {
   since: string | null;
   unused_since: string | null;
   movable: boolean | null;
+  owner: string | null;
 }
 
 export type OverviewSliceState = "idle" | "allocated" | "foreign" | "promised" | "kept" | "ill";

@@ -19,6 +19,7 @@ _CUTS = (
 )
 _TEAMS = ("vision", "search", "speech", "research", "batch")
 _WORK = ("triton", "embedder", "whisper", "notebook", "train")
+_OWNERS = ("Deployment/triton-{}", "StatefulSet/embedder", "ReplicaSet/whisper-5d8f", "", "Job/train-{}")
 
 
 def at(seconds_ago: float) -> str:
@@ -173,6 +174,7 @@ def _slice(profile: str, start: int, draw: random.Random) -> dict[str, Any]:
         "since": at(draw.choice((120, 5000, 90_000, 800_000))) if owned else None,
         "unused_since": at(draw.choice((5000, 50_000))) if state == "allocated" and draw.random() < 0.4 else None,
         "movable": draw.random() < 0.5 if owned else None,
+        "owner": _OWNERS[team].format(number % 4) if owned else None,
     }
 
 

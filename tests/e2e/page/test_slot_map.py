@@ -32,7 +32,7 @@ async def test_a_click_shows_the_pod_and_escape_goes_back(open_page: Open) -> No
             {
                 "profile": "7g.40gb", "start": 0, "size": 8, "state": "allocated", "namespace": "vision",
                 "pod": "triton-1", "container": "main", "since": documents.at(7200),
-                "unused_since": None, "movable": True,
+                "unused_since": None, "movable": True, "owner": "Deployment/triton",
             }
         ]  # fmt: skip
         service.change(nodes=[{**node, "gpus": [{**node["gpus"][0], "slices": slices, "stranded": []}]}])
@@ -41,7 +41,8 @@ async def test_a_click_shows_the_pod_and_escape_goes_back(open_page: Open) -> No
         await page.get_by_role("button", name="Map", exact=True).click()
         await page.locator(".surface-scroll").click(position={"x": 150, "y": 35})
         details = page.get_by_role("complementary", name="Details of the slice")
-        for text in ("vision/triton-1", "7g.40gb, 8 of 8 memory slices", "2 h ago", "slots 0–7", "yes"):
+        place = ("7g.40gb, 8 of 8 memory slices", "slots 0–7")
+        for text in ("vision/triton-1", "triton (Deployment)", *place, "2 h ago", "yes"):
             await expect(details).to_contain_text(text)
         await details.get_by_role("button", name="Close the details").click()
         await expect(details).to_have_count(0)
@@ -84,7 +85,7 @@ async def test_the_table_has_what_the_map_has(open_page: Open) -> None:
 
 
 async def test_groups_put_gpus_under_what_has_most_of_them(open_page: Open) -> None:
-    """Grouped by namespace, model, workload or age, every GPU is still there."""
+    """Grouped by namespace, model, owner or age, every GPU is still there."""
     async with stage.play(documents.overview(3, 8)) as service:
         page = await open_page(service.url)
         for group in ("model", "namespace", "owner", "age", "node"):
@@ -92,6 +93,31 @@ async def test_groups_put_gpus_under_what_has_most_of_them(open_page: Open) -> N
             await expect(page.locator("#map .note")).to_have_text("24 GPUs")
         await page.get_by_label("Namespace", exact=True).first.select_option("vision")
         await expect(page.locator("#map .note")).to_contain_text("of 24")
+
+
+async def test_the_table_names_owners_and_an_older_recording_has_none(open_page: Open) -> None:
+    """The owner stands with its namespace; a pod without one, and a slice of before the field, are told apart."""
+    async with stage.play(documents.overview(1, 1)) as service:
+        node = service.overview["nodes"][0]
+        owners: tuple[dict[str, str], ...] = ({"owner": "Deployment/triton"}, {"owner": ""}, {})
+        slices = [
+            {
+                "profile": "1g.5gb", "start": start, "size": 1, "state": "allocated", "namespace": "vision",
+                "pod": f"work-{start}", "container": "main", "since": None, "unused_since": None, "movable": True,
+                **owner,
+            }
+            for start, owner in enumerate(owners)
+        ]  # fmt: skip
+        service.change(nodes=[{**node, "gpus": [{**node["gpus"][0], "slices": slices, "stranded": []}]}])
+        page = await open_page(service.url)
+        await page.get_by_role("button", name="Table").click()
+        rows = page.locator("#map tbody tr")
+        for start, words in enumerate(("vision/triton (Deployment)", "no owner", "owner not known")):
+            await expect(rows.nth(start)).to_contain_text(words)
+        await page.get_by_label("Filter").fill("deployment/tri")
+        await expect(page.locator("#map .note")).to_have_text("1 GPU")
+        await page.get_by_label("Filter").fill("deployment/trx")
+        await expect(page.locator("#map")).to_contain_text("Nothing matches the filter.")
 
 
 async def test_eight_gpus_fit_on_a_phone(open_page: Open) -> None:

@@ -2,7 +2,7 @@
 
 import type { JSX } from "preact";
 import { useEffect, useRef } from "preact/hooks";
-import { ago } from "../format";
+import { ago, ownerName } from "../format";
 import type { Place } from "./draw";
 import { GPU_STATES, slotRange, stateWords } from "./words";
 
@@ -25,6 +25,7 @@ export function Details({ place, now, focus, onClose }: {
   ];
   if (slice) {
     facts.unshift(["Profile", `${slice.profile}, ${slice.size} of ${gpu.memory_slices ?? "?"} memory slices`]);
+    if (slice.pod) facts.push(["Owner", ownerWords(slice.owner)]);
     if (slice.container) facts.push(["Container", slice.container]);
     facts.push(["Since", slice.since ? `${ago(slice.since, now)} ago` : "not known: it was there before the service"]);
     if (slice.unused_since) facts.push(["Unused", `for ${ago(slice.unused_since, now)}`]);
@@ -53,4 +54,9 @@ export function Details({ place, now, focus, onClose }: {
       </dl>
     </aside>
   );
+}
+
+function ownerWords(owner: string | null | undefined): string {
+  if (owner === null || owner === undefined) return "not known";
+  return owner === "" ? "none: nothing makes the pod anew" : ownerName(owner);
 }

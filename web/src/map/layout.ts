@@ -1,6 +1,6 @@
 /** Where each GPU of the slot map lies. Pure: nodes and wishes in, rectangles out. */
 
-import { ownerOf } from "../derive";
+import { NO_OWNER, OWNER_NOT_KNOWN, ownerOf } from "../derive";
 import type { OverviewGpu, OverviewNode, OverviewSlice } from "../overview";
 import { elapsed } from "../format";
 
@@ -12,7 +12,7 @@ export interface Wishes {
   groupBy: GroupBy;
   colourBy: ColourBy;
   density: Density | "auto";
-  text: string; // of node, model, namespace or pod
+  text: string; // of node, model, namespace, pod or owner
   namespace: string; // "" is all
   minAgeS: number;
 }
@@ -148,7 +148,7 @@ function group(nodes: OverviewNode[], wishes: Wishes, now: string): [string, Loo
     }
   }
   const order = wishes.groupBy === "age" ? AGES.map(([, name]) => name) : [];
-  const rank = (key: string) => (key === NOBODY ? 1e9 : order.indexOf(key));
+  const rank = (key: string) => (LAST.includes(key) ? 1e9 + LAST.indexOf(key) : order.indexOf(key));
   return [...groups].sort(([a], [b]) => rank(a) - rank(b) || (a < b ? -1 : 1));
 }
 
@@ -175,10 +175,11 @@ export function matches(slice: OverviewSlice, wishes: Wishes, now: string, named
   }
   if (named) return true;
   const text = wishes.text.trim().toLowerCase();
-  return `${slice.namespace ?? ""}/${slice.pod ?? ""} ${slice.profile}`.toLowerCase().includes(text);
+  return `${slice.namespace ?? ""}/${slice.pod ?? ""} ${slice.profile} ${slice.owner ?? ""}`.toLowerCase().includes(text);
 }
 
 const NOBODY = "nobody";
+const LAST = [NO_OWNER, OWNER_NOT_KNOWN, NOBODY]; // groups after those that have a name
 export const AGES: [number, string][] = [
   [7 * 86400, "a week and older"],
   [86400, "a day and older"],

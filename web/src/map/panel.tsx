@@ -15,7 +15,7 @@ import { Surface } from "./surface";
 import { MapTable } from "./table";
 
 const GROUPS = [
-  ["node", "node"], ["model", "model"], ["namespace", "namespace"], ["owner", "workload"], ["age", "age"],
+  ["node", "node"], ["model", "model"], ["namespace", "namespace"], ["owner", "owner"], ["age", "age"],
 ] as const satisfies readonly (readonly [GroupBy, string])[];
 const COLOURS = [
   ["profile", "size"], ["namespace", "namespace"], ["age", "age"],
@@ -63,7 +63,7 @@ export function SlotMap({ overview, theme }: { overview: Overview; theme: string
         <label class="choice grow">
           <span>Filter</span>
           <input
-            type="search" placeholder="node, model, namespace or pod" value={wishes.text}
+            type="search" placeholder="node, model, namespace, pod or owner" value={wishes.text}
             onInput={(event) => wish({ text: event.currentTarget.value })}
           />
         </label>

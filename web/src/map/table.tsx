@@ -2,7 +2,7 @@
 
 import type { JSX } from "preact";
 import { useState } from "preact/hooks";
-import { segments } from "../derive";
+import { ownerOf, segments } from "../derive";
 import { ago, count } from "../format";
 import { Scroll } from "../parts";
 import type { Place } from "./draw";
@@ -40,6 +40,7 @@ export function MapTable({ layout, now, onOpen }: {
               <th scope="col">Profile</th>
               <th scope="col">State</th>
               <th scope="col">Pod</th>
+              <th scope="col">Owner</th>
               <th scope="col" class="number">For</th>
             </tr>
           </thead>
@@ -66,6 +67,7 @@ export function MapTable({ layout, now, onOpen }: {
                       "–"
                     )}
                   </td>
+                  <td>{(slice && ownerOf(slice)) || "–"}</td>
                   <td class="number">{slice ? ago(slice.since, now) : "–"}</td>
                 </tr>
               );

@@ -10,6 +10,7 @@ NAMES = {
     "gpus": ["GPU-5a1e1c6e-3f7b-4a53-9d1c-0c2c8f1f7b11"],
     "uids": ["0b5f6a52-5c1d-4c3e-8a50-1f7d1f0a9e55"],
     "containers": ["tritonserver-main"],
+    "owners": ["ledger-back-end"],
 }
 WORDS = sorted({word for names in NAMES.values() for name in names for word in name.split("/")})
 
@@ -31,6 +32,7 @@ def node(name: str = "dgx-berlin-03", start: int = 0) -> dict[str, Any]:
         "since": stamp(0),
         "unused_since": None,
         "movable": True,
+        "owner": "Deployment/ledger-back-end",
     }
     gpu = {"uuid": NAMES["gpus"][0], "index": 0, "model": "a100-40gb", "memory_slices": 8, "mig": True, "state": "ok"}
     return {

@@ -83,6 +83,7 @@ def test_pseudonyms_leave_no_name(tmp_path: Path, page: Path) -> None:
     (slice_,) = first["nodes"][0]["gpus"][0]["slices"]
     assert first["moves"][0]["steps"][0]["pod"] == f"{slice_['namespace']}/{slice_['pod']}"
     assert slice_["profile"] == "3g.20gb"
+    assert slice_["owner"] == "Deployment/anon-owner-1"
     assert first["nodes"][0]["gpus"][0]["model"] == "a100-40gb"
     assert first["waiting"][0]["requests"] == {"7g.40gb": 1}
 

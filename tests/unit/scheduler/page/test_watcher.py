@@ -12,6 +12,7 @@ from allocator.claims.ledger import ClaimState
 from allocator.claims.report import NodeReport
 from allocator.placement import policy
 from scheduler.cache.cluster_cache import ClusterCache
+from scheduler.cache.known_pod import KnownPod
 from scheduler.feed import Feed
 from scheduler.page.document import OverviewMay, OverviewMode
 from scheduler.page.outlook import Outlook
@@ -152,6 +153,20 @@ async def test_a_promise_a_cut_slice_and_one_since_before_are_told_apart() -> No
     late = watched.state.inventory.ledger.get("uid-late")
     assert late is not None
     assert late.state is ClaimState.RESERVED
+
+
+@pytest.mark.parametrize("owners", [("Deployment/chat", "StatefulSet/db"), ("", "Job/train")])
+async def test_a_slice_has_its_pods_owner(owners: tuple[str, str]) -> None:
+    """A slice has its pod's owner, empty of a pod without one, null of a pod that is not known, and the newest."""
+    watched = Watched()
+    watched.state.inventory.observe(report("n1", [0]))
+    watched.state.inventory.adopt(pod("n1-0", "1g.5gb").promised("n1-gpu-0", "1g.5gb", 0).bound("n1"))
+    shown = [await watched.look()]
+    for owner in owners:
+        known = KnownPod("uid-n1-0", "default", "n1-0", "n1", 0, movable=True, request=request("1g.5gb"), service=owner)
+        watched.state.pods[known.uid] = known
+        shown.append(await watched.look())
+    assert [one["nodes"][0]["gpus"][0]["slices"][0]["owner"] for one in shown] == [None, *owners]
 
 
 @pytest.mark.parametrize("healthy", [True, False])
