@@ -12,6 +12,7 @@ from allocator.planning.capacity.types import (
     Change,
     ChangeVerdict,
     GpusChange,
+    MovedPod,
     MovesChange,
     ProfileChange,
     ProfileRoom,
@@ -39,6 +40,8 @@ def draw(answer: CapacityAnswer) -> RenderableType:
         parts += ["", *_requests(answer.requests)]
     if answer.replicas is not UNSET:
         parts += ["", _replicas(answer.replicas)]
+    if answer.move is not UNSET:
+        parts += ["", *_move(answer.move)]
     if answer.notes is not UNSET:
         parts += [Text(f"note: {note}", style="dim") for note in answer.notes]
     return Group(*parts)
@@ -123,3 +126,24 @@ def _replicas(replicas: list[ReplicaRoom]) -> RenderableType:
         cells = (room.request, answers.slices(room.profiles), str(room.asked), now, nodes)
         table.add_row(*cells, *((without,) if out else ()))
     return table
+
+
+def _move(move: MovedPod) -> list[RenderableType]:
+    """What if a pod moved: where to, and which waiting pods could start then."""
+    may = f"; it may not be moved: {move.kept}" if move.kept else ""
+    parts: list[RenderableType] = [Text(f"if {move.pod} on {move.node} were restarted elsewhere{may}", style="bold")]
+    parts.append(_replicas([move.room]))
+    for start in move.starts:
+        what = f"{', '.join(start.pods)} ({answers.slices(start.profiles)}) could start on {start.place.node}"
+        parts.append(Text(f"  {what}, while it goes to {start.moved.node}", style="green"))
+    counts = (
+        (move.already, "fit already"),
+        (move.not_, "do not fit even then"),
+        (move.undecided, "undecided"),
+        (move.not_looked_at, "not looked at"),
+        (move.held, "wait for something else than room"),
+    )
+    others = ", ".join(f"{number} {words}" for number, words in counts if number)
+    starting = sum(len(start.pods) for start in move.starts)
+    parts.append(Text(f"  waiting pods: {starting} could start, each kind alone; {others or 'no others'}", style="dim"))
+    return parts

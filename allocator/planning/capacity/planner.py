@@ -13,7 +13,7 @@ from allocator.claims.snapshot_file import Saved
 from allocator.mig.catalogue import Catalogue
 from allocator.planning import document_reader as reader
 from allocator.planning import eligible_nodes, known_models
-from allocator.planning.capacity import apart, changes, joint_fit, profile_room, replica_room
+from allocator.planning.capacity import apart, changes, joint_fit, moved_pod, profile_room, replica_room
 from allocator.planning.capacity.changes import AddedNodes
 from allocator.planning.capacity.search_time import SearchTime
 from allocator.planning.capacity.types import (
@@ -57,6 +57,7 @@ def answer(
         profiles=profile_room.of_profiles(fleet, _names(document.profiles, fleet, added), added, limit_s / 4),
         requests=_requests(saved, fleet, pods, limits, added, time, exact_columns) if pods else UNSET,
         replicas=_replicas(document, fleet, limit_s / 4) if document.replicas else UNSET,
+        move=moved_pod.of(document.move, saved, fleet, limit_s / 2, exact_columns) if document.move else UNSET,
         closed=apart.closed_nodes(saved) or UNSET,
         coming=apart.coming(saved) or UNSET,
         notes=[*saved.notes, *apart.notes(saved), *eligible_nodes.notes(saved.snapshot, movable, asked)] or UNSET,

@@ -7,6 +7,7 @@
     budgets:  {moves: 10, gpc: 40, pods_per_service: 1}
     priority: 0
     replicas: true
+    move:     default/chat-1
 
 The reader, the JSON Schema and the OpenAPI document come from here; docs/planning.md explains every field. Used by
 `capacity` and by the API.
@@ -32,7 +33,10 @@ class FleetNodes(DocumentPart, frozen=True):
 
 
 class CapacityDocument(DocumentPart, frozen=True):
-    """What `migsched capacity` is asked. An empty document asks for everything."""
+    """What `migsched capacity` is asked. An empty document asks for everything.
+
+    `move` is a pod that holds slices, as `namespace/name` or UID: what if it were restarted elsewhere?
+    """
 
     fleet: (
         Annotated[
@@ -47,6 +51,7 @@ class CapacityDocument(DocumentPart, frozen=True):
     budgets: RepackBudgets = RepackBudgets()
     priority: Priority = 0
     replicas: bool = False
+    move: Text | None = None
 
 
 class ProfileRoom(AnswerPart, frozen=True):
@@ -139,6 +144,38 @@ class RequestsFit(AnswerPart, frozen=True):
     no_changes: list[NoChange]
 
 
+class StartingPods(AnswerPart, frozen=True):
+    """Waiting pods that are alike, of which one could start if the pod moved: `place` is where, `moved` where the moved
+    pod is then.
+    """
+
+    pods: list[str]
+    profiles: dict[str, int]
+    place: PodPlacement
+    moved: PodPlacement
+
+
+class MovedPod(AnswerPart, frozen=True):
+    """What if one pod were restarted elsewhere. `kept` says why it may not be, empty if it may.
+
+    `room` is where else it could go as things stand. `starts` are waiting pods that could start then, each alone. Of
+    the other waiting pods it is counted how many fit `already`, fit `not` even then (proven), are `undecided`, were
+    `not_looked_at`, and wait for something else than room (`held`).
+    """
+
+    pod: str
+    uid: str
+    node: str
+    kept: str
+    room: ReplicaRoom
+    starts: list[StartingPods]
+    already: int
+    not_: int = msgspec.field(name="not")
+    undecided: int
+    not_looked_at: int
+    held: int
+
+
 class ClosedNodes(AnswerPart, frozen=True):
     """GPUs on nodes that take no pods; nothing else in the answer counts them. `reasons`: nodes by why."""
 
@@ -163,6 +200,7 @@ class CapacityAnswer(AnswerPart, frozen=True):
     profiles: dict[str, ProfileRoom]
     requests: RequestsFit | UnsetType = UNSET
     replicas: list[ReplicaRoom] | UnsetType = UNSET
+    move: MovedPod | UnsetType = UNSET
     closed: ClosedNodes | UnsetType = UNSET
     coming: RoomComing | UnsetType = UNSET
     notes: list[str] | UnsetType = UNSET

@@ -41,6 +41,16 @@ async def test_yaml_is_read_as_json_is() -> None:
         assert (answer.status_code, answer.json()["field"]) == (400, "document")
 
 
+async def test_what_if_a_pod_moved_is_about_the_pods_that_wait() -> None:
+    """The snapshot carries the pods that wait, so each is judged; a pod that holds nothing is refused by its field."""
+    async with running_service.running() as running:
+        answer = await running.client.post("/api/v1/capacity", json={"profiles": [], "move": "default/chat-2"})
+        move = answer.json()["move"]
+        assert (move["pod"], move["starts"], move["not"]) == ("default/chat-2", [], 1)
+        refused = await running.client.post("/api/v1/capacity", json={"move": "default/nobody"})
+        assert (refused.status_code, refused.json()["field"]) == (400, "move")
+
+
 @pytest.mark.parametrize("kind", ["", "text/plain", "application/x-www-form-urlencoded", "multipart/form-data"])
 async def test_a_document_that_any_web_page_can_send_is_415(kind: str) -> None:
     """Types that a browser sends for a foreign page without asking first, and no type, are refused; no work starts."""

@@ -1,11 +1,14 @@
 """`migsched capacity`: what it asks, what it keeps, and how its exit code answers."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from allocator.claims import snapshot_file
+from allocator.claims.snapshot_file import PodFacts, WaitingFacts
+from tests.clusters import cluster
 from tests.unit.cli.command_line import CommandLine, serving
 
 CLUSTER = Path(__file__).parents[3] / "docs" / "examples" / "cluster.json"
@@ -21,6 +24,29 @@ def test_the_exit_code_says_whether_the_requests_fit(
     ended = migsched.run("capacity", str(document), "--snapshot", str(CLUSTER), "-o", "json")
     assert ended.code == code
     assert json.loads(ended.out)["requests"]["fit"] is (code == 0)
+
+
+def test_a_move_is_told_in_words(migsched: CommandLine, tmp_path: Path) -> None:
+    """Which waiting pods could start and where, why the pod may not be moved, and what became of the others."""
+    there = cluster().node("n0").gpu().pod("it", "1g.5gb@2", kept="it has no owner").node("n1").gpu()
+    saved = there.pod("other", "3g.20gb@4", movable=True).saved()
+    wants = {"a": "7g.40gb", "b": "1g.5gb", "c": "9g.99gb"}
+    waiting = {
+        name: PodFacts(waiting=WaitingFacts(f"default/{name}", ((profile, 1),))) for name, profile in wants.items()
+    }
+    file = tmp_path / "cluster.json"
+    file.write_text(snapshot_file.encode(replace(saved, pods={**saved.pods, **waiting})))
+    document = tmp_path / "asked.yaml"
+    document.write_text("{profiles: [], move: default/it}")
+    ended = migsched.run("capacity", str(document), "--snapshot", str(file))
+    assert ended.code == 0
+    words = " ".join(ended.out.split())
+    for text in (
+        "if default/it on n0 were restarted elsewhere; it may not be moved: it has no owner",
+        "default/a (7g.40gb) could start on n0, while it goes to n1",
+        "waiting pods: 1 could start, each kind alone; 1 fit already, 1 do not fit even then",
+    ):
+        assert text in words
 
 
 def test_a_live_cluster_is_kept_whole(migsched: CommandLine, tmp_path: Path) -> None:
