@@ -125,7 +125,7 @@ function Content({ store, view, overview, planning, hash, theme }: ContentProps)
                 />
               </div>
               <div class="column main-column">
-                <SlotMap overview={overview} theme={theme} />
+                <SlotMap overview={overview} theme={theme} mayPlan={mayPlan} />
                 <Trend overview={overview} />
                 <Log overview={overview} />
               </div>

@@ -48,6 +48,44 @@ async def test_a_click_shows_the_pod_and_escape_goes_back(open_page: Open) -> No
         await expect(details).to_have_count(0)
 
 
+async def test_it_is_asked_what_if_a_pod_moved(open_page: Open) -> None:
+    """The planner is asked about the pod that was clicked; which pods could start, where, and the limits are shown."""
+    move = {
+        "pod": "vision/triton-1", "uid": "u", "node": "gpu-node-0001", "kept": "it is not marked movable",
+        "room": {"request": "vision/triton-1", "now": 3, "proven": True, "nodes": {"gpu-node-0002": 3}},
+        "starts": [
+            {
+                "pods": ["research/train-llm-0"],
+                "profiles": {"7g.40gb": 1},
+                "place": {"request": "", "node": "gpu-node-0001", "slices": [{"profile": "7g.40gb", "start": 0}]},
+                "moved": {"request": "", "node": "gpu-node-0002", "slices": [{"profile": "1g.5gb", "start": 6}]},
+            }
+        ],
+        "already": 0, "not": 2, "undecided": 0, "not_looked_at": 0, "held": 1,
+    }  # fmt: skip
+    async with stage.play(documents.overview(1, 1)) as service:
+        service.answers["/api/v1/capacity"] = {"free_memory_slices": 8, "profiles": {}, "move": move}
+        node = service.overview["nodes"][0]
+        piece = {
+            "profile": "1g.5gb", "start": 0, "size": 1, "state": "allocated", "namespace": "vision",
+            "pod": "triton-1", "container": "main", "since": None, "unused_since": None, "movable": False, "owner": "",
+        }  # fmt: skip
+        service.change(nodes=[{**node, "gpus": [{**node["gpus"][0], "slices": [piece], "stranded": []}]}])
+        page = await open_page(service.url)
+        await page.get_by_role("button", name="Table").click()
+        await page.get_by_role("button", name="vision/triton-1").click()
+        await page.get_by_role("button", name="What if it moved?").click()
+        answer = page.locator(".what-if-moved .answer")
+        for text in (
+            "1 waiting pod could start", "research/train-llm-0 (7g.40gb)", "gpu-node-0002 (1g.5gb at slot 6)",
+            "not marked movable", "could go to 1 node: gpu-node-0002", "2 do not fit even then", "1 wait for something",
+        ):  # fmt: skip
+            await expect(answer).to_contain_text(text)
+        assert service.requests == [("/api/v1/capacity", {"profiles": [], "move": "vision/triton-1"})]
+        service.change(may={**service.overview["may"], "plan": False})
+        await expect(page.get_by_role("button", name="What if it moved?")).to_have_count(0)
+
+
 async def test_every_slice_is_reached_by_keyboard_and_said(open_page: Open) -> None:
     """Arrow keys go through the map, a live region says what is there, Enter opens it and Escape returns the focus."""
     async with stage.play(documents.overview(2, 8)) as service:

@@ -3,12 +3,14 @@
 import type { JSX } from "preact";
 import { useEffect, useRef } from "preact/hooks";
 import { ago, ownerName } from "../format";
+import { WhatIfMoved } from "../planning/what_if_moved";
 import type { Place } from "./draw";
 import { GPU_STATES, slotRange, stateWords } from "./words";
 
-export function Details({ place, now, focus, onClose }: {
+export function Details({ place, now, mayPlan, focus, onClose }: {
   place: Place;
   now: string;
+  mayPlan: boolean;
   focus: boolean;
   onClose: () => void;
 }): JSX.Element {
@@ -18,6 +20,7 @@ export function Details({ place, now, focus, onClose }: {
   }, [place.gpu.uuid, place.segment.start, focus]);
   const { block, gpu, segment } = place;
   const { slice } = segment;
+  const pod = slice?.pod ? `${slice.namespace}/${slice.pod}` : "";
   const facts: [string, string][] = [
     ["State", stateWords(segment)],
     ["Place", `${block.node.name}, GPU ${gpu.index}, ${slotRange(segment)}`],
@@ -39,7 +42,7 @@ export function Details({ place, now, focus, onClose }: {
       onKeyDown={(event) => event.key === "Escape" && onClose()}
     >
       <header>
-        <h3>{slice?.pod ? `${slice.namespace}/${slice.pod}` : stateWords(segment)}</h3>
+        <h3>{pod || stateWords(segment)}</h3>
         <button class="close" aria-label="Close the details" onClick={onClose}>
           ✕
         </button>
@@ -52,6 +55,7 @@ export function Details({ place, now, focus, onClose }: {
           </div>
         ))}
       </dl>
+      {mayPlan && pod && slice?.state === "allocated" && <WhatIfMoved key={pod} pod={pod} />}
     </aside>
   );
 }

@@ -27,7 +27,11 @@ const OLDER = [["0", "any"], ["3600", "1 h and older"], ["86400", "1 day and old
 
 const FIRST: Wishes = { groupBy: "node", colourBy: "profile", density: "auto", text: "", namespace: "", minAgeS: 0 };
 
-export function SlotMap({ overview, theme }: { overview: Overview; theme: string }): JSX.Element {
+export function SlotMap({ overview, theme, mayPlan }: {
+  overview: Overview;
+  theme: string;
+  mayPlan: boolean;
+}): JSX.Element {
   const [wishes, setWishes] = useState(FIRST);
   const [width, setWidth] = useState(800);
   const [table, setTable] = useState(false);
@@ -77,7 +81,9 @@ export function SlotMap({ overview, theme }: { overview: Overview; theme: string
         <Choice label="Size" value={wishes.density} options={SIZES} onChange={(density) => wish({ density })} />
       </div>
       <Legend by={wishes.colourBy} names={names} />
-      {place && opened && <Details place={place} now={now} focus={opened.byKey} onClose={close} />}
+      {place && opened && (
+        <Details place={place} now={now} mayPlan={mayPlan} focus={opened.byKey} onClose={close} />
+      )}
       {layout.blocks.length === 0 ? (
         <Nothing>
           {overview.nodes.length === 0

@@ -16,16 +16,38 @@ export type Change =
   | { kind: "profile"; slices: number; swaps: { from: string; to: string; count: number }[]; optimal: boolean }
   | { kind: "gpus"; model: string; gpus: number; nodes: number; optimal: boolean };
 
+/** Where a pod would go. */
+export interface PodPlace {
+  request: string;
+  node: string;
+  slices: { gpu: string; profile: string; start: number }[];
+}
+
+/** What if one pod were restarted elsewhere; the numbers count waiting pods. */
+export interface MoveAnswer {
+  pod: string;
+  node: string;
+  kept: string;
+  room: { now: number; proven: boolean; nodes: Record<string, number> };
+  starts: { pods: string[]; profiles: Record<string, number>; place: PodPlace; moved: PodPlace }[];
+  already: number;
+  not: number;
+  undecided: number;
+  not_looked_at: number;
+  held: number;
+}
+
 export interface CapacityAnswer {
   free_memory_slices: number;
   profiles: Record<string, ProfileRoom>;
   requests?: {
     fit: boolean | null;
     reason?: string;
-    placements: { request: string; node: string; slices: { gpu: string; profile: string; start: number }[] }[];
+    placements: PodPlace[];
     changes: Change[];
     no_changes?: { kind: string; reason: string }[];
   };
+  move?: MoveAnswer;
   notes?: string[];
 }
 
