@@ -5,83 +5,33 @@ The service runs as its own account, with the options' roles alone, its API in a
 
 import asyncio
 import json
-import ssl
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
-import httpx
 import pytest
 import pytest_asyncio
 
-from scheduler import settings
-from scheduler.cache.kube import KubeClient
-from scheduler.service import Service
-from testbed.control_plane import build, certificates
+from testbed.control_plane import build
 from testbed.control_plane.control_plane import ControlPlane
-from tests.e2e import deployed
-from tests.waiting import eventually
+from tests.e2e import page_service
+from tests.e2e.page_service import POD, ROLES, Asking
 
 pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="module")]
 
 REPACKS, OVERVIEW, CHANGES = "/api/v1/repacks", "/api/v1/overview", "/api/v1/overview/changes"
-ROLES = {"reader": "migsched-reader", "operator": "migsched-operator"}
-POD = "default/train"
 
 
 @pytest.fixture(scope="module")
 def cluster(binaries: build.Binaries, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
-    """An API server with the scheduler's options applied, and a pod that waits in the queue."""
-    with deployed.cluster(binaries, tmp_path_factory.mktemp("page")) as started:
-        deployed.apply_options(started, "queue", "moves", "api-lock")
-        started.kubectl("wait", "--for=condition=Established", "crd/repacks.migsched.io")
-        for account, role in ROLES.items():
-            started.kubectl("create", "serviceaccount", account)
-            subject = f"--serviceaccount=default:{account}"
-            started.kubectl("create", "clusterrolebinding", f"page-{account}", f"--clusterrole={role}", subject)
+    """An API server with the scheduler's options applied."""
+    with page_service.cluster(binaries, tmp_path_factory.mktemp("page")) as started:
         yield started
-
-
-@dataclass
-class Asking:
-    """The service and who asks it."""
-
-    service: Service
-    client: httpx.AsyncClient
-    tokens: dict[str, str]
-
-    async def post(self, account: str, path: str, body: dict[str, Any], **headers: str) -> httpx.Response:
-        """What the service says to somebody."""
-        bearing = {"Authorization": f"Bearer {self.tokens[account]}"} if account else {}
-        return await self.client.post(path, json=body, headers={**bearing, **headers})
-
-    async def get(self, account: str, path: str) -> httpx.Response:
-        """The same for a question."""
-        return await self.client.get(path, headers={"Authorization": f"Bearer {self.tokens[account]}"})
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def asking(cluster: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Asking]:
     """The service, ready, with a waiting pod."""
-    folder: Path = tmp_path_factory.mktemp("tls")
-    pair = certificates.ensure(folder)
-    kubeconfig = cluster.kubeconfig_of(deployed.SCHEDULER)
-    chosen = settings.load(
-        kubeconfig=kubeconfig, extender_port=0, api_host="127.0.0.1", api_port=0, shutdown_s=0.1,
-        api_access="tokens", api_cert=pair.serving, api_key=pair.serving_key, queue=True, moves=True,
-    )  # fmt: skip
-    service = Service(chosen, await KubeClient.connect(kubeconfig), api_apart=True)
-    await service.start()
-    tokens = {name: cluster.kubectl("create", "token", name).stdout.strip() for name in ROLES}
-    trust = ssl.create_default_context(cafile=pair.authority)
-    async with httpx.AsyncClient(base_url=service.api_url, verify=trust, trust_env=False, timeout=30) as client:
-        await service.synced()
-        waiting = deployed.pod("train", resources={"limits": {"nvidia.com/mig-7g.40gb": "1"}})
-        await asyncio.to_thread(deployed.create, cluster, waiting)
-        await eventually(lambda: any(pod.title == POD for pod in service.state.queue), "the pod is in the queue")
-        yield Asking(service, client, tokens)
-    await service.stop()
+    async with page_service.asking(cluster, tmp_path_factory.mktemp("tls")) as ready:
+        yield ready
 
 
 async def test_a_reader_looks_and_an_operator_acts(asking: Asking, cluster: ControlPlane) -> None:
