@@ -11,8 +11,10 @@ def _measure(quick: bool, progress: Progress) -> Rows:
     if quick:
         return [scheduler.measure(50, 100, 1, progress=progress)]
     settings: list[dict[str, Any]] = [
+        {"nodes": 100, "pods": 500, "runs": 9},
         {"nodes": 1_000, "pods": 500, "runs": 9},
         {"nodes": 5_000, "pods": 300, "runs": 5},
+        {"nodes": 15_000, "pods": 200, "runs": 3},
         {"nodes": 1_000, "pods": 500, "runs": 3, "shortlist": 1},
         *({"nodes": 1_000, "pods": 500, "runs": 3, "filled": True, "shortlist": k} for k in (10, 1_000)),
         *({"nodes": 1_000, "pods": 300, "runs": 2, "infeasible": n} for n in (100, 500)),

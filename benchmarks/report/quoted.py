@@ -7,18 +7,22 @@ beside it are drawn again. A test checks that this changes nothing.
 """
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from benchmarks import results
-from benchmarks.report import tables
+from benchmarks.report import markdown, quoted_clusters, tables
 from benchmarks.results import Results
 
 ROOT = Path(__file__).parents[2]
 FILE = ROOT / "benchmarks" / "results" / "full.json"
-PAGES = (ROOT / "docs" / "policies.md", ROOT / "benchmarks" / "README.md")
-IMAGES = ROOT / "docs" / "images"
+DOCS = ROOT / "docs"
+PAGES = (
+    ROOT / "benchmarks" / "README.md",
+    *(DOCS / name for name in ("policies.md", "queue.md", "repacking.md", "rivals.md")),
+)
+IMAGES = DOCS / "images"
 PICTURES = {"acceptance-1": "acceptance.png", "fragmentation": "fragmentation.png"}  # plot → its name there
 
 _TABLE = re.compile(r"(<!-- recorded: (?P<name>[\w.-]+) -->\n\n)(?:\|.*\n)*")
@@ -43,7 +47,7 @@ def _policies(recorded: Results, profiles: int, load: float) -> str:
     for row in rows:
         value = f"{row['gpc_acceptance']:.4f} ± {row['gpc_ci95']:.4f}"
         by_name.setdefault(row["contender"], []).append(value + references.get((row["contender"], row["mix"]), ""))
-    return _markdown(["policy", *mixes], ([name, *cells] for name, cells in by_name.items()))
+    return markdown.table(["policy", *mixes], ([name, *cells] for name, cells in by_name.items()))
 
 
 def _decisions(recorded: Results) -> str:
@@ -55,20 +59,20 @@ def _decisions(recorded: Results) -> str:
         cost = [row["us_per_decision"] for row in here]
         placed = [row["placements_per_s"] for row in here]
         lines.append([name, f"{min(cost):.0f}–{max(cost):.0f}", f"{min(placed):,.0f}–{max(placed):,.0f}"])
-    return _markdown(["policy", "µs per decision", "placements/s"], lines)
+    return markdown.table(["policy", "µs per decision", "placements/s"], lines)
 
 
 def _fragmentation(recorded: Results) -> str:
     """Unusable and stranded memory by policy and mix, in percent."""
     (table,) = tables.of_part(recorded, "fragmentation")
-    return _markdown(table.head, ([cell.text.replace(" %", "") for cell in row] for row in table.rows))
+    return markdown.table(table.head, ([cell.text.replace(" %", "") for cell in row] for row in table.rows))
 
 
 def _repacking(recorded: Results) -> str:
     """What became of the fleets, by size and method."""
     rows = recorded.rows("repacking")
     head = ["GPUs", "method", "fleets", "with a repack", "as cheap as the cheapest", "dearer", "not found", "undecided"]
-    return _markdown(
+    return markdown.table(
         head,
         (
             [
@@ -88,7 +92,7 @@ def _extender(recorded: Results) -> str:
         by_nodes.setdefault(row["nodes"], {})[row["verb"]] = row
     verbs = ("filter", "prioritize", "cycle", "cycle of several profiles")
     head = ["nodes × 8 GPUs", *(f"{verb} p50 / p99" for verb in (*verbs[:3], "several profiles")), "no-op p50"]
-    return _markdown(
+    return markdown.table(
         head,
         (
             [
@@ -124,7 +128,7 @@ def _scheduler(recorded: Results) -> str:
             ]
         )
     head = ["nodes", "shortlist", "waiting", "without", "with", "ratio", *["÷ stock"] * beside_stock]
-    return _markdown([*head, "scheduler", "API server", "etcd", "extender"], lines)
+    return markdown.table([*head, "scheduler", "API server", "etcd", "extender"], lines)
 
 
 def _agent(recorded: Results) -> str:
@@ -134,7 +138,7 @@ def _agent(recorded: Results) -> str:
         "others being cut": "while other GPUs are cut, 0.3 s each",
         "with the cut": "what is there is destroyed and the slice cut in Allocate",
     }
-    return _markdown(
+    return markdown.table(
         ["", "Allocates", "p50", "p99", "longest"],
         (
             [
@@ -152,7 +156,7 @@ def _agent_rest(recorded: Results) -> str:
     """What else the agent costs."""
     rows = {row["what"]: row for row in recorded.rows("agent")}
     start, memory = rows["start"], rows["memory"]
-    return _markdown(
+    return markdown.table(
         ["registered after", "first report after", "idle", "memory", "at its peak"],
         [
             [
@@ -168,7 +172,7 @@ def _agent_rest(recorded: Results) -> str:
 
 def _sync(recorded: Results) -> str:
     """The service's start."""
-    return _markdown(
+    return markdown.table(
         ["nodes", "bound pods", "seconds", "memory"],
         (
             [f"{row['nodes']:,}", f"{row['pods']:,}", f"{row['seconds']:.1f}", f"{row['rss_mib']:.0f} MiB"]
@@ -179,7 +183,7 @@ def _sync(recorded: Results) -> str:
 
 def _interference(recorded: Results) -> str:
     """Cycles while the planner works, beside those while it does not."""
-    return _markdown(
+    return markdown.table(
         ["nodes", "meanwhile", "cycle p50 / p99", "÷ idle p50 / p99", "the planner's processors"],
         (
             [
@@ -196,7 +200,7 @@ def _interference(recorded: Results) -> str:
 
 def _crowd(recorded: Results) -> str:
     """Filter calls while clients of the API mean harm, beside those while they do not."""
-    return _markdown(
+    return markdown.table(
         ["meanwhile", "filter p50 / p99", "÷ quiet p50 / p99", "failed probes", "memory"],
         (
             [
@@ -209,12 +213,6 @@ def _crowd(recorded: Results) -> str:
             for row in recorded.rows("crowd")
         ),
     )
-
-
-def _markdown(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    heads = list(head)
-    lines = ["| " + " | ".join(line) + " |\n" for line in (heads, *rows)]
-    return "".join([lines[0], "|---" * len(heads) + "|\n", *lines[1:]])
 
 
 TABLES: Mapping[str, Callable[[Results], str]] = {
@@ -231,6 +229,11 @@ TABLES: Mapping[str, Callable[[Results], str]] = {
     "sync": _sync,
     "interference": _interference,
     "crowd": _crowd,
+    "rates": quoted_clusters.rates,
+    "rivals": quoted_clusters.rivals,
+    "rivals-memory": quoted_clusters.rivals_memory,
+    "moves": quoted_clusters.moves,
+    "moves-throughput": quoted_clusters.moves_throughput,
 }
 
 
