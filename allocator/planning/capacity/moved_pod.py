@@ -161,7 +161,9 @@ def _waiting(pods: Mapping[str, PodFacts]) -> tuple[dict[_Kind, list[str]], int]
 
 
 def _waits_for_room(asks: WaitingFacts) -> bool:
-    return not asks.scheduler and all(gate.startswith(_OURS) for gate in asks.gates)
+    """A pod at our gate waits for us, whichever scheduler binds it later."""
+    is_ours = bool(asks.gates) or not asks.scheduler
+    return is_ours and all(gate.startswith(_OURS) for gate in asks.gates)
 
 
 def _now(

@@ -144,8 +144,8 @@ def test_what_forbids_the_move_is_said_and_the_question_is_still_answered() -> N
 
 
 def test_pods_that_wait_for_something_else_are_counted_apart() -> None:
-    """Another scheduler's pods and those with gates of others are held; our own gate opens once there is room."""
-    saved = waits(two_nodes().saved(), "7g.40gb", name="ours", gates=["migsched.io/place"])
+    """Another scheduler's pods and those with gates of others are held; our own gate opens for room."""
+    saved = waits(two_nodes().saved(), "7g.40gb", name="ours", gates=["migsched.io/place"], scheduler="of-cluster")
     saved = waits(saved, "7g.40gb", name="gated", gates=["kueue.x-k8s.io/admission"])
     saved = waits(saved, "7g.40gb", name="others", scheduler="default-scheduler")
     saved = waits(saved, "9g.99gb", name="unknown")
