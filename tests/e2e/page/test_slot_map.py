@@ -57,8 +57,14 @@ async def test_it_is_asked_what_if_a_pod_moved(open_page: Open) -> None:
             {
                 "pods": ["research/train-llm-0"],
                 "profiles": {"7g.40gb": 1},
-                "place": {"request": "", "node": "gpu-node-0001", "slices": [{"profile": "7g.40gb", "start": 0}]},
-                "moved": {"request": "", "node": "gpu-node-0002", "slices": [{"profile": "1g.5gb", "start": 6}]},
+                "place": {
+                    "request": "", "node": "gpu-node-0001",
+                    "slices": [{"gpu": "GPU-00010000-0000-4000-8000-000000000001", "profile": "7g.40gb", "start": 0}],
+                },
+                "moved": {
+                    "request": "", "node": "gpu-node-0002",
+                    "slices": [{"gpu": "GPU-x", "profile": "1g.5gb", "start": 6}],
+                },
             }
         ],
         "already": 0, "not": 2, "undecided": 0, "not_looked_at": 0, "held": 1,
@@ -77,7 +83,10 @@ async def test_it_is_asked_what_if_a_pod_moved(open_page: Open) -> None:
         await page.get_by_role("button", name="What if it moved?").click()
         answer = page.locator(".what-if-moved .answer")
         for text in (
-            "1 waiting pod could start", "research/train-llm-0 (7g.40gb)", "gpu-node-0002 (1g.5gb at slot 6)",
+            "1 waiting pod could start",
+            "research/train-llm-0 (7g.40gb)",
+            "gpu-node-0001 (7g.40gb at GPU 0, slot 0)",
+            "gpu-node-0002 (1g.5gb at slot 6)",
             "not marked movable", "could go to 1 node: gpu-node-0002", "2 do not fit even then", "1 wait for something",
         ):  # fmt: skip
             await expect(answer).to_contain_text(text)

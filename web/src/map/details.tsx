@@ -3,12 +3,14 @@
 import type { JSX } from "preact";
 import { useEffect, useRef } from "preact/hooks";
 import { ago, ownerName } from "../format";
+import type { OverviewNode } from "../overview";
 import { WhatIfMoved } from "../planning/what_if_moved";
 import type { Place } from "./draw";
 import { GPU_STATES, slotRange, stateWords } from "./words";
 
-export function Details({ place, now, mayPlan, focus, onClose }: {
+export function Details({ place, nodes, now, mayPlan, focus, onClose }: {
   place: Place;
+  nodes: OverviewNode[];
   now: string;
   mayPlan: boolean;
   focus: boolean;
@@ -55,7 +57,7 @@ export function Details({ place, now, mayPlan, focus, onClose }: {
           </div>
         ))}
       </dl>
-      {mayPlan && pod && slice?.state === "allocated" && <WhatIfMoved key={pod} pod={pod} />}
+      {mayPlan && pod && slice?.state === "allocated" && <WhatIfMoved key={pod} pod={pod} nodes={nodes} />}
     </aside>
   );
 }

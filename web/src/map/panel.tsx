@@ -82,7 +82,9 @@ export function SlotMap({ overview, theme, mayPlan }: {
       </div>
       <Legend by={wishes.colourBy} names={names} />
       {place && opened && (
-        <Details place={place} now={now} mayPlan={mayPlan} focus={opened.byKey} onClose={close} />
+        <Details
+          place={place} nodes={overview.nodes} now={now} mayPlan={mayPlan} focus={opened.byKey} onClose={close}
+        />
       )}
       {layout.blocks.length === 0 ? (
         <Nothing>

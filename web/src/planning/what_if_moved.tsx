@@ -2,20 +2,21 @@
 
 import type { JSX } from "preact";
 import { count, plural, requests } from "../format";
+import type { OverviewNode } from "../overview";
 import type { CapacityAnswer, MoveAnswer, PodPlace } from "./answers";
 import { Outcome, useQuestion } from "./question";
 
 const MOST_NAMES = 3;
 const MOST_KINDS = 8;
 
-export function WhatIfMoved({ pod }: { pod: string }): JSX.Element {
+export function WhatIfMoved({ pod, nodes }: { pod: string; nodes: OverviewNode[] }): JSX.Element {
   const question = useQuestion<CapacityAnswer>("/api/v1/capacity");
   return (
     <form class="what-if-moved" onSubmit={(event) => question.send(event, { profiles: [], move: pod })}>
       <Outcome question={question} offered verb="What if it moved?">
         {(answer) => (
           <>
-            {answer.move && <Answer move={answer.move} />}
+            {answer.move && <Answer move={answer.move} nodes={nodes} />}
             {answer.notes?.map((note) => <p class="limit" key={note}>{note}</p>)}
           </>
         )}
@@ -24,7 +25,7 @@ export function WhatIfMoved({ pod }: { pod: string }): JSX.Element {
   );
 }
 
-function Answer({ move }: { move: MoveAnswer }): JSX.Element {
+function Answer({ move, nodes }: { move: MoveAnswer; nodes: OverviewNode[] }): JSX.Element {
   const starting = move.starts.reduce((sum, start) => sum + start.pods.length, 0);
   const others = rest(move);
   return (
@@ -35,8 +36,8 @@ function Answer({ move }: { move: MoveAnswer }): JSX.Element {
         <ul class="plain">
           {move.starts.slice(0, MOST_KINDS).map((start) => (
             <li key={start.pods[0]}>
-              <b>{names(start.pods)}</b> ({requests(start.profiles)}) on {placeWords(start.place)}; this pod then goes
-              to {placeWords(start.moved)}
+              <b>{names(start.pods)}</b> ({requests(start.profiles)}) on {placeWords(start.place, nodes)}; this pod then
+              goes to {placeWords(start.moved, nodes)}
             </li>
           ))}
         </ul>
@@ -83,6 +84,11 @@ function names(all: string[]): string {
   return all.slice(0, MOST_NAMES).join(", ") + (more > 0 ? ` and ${count(more)} more` : "");
 }
 
-function placeWords(place: PodPlace): string {
-  return `${place.node} (${place.slices.map((slice) => `${slice.profile} at slot ${slice.start}`).join(", ")})`;
+function placeWords(place: PodPlace, nodes: OverviewNode[]): string {
+  const gpus = nodes.find((node) => node.name === place.node)?.gpus ?? [];
+  const slices = place.slices.map((slice) => {
+    const gpu = gpus.find((each) => each.uuid === slice.gpu);
+    return `${slice.profile} at ${gpu ? `GPU ${gpu.index}, ` : ""}slot ${slice.start}`;
+  });
+  return `${place.node} (${slices.join("; ")})`;
 }
