@@ -137,7 +137,7 @@ fuzz: install ## the fuzzers and state machines for hours, with other draws each
 	MIGSCHED_FUZZ_FACTOR=$(FACTOR) MIGSCHED_FUZZ_SEED=$(SEED) HYPOTHESIS_PROFILE=hunt $(BIN)/pytest --timeout=0 $(FUZZERS) $(ARGS)
 
 fail-points: control-plane real-node ## fail both services in every way at every fail point, on genuine Kubernetes
-	MIGSCHED_FAILURES=all $(BIN)/pytest tests/e2e/scheduling/test_fail_points.py tests/e2e/real_node/test_agent_fail_points.py $(ARGS)
+	MIGSCHED_FAILURES=all $(BIN)/pytest tests/e2e/scheduling/test_fail_points.py tests/e2e/real_node/test_agent_fail_points.py tests/e2e/real_node/test_moves_agent_killed.py $(ARGS)
 
 matrix: install ## unit and property tests of the built wheel, under each Python that it claims and this machine has
 	@$(BIN)/python -m tests.matrix $(ARGS)

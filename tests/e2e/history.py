@@ -243,3 +243,22 @@ def violations(events: Iterable[Event], catalogue: Catalogue, edited: Collection
     for event in events:
         judge.see(event)
     return judge.violations
+
+
+def most_away(events: Iterable[Event]) -> int:
+    """How many Ready pods of one owner were missing at most at once, by label `app`, of the most it ever had."""
+    first: dict[str, int] = {}
+    most = 0
+    ready: dict[str, set[str]] = defaultdict(set)
+    for event in events:
+        if event.path != PODS:
+            continue
+        meta = event.object["metadata"]
+        conditions = {one["type"]: one["status"] for one in event.object["status"].get("conditions", ())}
+        is_ready = conditions.get("Ready") == "True" and "deletionTimestamp" not in meta
+        owner = meta.get("labels", {}).get("app", "")
+        there = ready[owner]
+        (there.add if is_ready and event.type is not ChangeType.DELETED else there.discard)(meta["uid"])
+        first[owner] = max(first.get(owner, 0), len(there))
+        most = max(most, first[owner] - len(there))
+    return most

@@ -1,184 +1,231 @@
-"""The agent's process is killed inside a move on a real kubelet and containerd: the next agent makes it good, the move
-ends or is planned anew, and one history of the cluster judges what came.
+"""SIGKILL of the agent's process inside each step of a move, on a real kubelet: the next agent makes it good.
+
+A pod that waits for a whole GPU gets one by a Repack, which moves one of two pods to the other. Meanwhile the agent
+dies where a slice comes to a state of its life, or between two reports, and is started again as the kubelet would.
 """
 
 import json
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass
+import urllib.request
+from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 
-from allocator.claims import contract
+from allocator.claims import contract, placement_annotation
 from allocator.mig import gpu_models
+from node_agent.slices.states import RecordState
 from tests.e2e import history
-from tests.e2e.history import Recorder
-from tests.e2e.real_node.agent_stack import GPUS, AgentStack, Document, container, is_over, is_running, pod_of
+from tests.e2e.history import Event, Recorder
+from tests.e2e.real_node.agent_stack import GPUS, AgentStack, Document, container, is_running, is_same_container, pod_of
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]  # a machine under load starts pods slowly
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]  # two agents' starts in each, on a machine under load
 
-QUEUED = "default-scheduler"
 SECONDS = 90.0
-KIND = {"apiVersion": "migsched.io/v1alpha1", "kind": "Repack"}
+WHOLE = tuple(f"whole-{number}" for number in range(GPUS - 2))
+REPACK = {
+    "apiVersion": "migsched.io/v1alpha1",
+    "kind": "Repack",
+    "metadata": {"name": "room"},
+    "spec": {
+        "wanted": {"requests": [{"name": "train", "profiles": {"7g.40gb": 1}}]},
+        "budgets": {"moves": 1},
+        "mode": "Auto",
+    },
+}
 
-
-@dataclass(frozen=True)
-class Death:
-    """Where the agent dies: `before` or `after` the first write that brings a slice to a state, or at a fail point."""
-
-    name: str
-    write: tuple[str, ...] = ()
-    fail_point: str = ""
-
-
-DEATHS = (
-    Death("the held place is to be cut for the successor", write=("cutting", "after")),
-    Death("the successor's slice is cut and not yet its own", write=("allocated", "before")),
-    Death("the moved pod's slice is to be destroyed for who waits", write=("destroying", "after")),
-    Death("what became of the slices is to be reported", fail_point="agent.report=kill@4"),
-)
-FURTHER = (
-    Death("before the cut is noted", write=("cutting", "before")),
-    Death("the successor's slice is its own and the kubelet is not answered", write=("allocated", "after")),
-    Death("before the slice is given up", write=("destroying", "before")),
-    Death("in a step", fail_point="agent.step=kill@12"),
-)
+DEATHS = {
+    (RecordState.CUTTING, "after"): "the target of the replacement is to be cut, and is not",
+    (RecordState.ALLOCATED, "before"): "it is cut, the kubelet has asked for it, and the journal does not say so",
+    (RecordState.ALLOCATED, "after"): "the journal says so, and the kubelet gets no answer",
+    (RecordState.IDLE, "before"): "a slice is cut or given back, and the journal does not say so",
+    (RecordState.DESTROYING, "after"): "the place that was given back is to be made room of, and is not",
+}
+FURTHER = {
+    (RecordState.CUTTING, "before"): "the target is chosen, and nothing is written",
+    (RecordState.IDLE, "after"): "the journal says that a slice is free, and nobody was told",
+    (RecordState.DESTROYING, "before"): "room is wanted, and nothing is written",
+}
 ALL = os.environ.get("MIGSCHED_FAILURES") == "all"  # `make fail-points`
 
 
-def alone(stack: AgentStack, name: str, profile: str) -> Document:
-    """A pod without a controller, which no Repack touches."""
-    return pod_of(stack, name, container("main", [profile]), schedulerName=QUEUED)
-
-
-def replica(stack: AgentStack, name: str, profile: str) -> Document:
-    """A ReplicaSet of one pod that may be moved; a pod that the kubelet refused is made anew."""
-    spec = pod_of(stack, name, container("main", [profile]), schedulerName=QUEUED, restartPolicy="Always")["spec"]
-    labels, movable = {"app": name}, {contract.MOVABLE_ANNOTATION: "true"}
-    return {
-        "apiVersion": "apps/v1",
-        "kind": "ReplicaSet",
-        "metadata": {"name": name},
-        "spec": {
-            "replicas": 1,
-            "selector": {"matchLabels": labels},
-            "template": {"metadata": {"labels": labels, "annotations": movable}, "spec": spec},
-        },
+def lying(stack: AgentStack, app: str, name: str, gpu: int, profile: str, *, movable: bool = False) -> Document:
+    """A pod with a place of its own, at the beginning of a GPU."""
+    made = pod_of(
+        stack,
+        name,
+        container("main", [profile]),
+        nodeName=stack.node.name,
+        schedulerName="default-scheduler",
+        restartPolicy="Always",
+    )
+    promise = placement_annotation.Promise("main", stack.hardware.driver.by_index()[gpu].uuid, profile, 0)
+    made["metadata"]["labels"] = {"app": app}
+    made["metadata"]["annotations"] = {
+        contract.MOVABLE_ANNOTATION: str(movable).lower(),
+        contract.PLACEMENT_ANNOTATION: placement_annotation.encode((promise,)),
     }
+    return made
+
+
+def owner(stack: AgentStack, app: str, profile: str, replicas: int, *, movable: bool = False) -> Document:
+    """A ReplicaSet, which adopts pods that have its label."""
+    template = pod_of(
+        stack, app, container("main", [profile]), schedulerName="default-scheduler", restartPolicy="Always"
+    )
+    meta = {"labels": {"app": app}, "annotations": {contract.MOVABLE_ANNOTATION: str(movable).lower()}}
+    spec = {
+        "replicas": replicas,
+        "selector": {"matchLabels": {"app": app}},
+        "template": {"metadata": meta, "spec": template["spec"]},
+    }
+    return {"apiVersion": "apps/v1", "kind": "ReplicaSet", "metadata": {"name": app}, "spec": spec}
+
+
+def budget(app: str) -> Document:
+    """One of its pods may be away at a time."""
+    spec = {"maxUnavailable": 1, "selector": {"matchLabels": {"app": app}}}
+    return {"apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": {"name": app}, "spec": spec}
 
 
 @pytest.fixture(scope="module")
-def crowded(queued: AgentStack) -> Iterator[AgentStack]:
-    """All but two of the GPUs are in use as a whole."""
+def full(queued: AgentStack) -> Iterator[AgentStack]:
+    """All GPUs but two are in whole use, by pods that must not notice anything."""
     queued.recover()
-    queued.run(*(alone(queued, f"whole-{number}", "7g.40gb") for number in range(GPUS - 2)))
+    queued.run(*(lying(queued, "whole", name, gpu, "7g.40gb") for gpu, name in enumerate(WHOLE)))
     yield queued
-    queued.recover()
+    queued.clear()
 
 
 @pytest.fixture
-def fragmented(crowded: AgentStack) -> Iterator[AgentStack]:
-    """The other two have half of their room free each: beside `stays`, and beside `moves`, which may be moved."""
-    crowded.run(alone(crowded, "filler-1", "4g.20gb"), alone(crowded, "stays", "3g.20gb"))
-    crowded.run(alone(crowded, "filler-2", "4g.20gb"))
-    crowded.create(replica(crowded, "moves", "3g.20gb"))
-    crowded.eventually(lambda: len(living(crowded, "moves")) == 1, "the pod to be moved runs", SECONDS)
-    crowded.delete("filler-1", "filler-2")
-    crowded.eventually(lambda: crowded.owners() == [*moved(crowded), "stays", *wholes()], "the fillers are gone")
-    destroy_idle(crowded)
-    yield crowded
-    crowded.cluster.kubectl("delete", "repacks,poddisruptionbudgets,replicasets", "--all")
-    crowded.delete("stays")
-    crowded.eventually(lambda: crowded.owners() == wholes() == names(crowded), "what the test made is gone", SECONDS)
+def stack(full: AgentStack) -> Iterator[AgentStack]:
+    """The two others have a small pod each, of one owner; a test's pods are gone afterwards."""
+    full.run(
+        *(lying(full, "mover", f"mover-{gpu}", gpu, "1g.5gb", movable=True) for gpu in range(GPUS - 2, GPUS)),
+    )
+    full.create(owner(full, "mover", "1g.5gb", 2, movable=True), budget("mover"))
+    full.eventually(lambda: allowed(full) == 1, "their budget is counted", SECONDS)
+    yield full
+    if not full.agent.running:
+        full.agent.start()
+    full.eventually(full.serves, "the devices are back", SECONDS)
+    full.cluster.kubectl("delete", "repacks,poddisruptionbudgets,replicasets", "--all", "--cascade=orphan")
+    full.cluster.kubectl("delete", "pods", "--wait=false", "--selector=app!=whole")
+    full.eventually(lambda: apps(full) == {"whole"}, "its pods are gone", SECONDS)
+    full.eventually(lambda: len(full.owners()) == len(WHOLE), "their slices are given back", SECONDS)
 
 
-def destroy_idle(stack: AgentStack) -> None:
-    """Another program destroys the idle slices: what is cut and destroyed from now on is for the move."""
-    idle = {uuid for uuid, (state, _) in stack.reported().items() if state == "idle"}
-    for gpu in stack.hardware.driver.by_index():
-        for instance in gpu.instances():
-            if instance.mig_uuid in idle:
-                gpu.destroy(instance.gi_id)
-    stack.eventually(lambda: not idle & stack.reported().keys(), "the agent has noticed")
+def allowed(stack: AgentStack) -> int:
+    """How many disruptions the budget allows now."""
+    found = json.loads(stack.cluster.kubectl("get", "pdb", "mover", "--output=json").stdout)
+    return int(found.get("status", {}).get("disruptionsAllowed", 0))
 
 
-def wholes() -> list[str]:
-    """The pods that have a GPU each, in order."""
-    return [f"whole-{number}" for number in range(GPUS - 2)]
-
-
-def names(stack: AgentStack) -> list[str]:
-    """All pods that there are, in order."""
-    return sorted(one["metadata"]["name"] for one in stack.pods())
-
-
-def living(stack: AgentStack, owner: str) -> list[Document]:
-    """The pods of a ReplicaSet that run and are not told to end."""
-    return [
-        one
-        for one in stack.pods()
-        if one["metadata"].get("labels", {}).get("app") == owner
-        and "deletionTimestamp" not in one["metadata"]
-        and is_running(one)
-    ]
-
-
-def moved(stack: AgentStack) -> list[str]:
-    """The names of the pods of `moves` that run."""
-    return [one["metadata"]["name"] for one in living(stack, "moves")]
-
-
-def gpu_of(stack: AgentStack, pod: str) -> str:
-    """The GPU of a pod's only slice, as its container reads it."""
-    return stack.hardware.slices()[stack.visible(pod)][0]
+def apps(stack: AgentStack) -> set[str]:
+    """Whose pods there are."""
+    return {one["metadata"]["labels"]["app"] for one in stack.pods()}
 
 
 def phase(stack: AgentStack) -> str:
-    """Where the Repack stands."""
-    shown: Document = json.loads(stack.cluster.kubectl("get", "repack", "room", "--output=json").stdout)
-    return str(shown.get("status", {}).get("phase", ""))
+    """Where the Repack stands, "" before the executor has seen it."""
+    found = json.loads(stack.cluster.kubectl("get", "repack", "room", "--output=json").stdout)
+    return str(found.get("status", {}).get("phase", ""))
 
 
-@pytest.mark.parametrize("death", DEATHS + FURTHER * ALL, ids=lambda death: death.name)
-def test_a_move_survives_the_agent(fragmented: AgentStack, death: Death) -> None:
-    """Who waits runs on the GPU that was emptied, the moved pod's successor on its own slice; nothing is held."""
-    stack = fragmented
-    before, emptied = moved(stack), gpu_of(stack, moved(stack)[0])
+def holds_nothing(stack: AgentStack) -> bool:
+    """Whether the service holds no place for a Repack."""
+    with urllib.request.urlopen(f"{stack.extender.api_url}/api/v1/snapshot", timeout=10) as answer:
+        return b"repack/" not in answer.read()
+
+
+def running(stack: AgentStack, app: str) -> list[Document]:
+    """The pods of an owner that run."""
+    return [one for one in stack.pods() if one["metadata"]["labels"]["app"] == app and is_running(one)]
+
+
+def restart_armed(stack: AgentStack, *die_at: str, **settings: str) -> None:
+    """An agent that is going to die takes the place of the one that runs, and serves."""
     stack.agent.stop()
-    stack.agent.start(*death.write, fail_points=death.fail_point)
-    stack.eventually(lambda: stack.agent.killed or stack.serves(), "the agent serves", SECONDS)
-    recorder = Recorder(stack.cluster.kubeconfig)
-    deaths = 0
+    stack.agent.start(*die_at, **settings)
+    stack.eventually(lambda: stack.agent.killed or stack.serves(), "the devices are back", SECONDS)
+    assert not stack.agent.killed, "it died before anything moved"
+
+
+def make_room(stack: AgentStack, kill: Callable[[], None]) -> Sequence[Event]:
+    """The history of a pod that waits, and of the Repack for it, while the agent dies once and is started again."""
+    recorder, killed = Recorder(stack.cluster.kubeconfig), 0
     try:
-        selector = {"matchLabels": {"app": "moves"}}
-        budget = {"apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": {"name": "moves"}}
-        wanted = {"requests": [{"name": "train", "profiles": {"7g.40gb": 1}}]}
-        room = {"wanted": wanted, "budgets": {"moves": 1}, "mode": "Auto"}
-        stack.create(replica(stack, "train", "7g.40gb"))
-        stack.cluster.apply([budget | {"spec": {"maxUnavailable": 1, "selector": selector}}])
-        stack.cluster.apply([KIND | {"metadata": {"name": "room"}, "spec": room}])
+        stack.cluster.apply([owner(stack, "train", "7g.40gb", 1), REPACK])
 
-        def done() -> bool:
-            nonlocal deaths
+        def is_served() -> bool:
+            nonlocal killed
+            kill()
             if stack.agent.killed:
-                deaths += 1
+                killed += 1
                 stack.agent.start()
-            return deaths > 0 and len(living(stack, "train")) == len(living(stack, "moves")) == 1
+            return bool(killed and running(stack, "train") and phase(stack) == "Done")
 
-        stack.eventually(done, "the agent was killed, who waited runs, and so does the successor", SECONDS)
-        stack.eventually(lambda: phase(stack) == "Done", "the Repack is done", SECONDS)
+        stack.eventually(is_served, "the agent has died, the move is made, and who waited runs", SECONDS)
+        stack.eventually(lambda: len(running(stack, "mover")) == 2, "the replacement runs", SECONDS)
         stack.eventually(stack.serves, "the devices are back", SECONDS)
+        stack.eventually(lambda: len(stack.owners()) == GPUS + 1, "every pod is shown with its slice", SECONDS)
     finally:
         events = recorder.stop()
-    (train,) = (one["metadata"]["name"] for one in living(stack, "train"))
-    (successor,) = moved(stack)
-    assert deaths == 1
-    assert successor not in before
-    assert gpu_of(stack, train) == emptied
-    assert gpu_of(stack, successor) == gpu_of(stack, "stays")
-    present = {one["metadata"]["name"] for one in stack.pods() if not is_over(one)}
-    stack.eventually(lambda: set(stack.owners()) == present, "each has its slice, and nobody else has one", SECONDS)
-    stack.eventually(lambda: stack.claims() == len(present), "no place is held for anybody else", SECONDS)
+    assert killed == 1
+    return events
+
+
+def judge(stack: AgentStack, before: Sequence[Document], events: Sequence[Event]) -> None:
+    """What must be true after a move, wherever the agent died."""
     assert history.violations(events, gpu_models.find("a100-40gb")) == []
-    violations, stack.hardware.violations = stack.hardware.violations, []
-    assert violations == []
+    assert stack.hardware.violations == []
+    assert history.most_away(events) <= 1, "the budget was broken"
+    here = {one["metadata"]["name"]: one for one in stack.pods()}
+    for one in before:
+        name = one["metadata"]["name"]
+        assert name not in WHOLE or is_same_container(one, here[name])
+    served = [
+        name for app in ("whole", "mover", "train") for name in (one["metadata"]["name"] for one in running(stack, app))
+    ]
+    assert stack.owners() == sorted(served), "each that runs has one slice, and nobody else has any"
+    cut = stack.hardware.slices()
+    held = {pod: cut[uuid] for uuid, (state, pod) in stack.reported().items() if state == "allocated"}
+    movers = {held[one["metadata"]["name"]] for one in running(stack, "mover")}
+    assert len(movers) == 2
+    assert len({gpu for gpu, _ in movers}) == 1, "one pod moved beside the other"
+    stack.eventually(lambda: stack.marked() >= set(served), "each uses its own slice")
+    settled = {RecordState.IDLE, RecordState.ALLOCATED}
+    stack.eventually(lambda: {one.state for one in stack.journal().records.values()} <= settled, "no intent is left")
+    stack.eventually(lambda: holds_nothing(stack) and stack.claims() == GPUS + 1, "no hold is left, and no claim")
+
+
+@pytest.mark.parametrize(("state", "when"), [*DEATHS, *(FURTHER if ALL else ())])
+def test_it_dies_where_a_slice_of_the_move_changes(stack: AgentStack, state: RecordState, when: str) -> None:
+    """Killed before or after the journal's first write of a state, the agent leaves a move that the next one ends."""
+    restart_armed(stack, state.value, when)
+    before = stack.pods()
+    events = make_room(stack, lambda: None)
+    judge(stack, before, events)
+
+
+def source_is_over(stack: AgentStack, before: set[str]) -> bool:
+    """Whether a container that is moved has given up its slice, of which the agent may not have heard yet."""
+    using = {str(link.readlink()) for link in stack.in_use.iterdir()}
+    return not using >= before
+
+
+def replacement_is_reported(stack: AgentStack, before: set[str]) -> bool:
+    """Whether the MigNode shows a slice of a pod that was not there."""
+    return not before >= set(stack.owners())
+
+
+@pytest.mark.parametrize("seen", [source_is_over, replacement_is_reported])
+def test_it_dies_when_something_is_seen(stack: AgentStack, seen: Callable[[AgentStack, set[str]], bool]) -> None:
+    """Killed when a source's container ends, or a replacement is reported, the agent leaves the rest to the next."""
+    before, first = stack.pods(), stack.agent.pid
+    names = {one["metadata"]["name"] for one in before}
+
+    def kill() -> None:
+        if stack.agent.pid == first and seen(stack, names):
+            stack.agent.kill()
+
+    judge(stack, before, make_room(stack, kill))

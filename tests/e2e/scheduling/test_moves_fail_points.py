@@ -8,7 +8,6 @@ import re
 import subprocess
 import sys
 import urllib.request
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -157,32 +156,13 @@ def judge(stack: Stack, service: ExtenderProcess, name: str, events: Sequence[Ev
             step["slices"][0]["gpu"],
             step["slices"][0]["start"],
         )
-    assert _most_away(events) <= 1, "a budget was broken"
+    assert history.most_away(events) <= 1, "a budget was broken"
     placements(stack, stack.pods())
     eventually(lambda: holds_nothing(service), "nothing is held")
 
 
 def _pods(events: Sequence[Event]) -> set[str]:
     return {event.object["metadata"]["uid"] for event in events if event.path == history.PODS}
-
-
-def _most_away(events: Sequence[Event]) -> int:
-    """How many pods of one owner were away at most at once, those that were there at first."""
-    first: dict[str, int] = {}
-    most = 0
-    ready: dict[str, set[str]] = defaultdict(set)
-    for event in events:
-        if event.path != history.PODS:
-            continue
-        meta = event.object["metadata"]
-        conditions = {one["type"]: one["status"] for one in event.object["status"].get("conditions", ())}
-        is_ready = conditions.get("Ready") == "True" and "deletionTimestamp" not in meta
-        owner = meta["labels"]["app"]
-        there = ready[owner]
-        (there.add if is_ready and event.type is not ChangeType.DELETED else there.discard)(meta["uid"])
-        first[owner] = max(first.get(owner, 0), len(there))
-        most = max(most, first[owner] - len(there))
-    return most
 
 
 def carry_out(
