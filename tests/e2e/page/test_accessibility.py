@@ -25,6 +25,21 @@ async def _table(page: Page, _service: Stage) -> None:
     await expect(page.locator("#map tbody tr").first).to_be_visible()
 
 
+async def _moved(page: Page, service: Stage) -> None:
+    place = {"request": "", "node": "gpu-node-0001", "slices": [{"gpu": "", "profile": "1g.5gb", "start": 0}]}
+    move = {
+        "pod": "", "uid": "", "node": "gpu-node-0001", "kept": "it is not marked movable",
+        "room": {"request": "", "now": 1, "proven": True, "nodes": {"gpu-node-0002": 1}},
+        "starts": [{"pods": ["research/a", "research/b"], "profiles": {"1g.5gb": 1}, "place": place, "moved": place}],
+        "already": 1, "not": 1, "undecided": 1, "not_looked_at": 1, "held": 1,
+    }  # fmt: skip
+    service.answers["/api/v1/capacity"] = {"free_memory_slices": 8, "profiles": {}, "move": move}
+    await page.get_by_role("button", name="Table").click()
+    await page.locator("#map tbody button").first.click()
+    await page.get_by_role("button", name="What if it moved?").click()
+    await expect(page.locator(".what-if-moved .answer")).to_be_visible()
+
+
 async def _fix(page: Page, service: Stage) -> None:
     await page.get_by_role("button", name="Fix research/train-llm-0").click()
     service.change(moves=[documents.repack("Running", states=("confirmed", "evicting"))])
@@ -62,7 +77,7 @@ async def _forbidden(page: Page, service: Stage) -> None:
 
 VIEWS: dict[str, View] = {
     "cluster": _cluster, "table": _table, "plan": _plan, "past": _past, "fix": _fix, "offline": _offline,
-    "login": _login, "forbidden": _forbidden,
+    "moved": _moved, "login": _login, "forbidden": _forbidden,
 }  # fmt: skip
 
 
