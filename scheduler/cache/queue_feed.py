@@ -18,10 +18,12 @@ from allocator.claims.refusal import Refusal
 from allocator.queueing import spare_places
 from allocator.queueing.life import HOLDING, QueueEvent, QueueState
 from allocator.queueing.pod_queue import PodQueue
-from allocator.queueing.queued_pod import QueuedPod
+from allocator.queueing.queued_pod import PodController, QueuedPod
 from kubeclient.objects import Pod
 from scheduler.cache import gang_sources, queued_pods
 from scheduler.cache.known_pod import KnownPod
+
+NOT_ADMITTED = "UnexpectedAdmissionError"  # the kubelet's reason where a device plugin's Allocate fails
 
 
 class QueueFeed:
@@ -32,6 +34,7 @@ class QueueFeed:
         self._inventory = inventory
         self.on_queued: Callable[[], None] = lambda: None  # told when a pod that waits is new or another than before
         self.on_bound: Callable[[str], None] = lambda _: None  # told the UID of a pod with a place that was bound
+        self.on_not_admitted: Callable[[PodController, str], None] = lambda _, __: None  # told whose pod, on which node
         self.pins = True  # whether only pods that are pinned count as released
         self._promised: dict[str, BoundPod] = {}  # released pods, by what they show
         self._spares: dict[str, tuple[BoundPod, ...]] = {}  # the same on their spare nodes, by the names of claims
@@ -61,6 +64,10 @@ class QueueFeed:
         """A pod is over. One that succeeded has no successor, so nothing is kept for any."""
         if pod.status.phase == "Succeeded":
             self._end(pod.metadata.uid)
+        elif pod.status.reason == NOT_ADMITTED:
+            owner = queued_pods.owner_of(pod)
+            if owner is not None:
+                self.on_not_admitted(owner, pod.spec.node_name)
 
     def restore(self) -> None:
         """Claim what released pods were promised and have no claim of; called before anything is decided.

@@ -43,7 +43,7 @@ def of(pod: Pod, known: KnownPod) -> QueuedPod:
         constraints=known.constraints or _UNREADABLE,
         affinity=affinity or b"",
         placed_as=known.placed_as or placed_pod.of(pod),
-        owner=_owner(pod),
+        owner=owner_of(pod),
         gang=gang,
         part=gang_sources.part_of(pod, gang),
         claims=volumes.claims_of(pod),
@@ -101,7 +101,8 @@ def _affinity(pod: Pod) -> bytes | None:
     return None if len(text) > pod_constraints.MAX_TEXT else b"" if text == b"null" else text
 
 
-def _owner(pod: Pod) -> PodController | None:
+def owner_of(pod: Pod) -> PodController | None:
+    """The controller that makes a pod anew; None where there is none, or its name is none."""
     owner = next((ref for ref in pod.metadata.owner_references or () if ref.controller), None)
     if owner is None or len(owner.kind) > _NAME or len(owner.name) > _NAME:
         return None

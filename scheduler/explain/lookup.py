@@ -10,12 +10,12 @@ from kubeclient.objects import Pod
 from scheduler.cache import known_pod, pods, scheduling_facts
 from scheduler.cache.cluster_cache import ClusterCache
 from scheduler.cache.known_pod import KnownPod
+from scheduler.cache.queue_feed import NOT_ADMITTED
 from scheduler.explain import explanation
 from scheduler.explain.codes import ExplanationCode
 from scheduler.explain.standing import named
 from scheduler.kube_scheduler_config import SCHEDULER_NAME
 
-_REFUSED = "UnexpectedAdmissionError"  # the kubelet's reason where a device plugin's Allocate fails
 _MESSAGE = 600  # characters of a kubelet's words
 _LARGEST = "7g.40gb"  # as an example, where no GPU is known
 
@@ -50,7 +50,7 @@ def of_other(state: ClusterCache, pod: Pod) -> dict[str, Any]:
 def _over(pod: Pod) -> tuple[ExplanationCode, str]:
     status = pod.status
     said = scheduling_facts.shown(status.message or status.reason, _MESSAGE)
-    if status.reason == _REFUSED and pods.is_ours(pod):
+    if status.reason == NOT_ADMITTED and pods.is_ours(pod):
         where = f"node {pod.spec.node_name} refused it"
         hint = "; delete it, its owner makes a new one"
         return ExplanationCode.REFUSED_BY_AGENT, f"{where}, as its agent gave it no slices: {said}{hint}"

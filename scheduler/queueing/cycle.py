@@ -102,6 +102,7 @@ class QueueCycle:
         state.queue_feed.pins = options.release is QueueRelease.PIN
         state.queue_feed.on_queued = self.notify
         state.queue_feed.on_bound = self._waits.bound
+        state.queue_feed.on_not_admitted = self._returns.not_admitted
 
     def notify(self) -> None:
         """Something changed that may give a pod a place."""

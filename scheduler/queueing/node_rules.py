@@ -38,7 +38,8 @@ class ClusterNodeRules:
 
     def avoid(self, owner: PodController, node: str, until: float) -> None:
         """Pods of this owner were refused on a node: their successors go elsewhere until then, if they can."""
-        self._avoided.setdefault(owner, {})[node] = until
+        known = self._avoided.setdefault(owner, {})
+        known[node] = max(until, known.get(node, until))
 
     def forget_avoided(self, now: float) -> None:
         """What was learnt of nodes holds for a time only."""

@@ -2,9 +2,9 @@
 
 A pin can never be loosened, so such a pod waits for ever if nobody acts: its node was lost, or something is true there
 that is not judged here. Its place is given back after a while. If a controller makes pods anew, the pod, which never
-ran, is deleted, and its successor avoids the node for a time. A pod that kube-scheduler has not looked at yet is not
-refused: then its place stays held, however long that takes. A pod that was released without a pin is left to its
-scheduler once its place is given back.
+ran, is deleted, and its successor avoids the node for a time. So does that of a pod that a kubelet has failed, because
+the agent did not answer. A pod that kube-scheduler has not looked at yet is not refused: then its place stays held,
+however long that takes. A pod that was released without a pin is left to its scheduler once its place is given back.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ import structlog
 
 from allocator import errors
 from allocator.queueing.life import QueueState
-from allocator.queueing.queued_pod import QueuedPod
+from allocator.queueing.queued_pod import PodController, QueuedPod
 from scheduler import cooperative
 from scheduler.cache import eviction_facts, queued_pods
 from scheduler.cache.cluster_cache import ClusterCache
@@ -25,6 +25,7 @@ from scheduler.queueing.token_bucket import TokenBucket
 
 _log = structlog.get_logger("queue")
 AVOIDED_S = 600.0  # how long a node is avoided by the pods of an owner
+NOT_ADMITTED_S = 30.0  # the same after its kubelet or agent refused one: an agent is back in seconds
 DELETIONS_PER_MINUTE = 30.0
 
 
@@ -64,6 +65,10 @@ class Returns:
             since = self._refused_since.setdefault(uid, now)
             if now - since >= self._after_s and self._deletions.take(now):
                 self._return(pod, now)
+
+    def not_admitted(self, owner: PodController, node: str) -> None:
+        """A kubelet has failed a pod for want of its devices: its successors go elsewhere for a while, if they can."""
+        self._rules.avoid(owner, node, self._clock() + NOT_ADMITTED_S)
 
     async def close(self) -> None:
         """Cancel deletions in flight, and forget since when pods are refused: nobody looks from here on."""
