@@ -37,6 +37,7 @@ WARMUP = 20  # jobs that are not counted
 MOST_MOVES = (0, 1, 2)
 MOVERS, MOVER = 6, "1g.5gb"
 _LIMIT_S, _QUIET_S = 120.0, 15.0
+_SELDOM_S = 0.2  # between two looks at a Repack while bursts are measured
 _LIFETIME_S = 3600.0
 _SELECTOR = "bench.migsched.io/role"
 
@@ -54,7 +55,7 @@ class _Outcome:
 
 
 def measure(
-    seeds: int, jobs: int, *, nodes: int = 20, pods: int = 300, runs: int = 4, progress: Progress = lambda _: None
+    seeds: int, jobs: int, *, nodes: int = 20, pods: int = 300, runs: int = 12, progress: Progress = lambda _: None
 ) -> list[dict[str, Any]]:
     """A row for each number of moves, over `seeds` runs of `jobs` counted jobs, and one for the throughput of bursts of
     `pods` on `nodes` nodes, `runs` of each kind; none of the latter without runs.
@@ -235,16 +236,18 @@ async def _burst(cluster: MovesCluster, number: int, prefix: str) -> float:
 
 @asynccontextmanager
 async def _moving(cluster: MovesCluster, names: Sequence[str], prefix: str) -> AsyncIterator[list[int]]:
-    """The movers are moved from one node to the other and back, as long as the block; how many moves so far."""
+    """The movers are moved from one node to the other and back, one at a time as is the default, as long as the block;
+    how many moves so far.
+    """
     made, stop = [0], asyncio.Event()
 
     async def move() -> None:
         number = 0
         while not stop.is_set():
             name = f"{prefix}-{number}"
-            empty = {"wanted": {"empty": {"nodes": [names[number % 2]]}}, "budgets": {"moves": MOVERS, "parallel": 2}}
+            empty = {"wanted": {"empty": {"nodes": [names[number % 2]]}}, "budgets": {"moves": MOVERS}}
             await cluster.repack(name, empty)
-            status = await cluster.repacked(name)
+            status = await cluster.repacked(name, _SELDOM_S)
             made[0] += sum(step["state"] == "confirmed" for step in status.get("steps", ()))
             number += 1
 

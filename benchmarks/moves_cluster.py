@@ -131,8 +131,11 @@ class MovesCluster:
         }
         await self.connection.request("POST", _REPACKS, body=msgspec.json.encode(body))
 
-    async def repacked(self, name: str) -> Document:
-        """Its status once it has ended, or there is no plan as things are; then it is deleted."""
+    async def repacked(self, name: str, poll_s: float = _POLL_S) -> Document:
+        """Its status once it has ended, or there is no plan as things are; then it is deleted.
+
+        The API server is asked every `poll_s` seconds, which costs it something.
+        """
         status: Document = {}
 
         async def ended() -> bool:
@@ -141,7 +144,7 @@ class MovesCluster:
             status.update(document.get("status") or {})
             return _has_ended(status)
 
-        await self.until(ended, f"the Repack {name} ends")
+        await self.until(ended, f"the Repack {name} ends", poll_s)
         await self.connection.request("DELETE", f"{_REPACKS}/{name}")
         return status
 
@@ -152,13 +155,13 @@ class MovesCluster:
 
     # --- waiting
 
-    async def until(self, condition: Callable[[], Awaitable[bool]], what: str) -> None:
+    async def until(self, condition: Callable[[], Awaitable[bool]], what: str, poll_s: float = _POLL_S) -> None:
         """Until it is so. Raises TimeoutError naming what did not happen."""
         deadline = time.perf_counter() + _LIMIT_S
         while not await condition():
             if time.perf_counter() > deadline:
                 raise TimeoutError(f"not within {_LIMIT_S:g} s: {what}")
-            await asyncio.sleep(_POLL_S)
+            await asyncio.sleep(poll_s)
 
     async def has_only(self, slices: int) -> bool:
         """Whether containers have so many slices, and no more."""

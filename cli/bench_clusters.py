@@ -32,7 +32,7 @@ def moves(
     jobs: Annotated[int, typer.Option(min=1, help="Counted jobs per run.")] = 60,
     nodes: Annotated[int, typer.Option(min=1, help="Nodes that get bursts of pods.")] = 20,
     pods: Annotated[int, typer.Option(min=4, help="Pods per burst.")] = 300,
-    runs: Annotated[int, typer.Option(min=0, help="Bursts of each kind, in turn; 0 leaves them out.")] = 4,
+    runs: Annotated[int, typer.Option(min=0, help="Bursts of each kind, in turn; 0 leaves them out.")] = 12,
     form: _Form = Format.TABLE,
 ) -> None:
     """Acceptance with 0, 1 and 2 moves on a real kube-scheduler, time from Fix to Running, and what others notice.

@@ -20,8 +20,8 @@ MOVES = Benchmark(
         "Jobs of the bimodal mix at load 1.0 are offered one after the other to 8 A100-40GB, each a ReplicaSet of one "
         "pod. One that finds no room gets a Repack of so many moves at most; without a plan it is lost. 20 jobs fill "
         "the GPUs and are not counted. `simulated` is the replay with the same jobs and moves. Throughput: bursts of "
-        "300 pods on 20 nodes, in turn without moves and while 6 pods are moved to and fro on two others; the ratio is "
-        "the median of neighbouring runs."
+        "300 pods on 20 nodes, in turn without moves and while 6 pods are moved to and fro on two others, one at a "
+        "time, which is the default; the ratio is the median of neighbouring runs."
     ),
     measure=_measure,
     quick="1 run of 10 jobs instead of 5 of 60, one burst of 60 pods on 4 nodes.",
