@@ -10,5 +10,6 @@ node_kubelet    one node's kubelet towards its device plugins: what it gives to 
 device_manager  the kubelet's side of the device plugin interface
 kube_scheduler/ kube-scheduler's cycle, over the extender's real HTTP wire
 embedded        a whole cluster in one process
+queue_policy    whether the API server gates new pods by now
 local_cluster   simulated nodes on the genuine control plane: `migsched cluster`
 """

@@ -23,7 +23,7 @@ from scheduler import listen, settings
 from scheduler.cache.kube import KubeClient
 from scheduler.service import Service
 from simulator import planner_tasks
-from simulator.cluster import node_agents, nodes
+from simulator.cluster import node_agents, nodes, queue_policy
 from simulator.cluster.agents import Agents
 from simulator.cluster.kube_api import KubeApi
 from simulator.cluster.kubelet import Kubelets
@@ -95,7 +95,9 @@ async def start(options: LocalClusterOptions, progress: Progress = lambda _: Non
         progress("starting etcd and kube-apiserver")
         await stack.enter_async_context(plane)
         await asyncio.to_thread(_apply, plane)
-        await asyncio.to_thread(_apply_queue if queue else _remove_queue, plane, options.directory / "queue")
+        overlay = options.directory / "queue"
+        was_gated = overlay.exists()
+        await asyncio.to_thread(_apply_queue if queue else _remove_queue, plane, overlay)
         progress("starting kube-controller-manager")
         await asyncio.to_thread(plane.start_controller_manager)
         agents = await _simulate(stack, plane, fleet, options, progress)
@@ -104,6 +106,8 @@ async def start(options: LocalClusterOptions, progress: Progress = lambda _: Non
         stack.push_async_callback(service.stop)
         await service.start()
         await service.synced()
+        if queue or was_gated:
+            await asyncio.to_thread(queue_policy.wait_until, plane, gates=queue)
         await stack.enter_async_context(running(service.broken()))
         if queue and chosen.queue_release is not QueueRelease.EXTENDER:
             config = scheduler_config.stock(plane.kubeconfig, (DEFAULT_SCHEDULER, scheduler_config.PROFILE))

@@ -13,6 +13,7 @@ import httpx
 from scheduler import settings
 from scheduler.cache.kube import KubeClient
 from scheduler.service import Service
+from simulator.cluster import queue_policy
 from testbed.control_plane import build, certificates
 from testbed.control_plane.control_plane import ControlPlane
 from tests.e2e import deployed
@@ -28,6 +29,7 @@ def cluster(binaries: build.Binaries, directory: Path) -> Iterator[ControlPlane]
     """An API server with the scheduler's options applied, and an account for each role and for nobody."""
     with deployed.cluster(binaries, directory) as started:
         deployed.apply_options(started, "queue", "moves", "api-lock")
+        queue_policy.wait_until(started, gates=True)
         started.kubectl("wait", "--for=condition=Established", "crd/repacks.migsched.io")
         started.kubectl("create", "serviceaccount", NOBODY)
         for account, role in ROLES.items():

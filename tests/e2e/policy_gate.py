@@ -2,6 +2,7 @@
 
 import pytest
 
+from simulator.cluster import queue_policy
 from testbed.control_plane.control_plane import ControlPlane
 from tests.unit.deploy import manifests
 
@@ -15,6 +16,7 @@ def require(plane: ControlPlane) -> None:
 
 
 def apply(plane: ControlPlane) -> None:
-    """Let new pods be gated by the policy, or skip."""
+    """Let new pods be gated by the policy, and wait until they are, or skip."""
     require(plane)
     plane.apply(manifests.DEPLOY / "options" / "queue" / "gate.yaml")
+    queue_policy.wait_until(plane, gates=True)

@@ -19,6 +19,7 @@ from scheduler.cache.kube import KubeClient
 from scheduler.cache.port import Release
 from scheduler.queueing import pinning
 from scheduler.service import Service
+from simulator.cluster import queue_policy
 from simulator.cluster.memory_cluster.client import MemoryCluster
 from simulator.cluster.memory_cluster.server import MemoryServer
 from testbed.control_plane import build, certificates
@@ -136,9 +137,7 @@ def cluster(binaries: build.Binaries, tmp_path_factory: pytest.TempPathFactory) 
     with ControlPlane(tmp_path_factory.mktemp("gated"), binaries=binaries, users=deployed.USERS) as started:
         policy_gate.require(started)
         deployed.apply_options(started, "queue")
-        deployed.eventually(
-            lambda: deployed.gates_of(started, deployed.pod("probe", resources=SLICE)) == [GATE], "the gate"
-        )
+        queue_policy.wait_until(started, gates=True)
         gated = [{"name": GATE}]
         specs: dict[str, Document] = {
             "gated": {"schedulingGates": gated},

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from allocator.mig import gpu_models
+from simulator.cluster import queue_policy
 from simulator.workloads import dynamo_objects, manifests
 from testbed import processes
 from testbed.consumers import dynamo, triton
@@ -158,6 +159,7 @@ def started(directory: Path, packages: Packages, tell: Progress) -> Iterator[Pro
     with ControlPlane(directory / "c", progress=tell) as plane, ExitStack() as cleanup:
         plane.start_controller_manager()
         plane.apply(DEPLOY / "options" / "queue" / "gate.yaml")
+        queue_policy.wait_until(plane, gates=True)
         plane.start_scheduler()
         stack = cleanup.enter_context(closing(Stack(plane, 1, _GPUS)))
         stack.serve(queue=True)

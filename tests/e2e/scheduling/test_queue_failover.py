@@ -12,6 +12,7 @@ import pytest
 
 from allocator.mig import gpu_models
 from allocator.queueing.queued_pod import GANG_ANNOTATION, GANG_SIZE_ANNOTATION
+from simulator.cluster import queue_policy
 from testbed.control_plane import build, ports
 from testbed.control_plane.control_plane import ControlPlane
 from tests.e2e import deployed, history, policy_gate
@@ -85,6 +86,7 @@ def stack(binaries: build.Binaries, tmp_path_factory: pytest.TempPathFactory) ->
         policy_gate.require(plane)
         plane.start_controller_manager()
         deployed.apply_options(plane, "queue", "queue-replicas")
+        queue_policy.wait_until(plane, gates=True)
         plane.start_scheduler()
         with closing(Stack(plane, NODES, GPUS)) as made:
             yield made

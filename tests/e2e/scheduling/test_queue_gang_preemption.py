@@ -2,6 +2,7 @@
 nobody of lower priority gets their room.
 """
 
+import json
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -88,6 +89,12 @@ def waits_for(stack: Stack, name: str, victim: str) -> bool:
     return told["code"] == "making_room" and victim in told["reason"]
 
 
+def is_kept_from(stack: Stack, name: str, gang: str) -> bool:
+    """Whether a pod is told that room for it is kept for pods of a gang."""
+    told = stack.explain(f"default/{name}")
+    return "room_kept" in told["counts"] and f"default/{gang}-" in json.dumps(told["notes"])
+
+
 def let_go(stack: Stack) -> None:
     """Let those pods end that have a finalizer and are told to."""
     for one in stack.pods():
@@ -130,7 +137,7 @@ def test_the_cheapest_on_two_nodes_go_together_and_nobody_else_gets_their_room(
         stack.create(*gang("7g.40gb", "4g.20gb"))
         eventually(lambda: not running(stack, "whole-a"), "the first victim goes")
         stack.create(*(pod(f"late-{number}", "1g.5gb", priorityClassName=LOW) for number in range(4)))
-        eventually(lambda: stack.explain("default/late-3")["code"] == "queued", "the new pods are in the queue")
+        eventually(lambda: is_kept_from(stack, "late-3", "train"), "the new pods are told for whom room is kept")
         eventually(lambda: len(stack.pods("--selector=app=whole-a")) == 1, "there is a successor")
         eventually(lambda: all(waits_for(stack, f"train-{number}", "half-b-") for number in range(2)), "told for whom")
         assert not running(stack, "train")

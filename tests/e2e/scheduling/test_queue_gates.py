@@ -5,6 +5,7 @@ is kept.
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import closing
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -63,6 +64,13 @@ def node_of(stack: Stack, name: str) -> str:
     return stack.plane.kubectl("get", "pod", name, "--output=jsonpath={.spec.nodeName}").stdout
 
 
+def wait_past_the_second_of(stack: Stack, name: str) -> None:
+    """Wait until a new pod is younger than this one: Kubernetes tells their ages in whole seconds."""
+    (found,) = (one for one in stack.pods() if one["metadata"]["name"] == name)
+    second = datetime.fromisoformat(found["metadata"]["creationTimestamp"])
+    eventually(lambda: datetime.now(UTC) >= second + timedelta(seconds=1), "the next second")
+
+
 def behind_others(seen: Sequence[Document], app: str) -> Sequence[Document]:
     """The states of an app's pods in which they had a gate of others; there is one at least."""
     states = [one for one in seen if one["metadata"]["labels"]["app"] == app]
@@ -112,6 +120,7 @@ def test_nothing_is_held_for_a_pod_behind_another_gate(stack: Stack) -> None:
         stack.create(gated("theirs-2", "7g.40gb", GROVE_GATE))
         stack.create(*(pod(f"ours-{number}", "7g.40gb") for number in range(2)))
         eventually(lambda: len(bound(stack.pods("--selector=app=ours"))) == 2, "all room goes to younger pods")
+        wait_past_the_second_of(stack, "theirs-2")
         stack.create(pod("ours-2", "7g.40gb"))
         take_off(stack, "theirs-1", KUEUE_GATE)
         take_off(stack, "theirs-2", GROVE_GATE)
