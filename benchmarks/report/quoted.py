@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import results
-from benchmarks.report import markdown, quoted_clusters, tables
+from benchmarks.report import markdown, quoted_clusters, quoted_queue, tables
 from benchmarks.results import Results
 
 ROOT = Path(__file__).parents[2]
@@ -20,7 +20,7 @@ FILE = ROOT / "benchmarks" / "results" / "full.json"
 DOCS = ROOT / "docs"
 PAGES = (
     ROOT / "benchmarks" / "README.md",
-    *(DOCS / name for name in ("policies.md", "queue.md", "repacking.md", "rivals.md")),
+    *(DOCS / name for name in ("policies.md", "queue.md", "repacking.md", "rivals.md", "scaling.md")),
 )
 IMAGES = DOCS / "images"
 PICTURES = {"acceptance-1": "acceptance.png", "fragmentation": "fragmentation.png"}  # plot → its name there
@@ -229,6 +229,8 @@ TABLES: Mapping[str, Callable[[Results], str]] = {
     "sync": _sync,
     "interference": _interference,
     "crowd": _crowd,
+    "waits": quoted_queue.waits,
+    "cycles": quoted_queue.cycles,
     "rates": quoted_clusters.rates,
     "rivals": quoted_clusters.rivals,
     "rivals-memory": quoted_clusters.rivals_memory,
