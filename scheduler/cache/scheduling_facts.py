@@ -60,6 +60,8 @@ def of(pod: Pod) -> SchedulingFacts:
 
 def shown(text: str, most: int) -> str:
     """A text on one line without control characters, of at most so many characters: it may come from any user."""
+    if len(text) <= most and " " not in text and text.isprintable():
+        return text  # nearly every name; each pod has five such texts
     start = text[: 4 * most]
     plain = " ".join("".join(char if char.isprintable() else " " for char in start).split())
     return plain if len(plain) <= most and len(start) == len(text) else plain[: most - 1] + _CUT
