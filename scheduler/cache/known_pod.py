@@ -13,6 +13,7 @@ from scheduler.cache import eviction_facts, placed_pod, pod_constraints, pods, s
 from scheduler.cache.eviction_facts import EvictionFacts
 from scheduler.cache.pod_labels import NONE, PodLabels
 from scheduler.cache.scheduling_facts import SchedulingFacts
+from scheduler.cache.watched_pod import WatchedPod
 
 MAX_PROBLEM = 1_000  # characters
 
@@ -24,7 +25,8 @@ class KnownPod:
     `service` is what owns it; see `pods.service_of`. `labels` are None where they are not known; see `pods.labels_of`.
     `not_adopted` says why the placement that it was bound with could not be taken over when it was last seen.
     `constraints` say on which nodes it may run; None until the watch has shown it. `note` says what of its
-    annotations is not understood. `placed_as` is what other pods have to know of it; None of one that has a node.
+    annotations is not understood. `placed_as` is what other pods have to know of it; None of one that
+    has a node, and until the watch has shown it.
     `movable` and `stays` are what its annotation says, `not_before` until when it is to be left alone; whether it may
     be moved is the answer of `movability`.
     """
@@ -60,8 +62,10 @@ class KnownPod:
 
 
 def placed_as(pod: Pod) -> PlacedPod | None:
-    """What other pods have to know of a pod that has no node."""
-    return None if pod.spec.node_name else placed_pod.of(pod)
+    """What other pods have to know of a pod that has no node; None as well before the watch has shown it, since a call
+    brings neither its ports nor its rules about others.
+    """
+    return placed_pod.of(pod) if isinstance(pod, WatchedPod) and not pod.spec.node_name else None
 
 
 def read(pod: Pod) -> KnownPod:
