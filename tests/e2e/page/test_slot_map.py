@@ -18,6 +18,21 @@ _SCROLL = """async (steps) => {
     await new Promise((done) => requestAnimationFrame(done));
   }
 }"""
+# How many pixels inside the only ill slice of the map are not of its ground, whose colour is given.
+_MARKED = """([red, green, blue]) => {
+  const canvas = document.querySelector('#map canvas');
+  const copy = new OffscreenCanvas(canvas.width, canvas.height).getContext('2d', { willReadFrequently: true });
+  copy.drawImage(canvas, 0, 0);
+  const { data, width, height } = copy.getImageData(0, 0, canvas.width, canvas.height);
+  const isGround = (at) => data[at] === red && data[at + 1] === green && data[at + 2] === blue;
+  let left = width, right = -1, top = height, bottom = -1, ground = 0;
+  for (let y = 0; y < height; y++) for (let x = 0; x < width; x++) if (isGround(4 * (y * width + x))) {
+    [left, right, top, bottom] = [Math.min(left, x), Math.max(right, x), Math.min(top, y), Math.max(bottom, y)];
+    ground++;
+  }
+  return ground && (right - left + 1) * (bottom - top + 1) - ground;
+}"""
+_BAD = [0xB4, 0x23, 0x18]  # --bad of the light theme
 _FRAMES = 60
 _FRAME_MS = 1000 / 60  # what a screen of 60 Hz leaves for one
 
@@ -129,6 +144,22 @@ async def test_the_table_has_what_the_map_has(open_page: Open) -> None:
         await expect(rows.filter(has_text="gpu-node-0001")).to_have_count(0)
         await page.get_by_label("Filter").fill("nothing like that")
         await expect(page.locator("#map")).to_contain_text("Nothing matches the filter.")
+
+
+async def test_an_ill_slice_is_not_told_by_its_colour_alone(open_page: Open) -> None:
+    """In each size the smallest ill slice is crossed or struck through."""
+    ill = {"profile": "1g.5gb", "start": 3, "size": 1, "state": "ill"} | dict.fromkeys(
+        ("namespace", "pod", "container", "since", "unused_since", "movable", "owner")
+    )
+    overview = documents.overview(1, 1)
+    (node,) = overview["nodes"]
+    nodes = [{**node, "gpus": [{**node["gpus"][0], "slices": [ill], "stranded": []}]}]
+    async with stage.play({**overview, "nodes": nodes}) as service:
+        page = await open_page(service.url)
+        await expect(page.locator("#map .note")).to_have_text("1 GPU")
+        for size in ("large", "medium", "small"):
+            await page.get_by_label("Size").select_option(size)
+            await page.wait_for_function(_MARKED, arg=_BAD)
 
 
 async def test_groups_put_gpus_under_what_has_most_of_them(open_page: Open) -> None:

@@ -34,7 +34,8 @@ interface Look {
   hatched: Boxes;
   outlined: Boxes; // idle
   dashed: Boxes; // promised and kept
-  crossed: Boxes; // ill
+  crossed: Boxes; // ill GPUs
+  struck: Boxes; // ill slices without a label, which are not told by their colour alone
   dotted: Boxes; // foreign
   labels: { text: string; x: number; y: number; width: number; colour: string }[];
 }
@@ -48,7 +49,7 @@ export function draw(context: CanvasRenderingContext2D, picture: Picture): void 
   context.fillRect(0, 0, picture.width, picture.height);
   context.translate(0, -picture.top);
   const look: Look = {
-    fills: new Map(), faded: new Map(), hatched: [], outlined: [], dashed: [], crossed: [], dotted: [], labels: [],
+    fills: new Map(), faded: new Map(), hatched: [], outlined: [], dashed: [], crossed: [], struck: [], dotted: [], labels: [],
   };
   const seen = visible(layout, picture.top - 40, picture.top + picture.height + 40);
   for (const block of seen) gatherBlock(block, picture, look);
@@ -125,6 +126,7 @@ function gatherBlock(block: Block, picture: Picture, look: Look): void {
           break;
         case "ill":
           add(into, palette.bad, x, y, w, scale.bar);
+          if (scale.density !== "large") look.struck.push(x, y, w, scale.bar);
           break;
         default:
           add(into, colour, x, y, w, scale.bar);
@@ -143,7 +145,7 @@ function label(
   const ground = slice.state === "ill" ? palette.bad : slice.state === "foreign" ? palette.foreign : colour;
   const short = slice.profile.split(".")[0]!;
   const text =
-    slice.state === "ill" ? `✕ ${slice.profile}`
+    slice.state === "ill" ? (w > 70 ? `✕ ${slice.profile}` : w > 34 ? `✕ ${short}` : "✕")
     : slice.state === "foreign" ? `${w > 70 ? "foreign " : ""}${short}`
     : slice.state === "idle" ? (w > 70 ? `idle ${slice.profile}` : short)
     : slice.state === "promised" ? (w > 90 ? `promised ${short}` : short)
@@ -174,6 +176,10 @@ function paint(context: CanvasRenderingContext2D, picture: Picture, look: Look):
   }
   strokes(context, palette.bad, 1.5, [], look.crossed);
   context.fillStyle = palette.page;
+  for (let i = 0; i < look.struck.length; i += 4) {
+    const [x, y, w, h] = look.struck.slice(i, i + 4) as [number, number, number, number];
+    context.fillRect(x, y + h / 2 - 0.5, w, 1);
+  }
   for (let i = 0; i < look.dotted.length; i += 4) {
     const [x, y, w, h] = look.dotted.slice(i, i + 4) as [number, number, number, number];
     for (let at = x + w - 7; at > x + w - 18 && at > x + 2; at -= 5) context.fillRect(at, y + h / 2 - 1, 2, 2);
