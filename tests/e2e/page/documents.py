@@ -15,8 +15,10 @@ _CUTS = (
     (("7g.40gb", 0),),
     (("1g.5gb", 1), ("1g.5gb", 3), ("1g.5gb", 6)),
     (("3g.20gb", 4),),
-    (),
+    (("2g.10gb", 0), ("1g.5gb", 4)),
 )
+_STARTS = {"1g.5gb": range(7), "2g.10gb": (0, 2, 4), "3g.20gb": (0, 4), "4g.20gb": (0,), "7g.40gb": (0,)}
+_BY_MOVES = {"1g.5gb": 3, "2g.10gb": 0, "3g.20gb": 3, "4g.20gb": 2, "7g.40gb": 3}  # how many more could start
 _TEAMS = ("vision", "search", "speech", "research", "batch")
 _WORK = ("triton", "embedder", "whisper", "notebook", "train")
 _OWNERS = ("Deployment/triton-{}", "StatefulSet/embedder", "ReplicaSet/whisper-5d8f", "", "Job/train-{}")
@@ -34,13 +36,14 @@ def overview(size: int = 4, gpus: int = 8, *, seed: int = 1, **sections: Any) ->
     slots = size * gpus * 8
     used = sum(piece["size"] for each in fleet for gpu in each["gpus"] for piece in gpu["slices"])
     stranded = sum(len(gpu["stranded"]) for each in fleet for gpu in each["gpus"])
+    utilisation, stranded_share = round(used / slots, 4), round(stranded / (slots - used), 4)
     document = {
         "revision": 1,
         "time": at(0),
         "version": "0.1.0",
         "mode": "queue",
         "may": {"plan": True, "move": True, "demo": False},
-        "profiles": _profiles(),
+        "profiles": _profiles(fleet),
         "waiting": waiting(),
         "waiting_total": 3,
         "totals": {
@@ -49,10 +52,10 @@ def overview(size: int = 4, gpus: int = 8, *, seed: int = 1, **sections: Any) ->
             "used": used,
             "free": slots - used,
             "stranded": stranded,
-            "stranded_share": round(stranded / (slots - used), 4),
-            "utilisation": round(used / slots, 4),
+            "stranded_share": stranded_share,
+            "utilisation": utilisation,
         },
-        "history": _history(draw),
+        "history": _history(draw, utilisation, stranded_share, 3),
         "moves": [],
         "usage": [_usage(team, hours) for team, hours in zip(_TEAMS, (412.5, 233.1, 90.4, 12.25, 3.5), strict=True)],
         "health": [
@@ -178,8 +181,8 @@ def _slice(profile: str, start: int, draw: random.Random) -> dict[str, Any]:
     }
 
 
-def _profiles() -> list[dict[str, Any]]:
-    rooms = {"1g.5gb": (61, 64), "2g.10gb": (22, 25), "3g.20gb": (9, 12), "4g.20gb": (6, 8), "7g.40gb": (0, 3)}
+def _profiles(fleet: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    rooms = {name: sum(_room(gpu, name) for each in fleet for gpu in each["gpus"]) for name in _SIZES}
     return [
         {
             "name": name,
@@ -187,21 +190,27 @@ def _profiles() -> list[dict[str, Any]]:
             "memory_slices": _SIZES[name],
             "memory_mib": _MIB[name],
             "could_start": now,
-            "with_moves": None if name == "2g.10gb" else moved,
+            "with_moves": None if name == "2g.10gb" else now + _BY_MOVES[name],
             "limit": "2g.10gb: the planner had no turn yet" if name == "2g.10gb" else None,
         }
-        for name, (now, moved) in rooms.items()
+        for name, now in rooms.items()
     ]
 
 
-def _history(draw: random.Random) -> list[list[Any]]:
-    points: list[list[Any]] = []
-    use, lost = 0.5, 0.1
-    for minute in range(180, -1, -1):
-        use = min(0.97, max(0.2, use + draw.uniform(-0.02, 0.024)))
-        lost = min(0.6, max(0.0, lost + draw.uniform(-0.015, 0.016)))
+def _room(gpu: dict[str, Any], profile: str) -> int:
+    """How many slices of a profile have a place beside those that are there."""
+    taken = {slot for piece in gpu["slices"] for slot in range(piece["start"], piece["start"] + piece["size"])}
+    return sum(taken.isdisjoint(range(start, start + _SIZES[profile])) for start in _STARTS[profile])
+
+
+def _history(draw: random.Random, use: float, lost: float, waiting_now: int) -> list[list[Any]]:
+    """Three hours up to what is so now. Of the first minutes it is not known what was stranded."""
+    points: list[list[Any]] = [[at(0), lost, use, waiting_now]]
+    for minute in range(1, 181):
+        use = min(0.97, max(0.2, use - draw.uniform(-0.02, 0.024)))
+        lost = min(0.6, max(0.0, lost - draw.uniform(-0.015, 0.016)))
         points.append([at(minute * 60), None if minute > 175 else round(lost, 4), round(use, 4), draw.randrange(5)])
-    return points
+    return points[::-1]
 
 
 def _usage(namespace: str, hours: float) -> dict[str, Any]:
