@@ -129,7 +129,7 @@ def _summary(running: "LocalCluster", options: "LocalClusterOptions") -> Text:
         f"{plane.log_directory}\n",
         ("mode      ", "dim"),
         f"{options.mode.words}\n",
-        ("API       ", "dim"),
+        ("web page  ", "dim"),
         f"{running.service.api_url}/\n",
         ("agents    ", "dim"),
         f"{running.agents}\n\n",

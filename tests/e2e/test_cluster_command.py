@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
+import httpx
 import pytest
 
 from allocator.claims import contract, placement_annotation
@@ -71,8 +72,24 @@ def kubectl(binaries: build.Binaries, kubeconfig: str, *arguments: str, text: st
     return done.stdout
 
 
+def page_of(summary: str) -> str:
+    """The address of the web page."""
+    found = re.search(r"^web page +(\S+)$", summary, re.MULTILINE)
+    assert found is not None
+    return found[1]
+
+
+def owners_on(page: str) -> set[str]:
+    """The owners of the slices that the web page shows."""
+    answer = httpx.get(f"{page}api/v1/overview", trust_env=False, timeout=60)
+    gpus = (gpu for node in answer.raise_for_status().json()["nodes"] for gpu in node["gpus"])
+    return {piece["owner"] for gpu in gpus for piece in gpu["slices"]}
+
+
 def test_cluster_schedules_and_stops(binaries: build.Binaries) -> None:
-    """Its kubectl works, a Deployment fills one GPU, `top` shows it, and Ctrl-C leaves no process and no folder."""
+    """Its kubectl works, a Deployment fills one GPU, `top` and the page show it, and Ctrl-C leaves no process and no
+    folder.
+    """
     with cluster("--nodes", "2", "--gpus", "1", "--model", MODEL) as (process, summary):
         found = re.search(r"export KUBECONFIG=(\S+)", summary)
         assert found is not None
@@ -96,6 +113,7 @@ def test_cluster_schedules_and_stops(binaries: build.Binaries) -> None:
         )
         masks = sorted(gpu["mask"] for node in json.loads(shown.stdout) for gpu in node["gpus"])
         assert masks == [0, 0b1111111]
+        assert owners_on(page_of(summary)) == {"Deployment/web"}
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=60)
         assert process.returncode == 0
