@@ -2,9 +2,13 @@ package main
 
 import (
 	"fmt"
+	"net"
 
 	"github.com/vishvananda/netlink"
 )
+
+// bridgeHardwareAddress is a locally administered one; each node has a network namespace of its own.
+var bridgeHardwareAddress = net.HardwareAddr{0x02, 0, 0, 0, 0, 1}
 
 // bringUpNetwork makes the node's network usable: 127.0.0.1, and the bridge that its pods are to be on. The bridge is
 // made before the first pod needs it, because the node's own address is on it. The address of the Service `kubernetes` is
@@ -22,6 +26,9 @@ func bringUpNetwork(settings config) error {
 	}
 	attributes := netlink.NewLinkAttrs()
 	attributes.Name = settings.Bridge
+	// A bridge without an address of its own takes the least of its ports', so that it changes as pods come and go, and
+	// other pods send to the one of before until they ask again.
+	attributes.HardwareAddr = bridgeHardwareAddress
 	bridge := &netlink.Bridge{LinkAttrs: attributes}
 	if err := netlink.LinkAdd(bridge); err != nil {
 		return fmt.Errorf("cannot make the bridge %s: %w", settings.Bridge, err)

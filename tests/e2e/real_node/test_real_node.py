@@ -77,6 +77,25 @@ def test_pods_are_probed_over_http_and_reach_the_api_server_alone(cluster: Contr
     cluster.kubectl("delete", "pod", "web", f"--timeout={pods.SECONDS:g}s")
 
 
+def test_pods_that_come_cut_nobody_off(cluster: ControlPlane, node: RealNode) -> None:
+    """The way out of a pod stays where it is while others come: none of them sends to an address that is no more."""
+    pods.run(cluster, pods.pod("first", pods.FOREVER, node="n1"))
+    port = cluster.url.rpartition(":")[2]
+    ask = ("busybox", "nc", "-w", "2", configuration.NODE_ADDRESS, port, "-e", "/bin/true")
+
+    def way_out() -> str:
+        """The hardware address to which the pod sends what is for the node, when it has sent something."""
+        node.exec_in_pod("first", *ask)
+        lines = map(str.split, node.exec_in_pod("first", "cat", "/proc/net/arp").stdout.splitlines())
+        return next(fields[3] for fields in lines if fields[0] == configuration.NODE_ADDRESS)
+
+    before = way_out()
+    for number in range(4):
+        pods.run(cluster, pods.pod(f"next-{number}", pods.FOREVER, node="n1"))
+        assert way_out() == before == "02:00:00:00:00:01"
+    cluster.kubectl("delete", "pods", "--all", f"--timeout={pods.SECONDS:g}s")
+
+
 def test_a_device_reaches_the_container_by_its_cdi_spec(cluster: ControlPlane, node: RealNode) -> None:
     """The container's process has the environment that the CDI spec of the device, which the plugin named, says."""
     spec = {
