@@ -18,6 +18,7 @@ import pytest
 from allocator.claims import contract, placement_annotation
 from allocator.mig import gpu_models
 from testbed.control_plane import build
+from tests.e2e.scheduling.stack import eventually
 
 pytestmark = pytest.mark.e2e
 
@@ -113,7 +114,7 @@ def test_cluster_schedules_and_stops(binaries: build.Binaries) -> None:
         )
         masks = sorted(gpu["mask"] for node in json.loads(shown.stdout) for gpu in node["gpus"])
         assert masks == [0, 0b1111111]
-        assert owners_on(page_of(summary)) == {"Deployment/web"}
+        eventually(lambda: owners_on(page_of(summary)) == {"Deployment/web"}, "the page shows whose slices they are")
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=60)
         assert process.returncode == 0
