@@ -42,6 +42,12 @@ def test_no_line_of_the_docs_is_longer_than_100_columns() -> None:
     assert long == []
 
 
+def test_what_follows_a_table_is_no_row_of_it() -> None:
+    """An empty line or a comment ends a table: what follows without one is shown as one more row."""
+    pages = {page.relative_to(ROOT): page.read_text(encoding="utf-8") for page in PAGES}
+    assert [str(page) for page, text in pages.items() if re.search(r"(?m)^\|.*\n(?!\||\n|<!--|$)", text)] == []
+
+
 def test_the_target_of_a_link_is_not_counted() -> None:
     """A link cannot be broken, so only its text counts."""
     assert [line for _, line in prose("see [a](https://example.com/a-long-path), b\n")] == ["see [a], b"]
