@@ -6,9 +6,10 @@ from typing import Any
 from benchmarks.report.markdown import table
 from benchmarks.results import Results
 
+_DEFAULT = ("reserve", 1.0, 1)
 _DISCIPLINES = {  # (discipline, patience, reservations) → how the docs head it
     ("queue", 0.0, 0): "no reservation",
-    ("reserve", 1.0, 1): "**1, after a lifetime**",
+    _DEFAULT: "**1, after a lifetime**",
     ("reserve", 1.0, 4): "4, after a lifetime",
     ("fifo", 0.0, 0): "strict order",
     ("easy", 0.0, 0): "EASY, told all ends",
@@ -23,9 +24,7 @@ _SITUATIONS = {  # what has happened before a cycle → how the docs head it
 
 def waits(recorded: Results) -> str:
     """The longest wait of a whole GPU, the mean wait of all and the utilisation, by mix and discipline."""
-    rows = {
-        (row["mix"], row["discipline"], row["patience"], row["reservations"]): row for row in recorded.rows("queue")
-    }
+    rows = {(row["mix"], *_discipline(row)): row for row in recorded.rows("queue")}
     mixes = dict.fromkeys(row["mix"] for row in recorded.rows("queue"))
     return table(
         ["mix", *_DISCIPLINES.values()],
@@ -47,4 +46,8 @@ def cycles(recorded: Results) -> str:
 
 def _waits(row: Mapping[str, Any]) -> str:
     text = f"{row['longest_largest']:.1f} / {row['mean']:.2f}, {row['utilisation']:.1%}".replace("%", " %")
-    return f"**{text}**" if (row["discipline"], row["patience"], row["reservations"]) == ("reserve", 1.0, 1) else text
+    return f"**{text}**" if _discipline(row) == _DEFAULT else text
+
+
+def _discipline(row: Mapping[str, Any]) -> tuple[str, float, int]:
+    return row["discipline"], row["patience"], row["reservations"]
