@@ -96,7 +96,6 @@ async def start(options: LocalClusterOptions, progress: Progress = lambda _: Non
         await stack.enter_async_context(plane)
         await asyncio.to_thread(_apply, plane)
         overlay = options.directory / "queue"
-        was_gated = overlay.exists()
         await asyncio.to_thread(_apply_queue if queue else _remove_queue, plane, overlay)
         progress("starting kube-controller-manager")
         await asyncio.to_thread(plane.start_controller_manager)
@@ -106,7 +105,7 @@ async def start(options: LocalClusterOptions, progress: Progress = lambda _: Non
         stack.push_async_callback(service.stop)
         await service.start()
         await service.synced()
-        if queue or was_gated:
+        if overlay.exists():  # there are policies, or were
             await asyncio.to_thread(queue_policy.wait_until, plane, gates=queue)
         await stack.enter_async_context(running(service.broken()))
         if queue and chosen.queue_release is not QueueRelease.EXTENDER:

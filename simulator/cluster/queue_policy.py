@@ -25,10 +25,12 @@ _POD = {
 def wait_until(plane: ControlPlane, *, gates: bool) -> None:
     """Wait until new pods that ask for slices get the queue's gate, or no longer get it.
 
-    It asks by a dry run, so that no pod is made. Raises StartError after 60 s.
+    It asks by a dry run, so that no pod is made. Raises StartError after 60 s, or where kube-apiserver has ended.
     """
     deadline = time.monotonic() + _TIMEOUT_S
     while (problem := _problem(plane, gates=gates)) is not None:
+        if not any(child.name == "kube-apiserver" and child.running for child in plane.children):
+            raise errors.StartError(f"kube-apiserver has ended: {problem}")
         if time.monotonic() > deadline:
             raise errors.StartError(f"kube-apiserver is not ready after {_TIMEOUT_S:g} s: {problem}")
         time.sleep(_ASK_EVERY_S)

@@ -4,13 +4,12 @@ import json
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
 
 from allocator.claims import contract
-from allocator.queueing.queued_pod import GATE
+from simulator.cluster import queue_policy
 from testbed.control_plane import build, ports, scheduler_config
 from testbed.control_plane.control_plane import ControlPlane
 from tests.e2e import deployed
@@ -51,7 +50,7 @@ def test_install_upgrade_and_uninstall_of_the_queue(helm: Helm, cluster: Control
     assert "rollout status deployment/migsched-scheduler" in said
     assert_all_there(helm, cluster)
     with closing(Stack(cluster, 1, 1)) as stack, running(helm, cluster, tmp_path) as service:
-        eventually(lambda: gates(cluster, unnamed("probe")) == [GATE], "the gate is given")
+        queue_policy.wait_until(cluster, gates=True)
         deployed.create(cluster, unnamed("first"), UNCHECKED)
         before = placed(stack, "first")
         restarted = {"scheduler": {"podAnnotations": {"changed": "yes"}, "settings": {"queue_order": "fair"}}}
@@ -160,12 +159,6 @@ def unnamed(name: str) -> Document:
     document = pod_of_migsched(name, PROFILE)
     del document["spec"]["schedulerName"]
     return document
-
-
-def gates(cluster: ControlPlane, document: Document) -> list[str]:
-    """The gates with which a pod would be created."""
-    told: Any = json.loads(deployed.create(cluster, document, UNCHECKED, "--dry-run=server", "--output=json"))
-    return [gate["name"] for gate in told["spec"].get("schedulingGates", ())]
 
 
 def placed(stack: Stack, name: str) -> str:

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 
+from simulator.cluster import queue_policy
 from testbed import errors
 from testbed.control_plane import build, scheduler_config
 from testbed.control_plane.control_plane import ControlPlane
@@ -175,6 +176,14 @@ async def test_stopped_control_plane_is_gone_and_can_come_back(binaries: build.B
         pass
     with ControlPlane(tmp_path, binaries=binaries) as again:
         assert again.kubectl("get", "nodes", "-o=name").stdout == "node/n1\n"
+
+
+def test_policies_of_one_that_has_ended_are_not_waited_for(control_plane: Callable[..., ControlPlane]) -> None:
+    """Who is stopped while the queue's gate is waited for does not wait on: kube-apiserver is named as ended."""
+    plane = control_plane()
+    plane.stop()
+    with pytest.raises(errors.StartError, match="kube-apiserver has ended"):
+        queue_policy.wait_until(plane, gates=True)
 
 
 def test_failed_start_names_the_log_and_leaves_nothing(binaries: build.Binaries, tmp_path: Path) -> None:
