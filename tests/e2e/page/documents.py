@@ -4,9 +4,12 @@ import random
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from allocator.mig import gpu_models
+
 NOW = datetime(2026, 11, 30, 12, 0, 0, tzinfo=UTC)
-_SIZES = {"1g.5gb": 1, "2g.10gb": 2, "3g.20gb": 4, "4g.20gb": 4, "7g.40gb": 8}
+_CATALOGUE = gpu_models.find("a100-40gb")
 _MIB = {"1g.5gb": 4864, "2g.10gb": 9856, "3g.20gb": 19968, "4g.20gb": 19968, "7g.40gb": 40192}
+_SIZES = {name: _CATALOGUE.profile(name).memory_slices for name in _MIB}
 _CUTS = (
     (("3g.20gb", 0), ("3g.20gb", 4)),
     (("2g.10gb", 0), ("2g.10gb", 2), ("3g.20gb", 4)),
@@ -17,8 +20,7 @@ _CUTS = (
     (("3g.20gb", 4),),
     (("2g.10gb", 0), ("1g.5gb", 4)),
 )
-_STARTS = {"1g.5gb": range(7), "2g.10gb": (0, 2, 4), "3g.20gb": (0, 4), "4g.20gb": (0,), "7g.40gb": (0,)}
-_BY_MOVES = {"1g.5gb": 3, "2g.10gb": 0, "3g.20gb": 3, "4g.20gb": 2, "7g.40gb": 3}  # how many more could start
+_BY_MOVES = {"1g.5gb": 3, "3g.20gb": 3, "4g.20gb": 2, "7g.40gb": 3}  # how many more could start, where looked at
 _TEAMS = ("vision", "search", "speech", "research", "batch")
 _WORK = ("triton", "embedder", "whisper", "notebook", "train")
 _OWNERS = ("Deployment/triton-{}", "StatefulSet/embedder", "ReplicaSet/whisper-5d8f", "", "Job/train-{}")
@@ -190,8 +192,8 @@ def _profiles(fleet: list[dict[str, Any]]) -> list[dict[str, Any]]:
             "memory_slices": _SIZES[name],
             "memory_mib": _MIB[name],
             "could_start": now,
-            "with_moves": None if name == "2g.10gb" else now + _BY_MOVES[name],
-            "limit": "2g.10gb: the planner had no turn yet" if name == "2g.10gb" else None,
+            "with_moves": now + _BY_MOVES[name] if name in _BY_MOVES else None,
+            "limit": None if name in _BY_MOVES else f"{name}: the planner had no turn yet",
         }
         for name, now in rooms.items()
     ]
@@ -200,7 +202,7 @@ def _profiles(fleet: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def _room(gpu: dict[str, Any], profile: str) -> int:
     """How many slices of a profile have a place beside those that are there."""
     taken = {slot for piece in gpu["slices"] for slot in range(piece["start"], piece["start"] + piece["size"])}
-    return sum(taken.isdisjoint(range(start, start + _SIZES[profile])) for start in _STARTS[profile])
+    return sum(taken.isdisjoint(range(start, start + _SIZES[profile])) for start in _CATALOGUE.profile(profile).starts)
 
 
 def _history(draw: random.Random, use: float, lost: float, waiting_now: int) -> list[list[Any]]:
