@@ -387,6 +387,11 @@ def mask(places: set[GpuPlacement], gpu: str) -> int:
     return together
 
 
+def share(places: set[GpuPlacement], others: set[GpuPlacement]) -> bool:
+    """Whether two sets of places overlap."""
+    return any(mask(places, place.gpu) & mask(others, place.gpu) for place in places)
+
+
 def _finish(work: Coroutine[None, None, None]) -> None:
     """Run to the end what waits for nothing but late answers."""
     with suppress(StopIteration):

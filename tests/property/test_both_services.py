@@ -322,8 +322,7 @@ class BothMachine(RuleBasedStateMachine):
         """No two pods have places that overlap."""
         places = {uid: self.node.places_of_uid(uid) for uid in self.node.admitted}
         for one, other in combinations(places, 2):
-            for gpu in self.node.gpus:
-                assert not both_services.mask(places[one], gpu) & both_services.mask(places[other], gpu)
+            assert not both_services.share(places[one], places[other])
 
     def nothing_is_disturbed(self) -> None:
         """A slice that a container uses stays the very one it was, and what the kubelet gave away is held."""
@@ -350,16 +349,17 @@ class BothMachine(RuleBasedStateMachine):
         """What is taken is what living pods have, or were promised and have not got yet; nothing else.
 
         A GPU that takes no work for want of the checkpoint is left out. A pod that waited while the scheduler could not
-        know what is free may have lost its promised place to another.
+        know what is free may have no place, if another one has the promised one.
         """
         unplaced = {pod.uid for pod in self.scheduler.inventory.waiting()}
-        assert not self.checkpoint or unplaced <= self.unsure
         mine = set[GpuPlacement]()
         for uid in self.node.admitted:
             mine |= self.node.places_of_uid(uid)
+        if self.checkpoint:
+            assert all(uid in self.unsure and both_services.share(self.promised[uid], mine) for uid in unplaced)
         for uid in self.waiting():
             claimed = self.scheduler.claimed(uid)
-            assert claimed or not self.checkpoint or uid in self.unsure
+            assert claimed or not self.checkpoint or uid in unplaced
             mine |= claimed
         taken = self.scheduler.taken()
         for gpu in set(self.node.gpus) - set(self.scheduler.inventory.conflicts(NODE)):
